@@ -1,0 +1,338 @@
+//! What messages mean to `connect`: init messages, input, replies, when to finish.
+//!
+//! One [`ClientPeer`] lives as long as its session, across reconnects; [`ClientPeer::opened`] starts
+//! it over on a new connection.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::plan::Reply;
+use super::shared::{Inbox, SessionName, Shared};
+use crate::command::values::Wait;
+use crate::exit::Exit;
+use crate::filter::Json;
+use crate::message::Message;
+use crate::message::event::{Direction, EventBody};
+use crate::message::render;
+use crate::net::connection::{CloseReason, Incoming};
+use crate::session::{Outgoing, Peer, Replies};
+
+/// One session of a `connect` run.
+pub struct ClientPeer {
+    shared: Rc<Shared>,
+    inbox: Rc<RefCell<Inbox>>,
+    id: String,
+    url: String,
+    init_next: usize,
+    init_waiting: bool,
+    heartbeat: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    within: Option<Pin<Box<Sleep>>>,
+    quiet_since: Instant,
+    closing: bool,
+    give_up: Option<Pin<Box<Sleep>>>,
+    prev: Json,
+    seq: u64,
+    round_trip: Option<Duration>,
+}
+
+impl ClientPeer {
+    /// A session that has not been connected yet.
+    pub fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, id: String, url: String) -> Self {
+        Self {
+            shared,
+            inbox,
+            id,
+            url,
+            init_next: 0,
+            init_waiting: false,
+            heartbeat: None,
+            timer: None,
+            within: None,
+            quiet_since: Instant::now(),
+            closing: false,
+            give_up: None,
+            prev: Json::null(),
+            seq: 0,
+            round_trip: None,
+        }
+    }
+
+    /// A connection was opened: init messages and timers begin again.
+    pub fn opened(&mut self) {
+        let now = Instant::now();
+        self.init_next = 0;
+        self.init_waiting = false;
+        self.closing = false;
+        self.give_up = None;
+        self.timer = None;
+        self.quiet_since = now;
+        let plan = &self.shared.plan;
+        self.heartbeat = plan.heartbeat.as_ref().map(|_| Box::pin(sleep_until(now + plan.heartbeat_interval)));
+        if self.within.is_none() {
+            self.within = plan.within.map(|within| Box::pin(sleep_until(now + within)));
+        }
+    }
+
+    /// The last round trip time measured by a ping.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// The session's name in events.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The session's URL, without user info.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Option<Message> {
+        let timer = self.heartbeat.as_mut()?;
+        if timer.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        let plan = &self.shared.plan;
+        timer.as_mut().reset(Instant::now() + plan.heartbeat_interval);
+        // Ask again, so that the fresh timer knows whom to wake.
+        let _ = timer.as_mut().poll(cx);
+        let heartbeat = plan.heartbeat.clone()?;
+        plan.fill(&heartbeat).map_err(|error| self.fail(&error)).ok()
+    }
+
+    fn fail(&self, error: &str) {
+        self.shared.stderr.line(format!("wsp: {error}"));
+        self.shared.stop(Exit::Usage);
+    }
+
+    /// The next init message, once it may go.
+    fn next_init(&mut self) -> Option<Message> {
+        let plan = &self.shared.plan;
+        if self.init_waiting {
+            return None;
+        }
+        let message = plan.init.get(self.init_next)?.clone();
+        self.init_next += 1;
+        self.init_waiting = plan.init_wait.is_some() && self.init_next < plan.init.len();
+        plan.fill(&message).map_err(|error| self.fail(&error)).ok()
+    }
+
+    fn init_done(&self) -> bool {
+        self.init_next >= self.shared.plan.init.len()
+    }
+
+    /// After the input has ended: whether it has been quiet for long enough.
+    fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.init_done() {
+            return Poll::Pending;
+        }
+        if self.within.is_some() && self.shared.plan.expect.is_some() {
+            return Poll::Pending;
+        }
+        let Wait::Quiet(quiet) = self.shared.plan.wait else { return Poll::Pending };
+        if self.timer.is_none() {
+            // The quiet time begins when the last input was sent.
+            self.quiet_since = Instant::now();
+        }
+        let deadline = self.quiet_since + quiet;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() < deadline && timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            std::task::ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn on_message(&mut self, message: &Message, replies: &mut Replies) {
+        let shared = Rc::clone(&self.shared);
+        let plan = &shared.plan;
+        // While the close handshake is under way nothing past `--count` is printed.
+        if shared.is_count_reached() {
+            return;
+        }
+        self.seq += 1;
+        if plan.needs_clock() {
+            self.quiet_since = Instant::now();
+        }
+        let parsed = if plan.needs_json() { Some(Json::parse(message.payload())) } else { None };
+        let null = Json::null();
+        let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
+        let is_json = matches!(parsed, Some(Ok(_)));
+        if self.init_waiting
+            && let Some(filter) = &plan.init_wait
+        {
+            let seen = is_json && filter.matches(json, &null, &self.prev);
+            self.init_waiting = !seen;
+        }
+        if let Some((filter, reply)) = &plan.heartbeat_reply
+            && is_json
+            && filter.matches(json, &null, &self.prev)
+        {
+            match plan.fill(reply) {
+                Ok(reply) => replies.push_back(reply),
+                Err(error) => self.fail(&error),
+            }
+        }
+        match &plan.reply {
+            Reply::None => {}
+            Reply::Echo => replies.push_back(message.clone()),
+            Reply::Filter(filter) if is_json => {
+                let result = filter.run(json, &null, &self.prev, &mut |value| {
+                    replies.push_back(Message::text(value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string())));
+                    std::ops::ControlFlow::Continue(())
+                });
+                if let Err(error) = result {
+                    shared.stderr.line(format!("jq: {error}"));
+                }
+            }
+            Reply::Filter(_) => {}
+        }
+        let name = SessionName { id: &self.id, url: &self.url, seq: self.seq };
+        let text = parsed.as_ref();
+        shared.print(&name, message, text, &self.prev);
+        let expected = plan.expect.as_ref().is_some_and(|filter| is_json && filter.matches(json, &null, &self.prev));
+        if is_json && plan.needs_prev() {
+            self.prev = json.clone();
+        }
+        let counted = shared.count_received();
+        if expected || (counted && plan.expect.is_none()) {
+            shared.stop(Exit::Done);
+        } else if counted {
+            shared.stop(Exit::Expectation);
+        }
+    }
+
+    fn show_control(&self, arrow: &str, name: &str, payload: &[u8]) {
+        if self.shared.plan.show_ping_pong {
+            let mut line = format!("{arrow} {name} ").into_bytes();
+            render::escape_for_terminal(&mut line, payload);
+            self.shared.stderr.line(String::from_utf8_lossy(&line).trim_end());
+        }
+    }
+}
+
+impl Peer for ClientPeer {
+    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
+        match incoming {
+            Incoming::Message(message) => self.on_message(&message, replies),
+            Incoming::Ping(payload) => {
+                self.show_control("<", "ping", &payload);
+                self.shared.event(&self.id, Some(Direction::In), EventBody::Ping(payload));
+            }
+            Incoming::Pong(payload) => {
+                self.show_control("<", "pong", &payload);
+                self.shared.event(&self.id, Some(Direction::In), EventBody::Pong(payload));
+            }
+            Incoming::Close(_) => {}
+        }
+    }
+
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        if self.closing {
+            return Poll::Pending;
+        }
+        if self.shared.abort.get() {
+            return Poll::Ready(Outgoing::Abort);
+        }
+        if self.shared.stopping().is_some() {
+            self.closing = true;
+            return Poll::Ready(Outgoing::Close(CloseReason::new(1000, "")));
+        }
+        if let Some(message) = self.next_init() {
+            return Poll::Ready(Outgoing::Message(message));
+        }
+        if let Some(message) = self.poll_heartbeat(cx) {
+            return Poll::Ready(Outgoing::Message(message));
+        }
+        if self.init_done() {
+            let next = self.inbox.borrow_mut().pop();
+            if let Some(outgoing) = next {
+                if matches!(outgoing, Outgoing::Close(_)) {
+                    self.closing = true;
+                }
+                self.timer = None;
+                // Room in the inbox: more input may be read.
+                self.shared.changed.set(true);
+                return Poll::Ready(outgoing);
+            }
+        }
+        if self.within.as_mut().is_some_and(|within| within.as_mut().poll(cx).is_ready()) && self.shared.plan.expect.is_some() {
+            self.shared.stop(Exit::Expectation);
+            return self.poll_outgoing(cx);
+        }
+        if self.poll_finished(cx).is_ready() {
+            let exit = if self.shared.plan.expect.is_some() { Exit::Expectation } else { Exit::Done };
+            self.closing = true;
+            if exit != Exit::Done {
+                self.shared.stop(exit);
+            }
+            return Poll::Ready(Outgoing::Close(CloseReason::new(1000, "")));
+        }
+        Poll::Pending
+    }
+
+    fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.abort.get() {
+            return Poll::Ready(());
+        }
+        if self.closing || self.shared.stopping().is_none() {
+            return Poll::Pending;
+        }
+        let deadline = Instant::now() + self.shared.plan.close_timeout;
+        self.give_up.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
+    }
+
+    fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.output.borrow_mut().poll_room(cx)
+    }
+
+    fn on_sent(&mut self, outgoing: &Outgoing) {
+        let body = match outgoing {
+            Outgoing::Message(message) => EventBody::Message(message.clone()),
+            Outgoing::Ping(payload) => {
+                self.show_control(">", "ping", payload);
+                EventBody::Ping(payload.clone())
+            }
+            Outgoing::Pong(payload) => {
+                self.show_control(">", "pong", payload);
+                EventBody::Pong(payload.clone())
+            }
+            Outgoing::Close(close) => {
+                EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true }
+            }
+            Outgoing::Abort => return,
+        };
+        if self.shared.plan.needs_clock() {
+            self.quiet_since = Instant::now();
+        }
+        self.shared.event(&self.id, Some(Direction::Out), body);
+    }
+
+    fn on_replied(&mut self, message: &Message) {
+        self.shared.event(&self.id, Some(Direction::Out), EventBody::Message(message.clone()));
+    }
+
+    fn on_pass_end(&mut self) {
+        self.shared.output.borrow_mut().flush();
+    }
+
+    fn on_round_trip(&mut self, time: Duration) {
+        self.round_trip = Some(time);
+        if self.shared.plan.show_ping_pong {
+            self.shared.stderr.line(format!("round trip {:.3} ms", time.as_secs_f64() * 1e3));
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! From the flags as typed to the run as meant: after it no illegal setting can exist.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ConnectArgs;
+use crate::command::options::{ColorArg, FormatArg, OutputArgs};
+use crate::command::settings::{self, file_or_text};
+use crate::command::values::Wait;
+use crate::error::Error;
+use crate::filter::{Filter, Template};
+use crate::host::Host;
+use crate::message::render::Format;
+use crate::message::{Message, MessageKind};
+use crate::session::backoff::Backoff;
+use crate::session::keepalive::KeepaliveSettings;
+use crate::source::framing::Framing;
+
+/// What happens to a message the filter cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NonJson {
+    /// It is left out, and counted
+    Drop,
+    /// It is printed as it is
+    Pass,
+    /// The run ends with an error
+    Error,
+}
+
+/// How what arrives is answered.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Not at all.
+    None,
+    /// With itself.
+    Echo,
+    /// With what the filter yields.
+    Filter(Filter),
+}
+
+/// How a piece of input becomes a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputKind {
+    /// Text; bytes that are not UTF-8 are an error.
+    Text,
+    /// Binary, as it is.
+    Binary,
+    /// Binary, written in hexadecimal.
+    Hex,
+    /// Binary, written in base64.
+    Base64,
+    /// Event lines.
+    Events,
+}
+
+/// Something to send: text, perhaps with a template in it.
+#[derive(Debug, Clone)]
+pub enum Draft {
+    /// As it is.
+    Plain(Message),
+    /// To be filled in each time.
+    Template(Arc<Template>),
+}
+
+/// A `connect` run as meant.
+#[allow(clippy::struct_excessive_bools)]
+pub struct Plan {
+    /// Sent after every open, in order.
+    pub init: Vec<Draft>,
+    /// Gate between init messages.
+    pub init_wait: Option<Filter>,
+    /// `-x` messages; `None` reads stdin.
+    pub execute: Option<Vec<Draft>>,
+    /// How stdin becomes messages.
+    pub input: InputKind,
+    /// Where messages end in stdin.
+    pub framing: Framing,
+    /// Fill in templates in what stdin brings.
+    pub template: bool,
+    /// After the input has ended.
+    pub wait: Wait,
+    /// Finish after so many messages.
+    pub count: Option<u64>,
+    /// Finish when this matches.
+    pub expect: Option<Filter>,
+    /// Longest time for `expect`.
+    pub within: Option<Duration>,
+    /// Output filter.
+    pub filter: Option<Filter>,
+    /// Strings the filter yields are printed without quotes.
+    pub raw_output: bool,
+    /// Messages the filter cannot read.
+    pub non_json: NonJson,
+    /// Replies.
+    pub reply: Reply,
+    /// Answer to text-level pings of the server.
+    pub heartbeat_reply: Option<(Filter, Draft)>,
+    /// Text-level ping of ours.
+    pub heartbeat: Option<Draft>,
+    /// Time between heartbeats.
+    pub heartbeat_interval: Duration,
+    /// How messages are printed.
+    pub format: Format,
+    /// Whether stdout is a terminal, where control characters are escaped.
+    pub to_terminal: bool,
+    /// Colours on stdout.
+    pub colour: bool,
+    /// Time before each message.
+    pub timestamps: bool,
+    /// Pings and pongs on stderr.
+    pub show_ping_pong: bool,
+    /// Handshake on stderr.
+    pub verbose: bool,
+    /// Only errors on stderr.
+    pub quiet: bool,
+    /// Longest wait for the peer's Close.
+    pub close_timeout: Duration,
+    /// Whole run.
+    pub timeout: Option<Duration>,
+    /// Pings and idle time.
+    pub keepalive: KeepaliveSettings,
+    /// Retries in a row.
+    pub reconnect: Option<u32>,
+    /// Waits between them.
+    pub backoff: Backoff,
+    /// Largest message.
+    pub max_message_size: usize,
+    /// End of input closes at once: a person typed Ctrl-D.
+    pub interactive: bool,
+    sequence: Cell<u64>,
+}
+
+impl Plan {
+    /// Checks and compiles everything before the first connection.
+    ///
+    /// # Errors
+    /// Usage, unreadable files, filters and templates that do not compile.
+    pub fn new(args: &ConnectArgs, host: &Host) -> Result<Self, Error> {
+        let connection = &args.connection;
+        let template = connection.template;
+        let draft = |text: &str| settings::draft(text, template);
+        let drafts = |texts: &[String]| texts.iter().map(|text| draft(text)).collect::<Result<Vec<_>, _>>();
+        let filter = |flag: &'static str, source: &Option<String>| {
+            source.as_deref().map(|source| settings::filter(flag, source)).transpose()
+        };
+        let reply = match (&args.reply_jq, args.echo) {
+            (Some(source), _) => Reply::Filter(settings::filter("--reply-jq", source)?),
+            (None, true) => Reply::Echo,
+            (None, false) => Reply::None,
+        };
+        let input = match () {
+            () if args.binary => InputKind::Binary,
+            () if args.hex => InputKind::Hex,
+            () if args.base64 => InputKind::Base64,
+            () if args.input == Some(super::InputArg::Json) => InputKind::Events,
+            () => InputKind::Text,
+        };
+        // A reply mode reads no stdin and goes on until the peer closes.
+        let replies = !matches!(reply, Reply::None);
+        let default_wait = if replies { Wait::UntilClosed } else { Wait::Quiet(Duration::from_secs(1)) };
+        let execute = if args.execute.is_empty() && !replies {
+            None
+        } else {
+            let mut messages = Vec::new();
+            for text in &args.execute {
+                messages.push(settings::encoded_draft(text, template, input)?);
+            }
+            Some(messages)
+        };
+        let interactive = host.stdin_is_terminal && execute.is_none();
+        let heartbeat_reply = match connection.heartbeat_reply.as_deref() {
+            None => None,
+            Some(text) => {
+                let (source, message) = text.split_once("=>").ok_or_else(|| {
+                    Error::usage("--heartbeat-reply wants JQ=>MSG", "for example '.ping => {\"pong\":1}'")
+                })?;
+                Some((settings::filter("--heartbeat-reply", source.trim())?, draft(message.trim())?))
+            }
+        };
+        if !connection.retry_factor.is_finite() || connection.retry_factor < 1.0 {
+            return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
+        }
+        let format = format(&args.output, host, args.jq.is_some());
+        Ok(Self {
+            init: drafts(&connection.init)?,
+            init_wait: filter("--init-wait", &connection.init_wait)?,
+            execute,
+            input,
+            framing: framing(args)?,
+            template,
+            wait: args.wait.unwrap_or(if interactive { Wait::Quiet(Duration::ZERO) } else { default_wait }),
+            count: args.count,
+            expect: filter("--expect", &args.expect)?,
+            within: args.within,
+            filter: filter("--jq", &args.jq)?,
+            raw_output: args.raw_output,
+            non_json: args.non_json,
+            reply,
+            heartbeat_reply,
+            heartbeat: connection.heartbeat.as_deref().map(draft).transpose()?,
+            heartbeat_interval: connection.heartbeat_interval.max(Duration::from_millis(1)),
+            format,
+            to_terminal: host.stdout_is_terminal,
+            colour: colour(args.output.color, host),
+            timestamps: args.timestamps,
+            show_ping_pong: args.show_ping_pong,
+            verbose: args.output.verbose,
+            quiet: args.output.quiet,
+            close_timeout: connection.close_timeout,
+            timeout: connection.timeout,
+            keepalive: KeepaliveSettings {
+                ping_interval: Some(connection.ping_interval).filter(|interval| !interval.is_zero()),
+                ping_timeout: connection.ping_timeout,
+                idle_timeout: connection.idle_timeout,
+            },
+            reconnect: connection.reconnect,
+            backoff: Backoff {
+                delay: connection.retry_delay,
+                max: connection.retry_max,
+                factor: connection.retry_factor,
+            },
+            max_message_size: connection.max_message_size,
+            interactive,
+            sequence: Cell::new(0),
+        })
+    }
+
+    /// The message to send now; a template is filled in with the next number.
+    ///
+    /// # Errors
+    /// A template that cannot be filled in.
+    pub fn fill(&self, draft: &Draft) -> Result<Message, String> {
+        match draft {
+            Draft::Plain(message) => Ok(message.clone()),
+            Draft::Template(template) => {
+                self.sequence.set(self.sequence.get() + 1);
+                template.render(self.sequence.get()).map(Message::text).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Whether every message's time matters, so that the clock is read for each.
+    pub fn needs_clock(&self) -> bool {
+        matches!(self.wait, Wait::Quiet(wait) if !wait.is_zero())
+    }
+
+    /// Whether what arrives must be parsed.
+    pub fn needs_json(&self) -> bool {
+        self.filter.is_some()
+            || self.expect.is_some()
+            || self.init_wait.is_some()
+            || self.heartbeat_reply.is_some()
+            || matches!(self.reply, Reply::Filter(_))
+    }
+
+    /// Whether the last message must be kept.
+    pub fn needs_prev(&self) -> bool {
+        self.needs_json()
+    }
+}
+
+/// The format asked for, or what suits the reader.
+pub fn format(output: &OutputArgs, host: &Host, filtered: bool) -> Format {
+    match output.format {
+        _ if output.json => Format::Json,
+        Some(FormatArg::Json) => Format::Json,
+        Some(FormatArg::Raw) => Format::Raw,
+        Some(FormatArg::Pretty) => Format::Pretty,
+        Some(FormatArg::Hex) => Format::Hex,
+        None if host.stdout_is_terminal && !filtered => Format::Pretty,
+        None => Format::Raw,
+    }
+}
+
+/// Whether colours are used on stdout.
+pub fn colour(wish: ColorArg, host: &Host) -> bool {
+    match wish {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => host.stdout_is_terminal && host.colour,
+    }
+}
+
+fn framing(args: &ConnectArgs) -> Result<Framing, Error> {
+    if args.whole {
+        return Ok(Framing::Whole);
+    }
+    if args.null {
+        return Ok(Framing::Delimiter(vec![0]));
+    }
+    match args.delimiter.as_deref() {
+        None => Ok(Framing::Lines),
+        Some("") => Err(Error::usage("--delimiter must not be empty", "--whole sends the input as one message")),
+        Some(text) => Ok(Framing::Delimiter(unescape(text))),
+    }
+}
+
+/// `\n`, `\t`, `\r`, `\0` and `\\` as in printf.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.clone().next() } else { None }) {
+            ('\\', Some(escaped @ ('n' | 't' | 'r' | '0' | '\\'))) => {
+                chars.next();
+                out.push(match escaped {
+                    'n' => '\n',
+                    't' => '\t',
+                    'r' => '\r',
+                    '0' => '\0',
+                    other => other,
+                });
+            }
+            _ => out.push(c),
+        }
+    }
+    out.into_bytes()
+}
+
+/// A piece of input as a message.
+///
+/// # Errors
+/// Bytes that are not what the flags promised.
+pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
+    match kind {
+        InputKind::Text | InputKind::Events => Message::text_from_bytes(piece)
+            .map_err(|_| "input is not valid UTF-8; --binary sends it as binary messages".to_owned()),
+        InputKind::Binary => Ok(Message::binary(piece)),
+        InputKind::Hex => settings::hex(&piece).map(Message::binary),
+        InputKind::Base64 => settings::base64(&piece).map(Message::binary),
+    }
+}
+
+/// The kind of a draft, for messages that must be text.
+pub fn is_text(message: &Message) -> bool {
+    message.kind() == MessageKind::Text
+}
+
+/// Reads what `@FILE` names, or takes the text.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn payload(text: &str) -> Result<Vec<u8>, Error> {
+    file_or_text(text)
+}

@@ -1,0 +1,98 @@
+//! `wsp generate`: completions and man pages, from the same definitions as the help.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, Subcommand};
+use clap_complete::Shell;
+
+use crate::error::Error;
+use crate::exit::{self, Exit};
+use crate::host::Host;
+use crate::net::connection::io_text;
+
+const EXAMPLES: &str = "\
+Examples:
+  wsp generate completions bash > wsp.bash
+  wsp generate completions zsh > _wsp
+  wsp generate man share/man/man1
+";
+
+/// Flags of `wsp generate`.
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
+pub struct GenerateArgs {
+    /// What to make.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be generated.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Print completions for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        /// The folder; it is made when missing
+        dir: PathBuf,
+    },
+}
+
+/// Runs `wsp generate`.
+///
+/// # Errors
+/// A folder that cannot be written to.
+pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
+    match &args.what {
+        What::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut super::definition(), "wsp", &mut text);
+            // A reader that has seen enough is no error.
+            let _ = host.stdout.write_all(&text);
+        }
+        What::Man { dir } => {
+            let failed = |path: &Path, error: &std::io::Error| {
+                Error::usage(format!("cannot write {}: {}", path.display(), io_text(error)), "choose another folder")
+            };
+            std::fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
+            for (name, page) in man_pages().map_err(|error| Error::Internal(error.to_string()))? {
+                let path = dir.join(name);
+                std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Every man page, by file name.
+///
+/// # Errors
+/// Never in practice: the pages are made in memory.
+pub fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut command = super::definition();
+    command.build();
+    let mut pages = Vec::new();
+    collect(&command, "wsp", &mut pages)?;
+    Ok(pages)
+}
+
+fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
+    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("");
+    let man = clap_mangen::Man::new(titled).title(name.to_uppercase());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    page.extend_from_slice(b".SH EXIT STATUS\n.nf\n");
+    page.extend_from_slice(exit::TABLE.replace('-', "\\-").as_bytes());
+    page.extend_from_slice(b"\n.fi\n");
+    pages.push((format!("{name}.1"), page));
+    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+        if name == "wsp" {
+            collect(child, &format!("{name}-{}", child.get_name()), pages)?;
+        }
+    }
+    Ok(())
+}

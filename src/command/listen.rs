@@ -1,0 +1,231 @@
+//! `wsp listen`: a test server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use http::header::{HeaderName, HeaderValue};
+
+use super::connect::plan;
+use super::options::{OutputArgs, TlsMin};
+use super::settings;
+use super::values::{duration, size};
+use crate::endpoint::ListenAddr;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::listen::hub::{HubSettings, Mode};
+use crate::listen::run::{Server, TlsSource};
+use crate::message::Message;
+use crate::net::tls::TlsVersion;
+use crate::queue::OverflowPolicy;
+use crate::session::driver::DriverSettings;
+use crate::session::keepalive::KeepaliveSettings;
+
+/// Examples at the head of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  wsp listen                             print what arrives on 127.0.0.1:8080, send typed lines to all
+  wsp listen 9000 --echo                 an echo server
+  wsp listen 9000 --broadcast --no-self  a chat room
+  wsp listen :0 --reply-jq '{got: .}' --port-file port
+  wsp listen 8443 --tls --tls-ca-out ca.pem --echo
+";
+
+/// Flags of `wsp listen`.
+#[derive(Debug, Clone, Args)]
+#[command(before_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct ListenArgs {
+    /// PORT, HOST:PORT or unix:PATH; port 0 picks a free one
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub address: String,
+    /// Send each message back
+    #[arg(long, group = "mode", help_heading = "Messages")]
+    pub echo: bool,
+    /// Send each message to all
+    #[arg(long, group = "mode", help_heading = "Messages")]
+    pub broadcast: bool,
+    /// With --broadcast: not back to its sender
+    #[arg(long, requires = "broadcast", help_heading = "Messages")]
+    pub no_self: bool,
+    /// Answer each message with this; @FILE answers with a file
+    #[arg(long, value_name = "MSG", group = "mode", help_heading = "Messages")]
+    pub reply: Option<String>,
+    /// Answer each message with what the filter yields
+    #[arg(long, value_name = "F", group = "mode", help_heading = "Messages")]
+    pub reply_jq: Option<String>,
+    /// Count messages and discard them
+    #[arg(long, group = "mode", help_heading = "Messages")]
+    pub sink: bool,
+    /// Speak this subprotocol; the first of ours that the client offers
+    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Upgrade")]
+    pub subprotocols: Vec<String>,
+    /// Add a header to the upgrade answer
+    #[arg(short = 'H', long = "header", value_name = "K: V", help_heading = "Upgrade")]
+    pub headers: Vec<String>,
+    /// Serve this path only; others get 404
+    #[arg(long = "path", value_name = "P", help_heading = "Upgrade")]
+    pub paths: Vec<String>,
+    /// Agree to permessage-deflate, with these parameters when given
+    #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Upgrade")]
+    pub compress: Option<String>,
+    /// Longest time for TLS and the request head together
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub handshake_timeout: Duration,
+    /// Write the port here once it is open
+    #[arg(long, value_name = "F", help_heading = "Upgrade")]
+    pub port_file: Option<PathBuf>,
+    /// Most sessions at a time; others get 503
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub max_connections: Option<usize>,
+    /// Largest message accepted; a larger one ends with Close 1009
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Limits")]
+    pub max_message_size: usize,
+    /// Messages that may wait for one session
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, help_heading = "Limits")]
+    pub queue_size: usize,
+    /// Bytes that may wait for one session
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size, help_heading = "Limits")]
+    pub queue_bytes: usize,
+    /// What a full queue does [default: drop-oldest; replies wait]
+    #[arg(long, value_name = "WHAT", help_heading = "Limits")]
+    pub on_full: Option<OnFull>,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "F", requires = "tls_key", conflicts_with = "tls", help_heading = "TLS")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate, PEM
+    #[arg(long, value_name = "F", requires = "tls_cert", help_heading = "TLS")]
+    pub tls_key: Option<PathBuf>,
+    /// Self-signed certificate for localhost, 127.0.0.1 and ::1
+    #[arg(long, help_heading = "TLS")]
+    pub tls: bool,
+    /// Write the self-signed certificate's CA here, for clients to trust
+    #[arg(long, value_name = "F", requires = "tls", help_heading = "TLS")]
+    pub tls_ca_out: Option<PathBuf>,
+    /// Lowest TLS version
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    pub tls_min: Option<TlsMin>,
+    /// Time between pings, 0 for none
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub ping_interval: Duration,
+    /// Give a client up when it answers no ping for this long
+    #[arg(long, value_name = "DUR", default_value = "90s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub ping_timeout: Duration,
+    /// Close sessions without a message for this long
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub idle_timeout: Option<Duration>,
+    /// Longest wait for a client's Close
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub close_timeout: Duration,
+    /// Longest time to close all sessions at the end
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub grace: Duration,
+    /// How messages are printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `--on-full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// The oldest waiting messages make room
+    DropOldest,
+    /// The new message is dropped
+    DropNewest,
+    /// The sender waits
+    Block,
+    /// The slow client is closed with 1008
+    Disconnect,
+}
+
+fn parse_positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a whole number above 0".to_owned()),
+    }
+}
+
+/// Runs `wsp listen`.
+///
+/// # Errors
+/// Whatever keeps the server from starting.
+pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
+    let server = server(args, &host)?;
+    crate::listen::run::run(server, host).await
+}
+
+fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
+    let address = ListenAddr::parse(&args.address)
+        .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
+    let mode = match (&args.reply, &args.reply_jq) {
+        (Some(text), _) => Mode::Reply(reply(text)?),
+        (_, Some(source)) => Mode::ReplyFilter(settings::filter("--reply-jq", source)?),
+        _ if args.echo => Mode::Echo,
+        _ if args.broadcast => Mode::Broadcast { no_self: args.no_self },
+        _ if args.sink => Mode::Sink,
+        _ => Mode::Print,
+    };
+    let asked_to_print = args.output.json || args.output.format.is_some();
+    let min = match args.tls_min {
+        Some(TlsMin::V1_3) => TlsVersion::V1_3,
+        _ => TlsVersion::V1_2,
+    };
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone(), min },
+        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone(), min },
+        _ => TlsSource::None,
+    };
+    Ok(Server {
+        address,
+        tls,
+        paths: args.paths.clone(),
+        subprotocols: args.subprotocols.clone(),
+        headers: args.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
+        deflate: settings::deflate(args.compress.as_deref())?,
+        handshake_timeout: args.handshake_timeout,
+        port_file: args.port_file.clone(),
+        max_connections: args.max_connections,
+        max_message_size: args.max_message_size,
+        grace: args.grace,
+        hub: HubSettings {
+            print: matches!(mode, Mode::Print) || asked_to_print,
+            mode,
+            format: plan::format(&args.output, host, false),
+            to_terminal: host.stdout_is_terminal,
+            colour: plan::colour(args.output.color, host),
+            verbose: args.output.verbose,
+            quiet: args.output.quiet,
+            queue_size: args.queue_size,
+            queue_bytes: args.queue_bytes,
+            on_full: args.on_full.map(|policy| match policy {
+                OnFull::DropOldest => OverflowPolicy::DropOldest,
+                OnFull::DropNewest => OverflowPolicy::DropNewest,
+                OnFull::Block => OverflowPolicy::Block,
+                OnFull::Disconnect => OverflowPolicy::Disconnect,
+            }),
+            driver: DriverSettings {
+                keepalive: KeepaliveSettings {
+                    ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
+                    ping_timeout: args.ping_timeout,
+                    idle_timeout: args.idle_timeout,
+                },
+                close_timeout: args.close_timeout,
+                fragment: None,
+            },
+        },
+    })
+}
+
+fn reply(text: &str) -> Result<Message, Error> {
+    let payload = settings::file_or_text(text)?;
+    Ok(Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload)))
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let wrong = || Error::usage(format!("-H '{text}' is no header"), "write -H 'Name: value'");
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+    Ok((name, value))
+}

@@ -1,0 +1,201 @@
+//! Groups of flags that several subcommands share, as clap sees them.
+//!
+//! Owns spelling and help of the connection options and of what is printed. Turning them into
+//! settings of the core is [`super::settings`]' business.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::values::{duration, size};
+
+/// Connection options: how a client end reaches its server.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionArgs {
+    /// Add a header to the upgrade request; 'K:' leaves a default one out
+    #[arg(short = 'H', long = "header", value_name = "K: V", help_heading = "Connection")]
+    pub headers: Vec<String>,
+    /// Basic authentication, USER:PASSWORD or @FILE
+    #[arg(short, long, value_name = "U:P", help_heading = "Connection")]
+    pub user: Option<String>,
+    /// Take USER:PASSWORD from this environment variable
+    #[arg(long, value_name = "VAR", conflicts_with = "user", hide_short_help = true, help_heading = "Connection")]
+    pub user_env: Option<String>,
+    /// Bearer token, or @FILE
+    #[arg(long, value_name = "T", help_heading = "Connection")]
+    pub bearer: Option<String>,
+    /// Take the bearer token from this environment variable
+    #[arg(long, value_name = "VAR", conflicts_with = "bearer", hide_short_help = true, help_heading = "Connection")]
+    pub bearer_env: Option<String>,
+    /// Send a cookie, NAME=VALUE
+    #[arg(long = "cookie", value_name = "K=V", hide_short_help = true, help_heading = "Connection")]
+    pub cookies: Vec<String>,
+    /// Origin header
+    #[arg(short, long, value_name = "URL", help_heading = "Connection")]
+    pub origin: Option<String>,
+    /// Offer a subprotocol; the first is preferred
+    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connection")]
+    pub subprotocols: Vec<String>,
+    /// Host header, where it differs from the URL's host
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Connection")]
+    pub host: Option<String>,
+    /// Send this after every open, in order; @FILE sends a file
+    #[arg(short, long = "init", value_name = "MSG|@FILE", help_heading = "Connection")]
+    pub init: Vec<String>,
+    /// Wait for a message that matches before the next init message
+    #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Connection")]
+    pub init_wait: Option<String>,
+    /// Accept any certificate
+    #[arg(short = 'k', long, help_heading = "TLS")]
+    pub insecure: bool,
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "F", help_heading = "TLS")]
+    pub cacert: Option<PathBuf>,
+    /// Client certificate, PEM
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "TLS")]
+    pub cert: Option<PathBuf>,
+    /// Key of the client certificate, PEM
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "TLS")]
+    pub key: Option<PathBuf>,
+    /// Passphrase of the key or PKCS#12 file, from this environment variable
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    pub passphrase_env: Option<String>,
+    /// Client certificate and key as PKCS#12
+    #[arg(long, value_name = "F", conflicts_with_all = ["cert", "key"], hide_short_help = true, help_heading = "TLS")]
+    pub pkcs12: Option<PathBuf>,
+    /// Lowest TLS version
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    pub tls_min: Option<TlsMin>,
+    /// Name to ask for and to check, where it differs from the URL's host
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "TLS")]
+    pub sni: Option<String>,
+    /// Follow redirects
+    #[arg(short = 'L', long, hide_short_help = true, help_heading = "Connection")]
+    pub location: bool,
+    /// Most redirects to follow
+    #[arg(long, value_name = "N", default_value_t = 10, hide_short_help = true, help_heading = "Connection")]
+    pub max_redirects: u32,
+    /// Use ADDR for HOST:PORT instead of a look-up
+    #[arg(long = "resolve", value_name = "HOST:PORT:ADDR", hide_short_help = true, help_heading = "Connection")]
+    pub resolve: Vec<String>,
+    /// Connect to this unix socket instead of the URL's host
+    #[arg(long, value_name = "PATH", hide_short_help = true, help_heading = "Connection")]
+    pub unix_socket: Option<PathBuf>,
+    /// Local address to connect from
+    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Connection")]
+    pub interface: Option<IpAddr>,
+    /// Use IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6", hide_short_help = true, help_heading = "Connection")]
+    pub ipv4: bool,
+    /// Use IPv6 only
+    #[arg(short = '6', long, hide_short_help = true, help_heading = "Connection")]
+    pub ipv6: bool,
+    /// Offer permessage-deflate, with these parameters when given
+    #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", hide_short_help = true, help_heading = "Connection")]
+    pub compress: Option<String>,
+    /// Do not offer permessage-deflate
+    #[arg(long, conflicts_with = "compress", hide_short_help = true, help_heading = "Connection")]
+    pub no_compress: bool,
+    /// Largest message accepted; a larger one ends with Close 1009
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Limits")]
+    pub max_message_size: usize,
+    /// Longest time for look-up, TCP, TLS and upgrade together
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub connect_timeout: Duration,
+    /// Longest time for the whole run (exit 124)
+    #[arg(long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
+    pub timeout: Option<Duration>,
+    /// End when no message passed for this long (exit 9)
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub idle_timeout: Option<Duration>,
+    /// Longest wait for the peer's Close
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    pub close_timeout: Duration,
+    /// Time between pings, 0 for none
+    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub ping_interval: Duration,
+    /// Give the peer up when it answers no ping for this long (exit 9)
+    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub ping_timeout: Duration,
+    /// Send this message at intervals
+    #[arg(long, value_name = "MSG", hide_short_help = true, help_heading = "Keeping alive")]
+    pub heartbeat: Option<String>,
+    /// Time between heartbeats
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub heartbeat_interval: Duration,
+    /// Answer messages that match with MSG
+    #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Keeping alive")]
+    pub heartbeat_reply: Option<String>,
+    /// Connect again when the connection fails, at most N times in a row
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "4294967295", help_heading = "Keeping alive")]
+    pub reconnect: Option<u32>,
+    /// Ceiling of the first wait before connecting again
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub retry_delay: Duration,
+    /// Longest wait before connecting again
+    #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    pub retry_max: Duration,
+    /// What the wait grows by after each failure; 1 is a fixed delay
+    #[arg(long, value_name = "X", default_value_t = 2.0, hide_short_help = true, help_heading = "Keeping alive")]
+    pub retry_factor: f64,
+    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent
+    #[arg(long, hide_short_help = true, help_heading = "Connection")]
+    pub template: bool,
+}
+
+/// `--tls-min`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsMin {
+    /// TLS 1.2
+    #[value(name = "1.2")]
+    V1_2,
+    /// TLS 1.3
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+/// How received messages are printed.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// Event lines on stdout (same as --format json)
+    #[arg(long, conflicts_with = "format", help_heading = "Output")]
+    pub json: bool,
+    /// How messages are printed [default: raw; pretty on a terminal]
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Option<FormatArg>,
+    /// Colours on stdout
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_short_help = true, help_heading = "Output")]
+    pub color: ColorArg,
+    /// Handshake, TLS and timings on stderr
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+    /// Errors only on stderr
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// As it came, text with one newline
+    Raw,
+    /// Event lines
+    Json,
+    /// Indented where it is JSON
+    Pretty,
+    /// Bytes in hexadecimal
+    Hex,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}

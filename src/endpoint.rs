@@ -1,0 +1,268 @@
+//! Parsed addresses: where a client goes, and where a server listens.
+//!
+//! After parsing nothing has to be checked again. Displaying never shows user info.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+/// Why an address cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Nothing was given.
+    #[error("the address is empty")]
+    Empty,
+    /// Not a URL.
+    #[error("'{0}' is no WebSocket URL: {1}")]
+    Malformed(String, String),
+    /// A scheme this is not made for.
+    #[error("the scheme '{0}' is not known; ws, wss, http and https are")]
+    UnknownScheme(String),
+    /// RFC 6455 section 3 forbids fragments.
+    #[error("a WebSocket URL has no fragment (the part after #)")]
+    Fragment,
+    /// A port outside 0 to 65535.
+    #[error("'{0}' is no port")]
+    Port(String),
+}
+
+/// A WebSocket URL (RFC 6455 section 3), taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WsTarget {
+    /// wss rather than ws.
+    pub secure: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// Port; 80 or 443 when the URL named none.
+    pub port: u16,
+    /// What the request line asks for.
+    pub path_and_query: String,
+    /// User and password in the URL, decoded.
+    pub user_info: Option<(String, String)>,
+}
+
+impl WsTarget {
+    /// Reads ws, wss, http and https URLs, and bare `host[:port][/path]`.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(EndpointError::Empty);
+        }
+        let full = match text.split_once("://") {
+            Some(_) => text.to_owned(),
+            None if text.starts_with(':') => format!("ws://localhost{text}"),
+            None if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("ws://localhost:{text}"),
+            None => format!("ws://{text}"),
+        };
+        let url = Url::parse(&full).map_err(|error| EndpointError::Malformed(redact(text), error.to_string()))?;
+        Self::from_url(&url)
+    }
+
+    /// Where a redirect to `location` leads from here.
+    ///
+    /// # Errors
+    /// As [`WsTarget::parse`].
+    pub fn join(&self, location: &str) -> Result<Self, EndpointError> {
+        let malformed = |error: url::ParseError| EndpointError::Malformed(redact(location), error.to_string());
+        let base = Url::parse(&self.to_string()).map_err(malformed)?;
+        let mut url = base.join(location).map_err(malformed)?;
+        url.set_fragment(None);
+        Self::from_url(&url)
+    }
+
+    fn from_url(url: &Url) -> Result<Self, EndpointError> {
+        let secure = match url.scheme() {
+            "ws" | "http" => false,
+            "wss" | "https" => true,
+            other => return Err(EndpointError::UnknownScheme(other.to_owned())),
+        };
+        if url.fragment().is_some() {
+            return Err(EndpointError::Fragment);
+        }
+        let host = match url.host() {
+            Some(url::Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => return Err(EndpointError::Malformed(url.scheme().to_owned(), "no host".to_owned())),
+        };
+        let user_info = (!url.username().is_empty() || url.password().is_some())
+            .then(|| (decode(url.username()), decode(url.password().unwrap_or_default())));
+        let path_and_query = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let port = url.port().unwrap_or(if secure { 443 } else { 80 });
+        Ok(Self { secure, host, port, path_and_query, user_info })
+    }
+
+    /// The Host header: the port only where it is not the scheme's own.
+    #[must_use]
+    pub fn host_header(&self) -> String {
+        let default = if self.secure { 443 } else { 80 };
+        let host = bracketed(&self.host);
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for WsTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.host_header(), self.path_and_query)
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Leaves out what may be a secret before an `@`.
+fn redact(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    match rest.rsplit_once('@') {
+        Some((_, rest)) if scheme.is_empty() => rest.to_owned(),
+        Some((_, rest)) => format!("{scheme}://{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escape = match (byte, tail) {
+            (b'%', [high, low, ..]) => char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16)),
+            _ => None,
+        };
+        match escape {
+            Some((high, low)) => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// A name or address and a port; port 0 picks a free one.
+    Tcp {
+        /// Without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Reads `8080`, `:8080` (both loopback), `HOST:PORT`, `[V6]:PORT` and `unix:PATH`.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+        if text.is_empty() {
+            return Err(EndpointError::Empty);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(EndpointError::Empty) } else { Ok(Self::Unix(path.into())) };
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            None => ("", text),
+            Some((host, port)) => (host, port),
+        };
+        let port = port.parse().map_err(|_| EndpointError::Port(port.to_owned()))?;
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(host) => host,
+            None if host.contains(':') => {
+                let reason = "an IPv6 address stands in brackets: [::1]:8080".to_owned();
+                return Err(EndpointError::Malformed(text.to_owned(), reason));
+            }
+            None => host,
+        };
+        let host = if host.is_empty() { "127.0.0.1" } else { host };
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{}:{port}", bracketed(host)),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_urls_and_bare_hosts() {
+        let table = [
+            ("ws://h", "ws://h/"),
+            ("wss://h:443/a?b=c", "wss://h/a?b=c"),
+            ("http://h:80/", "ws://h/"),
+            ("https://h:8443/x", "wss://h:8443/x"),
+            ("localhost:8080", "ws://localhost:8080/"),
+            ("localhost:8080/p?q", "ws://localhost:8080/p?q"),
+            (":8080", "ws://localhost:8080/"),
+            ("8080", "ws://localhost:8080/"),
+            ("[::1]:9", "ws://[::1]:9/"),
+            ("ws://user:p%40ss@h/", "ws://h/"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(WsTarget::parse(text).map(|target| target.to_string()), Ok(shown.to_owned()), "{text}");
+        }
+        let target = WsTarget::parse("ws://user:p%40ss@h/").expect("a target");
+        assert_eq!(target.user_info, Some(("user".to_owned(), "p@ss".to_owned())));
+    }
+
+    #[test]
+    fn refuses_what_is_no_websocket_url_and_shows_no_secret() {
+        for text in ["", " ", "ftp://h/", "ws://h/#frag", "ws://", "ws://u:secret@h:99999/", "ws://[::1"] {
+            let error = WsTarget::parse(text).expect_err(text).to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_relative_to_where_it_came_from() {
+        let from = WsTarget::parse("ws://h:1/a/b?c").expect("a target");
+        for (location, to) in
+            [("/x", "ws://h:1/x"), ("y", "ws://h:1/a/y"), ("https://o/z", "wss://o/z"), ("//o:2/", "ws://o:2/")]
+        {
+            assert_eq!(from.join(location).map(|target| target.to_string()), Ok(to.to_owned()), "{location}");
+        }
+    }
+
+    #[test]
+    fn reads_where_to_listen() {
+        let table = [
+            ("8080", Some("127.0.0.1:8080")),
+            (":0", Some("127.0.0.1:0")),
+            ("0.0.0.0:80", Some("0.0.0.0:80")),
+            ("[::1]:7", Some("[::1]:7")),
+            ("localhost:7", Some("localhost:7")),
+            ("unix:/tmp/s", Some("unix:/tmp/s")),
+            ("", None),
+            ("unix:", None),
+            ("::1:80", None),
+            ("h:65536", None),
+            ("h", None),
+        ];
+        for (text, shown) in table {
+            assert_eq!(ListenAddr::parse(text).ok().map(|address| address.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+}

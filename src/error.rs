@@ -1,0 +1,167 @@
+//! What can end a run early, and the one place where an error becomes an exit code and a hint.
+
+use crate::exit::Exit;
+use crate::net::connection::ConnectionError;
+use crate::net::connector::ConnectError;
+use crate::net::dial::DialError;
+use crate::net::tls::{TlsError, TlsErrorKind};
+use crate::session::End;
+
+/// A failure with a line for the person who must act.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line or a file it names is wrong.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What helps.
+        hint: String,
+    },
+    /// A filter or template does not compile.
+    #[error("{flag}: {reason}")]
+    Compile {
+        /// The flag that brought it.
+        flag: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// No connection came about.
+    #[error("cannot connect to {url}: {cause}")]
+    Connect {
+        /// Where to, without user info.
+        url: String,
+        /// Why.
+        cause: ConnectError,
+    },
+    /// TLS files cannot be read or used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// An open connection ended badly.
+    #[error("{url}: {}", end_text(.end))]
+    Ended {
+        /// Where to, without user info.
+        url: String,
+        /// How.
+        end: End,
+    },
+    /// All retries failed.
+    #[error("{url}: gave up after {attempts} retries")]
+    RetriesSpent {
+        /// Where to, without user info.
+        url: String,
+        /// Retries in a row.
+        attempts: u32,
+    },
+    /// The address to listen on cannot be had.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        cause: String,
+    },
+    /// Something around us failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// A usage error.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// The code the process ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Compile { .. } => Exit::Compile,
+            Self::Tls(_) => Exit::Tls,
+            Self::Connect { cause, .. } => match cause {
+                ConnectError::Dial(DialError::NoAddress { .. }) => Exit::NoAddress,
+                ConnectError::Dial(DialError::LookupFailed { .. }) => Exit::LookupFailed,
+                ConnectError::Dial(DialError::Refused { .. }) | ConnectError::Timeout(_) => Exit::Connect,
+                ConnectError::Tls(_) => Exit::Tls,
+                ConnectError::Refused(_) | ConnectError::Redirect(_) => Exit::UpgradeRefused,
+                ConnectError::Malformed(_) => Exit::UpgradeMalformed,
+            },
+            Self::Ended { end, .. } => end_exit(end),
+            Self::RetriesSpent { .. } => Exit::Lost,
+            Self::Bind { .. } => Exit::Bind,
+            Self::Internal(_) => Exit::Internal,
+        }
+    }
+
+    /// The flag or command that helps, where there is one.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Usage { hint, .. } => hint.as_str(),
+            Self::Tls(error) => tls_hint(error)?,
+            Self::Connect { cause, .. } => match cause {
+                ConnectError::Tls(error) => tls_hint(error)?,
+                ConnectError::Refused(refusal) => match refusal.status {
+                    401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
+                    403 => "-o URL sets the Origin header, -H others",
+                    404 => "check the path of the URL",
+                    300..=399 => "-L follows redirects",
+                    _ => "-v shows the request and the answer",
+                },
+                ConnectError::Redirect(_) => "--max-redirects allows more; -v shows the answers",
+                ConnectError::Timeout(_) => "--connect-timeout DUR waits longer",
+                ConnectError::Dial(DialError::Refused { .. }) => "is the server running there? wsp listen starts one",
+                ConnectError::Dial(_) => "check the name, or give its address with --resolve HOST:PORT:ADDR",
+                ConnectError::Malformed(_) => "-v shows the request and the answer; is this a WebSocket server?",
+            },
+            Self::Ended { end, .. } => match end {
+                End::Failed(ConnectionError::TooLarge { .. }) => "--max-message-size SIZE accepts larger ones",
+                End::Failed(ConnectionError::Lost(_)) => "--reconnect connects again",
+                End::Unresponsive => "--ping-timeout DUR waits longer, --reconnect connects again",
+                End::Idle => "--idle-timeout DUR waits longer",
+                _ => return None,
+            },
+            Self::Bind { .. } => "another port, or 0 for any free one",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn tls_hint(error: &TlsError) -> Option<&'static str> {
+    Some(match error.kind() {
+        TlsErrorKind::Untrusted => "--cacert FILE trusts its issuer, -k accepts any certificate",
+        TlsErrorKind::NameMismatch => "--sni NAME asks for the name in the certificate, -k accepts any",
+        TlsErrorKind::Expired => "-k accepts it all the same",
+        TlsErrorKind::Other => return None,
+    })
+}
+
+/// The code for how a connection ended.
+#[must_use]
+pub fn end_exit(end: &End) -> Exit {
+    match end {
+        End::Closed { by_us: true, .. } | End::CloseTimeout | End::Aborted => Exit::Done,
+        End::Closed { close, .. } if close.is_normal() => Exit::Done,
+        End::Closed { .. } | End::Unresponsive | End::Idle | End::Failed(ConnectionError::Lost(_)) => Exit::Lost,
+        End::Failed(_) => Exit::Protocol,
+    }
+}
+
+/// How a connection ended, for a person.
+#[must_use]
+pub fn end_text(end: &End) -> String {
+    match end {
+        End::Closed { close, by_us: false } => format!("closed by the peer: {close}"),
+        End::Closed { close, by_us: true } => format!("closed: {close}"),
+        End::CloseTimeout => "closed; the peer did not answer the Close".to_owned(),
+        End::Aborted => "cut off".to_owned(),
+        End::Unresponsive => "the peer is unresponsive: no pong within the ping timeout".to_owned(),
+        End::Idle => "no message within the idle timeout".to_owned(),
+        End::Failed(error) => match error.close_code() {
+            Some(code) => format!("{error} (closed with {code})"),
+            None => error.to_string(),
+        },
+    }
+}

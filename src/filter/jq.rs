@@ -1,0 +1,473 @@
+//! jq programs: compiled once, run on every message.
+//!
+//! Owns compilation, the running limits and the words for what went wrong; `value` beneath it owns
+//! the JSON values. Nothing outside this module sees jaq.
+//! Invariants: no program can end the process, read the environment, a file or another input;
+//! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth.
+//! What it cannot do is interrupt a step that never yields: run a program a peer supplied on a
+//! thread of its own, with a time limit.
+
+mod value;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use jaq_core::load::{self, Arena, File, Loader, lex, parse};
+use jaq_core::native::{self, bome};
+use jaq_core::{Ctx, Exn, Vars, data};
+use jaq_json::Val;
+
+pub use value::{Json, MAX_INPUT_DEPTH};
+
+/// Most values one run may yield; a program that goes on is stopped with an error.
+pub const MAX_OUTPUTS: usize = 100_000;
+/// Longest program accepted.
+const MAX_SOURCE: usize = 64 * 1024;
+/// Deepest nesting of brackets in a program: the parser beneath recurses.
+const MAX_SOURCE_DEPTH: usize = 128;
+/// Most characters of an error message that are kept: it may quote a whole message.
+const MAX_ERROR: usize = 300;
+
+/// Definitions of ours. `halt_error` raises its input as an error instead of ending the program;
+/// the others are jq's own which jaq does not bring.
+const DEFINITIONS: &str = r#"
+def halt_error: error;
+def halt_error($exit_code): error;
+def toarray: if isarray then . else [.] end;
+def ascii: [.] | implode;
+def IN(s): any(s == .; .);
+def IN(src; s): any(src == s; .);
+def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] |= $row);
+def INDEX(f): INDEX(.[]; f);
+def @csv: [.[] | if isstring then "\"" + gsub("\""; "\"\"") + "\"" elif . == null then "" elif isarray or isobject then error("not a csv field") else tostring end] | join(",");
+def @tsv: [.[] | if isstring then gsub("\\\\"; "\\\\") | gsub("\t"; "\\t") | gsub("\n"; "\\n") | gsub("\r"; "\\r") elif . == null then "" elif isarray or isobject then error("not a tsv field") else tostring end] | join("\t");
+"#;
+
+type Data = data::JustLut<Val>;
+
+/// A compiled jq program. Cloning shares it; any thread may run it.
+#[derive(Clone)]
+pub struct Filter(Arc<jaq_core::Filter<Data>>);
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter")
+    }
+}
+
+/// Why a program does not compile: one line, saying what is wrong and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FilterError(String);
+
+impl Filter {
+    /// Compiles a program; `$meta` and `$prev` are known in it.
+    ///
+    /// # Errors
+    /// When the program is no jq, or names something that is not there.
+    pub fn compile(source: &str) -> Result<Self, FilterError> {
+        check_size(source)?;
+        let defs = jaq_core::defs()
+            .chain(jaq_std::defs().filter(|def| def.name != "halt_error"))
+            .chain(jaq_json::defs())
+            .chain(load::parse(DEFINITIONS, |p| p.defs()).unwrap_or_default());
+        // `env` shows secrets; the JSON functions of jaq recurse without a limit and read a superset.
+        let funs = jaq_core::funs()
+            .chain(jaq_std::funs())
+            .chain(jaq_json::funs())
+            .filter(|(name, ..)| !matches!(*name, "env" | "tojson" | "fromjson"))
+            .chain(json_functions());
+        let arena = Arena::default();
+        let modules = Loader::new(defs)
+            .load(&arena, File { code: source, path: () })
+            .map_err(|errors| describe_load(source, &errors))?;
+        // Data files would be variables without a value.
+        load::import(&modules, |_| Err(String::new()))
+            .map_err(|errors| describe_load(source, &errors))?;
+        let filter = jaq_core::Compiler::default()
+            .with_funs(funs)
+            .with_global_vars(["$meta", "$prev"])
+            .compile(modules)
+            .map_err(|errors| describe_undefined(source, &errors))?;
+        Ok(Self(Arc::new(filter)))
+    }
+
+    /// Runs the program on a value, handing every output to `out` until that breaks off.
+    ///
+    /// # Errors
+    /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too
+    /// deeply. Outputs handed over before stand. `halt` ends the outputs and is no error.
+    pub fn run(
+        &self,
+        input: &Json,
+        meta: &Json,
+        prev: &Json,
+        out: &mut dyn FnMut(Json) -> ControlFlow<()>,
+    ) -> Result<(), String> {
+        let vars = Vars::new([meta.0.clone(), prev.0.clone()]);
+        let context = Ctx::<Data>::new(&self.0.lut, vars);
+        let mut outputs = self.0.id.run((context, input.0.clone()));
+        for count in 0.. {
+            // A few functions of jaq panic when asked for the impossible (`"x" * 1e300`): that is
+            // the program's failure, not ours. After it the iterator is dropped, never used again.
+            let Ok(output) = catch_unwind(AssertUnwindSafe(|| outputs.next())) else {
+                return Err("the filter asks for something impossible".to_owned());
+            };
+            let value = match output {
+                None => break,
+                Some(Ok(value)) => value,
+                Some(Err(exception)) => return end_of_run(exception),
+            };
+            if count >= MAX_OUTPUTS {
+                return Err(format!(
+                    "the filter yields more than {MAX_OUTPUTS} values for one message"
+                ));
+            }
+            if value::too_deep(&value, value::MAX_OUTPUT_DEPTH) {
+                return Err(too_deep_message());
+            }
+            if out(Json(value)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the first output is neither `false` nor `null`; an error is no match.
+    pub fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
+        let mut truthy = false;
+        let result = self.run(input, meta, prev, &mut |value| {
+            truthy = value.is_truthy();
+            ControlFlow::Break(())
+        });
+        truthy && result.is_ok()
+    }
+}
+
+fn too_deep_message() -> String {
+    format!("the filter yields a value nested deeper than {} levels", value::MAX_OUTPUT_DEPTH)
+}
+
+/// What an exception means for the run. `halt` is matched here and nowhere handed on: jaq's own
+/// unwrapping would end the process.
+fn end_of_run(exception: Exn<'_, Val>) -> Result<(), String> {
+    match exception.get_err() {
+        Ok(error) => Err(error_text(error.into_val())),
+        Err(other) => match other.get_halt() {
+            Ok(_code) => Ok(()),
+            Err(_) => Err("break outside of its label".to_owned()),
+        },
+    }
+}
+
+fn error_text(value: Val) -> String {
+    if value::too_deep(&value, value::MAX_OUTPUT_DEPTH) {
+        return too_deep_message();
+    }
+    let json = Json(value);
+    let text = match json.as_str() {
+        Some(text) => text.into_owned(),
+        None => json.to_compact_string(),
+    };
+    one_line(&text)
+}
+
+/// One line of bounded length, without control characters.
+fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().take(MAX_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MAX_ERROR).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// `tojson` and `fromjson` with our limits and our strictness.
+fn json_functions() -> [native::Fun<Data>; 2] {
+    let functions: [native::Filter<jaq_core::RunPtr<Data>>; 2] = [
+        ("tojson", native::v(0), |cv| {
+            bome(if value::too_deep(&cv.1, value::MAX_OUTPUT_DEPTH) {
+                Err(jaq_json::Error::str(too_deep_message()))
+            } else {
+                Ok(Val::from(Json(cv.1).to_compact_string()))
+            })
+        }),
+        ("fromjson", native::v(0), |cv| {
+            bome(match Json(cv.1).as_str() {
+                Some(text) => value::parse_value(&text).map_err(jaq_json::Error::str),
+                None => Err(jaq_json::Error::str("fromjson needs a string")),
+            })
+        }),
+    ];
+    functions.map(native::run::<Data>)
+}
+
+fn check_size(source: &str) -> Result<(), FilterError> {
+    if source.len() > MAX_SOURCE {
+        return Err(FilterError(format!("the jq program is longer than {MAX_SOURCE} bytes")));
+    }
+    let mut depth = 0_usize;
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_SOURCE_DEPTH {
+            return Err(FilterError(format!(
+                "the jq program nests brackets deeper than {MAX_SOURCE_DEPTH} levels"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// ` at line L, column C` of a slice of the program, or nothing when it is no slice of it.
+fn place(source: &str, part: &str) -> String {
+    let offset = (part.as_ptr() as usize).checked_sub(source.as_ptr() as usize);
+    let Some(before) = offset.and_then(|offset| source.get(..offset)) else {
+        return String::new();
+    };
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    match before.matches('\n').count() {
+        0 => format!(" at column {column}"),
+        lines => format!(" at line {}, column {column}", lines + 1),
+    }
+}
+
+/// What stands at a place of the program, and what should.
+fn describe_expected(source: &str, expected: Option<&str>, part: &str) -> String {
+    let place = place(source, part);
+    let short: String =
+        part.chars().take(20).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match expected {
+        Some(expected) if part.is_empty() => {
+            format!("{expected} expected{place}, the program ends")
+        }
+        Some(expected) => format!("{expected} expected{place}, found `{short}`"),
+        None => format!("unexpected `{short}`{place}"),
+    }
+}
+
+fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> FilterError {
+    let text = errors.iter().find_map(|(_file, error)| match error {
+        load::Error::Io(parts) => parts.first().map(|(path, _)| {
+            format!("modules cannot be loaded: `{}`{}", one_line(path), place(source, path))
+        }),
+        load::Error::Lex(parts) => parts.first().map(|(expected, part)| match expected {
+            lex::Expect::Token => describe_expected(source, None, part),
+            other => describe_expected(source, Some(other.as_str()), part),
+        }),
+        load::Error::Parse(parts) => parts.first().map(|(expected, part)| match expected {
+            parse::Expect::Nothing => describe_expected(source, None, part),
+            parse::Expect::Just(word) => {
+                describe_expected(source, Some(&format!("`{word}`")), part)
+            }
+            other => describe_expected(source, Some(other.as_str()), part),
+        }),
+    });
+    FilterError(text.unwrap_or_else(|| "the jq program cannot be read".to_owned()))
+}
+
+fn describe_undefined(source: &str, errors: &jaq_core::compile::Errors<&str, ()>) -> FilterError {
+    use jaq_core::compile::Undefined;
+    let first = errors.iter().find_map(|(_file, errors)| errors.first());
+    let text = first.map(|(name, what)| {
+        let place = place(source, name);
+        match what {
+            Undefined::Filter(arity) => format!("unknown filter {name}/{arity}{place}"),
+            Undefined::Var => format!("unknown variable {name}{place} (known are $meta and $prev)"),
+            other => format!("unknown {} {name}{place}", other.as_str()),
+        }
+    });
+    FilterError(text.unwrap_or_else(|| "the jq program does not compile".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn try_run(source: &str, input: &str) -> (Vec<String>, Result<(), String>) {
+        let filter = Filter::compile(source).unwrap();
+        let meta = Json::meta("s1", "ws://h/", "t", "text", input.len(), 3);
+        let prev = Json::parse(br#"{"n":1}"#).unwrap();
+        let mut out = Vec::new();
+        let result =
+            filter.run(&Json::parse(input.as_bytes()).unwrap(), &meta, &prev, &mut |value| {
+                out.push(value.to_compact_string());
+                ControlFlow::Continue(())
+            });
+        (out, result)
+    }
+
+    fn run(source: &str, input: &str) -> String {
+        let (out, result) = try_run(source, input);
+        assert_eq!(result, Ok(()));
+        out.join(" ")
+    }
+
+    fn compile_error(source: &str) -> String {
+        let text = Filter::compile(source).unwrap_err().to_string();
+        assert!(!text.contains('\n'), "{text}");
+        text
+    }
+
+    #[test]
+    fn runs_programs() {
+        assert_eq!(run("select(.price>100)|.symbol", r#"{"price":101,"symbol":"A"}"#), r#""A""#);
+        assert_eq!(run("select(.price>100)|.symbol", r#"{"price":1,"symbol":"A"}"#), "");
+        assert_eq!(run(".a[], (.a|add)", r#"{"a":[1,2]}"#), "1 2 3");
+        assert_eq!(run("test(\"T1\")", r#""xT12""#), "true");
+        assert_eq!(
+            run("@csv, @tsv", r#"["a\"b",1,null,"t\tx"]"#),
+            r#""\"a\"\"b\",1,,\"t\tx\"" "a\"b\t1\t\tt\\tx""#
+        );
+        assert_eq!(run("IN(1,2), toarray, INDEX(.[]?; .), (65|ascii)", "1"), r#"true [1] {} "A""#);
+        assert_eq!(
+            run("tojson, (tojson|fromjson), tostring, \"\\(.)\"", "[1.0]"),
+            r#""[1.0]" [1.0] "[1.0]" "[1.0]""#
+        );
+    }
+
+    #[test]
+    fn global_variables() {
+        assert_eq!(run("$meta.session, $meta.seq, $prev.n", "null"), r#""s1" 3 1"#);
+        assert_eq!(run("def f: $prev; [1]|map(f.n + .)", "null"), "[2]");
+    }
+
+    #[test]
+    fn numbers_are_unchanged_unless_calculated_with() {
+        let text = r#"{"a":12345678901234567890123,"b":1.0,"c":-0,"d":1e1000}"#;
+        assert_eq!(run(".", text), text);
+        assert_eq!(run(".a + 1", text), "12345678901234567890124");
+        assert_eq!(run("[nan, infinite, -infinite]", "0"), "[null,null,null]");
+        assert_eq!(run("tojson", r#"["x",1.50]"#), r#""[\"x\",1.50]""#);
+        assert_eq!(run("{(1|tostring): 2}, {(1): 2}", "0"), r#"{"1":2} {"1":2}"#);
+    }
+
+    #[test]
+    fn halt_ends_the_outputs_not_the_process() {
+        assert_eq!(run("1, halt, 2", "0"), "1");
+        assert_eq!(run("1, halt(3), 2", "0"), "1");
+        assert_eq!(try_run("1, halt_error, 2", r#""bad""#), (vec!["1".into()], Err("bad".into())));
+        assert_eq!(try_run("halt_error(2)", r#"{"a":1}"#), (vec![], Err(r#"{"a":1}"#.into())));
+    }
+
+    #[test]
+    fn nothing_outside_can_be_reached() {
+        assert_eq!(compile_error("env"), "unknown filter env/0 at column 1");
+        assert!(compile_error("$ENV.PATH").starts_with("unknown variable $ENV at column 1"));
+        for source in ["input", "inputs", "input_filename", "$__prog_args"] {
+            assert!(compile_error(source).starts_with("unknown"), "{source}");
+        }
+        assert!(compile_error("include \"x\"; .").contains("modules"));
+        assert!(compile_error("import \"x\" as x; x::f").contains("modules"));
+        assert!(compile_error("import \"x\" as $x; $x").contains("modules"));
+        // Neither prints anything, since the log goes nowhere.
+        assert_eq!(run("debug, stderr", "1"), "1 1");
+    }
+
+    #[test]
+    fn errors_end_the_run_and_earlier_outputs_stand() {
+        assert_eq!(try_run("1, error(\"no\"), 2", "0"), (vec!["1".into()], Err("no".into())));
+        assert_eq!(try_run("error({a:1})", "0").1, Err(r#"{"a":1}"#.into()));
+        assert!(try_run(".a.b", r#"{"a":[1]}"#).1.unwrap_err().contains("cannot index [1]"));
+        assert_eq!(run(".a?", "1"), "");
+        assert_eq!(run("try error(\"x\") catch .", "1"), r#""x""#);
+        let long = try_run("error(\"a\n\" * 10000)", "0").1.unwrap_err();
+        assert!(long.chars().count() <= MAX_ERROR + 1 && !long.contains('\n'));
+    }
+
+    #[test]
+    fn endless_outputs_are_capped() {
+        for source in ["repeat(.)", "range(infinite)", "recurse(.)"] {
+            let (out, result) = try_run(source, "0");
+            assert_eq!(out.len(), MAX_OUTPUTS, "{source}");
+            assert!(result.unwrap_err().contains("100000"), "{source}");
+        }
+        assert_eq!(try_run("range(100000)", "0").1, Ok(()));
+    }
+
+    #[test]
+    fn a_panic_inside_is_an_error_of_the_run() {
+        let (_, result) = try_run(". * 9223372036854775807", r#""abc""#);
+        assert!(result.unwrap_err().contains("impossible"));
+        // Whether sorting what has no order panics is its own business, as long as it is caught.
+        let _ = try_run("[range(200) | if . % 3 == 0 then nan else 100 - . end] | sort", "0");
+    }
+
+    #[test]
+    fn a_consumer_can_stop_an_endless_filter() {
+        let filter = Filter::compile("repeat(.)").unwrap();
+        let mut seen = 0;
+        let null = Json::null();
+        let result = filter.run(&null, &null, &null, &mut |_| {
+            seen += 1;
+            if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((seen, result), (3, Ok(())));
+    }
+
+    #[test]
+    fn depth_is_bounded_on_the_way_out_and_in_strings() {
+        let (_, result) = try_run("reduce range(1500) as $i (0; [.])", "0");
+        assert!(result.unwrap_err().contains("nested deeper"));
+        assert!(try_run("recurse([.])", "0").1.unwrap_err().contains("nested deeper"));
+        let (_, result) = try_run("reduce range(1500) as $i (0; [.]) | tojson", "0");
+        assert!(result.unwrap_err().contains("nested deeper"));
+        let bomb = format!("\"{}\"", "[".repeat(100_000));
+        assert!(try_run("fromjson", &bomb).1.unwrap_err().contains("deeper than 512"));
+        assert_eq!(run("fromjson", r#""[1]""#), "[1]");
+        assert!(try_run("fromjson", r#""NaN""#).1.is_err());
+        let deepest = format!("{}{}", "[".repeat(512), "]".repeat(512));
+        assert_eq!(run("[.]", &deepest), format!("[{deepest}]"));
+    }
+
+    #[test]
+    fn matches_is_about_the_first_output() {
+        let null = Json::null();
+        let matches = |source: &str| Filter::compile(source).unwrap().matches(&null, &null, &null);
+        assert!(matches("true") && matches("0") && matches("true, error(\"x\")"));
+        assert!(
+            !matches("false") && !matches("null") && !matches("empty") && !matches("error(true)")
+        );
+    }
+
+    #[test]
+    fn compile_errors_say_what_and_where() {
+        assert_eq!(compile_error(".a | foo(1)"), "unknown filter foo/1 at column 6");
+        assert_eq!(
+            compile_error(".\n| $x"),
+            "unknown variable $x at line 2, column 3 (known are $meta and $prev)"
+        );
+        assert_eq!(compile_error(".a |"), "term expected at column 5, the program ends");
+        assert_eq!(
+            compile_error("(.a"),
+            "closing parenthesis expected at column 4, the program ends"
+        );
+        assert_eq!(compile_error(".a ]"), "unexpected `]` at column 4");
+        assert_eq!(compile_error("1 2"), "unexpected `2` at column 3");
+        assert_eq!(compile_error("reduce ."), "`as` expected at column 9, the program ends");
+        assert!(compile_error("if . then 1").contains("expected"));
+        assert!(compile_error("").contains("expected"));
+        assert!(compile_error(&"(".repeat(100_000)).contains("longer"));
+        assert!(compile_error(&"[".repeat(10_000)).contains("deeper"));
+    }
+
+    #[test]
+    fn is_shared_between_threads() {
+        let filter = Filter::compile(". + 1").unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|i: usize| {
+                let filter = filter.clone();
+                std::thread::spawn(move || {
+                    let input = Json::parse(i.to_string().as_bytes()).unwrap();
+                    filter.matches(&input, &Json::null(), &Json::null())
+                })
+            })
+            .collect();
+        assert!(threads.into_iter().all(|t| t.join().unwrap()));
+    }
+}

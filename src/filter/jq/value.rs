@@ -1,0 +1,529 @@
+//! JSON values as jq programs see them: parsing, building and writing.
+//!
+//! Owns [`Json`], a strict JSON reader and a compact writer. Leaves running programs to `super`.
+//! Invariants: exactly one JSON value (RFC 8259) is accepted, no extension of it; nesting is
+//! bounded both ways, so neither a peer's message nor a filter's output can exhaust the stack;
+//! numbers keep their text until a program calculates with them; what is written is valid JSON.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use bytes::Bytes;
+use jaq_json::{Map, Num, Rc, Val};
+
+use crate::message::event::push_json_string;
+
+/// Deepest nesting accepted from outside.
+pub const MAX_INPUT_DEPTH: usize = 512;
+/// Deepest nesting a program may yield: room to wrap the deepest input a good deal further.
+pub(super) const MAX_OUTPUT_DEPTH: usize = 1024;
+/// Integers longer than this are kept as text: making a big integer of them takes time that grows
+/// with the square of their length, which a peer must not be able to ask for.
+const MAX_BIG_INTEGER: usize = 1024;
+
+/// A parsed JSON value. Cloning shares it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Json(pub(super) Val);
+
+impl Json {
+    /// The value `null`.
+    pub fn null() -> Self {
+        Self(Val::Null)
+    }
+
+    /// A JSON string holding this text.
+    pub fn from_text(text: &str) -> Self {
+        Self(string(text.as_bytes()))
+    }
+
+    /// Reads exactly one JSON value.
+    ///
+    /// # Errors
+    /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`]; the text says
+    /// what is wrong and where.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()))?;
+        parse_value(text).map(Self)
+    }
+
+    /// The value of `$meta` for a message.
+    pub fn meta(session: &str, url: &str, time: &str, kind: &str, size: usize, seq: u64) -> Self {
+        let fields = [
+            ("session", string(session.as_bytes())),
+            ("url", string(url.as_bytes())),
+            ("time", string(time.as_bytes())),
+            ("type", string(kind.as_bytes())),
+            ("size", Val::from(size)),
+            ("seq", Val::Num(Num::from_integral(seq))),
+        ];
+        let map: Map = fields.into_iter().map(|(name, v)| (string(name.as_bytes()), v)).collect();
+        Self(Val::obj(map))
+    }
+
+    /// The text of a string value (for raw output), `None` for any other value.
+    pub fn as_str(&self) -> Option<Cow<'_, str>> {
+        match &self.0 {
+            Val::TStr(s) | Val::BStr(s) => Some(String::from_utf8_lossy(s)),
+            _ => None,
+        }
+    }
+
+    /// Whether jq counts the value as true: everything but `false` and `null`.
+    pub fn is_truthy(&self) -> bool {
+        !matches!(self.0, Val::Null | Val::Bool(false))
+    }
+
+    /// The value as JSON on one line.
+    pub fn to_compact_string(&self) -> String {
+        let mut out = Vec::new();
+        self.write_compact(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Appends the value as JSON on one line, without a newline.
+    pub fn write_compact(&self, out: &mut Vec<u8>) {
+        write_value(out, &self.0);
+    }
+}
+
+/// Whether a value is nested deeper than a program may yield.
+pub(super) fn too_deep(value: &Val, room: usize) -> bool {
+    match value {
+        Val::Arr(items) => room == 0 || items.iter().any(|v| too_deep(v, room - 1)),
+        Val::Obj(map) => room == 0 || map.values().any(|v| too_deep(v, room - 1)),
+        _ => false,
+    }
+}
+
+fn string(bytes: &[u8]) -> Val {
+    Val::utf8_str(Bytes::copy_from_slice(bytes))
+}
+
+pub(super) fn write_value(out: &mut Vec<u8>, value: &Val) {
+    match value {
+        Val::Null => out.extend_from_slice(b"null"),
+        Val::Bool(true) => out.extend_from_slice(b"true"),
+        Val::Bool(false) => out.extend_from_slice(b"false"),
+        // JSON has no word for these; jq writes null as well.
+        Val::Num(Num::Float(f)) if !f.is_finite() => out.extend_from_slice(b"null"),
+        Val::Num(Num::Dec(text)) => out.extend_from_slice(text.as_bytes()),
+        Val::Num(n) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{n}");
+        }
+        Val::TStr(s) | Val::BStr(s) => push_json_string(out, &String::from_utf8_lossy(s)),
+        Val::Arr(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_value(out, item);
+            }
+            out.push(b']');
+        }
+        Val::Obj(map) => {
+            out.push(b'{');
+            for (i, (key, item)) in map.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_key(out, key);
+                out.push(b':');
+                write_value(out, item);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// jaq allows any value as a key, JSON only strings: others are written as the string of their JSON.
+fn write_key(out: &mut Vec<u8>, key: &Val) {
+    if matches!(key, Val::TStr(_) | Val::BStr(_)) {
+        write_value(out, key);
+    } else {
+        let mut text = Vec::new();
+        write_value(&mut text, key);
+        push_json_string(out, &String::from_utf8_lossy(&text));
+    }
+}
+
+pub(super) fn parse_value(text: &str) -> Result<Val, String> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    let value = reader.value(MAX_INPUT_DEPTH)?;
+    match reader.peek() {
+        None => Ok(value),
+        Some(_) => Err(format!("text after the JSON value at byte {}", reader.at)),
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    /// The next byte that is not white space, which is skipped.
+    fn peek(&mut self) -> Option<u8> {
+        while let Some(&b) = self.bytes.get(self.at) {
+            if !matches!(b, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(b);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn here(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn wrong<T>(&self, expected: &str) -> Result<T, String> {
+        if self.at >= self.bytes.len() {
+            Err(format!("not JSON: it ends where {expected} is expected"))
+        } else {
+            Err(format!("not JSON: {expected} expected at byte {}", self.at))
+        }
+    }
+
+    fn value(&mut self, room: usize) -> Result<Val, String> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'{' | b'[') if room == 0 => {
+                Err(format!("JSON nested deeper than {MAX_INPUT_DEPTH} levels at byte {}", self.at))
+            }
+            Some(b'{') => self.object(room - 1),
+            Some(b'[') => self.array(room - 1),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'n') => self.word(b"null", Val::Null),
+            Some(b't') => self.word(b"true", Val::Bool(true)),
+            Some(b'f') => self.word(b"false", Val::Bool(false)),
+            _ => self.wrong("a value"),
+        }
+    }
+
+    fn word(&mut self, word: &[u8], value: Val) -> Result<Val, String> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(value)
+        } else {
+            self.wrong("a value")
+        }
+    }
+
+    fn array(&mut self, room: usize) -> Result<Val, String> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Val::Arr(Rc::new(items)));
+        }
+        loop {
+            items.push(self.value(room)?);
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return self.wrong("',' or ']'"),
+            }
+        }
+        self.at += 1;
+        Ok(Val::Arr(Rc::new(items)))
+    }
+
+    fn object(&mut self, room: usize) -> Result<Val, String> {
+        self.at += 1;
+        let mut map = Map::default();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Val::obj(map));
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return self.wrong("a key in quotes");
+            }
+            let key = self.string()?;
+            if self.peek() != Some(b':') {
+                return self.wrong("':'");
+            }
+            self.at += 1;
+            let value = self.value(room)?;
+            map.insert(key, value);
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return self.wrong("',' or '}'"),
+            }
+        }
+        self.at += 1;
+        Ok(Val::obj(map))
+    }
+
+    fn digits(&mut self) -> Result<(), String> {
+        let start = self.at;
+        while self.here().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at == start { self.wrong("a digit") } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<Val, String> {
+        let start = self.at;
+        let negative = self.here() == Some(b'-');
+        self.at += usize::from(negative);
+        let zero = self.here() == Some(b'0');
+        if zero {
+            self.at += 1;
+            if self.here().is_some_and(|b| b.is_ascii_digit()) {
+                return self.wrong("no digit after a leading zero");
+            }
+        } else {
+            self.digits()?;
+        }
+        let mut integer = true;
+        if self.here() == Some(b'.') {
+            integer = false;
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.here(), Some(b'e' | b'E')) {
+            integer = false;
+            self.at += 1;
+            if matches!(self.here(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        let text = String::from_utf8_lossy(&self.bytes[start..self.at]);
+        let number = if integer && !(zero && negative) {
+            match text.parse() {
+                Ok(small) => Some(Num::Int(small)),
+                Err(_) if text.len() <= MAX_BIG_INTEGER => Num::from_str_radix(&text, 10),
+                Err(_) => None,
+            }
+        } else {
+            None
+        };
+        Ok(Val::Num(number.unwrap_or_else(|| Num::Dec(Rc::new(text.into_owned())))))
+    }
+
+    fn string(&mut self) -> Result<Val, String> {
+        self.at += 1;
+        let start = self.at;
+        self.plain();
+        if self.here() == Some(b'"') {
+            let value = string(&self.bytes[start..self.at]);
+            self.at += 1;
+            return Ok(value);
+        }
+        let mut text = self.bytes[start..self.at].to_vec();
+        loop {
+            match self.here() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Val::utf8_str(text));
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.escape(&mut text)?;
+                }
+                Some(_) => {
+                    return Err(format!(
+                        "not JSON: control character in a string at byte {}",
+                        self.at
+                    ));
+                }
+                None => return self.wrong("the end of a string"),
+            }
+            let start = self.at;
+            self.plain();
+            text.extend_from_slice(&self.bytes[start..self.at]);
+        }
+    }
+
+    /// Skips what stands for itself in a string.
+    fn plain(&mut self) {
+        while self.here().is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+            self.at += 1;
+        }
+    }
+
+    fn escape(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
+        let byte = match self.here() {
+            Some(b @ (b'"' | b'\\' | b'/')) => b,
+            Some(b'b') => 0x08,
+            Some(b'f') => 0x0c,
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(b'u') => {
+                self.at += 1;
+                let c = self.unicode()?;
+                text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                return Ok(());
+            }
+            _ => return self.wrong("an escape sequence"),
+        };
+        text.push(byte);
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The character of `\uXXXX` or of a pair of them. Half a pair is legal JSON but no character:
+    /// as in jq it becomes U+FFFD.
+    fn unicode(&mut self) -> Result<char, String> {
+        let first = self.hex4()?;
+        if (0xd800..0xdc00).contains(&first) && self.bytes[self.at..].starts_with(b"\\u") {
+            let mark = self.at;
+            self.at += 2;
+            let second = self.hex4()?;
+            if (0xdc00..0xe000).contains(&second) {
+                let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = mark;
+        }
+        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex4(&mut self) -> Result<u32, String> {
+        let mut code = 0;
+        for _ in 0..4 {
+            match self.here().and_then(|b| char::from(b).to_digit(16)) {
+                Some(digit) => code = code * 16 + digit,
+                None => return self.wrong("a hexadecimal digit"),
+            }
+            self.at += 1;
+        }
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn same(text: &str) {
+        assert_eq!(Json::parse(text.as_bytes()).unwrap().to_compact_string(), text);
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        for text in [
+            "0",
+            "-0",
+            "1.0",
+            "12345678901234567890123",
+            "-99999999999999999999999",
+            "1e1000",
+            "1E+2",
+            "0.10",
+        ] {
+            same(text);
+        }
+        same(&"9".repeat(100_000));
+    }
+
+    #[test]
+    fn keys_keep_their_order_and_the_last_of_equal_ones_counts() {
+        same(r#"{"b":1,"a":[true,false,null,{}],"c":[]}"#);
+        assert_eq!(
+            Json::parse(br#"{"a":1,"b":2,"a":3}"#).unwrap().to_compact_string(),
+            r#"{"a":3,"b":2}"#
+        );
+    }
+
+    #[test]
+    fn strings() {
+        same(r#""a\n\t\"\\ é 😀""#);
+        assert_eq!(Json::parse(br#""\ud83d\ude00\u0041\/""#).unwrap().as_str().unwrap(), "😀A/");
+        assert_eq!(
+            Json::parse(br#""\ud83dx\udc00""#).unwrap().as_str().unwrap(),
+            "\u{fffd}x\u{fffd}"
+        );
+        assert_eq!(Json::from_text("a\"b").to_compact_string(), r#""a\"b""#);
+        assert!(Json::null().as_str().is_none());
+    }
+
+    #[test]
+    fn only_json_is_accepted() {
+        let bad: [&[u8]; 32] = [
+            b"",
+            b" ",
+            b"1 2",
+            b"{} x",
+            b"[1,]",
+            b"{\"a\":1,}",
+            b"{1:2}",
+            b"{a:1}",
+            b"NaN",
+            b"Infinity",
+            b"-Infinity",
+            b"b\"x\"",
+            b"# c\n1",
+            b"1 # c",
+            b"+1",
+            b"01",
+            b"-01",
+            b"1.",
+            b".5",
+            b"1e",
+            b"-",
+            b"nul",
+            b"\"a",
+            b"\"\\x\"",
+            b"\"\n\"",
+            b"\"\\u12\"",
+            b"[",
+            b"{\"a\"}",
+            b"\xff",
+            b"'a'",
+            b"[1 2]",
+            b"\xef\xbb\xbf1",
+        ];
+        for text in bad {
+            assert!(Json::parse(text).is_err(), "{:?}", String::from_utf8_lossy(text));
+        }
+        assert_eq!(Json::parse(b"{} x").unwrap_err(), "text after the JSON value at byte 3");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nest = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(Json::parse(nest(512).as_bytes()).is_ok());
+        assert!(Json::parse(nest(513).as_bytes()).unwrap_err().contains("deeper than 512"));
+        assert!(Json::parse("[".repeat(1_000_000).as_bytes()).is_err());
+        assert!(Json::parse("{\"a\":".repeat(1_000_000).as_bytes()).is_err());
+        assert!(Json::parse(format!("\"{}\"", "[".repeat(600)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn meta_has_its_fields() {
+        assert_eq!(
+            Json::meta("s1", "ws://h/", "t", "text", 5, 7).to_compact_string(),
+            r#"{"session":"s1","url":"ws://h/","time":"t","type":"text","size":5,"seq":7}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Json::parse(&bytes);
+        }
+
+        #[test]
+        fn agrees_with_another_reader(text in r#"[\[\]{},:"0-9.eE+\-a\\u nulltrefs]{0,12}"#) {
+            // Half surrogate pairs are the one difference, and need more characters than this.
+            let other = serde_json::from_str::<serde_json::Value>(&text);
+            prop_assert_eq!(Json::parse(text.as_bytes()).is_ok(), other.is_ok(), "{:?} {:?}", text, other);
+        }
+
+        #[test]
+        fn any_string_survives(text in any::<String>()) {
+            let json = Json::from_text(&text);
+            let again = Json::parse(json.to_compact_string().as_bytes()).unwrap();
+            prop_assert_eq!(again.as_str().unwrap(), text);
+        }
+    }
+}

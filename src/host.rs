@@ -1,0 +1,116 @@
+//! Everything the program takes from outside: arguments are passed, the rest is here.
+//!
+//! Owns the standard streams' handles, whether they are terminals, and signals. A test can hand in
+//! pipes of its own. No other file opens standard streams.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The outside as the program sees it.
+#[derive(Debug)]
+pub struct Host {
+    /// Where input comes from.
+    pub stdin: File,
+    /// Where payload goes: unbuffered, byte-exact.
+    pub stdout: File,
+    /// Whether a person types the input.
+    pub stdin_is_terminal: bool,
+    /// Whether a person reads the output.
+    pub stdout_is_terminal: bool,
+    /// Everything that is not payload.
+    pub stderr: Stderr,
+    /// Whether colours may be used on stdout when the user has not said.
+    pub colour: bool,
+}
+
+impl Host {
+    /// The streams and the environment of this process.
+    ///
+    /// # Errors
+    /// When a standard stream is closed.
+    pub fn of_this_process() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let stdout = io::stdout();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Ok(Self {
+            stdin_is_terminal: stdin.is_terminal(),
+            stdout_is_terminal: stdout.is_terminal(),
+            stdin: File::from(stdin.as_fd().try_clone_to_owned()?),
+            stdout: File::from(stdout.as_fd().try_clone_to_owned()?),
+            stderr: Stderr::of_this_process(),
+            colour: !plain,
+        })
+    }
+}
+
+/// Diagnostics, a whole line at a time; a closed stderr is no reason to stop.
+#[derive(Debug, Clone)]
+pub struct Stderr(Arc<Mutex<File>>);
+
+impl Stderr {
+    fn of_this_process() -> Self {
+        let file = io::stderr().as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
+        match file {
+            Ok(file) => Self(Arc::new(Mutex::new(file))),
+            Err(_) => std::process::exit(1),
+        }
+    }
+
+    /// Writes one line.
+    pub fn line(&self, text: impl AsRef<str>) {
+        let mut line = String::with_capacity(text.as_ref().len() + 1);
+        line.push_str(text.as_ref());
+        line.push('\n');
+        if let Ok(mut file) = self.0.lock() {
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// A wish from outside to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// SIGINT and SIGTERM, as they come.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes both signals over from their default.
+    ///
+    /// # Errors
+    /// When the runtime cannot install a handler.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next signal.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<StopSignal> {
+        if self.interrupt.poll_recv(cx).is_ready() {
+            return Poll::Ready(StopSignal::Interrupt);
+        }
+        if self.terminate.poll_recv(cx).is_ready() {
+            return Poll::Ready(StopSignal::Terminate);
+        }
+        Poll::Pending
+    }
+
+    /// The next signal.
+    pub async fn next(&mut self) -> StopSignal {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+}

@@ -1,0 +1,80 @@
+//! `wsp`, a WebSocket client and server for terminals, pipes and scripts.
+//!
+//! A map, from what the user sees down to the socket; imports go down only:
+//!
+//! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
+//! - [`listen`]: what the test server does with messages.
+//! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
+//! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
+//! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
+//! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
+
+pub mod command;
+pub mod endpoint;
+pub mod error;
+pub mod exit;
+pub mod filter;
+pub mod host;
+pub mod listen;
+pub mod message;
+pub mod net;
+pub mod queue;
+pub mod session;
+pub mod sink;
+pub mod source;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::FromArgMatches as _;
+use command::{Action, Cli};
+use error::Error;
+use exit::Exit;
+use host::Host;
+
+/// Longest wait for threads at the end; reading stdin cannot be cancelled.
+const THREADS: Duration = Duration::from_millis(10);
+
+/// Runs the program with these arguments, the first being its own name.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> Exit {
+    let Ok(mut host) = Host::of_this_process() else { return Exit::Internal };
+    let arguments = command::with_default_subcommand(arguments);
+    let parsed = command::definition().try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            host.stderr.line(error.render().to_string().trim_end());
+            return Exit::Usage;
+        }
+        Err(help) => {
+            let _ = host.stdout.write_all(help.render().to_string().as_bytes());
+            return Exit::Done;
+        }
+    };
+    let stderr = host.stderr.clone();
+    let result = match cli.action {
+        Action::Generate(args) => command::generate::run(&args, &mut host),
+        Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
+        Action::Listen(args) => block_on(command::listen::run(&args, host)),
+    };
+    result.unwrap_or_else(|error| {
+        stderr.line(format!("wsp: {error}"));
+        if let Some(hint) = error.hint() {
+            stderr.line(format!("hint: {hint}"));
+        }
+        error.exit()
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(Box::pin(work));
+    runtime.shutdown_timeout(THREADS);
+    result
+}

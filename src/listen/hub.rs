@@ -1,0 +1,433 @@
+//! Who is connected, what waits for whom, and what has been counted.
+//!
+//! One thread runs all sessions, so plain cells do. Invariants: every message that is not delivered
+//! is counted with its reason; a mailbox never exceeds its bounds; one full mailbox stops nobody
+//! but, under `--on-full block`, the sender of what does not fit.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::command::connect::shared::print_payload;
+use crate::filter::Filter;
+use crate::host::Stderr;
+use crate::message::Message;
+use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::render::Format;
+use crate::queue::{OverflowPolicy, Pushed, Queue};
+use crate::session::driver::DriverSettings;
+use crate::sink::stdout::{Output, OutputFailure};
+
+/// What the server does with messages.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Print what arrives, send input to all.
+    Print,
+    /// Send each message back.
+    Echo,
+    /// Send each message to all.
+    Broadcast {
+        /// Not back to its sender.
+        no_self: bool,
+    },
+    /// Answer each message with this one.
+    Reply(Message),
+    /// Answer each message with what the filter yields.
+    ReplyFilter(Filter),
+    /// Count and discard.
+    Sink,
+}
+
+/// What a run of the server is made from.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// What happens to messages.
+    pub mode: Mode,
+    /// How messages are printed.
+    pub format: Format,
+    /// Whether messages are printed in modes that answer, too.
+    pub print: bool,
+    /// Whether stdout is a terminal.
+    pub to_terminal: bool,
+    /// Colours on stdout.
+    pub colour: bool,
+    /// Coming and going on stderr.
+    pub verbose: bool,
+    /// Errors only on stderr.
+    pub quiet: bool,
+    /// Messages a mailbox holds.
+    pub queue_size: usize,
+    /// Payload bytes a mailbox holds.
+    pub queue_bytes: usize,
+    /// What happens when a mailbox is full; `None` was not said: input and broadcasts drop the
+    /// oldest, replies hold their own sender back.
+    pub on_full: Option<OverflowPolicy>,
+    /// Limits in time of each session.
+    pub driver: DriverSettings,
+}
+
+/// What is to be sent to one session.
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: RefCell<Queue>,
+    waker: RefCell<Option<Waker>>,
+    overflowed: Cell<bool>,
+}
+
+impl Mailbox {
+    fn new(settings: &HubSettings) -> Self {
+        let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
+        Self {
+            queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
+            waker: RefCell::new(None),
+            overflowed: Cell::new(false),
+        }
+    }
+
+    /// The next message, or the waker is called when there is one.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Option<Message> {
+        let next = self.queue.borrow_mut().pop();
+        if next.is_none() {
+            self.watch(cx);
+        }
+        next
+    }
+
+    /// Asks to be woken when something changes.
+    pub fn watch(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Whether the session must go because its mailbox was full.
+    pub fn has_overflowed(&self) -> bool {
+        self.overflowed.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Messages that wait for room in full mailboxes.
+pub type Unplaced = Vec<(Rc<Mailbox>, Message)>;
+
+/// What has been counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Sessions opened.
+    pub connections: Cell<u64>,
+    /// Requests that did not become sessions.
+    pub refused: Cell<u64>,
+    /// Messages received.
+    pub received: Cell<u64>,
+    /// Messages handed to connections.
+    pub sent: Cell<u64>,
+    /// Messages dropped because a mailbox was full.
+    pub dropped_full: Cell<u64>,
+    /// Messages dropped because their receiver left.
+    pub dropped_gone: Cell<u64>,
+}
+
+/// Adds to a counter.
+pub fn add(counter: &Cell<u64>, count: u64) {
+    counter.set(counter.get() + count);
+}
+
+/// The server's state.
+pub struct Hub {
+    /// The settings.
+    pub settings: HubSettings,
+    /// The counters.
+    pub counters: Counters,
+    /// Diagnostics.
+    pub stderr: Stderr,
+    output: RefCell<Output>,
+    output_waker: RefCell<Option<Waker>>,
+    sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
+    waiting: RefCell<Vec<Waker>>,
+    next_id: Cell<u64>,
+    stopping: Cell<bool>,
+    aborting: Cell<bool>,
+    changed: tokio::sync::Notify,
+}
+
+impl Hub {
+    /// A server with nobody connected.
+    pub fn new(settings: HubSettings, stderr: Stderr, output: Output) -> Rc<Self> {
+        Rc::new(Self {
+            settings,
+            counters: Counters::default(),
+            stderr,
+            output: RefCell::new(output),
+            output_waker: RefCell::new(None),
+            sessions: RefCell::default(),
+            waiting: RefCell::default(),
+            next_id: Cell::new(1),
+            stopping: Cell::new(false),
+            aborting: Cell::new(false),
+            changed: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// A session begins.
+    pub fn join(&self) -> (u64, Rc<Mailbox>) {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        add(&self.counters.connections, 1);
+        let mailbox = Rc::new(Mailbox::new(&self.settings));
+        self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
+        self.changed.notify_waiters();
+        (id, mailbox)
+    }
+
+    /// A session has ended; what still waits for it is dropped and counted.
+    pub fn leave(&self, id: u64) {
+        if let Some(mailbox) = self.sessions.borrow_mut().remove(&id) {
+            let mut queue = mailbox.queue.borrow_mut();
+            add(&self.counters.dropped_gone, queue.len() as u64);
+            while queue.pop().is_some() {}
+        }
+        self.wake_waiting();
+        self.changed.notify_waiters();
+    }
+
+    /// Sessions connected now.
+    pub fn active(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
+    /// Waits until `condition` holds; it is looked at whenever a session comes or goes.
+    pub async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if condition(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Puts a message into one mailbox; it comes back when it must wait there.
+    pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
+        let pushed = mailbox.queue.borrow_mut().push(message);
+        match pushed {
+            Pushed::Accepted { dropped } => {
+                add(&self.counters.dropped_full, dropped);
+                mailbox.wake();
+                None
+            }
+            Pushed::Dropped => {
+                add(&self.counters.dropped_full, 1);
+                None
+            }
+            Pushed::Disconnect => {
+                add(&self.counters.dropped_full, 1);
+                mailbox.overflowed.set(true);
+                mailbox.wake();
+                None
+            }
+            Pushed::Full(message) => Some(message),
+        }
+    }
+
+    /// Puts a message before every session, but for `except`.
+    pub fn to_all(&self, message: &Message, except: Option<u64>) -> Unplaced {
+        let sessions = self.sessions.borrow();
+        let mut unplaced = Unplaced::new();
+        for (id, mailbox) in sessions.iter() {
+            if except == Some(*id) || mailbox.has_overflowed() {
+                continue;
+            }
+            if let Some(message) = self.place(mailbox, message.clone()) {
+                unplaced.push((Rc::clone(mailbox), message));
+            }
+        }
+        unplaced
+    }
+
+    /// Tries again to place what had to wait; true when nothing waits any more. Otherwise the
+    /// waker is called when a mailbox has room again.
+    pub fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
+        unplaced.retain_mut(|(mailbox, message)| {
+            if Rc::strong_count(mailbox) == 1 {
+                add(&self.counters.dropped_gone, 1);
+                return false;
+            }
+            match self.place(mailbox, message.clone()) {
+                None => false,
+                Some(back) => {
+                    *message = back;
+                    true
+                }
+            }
+        });
+        if unplaced.is_empty() {
+            return true;
+        }
+        self.wait(cx);
+        false
+    }
+
+    /// Asks to be woken when there is room somewhere.
+    pub fn wait(&self, cx: &mut Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    }
+
+    /// There may be room again.
+    pub fn wake_waiting(&self) {
+        for waker in self.waiting.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Asks every session to close.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.wake_all();
+    }
+
+    /// Asks every session to end without waiting for its peer.
+    pub fn abort(&self) {
+        self.aborting.set(true);
+        self.stop();
+    }
+
+    fn wake_all(&self) {
+        for mailbox in self.sessions.borrow().values() {
+            mailbox.wake();
+        }
+        self.wake_waiting();
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the server is closing.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Whether sessions must end at once.
+    pub fn is_aborting(&self) -> bool {
+        self.aborting.get()
+    }
+
+    /// Whether messages are printed.
+    pub fn prints(&self) -> bool {
+        self.settings.print
+    }
+
+    /// Prints a message received from session `id`.
+    pub fn print(&self, id: u64, message: &Message) {
+        if !self.prints() {
+            return;
+        }
+        let mut output = self.output.borrow_mut();
+        let settings = &self.settings;
+        if settings.format == Format::Json {
+            write_message_line(output.buffer(), Timestamp::now(), &session_name(id), Direction::In, message);
+        } else {
+            print_payload(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
+        }
+        output.wrote();
+    }
+
+    /// Writes an event line, where event lines are printed.
+    pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
+        if self.settings.format != Format::Json || !self.prints() {
+            return;
+        }
+        let mut output = self.output.borrow_mut();
+        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body }.write_line(output.buffer());
+        output.wrote();
+    }
+
+    /// Nothing more is ready: what was printed goes out.
+    pub fn flush(&self) {
+        self.output.borrow_mut().flush();
+        if let Some(waker) = self.output_waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready when more may be printed; else the waker is called then.
+    pub fn has_room_to_print(&self, cx: &mut Context<'_>) -> bool {
+        // The output has one waker of its own, the tending task's; sessions wait with the hub.
+        if self.output.borrow().has_room() {
+            return true;
+        }
+        self.flush();
+        self.wait(cx);
+        false
+    }
+
+    /// Keeps standard output moving until it fails.
+    pub async fn tend_output(&self) -> OutputFailure {
+        std::future::poll_fn(|cx| {
+            let mut output = self.output.borrow_mut();
+            output.watch(cx);
+            *self.output_waker.borrow_mut() = Some(cx.waker().clone());
+            if let Some(failure) = output.failure() {
+                return std::task::Poll::Ready(failure);
+            }
+            if output.has_room() {
+                drop(output);
+                self.wake_waiting();
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Writes the rest of the output, within `limit`.
+    pub async fn finish_output(&self, limit: Duration) {
+        let finish = std::future::poll_fn(|cx| self.output.borrow_mut().poll_finish(cx));
+        let _ = tokio::time::timeout(limit, finish).await;
+    }
+
+    /// A line on stderr that `-q` silences.
+    pub fn notice(&self, text: impl AsRef<str>) {
+        if !self.settings.quiet {
+            self.stderr.line(text);
+        }
+    }
+
+    /// What the run amounted to, in a line.
+    pub fn summary(&self) -> String {
+        let counters = &self.counters;
+        let (full, gone) = (counters.dropped_full.get(), counters.dropped_gone.get());
+        let mut reasons = Vec::new();
+        if full > 0 {
+            reasons.push(format!("queue-full {full}"));
+        }
+        if gone > 0 {
+            reasons.push(format!("receiver-gone {gone}"));
+        }
+        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+        format!(
+            "connections {}, refused {}, received {}, sent {}, dropped {}{reasons}",
+            counters.connections.get(),
+            counters.refused.get(),
+            counters.received.get(),
+            counters.sent.get(),
+            full + gone,
+        )
+    }
+}
+
+/// How a session is called in events and on stderr.
+pub fn session_name(id: u64) -> String {
+    format!("s{id}")
+}

@@ -1,0 +1,368 @@
+//! The life of the server: bind, accept, run a task per session, stop in order.
+//!
+//! Stop ladder: the listening socket closes first; sessions send what is queued, then Close 1001;
+//! at the end of the grace time, or on a second signal, the rest is cut off.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::hub::{Hub, HubSettings, Mode, add, session_name};
+use super::peer::ServerPeer;
+use crate::endpoint::ListenAddr;
+use crate::error::{Error, end_text};
+use crate::exit::Exit;
+use crate::host::{Host, Signals, StopSignal};
+use crate::message::Message;
+use crate::message::event::EventBody;
+use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
+use crate::net::deflate::{DeflateOffer, Role};
+use crate::net::listener::{self, AcceptError, Accepted, Listener, Refuse, UpgradeSettings};
+use crate::net::self_signed;
+use crate::net::tls::{ServerTls, TlsVersion};
+use crate::net::transport::Transport;
+use crate::session::{Driver, End};
+use crate::sink::stdout::{Output, OutputFailure};
+use crate::source::framing::{Framing, Splitter};
+use crate::source::stdin;
+
+/// Pause after accept(2) failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the server's certificate comes from.
+#[derive(Debug, Clone)]
+pub enum TlsSource {
+    /// Plain TCP.
+    None,
+    /// PEM files.
+    Files {
+        /// Certificate chain.
+        cert: PathBuf,
+        /// Key.
+        key: PathBuf,
+        /// Lowest version.
+        min: TlsVersion,
+    },
+    /// Made for this run.
+    SelfSigned {
+        /// Where the CA's certificate is written.
+        ca_out: Option<PathBuf>,
+        /// Lowest version.
+        min: TlsVersion,
+    },
+}
+
+/// A server as meant.
+pub struct Server {
+    /// Where it listens.
+    pub address: ListenAddr,
+    /// Its certificate.
+    pub tls: TlsSource,
+    /// Paths served; empty serves all.
+    pub paths: Vec<String>,
+    /// Subprotocols, in order of preference.
+    pub subprotocols: Vec<String>,
+    /// Headers of the upgrade answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// permessage-deflate, where it is agreed to.
+    pub deflate: Option<DeflateOffer>,
+    /// For TLS and the request head together.
+    pub handshake_timeout: Duration,
+    /// Where the port is written.
+    pub port_file: Option<PathBuf>,
+    /// Most sessions at a time.
+    pub max_connections: Option<usize>,
+    /// Largest message accepted, in bytes.
+    pub max_message_size: usize,
+    /// For closing all sessions at the end.
+    pub grace: Duration,
+    /// What happens to messages.
+    pub hub: HubSettings,
+}
+
+/// Everything a session's task needs from the server.
+struct Door {
+    hub: Rc<Hub>,
+    tls: Option<ServerTls>,
+    upgrade: UpgradeSettings,
+    max_message_size: usize,
+}
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// TLS files that cannot be used, an address that cannot be had.
+pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
+    // Each session is a file descriptor; the soft limit is there to be raised.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let hub = Hub::new(server.hub.clone(), host.stderr.clone(), Output::new(host.stdout));
+    let tls = server_tls(&server.tls, &hub)?;
+    let listener = Listener::bind(&server.address)
+        .await
+        .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
+    announce(&server, &listener, tls.is_some(), &hub)?;
+    let joining = Rc::clone(&hub);
+    let max_connections = server.max_connections;
+    let admit = move |_: &http::HeaderMap| match max_connections {
+        Some(max) if joining.active() >= max => {
+            Err(Refuse::new(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed are open"))
+        }
+        _ => Ok(()),
+    };
+    let door = Rc::new(Door {
+        hub: Rc::clone(&hub),
+        tls,
+        max_message_size: server.max_message_size,
+        upgrade: UpgradeSettings {
+            paths: server.paths.clone(),
+            subprotocols: server.subprotocols.clone(),
+            headers: server.headers.clone(),
+            deflate: server.deflate.clone(),
+            handshake_timeout: server.handshake_timeout,
+            admit: Box::new(admit),
+        },
+    });
+    let stdin = matches!(server.hub.mode, Mode::Print).then_some((host.stdin, host.stdin_is_terminal));
+    LocalSet::new().run_until(serve(&server, listener, door, stdin, &mut signals)).await
+}
+
+async fn serve(
+    server: &Server,
+    listener: Listener,
+    door: Rc<Door>,
+    stdin: Option<(std::fs::File, bool)>,
+    signals: &mut Signals,
+) -> Result<Exit, Error> {
+    let hub = Rc::clone(&door.hub);
+    let accepting = spawn_local(accept(listener, door));
+    let input = stdin.map(|(file, is_terminal)| {
+        let hub = Rc::clone(&hub);
+        spawn_local(async move { send_input(&hub, file).await && is_terminal })
+    });
+    let mut input_ended = Box::pin(async move {
+        let was_typed = match input {
+            Some(input) => input.await.unwrap_or(false),
+            None => false,
+        };
+        if !was_typed {
+            std::future::pending::<()>().await;
+        }
+    });
+    let mut output = Box::pin(hub.tend_output());
+    let mut failed = None;
+    std::future::poll_fn(|cx| {
+        if signals.poll_next(cx).is_ready() || input_ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if let Poll::Ready(failure) = output.as_mut().poll(cx) {
+            failed = Some(failure);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+    drop(output);
+    accepting.abort();
+    let _ = accepting.await;
+    hub.stop();
+    let cut_short = close_all(&hub, server.grace, signals).await;
+    hub.finish_output(server.grace).await;
+    hub.notice(hub.summary());
+    Ok(match (failed, cut_short) {
+        (Some(OutputFailure::Failed(text)), _) => {
+            return Err(Error::Internal(format!("cannot write to standard output: {text}")));
+        }
+        (_, Some(exit)) => exit,
+        (Some(OutputFailure::Closed) | None, None) => Exit::Done,
+    })
+}
+
+/// Waits for the sessions to close; the exit code when that was cut short.
+async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<Exit> {
+    let cut_short = {
+        let mut closed = std::pin::pin!(hub.wait_for(|hub| hub.active() == 0));
+        let mut grace = std::pin::pin!(tokio::time::sleep(grace));
+        let mut output = std::pin::pin!(hub.tend_output());
+        let mut output_failed = false;
+        std::future::poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            if !output_failed {
+                output_failed = output.as_mut().poll(cx).is_ready();
+            }
+            match signals.poll_next(cx) {
+                Poll::Ready(StopSignal::Interrupt) => return Poll::Ready(Some(Exit::Interrupted)),
+                Poll::Ready(StopSignal::Terminate) => return Poll::Ready(Some(Exit::Terminated)),
+                Poll::Pending => {}
+            }
+            grace.as_mut().poll(cx).map(|()| Some(Exit::Terminated))
+        })
+        .await
+    };
+    if cut_short.is_some() {
+        hub.abort();
+        hub.wait_for(|hub| hub.active() == 0).await;
+    }
+    cut_short
+}
+
+fn server_tls(source: &TlsSource, hub: &Hub) -> Result<Option<ServerTls>, Error> {
+    Ok(match source {
+        TlsSource::None => None,
+        TlsSource::Files { cert, key, min } => Some(ServerTls::from_files(cert, key, *min)?),
+        TlsSource::SelfSigned { ca_out, min } => {
+            let made = self_signed::generate()
+                .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;
+            if let Some(path) = ca_out {
+                write_whole(path, &made.ca_pem)?;
+            }
+            hub.notice(format!("certificate SHA-256 {}", made.fingerprint));
+            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), *min)?)
+        }
+    })
+}
+
+/// Writes a file so that whoever waits for it sees it whole or not at all.
+fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|error| Error::usage(format!("cannot write {}: {}", path.display(), io_text(&error)), "choose another file"))
+}
+
+fn announce(server: &Server, listener: &Listener, secure: bool, hub: &Hub) -> Result<(), Error> {
+    let scheme = if secure { "wss" } else { "ws" };
+    let path = server.paths.first().map_or("/", String::as_str);
+    match listener.local_addr() {
+        Some(address) => {
+            hub.stderr.line(format!("listening on {scheme}://{address}{path}"));
+            if let Some(file) = &server.port_file {
+                write_whole(file, &format!("{}\n", address.port()))?;
+            }
+        }
+        None => hub.stderr.line(format!("listening on {}", server.address)),
+    }
+    Ok(())
+}
+
+async fn accept(listener: Listener, door: Rc<Door>) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((transport, peer)) => {
+                failing = false;
+                spawn_local(welcome(Rc::clone(&door), transport, peer));
+            }
+            Err(error) => {
+                if !failing {
+                    door.hub.stderr.line(format!("wsp: cannot accept connections: {}", io_text(&error)));
+                    failing = true;
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Does the handshake; the session then gets a task of its own, so that the handshake's memory
+/// does not live as long as the session.
+async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
+    let hub = Rc::clone(&door.hub);
+    match listener::upgrade(transport, door.tls.as_ref(), &door.upgrade).await {
+        Ok(accepted) if !hub.is_stopping() => {
+            let (id, mailbox) = hub.join();
+            let member = ServerPeer::new(Rc::clone(&hub), id, mailbox);
+            if hub.settings.verbose {
+                hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
+            }
+            open_event(&hub, id, &peer, &accepted);
+            let settings = ConnectionSettings {
+                role: Role::Server,
+                buffers: BufferRole::Many,
+                max_message_size: door.max_message_size,
+                deflate: accepted.deflate,
+            };
+            let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
+            let peer = if hub.settings.quiet { String::new() } else { peer };
+            spawn_local(Box::pin(converse(hub, connection, member, id, peer.into_boxed_str())));
+        }
+        Ok(_) => {}
+        Err(error) => {
+            add(&hub.counters.refused, 1);
+            let worth_telling = hub.settings.verbose || matches!(error, AcceptError::Tls(_) | AcceptError::Timeout);
+            if worth_telling {
+                hub.notice(format!("{peer}: {}", error.to_string().escape_debug()));
+            }
+        }
+    }
+}
+
+fn open_event(hub: &Hub, id: u64, peer: &str, accepted: &Accepted) {
+    let body = EventBody::Open {
+        url: None,
+        peer: Some(peer.to_owned()),
+        subprotocol: accepted.subprotocol.clone(),
+        extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
+        handshake_ms: None,
+    };
+    hub.event(id, None, body);
+}
+
+async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, id: u64, peer: Box<str>) {
+    let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
+    // The session holds its mailbox until here, so that what cannot be placed any more is counted.
+    drop(member);
+    let is_fault = matches!(end, End::Failed(_) | End::Unresponsive);
+    let is_hang_up = matches!(end, End::Failed(ConnectionError::Lost(_)));
+    if hub.settings.verbose || (is_fault && !is_hang_up) {
+        hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
+    }
+    if !matches!(end, End::Closed { .. }) {
+        hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });
+    }
+    hub.leave(id);
+    hub.flush();
+    if matches!(end, End::Closed { .. } | End::Idle) {
+        let lingering: Pin<Box<dyn Future<Output = ()>>> = Box::pin(connection.linger());
+        let _ = tokio::time::timeout(hub.settings.driver.close_timeout, lingering).await;
+    }
+}
+
+/// Sends the lines of standard input to all; true when the input has ended.
+async fn send_input(hub: &Rc<Hub>, stdin: std::fs::File) -> bool {
+    // Nobody is there to hear it before the first session.
+    hub.wait_for(|hub| hub.active() > 0).await;
+    let mut chunks = stdin::read(stdin);
+    let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
+    while let Some(Ok(chunk)) = chunks.recv().await {
+        let mut lines = Vec::new();
+        let _ = splitter.push(&chunk, |line| lines.push(line));
+        for line in lines {
+            send_line(hub, line).await;
+        }
+    }
+    if let Ok(Some(line)) = splitter.finish() {
+        send_line(hub, line).await;
+    }
+    true
+}
+
+async fn send_line(hub: &Rc<Hub>, line: Vec<u8>) {
+    let message = match Message::text_from_bytes(line.clone()) {
+        Ok(message) => message,
+        Err(_) => Message::binary(line),
+    };
+    hub.wait_for(|hub| hub.active() > 0).await;
+    let mut unplaced = hub.to_all(&message, None);
+    std::future::poll_fn(|cx| if hub.place_again(&mut unplaced, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+}

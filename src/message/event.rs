@@ -1,0 +1,519 @@
+//! The event line: one line of JSON for everything that happens to a session.
+//!
+//! Owns the schema that `--json`, recordings, dead letters and the tap write and that
+//! `--input json` reads. Leaves files, streams and sessions to others.
+//! Invariants: one event is one line; payloads survive the round trip byte for byte (text as
+//! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
+//! character, so that it may be shown on a terminal.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::tz::Offset;
+use serde::Deserialize;
+
+use crate::message::render::{drives_terminal, push_unicode_escape};
+use crate::message::{Message, MessageKind};
+
+/// Written with padding, read with or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Most bytes a control frame carries (RFC 6455 section 5.5).
+const MAX_CONTROL: usize = 125;
+
+/// Which way a message went, seen from this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Received.
+    In,
+    /// Sent.
+    Out,
+}
+
+impl Direction {
+    /// `in` or `out`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// One thing that happened to a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When it happened; written to the microsecond.
+    pub time: Timestamp,
+    /// Whose life it belongs to.
+    pub session: String,
+    /// Which way it went, where that means something.
+    pub dir: Option<Direction>,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventBody {
+    /// The connection opened.
+    Open {
+        /// Where a client connected to.
+        url: Option<String>,
+        /// Who connected to a server.
+        peer: Option<String>,
+        /// The subprotocol agreed on.
+        subprotocol: Option<String>,
+        /// The extensions agreed on.
+        extensions: Option<String>,
+        /// How long opening took.
+        handshake_ms: Option<f64>,
+    },
+    /// A data message.
+    Message(Message),
+    /// A ping.
+    Ping(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// The connection closed.
+    Close {
+        /// The close code; none when the Close frame had none or never came.
+        code: Option<u16>,
+        /// The reason given with it.
+        reason: String,
+        /// Whether the closing handshake was completed.
+        clean: bool,
+    },
+    /// Something went wrong.
+    Error {
+        /// What.
+        error: String,
+    },
+    /// The connection will be opened again.
+    Retry {
+        /// Failures in a row, this one counted.
+        attempt: u32,
+        /// How long until then.
+        delay_ms: u64,
+    },
+}
+
+impl Event {
+    /// Appends the event as one line.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        let kind = match &self.body {
+            EventBody::Open { .. } => "open",
+            EventBody::Message(message) => message_kind(message),
+            EventBody::Ping(_) => "ping",
+            EventBody::Pong(_) => "pong",
+            EventBody::Close { .. } => "close",
+            EventBody::Error { .. } => "error",
+            EventBody::Retry { .. } => "retry",
+        };
+        push_head(out, self.time, &self.session, self.dir, kind);
+        match &self.body {
+            EventBody::Open { url, peer, subprotocol, extensions, handshake_ms } => {
+                let fields = [
+                    ("url", url),
+                    ("peer", peer),
+                    ("subprotocol", subprotocol),
+                    ("extensions", extensions),
+                ];
+                for (name, value) in fields {
+                    if let Some(value) = value {
+                        push_field(out, name, value);
+                    }
+                }
+                if let Some(ms) = handshake_ms.filter(|ms| ms.is_finite()) {
+                    push_display(out, format_args!(",\"handshake_ms\":{ms}"));
+                }
+            }
+            EventBody::Message(message) => push_message(out, message),
+            EventBody::Ping(payload) | EventBody::Pong(payload) => {
+                push_payload(out, payload, std::str::from_utf8(payload).ok());
+            }
+            EventBody::Close { code, reason, clean } => {
+                match code {
+                    Some(code) => push_display(out, format_args!(",\"code\":{code}")),
+                    None => out.extend_from_slice(b",\"code\":null"),
+                }
+                push_field(out, "reason", reason);
+                push_display(out, format_args!(",\"clean\":{clean}"));
+            }
+            EventBody::Error { error } => push_field(out, "error", error),
+            EventBody::Retry { attempt, delay_ms } => {
+                push_display(out, format_args!(",\"attempt\":{attempt},\"delay_ms\":{delay_ms}"));
+            }
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Reads back what [`Event::write_line`] wrote.
+    ///
+    /// # Errors
+    /// When the line is no event line; the text says why.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        let mut line = Line::read(line)?;
+        let time = line.time.take().ok_or("no \"time\"")?;
+        let time = time.parse().map_err(|e| format!("\"time\": {e}"))?;
+        let session = line.session.take().ok_or("no \"session\"")?;
+        let dir = line.direction()?;
+        let body = match line.kind.as_str() {
+            "text" | "binary" => EventBody::Message(line.message()?),
+            "ping" => EventBody::Ping(line.payload()?),
+            "pong" => EventBody::Pong(line.payload()?),
+            "open" => EventBody::Open {
+                url: line.url,
+                peer: line.peer,
+                subprotocol: line.subprotocol,
+                extensions: line.extensions,
+                // By way of its text: reading it as f64 at once may be off in the last digit.
+                handshake_ms: line.handshake_ms.and_then(|ms| ms.as_f64()),
+            },
+            "close" => EventBody::Close {
+                code: line.code,
+                reason: line.reason.unwrap_or_default(),
+                clean: line.clean.unwrap_or_default(),
+            },
+            "error" => EventBody::Error { error: line.error.unwrap_or_default() },
+            "retry" => EventBody::Retry {
+                attempt: line.attempt.unwrap_or_default(),
+                delay_ms: line.delay_ms.unwrap_or_default(),
+            },
+            _ => return Err(line.unknown_type()),
+        };
+        Ok(Self { time, session, dir, body })
+    }
+}
+
+/// Appends the event line of a data message without building an [`Event`].
+pub fn write_message_line(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: &str,
+    dir: Direction,
+    message: &Message,
+) {
+    push_head(out, time, session, Some(dir), message_kind(message));
+    push_message(out, message);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends the event line of a message that could not be delivered, with the reason as `error`.
+pub fn write_dead_letter_line(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: &str,
+    dir: Direction,
+    message: &Message,
+    error: &str,
+) {
+    push_head(out, time, session, Some(dir), message_kind(message));
+    push_message(out, message);
+    push_field(out, "error", error);
+    out.extend_from_slice(b"}\n");
+}
+
+/// What a line of `--input json` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputEvent {
+    /// Send this message.
+    Message(Message),
+    /// Send a ping.
+    Ping(Bytes),
+    /// Send a pong.
+    Pong(Bytes),
+    /// Close.
+    Close {
+        /// With this code, if any.
+        code: Option<u16>,
+        /// And this reason.
+        reason: String,
+    },
+    /// Nothing: the line records what cannot be sent (`open`, `error`, `retry`).
+    Ignored,
+}
+
+/// One line of `--input json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputLine {
+    /// The session it names, if it names one.
+    pub session: Option<String>,
+    /// What to do.
+    pub event: InputEvent,
+}
+
+/// Reads a line of `--input json`: an event line of which only `type` and the payload are needed.
+///
+/// # Errors
+/// When it is no such line, or asks for a frame that RFC 6455 does not allow.
+pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
+    let mut line = Line::read(line)?;
+    line.direction()?;
+    let session = line.session.take();
+    let event = match line.kind.as_str() {
+        "text" | "binary" => InputEvent::Message(line.message()?),
+        "ping" => InputEvent::Ping(line.control_payload()?),
+        "pong" => InputEvent::Pong(line.control_payload()?),
+        "close" => {
+            let (code, reason) = line.close()?;
+            InputEvent::Close { code, reason }
+        }
+        "open" | "error" | "retry" => InputEvent::Ignored,
+        _ => return Err(line.unknown_type()),
+    };
+    Ok(InputLine { session, event })
+}
+
+/// Every field that any event line may have.
+#[derive(Deserialize)]
+struct Line {
+    time: Option<String>,
+    session: Option<String>,
+    dir: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    base64: Option<String>,
+    url: Option<String>,
+    peer: Option<String>,
+    subprotocol: Option<String>,
+    extensions: Option<String>,
+    handshake_ms: Option<serde_json::Number>,
+    code: Option<u16>,
+    reason: Option<String>,
+    clean: Option<bool>,
+    error: Option<String>,
+    attempt: Option<u32>,
+    delay_ms: Option<u64>,
+}
+
+impl Line {
+    fn read(line: &[u8]) -> Result<Self, String> {
+        // serde would take an array of the fields in order as well.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err("not an event line: a JSON object is expected".to_owned());
+        }
+        serde_json::from_slice(line).map_err(|e| format!("not an event line: {e}"))
+    }
+
+    fn unknown_type(&self) -> String {
+        format!(
+            "unknown type {:?} (text, binary, ping, pong, close, open, error, retry)",
+            self.kind
+        )
+    }
+
+    fn direction(&self) -> Result<Option<Direction>, String> {
+        match self.dir.as_deref() {
+            None => Ok(None),
+            Some("in") => Ok(Some(Direction::In)),
+            Some("out") => Ok(Some(Direction::Out)),
+            Some(other) => Err(format!("unknown dir {other:?} (in or out)")),
+        }
+    }
+
+    fn bytes(self) -> Result<Option<Bytes>, String> {
+        match (self.text, self.base64) {
+            (Some(_), Some(_)) => Err("both \"text\" and \"base64\"".to_owned()),
+            (Some(text), None) => Ok(Some(Bytes::from(text))),
+            (None, Some(code)) => {
+                let bytes = BASE64.decode(code).map_err(|e| format!("\"base64\": {e}"))?;
+                Ok(Some(Bytes::from(bytes)))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn payload(self) -> Result<Bytes, String> {
+        Ok(self.bytes()?.unwrap_or_default())
+    }
+
+    fn control_payload(self) -> Result<Bytes, String> {
+        let payload = self.payload()?;
+        if payload.len() > MAX_CONTROL {
+            return Err(format!(
+                "a ping or pong carries at most {MAX_CONTROL} bytes, not {}",
+                payload.len()
+            ));
+        }
+        Ok(payload)
+    }
+
+    fn message(self) -> Result<Message, String> {
+        let binary = self.kind == "binary";
+        let bytes = self.bytes()?.ok_or("no payload: \"text\" or \"base64\" is needed")?;
+        if binary {
+            Ok(Message::binary(bytes))
+        } else {
+            Message::text_from_bytes(bytes)
+                .map_err(|_| "type is text but the payload is not UTF-8".to_owned())
+        }
+    }
+
+    /// Code and reason for a Close frame. The codes that stand for "there was none" (RFC 6455
+    /// section 7.4.1) come from recordings and mean a Close frame without one.
+    fn close(self) -> Result<(Option<u16>, String), String> {
+        let reason = self.reason.unwrap_or_default();
+        match self.code {
+            None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
+            Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
+            Some(1000..=4999) => {
+                Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2))
+            }
+            Some(code) => Err(format!("{code} is no close code")),
+        }
+    }
+}
+
+fn message_kind(message: &Message) -> &'static str {
+    match message.kind() {
+        MessageKind::Text => "text",
+        MessageKind::Binary => "binary",
+    }
+}
+
+fn push_head(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: &str,
+    dir: Option<Direction>,
+    kind: &str,
+) {
+    out.extend_from_slice(b"{\"time\":\"");
+    push_time(out, time);
+    out.extend_from_slice(b"\",\"session\":");
+    push_json_string(out, session);
+    if let Some(dir) = dir {
+        out.extend_from_slice(b",\"dir\":\"");
+        out.extend_from_slice(dir.as_str().as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b'"');
+}
+
+fn push_message(out: &mut Vec<u8>, message: &Message) {
+    push_payload(out, message.payload(), message.as_text());
+}
+
+fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: Option<&str>) {
+    push_display(out, format_args!(",\"size\":{}", bytes.len()));
+    if let Some(text) = text {
+        push_field(out, "text", text);
+    } else {
+        out.extend_from_slice(b",\"base64\":\"");
+        out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+        out.push(b'"');
+    }
+}
+
+fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    push_json_string(out, value);
+}
+
+fn push_display(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to a vector cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Appends a time as `2026-01-02T03:04:05.678901Z`.
+pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+    let date = Offset::UTC.to_datetime(time);
+    if date.year() < 0 {
+        push_display(out, format_args!("{time:.6}"));
+        return;
+    }
+    let micros = date.subsec_nanosecond().unsigned_abs() / 1000;
+    let fields = [
+        (u32::from(date.year().unsigned_abs()), 4, b'-'),
+        (u32::from(date.month().unsigned_abs()), 2, b'-'),
+        (u32::from(date.day().unsigned_abs()), 2, b'T'),
+        (u32::from(date.hour().unsigned_abs()), 2, b':'),
+        (u32::from(date.minute().unsigned_abs()), 2, b':'),
+        (u32::from(date.second().unsigned_abs()), 2, b'.'),
+        (micros, 6, b'Z'),
+    ];
+    for (value, width, end) in fields {
+        let mut digits = [b'0'; 6];
+        let mut rest = value;
+        for digit in digits[..width].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&digits[..width]);
+        out.push(end);
+    }
+}
+
+/// How a byte stands in a JSON string: as it is, escaped, or as the first of a character to look at.
+const PLAIN: u8 = 0;
+const ESCAPED: u8 = 1;
+const LOOK: u8 = 2;
+const CLASS: [u8; 256] = {
+    let mut class = [PLAIN; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        class[byte] = ESCAPED;
+        byte += 1;
+    }
+    class[b'"' as usize] = ESCAPED;
+    class[b'\\' as usize] = ESCAPED;
+    class[0x7f] = ESCAPED;
+    // Lead bytes of U+0080..U+00BF and of U+2000..U+2FFF.
+    class[0xc2] = LOOK;
+    class[0xe2] = LOOK;
+    class
+};
+
+/// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
+/// terminal or that some readers take for the end of a line are escaped: it means the same.
+pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    let mut done = 0;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let class = CLASS[usize::from(byte)];
+        if class == PLAIN {
+            at += 1;
+            continue;
+        }
+        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+        if class == LOOK && !drives_terminal(c) && !matches!(c, '\u{2028}' | '\u{2029}') {
+            at += c.len_utf8();
+            continue;
+        }
+        out.extend_from_slice(&bytes[done..at]);
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            c => push_unicode_escape(out, c),
+        }
+        at += c.len_utf8();
+        done = at;
+    }
+    out.extend_from_slice(&bytes[done..]);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

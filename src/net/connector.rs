@@ -1,0 +1,246 @@
+//! From a URL to an open [`Connection`]: look-up, TCP, TLS, upgrade, redirects, all within one
+//! time limit. Each step is another file's; this one puts them in order and names what failed.
+
+use std::time::{Duration, Instant};
+
+use http::header::HeaderValue;
+
+use super::connection::{BufferRole, Connection, ConnectionSettings};
+use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
+use super::dial::{DialError, DialOptions, dial};
+use super::tls::{ClientConnector, ClientTls, TlsError};
+use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
+use crate::endpoint::WsTarget;
+
+/// Everything a client connection is made from.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// Where to.
+    pub target: WsTarget,
+    /// Look-up and sockets.
+    pub dial: DialOptions,
+    /// Trust, identity and versions.
+    pub tls: ClientTls,
+    /// `-H`.
+    pub headers: Vec<HeaderEdit>,
+    /// Host header in place of the target's.
+    pub host: Option<String>,
+    /// Origin header.
+    pub origin: Option<String>,
+    /// Subprotocols offered.
+    pub subprotocols: Vec<String>,
+    /// Basic authentication.
+    pub user: Option<(String, String)>,
+    /// Bearer authentication.
+    pub bearer: Option<String>,
+    /// Cookies, NAME=VALUE.
+    pub cookies: Vec<String>,
+    /// permessage-deflate offered.
+    pub deflate: Option<DeflateOffer>,
+    /// Largest message accepted, in bytes.
+    pub max_message_size: usize,
+    /// For look-up, TCP, TLS and the answer to the upgrade together.
+    pub connect_timeout: Duration,
+    /// Most redirects to follow; `None` follows none.
+    pub redirects: Option<u32>,
+    /// Sizes of buffers.
+    pub buffers: BufferRole,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Look-up or TCP.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The upgrade was refused.
+    #[error("{}", refused_text(.0))]
+    Refused(Box<Refusal>),
+    /// The answer to the upgrade is no valid one.
+    #[error("{0}")]
+    Malformed(String),
+    /// The connect timeout ran out.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// More redirects than allowed, or one that leads nowhere.
+    #[error("redirect: {0}")]
+    Redirect(String),
+}
+
+fn refused_text(refusal: &Refusal) -> String {
+    format!("the server refused the upgrade: {} {}", refusal.status, refusal.reason).trim_end().to_owned()
+}
+
+impl From<UpgradeError> for ConnectError {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Malformed(other.to_string()),
+        }
+    }
+}
+
+impl From<NegotiationError> for ConnectError {
+    fn from(error: NegotiationError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// What the handshake brought to light, for `-v` and `open` events.
+#[derive(Debug, Clone, Default)]
+pub struct Handshake {
+    /// The URL reached in the end, without user info.
+    pub url: String,
+    /// The address reached.
+    pub address: String,
+    /// Look-up.
+    pub dns: Duration,
+    /// TCP connection.
+    pub tcp: Duration,
+    /// TLS handshake, zero without TLS.
+    pub tls: Duration,
+    /// From the request to its answer.
+    pub upgrade: Duration,
+    /// All of it, redirects included.
+    pub total: Duration,
+    /// Facts about the certificate.
+    pub certificate: Vec<String>,
+    /// The request as sent, secrets redacted.
+    pub request_head: String,
+    /// The answer, secrets redacted.
+    pub response_head: String,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<String>,
+    /// The extensions agreed on, as the server put them.
+    pub extensions: Option<String>,
+}
+
+/// Makes connections to one target, as often as asked.
+pub struct Connector {
+    options: ConnectOptions,
+    tls: ClientConnector,
+}
+
+impl Connector {
+    /// Reads certificates and keys.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used.
+    pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
+        let tls = options.tls.build()?;
+        Ok(Self { options, tls })
+    }
+
+    /// The target, whose display leaves user info out.
+    #[must_use]
+    pub fn target(&self) -> &WsTarget {
+        &self.options.target
+    }
+
+    /// Makes one connection.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
+        let limit = self.options.connect_timeout;
+        tokio::time::timeout(limit, self.follow()).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
+        let started = Instant::now();
+        let mut target = self.options.target.clone();
+        let mut hops = 0;
+        loop {
+            let same_place = is_same_place(&target, &self.options.target);
+            let refusal = match self.attempt(&target, same_place).await {
+                Ok((connection, mut handshake)) => {
+                    handshake.total = started.elapsed();
+                    return Ok((connection, handshake));
+                }
+                Err(ConnectError::Refused(refusal)) => refusal,
+                Err(error) => return Err(error),
+            };
+            let redirect = matches!(refusal.status, 301 | 302 | 303 | 307 | 308);
+            let (Some(most), Some(location), true) = (self.options.redirects, refusal.location(), redirect) else {
+                return Err(ConnectError::Refused(refusal));
+            };
+            if hops >= most {
+                return Err(ConnectError::Redirect(format!("more than {most} of them")));
+            }
+            hops += 1;
+            target = target
+                .join(&location)
+                .map_err(|error| ConnectError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug())))?;
+        }
+    }
+
+    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
+        let options = &self.options;
+        let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+        let mut handshake = Handshake {
+            url: target.to_string(),
+            address: timings.address,
+            dns: timings.dns,
+            tcp: timings.tcp,
+            ..Handshake::default()
+        };
+        let transport = if target.secure {
+            let started = Instant::now();
+            let transport = self.tls.handshake(&target.host, transport).await?;
+            handshake.tls = started.elapsed();
+            handshake.certificate = transport.describe_certificate();
+            transport
+        } else {
+            transport
+        };
+        let started = Instant::now();
+        let request = UpgradeRequest {
+            target,
+            headers: options.headers.iter().filter(|edit| same_place || !edit.is_secret()).cloned().collect(),
+            host_override: options.host.clone().filter(|_| same_place),
+            origin: options.origin.clone(),
+            subprotocols: options.subprotocols.clone(),
+            authorization: if same_place { self.authorization() } else { None },
+            cookies: if same_place { options.cookies.clone() } else { Vec::new() },
+            extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
+        };
+        let upgraded = upgrade(transport, &request).await?;
+        handshake.upgrade = started.elapsed();
+        let answers: Vec<&str> = upgraded.extensions.iter().map(String::as_str).collect();
+        let deflate = check_answer(options.deflate.as_ref(), &answers)?;
+        handshake.extensions = (!answers.is_empty()).then(|| answers.join(", "));
+        handshake.subprotocol = upgraded.subprotocol;
+        handshake.request_head = upgraded.request_head;
+        handshake.response_head = upgraded.response_head;
+        let settings = ConnectionSettings {
+            role: Role::Client,
+            buffers: options.buffers,
+            max_message_size: options.max_message_size,
+            deflate,
+        };
+        Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        use base64::Engine as _;
+        let text = match (&self.options.bearer, &self.options.user) {
+            (Some(token), _) => format!("Bearer {token}"),
+            (None, Some((user, password))) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+                format!("Basic {pair}")
+            }
+            (None, None) => return None,
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Credentials go to the host and port they were given for, and nowhere else.
+fn is_same_place(one: &WsTarget, other: &WsTarget) -> bool {
+    one.host == other.host && one.port == other.port && (one.secure || !other.secure)
+}

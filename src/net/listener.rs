@@ -1,0 +1,431 @@
+//! The listening side: sockets, and the upgrade answered by hyper (RFC 6455 section 4.2).
+//!
+//! Owns binding (TCP, unix sockets), the checks on a request and the answers to those that are no
+//! WebSocket upgrade. Leaves to the caller which sessions may join ([`UpgradeSettings::admit`]).
+//! Invariant: TLS and request head are whole within the handshake time limit, or the socket closes.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::connection::io_text;
+use super::deflate::{Agreed, DeflateOffer, accept};
+use super::tls::ServerTls;
+use super::transport::Transport;
+use crate::endpoint::ListenAddr;
+
+/// Largest request head, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A bound address that accepts byte streams.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket; its file is removed at the end.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds. A socket file that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// The address in use, not ours, or not allowed.
+    pub async fn bind(address: &ListenAddr) -> io::Result<Self> {
+        match address {
+            ListenAddr::Tcp { host, port } => {
+                let mut last = None;
+                for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
+                    match bind_tcp(address) {
+                        Ok(listener) => return Ok(Self::Tcp(listener)),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address")))
+            }
+            ListenAddr::Unix(path) => {
+                let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+                if is_socket && tokio::net::UnixStream::connect(path).await.is_err() {
+                    std::fs::remove_file(path)?;
+                }
+                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+            }
+        }
+    }
+
+    /// The address bound to, when it is TCP.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// The next byte stream and a name for its peer.
+    ///
+    /// # Errors
+    /// As accept(2): some are the peer's (aborted), some are ours (no file descriptors).
+    pub async fn accept(&self) -> io::Result<(Transport, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Transport::Tcp(stream), peer.to_string()))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Transport::Unix(stream), "unix".to_owned()))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != std::net::Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A refusal: a status and a line for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuse {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// The body, one line without its newline.
+    pub text: String,
+}
+
+impl Refuse {
+    /// A refusal.
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+}
+
+/// Decides, after every other check, whether a session may join.
+pub type Admit = dyn Fn(&HeaderMap) -> Result<(), Refuse>;
+
+/// What an upgrade must look like and what is answered.
+pub struct UpgradeSettings {
+    /// Paths served; empty serves every path.
+    pub paths: Vec<String>,
+    /// Subprotocols, in order of preference.
+    pub subprotocols: Vec<String>,
+    /// Headers added to the answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// permessage-deflate, when it may be used.
+    pub deflate: Option<DeflateOffer>,
+    /// Time for TLS and the request head together.
+    pub handshake_timeout: Duration,
+    /// The last word on who may join.
+    pub admit: Box<Admit>,
+}
+
+/// An upgraded byte stream and what was agreed.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The stream, TLS included.
+    pub transport: Transport,
+    /// Bytes that came after the request head.
+    pub prefix: Bytes,
+    /// Path and query of the request.
+    pub target: String,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<String>,
+    /// permessage-deflate as agreed.
+    pub deflate: Option<Agreed>,
+}
+
+/// Why no session came of a byte stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// TLS failed.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The last request was refused with this status.
+    #[error("refused with {0}: {1}")]
+    Refused(u16, String),
+    /// Not HTTP, or the peer left.
+    #[error("{0}")]
+    Http(String),
+    /// TLS or the request head took longer than the limit.
+    #[error("no complete request within the handshake time limit")]
+    Timeout,
+}
+
+/// Does TLS and the upgrade on a fresh byte stream.
+///
+/// # Errors
+/// [`AcceptError`]; the peer has had its answer where it can be given one.
+pub async fn upgrade(
+    transport: Transport,
+    tls: Option<&ServerTls>,
+    settings: &UpgradeSettings,
+) -> Result<Accepted, AcceptError> {
+    let handshake = async {
+        let transport = match tls {
+            Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
+            None => transport,
+        };
+        serve(transport, settings).await
+    };
+    tokio::time::timeout(settings.handshake_timeout, handshake).await.unwrap_or(Err(AcceptError::Timeout))
+}
+
+/// What the service leaves behind for the code around the HTTP connection.
+#[derive(Default)]
+struct Outcome {
+    agreed: Option<(String, Option<String>, Option<Agreed>)>,
+    refused: Option<(u16, String)>,
+}
+
+async fn serve(transport: Transport, settings: &UpgradeSettings) -> Result<Accepted, AcceptError> {
+    let outcome = Rc::new(RefCell::new(Outcome::default()));
+    let seen = Rc::clone(&outcome);
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let response = answer(&request, settings, &mut seen.borrow_mut());
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(transport), service);
+    let served = connection.without_shutdown().await;
+    let (agreed, refused) = {
+        let mut outcome = outcome.borrow_mut();
+        (outcome.agreed.take(), outcome.refused.take())
+    };
+    match (served, agreed) {
+        (Ok(parts), Some((target, subprotocol, deflate))) => Ok(Accepted {
+            transport: parts.io.into_inner(),
+            prefix: parts.read_buf,
+            target,
+            subprotocol,
+            deflate,
+        }),
+        (served, _) => Err(match (refused, served) {
+            (Some((status, text)), _) => AcceptError::Refused(status, text),
+            (None, Err(error)) => AcceptError::Http(explain(&error)),
+            (None, Ok(_)) => AcceptError::Http("the peer left without a request".to_owned()),
+        }),
+    }
+}
+
+fn explain(error: &hyper::Error) -> String {
+    use std::error::Error as _;
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(source) => io_text(source),
+        None => error.to_string(),
+    }
+}
+
+fn answer(
+    request: &Request<hyper::body::Incoming>,
+    settings: &UpgradeSettings,
+    outcome: &mut Outcome,
+) -> Response<Full<Bytes>> {
+    let key = match check(request, settings).and_then(|key| (settings.admit)(request.headers()).map(|()| key)) {
+        Ok(key) => key,
+        Err(refuse) => {
+            outcome.refused = Some((refuse.status.as_u16(), refuse.text.clone()));
+            return refusal(&refuse);
+        }
+    };
+    let offers = values(request.headers(), &header::SEC_WEBSOCKET_EXTENSIONS);
+    let deflate = settings.deflate.as_ref().and_then(|ours| accept(ours, &offers));
+    let subprotocol = choose_subprotocol(&settings.subprotocols, request.headers());
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    insert(headers, header::SEC_WEBSOCKET_ACCEPT, &accept_key(&key));
+    if let Some(subprotocol) = &subprotocol {
+        insert(headers, header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    if let Some(agreed) = &deflate {
+        insert(headers, header::SEC_WEBSOCKET_EXTENSIONS, &agreed.to_header());
+    }
+    for (name, value) in &settings.headers {
+        headers.append(name, value.clone());
+    }
+    let target = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    outcome.agreed = Some((target, subprotocol, deflate));
+    outcome.refused = None;
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn refusal(refuse: &Refuse) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{}\n", refuse.text)));
+    *response.status_mut() = refuse.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    match refuse.status {
+        StatusCode::UPGRADE_REQUIRED => {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The checks of RFC 6455 section 4.2.1; yields the key.
+fn check<B>(request: &Request<B>, settings: &UpgradeSettings) -> Result<String, Refuse> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(Refuse::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here"));
+    }
+    if !settings.paths.is_empty() && !settings.paths.iter().any(|path| path == request.uri().path()) {
+        return Err(Refuse::new(StatusCode::NOT_FOUND, "nothing at this path"));
+    }
+    if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint"));
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(Refuse::new(StatusCode::BAD_REQUEST, "a WebSocket upgrade needs HTTP/1.1"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
+        return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
+    }
+    let keys = values(headers, &header::SEC_WEBSOCKET_KEY);
+    match keys.as_slice() {
+        [key] if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) => Ok((*key).to_owned()),
+        _ => Err(Refuse::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64, once")),
+    }
+}
+
+fn values<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    values(headers, name).iter().flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// The first of ours that the client offers.
+fn choose_subprotocol(ours: &[String], headers: &HeaderMap) -> Option<String> {
+    let offered = values(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    let offered: Vec<&str> = offered.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
+    ours.iter().find(|protocol| offered.contains(&protocol.as_str())).cloned()
+}
+
+/// The proof that the request was understood (RFC 6455 section 4.2.2, item 5.4).
+pub(crate) fn accept_key(key: &str) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64.encode(hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(paths: &[&str]) -> UpgradeSettings {
+        UpgradeSettings {
+            paths: paths.iter().map(ToString::to_string).collect(),
+            subprotocols: vec!["b".to_owned(), "a".to_owned()],
+            headers: Vec::new(),
+            deflate: None,
+            handshake_timeout: Duration::from_secs(1),
+            admit: Box::new(|_| Ok(())),
+        }
+    }
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).expect("a request")
+    }
+
+    const GOOD: [(&str, &str); 4] = [
+        ("Upgrade", "WebSocket"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn answers_the_example_of_the_rfc() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn each_fault_has_its_status() {
+        let without = |name: &str| GOOD.into_iter().filter(|(n, _)| *n != name).collect::<Vec<_>>();
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers = without(name);
+            headers.push((name, value));
+            headers
+        };
+        let table = [
+            ("GET", "/ws", GOOD.to_vec(), None),
+            ("POST", "/ws", GOOD.to_vec(), Some(405)),
+            ("GET", "/other", GOOD.to_vec(), Some(404)),
+            ("GET", "/ws", without("Upgrade"), Some(426)),
+            ("GET", "/ws", without("Connection"), Some(426)),
+            ("GET", "/ws", without("Sec-WebSocket-Version"), Some(426)),
+            ("GET", "/ws", with("Sec-WebSocket-Version", "8"), Some(426)),
+            ("GET", "/ws", without("Sec-WebSocket-Key"), Some(400)),
+            ("GET", "/ws", with("Sec-WebSocket-Key", "short"), Some(400)),
+        ];
+        for (method, path, headers, status) in table {
+            let result = check(&request(method, path, &headers), &settings(&["/ws"]));
+            assert_eq!(result.err().map(|refuse| refuse.status.as_u16()), status, "{method} {path} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_subprotocol_of_ours_that_is_offered_wins() {
+        let offered = request("GET", "/", &[("Sec-WebSocket-Protocol", "x, a"), ("Sec-WebSocket-Protocol", "b")]);
+        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, offered.headers()).as_deref(), Some("b"));
+        let other = request("GET", "/", &[("Sec-WebSocket-Protocol", "x")]);
+        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, other.headers()), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! A certificate for trying things on this machine: a CA made for the run and a leaf it signed.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use sha2::{Digest, Sha256};
+
+/// What the leaf is valid for.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// Browsers accept no leaf valid for longer than 398 days.
+const DAYS: i64 = 365;
+
+/// A certificate made for this run, everything in PEM.
+#[derive(Debug, Clone)]
+pub struct SelfSigned {
+    /// The leaf, then the CA.
+    pub chain_pem: String,
+    /// The leaf's key, PKCS#8.
+    pub key_pem: String,
+    /// The CA's certificate, for clients to trust.
+    pub ca_pem: String,
+    /// SHA-256 of the leaf, upper-case hexadecimal with colons.
+    pub fingerprint: String,
+}
+
+/// Makes one.
+///
+/// # Errors
+/// What the crypto library says.
+pub fn generate() -> Result<SelfSigned, rcgen::Error> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca_params = params(Vec::new(), "wsp test CA")?;
+    ca_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca = ca_params.self_signed(&ca_key)?;
+    let issuer = Issuer::new(ca_params, ca_key);
+    let key = KeyPair::generate()?;
+    let mut leaf_params = params(NAMES.iter().map(ToString::to_string).collect(), "localhost")?;
+    leaf_params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf_params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    leaf_params.use_authority_key_identifier_extension = true;
+    let leaf = leaf_params.signed_by(&key, &issuer)?;
+    let digest: Vec<String> = Sha256::digest(leaf.der()).iter().map(|byte| format!("{byte:02X}")).collect();
+    Ok(SelfSigned {
+        chain_pem: format!("{}{}", leaf.pem(), ca.pem()),
+        key_pem: key.serialize_pem(),
+        ca_pem: ca.pem(),
+        fingerprint: digest.join(":"),
+    })
+}
+
+fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    params.distinguished_name = name;
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::days(1);
+    params.not_after = now + time::Duration::days(DAYS);
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tls::{ClientTls, ServerTls, TlsErrorKind, TlsVersion};
+    use crate::net::transport::Transport;
+
+    async fn shake(client: &ClientTls, name: &str, made: &SelfSigned) -> Result<Transport, TlsErrorKind> {
+        let server = ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), TlsVersion::V1_2)
+            .expect("the made certificate is usable");
+        let (ours, theirs) = tokio::io::duplex(65536);
+        let connector = client.build().expect("client settings are usable");
+        let (client, _server) =
+            tokio::join!(connector.handshake(name, Transport::Memory(ours)), server.accept(Transport::Memory(theirs)));
+        client.map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn is_trusted_by_its_ca_for_its_names_only() {
+        let made = generate().expect("a certificate");
+        let dir = tempfile::tempdir().expect("a folder");
+        let ca_file = dir.path().join("ca.pem");
+        std::fs::write(&ca_file, &made.ca_pem).expect("written");
+        let with_ca = ClientTls { ca_file: Some(ca_file), ..ClientTls::default() };
+        for name in NAMES {
+            assert!(shake(&with_ca, name, &made).await.is_ok(), "{name}");
+        }
+        assert_eq!(shake(&with_ca, "example.org", &made).await.err(), Some(TlsErrorKind::NameMismatch));
+        assert_eq!(shake(&ClientTls::default(), "localhost", &made).await.err(), Some(TlsErrorKind::Untrusted));
+        let insecure = ClientTls { insecure: true, ..ClientTls::default() };
+        assert!(shake(&insecure, "example.org", &made).await.is_ok());
+        let sni = ClientTls { sni: Some("localhost".to_owned()), ..with_ca };
+        assert!(shake(&sni, "example.org", &made).await.is_ok());
+    }
+}

@@ -1,0 +1,182 @@
+//! A queue bounded by count and by bytes, whose behaviour when full has a name.
+//!
+//! Pure: no clock, no waker, no lock. Invariants: neither bound is ever exceeded (one message that
+//! alone is larger than the byte bound is refused or dropped); every message pushed is either
+//! inside, popped, or counted by its refusal.
+
+use std::collections::VecDeque;
+
+use crate::message::Message;
+
+/// What happens to a message that does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OverflowPolicy {
+    /// The sender waits.
+    Block,
+    /// The oldest messages make room.
+    DropOldest,
+    /// The new message is dropped.
+    DropNewest,
+    /// The receiver is disconnected.
+    Disconnect,
+}
+
+/// What became of a pushed message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the queue; so many older ones were dropped for it.
+    Accepted {
+        /// Messages dropped to make room.
+        dropped: u64,
+    },
+    /// It was dropped.
+    Dropped,
+    /// It does not fit: the sender has it back and waits.
+    Full(Message),
+    /// It does not fit: the receiver must go.
+    Disconnect,
+}
+
+/// Messages that wait, in order.
+#[derive(Debug)]
+pub struct Queue {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+    policy: OverflowPolicy,
+}
+
+impl Queue {
+    /// An empty queue; both bounds are at least one.
+    #[must_use]
+    pub fn new(max_messages: usize, max_bytes: usize, policy: OverflowPolicy) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, max_messages: max_messages.max(1), max_bytes: max_bytes.max(1), policy }
+    }
+
+    /// Messages inside.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Payload bytes inside.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a message of `size` bytes fits now. An empty queue takes any size, so that a message
+    /// larger than the byte bound can pass alone under [`OverflowPolicy::Block`].
+    #[must_use]
+    pub fn fits(&self, size: usize) -> bool {
+        self.messages.is_empty() || (self.messages.len() < self.max_messages && self.bytes + size <= self.max_bytes)
+    }
+
+    /// Adds a message, or does what the policy says.
+    pub fn push(&mut self, message: Message) -> Pushed {
+        let size = message.len();
+        if self.fits(size) && (size <= self.max_bytes || self.policy == OverflowPolicy::Block) {
+            self.bytes += size;
+            self.messages.push_back(message);
+            return Pushed::Accepted { dropped: 0 };
+        }
+        match self.policy {
+            OverflowPolicy::Block => Pushed::Full(message),
+            OverflowPolicy::DropNewest => Pushed::Dropped,
+            OverflowPolicy::Disconnect => Pushed::Disconnect,
+            OverflowPolicy::DropOldest if size > self.max_bytes => Pushed::Dropped,
+            OverflowPolicy::DropOldest => {
+                let mut dropped = 0;
+                while !self.fits(size) {
+                    self.pop();
+                    dropped += 1;
+                }
+                self.bytes += size;
+                self.messages.push_back(message);
+                Pushed::Accepted { dropped }
+            }
+        }
+    }
+
+    /// Takes the oldest message. An empty queue keeps no memory.
+    pub fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.len();
+        if self.messages.is_empty() && self.messages.capacity() > 64 {
+            self.messages = VecDeque::new();
+        }
+        Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(size: usize) -> Message {
+        Message::binary(vec![0; size])
+    }
+
+    fn filled(policy: OverflowPolicy) -> Queue {
+        let mut queue = Queue::new(2, 10, policy);
+        assert_eq!(queue.push(message(1)), Pushed::Accepted { dropped: 0 });
+        assert_eq!(queue.push(message(2)), Pushed::Accepted { dropped: 0 });
+        queue
+    }
+
+    #[test]
+    fn drops_oldest_when_full() {
+        let mut queue = filled(OverflowPolicy::DropOldest);
+        assert_eq!(queue.push(message(3)), Pushed::Accepted { dropped: 1 });
+        assert_eq!(queue.push(message(10)), Pushed::Accepted { dropped: 2 });
+        assert_eq!((queue.len(), queue.bytes()), (1, 10));
+        assert_eq!(queue.push(message(11)), Pushed::Dropped);
+    }
+
+    #[test]
+    fn drops_newest_blocks_or_disconnects_when_full() {
+        assert_eq!(filled(OverflowPolicy::DropNewest).push(message(3)), Pushed::Dropped);
+        assert_eq!(filled(OverflowPolicy::Block).push(message(3)), Pushed::Full(message(3)));
+        assert_eq!(filled(OverflowPolicy::Disconnect).push(message(3)), Pushed::Disconnect);
+    }
+
+    #[test]
+    fn a_message_over_the_byte_bound_passes_alone_when_blocking() {
+        let mut queue = Queue::new(5, 4, OverflowPolicy::Block);
+        assert_eq!(queue.push(message(9)), Pushed::Accepted { dropped: 0 });
+        assert_eq!(queue.push(message(1)), Pushed::Full(message(1)));
+        assert_eq!(queue.pop(), Some(message(9)));
+        assert!(queue.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_hold_and_every_message_is_accounted_for(
+            sizes in proptest::collection::vec((0_usize..30, any::<bool>()), 0..200),
+            policy in prop_oneof![Just(OverflowPolicy::DropOldest), Just(OverflowPolicy::DropNewest), Just(OverflowPolicy::Block)],
+        ) {
+            let mut queue = Queue::new(7, 50, policy);
+            let (mut accepted, mut dropped_later, mut popped) = (0_u64, 0_u64, 0_u64);
+            for (size, pop) in sizes {
+                if let Pushed::Accepted { dropped } = queue.push(message(size)) {
+                    accepted += 1;
+                    dropped_later += dropped;
+                }
+                prop_assert!(queue.len() <= 7);
+                prop_assert!(queue.bytes() <= 50);
+                if pop && queue.pop().is_some() {
+                    popped += 1;
+                }
+            }
+            prop_assert_eq!(accepted, dropped_later + popped + queue.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Drives one connection: reads, answers, sends, pings and closes, in one task.
+//!
+//! Takes whatever is ready in both directions and flushes once per pass. What messages mean is up
+//! to the [`Peer`]; when to ping and give up is decided by [`Keepalive`].
+//! Invariants: replies wait in order before anything new is read, so a peer that does not read its
+//! answers is not read from either; a closing handshake always ends within the close timeout.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::Sleep;
+
+use super::keepalive::{Due, Keepalive, KeepaliveSettings};
+use crate::message::Message;
+use crate::net::connection::{CloseReason, Connection, ConnectionError, Incoming};
+
+/// Messages moved in one pass before other tasks get their turn.
+const PASS: usize = 256;
+
+/// Replies to what was just received, sent in order before anything else is read.
+pub type Replies = VecDeque<Message>;
+
+/// What the [`Peer`] wants sent.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A message in one piece.
+    Message(Message),
+    /// A ping of the user's own.
+    Ping(Bytes),
+    /// An unasked pong.
+    Pong(Bytes),
+    /// Close, then end when the peer has answered or the close timeout ran out.
+    Close(CloseReason),
+    /// End without a word (a second interrupt).
+    Abort,
+}
+
+/// The side of a session that knows what messages mean.
+pub trait Peer {
+    /// Something arrived. Replies go out in order, before the next message is read.
+    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies);
+
+    /// The next thing to send; `Pending` registers the waker. Asked only when it can be sent.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing>;
+
+    /// Ready when what arrives can be taken in; `Pending` registers the waker and pauses reading.
+    fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Asked while nothing can be sent, so that the user can still leave: ready to
+    /// end without a word.
+    fn poll_urgent(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// A message, control frame or Close of ours was handed to the connection.
+    fn on_sent(&mut self, _outgoing: &Outgoing) {}
+
+    /// A reply was handed to the connection.
+    fn on_replied(&mut self, _message: &Message) {}
+
+    /// Nothing more is ready: time to flush output.
+    fn on_pass_end(&mut self) {}
+
+    /// Our ping was answered after this time.
+    fn on_round_trip(&mut self, _time: Duration) {}
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The closing handshake is complete; `by_us` when our Close came first.
+    Closed {
+        /// What the peer's Close said.
+        close: CloseReason,
+        /// Whether we began it.
+        by_us: bool,
+    },
+    /// Our Close was not answered within the close timeout.
+    CloseTimeout,
+    /// We ended it without a word.
+    Aborted,
+    /// No pong and nothing else within the ping timeout.
+    Unresponsive,
+    /// No message for the idle timeout.
+    Idle,
+    /// The connection failed; the peer was told with a Close where there is a code for it.
+    Failed(ConnectionError),
+}
+
+/// Limits of one session in time.
+#[derive(Debug, Clone, Copy)]
+pub struct DriverSettings {
+    /// Pings and idle time.
+    pub keepalive: KeepaliveSettings,
+    /// Longest wait for the peer's Close after ours.
+    pub close_timeout: Duration,
+    /// Most payload bytes in a frame we send, when the user wants fragments.
+    pub fragment: Option<usize>,
+}
+
+/// One connection on its way.
+pub struct Driver<'a, P> {
+    connection: &'a mut Connection,
+    peer: &'a mut P,
+    settings: DriverSettings,
+    keepalive: Keepalive,
+    timer: Option<Pin<Box<Sleep>>>,
+    timer_at: Option<Instant>,
+    replies: Replies,
+    closing: Option<Instant>,
+    received_close: Option<CloseReason>,
+}
+
+impl<'a, P: Peer> Driver<'a, P> {
+    /// Takes over an open connection.
+    pub fn new(connection: &'a mut Connection, peer: &'a mut P, settings: DriverSettings) -> Self {
+        let keepalive = Keepalive::new(settings.keepalive, now());
+        Self {
+            connection,
+            peer,
+            settings,
+            keepalive,
+            timer: None,
+            timer_at: None,
+            replies: Replies::new(),
+            closing: None,
+            received_close: None,
+        }
+    }
+
+    /// Runs until the connection has ended, however that is.
+    pub async fn run(mut self) -> End {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.peer.on_pass_end();
+        match &end {
+            End::Failed(error) => self.connection.fail(error, self.settings.close_timeout).await,
+            End::Idle => {
+                let close = CloseReason::new(1001, "idle");
+                let _ = tokio::time::timeout(self.settings.close_timeout, self.say_goodbye(&close)).await;
+            }
+            _ => {}
+        }
+        end
+    }
+
+    async fn say_goodbye(&mut self, close: &CloseReason) -> Result<(), ConnectionError> {
+        self.connection.start_close(close)?;
+        std::future::poll_fn(|cx| self.connection.poll_flush(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.pass(cx) {
+            Ok(Some(end)) => Poll::Ready(end),
+            Ok(None) => Poll::Pending,
+            // The peer's Close came first: what failed after it is only the hanging up.
+            Err(ConnectionError::Lost(_)) if self.received_close.is_some() => Poll::Ready(self.closed()),
+            Err(error) => Poll::Ready(End::Failed(error)),
+        }
+    }
+
+    fn closed(&mut self) -> End {
+        let by_us = self.closing.is_some();
+        End::Closed { close: self.received_close.take().unwrap_or_default(), by_us }
+    }
+
+    fn pass(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, ConnectionError> {
+        let started = now();
+        let mut budget = PASS;
+        loop {
+            let sent = self.send_some(cx, started, &mut budget)?;
+            if let Some(end) = sent.end {
+                return Ok(Some(end));
+            }
+            let received = self.receive_some(cx, started, &mut budget)?;
+            if let Some(end) = received.end {
+                return Ok(Some(end));
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            if !sent.progress && !received.progress {
+                break;
+            }
+        }
+        self.peer.on_pass_end();
+        let _ = self.connection.poll_flush(cx)?;
+        Ok(self.check_time(cx, started))
+    }
+
+    fn send_some(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<Step, ConnectionError> {
+        let mut progress = false;
+        while self.closing.is_none() && self.received_close.is_none() && *budget > 0 {
+            if self.connection.poll_ready(cx)?.is_pending() {
+                // A full socket must not keep the user from leaving.
+                if self.peer.poll_urgent(cx).is_ready() {
+                    return Ok(Step::end(End::Aborted));
+                }
+                break;
+            }
+            *budget -= 1;
+            if let Some(reply) = self.replies.pop_front() {
+                self.peer.on_replied(&reply);
+                self.connection.start_send_limited(reply, self.settings.fragment)?;
+                self.keepalive.on_message(now);
+                progress = true;
+                continue;
+            }
+            let Poll::Ready(outgoing) = self.peer.poll_outgoing(cx) else { break };
+            progress = true;
+            self.peer.on_sent(&outgoing);
+            match outgoing {
+                Outgoing::Message(message) => {
+                    self.connection.start_send_limited(message, self.settings.fragment)?;
+                    self.keepalive.on_message(now);
+                }
+                Outgoing::Ping(payload) => self.connection.start_ping(payload)?,
+                Outgoing::Pong(payload) => self.connection.start_pong(payload)?,
+                Outgoing::Close(close) => {
+                    self.connection.start_close(&close)?;
+                    self.closing = Some(now + self.settings.close_timeout);
+                }
+                Outgoing::Abort => return Ok(Step::end(End::Aborted)),
+            }
+        }
+        if self.closing.is_some() && self.peer.poll_urgent(cx).is_ready() {
+            return Ok(Step::end(End::Aborted));
+        }
+        Ok(Step { progress, end: None })
+    }
+
+    fn receive_some(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<Step, ConnectionError> {
+        let mut progress = false;
+        while *budget > 0 && self.replies.is_empty() {
+            if self.peer.poll_can_receive(cx).is_pending() {
+                self.keepalive.on_paused(now);
+                break;
+            }
+            let Poll::Ready(incoming) = self.connection.poll_receive(cx)? else { break };
+            *budget -= 1;
+            progress = true;
+            let Some(incoming) = incoming else { return Ok(Step::end(self.closed())) };
+            self.keepalive.on_received();
+            match &incoming {
+                Incoming::Message(_) => self.keepalive.on_message(now),
+                Incoming::Pong(payload) => {
+                    if let Some(time) = self.keepalive.on_pong(payload, self::now()) {
+                        self.peer.on_round_trip(time);
+                    }
+                }
+                Incoming::Ping(_) => {}
+                Incoming::Close(close) => self.received_close = Some(close.clone()),
+            }
+            self.peer.on_incoming(incoming, &mut self.replies);
+            if self.received_close.is_some() {
+                self.replies.clear();
+                if self.closing.is_some() {
+                    return Ok(Step::end(self.closed()));
+                }
+                // The echo of the Close goes out with the next reads; the peer then hangs up.
+                self.timer_at = None;
+            }
+        }
+        Ok(Step { progress, end: None })
+    }
+
+    fn check_time(&mut self, cx: &mut Context<'_>, started: Instant) -> Option<End> {
+        loop {
+            let now = now().max(started);
+            if let Some(deadline) = self.closing {
+                if now >= deadline {
+                    return Some(End::CloseTimeout);
+                }
+            } else if self.received_close.is_some() {
+                self.closing_by_peer(now);
+                if self.timer_at.is_some_and(|deadline| now >= deadline) {
+                    return Some(self.closed());
+                }
+            } else {
+                match self.keepalive.poll(now) {
+                    Due::Nothing => {}
+                    Due::Ping(payload) => {
+                        let sent = self.connection.start_ping(Bytes::copy_from_slice(&payload));
+                        if let Err(error) = sent {
+                            return Some(End::Failed(error));
+                        }
+                        if let Poll::Ready(Err(error)) = self.connection.poll_flush(cx) {
+                            return Some(End::Failed(error));
+                        }
+                    }
+                    Due::Unresponsive => return Some(End::Unresponsive),
+                    Due::Idle => return Some(End::Idle),
+                }
+            }
+            let deadline = match (self.closing, self.received_close.is_some()) {
+                (Some(deadline), _) => Some(deadline),
+                (None, true) => self.timer_at,
+                (None, false) => self.keepalive.deadline(),
+            };
+            let Some(deadline) = deadline else { return None };
+            let at = tokio::time::Instant::from_std(deadline);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.deadline() != at {
+                timer.as_mut().reset(at);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+        }
+    }
+
+    /// The peer closed: it has the close timeout to hang up.
+    fn closing_by_peer(&mut self, now: Instant) {
+        if self.timer_at.is_none() {
+            self.timer_at = Some(now + self.settings.close_timeout);
+        }
+    }
+}
+
+struct Step {
+    progress: bool,
+    end: Option<End>,
+}
+
+impl Step {
+    fn end(end: End) -> Self {
+        Self { progress: true, end: Some(end) }
+    }
+}
+
+/// The clock of the runtime, so that a paused test clock is obeyed.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

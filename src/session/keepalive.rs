@@ -1,0 +1,181 @@
+//! When to ping, and when to give a peer up (pure; RFC 6455 sections 5.5.2 and 5.5.3).
+//!
+//! Time is an argument. Any frame from the peer proves it alive; only a pong that carries our own
+//! payload gives a round trip time. While reading is paused on our side nothing is held against it.
+
+use std::time::{Duration, Instant};
+
+/// The settings of `--ping-interval`, `--ping-timeout` and `--idle-timeout`; `None` is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepaliveSettings {
+    /// Time between pings.
+    pub ping_interval: Option<Duration>,
+    /// A peer that sends nothing at all for this long after a ping is gone.
+    pub ping_timeout: Duration,
+    /// Longest time without a data message in either direction.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// What the driver must do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before [`Keepalive::deadline`].
+    Nothing,
+    /// Send a ping with this payload.
+    Ping([u8; 8]),
+    /// The peer did not answer in time.
+    Unresponsive,
+    /// No data message for the idle time.
+    Idle,
+}
+
+/// The liveness of one connection.
+#[derive(Debug)]
+pub struct Keepalive {
+    settings: KeepaliveSettings,
+    next_ping: Option<Instant>,
+    waiting: Option<Waiting>,
+    idle_since: Instant,
+    count: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    payload: [u8; 8],
+    sent: Instant,
+    give_up: Instant,
+    answered: bool,
+}
+
+impl Keepalive {
+    /// Starts with the connection open at `now`.
+    #[must_use]
+    pub fn new(settings: KeepaliveSettings, now: Instant) -> Self {
+        let next_ping = settings.ping_interval.map(|interval| now + interval);
+        Self { settings, next_ping, waiting: None, idle_since: now, count: 0 }
+    }
+
+    /// Any frame came in.
+    pub fn on_received(&mut self) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.answered = true;
+        }
+    }
+
+    /// A data message was received or sent.
+    pub fn on_message(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    /// A pong came in: the round trip time when it answers the ping under way.
+    pub fn on_pong(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
+        let waiting = self.waiting.filter(|waiting| waiting.payload == payload)?;
+        self.waiting = None;
+        Some(now.saturating_duration_since(waiting.sent))
+    }
+
+    /// Reading was paused by us: the peer's answer may lie unread, so the clock starts again.
+    pub fn on_paused(&mut self, now: Instant) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.give_up = now + self.settings.ping_timeout;
+        }
+        self.idle_since = now;
+    }
+
+    /// What is due at `now`. A [`Due::Ping`] counts as sent.
+    pub fn poll(&mut self, now: Instant) -> Due {
+        if let Some(waiting) = self.waiting
+            && now >= waiting.give_up
+        {
+            if !waiting.answered {
+                return Due::Unresponsive;
+            }
+            self.waiting = None;
+        }
+        if self.idle_deadline().is_some_and(|deadline| now >= deadline) {
+            return Due::Idle;
+        }
+        if let (Some(due), Some(interval)) = (self.next_ping, self.settings.ping_interval)
+            && now >= due
+        {
+            self.next_ping = Some(now + interval);
+            let unanswered = self.waiting.is_some_and(|waiting| !waiting.answered);
+            if !unanswered {
+                self.count += 1;
+                let payload = self.count.to_be_bytes();
+                let give_up = now + self.settings.ping_timeout;
+                self.waiting = Some(Waiting { payload, sent: now, give_up, answered: false });
+                return Due::Ping(payload);
+            }
+        }
+        Due::Nothing
+    }
+
+    /// When [`Keepalive::poll`] must be asked again at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.next_ping, self.waiting.map(|waiting| waiting.give_up), self.idle_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn idle_deadline(&self) -> Option<Instant> {
+        self.settings.idle_timeout.map(|timeout| self.idle_since + timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn settings() -> KeepaliveSettings {
+        KeepaliveSettings { ping_interval: Some(100 * MS), ping_timeout: 50 * MS, idle_timeout: None }
+    }
+
+    #[test]
+    fn silence_after_a_ping_is_unresponsive() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(settings(), start);
+        assert_eq!(keepalive.poll(start + 99 * MS), Due::Nothing);
+        assert!(matches!(keepalive.poll(start + 100 * MS), Due::Ping(_)));
+        assert_eq!(keepalive.deadline(), Some(start + 150 * MS));
+        assert_eq!(keepalive.poll(start + 149 * MS), Due::Nothing);
+        assert_eq!(keepalive.poll(start + 150 * MS), Due::Unresponsive);
+    }
+
+    #[test]
+    fn a_pong_gives_the_round_trip_and_any_frame_keeps_alive() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(settings(), start);
+        let Due::Ping(payload) = keepalive.poll(start + 100 * MS) else { panic!("a ping was due") };
+        assert_eq!(keepalive.on_pong(b"other", start + 101 * MS), None);
+        assert_eq!(keepalive.on_pong(&payload, start + 107 * MS), Some(7 * MS));
+        assert!(matches!(keepalive.poll(start + 200 * MS), Due::Ping(_)));
+        keepalive.on_received();
+        assert_eq!(keepalive.poll(start + 250 * MS), Due::Nothing);
+    }
+
+    #[test]
+    fn pausing_on_our_side_is_not_held_against_the_peer() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(settings(), start);
+        keepalive.poll(start + 100 * MS);
+        keepalive.on_paused(start + 149 * MS);
+        assert_eq!(keepalive.poll(start + 150 * MS), Due::Nothing);
+        assert_eq!(keepalive.poll(start + 199 * MS), Due::Unresponsive);
+    }
+
+    #[test]
+    fn idle_counts_messages_not_control_frames() {
+        let start = Instant::now();
+        let idle = KeepaliveSettings { ping_interval: None, ping_timeout: MS, idle_timeout: Some(10 * MS) };
+        let mut keepalive = Keepalive::new(idle, start);
+        keepalive.on_message(start + 5 * MS);
+        keepalive.on_received();
+        assert_eq!(keepalive.poll(start + 14 * MS), Due::Nothing);
+        assert_eq!(keepalive.poll(start + 15 * MS), Due::Idle);
+    }
+}

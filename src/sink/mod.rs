@@ -1,0 +1,3 @@
+//! Where messages go that leave the program other than over a WebSocket.
+
+pub mod stdout;

@@ -1,0 +1,273 @@
+//! Standard output: large blocks in a flood, at once when nothing more is ready.
+//!
+//! A pipe or terminal is written by a thread of its own, one block at a time, so that a reader that
+//! stands still stops neither pings nor Ctrl-C; what goes to a file or `/dev/null` is written in
+//! place. Invariants: order is kept; at most [`HIGH`] bytes plus one block wait, after which
+//! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::finish`].
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A block this large is handed over before the pass ends.
+const BLOCK: usize = 64 * 1024;
+/// Beyond this reading pauses until the reader of our output has caught up.
+const HIGH: usize = 256 * 1024;
+
+/// Buffered payload on its way to standard output.
+#[derive(Debug)]
+pub struct Output {
+    buffer: Vec<u8>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    InPlace { file: File, failure: Option<io::ErrorKind>, text: String },
+    Thread(Arc<Shared>),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    handed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    block: Vec<u8>,
+    busy: bool,
+    failure: Option<(io::ErrorKind, String)>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputFailure {
+    /// The reader has closed: a reason to stop, not an error.
+    Closed,
+    /// Anything else, in the words of the system.
+    Failed(String),
+}
+
+impl Output {
+    /// Takes over the file behind standard output.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        let in_place = file.metadata().is_ok_and(|meta| {
+            let kind = meta.file_type();
+            kind.is_file() || (kind.is_char_device() && is_null(&file))
+        });
+        let way = if in_place {
+            Way::InPlace { file, failure: None, text: String::new() }
+        } else {
+            let shared = Arc::new(Shared::default());
+            let theirs = Arc::clone(&shared);
+            std::thread::spawn(move || write_blocks(file, &theirs));
+            Way::Thread(shared)
+        };
+        Self { buffer: Vec::with_capacity(BLOCK + 4096), way }
+    }
+
+    /// Where the next payload is appended; call [`Output::wrote`] afterwards.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Something was appended: hands a full block over.
+    pub fn wrote(&mut self) {
+        if self.buffer.len() >= BLOCK {
+            self.flush();
+        }
+    }
+
+    /// Hands over what is there, unless the last block is still being written.
+    pub fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        match &mut self.way {
+            Way::InPlace { file, failure, text } => {
+                if failure.is_none()
+                    && let Err(error) = file.write_all(&self.buffer)
+                {
+                    *failure = Some(error.kind());
+                    *text = crate::net::connection::io_text(&error);
+                }
+                self.buffer.clear();
+            }
+            Way::Thread(shared) => {
+                let mut state = lock(shared);
+                if state.failure.is_some() {
+                    self.buffer.clear();
+                } else if !state.busy {
+                    std::mem::swap(&mut state.block, &mut self.buffer);
+                    state.busy = true;
+                    shared.handed.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Whether more may be appended.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.buffer.len() < HIGH
+    }
+
+    /// Ready when more may be appended; else the waker is called when it may.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        self.flush();
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        self.watch(cx);
+        Poll::Pending
+    }
+
+    /// Flushes and asks to be woken when the writer is free again or has failed.
+    pub fn watch(&mut self, cx: &mut Context<'_>) {
+        self.flush();
+        if let Way::Thread(shared) = &self.way {
+            let mut state = lock(shared);
+            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                state.waker = Some(cx.waker().clone());
+            }
+        }
+    }
+
+    /// Why nothing more can be written, once that is so.
+    #[must_use]
+    pub fn failure(&self) -> Option<OutputFailure> {
+        let (kind, text) = match &self.way {
+            Way::InPlace { failure, text, .. } => ((*failure)?, text.clone()),
+            Way::Thread(shared) => lock(shared).failure.clone()?,
+        };
+        Some(if kind == io::ErrorKind::BrokenPipe { OutputFailure::Closed } else { OutputFailure::Failed(text) })
+    }
+
+    /// Ready when everything appended has been written, or can never be.
+    pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutputFailure>> {
+        self.flush();
+        if let Way::Thread(shared) = &self.way {
+            let mut state = lock(shared);
+            if state.failure.is_none() && (state.busy || !self.buffer.is_empty()) {
+                state.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.failure().map_or(Ok(()), Err))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.flush();
+        if let Way::Thread(shared) = &self.way {
+            lock(shared).ended = true;
+            shared.handed.notify_one();
+        }
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_blocks(mut file: File, shared: &Shared) {
+    let mut block = Vec::with_capacity(BLOCK + 4096);
+    loop {
+        {
+            let mut state = lock(shared);
+            while !state.busy {
+                if state.ended {
+                    return;
+                }
+                state = shared.handed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            std::mem::swap(&mut state.block, &mut block);
+        }
+        let written = file.write_all(&block);
+        block.clear();
+        let mut state = lock(shared);
+        state.busy = false;
+        let failed = written.is_err();
+        if let Err(error) = written {
+            state.failure = Some((error.kind(), crate::net::connection::io_text(&error)));
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+/// Whether this is `/dev/null`, which takes everything at once.
+fn is_null(file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |meta: std::fs::Metadata| meta.rdev();
+    match (file.metadata().map(device), std::fs::metadata("/dev/null").map(device)) {
+        (Ok(ours), Ok(null)) => ours == null,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    async fn finish(output: &mut Output) -> Result<(), OutputFailure> {
+        std::future::poll_fn(|cx| output.poll_finish(cx)).await
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    #[test]
+    fn a_slow_reader_gets_every_byte_in_order_and_bounds_what_waits() {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let mut output = Output::new(File::from(OwnedFd::from(writer)));
+        let total = 3 * HIGH;
+        let reading = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        runtime().block_on(async {
+            for number in 0..total / 8 {
+                std::future::poll_fn(|cx| output.poll_room(cx)).await;
+                output.buffer().extend_from_slice(&(number as u64).to_be_bytes());
+                output.wrote();
+                assert!(output.buffer.len() < HIGH + 8);
+            }
+            finish(&mut output).await.expect("all is written");
+        });
+        drop(output);
+        let all = reading.join().expect("the reader ends").expect("the pipe is readable");
+        let expected: Vec<u8> = (0..total as u64 / 8).flat_map(u64::to_be_bytes).collect();
+        assert!(all == expected, "{} bytes of {}", all.len(), expected.len());
+    }
+
+    #[test]
+    fn a_reader_that_closed_is_told_apart_from_an_error() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut output = Output::new(File::from(OwnedFd::from(writer)));
+        output.buffer().extend_from_slice(b"x");
+        output.wrote();
+        assert_eq!(runtime().block_on(finish(&mut output)), Err(OutputFailure::Closed));
+        let mut full = Output::new(File::options().write(true).open("/dev/full").expect("/dev/full"));
+        full.buffer().extend_from_slice(b"x");
+        assert!(matches!(runtime().block_on(finish(&mut full)), Err(OutputFailure::Failed(_))));
+    }
+}

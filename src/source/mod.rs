@@ -1,0 +1,4 @@
+//! Where messages come from other than a WebSocket.
+
+pub mod framing;
+pub mod stdin;

@@ -1,0 +1,233 @@
+//! Frames and upgrades (RFC 6455), as much as the load side needs.
+//!
+//! Owns building whole frames and following the frames of a reply stream. Payloads are ASCII;
+//! nothing is unmasked or inflated. Invariant: a reply that is not what was asked for is an error,
+//! so no figure is ever made of something else.
+
+use base64::Engine as _;
+use sha1::{Digest as _, Sha1};
+
+use crate::Outcome;
+
+/// First byte of a whole text message.
+pub const TEXT: u8 = 0x81;
+/// First byte of a Close frame.
+pub const CLOSE: u8 = 0x88;
+/// Marks the first frame of a compressed message.
+pub const RSV1: u8 = 0x40;
+
+const MASK: u8 = 0x80;
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// Appended to the client's key before hashing (RFC 6455 section 1.3).
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Appends a frame; clients mask theirs.
+pub fn push(out: &mut Vec<u8>, first: u8, payload: &[u8], masked: bool) {
+    out.push(first);
+    let mask = if masked { MASK } else { 0 };
+    match payload.len() {
+        len @ 0..126 => out.push(mask | len as u8),
+        len @ 126..0x1_0000 => {
+            out.push(mask | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(mask | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    if masked {
+        out.extend(KEY);
+        out.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
+    } else {
+        out.extend(payload);
+    }
+}
+
+/// A text of this many bytes that looks like live data.
+pub fn json_text(size: usize) -> Vec<u8> {
+    let mut text = br#"{"type":"trade","symbol":"BTC-USD","price":"#.to_vec();
+    let mut digit = 1usize;
+    while text.len() < size {
+        text.push(b'0' + (digit * 7 % 10) as u8);
+        digit += 1;
+    }
+    text.truncate(size);
+    // Shorter ones are cut anywhere: no peer here parses them.
+    if size >= 45 {
+        text[size - 1] = b'}';
+    }
+    text
+}
+
+/// `payload` as a permessage-deflate message made of one stored block (RFC 7692 section 7.2.3.3).
+pub fn stored(payload: &[u8]) -> Outcome<Vec<u8>> {
+    let len = u16::try_from(payload.len()).map_err(|_| "a stored block holds at most 65535 bytes")?;
+    let mut out = vec![0];
+    out.extend(len.to_le_bytes());
+    out.extend((!len).to_le_bytes());
+    out.extend(payload);
+    // The empty block whose last four bytes the sender leaves out.
+    out.push(0);
+    Ok(out)
+}
+
+/// A client's upgrade request.
+pub fn request(port: u16, deflate: bool) -> Vec<u8> {
+    let extensions = if deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+    format!(
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extensions}\r\n"
+    )
+    .into_bytes()
+}
+
+/// A server's answer to a request head.
+pub fn answer(head: &str) -> Outcome<String> {
+    let key = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
+    });
+    let key = key.ok_or("a request without Sec-WebSocket-Key")?;
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let accept = base64::engine::general_purpose::STANDARD.encode(digest);
+    Ok(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
+}
+
+/// Where the head ends, behind its blank line.
+pub fn head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// Counts the whole messages in a stream of unmasked frames, however it is cut.
+#[derive(Debug, Default)]
+pub struct Replies {
+    head: [u8; 10],
+    seen: usize,
+    payload: u64,
+    payload_left: u64,
+    first: u8,
+    /// Messages that have ended.
+    pub messages: u64,
+    /// Of these, those that were compressed.
+    pub compressed: u64,
+    message_bytes: u64,
+    in_compressed: bool,
+}
+
+impl Replies {
+    /// Follows more of the stream. `size`: what every plain message must have as its payload.
+    pub fn follow(&mut self, mut bytes: &[u8], size: u64) -> Outcome<()> {
+        while !bytes.is_empty() {
+            if self.payload_left == 0 {
+                let needed = self.head_len();
+                let take = (needed - self.seen).min(bytes.len());
+                self.head[self.seen..self.seen + take].copy_from_slice(&bytes[..take]);
+                self.seen += take;
+                bytes = &bytes[take..];
+                if self.seen < self.head_len() {
+                    continue;
+                }
+                self.start_frame()?;
+            }
+            let take = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
+            self.payload_left -= take as u64;
+            bytes = &bytes[take..];
+            if self.payload_left == 0 {
+                self.end_frame(size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn head_len(&self) -> usize {
+        match (self.seen, self.head[1] & !MASK) {
+            (0 | 1, _) => 2,
+            (_, 126) => 4,
+            (_, 127) => 10,
+            _ => 2,
+        }
+    }
+
+    fn start_frame(&mut self) -> Outcome<()> {
+        self.first = self.head[0];
+        let len = self.head[1];
+        if len & MASK != 0 {
+            return Err("the server masked a frame".into());
+        }
+        self.payload = match len {
+            126 => u64::from(u16::from_be_bytes([self.head[2], self.head[3]])),
+            127 => self.head[2..10].iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+            len => u64::from(len),
+        };
+        self.payload_left = self.payload;
+        self.seen = 0;
+        Ok(())
+    }
+
+    fn end_frame(&mut self, size: u64) -> Outcome<()> {
+        match self.first & 0x0f {
+            0..=2 => {}
+            9 | 10 => return Ok(()),
+            _ => return Err(format!("the server sent an unexpected frame {:#04x}", self.first).into()),
+        }
+        if self.first & 0x0f != 0 {
+            self.in_compressed = self.first & RSV1 != 0;
+            self.message_bytes = 0;
+        }
+        self.message_bytes += self.payload;
+        if self.first & 0x80 == 0 {
+            return Ok(());
+        }
+        if !self.in_compressed && self.message_bytes != size {
+            return Err(format!("a reply of {} bytes, expected {size}", self.message_bytes).into());
+        }
+        self.messages += 1;
+        self.compressed += u64::from(self.in_compressed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_messages_however_they_are_cut() {
+        let mut stream = Vec::new();
+        for _ in 0..3 {
+            push(&mut stream, TEXT, &json_text(200), false);
+        }
+        push(&mut stream, 0x89, b"ping", false);
+        push(&mut stream, 0x01, &json_text(150), false);
+        push(&mut stream, 0x80, &json_text(50), false);
+        push(&mut stream, TEXT | RSV1, b"xyz", false);
+        for step in 1..stream.len() {
+            let mut replies = Replies::default();
+            for piece in stream.chunks(step) {
+                replies.follow(piece, 200).unwrap();
+            }
+            assert_eq!((replies.messages, replies.compressed), (5, 1), "{step}");
+        }
+        let mut empty = Vec::new();
+        push(&mut empty, TEXT, b"", false);
+        let mut replies = Replies::default();
+        replies.follow(&empty, 0).unwrap();
+        assert_eq!(replies.messages, 1);
+        assert!(Replies::default().follow(&stream, 199).is_err());
+    }
+
+    #[test]
+    fn answers_the_sample_of_the_rfc() {
+        let head = String::from_utf8(request(80, false)).unwrap();
+        assert!(answer(&head).unwrap().contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn a_stored_block_has_its_length_twice() {
+        assert_eq!(stored(b"ab").unwrap(), [0, 2, 0, 0xfd, 0xff, b'a', b'b', 0]);
+    }
+}

@@ -1,0 +1,48 @@
+//! `wsp-load`: raw WebSocket peers for the benchmarks, cheap enough not to be what is measured.
+//!
+//! Owns the command line of the three jobs: `flood` (a server that sends), `echo` (clients that
+//! count replies) and `idle` (clients that hold connections). Each prints one line of JSON.
+//! Loopback only; every run is bounded by a count or a time. `tests/bench/run` drives it.
+
+mod echo;
+mod flood;
+mod frame;
+mod idle;
+mod options;
+mod peer;
+mod process;
+
+use std::process::ExitCode;
+
+use options::Options;
+
+/// Any failure ends the run: a benchmark that half works measures nothing.
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+usage:
+  wsp-load flood [--count 1000000] [--size 200] [--rounds 1]
+  wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
+  wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wsp-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let job = arguments.next().unwrap_or_default();
+    let options = Options::read(arguments)?;
+    match job.as_str() {
+        "flood" => flood::run(&options),
+        "echo" => echo::run(&options),
+        "idle" => idle::run(&options),
+        _ => Err(USAGE.into()),
+    }
+}

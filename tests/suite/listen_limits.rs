@@ -1,0 +1,263 @@
+//! What `wsp listen` refuses, and the bounds it keeps: HTTP answers, time limits, sizes, queues of slow readers.
+//!
+//! Leaves broken frames to `rude_clients`.
+
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+use socket2::{Domain, SockAddr, Socket as PlainSocket, Type};
+
+use crate::support::wire::header;
+use crate::support::{DEADLINE, Frame, Opcode, RawClient, Socket, listen, wsp};
+
+/// The status of the answer to `request`, and its head.
+fn status(port: u16, request: &str) -> (u16, String) {
+    let answer = RawClient::ask(port, request);
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (code.unwrap_or_else(|| panic!("no status in {answer:?}")), answer)
+}
+
+#[test]
+fn requests_that_are_no_upgrade_get_the_right_status() {
+    let server = listen(&["--echo", "--path", "/ws", "--path", "/other"]);
+    let good = RawClient::request("/ws", "");
+    let plain = "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n";
+    let table = [
+        (426, plain.to_owned()),
+        (426, good.replace("Version: 13", "Version: 8")),
+        (426, good.replace("Sec-WebSocket-Version: 13\r\n", "")),
+        (400, good.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=")),
+        (400, good.replace("dGhlIHNhbXBsZSBub25jZQ==", "not base64 at all!!!!!!!")),
+        (405, good.replacen("GET", "POST", 1).replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n")),
+        (404, good.replace("/ws", "/elsewhere")),
+        (404, plain.replace("/ws", "/")),
+    ];
+    for (expected, request) in table {
+        let (code, answer) = status(server.port, &request);
+        assert_eq!(code, expected, "{request}\n{answer}");
+        if code == 426 {
+            assert_eq!(header(&answer, "sec-websocket-version"), Some("13"), "{answer}");
+        }
+    }
+    for path in ["/ws", "/other", "/ws?query=1"] {
+        RawClient::open(server.port, path, "");
+    }
+}
+
+#[test]
+fn what_is_not_http_is_turned_away() {
+    let server = listen(&["--echo"]);
+    let answer = RawClient::ask(server.port, "\x16\x03\x01 this is not HTTP\r\n\r\n");
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    RawClient::connect(server.port);
+}
+
+#[test]
+fn a_head_without_end_is_turned_away() {
+    let server = listen(&["--echo", "--handshake-timeout", "10s"]);
+    let mut socket = RawClient::dial(server.port);
+    socket.try_write("GET / HTTP/1.1\r\n");
+    let line = format!("X-Long: {}\r\n", "x".repeat(8000));
+    for _ in 0..1000 {
+        if !socket.try_write(&line) {
+            break;
+        }
+    }
+    let answer = String::from_utf8_lossy(&socket.read_rest()).into_owned();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:?}");
+}
+
+#[test]
+fn half_a_head_is_not_waited_for_forever() {
+    let server = listen(&["--echo", "--handshake-timeout", "300ms"]);
+    let mut silent = RawClient::dial(server.port);
+    let mut half = RawClient::dial(server.port);
+    half.write("GET / HTTP/1.1\r\nHost: x\r\nUpgr");
+    // Both end by the server's doing, well before this side's deadline; another client is served meanwhile.
+    let mut other = RawClient::connect(server.port);
+    silent.read_rest();
+    half.read_rest();
+    other.say(Frame::text("still here"));
+    assert_eq!(other.read_text(), "still here");
+}
+
+#[test]
+fn one_connection_too_many_is_503_until_there_is_room() {
+    let server = listen(&["--echo", "--max-connections", "2"]);
+    let first = RawClient::connect(server.port);
+    let mut second = RawClient::connect(server.port);
+    let mut third = RawClient::dial(server.port);
+    third.write(RawClient::request("/", ""));
+    let head = third.read_head();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    second.say(Frame::close(1000, ""));
+    second.read_close();
+    second.read_rest();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    // The place is free once the server has noticed the end of the second: ask until then.
+    loop {
+        let mut again = RawClient::dial(server.port);
+        again.write(RawClient::request("/", ""));
+        if again.read_head().starts_with("HTTP/1.1 101 ") {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the place never became free");
+    }
+    drop(first);
+}
+
+#[test]
+fn a_foreign_origin_is_403_when_origins_are_listed() {
+    let server = listen(&["--echo", "--allow-origin", "https://good.test"]);
+    let ask = |origin: &str| status(server.port, &RawClient::request("/", origin)).0;
+    assert_eq!(ask("Origin: https://evil.test\r\n"), 403);
+    RawClient::open(server.port, "/", "Origin: https://good.test\r\n");
+    RawClient::open(server.port, "/", "");
+}
+
+#[test]
+fn a_message_over_the_limit_is_closed_with_1009() {
+    let server = listen(&["--echo", "--max-message-size", "1KiB"]);
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::text(&"x".repeat(1024)));
+    assert_eq!(client.read_text().len(), 1024);
+    client.say(Frame::text(&"x".repeat(1025)));
+    assert_eq!(client.answer_close(), 1009);
+
+    // In pieces, none of which is too large by itself.
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::text(&"x".repeat(600)).unfinished());
+    client.say(Frame::new(Opcode::Continuation, vec![b'x'; 600]));
+    assert_eq!(client.answer_close(), 1009);
+
+    // Only announced: nothing of it needs to arrive.
+    let mut client = RawClient::connect(server.port);
+    client.write(Frame::text("").masked().head(1 << 40));
+    client.write([1, 2, 3, 4]);
+    assert_eq!(client.read_close().close_code(), 1009);
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_dropped() {
+    let server = listen(&["--json", "--ping-interval", "100ms", "--ping-timeout", "200ms"]);
+    let mut silent = RawClient::connect(server.port);
+    let ping = silent.read_frame().expect("a ping");
+    assert!(ping.is(Opcode::Ping));
+    silent.read_rest();
+    server.process.wait_for_stdout("\"close\"");
+    server.stop().exits(0);
+}
+
+#[test]
+fn an_idle_client_is_dropped_when_asked() {
+    let server = listen(&["--echo", "--idle-timeout", "200ms"]);
+    RawClient::connect(server.port).read_rest();
+    server.stop().exits(0);
+}
+
+/// A client whose kernel buffers next to nothing.
+fn narrow_client(port: u16) -> Socket {
+    let socket = PlainSocket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    socket.connect(&SockAddr::from(address)).expect("connecting");
+    let mut client = Socket::new(TcpStream::from(socket), true);
+    client.write(RawClient::request("/", ""));
+    let head = client.read_head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client
+}
+
+/// Sends 30 MB to all clients in rounds that the reading one keeps up with.
+fn flood(server: &mut crate::support::Server, reader: &mut Socket) {
+    let line = format!("{}\n", "x".repeat(3000));
+    let round = line.repeat(100);
+    for _ in 0..100 {
+        server.process.send(&round);
+        for _ in 0..100 {
+            assert_eq!(reader.read_text().len(), 3000);
+        }
+    }
+}
+
+#[test]
+fn a_stopped_reader_neither_delays_the_others_nor_goes_uncounted() {
+    for policy in ["drop-oldest", "drop-newest"] {
+        let mut server = listen(&["--queue-size", "500", "--queue-bytes", "16MiB", "--on-full", policy]);
+        let stopped = narrow_client(server.port);
+        let mut reader = RawClient::connect(server.port);
+        reader.say(Frame::text("ready"));
+        server.process.wait_for_stdout("ready");
+        flood(&mut server, &mut reader);
+        drop(stopped);
+        let output = server.stop();
+        let number_before = |word: &str| {
+            let mut words = output.stderr.split(|c: char| !c.is_alphanumeric()).peekable();
+            let mut found = None;
+            while let Some(current) = words.next() {
+                if words.peek() == Some(&word) {
+                    found = current.parse::<u64>().ok().or(found);
+                }
+                if current == word {
+                    found = found.or_else(|| words.peek().and_then(|next| next.parse().ok()));
+                }
+            }
+            found
+        };
+        let dropped = number_before("dropped").unwrap_or_else(|| panic!("no drops in the summary: {}", output.stderr));
+        assert!((1000..10_000).contains(&dropped), "{dropped} dropped: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_stopped_reader_is_disconnected_when_asked() {
+    let mut server = listen(&["--queue-size", "500", "--on-full", "disconnect"]);
+    let mut stopped = narrow_client(server.port);
+    let mut reader = RawClient::connect(server.port);
+    reader.say(Frame::text("ready"));
+    server.process.wait_for_stdout("ready");
+    flood(&mut server, &mut reader);
+    stopped.read_rest();
+    server.stop().exits(0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stopped_reader_costs_no_more_memory_than_its_queue() {
+    let mut server = listen(&["--queue-size", "100000", "--queue-bytes", "1MiB"]);
+    let _stopped = narrow_client(server.port);
+    let mut reader = RawClient::connect(server.port);
+    reader.say(Frame::text("ready"));
+    server.process.wait_for_stdout("ready");
+    flood(&mut server, &mut reader);
+    let peak = peak_memory(server.process.id());
+    assert!(peak < 24 << 20, "{peak} bytes at its peak");
+    server.process.signal(Signal::SIGTERM);
+}
+
+/// The largest resident size that a process has had.
+#[cfg(target_os = "linux")]
+pub fn peak_memory(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).expect("a number");
+    kilobytes * 1024
+}
+
+#[test]
+fn a_stopped_echo_client_is_read_no_further_and_the_others_are_served() {
+    let server = listen(&["--echo", "--queue-bytes", "1MiB", "--on-full", "block"]);
+    let mut stopped = wsp(["connect", &server.url]).spawn();
+    stopped.send("ready\n");
+    stopped.wait_for_stdout("ready");
+    stopped.signal(Signal::SIGSTOP);
+    let mut other = RawClient::connect(server.port);
+    for number in 0..1000 {
+        other.say(Frame::text(&number.to_string()));
+        assert_eq!(other.read_text(), number.to_string());
+    }
+    stopped.signal(Signal::SIGCONT);
+    stopped.send("and on\n");
+    stopped.wait_for_stdout("and on");
+    server.stop().exits(0);
+}

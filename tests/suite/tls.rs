@@ -1,0 +1,161 @@
+//! TLS on both sides: who is trusted, which versions are spoken, what is said when it fails.
+//!
+//! Owns `--cacert -k --cert --key --tls-min --sni` and `listen --tls --tls-cert --tls-key`. Leaves browsers to
+//! `chromium`.
+
+use crate::support::certs::Authority;
+use crate::support::peers::python_server;
+use crate::support::{FakeServer, Server, listen, require, run, scratch, text};
+
+/// A server with a self-signed certificate, and where its CA was written.
+fn self_signed() -> (Server, tempfile::TempDir, String) {
+    let files = scratch();
+    let ca = text(&files.path().join("ca.pem"));
+    let server = listen(&["--echo", "--tls", "--tls-ca-out", &ca]);
+    (server, files, ca)
+}
+
+#[test]
+fn a_self_signed_server_is_trusted_by_its_ca_under_each_of_its_names() {
+    let (server, _files, ca) = self_signed();
+    assert!(server.url.starts_with("wss://127.0.0.1:"), "{}", server.url);
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("wss://{host}:{}/", server.port);
+        run(&["connect", "-4", "--cacert", &ca, &url], "hello\n").exits(0).prints("hello\n");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_trusted_is_8_with_a_hint() {
+    let (server, _files, _) = self_signed();
+    let output = run(&["connect", &server.url], "hello\n").exits(8).prints("");
+    let hint = output.stderr.lines().find(|line| line.starts_with("hint:")).expect("a hint");
+    assert!(hint.contains("--cacert") && hint.contains("-k"), "{hint}");
+}
+
+#[test]
+fn insecure_takes_any_certificate() {
+    let (server, _files, _) = self_signed();
+    run(&["connect", "-k", &server.url], "hello\n").exits(0).prints("hello\n");
+}
+
+#[test]
+fn another_ca_is_not_enough() {
+    let (server, _files, _) = self_signed();
+    run(&["connect", "--cacert", &Authority::new().ca(), &server.url], "").exits(8);
+}
+
+#[test]
+fn the_fingerprint_is_printed() {
+    let files = scratch();
+    let ca = text(&files.path().join("ca.pem"));
+    let process = crate::support::wsp(["listen", "127.0.0.1:0", "--echo", "--tls", "--tls-ca-out", &ca]).spawn();
+    process.wait_for_stderr("listening on wss://");
+    let digits = |line: &str| line.chars().filter(char::is_ascii_hexdigit).count();
+    let line = process.wait_for_stderr("ingerprint");
+    assert!(digits(&line) >= 64, "{line}");
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_served_and_its_name_checked() {
+    let authority = Authority::new();
+    let identity = authority.server(&["wsp.test"]);
+    let server = listen(&["--echo", "--tls-cert", &identity.cert, "--tls-key", &identity.key]);
+    let resolve = format!("wsp.test:{}:127.0.0.1", server.port);
+    let url = format!("wss://wsp.test:{}/", server.port);
+    let arguments = ["connect", "--cacert", &authority.ca(), "--resolve", &resolve];
+    run(&[&arguments[..], &[&url]].concat(), "hello\n").exits(0).prints("hello\n");
+    run(&["connect", "--cacert", &authority.ca(), &server.url], "").exits(8);
+    let arguments = ["connect", "--cacert", &authority.ca(), "--sni", "wsp.test", &server.url];
+    run(&arguments, "hello\n").exits(0).prints("hello\n");
+}
+
+#[test]
+fn files_that_hold_no_certificate_are_named() {
+    let files = scratch();
+    let junk = text(&crate::support::write(&files, "junk.pem", "not a certificate"));
+    let output = run(&["connect", "--cacert", &junk, "wss://127.0.0.1:1/"], "").complains("junk.pem");
+    assert!(matches!(output.code, 2 | 8), "{}", output.code);
+    let output = run(&["connect", "--cacert", "/no/such.pem", "wss://127.0.0.1:1/"], "").complains("/no/such.pem");
+    assert!(matches!(output.code, 2 | 8), "{}", output.code);
+    let output = run(&["listen", "127.0.0.1:0", "--tls-cert", &junk, "--tls-key", &junk], "").complains("junk.pem");
+    assert!(matches!(output.code, 2 | 8), "{}", output.code);
+}
+
+#[test]
+fn tls_against_a_plain_server_is_8_and_plain_against_tls_is_an_error() {
+    let plain = FakeServer::listening(|listener| {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("answering");
+        crate::support::Socket::new(stream, false).read_rest();
+    });
+    run(&["connect", "-k", &plain.url.replace("ws://", "wss://")], "").exits(8);
+    plain.join();
+    let (server, _files, _) = self_signed();
+    let output = run(&["connect", &server.url.replace("wss://", "ws://")], "");
+    assert!(matches!(output.code, 6 | 9), "{}: {}", output.code, output.stderr);
+}
+
+#[test]
+fn a_client_that_never_finishes_its_handshake_is_dropped() {
+    let server = listen(&["--echo", "--tls", "--handshake-timeout", "300ms"]);
+    let mut silent = crate::support::RawClient::dial(server.port);
+    assert_eq!(silent.read_rest(), b"");
+    run(&["connect", "-k", &server.url], "hello\n").exits(0).prints("hello\n");
+}
+
+#[test]
+fn large_messages_pass_through_tls_both_ways() {
+    let (server, _files, ca) = self_signed();
+    let input = "0123456789abcdef".repeat(1 << 17);
+    let output = run(&["connect", "--cacert", &ca, &server.url, "--whole", "-n", "1"], &input).exits(0);
+    assert!(output.stdout().trim_end() == input, "{} bytes", output.bytes.len());
+}
+
+#[test]
+fn a_client_certificate_is_shown_when_asked_for() {
+    if !require("python-websockets") {
+        return;
+    }
+    let authority = Authority::new();
+    let (server, client) = (authority.server(&["127.0.0.1"]), authority.client());
+    let ca = authority.ca();
+    let options = serde_json::json!({"cert": server.cert, "key": server.key, "client_ca": ca});
+    let server = python_server(&options.to_string());
+    let url = server.url().replace("ws://", "wss://");
+    let arguments = ["connect", "--cacert", &ca, "--cert", &client.cert, "--key", &client.key, &url];
+    run(&arguments, "hello\n").exits(0).prints("hello\n");
+    let output = run(&["connect", "--cacert", &ca, &url], "hello\n");
+    assert!(matches!(output.code, 8 | 9), "{}: {}", output.code, output.stderr);
+}
+
+#[test]
+fn the_lowest_version_is_kept_and_the_name_is_sent() {
+    if !require("python-websockets") {
+        return;
+    }
+    let authority = Authority::new();
+    let identity = authority.server(&["wsp.test"]);
+    let options = serde_json::json!({"cert": identity.cert, "key": identity.key, "tls_max": "1.2"});
+    let server = python_server(&options.to_string());
+    let url = server.url().replace("ws://", "wss://");
+    let ca = authority.ca();
+    let arguments = ["connect", "--cacert", &ca, "--sni", "wsp.test", &url];
+    run(&[&arguments[..], &["--tls-min", "1.3"]].concat(), "hello\n").exits(8);
+    run(&[&arguments[..], &["--tls-min", "1.2"]].concat(), "hello\n").exits(0).prints("hello\n");
+    assert!(server.process.wait_for_stdout("\"open\"").contains("\"sni\": \"wsp.test\""));
+}
+
+#[test]
+fn the_server_keeps_a_lowest_version_too() {
+    let server = listen(&["--echo", "--tls", "--tls-min", "1.3"]);
+    run(&["connect", "-k", "--tls-min", "1.3", &server.url], "hello\n").exits(0).prints("hello\n");
+}
+
+#[test]
+fn a_broken_frame_inside_tls_is_still_answered_by_a_close() {
+    // The Close arrives although it is the last thing before the connection ends.
+    let server = listen(&["--echo", "--tls", "--max-message-size", "100"]);
+    let output = run(&["connect", "-k", &server.url, "-w", "-1"], "x".repeat(200)).exits(9);
+    assert!(output.stderr.contains("1009"), "{}", output.stderr);
+}

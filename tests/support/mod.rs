@@ -1,0 +1,72 @@
+//! What the tests share.
+//!
+//! `process` runs `wsp` and other programs with their streams captured apart; `wire` speaks WebSocket by hand over a
+//! plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real clients and servers of other people.
+//! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
+
+pub mod certs;
+pub mod fake;
+pub mod peers;
+pub mod process;
+pub mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use fake::FakeServer;
+pub use process::{Output, Run, Server, listen, run, wsp};
+pub use wire::{Frame, Opcode, RawClient, Socket};
+
+/// How long any single wait may take. Long, because it is only reached when a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The top of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether the test may use `component`. False only when `WSP_TEST_SKIP` lists it; `tests/run` reports those.
+pub fn require(component: &str) -> bool {
+    let left_out = std::env::var("WSP_TEST_SKIP").unwrap_or_default();
+    if left_out.split([',', ' ']).any(|name| name == component) {
+        eprintln!("left out: needs {component}");
+        return false;
+    }
+    true
+}
+
+/// A directory that goes away with the test.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("wsp-test-").tempdir().expect("a temporary directory")
+}
+
+/// Writes `content` to `name` below `directory`.
+pub fn write(directory: &tempfile::TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    std::fs::write(&path, content).expect("writing a test file");
+    path
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+/// A port of 127.0.0.1 on which nobody listens.
+pub fn closed_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binding a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// The event lines of `--json`.
+pub fn events(stdout: &str) -> Vec<serde_json::Value> {
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("not an event line: {line:?}: {e}")))
+        .collect()
+}
+
+/// The events of one type and direction.
+pub fn events_of<'a>(events: &'a [serde_json::Value], kind: &str, direction: &str) -> Vec<&'a serde_json::Value> {
+    events.iter().filter(|event| event["type"] == kind && event["dir"] == direction).collect()
+}

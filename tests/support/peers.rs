@@ -1,0 +1,88 @@
+//! Starts other people's clients and servers: npm `ws`, Python `websockets`, headless Chromium, curl.
+//!
+//! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
+//! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
+
+use std::path::{Path, PathBuf};
+
+use super::process::{Process, Run};
+use super::root;
+
+/// A server of someone else's that echoes.
+pub struct PeerServer {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl PeerServer {
+    #[track_caller]
+    fn started(run: Run) -> Self {
+        let process = run.spawn();
+        let line = process.wait_for_stdout("listening ");
+        let port = line.trim_start_matches("listening ").parse().expect("a port");
+        Self { process, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}/", self.port)
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    root().join("tests/peers").join(name)
+}
+
+/// npm `ws`, or any script that needs the packages beside it.
+pub fn node(name: &str) -> Run {
+    assert!(
+        root().join("tests/peers/node_modules/ws").is_dir(),
+        "npm `ws` is not installed: run tests/run, or `npm ci` in tests/peers"
+    );
+    Run::new("node").arg(script(name))
+}
+
+/// A Python that has `websockets`: the one in `WSP_TEST_PYTHON`, else the environment that `tests/run` makes.
+pub fn python(name: &str) -> Run {
+    let own = root().join("target/test-python/bin/python");
+    let program = std::env::var_os("WSP_TEST_PYTHON").map_or(own, PathBuf::from);
+    assert!(program.exists(), "{} is missing: run tests/run", program.display());
+    Run::new(program).arg(script(name))
+}
+
+/// The `ws` echo server with these options (JSON).
+#[track_caller]
+pub fn node_server(options: &str) -> PeerServer {
+    PeerServer::started(node("ws-server.js").arg(options))
+}
+
+/// The `websockets` echo server with these options (JSON).
+#[track_caller]
+pub fn python_server(options: &str) -> PeerServer {
+    PeerServer::started(python("ws_server.py").arg(options))
+}
+
+/// Where Chromium is: `WSP_TEST_CHROMIUM`, else under one of its usual names in `PATH`.
+pub fn chromium() -> PathBuf {
+    std::env::var_os("WSP_TEST_CHROMIUM")
+        .map(PathBuf::from)
+        .or_else(|| ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| in_path(name)))
+        .expect("Chromium is not installed: run tests/run")
+}
+
+/// A program of `PATH`.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// Makes `home` a home directory whose NSS database trusts the certificate in `ca`, as a browser's does.
+pub fn trust_in_browser(home: &Path, ca: &Path) {
+    let database = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&database).expect("a directory for the database");
+    let database = format!("sql:{}", database.display());
+    let certutil = |arguments: &[&str]| {
+        Run::new("certutil").args(["-d", &database]).args(arguments).input("").exits(0);
+    };
+    certutil(&["-N", "--empty-password"]);
+    certutil(&["-A", "-n", "wsp", "-t", "C,,", "-i", ca.to_str().expect("a UTF-8 path")]);
+}
