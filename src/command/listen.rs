@@ -1,5 +1,8 @@
 //! `wsp listen`: a test server.
 
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +38,6 @@ Examples:
 /// Flags of `wsp listen`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-#[allow(clippy::struct_excessive_bools)]
 pub struct ListenArgs {
     /// PORT, HOST:PORT or unix:PATH; port 0 picks a free one
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:8080")]

@@ -25,7 +25,7 @@ Examples:
   wsp connect --help                       everything a connection can be told
 ";
 
-const TEMPLATE: &str = "{before-help}\n{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+const TEMPLATE: &str = "{before-help}{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// A WebSocket client and server for terminals, pipes and scripts
 #[derive(Debug, Parser)]

@@ -3,6 +3,9 @@
 //! Owns spelling and help of the connection options and of what is printed. Turning them into
 //! settings of the core is [`super::settings`]' business.
 
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,28 +51,28 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Connection")]
     pub init_wait: Option<String>,
     /// Accept any certificate
-    #[arg(short = 'k', long, help_heading = "TLS")]
+    #[arg(short = 'k', long, help_heading = "Connection")]
     pub insecure: bool,
     /// Trust the certificates in this PEM file, and no others
-    #[arg(long, value_name = "F", help_heading = "TLS")]
+    #[arg(long, value_name = "F", help_heading = "Connection")]
     pub cacert: Option<PathBuf>,
     /// Client certificate, PEM
-    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Connection")]
     pub cert: Option<PathBuf>,
     /// Key of the client certificate, PEM
-    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Connection")]
     pub key: Option<PathBuf>,
     /// Passphrase of the key or PKCS#12 file, from this environment variable
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Connection")]
     pub passphrase_env: Option<String>,
     /// Client certificate and key as PKCS#12
-    #[arg(long, value_name = "F", conflicts_with_all = ["cert", "key"], hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "F", conflicts_with_all = ["cert", "key"], hide_short_help = true, help_heading = "Connection")]
     pub pkcs12: Option<PathBuf>,
     /// Lowest TLS version
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Connection")]
     pub tls_min: Option<TlsMin>,
     /// Name to ask for and to check, where it differs from the URL's host
-    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Connection")]
     pub sni: Option<String>,
     /// Follow redirects
     #[arg(short = 'L', long, hide_short_help = true, help_heading = "Connection")]
@@ -99,46 +102,46 @@ pub struct ConnectionArgs {
     #[arg(long, conflicts_with = "compress", hide_short_help = true, help_heading = "Connection")]
     pub no_compress: bool,
     /// Largest message accepted; a larger one ends with Close 1009
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Connection")]
     pub max_message_size: usize,
     /// Longest time for look-up, TCP, TLS and upgrade together
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub connect_timeout: Duration,
     /// Longest time for the whole run (exit 124)
-    #[arg(long, value_name = "DUR", value_parser = duration, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", value_parser = duration, help_heading = "Connection")]
     pub timeout: Option<Duration>,
     /// End when no message passed for this long (exit 9)
-    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub idle_timeout: Option<Duration>,
     /// Longest wait for the peer's Close
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub close_timeout: Duration,
     /// Time between pings, 0 for none
-    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub ping_interval: Duration,
     /// Give the peer up when it answers no ping for this long (exit 9)
-    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub ping_timeout: Duration,
     /// Send this message at intervals
-    #[arg(long, value_name = "MSG", hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "MSG", hide_short_help = true, help_heading = "Connection")]
     pub heartbeat: Option<String>,
     /// Time between heartbeats
-    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_interval: Duration,
     /// Answer messages that match with MSG
-    #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_reply: Option<String>,
     /// Connect again when the connection fails, at most N times in a row
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "4294967295", help_heading = "Keeping alive")]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "4294967295", help_heading = "Connection")]
     pub reconnect: Option<u32>,
     /// Ceiling of the first wait before connecting again
-    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub retry_delay: Duration,
     /// Longest wait before connecting again
-    #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub retry_max: Duration,
     /// What the wait grows by after each failure; 1 is a fixed delay
-    #[arg(long, value_name = "X", default_value_t = 2.0, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "X", default_value_t = 2.0, hide_short_help = true, help_heading = "Connection")]
     pub retry_factor: f64,
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent
     #[arg(long, hide_short_help = true, help_heading = "Connection")]
@@ -160,19 +163,19 @@ pub enum TlsMin {
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Event lines on stdout (same as --format json)
-    #[arg(long, conflicts_with = "format", help_heading = "Output")]
+    #[arg(long, conflicts_with = "format", help_heading = "Receiving")]
     pub json: bool,
-    /// How messages are printed [default: raw; pretty on a terminal]
-    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    /// raw, json, pretty or hex [default: raw; pretty on a terminal]
+    #[arg(long, hide_possible_values = true, value_name = "FORMAT", help_heading = "Receiving")]
     pub format: Option<FormatArg>,
     /// Colours on stdout
-    #[arg(long, value_name = "WHEN", default_value = "auto", hide_short_help = true, help_heading = "Output")]
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_short_help = true, help_heading = "Receiving")]
     pub color: ColorArg,
     /// Handshake, TLS and timings on stderr
-    #[arg(short, long, help_heading = "Output")]
+    #[arg(short, long, help_heading = "Receiving")]
     pub verbose: bool,
     /// Errors only on stderr
-    #[arg(short, long, help_heading = "Output")]
+    #[arg(short, long, help_heading = "Receiving")]
     pub quiet: bool,
 }
 

@@ -61,7 +61,8 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
         InputKind::Text if text.starts_with('@') => {
             Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload))
         }
-        kind => super::connect::plan::decode(kind, payload).map_err(|error| Error::usage(error, "see wsp connect --help"))?,
+        kind => super::connect::plan::decode(kind, payload)
+            .map_err(|error| Error::usage(error, "see wsp connect --help"))?,
     };
     Ok(Draft::Plain(message))
 }
@@ -71,8 +72,8 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
 /// # Errors
 /// What does not compile.
 pub fn compile(source: &str) -> Result<Draft, Error> {
-    let template = Template::compile(source)
-        .map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
+    let template =
+        Template::compile(source).map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
     Ok(Draft::Template(Arc::new(template)))
 }
 
@@ -147,16 +148,23 @@ pub fn deflate(params: Option<&str>) -> Result<Option<DeflateOffer>, Error> {
 /// # Errors
 /// Usage, unreadable files.
 pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bool) -> Result<ConnectOptions, Error> {
-    let target = WsTarget::parse(url).map_err(|error| Error::usage(error.to_string(), "write ws://HOST[:PORT]/PATH or wss://…"))?;
+    let target = WsTarget::parse(url)
+        .map_err(|error| Error::usage(error.to_string(), "write ws://HOST[:PORT]/PATH or wss://…"))?;
     let headers = args
         .headers
         .iter()
-        .map(|header| parse_header(header).map_err(|error| Error::usage(format!("-H '{header}': {error}"), "write -H 'Name: value'")))
+        .map(|header| {
+            parse_header(header)
+                .map_err(|error| Error::usage(format!("-H '{header}': {error}"), "write -H 'Name: value'"))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let resolve = args
         .resolve
         .iter()
-        .map(|text| parse_resolve(text).map_err(|error| Error::usage(format!("--resolve {text}: {error}"), "write HOST:PORT:ADDR")))
+        .map(|text| {
+            parse_resolve(text)
+                .map_err(|error| Error::usage(format!("--resolve {text}: {error}"), "write HOST:PORT:ADDR"))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let user = match secret(args.user.as_deref(), args.user_env.as_deref())? {
         None => target.user_info.clone(),

@@ -76,9 +76,10 @@ pub fn size(text: &str) -> Result<usize, String> {
         return whole.checked_mul(scale).and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(expected);
     }
     let number: f64 = number.parse().map_err(|_| expected())?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let bytes = (number * scale as f64).round() as usize;
-    Ok(bytes)
+    let bytes = (number * scale as f64).round();
+    // The text has no minus sign, so the number has none.
+    #[allow(clippy::cast_sign_loss)]
+    if bytes < 1e18 { Ok(bytes as usize) } else { Err(expected()) }
 }
 
 #[cfg(test)]

@@ -84,8 +84,7 @@ impl Filter {
             .load(&arena, File { code: source, path: () })
             .map_err(|errors| describe_load(source, &errors))?;
         // Data files would be variables without a value.
-        load::import(&modules, |_| Err(String::new()))
-            .map_err(|errors| describe_load(source, &errors))?;
+        load::import(&modules, |_| Err(String::new())).map_err(|errors| describe_load(source, &errors))?;
         let filter = jaq_core::Compiler::default()
             .with_funs(funs)
             .with_global_vars(["$meta", "$prev"])
@@ -121,9 +120,7 @@ impl Filter {
                 Some(Err(exception)) => return end_of_run(exception),
             };
             if count >= MAX_OUTPUTS {
-                return Err(format!(
-                    "the filter yields more than {MAX_OUTPUTS} values for one message"
-                ));
+                return Err(format!("the filter yields more than {MAX_OUTPUTS} values for one message"));
             }
             if value::too_deep(&value, value::MAX_OUTPUT_DEPTH) {
                 return Err(too_deep_message());
@@ -176,8 +173,7 @@ fn error_text(value: Val) -> String {
 
 /// One line of bounded length, without control characters.
 fn one_line(text: &str) -> String {
-    let mut line: String =
-        text.chars().take(MAX_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = text.chars().take(MAX_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(MAX_ERROR).is_some() {
         line.push('…');
     }
@@ -216,9 +212,7 @@ fn check_size(source: &str) -> Result<(), FilterError> {
             _ => {}
         }
         if depth > MAX_SOURCE_DEPTH {
-            return Err(FilterError(format!(
-                "the jq program nests brackets deeper than {MAX_SOURCE_DEPTH} levels"
-            )));
+            return Err(FilterError(format!("the jq program nests brackets deeper than {MAX_SOURCE_DEPTH} levels")));
         }
     }
     Ok(())
@@ -240,8 +234,7 @@ fn place(source: &str, part: &str) -> String {
 /// What stands at a place of the program, and what should.
 fn describe_expected(source: &str, expected: Option<&str>, part: &str) -> String {
     let place = place(source, part);
-    let short: String =
-        part.chars().take(20).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let short: String = part.chars().take(20).map(|c| if c.is_control() { ' ' } else { c }).collect();
     match expected {
         Some(expected) if part.is_empty() => {
             format!("{expected} expected{place}, the program ends")
@@ -253,18 +246,16 @@ fn describe_expected(source: &str, expected: Option<&str>, part: &str) -> String
 
 fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> FilterError {
     let text = errors.iter().find_map(|(_file, error)| match error {
-        load::Error::Io(parts) => parts.first().map(|(path, _)| {
-            format!("modules cannot be loaded: `{}`{}", one_line(path), place(source, path))
-        }),
+        load::Error::Io(parts) => parts
+            .first()
+            .map(|(path, _)| format!("modules cannot be loaded: `{}`{}", one_line(path), place(source, path))),
         load::Error::Lex(parts) => parts.first().map(|(expected, part)| match expected {
             lex::Expect::Token => describe_expected(source, None, part),
             other => describe_expected(source, Some(other.as_str()), part),
         }),
         load::Error::Parse(parts) => parts.first().map(|(expected, part)| match expected {
             parse::Expect::Nothing => describe_expected(source, None, part),
-            parse::Expect::Just(word) => {
-                describe_expected(source, Some(&format!("`{word}`")), part)
-            }
+            parse::Expect::Just(word) => describe_expected(source, Some(&format!("`{word}`")), part),
             other => describe_expected(source, Some(other.as_str()), part),
         }),
     });
@@ -294,11 +285,10 @@ mod tests {
         let meta = Json::meta("s1", "ws://h/", "t", "text", input.len(), 3);
         let prev = Json::parse(br#"{"n":1}"#).unwrap();
         let mut out = Vec::new();
-        let result =
-            filter.run(&Json::parse(input.as_bytes()).unwrap(), &meta, &prev, &mut |value| {
-                out.push(value.to_compact_string());
-                ControlFlow::Continue(())
-            });
+        let result = filter.run(&Json::parse(input.as_bytes()).unwrap(), &meta, &prev, &mut |value| {
+            out.push(value.to_compact_string());
+            ControlFlow::Continue(())
+        });
         (out, result)
     }
 
@@ -320,15 +310,9 @@ mod tests {
         assert_eq!(run("select(.price>100)|.symbol", r#"{"price":1,"symbol":"A"}"#), "");
         assert_eq!(run(".a[], (.a|add)", r#"{"a":[1,2]}"#), "1 2 3");
         assert_eq!(run("test(\"T1\")", r#""xT12""#), "true");
-        assert_eq!(
-            run("@csv, @tsv", r#"["a\"b",1,null,"t\tx"]"#),
-            r#""\"a\"\"b\",1,,\"t\tx\"" "a\"b\t1\t\tt\\tx""#
-        );
+        assert_eq!(run("@csv, @tsv", r#"["a\"b",1,null,"t\tx"]"#), r#""\"a\"\"b\",1,,\"t\tx\"" "a\"b\t1\t\tt\\tx""#);
         assert_eq!(run("IN(1,2), toarray, INDEX(.[]?; .), (65|ascii)", "1"), r#"true [1] {} "A""#);
-        assert_eq!(
-            run("tojson, (tojson|fromjson), tostring, \"\\(.)\"", "[1.0]"),
-            r#""[1.0]" [1.0] "[1.0]" "[1.0]""#
-        );
+        assert_eq!(run("tojson, (tojson|fromjson), tostring, \"\\(.)\"", "[1.0]"), r#""[1.0]" [1.0] "[1.0]" "[1.0]""#);
     }
 
     #[test]
@@ -430,23 +414,15 @@ mod tests {
         let null = Json::null();
         let matches = |source: &str| Filter::compile(source).unwrap().matches(&null, &null, &null);
         assert!(matches("true") && matches("0") && matches("true, error(\"x\")"));
-        assert!(
-            !matches("false") && !matches("null") && !matches("empty") && !matches("error(true)")
-        );
+        assert!(!matches("false") && !matches("null") && !matches("empty") && !matches("error(true)"));
     }
 
     #[test]
     fn compile_errors_say_what_and_where() {
         assert_eq!(compile_error(".a | foo(1)"), "unknown filter foo/1 at column 6");
-        assert_eq!(
-            compile_error(".\n| $x"),
-            "unknown variable $x at line 2, column 3 (known are $meta and $prev)"
-        );
+        assert_eq!(compile_error(".\n| $x"), "unknown variable $x at line 2, column 3 (known are $meta and $prev)");
         assert_eq!(compile_error(".a |"), "term expected at column 5, the program ends");
-        assert_eq!(
-            compile_error("(.a"),
-            "closing parenthesis expected at column 4, the program ends"
-        );
+        assert_eq!(compile_error("(.a"), "closing parenthesis expected at column 4, the program ends");
         assert_eq!(compile_error(".a ]"), "unexpected `]` at column 4");
         assert_eq!(compile_error("1 2"), "unexpected `2` at column 3");
         assert_eq!(compile_error("reduce ."), "`as` expected at column 9, the program ends");

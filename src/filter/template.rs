@@ -72,10 +72,8 @@ impl Template {
     /// The same template with `uuid` and `rand` drawn from a seed, starting anew.
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
-        let shared = Shared {
-            random: Mutex::new(fastrand::Rng::with_seed(seed)),
-            lookup: Arc::clone(&self.shared.lookup),
-        };
+        let shared =
+            Shared { random: Mutex::new(fastrand::Rng::with_seed(seed)), lookup: Arc::clone(&self.shared.lookup) };
         Self { shared: Arc::new(shared), ..self }
     }
 
@@ -108,11 +106,7 @@ fn describe(error: &Error) -> TemplateError {
         ErrorKind::UnknownFunction => format!(" (known are {KNOWN})"),
         _ => String::new(),
     };
-    let place = error
-        .line()
-        .filter(|line| *line > 1)
-        .map(|line| format!(" at line {line}"))
-        .unwrap_or_default();
+    let place = error.line().filter(|line| *line > 1).map(|line| format!(" at line {line}")).unwrap_or_default();
     TemplateError(format!("{what}{place}{hint}").replace(char::is_control, " "))
 }
 
@@ -173,10 +167,8 @@ impl Object for Names {
             }
             "now_ms" => Some(Value::from(Timestamp::now().as_millisecond())),
             "env" => {
-                let variables = Variables {
-                    lookup: Arc::clone(&self.shared.lookup),
-                    missing: Arc::clone(&self.missing),
-                };
+                let variables =
+                    Variables { lookup: Arc::clone(&self.shared.lookup), missing: Arc::clone(&self.missing) };
                 Some(Value::from_object(variables))
             }
             "rand" => {
@@ -235,10 +227,7 @@ mod tests {
     use super::*;
 
     fn compile(source: &str) -> Result<Template, TemplateError> {
-        Template::compile_with(
-            source,
-            Arc::new(|name| (name == "SET").then(|| "<v>&\"".to_owned())),
-        )
+        Template::compile_with(source, Arc::new(|name| (name == "SET").then(|| "<v>&\"".to_owned())))
     }
 
     fn render(source: &str) -> String {
@@ -253,9 +242,7 @@ mod tests {
 
     #[test]
     fn text_is_unchanged() {
-        for text in
-            ["", "plain\n", "a\n\n", "{\"a\":{\"b\":1}}", "<&'\">", "é\r\n", "{ {x} }", "  x  "]
-        {
+        for text in ["", "plain\n", "a\n\n", "{\"a\":{\"b\":1}}", "<&'\">", "é\r\n", "{ {x} }", "  x  "] {
             assert_eq!(render(text), text);
         }
     }
@@ -272,10 +259,7 @@ mod tests {
         assert!(now.ends_with('Z') && now.parse::<Timestamp>().is_ok());
         let ms: i64 = render("{{now_ms}}").parse().unwrap();
         assert!((Timestamp::now().as_millisecond() - ms).abs() < 60_000);
-        assert_eq!(
-            render("{% for i in range(3) %}{{ i }}{% endfor %}{{ 'a' if seq == 7 }}"),
-            "012a"
-        );
+        assert_eq!(render("{% for i in range(3) %}{{ i }}{% endfor %}{{ 'a' if seq == 7 }}"), "012a");
     }
 
     #[test]

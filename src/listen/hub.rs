@@ -350,7 +350,8 @@ impl Hub {
             return;
         }
         let mut output = self.output.borrow_mut();
-        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body }.write_line(output.buffer());
+        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body }
+            .write_line(output.buffer());
         output.wrote();
     }
 

@@ -235,9 +235,9 @@ fn server_tls(source: &TlsSource, hub: &Hub) -> Result<Option<ServerTls>, Error>
 fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    std::fs::write(&partial, text)
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|error| Error::usage(format!("cannot write {}: {}", path.display(), io_text(&error)), "choose another file"))
+    std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, path)).map_err(|error| {
+        Error::usage(format!("cannot write {}: {}", path.display(), io_text(&error)), "choose another file")
+    })
 }
 
 fn announce(server: &Server, listener: &Listener, secure: bool, hub: &Hub) -> Result<(), Error> {

@@ -120,12 +120,7 @@ impl Event {
         push_head(out, self.time, &self.session, self.dir, kind);
         match &self.body {
             EventBody::Open { url, peer, subprotocol, extensions, handshake_ms } => {
-                let fields = [
-                    ("url", url),
-                    ("peer", peer),
-                    ("subprotocol", subprotocol),
-                    ("extensions", extensions),
-                ];
+                let fields = [("url", url), ("peer", peer), ("subprotocol", subprotocol), ("extensions", extensions)];
                 for (name, value) in fields {
                     if let Some(value) = value {
                         push_field(out, name, value);
@@ -194,13 +189,7 @@ impl Event {
 }
 
 /// Appends the event line of a data message without building an [`Event`].
-pub fn write_message_line(
-    out: &mut Vec<u8>,
-    time: Timestamp,
-    session: &str,
-    dir: Direction,
-    message: &Message,
-) {
+pub fn write_message_line(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Direction, message: &Message) {
     push_head(out, time, session, Some(dir), message_kind(message));
     push_message(out, message);
     out.extend_from_slice(b"}\n");
@@ -305,10 +294,7 @@ impl Line {
     }
 
     fn unknown_type(&self) -> String {
-        format!(
-            "unknown type {:?} (text, binary, ping, pong, close, open, error, retry)",
-            self.kind
-        )
+        format!("unknown type {:?} (text, binary, ping, pong, close, open, error, retry)", self.kind)
     }
 
     fn direction(&self) -> Result<Option<Direction>, String> {
@@ -339,10 +325,7 @@ impl Line {
     fn control_payload(self) -> Result<Bytes, String> {
         let payload = self.payload()?;
         if payload.len() > MAX_CONTROL {
-            return Err(format!(
-                "a ping or pong carries at most {MAX_CONTROL} bytes, not {}",
-                payload.len()
-            ));
+            return Err(format!("a ping or pong carries at most {MAX_CONTROL} bytes, not {}", payload.len()));
         }
         Ok(payload)
     }
@@ -353,8 +336,7 @@ impl Line {
         if binary {
             Ok(Message::binary(bytes))
         } else {
-            Message::text_from_bytes(bytes)
-                .map_err(|_| "type is text but the payload is not UTF-8".to_owned())
+            Message::text_from_bytes(bytes).map_err(|_| "type is text but the payload is not UTF-8".to_owned())
         }
     }
 
@@ -365,9 +347,7 @@ impl Line {
         match self.code {
             None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
             Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
-            Some(1000..=4999) => {
-                Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2))
-            }
+            Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
             Some(code) => Err(format!("{code} is no close code")),
         }
     }
@@ -380,13 +360,7 @@ fn message_kind(message: &Message) -> &'static str {
     }
 }
 
-fn push_head(
-    out: &mut Vec<u8>,
-    time: Timestamp,
-    session: &str,
-    dir: Option<Direction>,
-    kind: &str,
-) {
+fn push_head(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Option<Direction>, kind: &str) {
     out.extend_from_slice(b"{\"time\":\"");
     push_time(out, time);
     out.extend_from_slice(b"\",\"session\":");

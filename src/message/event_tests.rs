@@ -30,10 +30,7 @@ fn lines_look_as_documented() {
         "{\"time\":\"2026-01-02T03:04:05.678901Z\",\"session\":\"s1\",\"dir\":\"in\",\"type\":\"text\",\"size\":5,\"text\":\"hello\"}\n"
     );
     let cases = [
-        (
-            EventBody::Message(Message::binary(vec![0, 255])),
-            r#""type":"binary","size":2,"base64":"AP8="}"#,
-        ),
+        (EventBody::Message(Message::binary(vec![0, 255])), r#""type":"binary","size":2,"base64":"AP8="}"#),
         (EventBody::Ping(Bytes::from("p")), r#""type":"ping","size":1,"text":"p"}"#),
         (EventBody::Pong(Bytes::from(vec![0xff])), r#""type":"pong","size":1,"base64":"/w=="}"#),
         (
@@ -45,10 +42,7 @@ fn lines_look_as_documented() {
             r#""type":"close","code":null,"reason":"","clean":false}"#,
         ),
         (EventBody::Error { error: "a\nb".into() }, r#""type":"error","error":"a\nb"}"#),
-        (
-            EventBody::Retry { attempt: 2, delay_ms: 1500 },
-            r#""type":"retry","attempt":2,"delay_ms":1500}"#,
-        ),
+        (EventBody::Retry { attempt: 2, delay_ms: 1500 }, r#""type":"retry","attempt":2,"delay_ms":1500}"#),
         (
             EventBody::Open {
                 url: Some("ws://h/".into()),
@@ -89,10 +83,7 @@ fn times_have_six_digits() {
 #[test]
 fn strings_are_safe_to_show() {
     let mut out = Vec::new();
-    push_json_string(
-        &mut out,
-        "\u{0}\u{1b}\u{7f}\u{85}\u{9b}\u{202e}\u{2066}\u{2028}¢é€😀\"\\/\u{8}\u{c}",
-    );
+    push_json_string(&mut out, "\u{0}\u{1b}\u{7f}\u{85}\u{9b}\u{202e}\u{2066}\u{2028}¢é€😀\"\\/\u{8}\u{c}");
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "\"\\u0000\\u001b\\u007f\\u0085\\u009b\\u202e\\u2066\\u2028¢é€😀\\\"\\\\/\\b\\f\""
@@ -102,22 +93,10 @@ fn strings_are_safe_to_show() {
 #[test]
 fn input_needs_only_type_and_payload() {
     assert_eq!(input(r#"{"type":"text","text":"a"}"#), Ok(InputEvent::Message(Message::text("a"))));
-    assert_eq!(
-        input(r#"{"type":"text","base64":"w6k="}"#),
-        Ok(InputEvent::Message(Message::text("é")))
-    );
-    assert_eq!(
-        input(r#"{"type":"binary","base64":"AP8"}"#),
-        Ok(InputEvent::Message(Message::binary(vec![0, 255])))
-    );
-    assert_eq!(
-        input(r#"{"type":"binary","text":"a","x":[{}]}"#),
-        Ok(InputEvent::Message(Message::binary("a")))
-    );
-    assert_eq!(
-        input(r#"{"type":"text","text":"","dir":"in"}"#),
-        Ok(InputEvent::Message(Message::text("")))
-    );
+    assert_eq!(input(r#"{"type":"text","base64":"w6k="}"#), Ok(InputEvent::Message(Message::text("é"))));
+    assert_eq!(input(r#"{"type":"binary","base64":"AP8"}"#), Ok(InputEvent::Message(Message::binary(vec![0, 255]))));
+    assert_eq!(input(r#"{"type":"binary","text":"a","x":[{}]}"#), Ok(InputEvent::Message(Message::binary("a"))));
+    assert_eq!(input(r#"{"type":"text","text":"","dir":"in"}"#), Ok(InputEvent::Message(Message::text(""))));
     assert_eq!(input(r#"{"type":"ping"}"#), Ok(InputEvent::Ping(Bytes::new())));
     assert_eq!(input(r#"{"type":"pong","text":"x"}"#), Ok(InputEvent::Pong(Bytes::from("x"))));
     assert_eq!(
@@ -178,8 +157,7 @@ fn body() -> impl Strategy<Value = EventBody> {
         (proptest::option::of(any::<u16>()), any::<String>(), any::<bool>())
             .prop_map(|(code, reason, clean)| EventBody::Close { code, reason, clean }),
         any::<String>().prop_map(|error| EventBody::Error { error }),
-        (any::<u32>(), any::<u64>())
-            .prop_map(|(attempt, delay_ms)| EventBody::Retry { attempt, delay_ms }),
+        (any::<u32>(), any::<u64>()).prop_map(|(attempt, delay_ms)| EventBody::Retry { attempt, delay_ms }),
         (some(), some(), some(), some(), proptest::option::of(0.0..1e9_f64)).prop_map(
             |(url, peer, subprotocol, extensions, handshake_ms)| EventBody::Open {
                 url,

@@ -210,9 +210,7 @@ impl Printer<'_> {
                 }
                 b if b.is_ascii_whitespace() => {}
                 b => {
-                    let end = at
-                        + count(&bytes[at..], |b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-                            .max(1);
+                    let end = at + count(&bytes[at..], |b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)).max(1);
                     let colour = if b.is_ascii_alphabetic() { LITERAL } else { NUMBER };
                     self.token(colour, text.get(at..end).unwrap_or_default());
                     at = end;
@@ -294,10 +292,7 @@ mod tests {
     fn a_terminal_is_not_driven() {
         assert_eq!(shown(b"\x1b[31mred\x07"), "\\u001b[31mred\\u0007");
         assert_eq!(shown("a\tb\nc\rd\u{7f}".as_bytes()), "a\tb\nc\\u000dd\\u007f");
-        assert_eq!(
-            shown("\u{9b}31m \u{202e}x\u{2069} é😀".as_bytes()),
-            "\\u009b31m \\u202ex\\u2069 é😀"
-        );
+        assert_eq!(shown("\u{9b}31m \u{202e}x\u{2069} é😀".as_bytes()), "\\u009b31m \\u202ex\\u2069 é😀");
         assert_eq!(shown(b"\x9b31m\xff\xc3"), "\\x9b31m\\xff\\xc3");
     }
 
@@ -332,10 +327,7 @@ mod tests {
 
     #[test]
     fn pretty_is_safe_and_only_for_json() {
-        assert_eq!(
-            prettied("[\"\u{9b}\u{202e}\u{7f}\"]", false).unwrap(),
-            "[\n  \"\\u009b\\u202e\\u007f\"\n]\n"
-        );
+        assert_eq!(prettied("[\"\u{9b}\u{202e}\u{7f}\"]", false).unwrap(), "[\n  \"\\u009b\\u202e\\u007f\"\n]\n");
         for text in ["", "hello", "{", "[1,]", "1 2", "NaN", "01", "\"\x1b\"", "{\"a\":\x1b1}"] {
             assert_eq!(prettied(text, false), None, "{text:?}");
         }

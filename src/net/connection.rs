@@ -461,9 +461,8 @@ impl Connection {
     pub fn start_close(&mut self, close: &CloseReason) -> Result<(), ConnectionError> {
         // A message cut off by the Close would break the framing of nothing that follows.
         self.fragments = None;
-        let frame = close
-            .code
-            .map(|code| CloseFrame { code: CloseCode::from(code), reason: close.reason.as_str().into() });
+        let frame =
+            close.code.map(|code| CloseFrame { code: CloseCode::from(code), reason: close.reason.as_str().into() });
         self.hand_over(WsMessage::Close(frame))
     }
 

@@ -171,9 +171,9 @@ impl Connector {
                 return Err(ConnectError::Redirect(format!("more than {most} of them")));
             }
             hops += 1;
-            target = target
-                .join(&location)
-                .map_err(|error| ConnectError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug())))?;
+            target = target.join(&location).map_err(|error| {
+                ConnectError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug()))
+            })?;
         }
     }
 

@@ -148,7 +148,12 @@ async fn look_up(host: &str, port: u16, options: &DialOptions) -> Result<Vec<IpA
     };
     let mut addresses: Vec<IpAddr> = found.into_iter().filter(|address| family.allows(*address)).collect();
     let mut seen = Vec::new();
-    addresses.retain(|address| !seen.contains(address) && { seen.push(*address); true });
+    addresses.retain(|address| {
+        !seen.contains(address) && {
+            seen.push(*address);
+            true
+        }
+    });
     if addresses.is_empty() { Err(DialError::NoAddress { host: host.to_owned(), family }) } else { Ok(addresses) }
 }
 
@@ -245,7 +250,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let resolve = |text: &str| parse_resolve(&format!("two:{port}:{text}")).expect("an override");
-        let options = DialOptions { resolve: vec![resolve("127.0.0.2"), resolve("127.0.0.1")], ..DialOptions::default() };
+        let options =
+            DialOptions { resolve: vec![resolve("127.0.0.2"), resolve("127.0.0.1")], ..DialOptions::default() };
         let (_, timings) = dial("two", port, &options).await.expect("one of two listens");
         assert_eq!(timings.address, format!("127.0.0.1:{port}"));
     }

@@ -325,7 +325,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
 
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -341,11 +340,11 @@ mod tests {
         match len {
             0..126 => frame.push(mask | len as u8),
             126..0x1_0000 => {
-                frame.push(mask | 126);
+                frame.push(mask | 0x7e);
                 frame.extend((len as u16).to_be_bytes());
             }
             _ => {
-                frame.push(mask | 127);
+                frame.push(mask | 0x7f);
                 frame.extend((len as u64).to_be_bytes());
             }
         }
@@ -509,7 +508,7 @@ mod tests {
             while read.len() < wire.len() {
                 let mut piece = [0; 7001];
                 let len = tap.read(&mut piece).await.unwrap();
-                read.write_all(&piece[..len]).unwrap();
+                read.extend_from_slice(&piece[..len]);
             }
             assert!(read == above);
             assert_eq!(std::iter::from_fn(|| tap.take_note()).collect::<Vec<_>>(), notes);

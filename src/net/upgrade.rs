@@ -51,9 +51,8 @@ fn is_secret(name: &HeaderName) -> bool {
 /// # Errors
 /// A line that says what is wrong.
 pub fn parse_header(text: &str) -> Result<HeaderEdit, String> {
-    let name = |text: &str| {
-        HeaderName::from_bytes(text.trim().as_bytes()).map_err(|_| "that is no header name".to_owned())
-    };
+    let name =
+        |text: &str| HeaderName::from_bytes(text.trim().as_bytes()).map_err(|_| "that is no header name".to_owned());
     if let Some((key, value)) = text.split_once(':') {
         let value = value.trim();
         if value.is_empty() {
@@ -172,7 +171,9 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
     };
     let response_head = response_head(&response);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(UpgradeError::Refused(Box::new(refusal(response, connection, request_head + &response_head).await)));
+        return Err(UpgradeError::Refused(Box::new(
+            refusal(response, connection, request_head + &response_head).await,
+        )));
     }
     let (subprotocol, extensions) = check(response.headers(), &key, &request.subprotocols)?;
     let parts = match parts {
@@ -293,7 +294,10 @@ fn headers_text(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
         let shown = if is_secret(name) { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) };
-        text.push_str(&format!("{name}: {shown}\n"));
+        text.push_str(name.as_str());
+        text.push_str(": ");
+        text.push_str(&shown);
+        text.push('\n');
     }
     text
 }
@@ -360,12 +364,15 @@ mod tests {
 
     fn good(key: &str, more: &str) -> String {
         let accept = accept_key(key);
-        format!("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{more}\r\n")
+        format!(
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{more}\r\n"
+        )
     }
 
     #[tokio::test]
     async fn keeps_what_came_with_the_answer_and_shows_no_secret() {
-        let upgraded = ask(&["a"], |key| good(key, "Sec-WebSocket-Protocol: a\r\n") + "frames").await.expect("upgraded");
+        let upgraded =
+            ask(&["a"], |key| good(key, "Sec-WebSocket-Protocol: a\r\n") + "frames").await.expect("upgraded");
         assert_eq!(upgraded.prefix.as_ref(), b"frames");
         assert_eq!(upgraded.subprotocol.as_deref(), Some("a"));
         assert!(!upgraded.request_head.contains("s3cret") && upgraded.request_head.contains("[redacted]"));

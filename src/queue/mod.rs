@@ -51,7 +51,13 @@ impl Queue {
     /// An empty queue; both bounds are at least one.
     #[must_use]
     pub fn new(max_messages: usize, max_bytes: usize, policy: OverflowPolicy) -> Self {
-        Self { messages: VecDeque::new(), bytes: 0, max_messages: max_messages.max(1), max_bytes: max_bytes.max(1), policy }
+        Self {
+            messages: VecDeque::new(),
+            bytes: 0,
+            max_messages: max_messages.max(1),
+            max_bytes: max_bytes.max(1),
+            policy,
+        }
     }
 
     /// Messages inside.

@@ -233,7 +233,12 @@ impl<'a, P: Peer> Driver<'a, P> {
         Ok(Step { progress, end: None })
     }
 
-    fn receive_some(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<Step, ConnectionError> {
+    fn receive_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        budget: &mut usize,
+    ) -> Result<Step, ConnectionError> {
         let mut progress = false;
         while *budget > 0 && self.replies.is_empty() {
             if self.peer.poll_can_receive(cx).is_pending() {
@@ -301,7 +306,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 (None, true) => self.timer_at,
                 (None, false) => self.keepalive.deadline(),
             };
-            let Some(deadline) = deadline else { return None };
+            let deadline = deadline?;
             let at = tokio::time::Instant::from_std(deadline);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if timer.deadline() != at {

@@ -114,10 +114,7 @@ impl Keepalive {
     /// When [`Keepalive::poll`] must be asked again at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        [self.next_ping, self.waiting.map(|waiting| waiting.give_up), self.idle_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.next_ping, self.waiting.map(|waiting| waiting.give_up), self.idle_deadline()].into_iter().flatten().min()
     }
 
     fn idle_deadline(&self) -> Option<Instant> {

@@ -151,3 +151,16 @@ fn control_characters_of_a_refusal_do_not_reach_the_terminal_raw() {
     assert!(!output.stderr.contains('\u{1b}') && !output.stderr.contains('\u{7}'), "{:?}", output.stderr);
     server.join();
 }
+
+#[test]
+fn what_comes_after_the_close_is_discarded() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        let frames = [Frame::text("before"), Frame::close(1000, "done"), Frame::text("after"), Frame::close(1000, "")];
+        socket.write(frames.map(|frame| frame.bytes()).concat());
+        socket.read_close();
+        socket.read_rest();
+    });
+    run(&["connect", &server.url, "-w", "-1"], "").exits(0).prints("before\n");
+    server.join();
+}

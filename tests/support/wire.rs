@@ -99,14 +99,14 @@ impl Frame {
     pub fn head(&self, length: u64) -> Vec<u8> {
         let mask = u8::from(self.masked) << 7;
         let mut head = vec![u8::from(self.fin) << 7 | self.reserved << 4 | self.opcode];
-        match u16::try_from(length) {
-            Ok(short @ 0..=125) => head.push(mask | short as u8),
-            Ok(medium) => {
-                head.push(mask | 126);
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ 0..=125), _) => head.push(mask | short),
+            (_, Ok(medium)) => {
+                head.push(mask | 0x7e);
                 head.extend(medium.to_be_bytes());
             }
-            Err(_) => {
-                head.push(mask | 127);
+            _ => {
+                head.push(mask | 0x7f);
                 head.extend(length.to_be_bytes());
             }
         }
@@ -139,8 +139,10 @@ impl Frame {
 pub struct Socket {
     stream: TcpStream,
     unread: Vec<u8>,
-    /// Whether data frames sent by `say` are masked, as a client's must be.
-    pub masks: bool,
+    /// Whether frames sent by `say` are masked, as a client's must be.
+    masks: bool,
+    /// Whether this side has said its Close.
+    closed: bool,
 }
 
 impl Socket {
@@ -148,7 +150,7 @@ impl Socket {
         stream.set_read_timeout(Some(DEADLINE)).expect("setting a read deadline");
         stream.set_write_timeout(Some(DEADLINE)).expect("setting a write deadline");
         stream.set_nodelay(true).expect("setting TCP_NODELAY");
-        Self { stream, unread: Vec::new(), masks }
+        Self { stream, unread: Vec::new(), masks, closed: false }
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -168,12 +170,13 @@ impl Socket {
     /// Sends a frame with the masking that this side owes.
     pub fn say(&mut self, frame: Frame) {
         let masked = self.masks;
+        self.closed |= frame.is(Opcode::Close);
         self.frame(&Frame { masked, ..frame });
     }
 
     /// False at the end of the stream; a reset counts as an end.
     fn fill(&mut self) -> bool {
-        let mut block = [0; 64 * 1024];
+        let mut block = [0; 16 * 1024];
         match self.stream.read(&mut block) {
             Ok(read) => {
                 self.unread.extend_from_slice(&block[..read]);
@@ -248,12 +251,14 @@ impl Socket {
         }
     }
 
-    /// Reads the peer's Close, answers it in kind and lets go; its code.
+    /// Reads the peer's Close, answers it in kind unless it is an answer itself, and lets go; its code.
     #[track_caller]
     pub fn answer_close(mut self) -> u16 {
         let close = self.read_close();
         let code = close.close_code();
-        self.try_write(Frame { masked: self.masks, ..close }.bytes());
+        if !self.closed {
+            self.try_write(Frame { masked: self.masks, ..close }.bytes());
+        }
         code
     }
 

@@ -26,7 +26,6 @@ Examples:
 /// Flags of `wsp connect`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-#[allow(clippy::struct_excessive_bools)]
 pub struct ConnectArgs {
     /// ws://, wss:// or bare host:port; several URLs are several sessions
     #[arg(value_name = "URL", required = true)]
@@ -34,7 +33,7 @@ pub struct ConnectArgs {
     /// Send this, read no stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
     pub execute: Vec<String>,
-    /// After the input, receive until quiet for DUR; 0 closes at once, -1 waits for the peer [default: 1s]
+    /// Receive on until quiet for DUR; -1: until closed [default: 1s]
     #[arg(short, long, value_name = "DUR|-1", value_parser = wait, allow_hyphen_values = true, help_heading = "Sending")]
     pub wait: Option<Wait>,
     /// Finish after N received messages
@@ -53,10 +52,10 @@ pub struct ConnectArgs {
     #[arg(long, conflicts_with_all = ["base64", "input"], help_heading = "Sending")]
     pub hex: bool,
     /// Input is base64, sent as binary
-    #[arg(long, conflicts_with = "input", help_heading = "Sending")]
+    #[arg(long, hide_short_help = true, conflicts_with = "input", help_heading = "Sending")]
     pub base64: bool,
-    /// How stdin is written: lines of payload, or event lines
-    #[arg(long, value_name = "KIND", help_heading = "Sending")]
+    /// How stdin is written: raw payload, or json event lines
+    #[arg(long, hide_possible_values = true, value_name = "KIND", help_heading = "Sending")]
     pub input: Option<InputArg>,
     /// Messages in stdin end with NUL
     #[arg(short = '0', long, conflicts_with_all = ["delimiter", "whole"], hide_short_help = true, help_heading = "Sending")]
@@ -77,10 +76,10 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "WHAT", default_value = "drop", hide_short_help = true, help_heading = "Receiving")]
     pub non_json: NonJson,
     /// Time before each message
-    #[arg(short, long, help_heading = "Output")]
+    #[arg(short, long, help_heading = "Receiving")]
     pub timestamps: bool,
     /// Show pings and pongs on stderr
-    #[arg(short = 'P', long, hide_short_help = true, help_heading = "Output")]
+    #[arg(short = 'P', long, hide_short_help = true, help_heading = "Receiving")]
     pub show_ping_pong: bool,
     /// Send back what arrives, and read no stdin
     #[arg(long, conflicts_with_all = ["reply_jq", "execute"], help_heading = "Sending")]

@@ -187,18 +187,19 @@ impl ClientPeer {
             }
         }
         match &plan.reply {
-            Reply::None => {}
             Reply::Echo => replies.push_back(message.clone()),
             Reply::Filter(filter) if is_json => {
                 let result = filter.run(json, &null, &self.prev, &mut |value| {
-                    replies.push_back(Message::text(value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string())));
+                    replies.push_back(Message::text(
+                        value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string()),
+                    ));
                     std::ops::ControlFlow::Continue(())
                 });
                 if let Err(error) = result {
                     shared.stderr.line(format!("jq: {error}"));
                 }
             }
-            Reply::Filter(_) => {}
+            Reply::None | Reply::Filter(_) => {}
         }
         let name = SessionName { id: &self.id, url: &self.url, seq: self.seq };
         let text = parsed.as_ref();
@@ -269,7 +270,9 @@ impl Peer for ClientPeer {
                 return Poll::Ready(outgoing);
             }
         }
-        if self.within.as_mut().is_some_and(|within| within.as_mut().poll(cx).is_ready()) && self.shared.plan.expect.is_some() {
+        if self.within.as_mut().is_some_and(|within| within.as_mut().poll(cx).is_ready())
+            && self.shared.plan.expect.is_some()
+        {
             self.shared.stop(Exit::Expectation);
             return self.poll_outgoing(cx);
         }
@@ -310,9 +313,7 @@ impl Peer for ClientPeer {
                 self.show_control(">", "pong", payload);
                 EventBody::Pong(payload.clone())
             }
-            Outgoing::Close(close) => {
-                EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true }
-            }
+            Outgoing::Close(close) => EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true },
             Outgoing::Abort => return,
         };
         if self.shared.plan.needs_clock() {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::ConnectArgs;
 use crate::command::options::{ColorArg, FormatArg, OutputArgs};
-use crate::command::settings::{self, file_or_text};
+use crate::command::settings;
 use crate::command::values::Wait;
 use crate::error::Error;
 use crate::filter::{Filter, Template};
 use crate::host::Host;
+use crate::message::Message;
 use crate::message::render::Format;
-use crate::message::{Message, MessageKind};
 use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
 use crate::source::framing::Framing;
@@ -64,7 +64,6 @@ pub enum Draft {
 }
 
 /// A `connect` run as meant.
-#[allow(clippy::struct_excessive_bools)]
 pub struct Plan {
     /// Sent after every open, in order.
     pub init: Vec<Draft>,
@@ -262,14 +261,15 @@ impl Plan {
 
 /// The format asked for, or what suits the reader.
 pub fn format(output: &OutputArgs, host: &Host, filtered: bool) -> Format {
+    if output.json {
+        return Format::Json;
+    }
     match output.format {
-        _ if output.json => Format::Json,
         Some(FormatArg::Json) => Format::Json,
-        Some(FormatArg::Raw) => Format::Raw,
         Some(FormatArg::Pretty) => Format::Pretty,
         Some(FormatArg::Hex) => Format::Hex,
         None if host.stdout_is_terminal && !filtered => Format::Pretty,
-        None => Format::Raw,
+        Some(FormatArg::Raw) | None => Format::Raw,
     }
 }
 
@@ -330,17 +330,4 @@ pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
         InputKind::Hex => settings::hex(&piece).map(Message::binary),
         InputKind::Base64 => settings::base64(&piece).map(Message::binary),
     }
-}
-
-/// The kind of a draft, for messages that must be text.
-pub fn is_text(message: &Message) -> bool {
-    message.kind() == MessageKind::Text
-}
-
-/// Reads what `@FILE` names, or takes the text.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn payload(text: &str) -> Result<Vec<u8>, Error> {
-    file_or_text(text)
 }

@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +35,9 @@ use crate::source::stdin;
 /// Bytes of a refused answer's body that are shown.
 const BODY_SHOWN: usize = 1024;
 
+/// Largest message taken from standard input.
+const MAX_INPUT: usize = 1 << 30;
+
 /// Runs `wsp connect`.
 ///
 /// # Errors
@@ -48,7 +50,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         .map(|url| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let mut input = Input::new(&plan, host.stdin)?;
+    let mut input = Input::new(&plan, host.stdin);
     let shared = Shared::new(plan, host.stderr, Output::new(host.stdout));
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
@@ -176,7 +178,9 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
         };
         if failures >= most {
             report(&shared, &error);
-            shared.stderr.line(format!("wsp: {}", Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures }));
+            shared
+                .stderr
+                .line(format!("wsp: {}", Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures }));
             return Exit::Lost;
         }
         failures += 1;
@@ -193,7 +197,9 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
 
 fn is_worth_retrying(cause: &ConnectError) -> bool {
     match cause {
-        ConnectError::Dial(DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. })
+        ConnectError::Dial(
+            DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. },
+        )
         | ConnectError::Malformed(_)
         | ConnectError::Timeout(_) => true,
         ConnectError::Refused(refusal) => refusal.status >= 500 || matches!(refusal.status, 408 | 425 | 429),
@@ -213,7 +219,10 @@ fn milliseconds(duration: Duration) -> String {
 fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake, lost_at: Option<tokio::time::Instant>) {
     if let Some(lost_at) = lost_at {
         let gap = seconds(lost_at.elapsed());
-        shared.notice(format!("wsp: {}: connected again; what the server sent in the {gap} between is missed", peer.url()));
+        shared.notice(format!(
+            "wsp: {}: connected again; what the server sent in the {gap} between is missed",
+            peer.url()
+        ));
     }
     if shared.plan.verbose {
         verbose(shared, handshake);
@@ -311,20 +320,15 @@ enum Input {
 }
 
 impl Input {
-    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
+    fn new(plan: &Plan, stdin: std::fs::File) -> Self {
         if let Some(drafts) = &plan.execute {
-            return Ok(Self::Drafts(drafts.clone()));
+            return Self::Drafts(drafts.clone());
         }
         let framing = match plan.input {
             InputKind::Events => Framing::Lines,
             _ => plan.framing.clone(),
         };
-        // Written forms are longer than what they mean.
-        let max = match plan.input {
-            InputKind::Text | InputKind::Binary => usize::MAX / 2,
-            _ => usize::MAX / 2,
-        };
-        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, max) })
+        Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) }
     }
 
     /// Reads on while every session that runs has room.
@@ -356,7 +360,9 @@ impl Input {
                             splitter
                                 .push(&chunk, |piece| pieces.push(piece))
                                 .map_err(|error| error.to_string())
-                                .and_then(|()| pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece)))
+                                .and_then(|()| {
+                                    pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece))
+                                })
                         }
                         Some(Err(error)) => Err(format!("cannot read standard input: {}", io_text(&error))),
                         None => {
@@ -425,7 +431,3 @@ fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> 
     to_all(inboxes, || Outgoing::Message(message.clone()));
     Ok(())
 }
-
-/// Pins a session for polling.
-#[allow(dead_code)]
-type Session = Pin<Box<dyn Future<Output = Exit>>>;

@@ -142,7 +142,13 @@ impl Shared {
     }
 
     /// Prints a received message: through the filter, in the format asked for.
-    pub fn print(&self, session: &SessionName<'_>, message: &Message, parsed: Option<&Result<Json, String>>, prev: &Json) {
+    pub fn print(
+        &self,
+        session: &SessionName<'_>,
+        message: &Message,
+        parsed: Option<&Result<Json, String>>,
+        prev: &Json,
+    ) {
         let Some(filter) = &self.plan.filter else {
             self.print_message(session.id, message);
             return;

@@ -1,8 +1,9 @@
-//! Compression and inflation of whole messages (RFC 7692 section 7.2).
+//! The two codecs of a connection: our messages to raw deflate, the peer's back again.
 //!
-//! Owns the DEFLATE state of one connection; made lazily, and shared per thread where a direction
-//! keeps no context. Invariants: inflating stops at the caller's limit; whatever state a peer has
-//! to follow is only advanced by what is really sent.
+//! Owns the compressors' state and memory, the limit on what is inflated, and which messages are
+//! not worth compressing. Leaves RSV1, fragments and UTF-8 to `connection`.
+//! Invariants: a codec is made when first needed; without context takeover it belongs to the thread
+//! instead of the connection; inflating allocates no more than the limit, whatever the peer sent.
 
 use std::cell::RefCell;
 
@@ -11,62 +12,68 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::negotiate::Agreed;
 
-/// What every message compressed for sending ends with, and is stripped of.
+/// Without context takeover, shorter messages go plain: they hardly ever shrink.
+pub const MIN_SIZE: usize = 32;
+/// Ends what a sync flush writes. Senders leave it out, receivers put it back (RFC 7692 section 7.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// Shorter messages are sent plain: compressing costs more than it saves.
-const MIN_SIZE: usize = 32;
-/// Inflating always uses the largest window, which reads every smaller one.
-const INFLATE_BITS: u8 = 15;
-/// Fast enough for live traffic.
+/// Speed over size: level 6 costs more than twice as much for little on live traffic.
 const LEVEL: u32 = 1;
-/// Output grows by this much at a time.
-const STEP: usize = 8 * 1024;
+/// What zlib can compress with; 8 is never agreed on for our own side.
+const SMALLEST_WINDOW: u8 = 9;
+const LARGEST_WINDOW: u8 = 15;
+const WINDOWS: usize = (LARGEST_WINDOW - SMALLEST_WINDOW) as usize + 1;
+/// Output is collected in a buffer of the thread's that never keeps more than this; a larger
+/// result takes the buffer with it.
+const SCRATCH_KEPT: usize = 64 * 1024;
+/// First size of the output buffer.
+const SCRATCH_START: usize = 8 * 1024;
 
-/// Which end of a connection this is.
+/// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The end that asked for the upgrade.
+    /// We opened the connection.
     Client,
-    /// The end that answered it.
+    /// We accepted it.
     Server,
 }
 
-/// Why a message cannot be inflated.
+/// Why a message could not be inflated. The connection is to be failed: the state is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
-    /// It is longer than the limit.
-    #[error("the message is too large")]
+    /// It inflates to more than the limit.
+    #[error("the message inflates to more than allowed")]
     TooLarge,
-    /// It is not DEFLATE data.
+    /// It is not deflate data, or not all of it.
     #[error("the compressed data is corrupt")]
     Corrupt,
 }
 
 thread_local! {
-    static ENCODERS: RefCell<Vec<(u8, Compress)>> = const { RefCell::new(Vec::new()) };
-    static DECODER: RefCell<Option<Decompress>> = const { RefCell::new(None) };
+    /// What connections without context takeover share, one encoder per window size.
+    static SHARED: RefCell<Shared> = const { RefCell::new(Shared { encoders: [const { None }; WINDOWS], decoder: None }) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The codecs of one connection.
+struct Shared {
+    encoders: [Option<Compress>; WINDOWS],
+    decoder: Option<Decompress>,
+}
+
+/// Compression of one connection, as agreed on.
+#[derive(Debug)]
 pub struct Codec {
-    own_bits: u8,
-    own_context: bool,
-    peer_context: bool,
+    /// Our window, already within what zlib can do.
+    window_bits: u8,
+    deflate_takeover: bool,
+    inflate_takeover: bool,
     encoder: Option<Compress>,
     decoder: Option<Decompress>,
 }
 
-impl std::fmt::Debug for Codec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Codec").field("own_bits", &self.own_bits).finish_non_exhaustive()
-    }
-}
-
 impl Codec {
-    /// Codecs as agreed; no memory is taken before the first message.
-    #[must_use]
+    /// Takes from `agreed` what concerns the end that `role` is. Allocates nothing yet.
     pub fn new(role: Role, agreed: &Agreed) -> Self {
-        let (own_bits, own_plain, peer_plain) = match role {
+        let (window_bits, ours_alone, theirs_alone) = match role {
             Role::Client => {
                 (agreed.client_max_window_bits, agreed.client_no_context_takeover, agreed.server_no_context_takeover)
             }
@@ -74,212 +81,168 @@ impl Codec {
                 (agreed.server_max_window_bits, agreed.server_no_context_takeover, agreed.client_no_context_takeover)
             }
         };
-        Self { own_bits, own_context: !own_plain, peer_context: !peer_plain, encoder: None, decoder: None }
+        Self {
+            window_bits: window_bits.clamp(SMALLEST_WINDOW, LARGEST_WINDOW),
+            deflate_takeover: !ours_alone,
+            inflate_takeover: !theirs_alone,
+            encoder: None,
+            decoder: None,
+        }
     }
 
-    /// The message compressed, or `None` when it should go plain.
+    /// The payload to send with RSV1 set; `None` when the message is to go out plain.
     pub fn compress(&mut self, payload: &[u8]) -> Option<Bytes> {
-        if payload.len() < MIN_SIZE {
+        if payload.is_empty() || (!self.deflate_takeover && payload.len() < MIN_SIZE) {
             return None;
         }
-        let bits = self.own_bits;
-        if self.own_context {
-            let encoder = self.encoder.get_or_insert_with(|| new_encoder(bits));
-            let compressed = deflate(encoder, payload);
+        let window_bits = self.window_bits;
+        let new = || Compress::new_with_window_bits(Compression::new(LEVEL), false, window_bits);
+        if self.deflate_takeover {
+            let encoder = self.encoder.get_or_insert_with(new);
+            let compressed = SCRATCH.with_borrow_mut(|out| {
+                deflate(encoder, payload, out)?;
+                Some(into_bytes(out))
+            });
+            // The message is in the encoder's window now, and so it must get into the peer's: it is
+            // sent compressed even where it did not shrink, which costs a few bytes.
             if compressed.is_none() {
-                // The state has advanced over what is not sent; start over, which a peer follows.
                 self.encoder = None;
             }
             return compressed;
         }
-        ENCODERS.with_borrow_mut(|encoders| {
-            let index = encoders.iter().position(|(own, _)| *own == bits).unwrap_or_else(|| {
-                encoders.push((bits, new_encoder(bits)));
-                encoders.len() - 1
-            });
-            let encoder = &mut encoders[index].1;
+        SHARED.with_borrow_mut(|shared| {
+            let slot = shared.encoders.get_mut(usize::from(window_bits - SMALLEST_WINDOW))?;
+            let encoder = slot.get_or_insert_with(new);
             encoder.reset();
-            deflate(encoder, payload).filter(|compressed| compressed.len() < payload.len())
+            SCRATCH.with_borrow_mut(|out| {
+                let compressed = deflate(encoder, payload, out);
+                if compressed.is_some() && out.len() < payload.len() {
+                    return Some(into_bytes(out));
+                }
+                trim(out);
+                None
+            })
         })
     }
 
-    /// The message inflated, at most `limit` bytes.
+    /// Inflates the payload of a whole message that had RSV1 set, to at most `limit` bytes.
     ///
     /// # Errors
-    /// [`InflateError`]; the connection cannot go on after it.
+    /// [`InflateError`]; this codec is of no use afterwards.
     pub fn inflate(&mut self, data: &[u8], limit: usize) -> Result<Bytes, InflateError> {
-        if self.peer_context {
-            let decoder = self.decoder.get_or_insert_with(new_decoder);
-            return inflate(decoder, data, limit);
+        // Not legal deflate data, but there is only one thing it can mean.
+        if data.is_empty() {
+            return Ok(Bytes::new());
         }
-        DECODER.with_borrow_mut(|decoder| {
-            let decoder = decoder.get_or_insert_with(new_decoder);
+        // Always the largest window: it reads what was written with any smaller one.
+        let new = || Decompress::new(false);
+        let inflate = |decoder: &mut Decompress| {
+            SCRATCH.with_borrow_mut(|out| {
+                let inflated = inflate(decoder, data, out, limit);
+                if inflated.is_err() {
+                    out.clear();
+                }
+                let bytes = into_bytes(out);
+                inflated.map(|()| bytes)
+            })
+        };
+        if self.inflate_takeover {
+            return inflate(self.decoder.get_or_insert_with(new));
+        }
+        SHARED.with_borrow_mut(|shared| {
+            let decoder = shared.decoder.get_or_insert_with(new);
             decoder.reset(false);
-            inflate(decoder, data, limit)
+            inflate(decoder)
         })
     }
 }
 
-fn new_encoder(bits: u8) -> Compress {
-    Compress::new_with_window_bits(Compression::new(LEVEL), false, bits.clamp(9, 15))
-}
-
-fn new_decoder() -> Decompress {
-    Decompress::new_with_window_bits(false, INFLATE_BITS)
-}
-
-fn deflate(encoder: &mut Compress, payload: &[u8]) -> Option<Bytes> {
-    let mut out = Vec::with_capacity(payload.len() / 2 + 64);
+/// Compresses into the emptied `out`, without the tail. `None`: zlib refused, which it never
+/// should; the encoder is to be thrown away.
+fn deflate(encoder: &mut Compress, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
     let start = encoder.total_in();
     loop {
-        let consumed = usize::try_from(encoder.total_in() - start).ok()?;
-        encoder.compress_vec(&payload[consumed..], &mut out, FlushCompress::Sync).ok()?;
-        let consumed = usize::try_from(encoder.total_in() - start).ok()?;
-        // Room left over means that everything, the flush included, has come out.
-        if consumed == payload.len() && out.len() < out.capacity() {
+        if out.capacity() - out.len() < SCRATCH_START / 2 {
+            out.reserve(SCRATCH_START.max(out.len()));
+        }
+        let rest = payload.get((encoder.total_in() - start) as usize..)?;
+        encoder.compress_vec(rest, out, FlushCompress::Sync).ok()?;
+        // Room left over means that the flush is complete.
+        if out.len() < out.capacity() {
             break;
         }
-        out.reserve(out.len().max(STEP));
     }
-    let length = out.len().checked_sub(TAIL.len()).filter(|length| out[*length..] == TAIL)?;
-    out.truncate(length);
-    if out.capacity() > out.len() * 2 {
-        out.shrink_to_fit();
+    if encoder.total_in() - start != payload.len() as u64 || !out.ends_with(&TAIL) {
+        return None;
     }
-    Some(out.into())
+    out.truncate(out.len() - TAIL.len());
+    Some(())
 }
 
-fn inflate(decoder: &mut Decompress, data: &[u8], limit: usize) -> Result<Bytes, InflateError> {
-    let mut out = Vec::with_capacity((data.len() * 4).clamp(64, STEP).min(limit.saturating_add(1)));
-    for part in [data, &TAIL] {
-        let mut rest = part;
-        loop {
-            let (before_in, before_out) = (decoder.total_in(), out.len());
-            let status = decoder
-                .decompress_vec(rest, &mut out, FlushDecompress::Sync)
-                .map_err(|_| InflateError::Corrupt)?;
-            let consumed = usize::try_from(decoder.total_in() - before_in).map_err(|_| InflateError::Corrupt)?;
-            rest = &rest[consumed..];
-            if out.len() > limit {
-                return Err(InflateError::TooLarge);
+/// Inflates `data` and the tail into the emptied `out`.
+fn inflate(decoder: &mut Decompress, data: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), InflateError> {
+    out.clear();
+    // A message may end with its stream (BFINAL, RFC 7692 section 7.2.3.4): nothing is missing then.
+    if feed(decoder, data, out, limit)? == Fed::StreamEnded {
+        return Ok(());
+    }
+    // The tail is an empty block, so that it inflates to nothing unless a block was cut off.
+    let len = out.len();
+    feed(decoder, &TAIL, out, limit)?;
+    if out.len() == len { Ok(()) } else { Err(InflateError::Corrupt) }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fed {
+    WithinStream,
+    /// The input's last byte ended a stream; the decoder is ready for the next one.
+    StreamEnded,
+}
+
+/// Feeds `input` until all of it is used up and all of its output is out.
+fn feed(decoder: &mut Decompress, mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<Fed, InflateError> {
+    loop {
+        if out.len() == out.capacity() {
+            // One byte more than allowed tells a message that just fits from one that does not.
+            let room = limit.saturating_add(1).saturating_sub(out.len());
+            out.reserve_exact(out.len().max(SCRATCH_START).min(room));
+        }
+        let (start, len) = (decoder.total_in(), out.len());
+        let status = decoder.decompress_vec(input, out, FlushDecompress::Sync).map_err(|_| InflateError::Corrupt)?;
+        let used = (decoder.total_in() - start) as usize;
+        input = input.get(used..).ok_or(InflateError::Corrupt)?;
+        if out.len() > limit {
+            return Err(InflateError::TooLarge);
+        }
+        if status == Status::StreamEnd {
+            decoder.reset(false);
+            if input.is_empty() {
+                return Ok(Fed::StreamEnded);
             }
-            if status == Status::StreamEnd {
-                // A final block: what follows is a stream of its own (RFC 7692 section 7.2.3.4).
-                decoder.reset(false);
+        } else if out.len() < out.capacity() {
+            if input.is_empty() {
+                return Ok(Fed::WithinStream);
             }
-            let is_full = out.len() == out.capacity();
-            if rest.is_empty() && !is_full {
-                break;
-            }
-            if !is_full && consumed == 0 && out.len() == before_out {
+            if used == 0 && out.len() == len {
                 return Err(InflateError::Corrupt);
             }
-            if is_full {
-                let room = limit.saturating_add(1) - out.len();
-                out.reserve_exact(out.len().max(STEP).min(room.max(1)));
-            }
         }
     }
-    if out.capacity() > out.len() + out.len() / 2 + 64 {
-        out.shrink_to_fit();
-    }
-    Ok(out.into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn pair(takeover: bool, bits: u8) -> (Codec, Codec) {
-        let agreed = Agreed {
-            server_no_context_takeover: !takeover,
-            client_no_context_takeover: !takeover,
-            server_max_window_bits: bits,
-            client_max_window_bits: bits,
-        };
-        (Codec::new(Role::Client, &agreed), Codec::new(Role::Server, &agreed))
+/// What was collected: a copy where the buffer is small, else the buffer itself.
+fn into_bytes(out: &mut Vec<u8>) -> Bytes {
+    if out.len() > SCRATCH_KEPT {
+        return std::mem::take(out).into();
     }
+    let bytes = Bytes::copy_from_slice(out);
+    trim(out);
+    bytes
+}
 
-    fn json(number: usize) -> Vec<u8> {
-        format!("{{\"symbol\":\"ABC\",\"price\":{number}.25,\"venue\":\"XYZ\",\"number\":{number}}}").repeat(9).into_bytes()
-    }
-
-    #[test]
-    fn what_is_compressed_inflates_with_every_setting() {
-        for takeover in [true, false] {
-            for bits in 9..=15 {
-                let (mut client, mut server) = pair(takeover, bits);
-                for number in 0..50 {
-                    let payload = json(number * 997);
-                    let compressed = client.compress(&payload).expect("it shrinks");
-                    assert!(compressed.len() < payload.len());
-                    assert_eq!(server.inflate(&compressed, payload.len()), Ok(payload.into()), "{takeover} {bits}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn context_takeover_makes_repeats_small() {
-        let (mut with, _) = pair(true, 15);
-        let (mut without, _) = pair(false, 15);
-        let payload = json(1);
-        let first = with.compress(&payload).expect("compressed").len();
-        assert!(with.compress(&payload).expect("compressed").len() < first / 2);
-        assert_eq!(without.compress(&payload).expect("compressed").len(), first);
-    }
-
-    #[test]
-    fn small_messages_go_plain() {
-        let (mut client, _) = pair(true, 15);
-        assert_eq!(client.compress(b""), None);
-        assert_eq!(client.compress(b"short"), None);
-    }
-
-    #[test]
-    fn a_bomb_ends_at_the_limit() {
-        let zeros = vec![0; 200 << 20];
-        let bomb = deflate(&mut new_encoder(15), &zeros).expect("compressed");
-        let (_, mut server) = pair(true, 15);
-        assert_eq!(server.inflate(&bomb, 1 << 20), Err(InflateError::TooLarge));
-        let (_, mut server) = pair(true, 15);
-        assert_eq!(server.inflate(&bomb, zeros.len()).map(|out| out.len()), Ok(zeros.len()));
-    }
-
-    #[test]
-    fn garbage_is_corrupt_and_a_final_block_is_not() {
-        let (_, mut server) = pair(true, 15);
-        assert_eq!(server.inflate(&[0xff; 40], 1000), Err(InflateError::Corrupt));
-        let (_, mut server) = pair(true, 15);
-        // One stored block with BFINAL set holding "hi", then the empty block a sender pads with.
-        let last = [0x01, 0x02, 0x00, 0xfd, 0xff, b'h', b'i', 0x00];
-        for _ in 0..3 {
-            assert_eq!(server.inflate(&last, 1000), Ok(Bytes::from_static(b"hi")));
-        }
-        assert_eq!(server.inflate(&[0x00], 1000), Ok(Bytes::new()));
-    }
-
-    proptest! {
-        #[test]
-        fn any_messages_in_any_order_come_back(
-            payloads in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..300), 1..20),
-            takeover in any::<bool>(), bits in 9_u8..=15,
-        ) {
-            let (mut client, mut server) = pair(takeover, bits);
-            for payload in payloads {
-                if let Some(compressed) = client.compress(&payload) {
-                    prop_assert_eq!(server.inflate(&compressed, payload.len()), Ok(payload.into()));
-                }
-            }
-        }
-
-        #[test]
-        fn hostile_data_never_exceeds_the_limit(data in proptest::collection::vec(any::<u8>(), 0..500)) {
-            let (_, mut server) = pair(true, 15);
-            if let Ok(out) = server.inflate(&data, 100) {
-                prop_assert!(out.len() <= 100);
-            }
-        }
+fn trim(out: &mut Vec<u8>) {
+    if out.capacity() > SCRATCH_KEPT {
+        *out = Vec::new();
     }
 }

@@ -14,7 +14,7 @@ use crate::peer::{self, Peer, Plan};
 use crate::{Outcome, frame, process};
 
 /// Longest wait for the echo of all messages.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(45);
 /// Messages larger than this are sent by a few connections at a time.
 const LARGE: usize = 64 * 1024;
 /// That many.

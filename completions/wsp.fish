@@ -1,0 +1,155 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_wsp_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_wsp_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_wsp_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_wsp_using_subcommand
+    set -l cmd (__fish_wsp_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c wsp -n "__fish_wsp_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions or write man pages'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s n -l count -d 'Finish after N received messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l expect -d 'Finish when a message matches, else exit 42' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l within -d 'Longest time for --expect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l input -d 'How stdin is written: raw payload, or json event lines' -r -f -a "raw\t'Payload, cut into messages'
+json\t'Event lines; only type and payload are needed'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l delimiter -d 'Messages in stdin end with C' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s j -l jq -d 'Print what this filter yields; $meta and $prev are set' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l non-json -d 'What becomes of messages the filter cannot read' -r -f -a "drop\t'It is left out, and counted'
+pass\t'It is printed as it is'
+error\t'The run ends with an error'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reply-jq -d 'Answer what arrives with what the filter yields, and read no stdin' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-reply -d 'Answer messages that match with MSG' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
+json\t'Event lines'
+pretty\t'Indented where it is JSON'
+hex\t'Bytes in hexadecimal'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l color -d 'Colours on stdout' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s b -l binary -d 'Send input as binary messages'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l hex -d 'Input is hexadecimal, sent as binary'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l base64 -d 'Input is base64, sent as binary'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 0 -l null -d 'Messages in stdin end with NUL'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l whole -d 'All of stdin is one message'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s r -l raw-output -d 'Strings the filter yields are printed without quotes'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s t -l timestamps -d 'Time before each message'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s P -l show-ping-pong -d 'Show pings and pongs on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l echo -d 'Send back what arrives, and read no stdin'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l json -d 'Event lines on stdout (same as --format json)'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply -d 'Answer each message with this; @FILE answers with a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer each message with what the filter yields' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-full -d 'What a full queue does [default: drop-oldest; replies wait]' -r -f -a "drop-oldest\t'The oldest waiting messages make room'
+drop-newest\t'The new message is dropped'
+block\t'The sender waits'
+disconnect\t'The slow client is closed with 1008'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-cert -d 'Certificate chain, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-key -d 'Key of the certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ping-timeout -d 'Give a client up when it answers no ping for this long' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Close sessions without a message for this long' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
+json\t'Event lines'
+pretty\t'Indented where it is JSON'
+hex\t'Bytes in hexadecimal'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l color -d 'Colours on stdout' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l echo -d 'Send each message back'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send each message to all'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "completions" -d 'Print completions for a shell'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "man" -d 'Write the man pages into a folder'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
