@@ -111,6 +111,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer e
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
@@ -118,7 +119,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'M
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-full -d 'What a full queue does [default: drop-oldest; replies wait]' -r -f -a "drop-oldest\t'The oldest waiting messages make room'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-full -d 'drop-oldest, drop-newest, block or disconnect [default: drop-oldest; replies wait]' -r -f -a "drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 block\t'The sender waits'
 disconnect\t'The slow client is closed with 1008'"

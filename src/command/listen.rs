@@ -61,67 +61,70 @@ pub struct ListenArgs {
     #[arg(long, group = "mode", help_heading = "Messages")]
     pub sink: bool,
     /// Speak this subprotocol; the first of ours that the client offers
-    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Upgrade")]
+    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
     /// Add a header to the upgrade answer
-    #[arg(short = 'H', long = "header", value_name = "K: V", help_heading = "Upgrade")]
+    #[arg(short = 'H', long = "header", value_name = "K: V", hide_short_help = true, help_heading = "Connections")]
     pub headers: Vec<String>,
     /// Serve this path only; others get 404
-    #[arg(long = "path", value_name = "P", help_heading = "Upgrade")]
+    #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
+    /// Let pages of this origin in, and no others (403)
+    #[arg(long = "allow-origin", value_name = "O", help_heading = "Connections")]
+    pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
-    #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Upgrade")]
+    #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
     pub compress: Option<String>,
     /// Longest time for TLS and the request head together
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub handshake_timeout: Duration,
     /// Write the port here once it is open
-    #[arg(long, value_name = "F", help_heading = "Upgrade")]
+    #[arg(long, value_name = "F", help_heading = "Connections")]
     pub port_file: Option<PathBuf>,
     /// Most sessions at a time; others get 503
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(long, value_name = "N", help_heading = "Connections")]
     pub max_connections: Option<usize>,
     /// Largest message accepted; a larger one ends with Close 1009
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Connections")]
     pub max_message_size: usize,
     /// Messages that may wait for one session
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, help_heading = "Limits")]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, help_heading = "Connections")]
     pub queue_size: usize,
     /// Bytes that may wait for one session
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size, help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size, hide_short_help = true, help_heading = "Connections")]
     pub queue_bytes: usize,
-    /// What a full queue does [default: drop-oldest; replies wait]
-    #[arg(long, value_name = "WHAT", help_heading = "Limits")]
+    /// drop-oldest, drop-newest, block or disconnect [default: drop-oldest; replies wait]
+    #[arg(long, value_name = "WHAT", hide_possible_values = true, help_heading = "Connections")]
     pub on_full: Option<OnFull>,
     /// Certificate chain, PEM
-    #[arg(long, value_name = "F", requires = "tls_key", conflicts_with = "tls", help_heading = "TLS")]
+    #[arg(long, value_name = "F", requires = "tls_key", conflicts_with = "tls", help_heading = "Connections")]
     pub tls_cert: Option<PathBuf>,
     /// Key of the certificate, PEM
-    #[arg(long, value_name = "F", requires = "tls_cert", help_heading = "TLS")]
+    #[arg(long, value_name = "F", requires = "tls_cert", help_heading = "Connections")]
     pub tls_key: Option<PathBuf>,
     /// Self-signed certificate for localhost, 127.0.0.1 and ::1
-    #[arg(long, help_heading = "TLS")]
+    #[arg(long, help_heading = "Connections")]
     pub tls: bool,
     /// Write the self-signed certificate's CA here, for clients to trust
-    #[arg(long, value_name = "F", requires = "tls", help_heading = "TLS")]
+    #[arg(long, value_name = "F", requires = "tls", help_heading = "Connections")]
     pub tls_ca_out: Option<PathBuf>,
     /// Lowest TLS version
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "TLS")]
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Connections")]
     pub tls_min: Option<TlsMin>,
     /// Time between pings, 0 for none
-    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub ping_interval: Duration,
     /// Give a client up when it answers no ping for this long
-    #[arg(long, value_name = "DUR", default_value = "90s", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", default_value = "90s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub ping_timeout: Duration,
     /// Close sessions without a message for this long
-    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Keeping alive")]
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub idle_timeout: Option<Duration>,
     /// Longest wait for a client's Close
-    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub close_timeout: Duration,
     /// Longest time to close all sessions at the end
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Limits")]
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub grace: Duration,
     /// How messages are printed.
     #[command(flatten)]
@@ -182,6 +185,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         address,
         tls,
         paths: args.paths.clone(),
+        origins: args.allow_origin.clone(),
         subprotocols: args.subprotocols.clone(),
         headers: args.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
         deflate: settings::deflate(args.compress.as_deref())?,

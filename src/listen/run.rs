@@ -67,6 +67,8 @@ pub struct Server {
     pub tls: TlsSource,
     /// Paths served; empty serves all.
     pub paths: Vec<String>,
+    /// Origins let in; empty lets every one in.
+    pub origins: Vec<String>,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers of the upgrade answer.
@@ -123,6 +125,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         max_message_size: server.max_message_size,
         upgrade: UpgradeSettings {
             paths: server.paths.clone(),
+            origins: server.origins.clone(),
             subprotocols: server.subprotocols.clone(),
             headers: server.headers.clone(),
             deflate: server.deflate.clone(),
@@ -225,7 +228,7 @@ fn server_tls(source: &TlsSource, hub: &Hub) -> Result<Option<ServerTls>, Error>
             if let Some(path) = ca_out {
                 write_whole(path, &made.ca_pem)?;
             }
-            hub.notice(format!("certificate SHA-256 {}", made.fingerprint));
+            hub.notice(format!("certificate fingerprint (SHA-256) {}", made.fingerprint));
             Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), *min)?)
         }
     })
@@ -242,10 +245,9 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
 
 fn announce(server: &Server, listener: &Listener, secure: bool, hub: &Hub) -> Result<(), Error> {
     let scheme = if secure { "wss" } else { "ws" };
-    let path = server.paths.first().map_or("/", String::as_str);
     match listener.local_addr() {
         Some(address) => {
-            hub.stderr.line(format!("listening on {scheme}://{address}{path}"));
+            hub.stderr.line(format!("listening on {scheme}://{address}/"));
             if let Some(file) = &server.port_file {
                 write_whole(file, &format!("{}\n", address.port()))?;
             }

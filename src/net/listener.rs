@@ -142,6 +142,9 @@ pub type Admit = dyn Fn(&HeaderMap) -> Result<(), Refuse>;
 pub struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
+    /// Origins let in; empty lets every one in. No browser leaves the header out, so a request
+    /// without it comes from elsewhere and is let in.
+    pub origins: Vec<String>,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers added to the answer.
@@ -327,6 +330,10 @@ fn check<B>(request: &Request<B>, settings: &UpgradeSettings) -> Result<String, 
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
     }
+    let is_foreign = |origin: &&str| !settings.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+    if !settings.origins.is_empty() && values(headers, &header::ORIGIN).iter().any(|origin| is_foreign(origin)) {
+        return Err(Refuse::new(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+    }
     let keys = values(headers, &header::SEC_WEBSOCKET_KEY);
     match keys.as_slice() {
         [key] if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) => Ok((*key).to_owned()),
@@ -364,6 +371,7 @@ mod tests {
     fn settings(paths: &[&str]) -> UpgradeSettings {
         UpgradeSettings {
             paths: paths.iter().map(ToString::to_string).collect(),
+            origins: Vec::new(),
             subprotocols: vec!["b".to_owned(), "a".to_owned()],
             headers: Vec::new(),
             deflate: None,

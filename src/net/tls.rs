@@ -243,6 +243,10 @@ impl ServerTls {
     }
 
     fn new(identity: Identity, min: TlsVersion) -> Result<Self, TlsError> {
+        // native-tls sets OpenSSL servers up without TLS 1.3, and has no way to ask for it.
+        if min == TlsVersion::V1_3 && cfg!(not(any(target_os = "macos", target_os = "windows"))) {
+            return Err(TlsError::other("this build serves TLS 1.2 at most, so --tls-min 1.3 would let nobody in"));
+        }
         let acceptor = TlsAcceptor::builder(identity)
             .min_protocol_version(Some(min.protocol()))
             .build()

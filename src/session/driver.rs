@@ -156,8 +156,8 @@ impl<'a, P: Peer> Driver<'a, P> {
         match self.pass(cx) {
             Ok(Some(end)) => Poll::Ready(end),
             Ok(None) => Poll::Pending,
-            // The peer's Close came first: what failed after it is only the hanging up.
-            Err(ConnectionError::Lost(_)) if self.received_close.is_some() => Poll::Ready(self.closed()),
+            // The peer's Close came first: what fails or is said after it is of no interest.
+            Err(_) if self.received_close.is_some() => Poll::Ready(self.closed()),
             Err(error) => Poll::Ready(End::Failed(error)),
         }
     }

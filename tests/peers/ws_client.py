@@ -2,7 +2,7 @@
 
 usage: python ws_client.py URL OPTIONS MESSAGE...
 
-OPTIONS is JSON: "ca" (a file with the certificate to trust), "compression" ("deflate" or null), "subprotocols".
+A MESSAGE `repeat:N:TEXT` stands for N times TEXT. OPTIONS is JSON: "ca" (a file with the certificate to trust), "compression" ("deflate" or null), "subprotocols".
 Sends each MESSAGE as text and the same bytes as binary and waits for each to come back unchanged; then sends the first
 one again in pieces. Prints one line of JSON; exits 1 when anything went wrong.
 """
@@ -15,8 +15,16 @@ import sys
 from websockets.asyncio.client import connect
 
 
+def expand(message):
+    if message.startswith("repeat:"):
+        _, times, text = message.split(":", 2)
+        return text * int(times)
+    return message
+
+
 async def main():
     url, options, *messages = sys.argv[1:]
+    messages = [expand(message) for message in messages]
     options = json.loads(options)
     more = {}
     if "ca" in options:

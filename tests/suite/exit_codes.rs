@@ -56,7 +56,7 @@ fn an_address_in_use_is_4() {
 #[test]
 fn a_refused_upgrade_is_5() {
     let server = listen(&["--path", "/here"]);
-    run(&["connect", &server.url], "").exits(5).complains("404");
+    run(&["connect", &format!("ws://127.0.0.1:{}/", server.port)], "").exits(5).complains("404");
 }
 
 #[test]

@@ -107,15 +107,6 @@ fn one_connection_too_many_is_503_until_there_is_room() {
 }
 
 #[test]
-fn a_foreign_origin_is_403_when_origins_are_listed() {
-    let server = listen(&["--echo", "--allow-origin", "https://good.test"]);
-    let ask = |origin: &str| status(server.port, &RawClient::request("/", origin)).0;
-    assert_eq!(ask("Origin: https://evil.test\r\n"), 403);
-    RawClient::open(server.port, "/", "Origin: https://good.test\r\n");
-    RawClient::open(server.port, "/", "");
-}
-
-#[test]
 fn a_message_over_the_limit_is_closed_with_1009() {
     let server = listen(&["--echo", "--max-message-size", "1KiB"]);
     let mut client = RawClient::connect(server.port);

@@ -55,9 +55,7 @@ fn python_websockets_clients_are_served() {
     for (arguments, compression) in [(&["--echo"][..], "null"), (&["--echo", "--compress"], "\"deflate\"")] {
         let server = listen(arguments);
         let options = format!(r#"{{"compression":{compression}}}"#);
-        let long = "repeat ".repeat(50_000);
-        let messages = ["hello", "", "ünï ✓", &long];
-        let output = python("ws_client.py").args([&server.url, &options]).args(messages).input("").exits(0);
+        let output = python("ws_client.py").args([&server.url, &options]).args(MESSAGES).input("").exits(0);
         let result: Value = serde_json::from_str(output.stdout()).expect("JSON");
         assert_eq!((&result["replies"], &result["code"]), (&json!(8), &json!(1000)), "{result}");
         let extensions = result["extensions"].as_str().expect("text");
@@ -137,7 +135,7 @@ fn curl_is_told_what_the_server_wants() {
         return;
     }
     let server = listen(&["--echo", "--path", "/ws"]);
-    let url = |path: &str| server.url.replace("ws://", "http://").trim_end_matches('/').to_owned() + path;
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", server.port);
     let plain = curl(&[&url("/ws")]);
     assert!(plain.starts_with("HTTP/1.1 426 "), "{plain}");
     assert!(plain.to_lowercase().contains("sec-websocket-version: 13\r\n"), "{plain}");

@@ -96,7 +96,7 @@ fn one_byte_at_a_time_is_understood() {
         for byte in answer.bytes().chain(frames) {
             request.socket.write([byte]);
         }
-        request.socket.answer_close();
+        assert_eq!(request.socket.read_close().close_code(), 1000);
     });
     run(&["connect", &server.url, "-w", "-1"], "").exits(0).prints(&format!("{}\n", "slow ".repeat(40)));
     server.join();
@@ -113,7 +113,7 @@ fn frames_that_come_with_the_answer_to_the_upgrade_are_not_lost() {
         );
         let frames = [Frame::text("one").bytes(), Frame::close(1000, "").bytes()].concat();
         request.socket.write([head.into_bytes(), frames].concat());
-        request.socket.answer_close();
+        assert_eq!(request.socket.read_close().close_code(), 1000);
     });
     run(&["connect", &server.url, "-w", "-1"], "").exits(0).prints("one\n");
     server.join();

@@ -321,9 +321,10 @@ pub fn listen_at(address: &str, arguments: &[&str]) -> Server {
     let process = wsp(["listen", address]).args(arguments).spawn();
     let line = process.wait_for_stderr("listening on ");
     let url = line.split("listening on ").nth(1).expect("an address").trim().to_owned();
+    // A unix socket has none.
     let port = url
         .split_once("://")
-        .and_then(|(_, rest)| rest.trim_end_matches('/').rsplit_once(':'))
+        .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once(':'))
         .and_then(|(_, port)| port.parse().ok())
         .unwrap_or(0);
     Server { process, port, url }
