@@ -331,7 +331,7 @@ fn check<B>(request: &Request<B>, settings: &UpgradeSettings) -> Result<String, 
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
     }
     let is_foreign = |origin: &&str| !settings.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
-    if !settings.origins.is_empty() && values(headers, &header::ORIGIN).iter().any(|origin| is_foreign(origin)) {
+    if !settings.origins.is_empty() && values(headers, &header::ORIGIN).iter().any(is_foreign) {
         return Err(Refuse::new(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
     let keys = values(headers, &header::SEC_WEBSOCKET_KEY);
