@@ -2,8 +2,8 @@
 //!
 //! A pipe or terminal is written by a thread of its own, one block at a time, so that a reader that
 //! stands still stops neither pings nor Ctrl-C; what goes to a file or `/dev/null` is written in
-//! place. Invariants: order is kept; at most [`HIGH`] bytes plus one block wait, after which
-//! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::finish`].
+//! place. Invariants: order is kept; at most `HIGH` bytes plus one block wait, after which
+//! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::poll_finish`].
 
 use std::fs::File;
 use std::io::{self, Write};
