@@ -27,7 +27,6 @@ pub fn root() -> &'static Path {
 
 /// Whether the test may use `component`. False only when `WSP_TEST_SKIP` lists it; `tests/run` reports those.
 #[allow(clippy::print_stderr)] // The notice is for whoever runs the tests.
-#[allow(clippy::print_stderr)] // The runner shows it when the test fails.
 pub fn require(component: &str) -> bool {
     let left_out = std::env::var("WSP_TEST_SKIP").unwrap_or_default();
     if left_out.split([',', ' ']).any(|name| name == component) {
