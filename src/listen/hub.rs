@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::command::connect::shared::print_payload;
 use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
-use crate::message::render::Format;
+use crate::message::render::{self, Format};
 use crate::queue::{OverflowPolicy, Pushed, Queue};
 use crate::session::driver::DriverSettings;
 use crate::sink::stdout::{Output, OutputFailure};
@@ -339,7 +338,7 @@ impl Hub {
         if settings.format == Format::Json {
             write_message_line(output.buffer(), Timestamp::now(), &session_name(id), Direction::In, message);
         } else {
-            print_payload(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
+            render::message(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
         }
         output.wrote();
     }

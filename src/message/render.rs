@@ -257,6 +257,19 @@ fn string_len(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
+/// Appends a message as a person or a pipe gets it; event lines are another file's.
+pub fn message(out: &mut Vec<u8>, message: &Message, format: Format, to_terminal: bool, colour: bool) {
+    match format {
+        Format::Hex => hex(out, message.payload()),
+        Format::Pretty if pretty(out, message, colour) => {}
+        _ if to_terminal => {
+            escape_for_terminal(out, message.payload());
+            out.push(b'\n');
+        }
+        _ => raw(out, message),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

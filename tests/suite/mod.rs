@@ -9,6 +9,7 @@ mod connect_pipes;
 mod connect_upgrade;
 mod exit_codes;
 mod generate;
+mod imports;
 mod install;
 mod listen;
 mod listen_limits;

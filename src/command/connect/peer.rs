@@ -35,6 +35,7 @@ pub struct ClientPeer {
     timer: Option<Pin<Box<Sleep>>>,
     within: Option<Pin<Box<Sleep>>>,
     quiet_since: Instant,
+    active: bool,
     closing: bool,
     give_up: Option<Pin<Box<Sleep>>>,
     prev: Json,
@@ -56,6 +57,7 @@ impl ClientPeer {
             timer: None,
             within: None,
             quiet_since: Instant::now(),
+            active: false,
             closing: false,
             give_up: None,
             prev: Json::null(),
@@ -129,6 +131,13 @@ impl ClientPeer {
         self.init_next >= self.shared.plan.init.len()
     }
 
+    /// The clock is read once a pass, not once a message.
+    fn note_activity(&mut self) {
+        if std::mem::take(&mut self.active) && self.shared.plan.needs_clock() {
+            self.quiet_since = Instant::now();
+        }
+    }
+
     /// After the input has ended: whether it has been quiet for long enough.
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.init_done() {
@@ -138,6 +147,7 @@ impl ClientPeer {
             return Poll::Pending;
         }
         let Wait::Quiet(quiet) = self.shared.plan.wait else { return Poll::Pending };
+        self.note_activity();
         if self.timer.is_none() {
             // The quiet time begins when the last input was sent.
             self.quiet_since = Instant::now();
@@ -164,9 +174,7 @@ impl ClientPeer {
             return;
         }
         self.seq += 1;
-        if plan.needs_clock() {
-            self.quiet_since = Instant::now();
-        }
+        self.active = true;
         let parsed = if plan.needs_json() { Some(Json::parse(message.payload())) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
@@ -316,9 +324,7 @@ impl Peer for ClientPeer {
             Outgoing::Close(close) => EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true },
             Outgoing::Abort => return,
         };
-        if self.shared.plan.needs_clock() {
-            self.quiet_since = Instant::now();
-        }
+        self.active = true;
         self.shared.event(&self.id, Some(Direction::Out), body);
     }
 
@@ -327,6 +333,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_pass_end(&mut self) {
+        self.note_activity();
         self.shared.output.borrow_mut().flush();
     }
 

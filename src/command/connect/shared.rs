@@ -201,7 +201,7 @@ impl Shared {
         if plan.timestamps {
             out.extend_from_slice(format!("{:.6} ", Timestamp::now()).as_bytes());
         }
-        print_payload(out, message, plan.format, plan.to_terminal, plan.colour);
+        render::message(out, message, plan.format, plan.to_terminal, plan.colour);
         output.wrote();
     }
 
@@ -225,19 +225,6 @@ impl Shared {
         if dropped > 0 {
             self.notice(format!("{dropped} messages were not JSON and were dropped (--non-json pass shows them)"));
         }
-    }
-}
-
-/// Appends a message as a person or a pipe gets it.
-pub fn print_payload(out: &mut Vec<u8>, message: &Message, format: Format, to_terminal: bool, colour: bool) {
-    match format {
-        Format::Hex => render::hex(out, message.payload()),
-        Format::Pretty if render::pretty(out, message, colour) => {}
-        _ if to_terminal => {
-            render::escape_for_terminal(out, message.payload());
-            out.push(b'\n');
-        }
-        _ => render::raw(out, message),
     }
 }
 

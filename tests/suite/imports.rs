@@ -1,0 +1,98 @@
+//! Imports go down only, and each library is seen in its own room.
+
+use std::path::Path;
+
+/// Every room and the rooms below it that it may use.
+const ROOMS: [(&str, &[&str]); 13] = [
+    ("exit", &[]),
+    ("host", &[]),
+    ("endpoint", &[]),
+    ("message", &[]),
+    ("filter", &["message"]),
+    ("queue", &["message"]),
+    ("net", &["message", "endpoint"]),
+    ("session", &["net", "message"]),
+    ("source", &["message", "net"]),
+    ("sink", &["message", "net"]),
+    ("error", &["exit", "session", "net"]),
+    (
+        "listen",
+        &["session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit"],
+    ),
+    (
+        "command",
+        &[
+            "listen", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error",
+            "exit",
+        ],
+    ),
+];
+
+/// Libraries and the only places that may name them.
+const LIBRARIES: [(&str, &[&str]); 9] = [
+    ("clap", &["command/", "lib.rs"]),
+    ("jaq_core", &["filter/jq"]),
+    ("jaq_std", &["filter/jq"]),
+    ("jaq_json", &["filter/jq"]),
+    ("minijinja", &["filter/template"]),
+    ("tokio_tungstenite", &["net/connection.rs"]),
+    ("native_tls", &["net/tls.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
+    ("rcgen", &["net/self_signed.rs"]),
+];
+
+fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(directory).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            // What tests use is their own business.
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let name = path.strip_prefix(crate::support::root().join("src")).expect("below src");
+            found.push((name.display().to_string(), code.join("\n")));
+        }
+    }
+}
+
+#[test]
+fn imports_go_down_only() {
+    let mut files = Vec::new();
+    sources(&crate::support::root().join("src"), &mut files);
+    assert!(files.len() > 20, "the sources are found");
+    let mut faults = Vec::new();
+    for (file, code) in &files {
+        let room = file.split(['/', '.']).next().unwrap_or_default();
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let (_, below) = ROOMS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("{file}: a new room"));
+        for used in code.split("crate::").skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let is_room = ROOMS.iter().any(|(name, _)| *name == used);
+            if is_room && used != room && !below.contains(&used.as_str()) {
+                faults.push(format!("{file} uses {used}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn each_library_is_seen_in_its_own_room() {
+    let mut files = Vec::new();
+    sources(&crate::support::root().join("src"), &mut files);
+    for (library, places) in LIBRARIES {
+        let names_it = |code: &str| {
+            let whole = |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            code.match_indices(&format!("{library}::")).any(|(at, _)| whole(&code[..at]))
+        };
+        let users: Vec<_> = files.iter().filter(|(_, code)| names_it(code)).collect();
+        assert!(!users.is_empty(), "{library} is used somewhere");
+        for (file, _) in users {
+            assert!(places.iter().any(|place| file.starts_with(place)), "{file} uses {library}");
+        }
+    }
+}
