@@ -1,6 +1,7 @@
 //! From a URL to an open [`Connection`]: look-up, TCP, TLS, upgrade, redirects, all within one
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
@@ -121,7 +122,9 @@ pub struct Handshake {
 /// Makes connections to one target, as often as asked.
 pub struct Connector {
     options: ConnectOptions,
-    tls: ClientConnector,
+    /// Made when it is first needed: reading the system's trusted certificates takes longer than
+    /// everything else a short run does.
+    tls: OnceCell<ClientConnector>,
 }
 
 impl Connector {
@@ -130,8 +133,20 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
-        let tls = options.tls.build()?;
-        Ok(Self { options, tls })
+        let connector = Self { options, tls: OnceCell::new() };
+        // Files of the user's are looked at even when the URL needs no TLS.
+        if connector.options.target.secure || connector.options.tls.names_files() {
+            connector.tls()?;
+        }
+        Ok(connector)
+    }
+
+    fn tls(&self) -> Result<&ClientConnector, TlsError> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let made = self.options.tls.build()?;
+        Ok(self.tls.get_or_init(|| made))
     }
 
     /// The target, whose display leaves user info out.
@@ -189,7 +204,7 @@ impl Connector {
         };
         let transport = if target.secure {
             let started = Instant::now();
-            let transport = self.tls.handshake(&target.host, transport).await?;
+            let transport = self.tls()?.handshake(&target.host, transport).await?;
             handshake.tls = started.elapsed();
             handshake.certificate = transport.describe_certificate();
             transport

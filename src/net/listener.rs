@@ -199,11 +199,17 @@ pub async fn upgrade(
     settings: &UpgradeSettings,
 ) -> Result<Accepted, AcceptError> {
     let handshake = async {
-        let transport = match tls {
-            Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
-            None => transport,
+        // Nothing is set up for a peer that says nothing: a burst of connections then costs what
+        // its sessions cost, not what as many handshakes at a time would.
+        transport.readable().await;
+        let handshake = async {
+            let transport = match tls {
+                Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
+                None => transport,
+            };
+            serve(transport, settings).await
         };
-        serve(transport, settings).await
+        Box::pin(handshake).await
     };
     tokio::time::timeout(settings.handshake_timeout, handshake).await.unwrap_or(Err(AcceptError::Timeout))
 }

@@ -116,6 +116,11 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
+    /// Whether there are files to be read.
+    pub fn names_files(&self) -> bool {
+        self.ca_file.is_some() || self.cert.is_some() || self.key.is_some() || self.pkcs12.is_some()
+    }
+
     /// Reads the files.
     ///
     /// # Errors

@@ -73,6 +73,15 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
+    /// Waits until the peer has said something or left.
+    pub async fn readable(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+            Self::Tls(_) | Self::Memory(_) => Ok(()),
+        };
+    }
+
     /// Facts about the peer's certificate, a line each; none without TLS.
     #[must_use]
     pub fn describe_certificate(&self) -> Vec<String> {

@@ -182,7 +182,7 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
     };
     Ok(Upgraded {
         transport: parts.io.into_inner(),
-        prefix: parts.read_buf,
+        prefix: Bytes::copy_from_slice(&parts.read_buf),
         subprotocol,
         extensions,
         request_head,

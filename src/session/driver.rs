@@ -137,10 +137,12 @@ impl<'a, P: Peer> Driver<'a, P> {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.peer.on_pass_end();
         match &end {
-            End::Failed(error) => self.connection.fail(error, self.settings.close_timeout).await,
+            // Boxed: its buffer would make every session larger that never fails.
+            End::Failed(error) => Box::pin(self.connection.fail(error, self.settings.close_timeout)).await,
             End::Idle => {
                 let close = CloseReason::new(1001, "idle");
-                let _ = tokio::time::timeout(self.settings.close_timeout, self.say_goodbye(&close)).await;
+                let limit = self.settings.close_timeout;
+                let _ = tokio::time::timeout(limit, Box::pin(self.say_goodbye(&close))).await;
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! A server that sends as fast as it is read from: the other end of the receive benchmark.
 //!
-//! Sends messages in blocks of about 53 KB, then Close, then waits for the client to go. Blocking
-//! on purpose: one client at a time, nothing else to do. Prints `{"port":N}` first.
+//! Sends messages in blocks of about 53 KB, then Close, waits for the client's Close and ends the
+//! stream. Blocking on purpose: one client at a time, nothing else to do. Prints `{"port":N}` first.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -59,8 +59,9 @@ fn serve(mut stream: TcpStream, count: usize, block: &[u8], message_len: usize) 
     let mut close = Vec::new();
     frame::push(&mut close, frame::CLOSE, &1000u16.to_be_bytes(), false);
     stream.write_all(&close)?;
-    // Its Close, and then the end of the stream.
-    while !matches!(stream.read(&mut piece), Ok(0) | Err(_)) {}
+    // Its Close, after which it is the server that ends the stream (RFC 6455 section 7.1.1).
+    let _ = stream.read(&mut piece);
+    drop(stream);
     let seconds = start.elapsed().as_secs_f64();
     let own_us = (process::cpu_us(own)? - cpu) / count as f64;
     println!("{{\"messages\":{count},\"seconds\":{seconds:.6},\"own_us\":{own_us:.4}}}");
