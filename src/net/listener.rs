@@ -238,9 +238,13 @@ async fn serve(transport: Transport, settings: &UpgradeSettings) -> Result<Accep
         (outcome.agreed.take(), outcome.refused.take())
     };
     match (served, agreed) {
-        (Ok(parts), Some((target, subprotocol, deflate))) => {
-            Ok(Accepted { transport: parts.io.into_inner(), prefix: parts.read_buf, target, subprotocol, deflate })
-        }
+        (Ok(parts), Some((target, subprotocol, deflate))) => Ok(Accepted {
+            transport: parts.io.into_inner(),
+            prefix: Bytes::copy_from_slice(&parts.read_buf),
+            target,
+            subprotocol,
+            deflate,
+        }),
         (served, _) => Err(match (refused, served) {
             (Some((status, text)), _) => AcceptError::Refused(status, text),
             (None, Err(error)) => AcceptError::Http(explain(&error)),

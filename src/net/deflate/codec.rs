@@ -189,8 +189,13 @@ fn inflate(decoder: &mut Decompress, data: &[u8], out: &mut Vec<u8>, limit: usiz
     }
     // The tail is an empty block, so that it inflates to nothing unless a block was cut off.
     let len = out.len();
-    feed(decoder, &TAIL, out, limit)?;
-    if out.len() == len { Ok(()) } else { Err(InflateError::Corrupt) }
+    let fed = feed(decoder, &TAIL, out, limit)?;
+    // Or unless the tail was taken for the end of a cut-off stream, of which some is then left over.
+    let restarted = fed == Fed::WithinStream && decoder.total_in() < TAIL.len() as u64;
+    if out.len() != len || restarted {
+        return Err(InflateError::Corrupt);
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -234,6 +239,8 @@ fn feed(decoder: &mut Decompress, mut input: &[u8], out: &mut Vec<u8>, limit: us
 /// What was collected: a copy where the buffer is small, else the buffer itself.
 fn into_bytes(out: &mut Vec<u8>) -> Bytes {
     if out.len() > SCRATCH_KEPT {
+        // It may wait in a queue for long: without the room it was given to grow.
+        out.shrink_to_fit();
         return std::mem::take(out).into();
     }
     let bytes = Bytes::copy_from_slice(out);
@@ -244,5 +251,311 @@ fn into_bytes(out: &mut Vec<u8>) -> Bytes {
 fn trim(out: &mut Vec<u8>) {
     if out.capacity() > SCRATCH_KEPT {
         *out = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::read::DeflateEncoder;
+    use proptest::prelude::*;
+    use std::io::Read as _;
+
+    use super::*;
+
+    const NO_LIMIT: usize = usize::MAX;
+
+    fn agreed(alone: bool, bits: u8) -> Agreed {
+        Agreed {
+            server_no_context_takeover: alone,
+            client_no_context_takeover: alone,
+            server_max_window_bits: bits,
+            client_max_window_bits: bits,
+            ..Agreed::default()
+        }
+    }
+
+    fn pair(alone: bool, bits: u8) -> (Codec, Codec) {
+        let agreed = agreed(alone, bits);
+        (Codec::new(Role::Client, &agreed), Codec::new(Role::Server, &agreed))
+    }
+
+    /// Reproducible bytes that do not compress.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .take(len)
+        .collect()
+    }
+
+    /// JSON whose repetitions lie farther apart than the smallest windows.
+    fn prose(len: usize) -> Vec<u8> {
+        let mut text = Vec::new();
+        for i in 0_u64.. {
+            if text.len() >= len {
+                break;
+            }
+            let spread = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            text.extend(format!("{{\"id\":{i},\"price\":{spread},\"symbol\":\"S{}\"}},", i % 37).bytes());
+        }
+        text.truncate(len);
+        text
+    }
+
+    fn samples() -> Vec<Vec<u8>> {
+        let mut samples = vec![vec![], b"a".to_vec(), b"Hello".to_vec(), vec![0; 31], vec![7; 32]];
+        for len in [33, 200, 4096, 8192, 8193, 70_000, 300_000] {
+            samples.extend([prose(len), noise(len), vec![0; len]]);
+        }
+        samples
+    }
+
+    #[test]
+    fn messages_come_back_whatever_was_agreed() {
+        for bits in SMALLEST_WINDOW..=LARGEST_WINDOW {
+            for alone in [false, true] {
+                let (mut client, mut server) = pair(alone, bits);
+                for message in samples().iter().chain(&samples()) {
+                    for flip in [false, true] {
+                        let (from, to) = if flip { (&mut server, &mut client) } else { (&mut client, &mut server) };
+                        let Some(compressed) = from.compress(message) else {
+                            assert!(message.is_empty() || alone);
+                            continue;
+                        };
+                        assert!(!alone || compressed.len() < message.len());
+                        assert!(compressed.len() < message.len() + message.len() / 100 + 16);
+                        assert!(to.inflate(&compressed, message.len()).unwrap() == message);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_is_kept_to() {
+        for bits in SMALLEST_WINDOW..=LARGEST_WINDOW {
+            let (mut client, _) = pair(false, bits);
+            let mut strict = Decompress::new_with_window_bits(false, bits);
+            for message in [prose(100_000), prose(50_000)] {
+                let compressed = client.compress(&message).unwrap();
+                let mut out = Vec::new();
+                // A small output buffer at a time makes the decoder rely on its window.
+                for piece in [&compressed[..], &TAIL].concat().chunks(100) {
+                    let mut rest = piece;
+                    loop {
+                        let mut small = Vec::with_capacity(128);
+                        let start = strict.total_in();
+                        strict.decompress_vec(rest, &mut small, FlushDecompress::None).unwrap();
+                        rest = &rest[(strict.total_in() - start) as usize..];
+                        out.extend_from_slice(&small);
+                        if rest.is_empty() && small.len() < 128 {
+                            break;
+                        }
+                    }
+                }
+                assert!(out == message);
+            }
+        }
+    }
+
+    #[test]
+    fn takeover_pays_and_its_absence_is_kept_to() {
+        let message = prose(300);
+        let (mut client, mut server) = pair(false, 15);
+        let first = client.compress(&message).unwrap();
+        let second = client.compress(&message).unwrap();
+        assert!(second.len() * 4 < first.len());
+        // Alone, the second message cannot be understood.
+        assert_ne!(server.inflate(&second, NO_LIMIT).ok().as_deref(), Some(&message[..]));
+
+        let (mut client, mut server) = pair(true, 15);
+        let first = client.compress(&message).unwrap();
+        assert_eq!(client.compress(&message).unwrap(), first);
+        assert_eq!(server.inflate(&first, NO_LIMIT).unwrap(), message);
+        assert!(client.encoder.is_none() && server.decoder.is_none());
+    }
+
+    #[test]
+    fn what_is_not_worth_it_goes_plain() {
+        let (mut takeover, _) = pair(false, 15);
+        assert_eq!(takeover.compress(b""), None);
+        assert!(takeover.encoder.is_none());
+        assert!(takeover.compress(b"Hello").is_some());
+        // Sent compressed though longer: the encoder's window and the peer's must stay the same.
+        assert!(takeover.compress(&noise(1000)).is_some_and(|compressed| compressed.len() > 1000));
+
+        let (mut alone, _) = pair(true, 15);
+        for plain in [vec![], vec![0; MIN_SIZE - 1], noise(MIN_SIZE), noise(100_000)] {
+            assert_eq!(alone.compress(&plain), None);
+        }
+        assert!(alone.compress(&[0; MIN_SIZE]).is_some());
+    }
+
+    #[test]
+    fn each_direction_has_its_own_parameters() {
+        let agreed = Agreed {
+            server_no_context_takeover: true,
+            server_max_window_bits: 10,
+            client_max_window_bits: 12,
+            ..Agreed::default()
+        };
+        let facts = |role| {
+            let codec = Codec::new(role, &agreed);
+            (codec.window_bits, codec.deflate_takeover, codec.inflate_takeover)
+        };
+        assert_eq!(facts(Role::Client), (12, true, false));
+        assert_eq!(facts(Role::Server), (10, false, true));
+    }
+
+    /// RFC 7692 section 7.2.3, and what peers are known to send besides.
+    #[test]
+    fn ways_to_write_a_message() {
+        let rows: &[(&[u8], &[u8])] = &[
+            (&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], b"Hello"),
+            // The same text again, from the window.
+            (&[0xf2, 0x00, 0x11, 0x00, 0x00], b"Hello"),
+            // One block without compression.
+            (&[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00], b"Hello"),
+            // BFINAL, with the extra byte and without it.
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], b"Hello"),
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], b"Hello"),
+            // Two blocks.
+            (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], b"Hello"),
+            // Two streams.
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], b"HelloHello"),
+            // Empty, in four ways; the last is a final block whose lengths are the tail.
+            (&[0x00], b""),
+            (&[], b""),
+            (&[0x02, 0x00], b""),
+            (&[0x01], b""),
+        ];
+        for alone in [false, true] {
+            let (_, mut server) = pair(alone, 15);
+            for (data, message) in rows {
+                let from_window = data.len() == 5;
+                if !(alone && from_window) {
+                    assert_eq!(server.inflate(data, 10).as_deref(), Ok(*message), "{data:02x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn broken_data_is_refused() {
+        let rows: &[&[u8]] = &[
+            &[0xff],
+            &[0x06],
+            b"not deflate at all",
+            // A block cut off before its last letters, and one whose end lies in the tail.
+            &[0xf2, 0x48, 0xcd],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07],
+            // Back beyond the start.
+            &[0xf2, 0x00, 0x11, 0x00, 0x00],
+            // A length that its complement belies.
+            &[0x00, 0x05, 0x00, 0xfa, 0xfe, 0x48],
+        ];
+        for alone in [false, true] {
+            for data in rows {
+                let (_, mut server) = pair(alone, 15);
+                assert_eq!(server.inflate(data, NO_LIMIT), Err(InflateError::Corrupt), "{data:02x?}");
+            }
+        }
+        // What is shared is as new for the next connection.
+        let (mut client, mut server) = pair(true, 15);
+        let message = prose(1000);
+        assert!(server.inflate(&client.compress(&message).unwrap(), 1000).unwrap() == message);
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        for len in [1_usize, 40, 8191, 8192, 8193, 65_536, 65_537, 200_000] {
+            let message = prose(len);
+            for (limit, expected) in [
+                (len, Ok(len)),
+                (len + 1, Ok(len)),
+                (len - 1, Err(InflateError::TooLarge)),
+                (0, Err(InflateError::TooLarge)),
+            ] {
+                let (mut client, mut server) = pair(false, 15);
+                let compressed = client.compress(&message).unwrap();
+                assert_eq!(server.inflate(&compressed, limit).map(|inflated| inflated.len()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_costs_no_more_than_the_limit() {
+        let mut bomb = Vec::new();
+        DeflateEncoder::new(std::io::repeat(0).take(200 << 20), Compression::best()).read_to_end(&mut bomb).unwrap();
+        assert!(bomb.len() < 1 << 20);
+        for alone in [false, true] {
+            let (_, mut server) = pair(alone, 15);
+            assert_eq!(server.inflate(&bomb, 1 << 20), Err(InflateError::TooLarge));
+            assert!(SCRATCH.with_borrow(Vec::capacity) <= SCRATCH_KEPT);
+        }
+        let mut decoder = Decompress::new(false);
+        let mut out = Vec::new();
+        assert_eq!(inflate(&mut decoder, &bomb, &mut out, 1 << 20), Err(InflateError::TooLarge));
+        assert_eq!((out.len(), out.capacity()), ((1 << 20) + 1, (1 << 20) + 1));
+    }
+
+    #[test]
+    fn many_tiny_streams_do_not_take_long() {
+        let start = std::time::Instant::now();
+        let (_, mut server) = pair(false, 15);
+        assert_eq!(server.inflate(&[0x03, 0x00].repeat(500_000), 10).as_deref(), Ok(&[][..]));
+        assert!(start.elapsed().as_secs() < 10);
+    }
+
+    #[test]
+    fn scratch_is_small_between_messages() {
+        let (mut client, mut server) = pair(false, 15);
+        for message in [prose(5_000_000), noise(5_000_000), prose(10)] {
+            let compressed = client.compress(&message).unwrap();
+            assert!(server.inflate(&compressed, NO_LIMIT).unwrap() == message);
+            assert!(SCRATCH.with_borrow(Vec::capacity) <= SCRATCH_KEPT);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_conversation_comes_back(
+            messages in prop::collection::vec((0usize..40_000, 0usize..3, any::<u8>()), 1..8),
+            alone: bool,
+            bits in SMALLEST_WINDOW..=LARGEST_WINDOW,
+        ) {
+            let (mut client, mut server) = pair(alone, bits);
+            for (len, kind, fill) in messages {
+                let message = match kind {
+                    0 => prose(len),
+                    1 => noise(len),
+                    _ => vec![fill; len],
+                };
+                if let Some(compressed) = client.compress(&message) {
+                    prop_assert!(server.inflate(&compressed, len).unwrap() == message);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_inflate_within_the_limit(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..4),
+            alone: bool,
+            limit in 0usize..2000,
+        ) {
+            let (_, mut server) = pair(alone, 15);
+            for data in messages {
+                match server.inflate(&data, limit) {
+                    Ok(inflated) => prop_assert!(inflated.len() <= limit),
+                    Err(_) => break,
+                }
+            }
+        }
     }
 }
