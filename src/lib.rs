@@ -33,6 +33,7 @@ use command::{Action, Cli};
 use error::Error;
 use exit::Exit;
 use host::Host;
+use tokio::runtime::LocalOptions;
 
 /// Longest wait for threads at the end; reading stdin cannot be cancelled.
 const THREADS: Duration = Duration::from_millis(10);
@@ -72,7 +73,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
 fn block_on(work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|error| Error::Internal(format!("cannot start: {error}")))?;
     let result = runtime.block_on(Box::pin(work));
     runtime.shutdown_timeout(THREADS);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use super::hub::{Hub, HubSettings, Mode, add, session_name};
 use super::peer::ServerPeer;
@@ -134,7 +134,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         },
     });
     let stdin = matches!(server.hub.mode, Mode::Print).then_some((host.stdin, host.stdin_is_terminal));
-    LocalSet::new().run_until(serve(&server, listener, door, stdin, &mut signals)).await
+    serve(&server, listener, door, stdin, &mut signals).await
 }
 
 async fn serve(

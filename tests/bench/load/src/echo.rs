@@ -14,12 +14,8 @@ use crate::{Outcome, frame, process};
 
 /// Runs the load and prints what was measured.
 pub fn run(options: &Options) -> Outcome<()> {
-    let plan = Plan {
-        port: options.must("port")?,
-        connections: options.or("connections", 100)?,
-        sources: 1,
-        deflate: false,
-    };
+    let plan =
+        Plan { port: options.must("port")?, connections: options.or("connections", 100)?, sources: 1, deflate: false };
     let size: usize = options.or("size", 20)?;
     let depth: usize = options.or("depth", 1)?;
     let warmup = Duration::from_secs_f64(options.or("warmup", 0.5)?);

@@ -1,11 +1,13 @@
 //! `wsp-load`: raw WebSocket peers for the benchmarks, cheap enough not to be what is measured.
 //!
-//! Owns the command line of the three jobs: `flood` (a server that sends), `echo` (clients that
-//! count replies) and `idle` (clients that hold connections). Each prints one line of JSON.
+//! Owns the command line of the jobs: `flood` (a server that sends), `echo` (clients that
+//! count replies), `idle` (clients that hold connections), each printing one line of JSON, and
+//! `floor` (the cheapest echo server there can be).
 //! Loopback only; every run is bounded by a count or a time. `tests/bench/run` drives it.
 
 mod echo;
 mod flood;
+mod floor;
 mod frame;
 mod idle;
 mod options;
@@ -23,6 +25,7 @@ const USAGE: &str = "\
 usage:
   wsp-load flood [--count 1000000] [--size 200] [--rounds 1]
   wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
+  wsp-load floor [--size 20]
   wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]";
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn run() -> Outcome<()> {
     let options = Options::read(arguments)?;
     match job.as_str() {
         "flood" => flood::run(&options),
+        "floor" => floor::run(&options),
         "echo" => echo::run(&options),
         "idle" => idle::run(&options),
         _ => Err(USAGE.into()),
