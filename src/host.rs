@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -24,8 +25,12 @@ pub struct Host {
     pub stdout_is_terminal: bool,
     /// Everything that is not payload.
     pub stderr: Stderr,
+    /// Whether a person reads the diagnostics.
+    pub stderr_is_terminal: bool,
     /// Whether colours may be used on stdout when the user has not said.
     pub colour: bool,
+    /// Where programs keep their state for this user.
+    pub state: Option<PathBuf>,
 }
 
 impl Host {
@@ -44,31 +49,70 @@ impl Host {
             stdin: File::from(stdin.as_fd().try_clone_to_owned()?),
             stdout: File::from(stdout.as_fd().try_clone_to_owned()?),
             stderr: Stderr::of_this_process(),
+            stderr_is_terminal: io::stderr().is_terminal(),
             colour: !plain,
+            state: state_directory(),
         })
     }
 }
 
+/// `$XDG_STATE_HOME`, or where it is by default.
+fn state_directory() -> Option<PathBuf> {
+    let given = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    given.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")))
+}
+
 /// Diagnostics, a whole line at a time; a closed stderr is no reason to stop.
 #[derive(Debug, Clone)]
-pub struct Stderr(Arc<Mutex<File>>);
+pub struct Stderr(Arc<Mutex<Way>>);
+
+/// Shows one line somewhere else.
+type Show = Box<dyn Fn(&str) + Send>;
+
+struct Way {
+    file: File,
+    show: Option<Show>,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").field("file", &self.file).finish_non_exhaustive()
+    }
+}
 
 impl Stderr {
     fn of_this_process() -> Self {
         let file = io::stderr().as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
         match file {
-            Ok(file) => Self(Arc::new(Mutex::new(file))),
+            Ok(file) => Self(Arc::new(Mutex::new(Way { file, show: None }))),
             Err(_) => std::process::exit(1),
         }
     }
 
     /// Writes one line.
     pub fn line(&self, text: impl AsRef<str>) {
+        let Ok(mut way) = self.0.lock() else { return };
+        if let Some(show) = &way.show {
+            show(text.as_ref());
+            return;
+        }
         let mut line = String::with_capacity(text.as_ref().len() + 1);
         line.push_str(text.as_ref());
         line.push('\n');
-        if let Ok(mut file) = self.0.lock() {
-            let _ = file.write_all(line.as_bytes());
+        let _ = way.file.write_all(line.as_bytes());
+    }
+
+    /// Sends lines there instead, until [`Stderr::restore`]: a prompt owns the terminal.
+    pub fn divert(&self, show: impl Fn(&str) + Send + 'static) {
+        if let Ok(mut way) = self.0.lock() {
+            way.show = Some(Box::new(show));
+        }
+    }
+
+    /// Lines go to the stream itself again.
+    pub fn restore(&self) {
+        if let Ok(mut way) = self.0.lock() {
+            way.show = None;
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod host;
 pub mod listen;
 pub mod message;
 pub mod net;
+pub mod prompt;
 pub mod queue;
 pub mod session;
 pub mod sink;

@@ -212,6 +212,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             }),
             driver: DriverSettings {
                 keepalive: KeepaliveSettings {
+                    ping_at_once: false,
                     ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
                     ping_timeout: args.ping_timeout,
                     idle_timeout: args.idle_timeout,

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub struct KeepaliveSettings {
     /// Time between pings.
     pub ping_interval: Option<Duration>,
+    /// Whether the first ping goes out right after opening, so that the round trip time is known.
+    pub ping_at_once: bool,
     /// A peer that sends nothing at all for this long after a ping is gone.
     pub ping_timeout: Duration,
     /// Longest time without a data message in either direction.
@@ -51,7 +53,7 @@ impl Keepalive {
     /// Starts with the connection open at `now`.
     #[must_use]
     pub fn new(settings: KeepaliveSettings, now: Instant) -> Self {
-        let next_ping = settings.ping_interval.map(|interval| now + interval);
+        let next_ping = settings.ping_interval.map(|interval| if settings.ping_at_once { now } else { now + interval });
         Self { settings, next_ping, waiting: None, idle_since: now, count: 0 }
     }
 
@@ -129,7 +131,12 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn settings() -> KeepaliveSettings {
-        KeepaliveSettings { ping_interval: Some(100 * MS), ping_timeout: 50 * MS, idle_timeout: None }
+        KeepaliveSettings {
+            ping_interval: Some(100 * MS),
+            ping_at_once: false,
+            ping_timeout: 50 * MS,
+            idle_timeout: None,
+        }
     }
 
     #[test]
@@ -166,9 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn the_first_ping_may_go_at_once() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveSettings { ping_at_once: true, ..settings() }, start);
+        assert!(matches!(keepalive.poll(start), Due::Ping(_)));
+        keepalive.on_received();
+        assert_eq!(keepalive.poll(start + 99 * MS), Due::Nothing);
+        assert!(matches!(keepalive.poll(start + 100 * MS), Due::Ping(_)));
+    }
+
+    #[test]
     fn idle_counts_messages_not_control_frames() {
         let start = Instant::now();
-        let idle = KeepaliveSettings { ping_interval: None, ping_timeout: MS, idle_timeout: Some(10 * MS) };
+        let idle = KeepaliveSettings {
+            ping_interval: None,
+            ping_at_once: true,
+            ping_timeout: MS,
+            idle_timeout: Some(10 * MS),
+        };
         let mut keepalive = Keepalive::new(idle, start);
         keepalive.on_message(start + 5 * MS);
         keepalive.on_received();

@@ -61,15 +61,20 @@ impl Output {
             let kind = meta.file_type();
             kind.is_file() || (kind.is_char_device() && is_null(&file))
         });
-        let way = if in_place {
-            Way::InPlace { file, failure: None, text: String::new() }
-        } else {
-            let shared = Arc::new(Shared::default());
-            let theirs = Arc::clone(&shared);
-            std::thread::spawn(move || write_blocks(file, &theirs));
-            Way::Thread(shared)
-        };
-        Self { buffer: Vec::with_capacity(BLOCK + 4096), way }
+        if in_place {
+            let way = Way::InPlace { file, failure: None, text: String::new() };
+            return Self { buffer: Vec::with_capacity(BLOCK + 4096), way };
+        }
+        Self::over(file)
+    }
+
+    /// Writes from a thread of its own, because this writer may block.
+    #[must_use]
+    pub fn over(writer: impl Write + Send + 'static) -> Self {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || write_blocks(writer, &theirs));
+        Self { buffer: Vec::with_capacity(BLOCK + 4096), way: Way::Thread(shared) }
     }
 
     /// Where the next payload is appended; call [`Output::wrote`] afterwards.
@@ -180,7 +185,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_blocks(mut file: File, shared: &Shared) {
+fn write_blocks(mut writer: impl Write, shared: &Shared) {
     let mut block = Vec::with_capacity(BLOCK + 4096);
     loop {
         {
@@ -193,7 +198,7 @@ fn write_blocks(mut file: File, shared: &Shared) {
             }
             std::mem::swap(&mut state.block, &mut block);
         }
-        let written = file.write_all(&block);
+        let written = writer.write_all(&block);
         block.clear();
         let mut state = lock(shared);
         state.busy = false;

@@ -1,7 +1,9 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
+pub mod info;
 pub mod peer;
 pub mod plan;
+pub mod prompt;
 pub mod run;
 pub mod shared;
 

@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::info::SessionInfo;
 use super::plan::Reply;
 use super::shared::{Inbox, SessionName, Shared};
 use crate::command::values::Wait;
@@ -27,8 +29,7 @@ use crate::session::{Outgoing, Peer, Replies};
 pub struct ClientPeer {
     shared: Rc<Shared>,
     inbox: Rc<RefCell<Inbox>>,
-    id: String,
-    url: String,
+    info: Rc<SessionInfo>,
     init_next: usize,
     init_waiting: bool,
     heartbeat: Option<Pin<Box<Sleep>>>,
@@ -40,17 +41,17 @@ pub struct ClientPeer {
     give_up: Option<Pin<Box<Sleep>>>,
     prev: Json,
     seq: u64,
-    round_trip: Option<Duration>,
+    /// The user's own ping that is not answered yet.
+    asked: Option<(Bytes, Instant)>,
 }
 
 impl ClientPeer {
     /// A session that has not been connected yet.
-    pub fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, id: String, url: String) -> Self {
+    pub fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, info: Rc<SessionInfo>) -> Self {
         Self {
             shared,
             inbox,
-            id,
-            url,
+            info,
             init_next: 0,
             init_waiting: false,
             heartbeat: None,
@@ -62,7 +63,7 @@ impl ClientPeer {
             give_up: None,
             prev: Json::null(),
             seq: 0,
-            round_trip: None,
+            asked: None,
         }
     }
 
@@ -82,19 +83,28 @@ impl ClientPeer {
         }
     }
 
-    /// The last round trip time measured by a ping.
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+    /// What is known of the session.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
     }
 
     /// The session's name in events.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.info.id
     }
 
     /// The session's URL, without user info.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.info.url
+    }
+
+    /// At the prompt a ping of the user's own is answered in words.
+    fn answer_ping(&mut self, payload: &Bytes) {
+        if let Some((asked, at)) = self.asked.take_if(|(asked, _)| asked == payload) {
+            let text = if asked.is_empty() { String::new() } else { format!(" {}", asked.escape_ascii()) };
+            let time = at.elapsed().as_secs_f64() * 1e3;
+            self.shared.stderr.line(format!("pong{text} from {} after {time:.3} ms", self.info.host));
+        }
     }
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Option<Message> {
@@ -175,7 +185,7 @@ impl ClientPeer {
         }
         self.seq += 1;
         self.active = true;
-        let parsed = if plan.needs_json() { Some(Json::parse(message.payload())) } else { None };
+        let parsed = if shared.needs_json() { Some(Json::parse(message.payload())) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));
@@ -209,11 +219,11 @@ impl ClientPeer {
             }
             Reply::None | Reply::Filter(_) => {}
         }
-        let name = SessionName { id: &self.id, url: &self.url, seq: self.seq };
+        let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };
         let text = parsed.as_ref();
         shared.print(&name, message, text, &self.prev);
         let expected = plan.expect.as_ref().is_some_and(|filter| is_json && filter.matches(json, &null, &self.prev));
-        if is_json && plan.needs_prev() {
+        if is_json && shared.needs_json() {
             self.prev = json.clone();
         }
         let counted = shared.count_received();
@@ -236,14 +246,18 @@ impl ClientPeer {
 impl Peer for ClientPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         match incoming {
-            Incoming::Message(message) => self.on_message(&message, replies),
+            Incoming::Message(message) => {
+                self.info.received.add(message.len());
+                self.on_message(&message, replies);
+            }
             Incoming::Ping(payload) => {
                 self.show_control("<", "ping", &payload);
-                self.shared.event(&self.id, Some(Direction::In), EventBody::Ping(payload));
+                self.shared.event(&self.info.id, Some(Direction::In), EventBody::Ping(payload));
             }
             Incoming::Pong(payload) => {
                 self.show_control("<", "pong", &payload);
-                self.shared.event(&self.id, Some(Direction::In), EventBody::Pong(payload));
+                self.answer_ping(&payload);
+                self.shared.event(&self.info.id, Some(Direction::In), EventBody::Pong(payload));
             }
             Incoming::Close(_) => {}
         }
@@ -312,8 +326,14 @@ impl Peer for ClientPeer {
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
         let body = match outgoing {
-            Outgoing::Message(message) => EventBody::Message(message.clone()),
+            Outgoing::Message(message) => {
+                self.info.sent.add(message.len());
+                EventBody::Message(message.clone())
+            }
             Outgoing::Ping(payload) => {
+                if self.shared.plan.interactive {
+                    self.asked = Some((payload.clone(), Instant::now()));
+                }
                 self.show_control(">", "ping", payload);
                 EventBody::Ping(payload.clone())
             }
@@ -325,11 +345,12 @@ impl Peer for ClientPeer {
             Outgoing::Abort => return,
         };
         self.active = true;
-        self.shared.event(&self.id, Some(Direction::Out), body);
+        self.shared.event(&self.info.id, Some(Direction::Out), body);
     }
 
     fn on_replied(&mut self, message: &Message) {
-        self.shared.event(&self.id, Some(Direction::Out), EventBody::Message(message.clone()));
+        self.info.sent.add(message.len());
+        self.shared.event(&self.info.id, Some(Direction::Out), EventBody::Message(message.clone()));
     }
 
     fn on_pass_end(&mut self) {
@@ -338,7 +359,8 @@ impl Peer for ClientPeer {
     }
 
     fn on_round_trip(&mut self, time: Duration) {
-        self.round_trip = Some(time);
+        self.info.round_trip.set(Some(time));
+        self.shared.changed.set(true);
         if self.shared.plan.show_ping_pong {
             self.shared.stderr.line(format!("round trip {:.3} ms", time.as_secs_f64() * 1e3));
         }

@@ -209,6 +209,7 @@ impl Plan {
             close_timeout: connection.close_timeout,
             timeout: connection.timeout,
             keepalive: KeepaliveSettings {
+                ping_at_once: interactive && host.stdout_is_terminal,
                 ping_interval: Some(connection.ping_interval).filter(|interval| !interval.is_zero()),
                 ping_timeout: connection.ping_timeout,
                 idle_timeout: connection.idle_timeout,
@@ -244,18 +245,12 @@ impl Plan {
         matches!(self.wait, Wait::Quiet(wait) if !wait.is_zero())
     }
 
-    /// Whether what arrives must be parsed.
+    /// Whether what arrives must be parsed, a filter for the output aside.
     pub fn needs_json(&self) -> bool {
-        self.filter.is_some()
-            || self.expect.is_some()
+        self.expect.is_some()
             || self.init_wait.is_some()
             || self.heartbeat_reply.is_some()
             || matches!(self.reply, Reply::Filter(_))
-    }
-
-    /// Whether the last message must be kept.
-    pub fn needs_prev(&self) -> bool {
-        self.needs_json()
     }
 }
 

@@ -14,18 +14,21 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::ConnectArgs;
+use super::info::SessionInfo;
 use super::peer::ClientPeer;
 use super::plan::{Draft, InputKind, Plan, decode};
+use super::prompt::PromptInput;
 use super::shared::{Inbox, Shared};
 use crate::command::settings;
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
-use crate::host::{Host, Signals, StopSignal};
+use crate::host::{Host, Signals, Stderr, StopSignal};
 use crate::message::event::{Direction, EventBody, InputEvent, parse_input_line};
 use crate::message::{Message, render};
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::net::dial::DialError;
+use crate::prompt::{Prompt, PromptSettings, SessionState, history_file};
 use crate::session::driver::DriverSettings;
 use crate::session::{Driver, End, Outgoing};
 use crate::sink::stdout::Output;
@@ -50,19 +53,21 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         .map(|url| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let mut input = Input::new(&plan, host.stdin);
-    let shared = Shared::new(plan, host.stderr, Output::new(host.stdout));
+    let named = |(index, connector): (usize, &Connector)| {
+        Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
+    };
+    let infos: Vec<_> = connectors.iter().enumerate().map(named).collect();
+    let (mut input, output) = Input::open(&plan, &host, &infos)?;
+    let shared = Shared::new(plan, host.stderr, output);
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
-    for (index, connector) in connectors.into_iter().enumerate() {
+    for (connector, info) in connectors.into_iter().zip(infos) {
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         inboxes.push(Rc::clone(&inbox));
-        let url = connector.target().to_string();
-        let peer = ClientPeer::new(Rc::clone(&shared), inbox, format!("s{}", index + 1), url);
+        let peer = ClientPeer::new(Rc::clone(&shared), inbox, info);
         sessions.push(Some(Box::pin(session(Rc::clone(&shared), connector, peer))));
     }
     let mut timeout = shared.plan.timeout.map(|limit| Box::pin(sleep(limit)));
-    let mut signalled = false;
     let mut first_failure = None;
     let mut drained = false;
     std::future::poll_fn(|cx| {
@@ -73,12 +78,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                     StopSignal::Interrupt => Exit::Interrupted,
                     StopSignal::Terminate => Exit::Terminated,
                 };
-                if signalled {
-                    shared.abort.set(true);
-                    shared.changed.set(true);
-                }
-                signalled = true;
-                shared.stop(exit);
+                shared.signal(exit);
             }
             if timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
                 timeout = None;
@@ -120,6 +120,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         }
     })
     .await;
+    input.close(&shared.stderr);
     shared.summary();
     Ok(match (shared.stopping(), first_failure) {
         (Some(Exit::Done) | None, Some(failure)) => failure,
@@ -142,22 +143,31 @@ async fn unless_stopped<F: Future>(shared: &Shared, future: F) -> Option<F::Outp
 
 /// One session: connect, talk, and again where that is asked for.
 async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer) -> Exit {
+    let exit = attempts(&shared, &connector, &mut peer).await;
+    peer.info().left(SessionState::Closed);
+    exit
+}
+
+/// Connects, and again for as long as that is asked for.
+async fn attempts(shared: &Rc<Shared>, connector: &Connector, peer: &mut ClientPeer) -> Exit {
     let mut failures = 0_u32;
     let mut lost_at = None;
     loop {
-        let Some(connected) = unless_stopped(&shared, connector.connect()).await else { return Exit::Done };
+        let Some(connected) = unless_stopped(shared, connector.connect()).await else { return Exit::Done };
         let (error, again) = match connected {
             Ok((mut connection, handshake)) => {
                 failures = 0;
-                announce(&shared, &peer, &handshake, lost_at.take());
+                announce(shared, peer, &handshake, lost_at.take());
+                peer.info().opened(handshake);
                 peer.opened();
+                shared.changed.set(true);
                 let settings = DriverSettings {
                     keepalive: shared.plan.keepalive,
                     close_timeout: shared.plan.close_timeout,
                     fragment: None,
                 };
-                let end = Driver::new(&mut connection, &mut peer, settings).run().await;
-                report_end(&shared, &peer, &end);
+                let end = Driver::new(&mut connection, peer, settings).run().await;
+                report_end(shared, peer, &end);
                 let exit = end_exit(&end);
                 if exit == Exit::Done || shared.stopping().is_some() {
                     let unmet = shared.plan.expect.is_some() && shared.stopping().is_none();
@@ -173,11 +183,11 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
         };
         shared.event(peer.id(), None, EventBody::Error { error: error.to_string() });
         let Some(most) = shared.plan.reconnect.filter(|_| again) else {
-            report(&shared, &error);
+            report(shared, &error);
             return error.exit();
         };
         if failures >= most {
-            report(&shared, &error);
+            report(shared, &error);
             shared
                 .stderr
                 .line(format!("wsp: {}", Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures }));
@@ -186,10 +196,12 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
         failures += 1;
         let delay = shared.plan.backoff.wait(failures, fastrand::f64());
         shared.notice(format!("wsp: {error}; connecting again in {} (retry {failures})", seconds(delay)));
+        peer.info().left(SessionState::Retrying(failures));
+        shared.changed.set(true);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         shared.event(peer.id(), None, EventBody::Retry { attempt: failures, delay_ms });
         shared.output.borrow_mut().flush();
-        if unless_stopped(&shared, sleep(delay)).await.is_none() {
+        if unless_stopped(shared, sleep(delay)).await.is_none() {
             return Exit::Done;
         }
     }
@@ -282,7 +294,7 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
         shared.event(peer.id(), None, body);
     }
     if shared.plan.verbose
-        && let Some(time) = peer.round_trip()
+        && let Some(time) = peer.info().round_trip.get()
     {
         shared.notice(format!("* last round trip {}", milliseconds(time)));
     }
@@ -311,6 +323,8 @@ fn report(shared: &Shared, error: &Error) {
 
 /// Where messages to send come from.
 enum Input {
+    /// A person at the prompt.
+    Prompt(Box<PromptInput>),
     /// `-x`, handed out once.
     Drafts(Vec<Draft>),
     /// Standard input.
@@ -331,8 +345,48 @@ impl Input {
         Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) }
     }
 
+    /// The input, and the output that goes with it: a prompt shares its screen.
+    fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
+        let again = |file: &std::fs::File| {
+            file.try_clone().map_err(|error| Error::Internal(format!("standard streams: {}", io_text(&error))))
+        };
+        let prompts = plan.interactive && host.stdout_is_terminal;
+        let settings = PromptSettings {
+            history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
+                let host = info.host.rsplit_once(':').map_or(info.host.as_str(), |(host, _)| host);
+                history_file(state, host.trim_matches(['[', ']']))
+            }),
+            colour: plan.colour,
+            status: PromptInput::first_status(infos),
+        };
+        if prompts && let Ok(prompt) = Prompt::open(settings) {
+            let screen = prompt.screen().clone();
+            let output = Output::over(screen.writer());
+            if host.stderr_is_terminal {
+                host.stderr.divert(move |line| screen.line(line));
+            }
+            return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
+        }
+        Ok((Self::new(plan, again(&host.stdin)?), Output::new(again(&host.stdout)?)))
+    }
+
+    /// Gives the terminal back, if it was taken.
+    fn close(self, stderr: &Stderr) {
+        if let Self::Prompt(prompt) = self {
+            prompt.close();
+            stderr.restore();
+        }
+    }
+
     /// Reads on while every session that runs has room.
     fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
+        if let Self::Prompt(prompt) = self {
+            if prompt.poll(cx, shared, inboxes) {
+                shared.input_ended.set(true);
+                shared.changed.set(true);
+            }
+            return;
+        }
         loop {
             if matches!(self, Self::Ended) || shared.stopping().is_some() {
                 return;
@@ -341,7 +395,7 @@ impl Input {
                 return;
             }
             match self {
-                Self::Ended => return,
+                Self::Prompt(_) | Self::Ended => return,
                 Self::Drafts(drafts) => {
                     for draft in std::mem::take(drafts) {
                         match shared.plan.fill(&draft) {
@@ -399,7 +453,7 @@ fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) {
 }
 
 /// Makes a message of a piece of input and puts it before every session.
-fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), String> {
+pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), String> {
     let plan = &shared.plan;
     if plan.input == InputKind::Events {
         if piece.iter().all(u8::is_ascii_whitespace) {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::plan::{NonJson, Plan};
 use crate::exit::Exit;
-use crate::filter::Json;
+use crate::filter::{Filter, Json};
 use crate::host::Stderr;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
 use crate::message::render::{self, Format};
@@ -72,6 +72,8 @@ pub struct Shared {
     pub stderr: Stderr,
     /// Standard output.
     pub output: RefCell<Output>,
+    /// Output filter; `/jq` changes it.
+    pub filter: RefCell<Option<Filter>>,
     /// No more input will come.
     pub input_ended: Cell<bool>,
     /// Something changed that another session may wait for.
@@ -79,6 +81,7 @@ pub struct Shared {
     /// End now without waiting for anybody.
     pub abort: Cell<bool>,
     stop: Cell<Option<Exit>>,
+    signalled: Cell<bool>,
     received: Cell<u64>,
     dropped_non_json: Cell<u64>,
 }
@@ -87,6 +90,7 @@ impl Shared {
     /// A run that begins.
     pub fn new(plan: Plan, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
+            filter: RefCell::new(plan.filter.clone()),
             plan,
             stderr,
             output: RefCell::new(output),
@@ -94,6 +98,7 @@ impl Shared {
             changed: Cell::new(false),
             abort: Cell::new(false),
             stop: Cell::new(None),
+            signalled: Cell::new(false),
             received: Cell::new(0),
             dropped_non_json: Cell::new(0),
         })
@@ -105,6 +110,20 @@ impl Shared {
             self.stop.set(Some(exit));
             self.changed.set(true);
         }
+    }
+
+    /// A signal, or a key that means one: the first asks to close, the second ends at once.
+    pub fn signal(&self, exit: Exit) {
+        if self.signalled.replace(true) {
+            self.abort.set(true);
+            self.changed.set(true);
+        }
+        self.stop(exit);
+    }
+
+    /// Whether what arrives must be parsed.
+    pub fn needs_json(&self) -> bool {
+        self.plan.needs_json() || self.filter.borrow().is_some()
     }
 
     /// Why the run ends, once it does.
@@ -149,7 +168,8 @@ impl Shared {
         parsed: Option<&Result<Json, String>>,
         prev: &Json,
     ) {
-        let Some(filter) = &self.plan.filter else {
+        let filter = self.filter.borrow();
+        let Some(filter) = filter.as_ref() else {
             self.print_message(session.id, message);
             return;
         };

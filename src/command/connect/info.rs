@@ -1,0 +1,109 @@
+//! What is known of one session, for the prompt and its `/stats`, `/sessions`, `/headers`.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use crate::net::connector::Handshake;
+use crate::prompt::SessionState;
+
+/// One session, from the first connection to the last.
+#[derive(Debug)]
+pub struct SessionInfo {
+    /// `s1`, `s2`, …
+    pub id: String,
+    /// Without user info.
+    pub url: String,
+    /// Host and port as the URL has them.
+    pub host: String,
+    /// Where it is in its life.
+    pub state: Cell<SessionState>,
+    /// The last round trip time.
+    pub round_trip: Cell<Option<Duration>>,
+    /// When the present connection was opened.
+    pub since: Cell<Option<Instant>>,
+    /// Connections opened so far.
+    pub connections: Cell<u64>,
+    /// Messages and payload bytes received.
+    pub received: Traffic,
+    /// Messages and payload bytes sent.
+    pub sent: Traffic,
+    /// The handshake of the last connection.
+    pub handshake: RefCell<Option<Handshake>>,
+}
+
+/// Messages and payload bytes of one direction.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    messages: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Traffic {
+    /// Counts one message.
+    pub fn add(&self, bytes: usize) {
+        self.messages.set(self.messages.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+}
+
+impl std::fmt::Display for Traffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} messages, {} bytes", self.messages.get(), self.bytes.get())
+    }
+}
+
+impl SessionInfo {
+    /// A session that has not been connected yet.
+    pub fn new(id: String, url: String) -> Self {
+        let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let host = authority.split(['/', '?']).next().unwrap_or_default().to_owned();
+        Self {
+            id,
+            url,
+            host,
+            state: Cell::default(),
+            round_trip: Cell::default(),
+            since: Cell::default(),
+            connections: Cell::default(),
+            received: Traffic::default(),
+            sent: Traffic::default(),
+            handshake: RefCell::default(),
+        }
+    }
+
+    /// A connection was opened.
+    pub fn opened(&self, handshake: Handshake) {
+        self.state.set(SessionState::Open);
+        self.since.set(Some(Instant::now()));
+        self.connections.set(self.connections.get() + 1);
+        *self.handshake.borrow_mut() = Some(handshake);
+    }
+
+    /// The connection is gone.
+    pub fn left(&self, state: SessionState) {
+        self.state.set(state);
+        self.since.set(None);
+    }
+
+    /// One line: name, state, URL.
+    pub fn line(&self) -> String {
+        format!("{} {:<6} {}", self.id, self.state.get().name(), self.url)
+    }
+
+    /// Counters and times.
+    pub fn stats(&self) -> Vec<String> {
+        let mut lines = vec![
+            self.line(),
+            format!("  received {}", self.received),
+            format!("  sent {}", self.sent),
+            format!("  connections {}", self.connections.get()),
+        ];
+        if let Some(since) = self.since.get() {
+            lines.push(format!("  open for {:.1} s", since.elapsed().as_secs_f64()));
+        }
+        if let Some(time) = self.round_trip.get() {
+            lines.push(format!("  round trip {:.3} ms", time.as_secs_f64() * 1e3));
+        }
+        lines
+    }
+}

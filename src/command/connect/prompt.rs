@@ -1,0 +1,224 @@
+//! What the prompt's lines do: messages to sessions, slash commands to everything else.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::info::SessionInfo;
+use super::run::hand_out;
+use super::shared::{Inbox, Shared};
+use crate::command::settings;
+use crate::exit::Exit;
+use crate::message::{Message, render};
+use crate::net::connection::CloseReason;
+use crate::prompt::command::{COMMANDS, Command, parse};
+use crate::prompt::{Prompt, SessionState, Status, Typed};
+use crate::session::Outgoing;
+
+/// Input that a person types.
+pub struct PromptInput {
+    prompt: Prompt,
+    sessions: Vec<Rc<SessionInfo>>,
+    /// The session that gets what is typed; `None` means all.
+    target: Option<usize>,
+    ended: bool,
+    shown: Option<(Option<usize>, SessionState, Option<std::time::Duration>)>,
+}
+
+/// The inboxes of all sessions, in their order.
+type Inboxes = [Rc<RefCell<Inbox>>];
+
+impl PromptInput {
+    /// Input from a prompt that is open.
+    pub fn new(prompt: Prompt, sessions: Vec<Rc<SessionInfo>>) -> Self {
+        let target = (sessions.len() == 1).then_some(0);
+        Self { prompt, sessions, target, ended: false, shown: None }
+    }
+
+    /// What the prompt shows at first.
+    pub fn first_status(sessions: &[Rc<SessionInfo>]) -> Status {
+        let host = match sessions {
+            [only] => only.host.clone(),
+            several => format!("all {} sessions", several.len()),
+        };
+        Status { host, ..Status::default() }
+    }
+
+    /// Takes what was typed; true, once, when nothing more can come.
+    pub fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) -> bool {
+        loop {
+            self.show_status();
+            if self.ended {
+                return false;
+            }
+            let stopping = shared.stopping().is_some();
+            if !stopping && !self.targets(inboxes).iter().all(|inbox| inbox.borrow().has_room()) {
+                return false;
+            }
+            let Poll::Ready(typed) = self.prompt.poll_typed(cx) else { return false };
+            shared.changed.set(true);
+            match typed {
+                Some(Typed::Interrupt) => shared.signal(Exit::Interrupted),
+                _ if stopping => {}
+                Some(Typed::Line(line)) => self.line(&line, shared, inboxes),
+                Some(Typed::End) | None => {
+                    self.ended = true;
+                    return true;
+                }
+                Some(Typed::Failed(error)) => {
+                    shared.stderr.line(format!("wsp: cannot read the terminal: {error}"));
+                    self.ended = true;
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Gives the terminal back.
+    pub fn close(self) {
+        self.prompt.close();
+    }
+
+    fn targets<'a>(&self, inboxes: &'a Inboxes) -> &'a Inboxes {
+        self.target.map_or(inboxes, |index| &inboxes[index..=index])
+    }
+
+    fn targeted(&self) -> &[Rc<SessionInfo>] {
+        self.target.map_or(&self.sessions, |index| &self.sessions[index..=index])
+    }
+
+    fn show_status(&mut self) {
+        let targeted = self.targeted();
+        let waiting = targeted.iter().find(|session| session.state.get() != SessionState::Open);
+        let state = waiting.or(targeted.first()).map(|session| session.state.get()).unwrap_or_default();
+        let round_trip = match targeted {
+            [only] => only.round_trip.get(),
+            _ => None,
+        };
+        if self.shown == Some((self.target, state, round_trip)) {
+            return;
+        }
+        self.shown = Some((self.target, state, round_trip));
+        let host = Self::first_status(self.targeted()).host;
+        self.prompt.set_status(Status { host, state, round_trip });
+    }
+
+    fn line(&mut self, line: &str, shared: &Shared, inboxes: &Inboxes) {
+        let done = parse(line).and_then(|command| self.act(command, shared, inboxes));
+        if let Err(error) = done {
+            say(shared, &error);
+        }
+    }
+
+    fn act(&mut self, command: Command, shared: &Shared, inboxes: &Inboxes) -> Result<(), String> {
+        let send = |outgoing: &dyn Fn() -> Outgoing| {
+            for inbox in self.targets(inboxes) {
+                inbox.borrow_mut().push(outgoing());
+            }
+        };
+        match command {
+            Command::Send(text) => {
+                hand_out(shared, self.targets(inboxes), text.into_bytes())?;
+                self.tell_when_held(shared);
+            }
+            Command::Ping(payload) => send(&|| Outgoing::Ping(Bytes::from(payload.clone()))),
+            Command::Close { code, reason } => send(&|| Outgoing::Close(CloseReason::new(code, &reason))),
+            Command::Binary(text) => {
+                let bytes = match text.strip_prefix('@') {
+                    Some(path) => read(path)?,
+                    None => settings::hex(text.as_bytes())?,
+                };
+                let message = Message::binary(bytes);
+                send(&|| Outgoing::Message(message.clone()));
+                self.tell_when_held(shared);
+            }
+            Command::SendFile(path) => {
+                let bytes = read(&path)?;
+                let size = bytes.len();
+                let message = Message::text_from_bytes(bytes.clone()).unwrap_or_else(|_| Message::binary(bytes));
+                send(&|| Outgoing::Message(message.clone()));
+                say(shared, &format!("{path}: {size} bytes"));
+                self.tell_when_held(shared);
+            }
+            Command::Filter(source) => {
+                let filter = source.as_deref().map(|source| settings::filter("/jq", source)).transpose();
+                *shared.filter.borrow_mut() = filter.map_err(|error| error.to_string())?;
+            }
+            Command::Record(_) => return Err("recording begins with --record".to_owned()),
+            Command::Use(number) => self.choose(number)?,
+            Command::Quit => shared.stop(Exit::Done),
+            Command::Help => help(shared),
+            Command::Headers => self.headers(shared),
+            Command::Stats => {
+                for line in self.targeted().iter().flat_map(|session| session.stats()) {
+                    say(shared, &line);
+                }
+            }
+            Command::Sessions => {
+                for (index, session) in self.sessions.iter().enumerate() {
+                    let mark = if self.target.is_none_or(|target| target == index) { '*' } else { ' ' };
+                    say(shared, &format!("{mark} {}", session.line()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, number: Option<usize>) -> Result<(), String> {
+        match number {
+            Some(number) if number > self.sessions.len() => {
+                return Err(format!("there is no session {number}; /sessions shows them"));
+            }
+            Some(number) => self.target = Some(number - 1),
+            None => self.target = (self.sessions.len() == 1).then_some(0),
+        }
+        Ok(())
+    }
+
+    fn tell_when_held(&self, shared: &Shared) {
+        if self.targeted().iter().any(|session| session.state.get() != SessionState::Open) {
+            say(shared, "held until the connection is open");
+        }
+    }
+
+    fn headers(&self, shared: &Shared) {
+        for session in self.targeted() {
+            let handshake = session.handshake.borrow();
+            let Some(handshake) = handshake.as_ref() else {
+                say(shared, &format!("{}: not connected yet", session.url));
+                continue;
+            };
+            say(shared, &format!("{} at {}", handshake.url, handshake.address));
+            for (mark, head) in [('>', &handshake.request_head), ('<', &handshake.response_head)] {
+                for line in head.lines().filter(|line| !line.is_empty()) {
+                    say(shared, &format!("{mark} {line}"));
+                }
+            }
+        }
+    }
+}
+
+/// A line to the user, whatever `-q` says: it was asked for. What the peer wrote cannot drive the
+/// terminal.
+fn say(shared: &Shared, text: &str) {
+    let mut safe = Vec::new();
+    render::escape_for_terminal(&mut safe, text.as_bytes());
+    shared.stderr.line(String::from_utf8_lossy(&safe));
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    let home = || std::env::home_dir().map(|home| home.join(path.trim_start_matches("~/")));
+    let place = if path.starts_with("~/") { home() } else { None };
+    let place = place.unwrap_or_else(|| path.into());
+    std::fs::read(place).map_err(|error| format!("cannot read {path}: {}", crate::net::connection::io_text(&error)))
+}
+
+fn help(shared: &Shared) {
+    for (name, arguments, what) in COMMANDS {
+        say(shared, &format!("{:<24} {what}", format!("{name} {arguments}")));
+    }
+    say(shared, "//x sends /x; a line that begins with a space is not remembered");
+    say(shared, "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)");
+}

@@ -1,0 +1,187 @@
+//! What the prompt shows: host, state, round trip time.
+//!
+//! rustyline measures a prompt once a line, so its width must not change while the line is edited:
+//! state and time stand in fields of fixed width.
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use unicode_width::UnicodeWidthStr as _;
+
+/// Widest host that is shown whole.
+const HOST: usize = 32;
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionState {
+    /// Being opened.
+    #[default]
+    Connecting,
+    /// Open.
+    Open,
+    /// Lost; tried again for this number of times.
+    Retrying(u32),
+    /// Ended for good.
+    Closed,
+}
+
+impl SessionState {
+    /// The state in a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "dial",
+            Self::Open => "open",
+            Self::Retrying(_) => "retry",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Open => "\x1b[32m",
+            Self::Connecting | Self::Retrying(_) => "\x1b[33m",
+            Self::Closed => "\x1b[31m",
+        }
+    }
+}
+
+/// What the prompt shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Host and port, or how many sessions there are.
+    pub host: String,
+    /// State.
+    pub state: SessionState,
+    /// The last round trip time.
+    pub round_trip: Option<Duration>,
+}
+
+/// The status, as the editing thread reads it.
+#[derive(Debug)]
+pub struct Shared {
+    status: Mutex<Status>,
+    /// The width of the host in the line being edited.
+    width: Mutex<usize>,
+    colour: bool,
+}
+
+impl Shared {
+    pub fn new(status: Status, colour: bool) -> Self {
+        Self { status: Mutex::new(status), width: Mutex::new(0), colour }
+    }
+
+    /// True when the prompt looks different now.
+    pub fn set(&self, status: Status) -> bool {
+        let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != status;
+        *current = status;
+        changed
+    }
+
+    /// The prompt without colours; starts a line.
+    pub fn plain(&self) -> String {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let host = fit(&status.host, status.host.width().min(HOST));
+        *self.width.lock().unwrap_or_else(PoisonError::into_inner) = host.width();
+        draw(&status, &host, false)
+    }
+
+    /// The prompt as it stands now, as wide as when the line was started.
+    pub fn drawn(&self) -> String {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let width = *self.width.lock().unwrap_or_else(PoisonError::into_inner);
+        draw(&status, &fit(&status.host, width), self.colour)
+    }
+
+    /// Whether colours may be used.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+}
+
+/// Cuts or fills up to a width in columns.
+fn fit(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let columns = unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+        if used + columns > width {
+            break;
+        }
+        out.push(c);
+        used += columns;
+    }
+    out.extend(std::iter::repeat_n(' ', width - used));
+    out
+}
+
+fn draw(status: &Status, host: &str, colour: bool) -> String {
+    let (on, off) = if colour { (status.state.colour(), "\x1b[0m") } else { ("", "") };
+    let mut out = format!("{host} {on}{:<6}{off}", status.state.name());
+    match (status.state, status.round_trip) {
+        (SessionState::Retrying(attempt), _) => {
+            let _ = write!(out, "{:>7}", format!("#{attempt}"));
+        }
+        (SessionState::Open, Some(time)) => {
+            let _ = write!(out, "{:>7}", short(time));
+        }
+        _ => out.push_str("       "),
+    }
+    out.push_str("> ");
+    out
+}
+
+/// A time in at most seven columns.
+fn short(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    match ms {
+        ..10.0 => format!("{ms:.2}ms"),
+        10.0..1000.0 => format!("{ms:.0}ms"),
+        1000.0..1_000_000.0 => format!("{:.1}s", ms / 1e3),
+        _ => "long".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_width_never_changes_within_a_line() {
+        let times = [0, 9_999, 10_000, 999_999, 1_000_000, 59_000_000, 5_000_000_000].map(Duration::from_micros);
+        let states = [
+            SessionState::Connecting,
+            SessionState::Open,
+            SessionState::Retrying(1),
+            SessionState::Retrying(999_999),
+            SessionState::Closed,
+        ];
+        for host in ["localhost:8080", "例え.jp:443", "h", &"long.".repeat(20)] {
+            let shared = Shared::new(Status { host: host.to_owned(), ..Status::default() }, false);
+            let width = shared.plain().width();
+            for state in states {
+                for round_trip in times.map(Some).into_iter().chain([None]) {
+                    shared.set(Status { host: host.to_owned(), state, round_trip });
+                    let drawn = shared.drawn();
+                    assert_eq!(drawn.width(), width, "{drawn:?}");
+                }
+            }
+            shared.set(Status { host: "another".to_owned(), ..Status::default() });
+            assert_eq!(shared.drawn().width(), width);
+        }
+    }
+
+    #[test]
+    fn colours_only_where_they_are_wanted() {
+        let status =
+            Status { host: "h:1".into(), state: SessionState::Open, round_trip: Some(Duration::from_micros(420)) };
+        let plain = Shared::new(status.clone(), false);
+        plain.plain();
+        assert_eq!(plain.drawn(), "h:1 open   0.42ms> ");
+        let coloured = Shared::new(status, true);
+        assert_eq!(coloured.plain(), "h:1 open   0.42ms> ");
+        assert_eq!(coloured.drawn(), "h:1 \x1b[32mopen  \x1b[0m 0.42ms> ");
+    }
+}
