@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn helper() -> PromptHelper {
-        PromptHelper::new(Arc::new(status::Shared::new(status::Status::default(), false)))
+        PromptHelper::new(Arc::new(status::Shared::new(status::Status::default(), [], false)))
     }
 
     fn completed(line: &str) -> Vec<String> {

@@ -17,6 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustyline::config::{BellStyle, ColorMode, CompletionType};
 use rustyline::error::ReadlineError;
@@ -32,6 +33,8 @@ use terminal::TerminalGuard;
 
 /// Typed lines that may wait before the editing thread does.
 const WAITING: usize = 16;
+/// Longest wait for the editing thread at the end.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Lines of history kept.
 const HISTORY: usize = 5000;
 
@@ -57,6 +60,8 @@ pub struct PromptSettings {
     pub colour: bool,
     /// What is shown first.
     pub status: Status,
+    /// What else may be shown as the host.
+    pub hosts: Vec<String>,
 }
 
 /// A prompt that is open.
@@ -86,10 +91,11 @@ impl Prompt {
             // The helper draws the state into the prompt; it leaves colours out where they are not wanted.
             .color_mode(ColorMode::Forced)
             .build();
-        let guard = TerminalGuard::new()?;
         let mut editor: Editor<PromptHelper, FileHistory> = Editor::with_config(config).map_err(failed)?;
         let printer = editor.create_external_printer().map_err(failed)?;
-        let status = Arc::new(status::Shared::new(settings.status, settings.colour));
+        let status =
+            Arc::new(status::Shared::new(settings.status, settings.hosts.iter().map(String::as_str), settings.colour));
+        let guard = TerminalGuard::new(Arc::clone(&status))?;
         editor.set_helper(Some(PromptHelper::new(Arc::clone(&status))));
         let screen = Screen::new(printer);
         let (sender, typed) = mpsc::channel(WAITING);
@@ -121,8 +127,12 @@ impl Prompt {
 
     /// Writes what still waits and gives the terminal back.
     pub fn close(self) {
-        self.screen.finish();
-        drop(self.guard);
+        // What waits is shown by frames that draw the prompt again; the last one stops there.
+        self.screen.flush();
+        self.status.end();
+        self.screen.redraw();
+        let clear = self.guard.is_editing() && self.status.has_ended(PATIENCE);
+        self.guard.restore(clear);
     }
 }
 

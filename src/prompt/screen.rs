@@ -2,7 +2,7 @@
 //!
 //! A thread hands what has gathered to the editor's printer, at most once a frame, so that ten
 //! thousand messages a second cost some redraws a second. Invariants: order is kept; payload waits
-//! for room, notices never do; nothing is lost between the last write and [`Screen::finish`].
+//! for room, notices never do; nothing is lost between the last write and [`Screen::flush`].
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,7 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     redraw: bool,
-    finishing: bool,
-    finished: bool,
+    flush: bool,
     failed: bool,
 }
 
@@ -68,13 +67,14 @@ impl Screen {
         self.0.changed.notify_all();
     }
 
-    /// Returns when everything has been shown, or the terminal takes no more.
-    pub fn finish(&self) {
+    /// Returns when everything has been handed to the editor and taken by it, or the terminal takes
+    /// no more.
+    pub fn flush(&self) {
         let mut state = self.lock();
-        state.finishing = true;
+        state.flush = true;
         self.0.changed.notify_all();
         let deadline = Instant::now() + PATIENCE;
-        while !state.finished {
+        while state.flush && !state.failed {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -122,34 +122,31 @@ fn show(mut printer: impl ExternalPrinter, shared: &Shared) {
     };
     loop {
         let mut state = lock();
-        while state.waiting.is_empty() && !state.redraw && !state.finishing {
+        while state.waiting.is_empty() && !state.redraw && !state.flush {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         // What comes within the frame goes with it.
         loop {
             let left = next.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.finishing {
+            if left.is_zero() || state.flush {
                 break;
             }
             state = shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let frame = std::mem::take(&mut state.waiting);
         let redraw = std::mem::take(&mut state.redraw);
-        let finishing = state.finishing;
+        let flush = state.flush;
         drop(state);
         shared.changed.notify_all();
         if !frame.is_empty() {
             print(String::from_utf8_lossy(&frame).into_owned());
         } else if redraw {
             print(REDRAW.to_owned());
-        }
-        if finishing && frame.is_empty() {
-            // The printer's channel holds one item: when it has taken two more, ours was shown.
+        } else if flush {
+            // The editor's channel holds one item: when it has room again, ours was taken.
             print(REDRAW.to_owned());
-            print(REDRAW.to_owned());
-            lock().finished = true;
+            lock().flush = false;
             shared.changed.notify_all();
-            return;
         }
         next = Instant::now() + FRAME;
     }
@@ -183,7 +180,7 @@ mod tests {
         }
         screen.line("a notice");
         expected.push_str("a notice\n");
-        screen.finish();
+        screen.flush();
         let frames: Vec<String> = shown.try_iter().filter(|frame| frame != REDRAW).collect();
         assert_eq!(frames.concat(), expected);
         assert!(frames.len() < 1000, "{} frames", frames.len());
@@ -197,6 +194,6 @@ mod tests {
         let mut writer = screen.writer();
         let failed = (0..100_000).any(|_| writer.write_all(&[b'x'; 1024]).is_err());
         assert!(failed);
-        screen.finish();
+        screen.flush();
     }
 }

@@ -4,7 +4,7 @@
 //! state and time stand in fields of fixed width.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr as _;
@@ -62,14 +62,30 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Shared {
     status: Mutex<Status>,
-    /// The width of the host in the line being edited.
-    width: Mutex<usize>,
+    /// Columns for the host.
+    width: usize,
     colour: bool,
+    end: Mutex<End>,
+    parked: Condvar,
+}
+
+/// The end of the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not yet.
+    Open,
+    /// The next to draw the prompt stops there.
+    Wanted,
+    /// The editing thread has stopped, the prompt's line is cleared.
+    Reached,
 }
 
 impl Shared {
-    pub fn new(status: Status, colour: bool) -> Self {
-        Self { status: Mutex::new(status), width: Mutex::new(0), colour }
+    /// The widest of the hosts that will be shown decides on the width.
+    pub fn new<'a>(status: Status, hosts: impl IntoIterator<Item = &'a str>, colour: bool) -> Self {
+        let widest = hosts.into_iter().map(unicode_width::UnicodeWidthStr::width).max().unwrap_or_default();
+        let width = widest.max(status.host.width()).min(HOST);
+        Self { status: Mutex::new(status), width, colour, end: Mutex::new(End::Open), parked: Condvar::new() }
     }
 
     /// True when the prompt looks different now.
@@ -83,16 +99,40 @@ impl Shared {
     /// The prompt without colours; starts a line.
     pub fn plain(&self) -> String {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let host = fit(&status.host, status.host.width().min(HOST));
-        *self.width.lock().unwrap_or_else(PoisonError::into_inner) = host.width();
-        draw(&status, &host, false)
+        draw(&status, &fit(&status.host, self.width), false)
+    }
+
+    /// From now on the prompt is not drawn any more: the editing thread, which nobody can
+    /// interrupt, stops when it is about to.
+    pub fn end(&self) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = End::Wanted;
+    }
+
+    /// Waits until the editing thread has stopped; false when it has not within the limit.
+    pub fn has_ended(&self, limit: Duration) -> bool {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.parked.wait_timeout_while(end, limit, |end| *end != End::Reached);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == End::Reached
+    }
+
+    fn stop_here_at_the_end(&self) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if *end == End::Open {
+            return;
+        }
+        *end = End::Reached;
+        self.parked.notify_all();
+        drop(end);
+        loop {
+            std::thread::park();
+        }
     }
 
     /// The prompt as it stands now, as wide as when the line was started.
     pub fn drawn(&self) -> String {
+        self.stop_here_at_the_end();
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let width = *self.width.lock().unwrap_or_else(PoisonError::into_inner);
-        draw(&status, &fit(&status.host, width), self.colour)
+        draw(&status, &fit(&status.host, self.width), self.colour)
     }
 
     /// Whether colours may be used.
@@ -159,7 +199,7 @@ mod tests {
             SessionState::Closed,
         ];
         for host in ["localhost:8080", "例え.jp:443", "h", &"long.".repeat(20)] {
-            let shared = Shared::new(Status { host: host.to_owned(), ..Status::default() }, false);
+            let shared = Shared::new(Status { host: host.to_owned(), ..Status::default() }, ["other"], false);
             let width = shared.plain().width();
             for state in states {
                 for round_trip in times.map(Some).into_iter().chain([None]) {
@@ -177,10 +217,10 @@ mod tests {
     fn colours_only_where_they_are_wanted() {
         let status =
             Status { host: "h:1".into(), state: SessionState::Open, round_trip: Some(Duration::from_micros(420)) };
-        let plain = Shared::new(status.clone(), false);
+        let plain = Shared::new(status.clone(), [], false);
         plain.plain();
         assert_eq!(plain.drawn(), "h:1 open   0.42ms> ");
-        let coloured = Shared::new(status, true);
+        let coloured = Shared::new(status, [], true);
         assert_eq!(coloured.plain(), "h:1 open   0.42ms> ");
         assert_eq!(coloured.drawn(), "h:1 \x1b[32mopen  \x1b[0m 0.42ms> ");
     }

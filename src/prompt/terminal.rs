@@ -7,10 +7,11 @@ use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::status;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
-/// Ends bracketed paste and shows the cursor.
-const SANE: &[u8] = b"\x1b[?2004l\x1b[?25h\r\n";
+/// Ends bracketed paste and a synchronized update, and shows the cursor.
+const SANE: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[?25h";
 
 /// Whether a line is being edited right now.
 #[derive(Debug, Clone, Default)]
@@ -38,15 +39,18 @@ pub struct TerminalGuard {
 struct Kept {
     termios: Mutex<Option<Termios>>,
     editing: Editing,
+    status: Arc<status::Shared>,
 }
 
 impl Kept {
-    fn restore(&self) {
+    fn restore(&self, line_is_clear: bool) {
         let termios = self.termios.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(termios) = termios
             && self.editing.0.load(Ordering::SeqCst)
         {
-            let _ = io::stdout().write_all(SANE).and_then(|()| io::stdout().flush());
+            let mut out = io::stdout().lock();
+            let newline: &[u8] = if line_is_clear { b"" } else { b"\r\n" };
+            let _ = out.write_all(SANE).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &termios);
         }
     }
@@ -57,22 +61,33 @@ impl TerminalGuard {
     ///
     /// # Errors
     /// When standard input is no terminal.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(status: Arc<status::Shared>) -> io::Result<Self> {
         static HOOK: OnceLock<()> = OnceLock::new();
         static PANICKED: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
         let termios = tcgetattr(io::stdin()).map_err(io::Error::from)?;
-        let kept = Arc::new(Kept { termios: Mutex::new(Some(termios)), editing: Editing::default() });
+        let kept = Arc::new(Kept { termios: Mutex::new(Some(termios)), editing: Editing::default(), status });
         *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&kept));
         HOOK.get_or_init(|| {
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 if let Some(kept) = PANICKED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                    kept.restore();
+                    kept.status.end();
+                    kept.restore(false);
                 }
                 report(panic);
             }));
         });
         Ok(Self { kept })
+    }
+
+    /// Whether a line is being edited right now.
+    pub fn is_editing(&self) -> bool {
+        self.kept.editing.0.load(Ordering::SeqCst)
+    }
+
+    /// Puts the terminal back; unless its line is clear the shell's prompt gets one of its own.
+    pub fn restore(&self, line_is_clear: bool) {
+        self.kept.restore(line_is_clear);
     }
 
     /// For the editing thread to say what it is doing.
@@ -83,6 +98,6 @@ impl TerminalGuard {
 
 impl Drop for TerminalGuard {
     fn drop(&mut self) {
-        self.kept.restore();
+        self.kept.restore(false);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("exit", &[]),
     ("host", &[]),
     ("endpoint", &[]),
@@ -14,6 +14,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("session", &["net", "message"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
+    ("prompt", &[]),
     ("error", &["exit", "session", "net"]),
     (
         "listen",
@@ -22,14 +23,14 @@ const ROOMS: [(&str, &[&str]); 13] = [
     (
         "command",
         &[
-            "listen", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error",
-            "exit",
+            "listen", "prompt", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host",
+            "error", "exit",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 10] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -38,6 +39,7 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
+    ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
 ];
 

@@ -1,6 +1,6 @@
 //! What the tests share.
 //!
-//! `process` runs `wsp` and other programs with their streams captured apart; `wire` speaks WebSocket by hand over a
+//! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks WebSocket by hand over a
 //! plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real clients and servers of other people.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
@@ -8,6 +8,7 @@ pub mod certs;
 pub mod fake;
 pub mod peers;
 pub mod process;
+pub mod terminal;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

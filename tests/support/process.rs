@@ -208,6 +208,11 @@ impl Process {
         self.try_send(bytes.as_ref()).expect("writing to stdin");
     }
 
+    /// Its standard input, for somebody else to write to.
+    pub fn take_input(&mut self) -> std::process::ChildStdin {
+        self.stdin.take().expect("nobody has taken it")
+    }
+
     /// Ends stdin.
     pub fn end_input(&mut self) {
         self.stdin = None;

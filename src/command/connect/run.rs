@@ -358,6 +358,7 @@ impl Input {
             }),
             colour: plan.colour,
             status: PromptInput::first_status(infos),
+            hosts: infos.iter().map(|info| info.host.clone()).collect(),
         };
         if prompts && let Ok(prompt) = Prompt::open(settings) {
             let screen = prompt.screen().clone();
