@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use native_tls::{Certificate, Identity, Protocol, TlsAcceptor, TlsConnector};
+use native_tls::{Certificate, Identity, Protocol, TlsConnector};
 
 use super::connection::io_text;
 use super::transport::Transport;
@@ -60,7 +60,10 @@ impl TlsError {
     }
 
     fn of_handshake(error: &native_tls::Error) -> Self {
-        let text = error.to_string();
+        Self::of_text(&error.to_string())
+    }
+
+    fn of_text(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let kind = if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
             TlsErrorKind::NameMismatch
@@ -71,7 +74,7 @@ impl TlsError {
         } else {
             TlsErrorKind::Other
         };
-        Self { kind, text: shorten(&text) }
+        Self { kind, text: shorten(text) }
     }
 
     /// What kind of failure it was.
@@ -222,12 +225,79 @@ impl ClientConnector {
     }
 }
 
+/// Does server handshakes. OpenSSL is asked directly where native-tls is OpenSSL: native-tls sets
+/// its servers up without TLS 1.3.
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[derive(Clone)]
+pub struct ServerTls {
+    acceptor: openssl::ssl::SslAcceptor,
+}
+
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+impl ServerTls {
+    /// From PEM files.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used.
+    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
+        let chain = read(cert, "certificate")?;
+        let pem = read(key, "key")?;
+        let pkcs8 = to_pkcs8(&pem, None).map_err(|reason| TlsError::of_file(key, "key", &reason))?;
+        Self::build(&chain, &pkcs8, min).map_err(|reason| TlsError::of_file(cert, "certificate", &reason))
+    }
+
+    /// From a chain and a PKCS#8 key in PEM.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
+        Self::build(chain, key, min).map_err(TlsError::other)
+    }
+
+    fn build(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, String> {
+        use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
+        let reason = |error: openssl::error::ErrorStack| shorten(&error.to_string());
+        let mut certificates = openssl::x509::X509::stack_from_pem(chain).map_err(reason)?.into_iter();
+        let Some(leaf) = certificates.next() else { return Err("holds no PEM certificate".to_owned()) };
+        let key = openssl::pkey::PKey::private_key_from_pem(key).map_err(reason)?;
+        // Mozilla's intermediate configuration, version 5: TLS 1.2 and 1.3.
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(reason)?;
+        let lowest = match min {
+            TlsVersion::V1_2 => SslVersion::TLS1_2,
+            TlsVersion::V1_3 => SslVersion::TLS1_3,
+        };
+        builder.set_min_proto_version(Some(lowest)).map_err(reason)?;
+        builder.set_certificate(&leaf).map_err(reason)?;
+        for certificate in certificates {
+            builder.add_extra_chain_cert(certificate).map_err(reason)?;
+        }
+        builder.set_private_key(&key).map_err(reason)?;
+        builder.check_private_key().map_err(|_| "the key belongs to another certificate".to_owned())?;
+        Ok(Self { acceptor: builder.build() })
+    }
+
+    /// Makes a fresh byte stream a secure one.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
+        let failed = |text: String| TlsError::of_text(&text);
+        let ssl = openssl::ssl::Ssl::new(self.acceptor.context()).map_err(|error| failed(error.to_string()))?;
+        let stream = tokio_openssl::SslStream::new(ssl, transport).map_err(|error| failed(error.to_string()))?;
+        let mut stream = Box::pin(stream);
+        stream.as_mut().accept().await.map_err(|error| failed(error.to_string()))?;
+        Ok(Transport::TlsServer(stream))
+    }
+}
+
 /// Does server handshakes.
+#[cfg(any(target_os = "macos", target_os = "windows"))]
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: tokio_native_tls::TlsAcceptor,
 }
 
+#[cfg(any(target_os = "macos", target_os = "windows"))]
 impl ServerTls {
     /// From PEM files.
     ///
@@ -248,11 +318,7 @@ impl ServerTls {
     }
 
     fn new(identity: Identity, min: TlsVersion) -> Result<Self, TlsError> {
-        // native-tls sets OpenSSL servers up without TLS 1.3, and has no way to ask for it.
-        if min == TlsVersion::V1_3 && cfg!(not(any(target_os = "macos", target_os = "windows"))) {
-            return Err(TlsError::other("this build serves TLS 1.2 at most, so --tls-min 1.3 would let nobody in"));
-        }
-        let acceptor = TlsAcceptor::builder(identity)
+        let acceptor = native_tls::TlsAcceptor::builder(identity)
             .min_protocol_version(Some(min.protocol()))
             .build()
             .map_err(|error| TlsError::other(shorten(&error.to_string())))?;

@@ -17,6 +17,9 @@ pub enum Transport {
     Unix(UnixStream),
     /// TLS over any of the others.
     Tls(Box<TlsStream<Transport>>),
+    /// TLS of a server, by OpenSSL.
+    #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+    TlsServer(Pin<Box<tokio_openssl::SslStream<Transport>>>),
     /// In memory, for tests.
     Memory(DuplexStream),
 }
@@ -30,6 +33,8 @@ macro_rules! each {
                 let $stream = &mut **$stream;
                 $call
             }
+            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            Transport::TlsServer($stream) => $call,
             Transport::Memory($stream) => $call,
         }
     };
@@ -59,6 +64,8 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            Self::TlsServer(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -78,7 +85,7 @@ impl Transport {
         let _ = match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
-            Self::Tls(_) | Self::Memory(_) => Ok(()),
+            _ => Ok(()),
         };
     }
 
