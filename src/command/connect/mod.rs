@@ -1,16 +1,18 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
+pub mod outage;
 pub mod peer;
 pub mod plan;
 pub mod run;
 pub mod shared;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::options::{ConnectionArgs, OutputArgs};
-use super::values::{Wait, duration, wait};
+use super::values::{Wait, duration, frame_size, wait};
 use plan::NonJson;
 
 /// Examples at the head of the help.
@@ -69,6 +71,17 @@ pub struct ConnectArgs {
     /// Print what this filter yields; $meta and $prev are set
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
+    /// Check what arrives against a JSON Schema, and say what does not match
+    ///
+    /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref reaches its own
+    /// $defs and files beside it, nothing is fetched over the network. A message that does not match, or is
+    /// not JSON, is printed all the same, told on stderr, an error event under --json, and
+    /// counted.
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Receiving")]
+    pub schema: Option<PathBuf>,
+    /// End with exit 42 at the first message that does not match --schema
+    #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
+    pub fail_on_invalid: bool,
     /// Strings the filter yields are printed without quotes
     #[arg(short, long, help_heading = "Receiving")]
     pub raw_output: bool,
@@ -87,6 +100,9 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
+    /// Send messages in frames of at most N payload bytes
+    #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Sending")]
+    pub fragment: Option<usize>,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,
