@@ -30,8 +30,15 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub struct ConnectArgs {
     /// ws://, wss:// or bare host:port; several URLs are several sessions
-    #[arg(value_name = "URL", required = true)]
+    #[arg(value_name = "URL", required_unless_present = "curl")]
     pub urls: Vec<String>,
+    /// Connect as this "Copy as cURL" line of a browser does; @FILE reads it
+    ///
+    /// Takes the line a browser's network panel copies for a WebSocket request, for bash or for Windows' cmd: its
+    /// URL, headers, cookies, origin, subprotocols, credentials, -k, -L, --resolve and certificates. What
+    /// the upgrade sets itself is left out. Flags of your own are added and win.
+    #[arg(long, value_name = "LINE|@FILE", hide_short_help = true, help_heading = "Connection")]
+    pub curl: Option<String>,
     /// Send this, read no stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
     pub execute: Vec<String>,

@@ -18,7 +18,7 @@ use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
 use super::plan::{Draft, InputKind, Plan, decode, input_error};
 use super::shared::{Inbox, Shared};
-use crate::command::settings;
+use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal};
@@ -44,6 +44,7 @@ const MAX_INPUT: usize = 1 << 30;
 /// # Errors
 /// Whatever keeps the run from starting; failures of sessions are reported and become the code.
 pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
+    let args = &curl::import(args)?;
     let plan = Plan::new(args, &host)?;
     let connectors = args
         .urls
