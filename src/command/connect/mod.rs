@@ -64,6 +64,11 @@ pub struct ConnectArgs {
     #[arg(long, hide_short_help = true, conflicts_with = "input", help_heading = "Sending")]
     pub base64: bool,
     /// How stdin is written: raw payload, or json event lines
+    ///
+    /// An event line is what --json prints; only type (text, binary, ping, pong, close) and the payload (text
+    /// or base64; code and reason for close) are needed. A line whose session is one of this run (s1 is the first
+    /// URL, s2 the second) goes to that session alone, every other line to all. Lines of type open, error and
+    /// retry are passed over.
     #[arg(long, hide_possible_values = true, value_name = "KIND", help_heading = "Sending")]
     pub input: Option<InputArg>,
     /// Messages in stdin end with NUL
