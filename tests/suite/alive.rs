@@ -147,6 +147,28 @@ fn an_outage_is_told_with_what_waits_and_what_is_missed() {
 }
 
 #[test]
+fn replies_that_could_not_be_sent_are_counted() {
+    let (told, seen) = std::sync::mpsc::channel();
+    let server = FakeServer::listening(move |listener| {
+        let mut socket = next(&listener).accept();
+        socket.say(Frame::text("1"));
+        socket.say(Frame::text("2"));
+        // Reads nothing: the first reply fills the socket, the second waits behind it.
+        seen.recv_timeout(crate::support::DEADLINE).expect("the client has seen both");
+        drop(socket);
+        let mut socket = next(&listener).accept();
+        socket.say(Frame::close(1000, ""));
+        socket.answer_close();
+    });
+    let arguments = ["connect", &server.url, "--reconnect", "--retry-delay", "10ms", "--no-compress"];
+    let client = wsp(arguments).args(["--reply-jq", r#""x" * 30000000"#]).spawn();
+    client.wait_for_stdout("2");
+    told.send(()).expect("the server waits");
+    client.outcome().exits(0).prints("1\n2\n").complains("; 1 reply could not be sent");
+    server.join();
+}
+
+#[test]
 fn a_heartbeat_goes_on_after_a_reconnect() {
     let server = FakeServer::times(2, |number, request| {
         let mut socket = request.accept();
