@@ -29,6 +29,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions or write man pages'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s n -l count -d 'Finish after N received messages' -r
@@ -38,10 +39,12 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l input -d 'How stdin 
 json\t'Event lines; only type and payload are needed'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l delimiter -d 'Messages in stdin end with C' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s j -l jq -d 'Print what this filter yields; $meta and $prev are set' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l schema -d 'Check what arrives against a JSON Schema, and say what does not match' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l non-json -d 'What becomes of messages the filter cannot read' -r -f -a "drop\t'It is left out, and counted'
 pass\t'It is printed as it is'
 error\t'The run ends with an error'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reply-jq -d 'Answer what arrives with what the filter yields, and read no stdin' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fragment -d 'Send messages in frames of at most N payload bytes' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
@@ -75,7 +78,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l ping-interval -d 'Ti
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat -d 'Send this message at intervals' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-interval -d 'Time between heartbeats' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-reply -d 'Answer messages that match with MSG' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-max -d 'Longest wait before connecting again' -r
@@ -92,6 +95,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l hex -d 'Input is hex
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l base64 -d 'Input is base64, sent as binary'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 0 -l null -d 'Messages in stdin end with NUL'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l whole -d 'All of stdin is one message'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fail-on-invalid -d 'End with exit 42 at the first message that does not match --schema'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s r -l raw-output -d 'Strings the filter yields are printed without quotes'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s t -l timestamps -d 'Time before each message'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s P -l show-ping-pong -d 'Show pings and pongs on stderr'

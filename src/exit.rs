@@ -42,7 +42,7 @@ pub enum Exit {
     Threshold = 40,
     /// Bench: the measurement is invalid.
     Invalid = 41,
-    /// `--expect` was not met.
+    /// `--expect` was not met, or a message not valid under `--fail-on-invalid`.
     Expectation = 42,
     /// `--timeout` ran out.
     Timeout = 124,

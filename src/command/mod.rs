@@ -3,6 +3,7 @@
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
 pub mod connect;
+pub mod curl;
 pub mod generate;
 pub mod listen;
 pub mod options;

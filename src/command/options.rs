@@ -128,7 +128,12 @@ pub struct ConnectionArgs {
     /// Time between heartbeats
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_interval: Duration,
-    /// Answer messages that match with MSG
+    /// Answer messages that match with MSG; {{value}} in it is what JQ yielded
+    ///
+    /// A text-level ping of the server is answered: '.ping => {"pong":{{value}}}' turns {"ping":7} into
+    /// {"pong":7}. MSG is sent when the first output of JQ is neither false nor null. {{value}} is that
+    /// output, a string without its quotes (write tojson in JQ to keep them), everything else as
+    /// JSON. What --template knows may stand in MSG too, with or without that flag.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_reply: Option<String>,
     /// Connect again when the connection fails, at most N times in a row
@@ -144,6 +149,14 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "X", default_value_t = 2.0, hide_short_help = true, help_heading = "Connection")]
     pub retry_factor: f64,
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent
+    ///
+    /// Holds for what stdin brings (text of event lines included), -x, --init and --heartbeat.
+    /// {{seq}} counts filled-in messages of the run from 1; {{uuid}} is a random UUID; {{now}} the time
+    /// as in event lines, {{now_ms}} in milliseconds since 1970; {{env.X}} the environment variable X, an
+    /// error when it is not set ({{env.X | default('a')}} is none); {{rand(1,100)}} a whole number from 1 to 100.
+    /// Each use is a fresh value. Jinja's if, for, set and filters work; a literal {{ is {{'{{'}}.
+    /// With --binary, --hex and --base64 the result is read as they say. A mistake ends the run with exit 7,
+    /// before connecting where it can be seen then.
     #[arg(long, hide_short_help = true, help_heading = "Connection")]
     pub template: bool,
 }

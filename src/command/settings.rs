@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD as BASE64_NO_PAD};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::connect::plan::{Draft, InputKind};
 use super::options::{ConnectionArgs, TlsMin};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
-use crate::filter::{Filter, Template};
+use crate::filter::{Filter, Schema, SchemaError, Template};
 use crate::message::Message;
 use crate::net::connection::{BufferRole, io_text};
 use crate::net::connector::ConnectOptions;
@@ -37,6 +38,20 @@ pub fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// Compiles the schema in a file given by a flag.
+///
+/// # Errors
+/// An unreadable file, or with the flag's name what does not compile.
+pub fn schema(flag: &'static str, path: &Path) -> Result<Schema, Error> {
+    Schema::from_file(path).map_err(|error| match error {
+        SchemaError::Unreadable(error) => Error::usage(
+            format!("{flag}: cannot read {}: {}", path.display(), io_text(&error)),
+            "a file with a JSON Schema is wanted",
+        ),
+        SchemaError::Invalid(reason) => Error::Compile { flag, reason: format!("{}: {reason}", path.display()) },
+    })
+}
+
 /// A message to send, compiled when it is a template.
 ///
 /// # Errors
@@ -51,10 +66,10 @@ pub fn draft(text: &str, template: bool) -> Result<Draft, Error> {
 /// As [`draft`], and text that is not what `kind` promises.
 pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draft, Error> {
     let payload = file_or_text(text)?;
-    if kind == InputKind::Text && template {
+    if template {
         let source = String::from_utf8(payload)
             .map_err(|_| Error::usage(format!("{text}: a template must be UTF-8"), "leave --template out"))?;
-        return compile(&source);
+        return compile(&source, kind);
     }
     let message = match kind {
         // A file may hold anything: what is not text is sent as binary.
@@ -67,14 +82,27 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
     Ok(Draft::Plain(message))
 }
 
-/// Compiles a template.
+/// Compiles a template; what it yields is written as `kind` says.
 ///
 /// # Errors
 /// What does not compile.
-pub fn compile(source: &str) -> Result<Draft, Error> {
+pub fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
     let template =
         Template::compile(source).map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
-    Ok(Draft::Template(Arc::new(template)))
+    Ok(Draft::Template(Arc::new(template), kind))
+}
+
+/// Reads the `JQ=>MSG` of `--heartbeat-reply`; MSG is a template that knows `value`.
+///
+/// # Errors
+/// What does not compile.
+pub fn heartbeat_reply(text: &str) -> Result<(Filter, Draft), Error> {
+    let (source, message) = text.split_once("=>").ok_or_else(|| {
+        Error::usage("--heartbeat-reply wants JQ=>MSG", "for example '.ping => {\"pong\":{{value}}}'")
+    })?;
+    let reply = Template::compile_reply(message.trim())
+        .map_err(|error| Error::Compile { flag: "--heartbeat-reply", reason: error.to_string() })?;
+    Ok((filter("--heartbeat-reply", source.trim())?, Draft::Template(Arc::new(reply), InputKind::Text)))
 }
 
 /// Bytes written in hexadecimal, spaces and a 0x prefix allowed.

@@ -82,6 +82,17 @@ pub fn size(text: &str) -> Result<usize, String> {
     if bytes < 1e18 { Ok(bytes as usize) } else { Err(expected()) }
 }
 
+/// Reads the argument of `--fragment`: a size of at least one byte.
+///
+/// # Errors
+/// As [`size`].
+pub fn frame_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0 => Err("a frame of no bytes carries no message: 1 is the least".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +137,7 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(size(text).ok(), expected, "{text}");
         }
+        assert_eq!(frame_size("1KiB"), Ok(1024));
+        assert!(frame_size("0").is_err());
     }
 }

@@ -134,12 +134,17 @@ impl Filter {
 
     /// Whether the first output is neither `false` nor `null`; an error is no match.
     pub fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
-        let mut truthy = false;
+        self.find(input, meta, prev).is_some()
+    }
+
+    /// The first output where it is neither `false` nor `null`; an error is none.
+    pub fn find(&self, input: &Json, meta: &Json, prev: &Json) -> Option<Json> {
+        let mut first = None;
         let result = self.run(input, meta, prev, &mut |value| {
-            truthy = value.is_truthy();
+            first = Some(value);
             ControlFlow::Break(())
         });
-        truthy && result.is_ok()
+        first.filter(|value| value.is_truthy() && result.is_ok())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `--template` language: values filled into messages as they are sent.
 //!
+//! A reply may also use `value`, what its filter made of the message it answers.
 //! Owns the names a template may use and what they yield. Leaves counting messages to the caller
 //! and, by injection, the environment too; minijinja is seen here alone.
 //! Invariants: every use of a name yields a fresh value; an unknown name or an unset variable is
@@ -29,6 +30,8 @@ pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Template {
     environment: Arc<Environment<'static>>,
     shared: Arc<Shared>,
+    is_reply: bool,
+    counts: bool,
 }
 
 impl fmt::Debug for Template {
@@ -48,7 +51,15 @@ impl Template {
     /// # Errors
     /// When it is malformed, or names something unknown or unset.
     pub fn compile(source: &str) -> Result<Self, TemplateError> {
-        Self::compile_with(source, Arc::new(|name| std::env::var(name).ok()))
+        Self::compile_with(source, of_this_process())
+    }
+
+    /// Compiles a template that may use `value` too; see [`Template::render_reply`].
+    ///
+    /// # Errors
+    /// As [`Template::compile`].
+    pub fn compile_reply(source: &str) -> Result<Self, TemplateError> {
+        Self::build(source, of_this_process(), true)
     }
 
     /// Compiles a template that looks variables up with the function given.
@@ -56,6 +67,11 @@ impl Template {
     /// # Errors
     /// When it is malformed, or names something unknown or unset.
     pub fn compile_with(source: &str, lookup: Lookup) -> Result<Self, TemplateError> {
+        Self::build(source, lookup, false)
+    }
+
+    fn build(source: &str, lookup: Lookup, is_reply: bool) -> Result<Self, TemplateError> {
+        let counts = !is_reply || source.contains("seq");
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -63,10 +79,15 @@ impl Template {
         environment.set_syntax(syntax.map_err(|e| describe(&e))?);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|e| describe(&e))?;
         let shared = Shared { random: Mutex::new(fastrand::Rng::new()), lookup };
-        let template = Self { environment: Arc::new(environment), shared: Arc::new(shared) };
+        let template = Self { environment: Arc::new(environment), shared: Arc::new(shared), is_reply, counts };
         // Names are only looked up when the template is filled in: try it once.
-        template.render(1)?;
+        template.fill(1, is_reply.then_some("1"))?;
         Ok(template)
+    }
+
+    /// Whether filling it in takes the next number: a reply does only where it shows it.
+    pub fn counts(&self) -> bool {
+        self.counts
     }
 
     /// The same template with `uuid` and `rand` drawn from a seed, starting anew.
@@ -82,8 +103,25 @@ impl Template {
     /// # Errors
     /// When a name is unknown or unset in a part that had not been reached before.
     pub fn render(&self, seq: u64) -> Result<String, TemplateError> {
+        self.fill(seq, None)
+    }
+
+    /// As [`Template::render`], with what the filter yielded as `value`.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_reply(&self, seq: u64, value: &str) -> Result<String, TemplateError> {
+        self.fill(seq, Some(value).filter(|_| self.is_reply))
+    }
+
+    fn fill(&self, seq: u64, value: Option<&str>) -> Result<String, TemplateError> {
         let missing = Arc::new(Mutex::new(None));
-        let names = Names { seq, shared: Arc::clone(&self.shared), missing: Arc::clone(&missing) };
+        let names = Names {
+            seq,
+            value: value.map(str::to_owned),
+            shared: Arc::clone(&self.shared),
+            missing: Arc::clone(&missing),
+        };
         let template = self.environment.get_template(NAME).map_err(|e| describe(&e))?;
         template.render(Value::from_object(names)).map_err(|error| {
             let name = lock(&missing).take();
@@ -92,12 +130,17 @@ impl Template {
                     TemplateError(format!("environment variable {name} is not set"))
                 }
                 (ErrorKind::UndefinedError, Some(Missing::Name(name))) => {
-                    TemplateError(format!("unknown name `{name}` (known are {KNOWN})"))
+                    let value = if self.is_reply { ", value" } else { "" };
+                    TemplateError(format!("unknown name `{name}` (known are {KNOWN}{value})"))
                 }
                 _ => describe(&error),
             }
         })
     }
+}
+
+fn of_this_process() -> Lookup {
+    Arc::new(|name| std::env::var(name).ok())
 }
 
 fn describe(error: &Error) -> TemplateError {
@@ -140,6 +183,7 @@ enum Missing {
 /// The names of one rendering. Each look-up makes its value anew.
 struct Names {
     seq: u64,
+    value: Option<String>,
     shared: Arc<Shared>,
     missing: Arc<Mutex<Option<Missing>>>,
 }
@@ -159,6 +203,7 @@ impl Object for Names {
         *lock(&self.missing) = None;
         match key {
             "seq" => Some(Value::from(self.seq)),
+            "value" if self.value.is_some() => self.value.as_deref().map(Value::from),
             "uuid" => Some(Value::from(self.shared.uuid())),
             "now" => {
                 let mut text = Vec::with_capacity(27);
@@ -310,6 +355,22 @@ mod tests {
             assert!(!error(source).is_empty(), "{source}");
         }
         assert!(error("a\n{{ 1 + }}").contains("line 2"));
+    }
+
+    #[test]
+    fn a_reply_knows_what_it_answers() {
+        let reply = Template::compile_reply("{\"pong\":{{value}},\"n\":{{seq}}}").unwrap();
+        assert_eq!(reply.render_reply(3, "18212558000").unwrap(), "{\"pong\":18212558000,\"n\":3}");
+        assert!(error("{{value}}").starts_with("unknown name `value`"));
+        let mistake = Template::compile_reply("{{valeu}}").unwrap_err().to_string();
+        assert!(mistake.starts_with("unknown name `valeu`") && mistake.ends_with("value)"), "{mistake}");
+    }
+
+    #[test]
+    fn a_mistake_behind_a_condition_shows_when_it_is_reached() {
+        let template = compile("{{ env.UNSET if seq > 1 else 'ok' }}").unwrap();
+        assert_eq!(template.render(1).unwrap(), "ok");
+        assert_eq!(template.render(2).unwrap_err().to_string(), "environment variable UNSET is not set");
     }
 
     #[test]

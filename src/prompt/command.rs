@@ -117,27 +117,16 @@ fn close(rest: &str) -> Result<Command, String> {
 }
 
 fn unknown_command(name: &str, line: &str) -> String {
-    let close = |candidate: &str| name.len() > 2 && (candidate.starts_with(name) || distance(name, candidate) <= 2);
-    match COMMANDS.iter().map(|(candidate, ..)| *candidate).find(|candidate| close(candidate)) {
+    let names = || COMMANDS.iter().map(|(candidate, ..)| *candidate);
+    let begun = names().find(|candidate| name.len() > 2 && candidate.starts_with(name));
+    let alike = || {
+        let distances = names().map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate));
+        distances.min().filter(|(distance, _)| *distance <= 2 && name.len() > 2).map(|(_, candidate)| candidate)
+    };
+    match begun.or_else(alike) {
         Some(candidate) => format!("unknown command {name}; did you mean {candidate}?"),
         None => format!("unknown command {name}; /help shows all, /{line} sends the line as it is"),
     }
-}
-
-/// Letters to change, add or leave out between two words.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 /// Undoes what terminals do to the path of a file that is dropped on them: quotes, backslashes,

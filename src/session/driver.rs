@@ -59,6 +59,9 @@ pub trait Peer {
     /// A message, control frame or Close of ours was handed to the connection.
     fn on_sent(&mut self, _outgoing: &Outgoing) {}
 
+    /// A ping that measures the round trip was handed to the connection.
+    fn on_pinged(&mut self, _payload: &[u8]) {}
+
     /// A reply was handed to the connection.
     fn on_replied(&mut self, _message: &Message) {}
 
@@ -291,6 +294,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 match self.keepalive.poll(now) {
                     Due::Nothing => {}
                     Due::Ping(payload) => {
+                        self.peer.on_pinged(&payload);
                         let sent = self.connection.start_ping(Bytes::copy_from_slice(&payload));
                         if let Err(error) = sent {
                             return Some(End::Failed(error));

@@ -30,12 +30,14 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 10] = [
+const LIBRARIES: [(&str, &[&str]); 12] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
     ("jaq_json", &["filter/jq"]),
     ("minijinja", &["filter/template"]),
+    ("jsonschema", &["filter/schema.rs"]),
+    ("shell_words", &["command/curl.rs"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs"]),

@@ -1,5 +1,6 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
+mod alive;
 mod chromium;
 mod compression;
 mod connect_events;
@@ -7,6 +8,7 @@ mod connect_framing;
 mod connect_life;
 mod connect_pipes;
 mod connect_upgrade;
+mod curl_import;
 mod exit_codes;
 mod generate;
 mod imports;
@@ -17,4 +19,6 @@ mod peers;
 mod prompt;
 mod rude_clients;
 mod rude_servers;
+mod schema;
+mod sending;
 mod tls;

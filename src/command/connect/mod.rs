@@ -1,18 +1,20 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
 pub mod info;
+pub mod outage;
 pub mod peer;
 pub mod plan;
 pub mod prompt;
 pub mod run;
 pub mod shared;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::options::{ConnectionArgs, OutputArgs};
-use super::values::{Wait, duration, wait};
+use super::values::{Wait, duration, frame_size, wait};
 use plan::NonJson;
 
 /// Examples at the head of the help.
@@ -30,8 +32,15 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub struct ConnectArgs {
     /// ws://, wss:// or bare host:port; several URLs are several sessions
-    #[arg(value_name = "URL", required = true)]
+    #[arg(value_name = "URL", required_unless_present = "curl")]
     pub urls: Vec<String>,
+    /// Connect as this "Copy as cURL" line of a browser does; @FILE reads it
+    ///
+    /// Takes the line a browser's network panel copies for a WebSocket request, for bash or for Windows' cmd: its
+    /// URL, headers, cookies, origin, subprotocols, credentials, -k, -L, --resolve and certificates. What
+    /// the upgrade sets itself is left out. Flags of your own are added and win.
+    #[arg(long, value_name = "LINE|@FILE", hide_short_help = true, help_heading = "Connection")]
+    pub curl: Option<String>,
     /// Send this, read no stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
     pub execute: Vec<String>,
@@ -57,6 +66,11 @@ pub struct ConnectArgs {
     #[arg(long, hide_short_help = true, conflicts_with = "input", help_heading = "Sending")]
     pub base64: bool,
     /// How stdin is written: raw payload, or json event lines
+    ///
+    /// An event line is what --json prints; only type (text, binary, ping, pong, close) and the payload (text
+    /// or base64; code and reason for close) are needed. A line whose session is one of this run (s1 is the first
+    /// URL, s2 the second) goes to that session alone, every other line to all. Lines of type open, error and
+    /// retry are passed over.
     #[arg(long, hide_possible_values = true, value_name = "KIND", help_heading = "Sending")]
     pub input: Option<InputArg>,
     /// Messages in stdin end with NUL
@@ -71,6 +85,17 @@ pub struct ConnectArgs {
     /// Print what this filter yields; $meta and $prev are set
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
+    /// Check what arrives against a JSON Schema, and say what does not match
+    ///
+    /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref reaches its own
+    /// $defs and files beside it, nothing is fetched over the network. A message that does not match, or is
+    /// not JSON, is printed all the same, told on stderr, an error event under --json, and
+    /// counted.
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Receiving")]
+    pub schema: Option<PathBuf>,
+    /// End with exit 42 at the first message that does not match --schema
+    #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
+    pub fail_on_invalid: bool,
     /// Strings the filter yields are printed without quotes
     #[arg(short, long, help_heading = "Receiving")]
     pub raw_output: bool,
@@ -89,6 +114,9 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
+    /// Send messages in frames of at most N payload bytes
+    #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Sending")]
+    pub fragment: Option<usize>,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -17,6 +17,7 @@ use super::info::SessionInfo;
 use super::plan::Reply;
 use super::shared::{Inbox, SessionName, Shared};
 use crate::command::values::Wait;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Json;
 use crate::message::Message;
@@ -43,6 +44,7 @@ pub struct ClientPeer {
     seq: u64,
     /// The user's own ping that is not answered yet.
     asked: Option<(Bytes, Instant)>,
+    replies_due: usize,
 }
 
 impl ClientPeer {
@@ -64,6 +66,7 @@ impl ClientPeer {
             prev: Json::null(),
             seq: 0,
             asked: None,
+            replies_due: 0,
         }
     }
 
@@ -74,6 +77,7 @@ impl ClientPeer {
         self.init_waiting = false;
         self.closing = false;
         self.give_up = None;
+        self.replies_due = 0;
         self.timer = None;
         self.quiet_since = now;
         let plan = &self.shared.plan;
@@ -120,9 +124,18 @@ impl ClientPeer {
         plan.fill(&heartbeat).map_err(|error| self.fail(&error)).ok()
     }
 
-    fn fail(&self, error: &str) {
-        self.shared.stderr.line(format!("wsp: {error}"));
-        self.shared.stop(Exit::Usage);
+    /// Pieces of input that wait for a connection.
+    pub fn waiting(&self) -> usize {
+        self.inbox.borrow().len()
+    }
+
+    /// Replies that were not handed to the last connection before it ended.
+    pub fn replies_due(&self) -> usize {
+        self.replies_due
+    }
+
+    fn fail(&self, error: &Error) {
+        self.shared.fail(error);
     }
 
     /// The next init message, once it may go.
@@ -197,9 +210,9 @@ impl ClientPeer {
         }
         if let Some((filter, reply)) = &plan.heartbeat_reply
             && is_json
-            && filter.matches(json, &null, &self.prev)
+            && let Some(value) = filter.find(json, &null, &self.prev)
         {
-            match plan.fill(reply) {
+            match plan.fill_with(reply, &value.to_plain_string()) {
                 Ok(reply) => replies.push_back(reply),
                 Err(error) => self.fail(&error),
             }
@@ -208,9 +221,7 @@ impl ClientPeer {
             Reply::Echo => replies.push_back(message.clone()),
             Reply::Filter(filter) if is_json => {
                 let result = filter.run(json, &null, &self.prev, &mut |value| {
-                    replies.push_back(Message::text(
-                        value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string()),
-                    ));
+                    replies.push_back(Message::text(value.to_plain_string()));
                     std::ops::ControlFlow::Continue(())
                 });
                 if let Err(error) = result {
@@ -222,6 +233,7 @@ impl ClientPeer {
         let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };
         let text = parsed.as_ref();
         shared.print(&name, message, text, &self.prev);
+        shared.check_schema(&name, message);
         let expected = plan.expect.as_ref().is_some_and(|filter| is_json && filter.matches(json, &null, &self.prev));
         if is_json && shared.needs_json() {
             self.prev = json.clone();
@@ -248,7 +260,9 @@ impl Peer for ClientPeer {
         match incoming {
             Incoming::Message(message) => {
                 self.info.received.add(message.len());
+                let before = replies.len();
                 self.on_message(&message, replies);
+                self.replies_due += replies.len() - before;
             }
             Incoming::Ping(payload) => {
                 self.show_control("<", "ping", &payload);
@@ -348,8 +362,14 @@ impl Peer for ClientPeer {
         self.shared.event(&self.info.id, Some(Direction::Out), body);
     }
 
+    fn on_pinged(&mut self, payload: &[u8]) {
+        self.show_control(">", "ping", payload);
+        self.shared.event(&self.info.id, Some(Direction::Out), EventBody::Ping(Bytes::copy_from_slice(payload)));
+    }
+
     fn on_replied(&mut self, message: &Message) {
         self.info.sent.add(message.len());
+        self.replies_due = self.replies_due.saturating_sub(1);
         self.shared.event(&self.info.id, Some(Direction::Out), EventBody::Message(message.clone()));
     }
 

@@ -9,7 +9,7 @@ use crate::command::options::{ColorArg, FormatArg, OutputArgs};
 use crate::command::settings;
 use crate::command::values::Wait;
 use crate::error::Error;
-use crate::filter::{Filter, Template};
+use crate::filter::{Filter, Schema, Template};
 use crate::host::Host;
 use crate::message::Message;
 use crate::message::render::Format;
@@ -59,8 +59,8 @@ pub enum InputKind {
 pub enum Draft {
     /// As it is.
     Plain(Message),
-    /// To be filled in each time.
-    Template(Arc<Template>),
+    /// To be filled in each time; the result is written as the kind says.
+    Template(Arc<Template>, InputKind),
 }
 
 /// A `connect` run as meant.
@@ -99,6 +99,12 @@ pub struct Plan {
     pub heartbeat: Option<Draft>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
+    /// Shape of what arrives.
+    pub schema: Option<Schema>,
+    /// The first message without that shape ends the run.
+    pub fail_on_invalid: bool,
+    /// Most payload bytes in a frame we send.
+    pub fragment: Option<usize>,
     /// How messages are printed.
     pub format: Format,
     /// Whether stdout is a terminal, where control characters are escaped.
@@ -168,15 +174,6 @@ impl Plan {
             Some(messages)
         };
         let interactive = host.stdin_is_terminal && execute.is_none();
-        let heartbeat_reply = match connection.heartbeat_reply.as_deref() {
-            None => None,
-            Some(text) => {
-                let (source, message) = text.split_once("=>").ok_or_else(|| {
-                    Error::usage("--heartbeat-reply wants JQ=>MSG", "for example '.ping => {\"pong\":1}'")
-                })?;
-                Some((settings::filter("--heartbeat-reply", source.trim())?, draft(message.trim())?))
-            }
-        };
         if !connection.retry_factor.is_finite() || connection.retry_factor < 1.0 {
             return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
         }
@@ -196,9 +193,12 @@ impl Plan {
             raw_output: args.raw_output,
             non_json: args.non_json,
             reply,
-            heartbeat_reply,
+            heartbeat_reply: connection.heartbeat_reply.as_deref().map(settings::heartbeat_reply).transpose()?,
             heartbeat: connection.heartbeat.as_deref().map(draft).transpose()?,
             heartbeat_interval: connection.heartbeat_interval.max(Duration::from_millis(1)),
+            schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+            fail_on_invalid: args.fail_on_invalid,
+            fragment: args.fragment,
             format,
             to_terminal: host.stdout_is_terminal,
             colour: colour(args.output.color, host),
@@ -229,13 +229,24 @@ impl Plan {
     /// The message to send now; a template is filled in with the next number.
     ///
     /// # Errors
-    /// A template that cannot be filled in.
-    pub fn fill(&self, draft: &Draft) -> Result<Message, String> {
+    /// A template that cannot be filled in, or yields what `--hex` or `--base64` cannot read.
+    pub fn fill(&self, draft: &Draft) -> Result<Message, Error> {
+        self.fill_with(draft, "")
+    }
+
+    /// As [`Plan::fill`], for a reply: `value` is what the filter yielded.
+    ///
+    /// # Errors
+    /// As [`Plan::fill`].
+    pub fn fill_with(&self, draft: &Draft, value: &str) -> Result<Message, Error> {
         match draft {
             Draft::Plain(message) => Ok(message.clone()),
-            Draft::Template(template) => {
-                self.sequence.set(self.sequence.get() + 1);
-                template.render(self.sequence.get()).map(Message::text).map_err(|error| error.to_string())
+            Draft::Template(template, kind) => {
+                self.sequence.set(self.sequence.get() + u64::from(template.counts()));
+                let text = template
+                    .render_reply(self.sequence.get(), value)
+                    .map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
+                decode(*kind, text.into_bytes()).map_err(input_error)
             }
         }
     }
@@ -311,6 +322,11 @@ fn unescape(text: &str) -> Vec<u8> {
         }
     }
     out.into_bytes()
+}
+
+/// Input that is not what the flags promised, with what helps.
+pub fn input_error(text: impl Into<String>) -> Error {
+    Error::usage(text, "--binary, --hex, --base64 and --input json say how input is written")
 }
 
 /// A piece of input as a message.

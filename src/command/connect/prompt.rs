@@ -120,7 +120,7 @@ impl PromptInput {
         };
         match command {
             Command::Send(text) => {
-                hand_out(shared, self.targets(inboxes), text.into_bytes())?;
+                hand_out(shared, self.targets(inboxes), text.into_bytes()).map_err(|error| error.to_string())?;
                 self.tell_when_held(shared);
             }
             Command::Ping(payload) => send(&|| Outgoing::Ping(Bytes::from(payload.clone()))),

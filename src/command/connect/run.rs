@@ -15,16 +15,17 @@ use tokio::time::sleep;
 
 use super::ConnectArgs;
 use super::info::SessionInfo;
+use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
-use super::plan::{Draft, InputKind, Plan, decode};
+use super::plan::{Draft, InputKind, Plan, decode, input_error};
 use super::prompt::PromptInput;
 use super::shared::{Inbox, Shared};
-use crate::command::settings;
+use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr, StopSignal};
 use crate::message::event::{Direction, EventBody, InputEvent, parse_input_line};
-use crate::message::{Message, render};
+use crate::message::render;
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::net::dial::DialError;
@@ -46,6 +47,7 @@ const MAX_INPUT: usize = 1 << 30;
 /// # Errors
 /// Whatever keeps the run from starting; failures of sessions are reported and become the code.
 pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
+    let args = &curl::import(args)?;
     let plan = Plan::new(args, &host)?;
     let connectors = args
         .urls
@@ -93,7 +95,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                 let Some(session) = slot else { continue };
                 if let Poll::Ready(exit) = session.as_mut().poll(cx) {
                     *slot = None;
-                    *inbox.borrow_mut() = Inbox::default();
+                    inbox.borrow_mut().close();
                     shared.changed.set(true);
                     if exit != Exit::Done && first_failure.is_none() {
                         first_failure = Some(exit);
@@ -143,37 +145,50 @@ async fn unless_stopped<F: Future>(shared: &Shared, future: F) -> Option<F::Outp
 
 /// One session: connect, talk, and again where that is asked for.
 async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer) -> Exit {
-    let exit = attempts(&shared, &connector, &mut peer).await;
+    let mut outages = Outages::default();
+    let exit = connect_until_done(&shared, &connector, &mut peer, &mut outages).await;
     peer.info().left(SessionState::Closed);
+    if let Some(summary) = outages.summary() {
+        shared.notice(format!("{}: {summary}", peer.url()));
+    }
     exit
 }
 
-/// Connects, and again for as long as that is asked for.
-async fn attempts(shared: &Rc<Shared>, connector: &Connector, peer: &mut ClientPeer) -> Exit {
+async fn connect_until_done(
+    shared: &Shared,
+    connector: &Connector,
+    peer: &mut ClientPeer,
+    outages: &mut Outages,
+) -> Exit {
     let mut failures = 0_u32;
-    let mut lost_at = None;
+    let mut replies_due = 0;
     loop {
         let Some(connected) = unless_stopped(shared, connector.connect()).await else { return Exit::Done };
         let (error, again) = match connected {
             Ok((mut connection, handshake)) => {
+                if let Some(gap) = outages.over(tokio::time::Instant::now()) {
+                    let missed = outage::missed(gap, failures, peer.waiting());
+                    shared.notice(format!("wsp: {}: {missed}", peer.url()));
+                }
                 failures = 0;
-                announce(shared, peer, &handshake, lost_at.take());
+                announce(shared, peer, &handshake);
                 peer.info().opened(handshake);
                 peer.opened();
                 shared.changed.set(true);
                 let settings = DriverSettings {
                     keepalive: shared.plan.keepalive,
                     close_timeout: shared.plan.close_timeout,
-                    fragment: None,
+                    fragment: shared.plan.fragment,
                 };
-                let end = Driver::new(&mut connection, peer, settings).run().await;
+                let end = Driver::new(&mut connection, &mut *peer, settings).run().await;
                 report_end(shared, peer, &end);
                 let exit = end_exit(&end);
                 if exit == Exit::Done || shared.stopping().is_some() {
                     let unmet = shared.plan.expect.is_some() && shared.stopping().is_none();
                     return if unmet { Exit::Expectation } else { exit };
                 }
-                lost_at = Some(tokio::time::Instant::now());
+                replies_due = peer.replies_due();
+                outages.lost(tokio::time::Instant::now());
                 (Error::Ended { url: peer.url().to_owned(), end }, true)
             }
             Err(cause) => {
@@ -195,7 +210,8 @@ async fn attempts(shared: &Rc<Shared>, connector: &Connector, peer: &mut ClientP
         }
         failures += 1;
         let delay = shared.plan.backoff.wait(failures, fastrand::f64());
-        shared.notice(format!("wsp: {error}; connecting again in {} (retry {failures})", seconds(delay)));
+        let left = outage::left_behind(peer.waiting(), std::mem::take(&mut replies_due));
+        shared.notice(format!("wsp: {error}; connecting again in {} (retry {failures}){left}", seconds(delay)));
         peer.info().left(SessionState::Retrying(failures));
         shared.changed.set(true);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -220,22 +236,11 @@ fn is_worth_retrying(cause: &ConnectError) -> bool {
     }
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
-}
-
 fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
-fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake, lost_at: Option<tokio::time::Instant>) {
-    if let Some(lost_at) = lost_at {
-        let gap = seconds(lost_at.elapsed());
-        shared.notice(format!(
-            "wsp: {}: connected again; what the server sent in the {gap} between is missed",
-            peer.url()
-        ));
-    }
+fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     if shared.plan.verbose {
         verbose(shared, handshake);
     } else if shared.plan.interactive {
@@ -400,8 +405,10 @@ impl Input {
                 Self::Drafts(drafts) => {
                     for draft in std::mem::take(drafts) {
                         match shared.plan.fill(&draft) {
-                            Ok(message) => to_all(inboxes, || Outgoing::Message(message.clone())),
-                            Err(error) => fail(shared, &error),
+                            Ok(message) => {
+                                to_all(inboxes, || Outgoing::Message(message.clone()));
+                            }
+                            Err(error) => shared.fail(&error),
                         }
                     }
                     self.end(shared);
@@ -414,20 +421,22 @@ impl Input {
                             let mut pieces = Vec::new();
                             splitter
                                 .push(&chunk, |piece| pieces.push(piece))
-                                .map_err(|error| error.to_string())
+                                .map_err(|error| input_error(error.to_string()))
                                 .and_then(|()| {
                                     pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece))
                                 })
                         }
-                        Some(Err(error)) => Err(format!("cannot read standard input: {}", io_text(&error))),
+                        Some(Err(error)) => {
+                            Err(input_error(format!("cannot read standard input: {}", io_text(&error))))
+                        }
                         None => {
-                            let last = splitter.finish().map_err(|error| error.to_string());
+                            let last = splitter.finish().map_err(|error| input_error(error.to_string()));
                             self.end(shared);
                             last.and_then(|piece| piece.map_or(Ok(()), |piece| hand_out(shared, inboxes, piece)))
                         }
                     };
                     if let Err(error) = result {
-                        fail(shared, &error);
+                        shared.fail(&error);
                         self.end(shared);
                     }
                 }
@@ -442,47 +451,63 @@ impl Input {
     }
 }
 
-fn fail(shared: &Shared, error: &str) {
-    shared.stderr.line(format!("wsp: {error}"));
-    shared.stop(Exit::Usage);
-}
-
-fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) {
+/// Whether somebody took it.
+fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bool {
+    let mut taken = false;
     for inbox in inboxes {
-        inbox.borrow_mut().push(outgoing());
+        taken |= inbox.borrow_mut().push(outgoing());
     }
+    taken
 }
 
 /// Makes a message of a piece of input and puts it before every session.
-pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), String> {
+pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), Error> {
     let plan = &shared.plan;
     if plan.input == InputKind::Events {
-        if piece.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
-        }
-        let line = parse_input_line(&piece).map_err(|error| format!("event line on standard input: {error}"))?;
-        let outgoing: Box<dyn Fn() -> Outgoing> = match line.event {
-            InputEvent::Message(message) => Box::new(move || Outgoing::Message(message.clone())),
-            InputEvent::Ping(payload) => Box::new(move || Outgoing::Ping(payload.clone())),
-            InputEvent::Pong(payload) => Box::new(move || Outgoing::Pong(payload.clone())),
-            InputEvent::Close { code, reason } => {
-                let close = CloseReason::new(code.unwrap_or(1000), &reason);
-                Box::new(move || Outgoing::Close(close.clone()))
-            }
-            InputEvent::Ignored => return Ok(()),
-        };
-        to_all(inboxes, outgoing);
-        return Ok(());
+        return hand_out_event(shared, inboxes, &piece);
     }
-    let message: Message = if plan.template {
-        let source = String::from_utf8(piece).map_err(|_| "input is not valid UTF-8".to_owned())?;
-        let Draft::Template(template) = settings::compile(&source).map_err(|error| error.to_string())? else {
-            return Ok(());
-        };
-        plan.fill(&Draft::Template(template))?
+    let message = if plan.template {
+        let source = String::from_utf8(piece).map_err(|_| input_error("input is not valid UTF-8"))?;
+        plan.fill(&settings::compile(&source, plan.input)?)?
     } else {
-        decode(plan.input, piece)?
+        decode(plan.input, piece).map_err(input_error)?
     };
     to_all(inboxes, || Outgoing::Message(message.clone()));
     Ok(())
+}
+
+/// An event line goes to the session it names, or to all where it names none of this run.
+fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8]) -> Result<(), Error> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    let line = parse_input_line(line).map_err(|error| input_error(format!("event line on standard input: {error}")))?;
+    let named = line.session.as_deref().and_then(|name| Some((name, named(inboxes, name)?)));
+    let inboxes = named.map_or(inboxes, |(_, inbox)| inbox);
+    let taken = match line.event {
+        InputEvent::Message(message) => {
+            let message = match message.as_text().filter(|_| shared.plan.template) {
+                Some(source) => shared.plan.fill(&settings::compile(source, InputKind::Text)?)?,
+                None => message,
+            };
+            to_all(inboxes, || Outgoing::Message(message.clone()))
+        }
+        InputEvent::Ping(payload) => to_all(inboxes, || Outgoing::Ping(payload.clone())),
+        InputEvent::Pong(payload) => to_all(inboxes, || Outgoing::Pong(payload.clone())),
+        InputEvent::Close { code, reason } => {
+            let close = CloseReason::new(code.unwrap_or(1000), &reason);
+            to_all(inboxes, || Outgoing::Close(close.clone()))
+        }
+        InputEvent::Ignored => true,
+    };
+    if let Some((name, _)) = named.filter(|_| !taken) {
+        shared.notice(format!("wsp: session {name} has ended; an event line for it was dropped"));
+    }
+    Ok(())
+}
+
+/// The inbox of `s1`, `s2`, …
+fn named<'a>(inboxes: &'a [Rc<RefCell<Inbox>>], name: &str) -> Option<&'a [Rc<RefCell<Inbox>>]> {
+    let index = name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)?;
+    inboxes.get(index..=index)
 }

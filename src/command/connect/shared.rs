@@ -10,6 +10,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 
 use super::plan::{NonJson, Plan};
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
@@ -29,13 +30,28 @@ const INBOX_BYTES: usize = 1024 * 1024;
 pub struct Inbox {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
+    closed: bool,
 }
 
 impl Inbox {
-    /// Adds what was read.
-    pub fn push(&mut self, outgoing: Outgoing) {
+    /// Adds what was read; false when the session has ended and nobody will take it.
+    pub fn push(&mut self, outgoing: Outgoing) -> bool {
+        if self.closed {
+            return false;
+        }
         self.bytes += size(&outgoing);
         self.waiting.push_back(outgoing);
+        true
+    }
+
+    /// The session has ended: what waits is dropped, and what still comes.
+    pub fn close(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
+    }
+
+    /// How much waits.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes the oldest.
@@ -84,6 +100,7 @@ pub struct Shared {
     signalled: Cell<bool>,
     received: Cell<u64>,
     dropped_non_json: Cell<u64>,
+    invalid: Cell<u64>,
 }
 
 impl Shared {
@@ -101,6 +118,7 @@ impl Shared {
             signalled: Cell::new(false),
             received: Cell::new(0),
             dropped_non_json: Cell::new(0),
+            invalid: Cell::new(0),
         })
     }
 
@@ -129,6 +147,15 @@ impl Shared {
     /// Why the run ends, once it does.
     pub fn stopping(&self) -> Option<Exit> {
         self.stop.get()
+    }
+
+    /// Ends the run with an error: a line, a hint where one helps, and the code that belongs to it.
+    pub fn fail(&self, error: &Error) {
+        self.stderr.line(format!("wsp: {error}"));
+        if let Some(hint) = error.hint() {
+            self.stderr.line(format!("hint: {hint}"));
+        }
+        self.stop(error.exit());
     }
 
     /// A line on stderr that `-q` silences.
@@ -185,15 +212,25 @@ impl Shared {
         let time = Timestamp::now();
         let meta = Json::meta(session.id, session.url, &format!("{time:.6}"), kind, message.len(), session.seq);
         let result = filter.run(input, &meta, prev, &mut |value| {
-            let text = match (self.plan.raw_output, value.as_str()) {
-                (true, Some(text)) => text.to_string(),
-                _ => value.to_compact_string(),
-            };
+            let text = if self.plan.raw_output { value.to_plain_string() } else { value.to_compact_string() };
             self.print_message(session.id, &Message::text(text));
             std::ops::ControlFlow::Continue(())
         });
         if let Err(error) = result {
             self.stderr.line(format!("jq: {error}"));
+        }
+    }
+
+    /// Checks a received message against `--schema`.
+    pub fn check_schema(&self, session: &SessionName<'_>, message: &Message) {
+        let Some(schema) = &self.plan.schema else { return };
+        let Err(reason) = schema.check(message.payload()) else { return };
+        self.invalid.set(self.invalid.get() + 1);
+        let error = format!("message {} does not match the schema: {reason}", session.seq);
+        self.notice(format!("wsp: {}: {error}", session.url));
+        self.event(session.id, None, EventBody::Error { error });
+        if self.plan.fail_on_invalid {
+            self.stop(Exit::Expectation);
         }
     }
 
@@ -244,6 +281,10 @@ impl Shared {
         let dropped = self.dropped_non_json.get();
         if dropped > 0 {
             self.notice(format!("{dropped} messages were not JSON and were dropped (--non-json pass shows them)"));
+        }
+        let invalid = self.invalid.get();
+        if invalid > 0 {
+            self.notice(format!("{invalid} of {} messages did not match the schema", self.received.get()));
         }
     }
 }

@@ -73,6 +73,11 @@ impl Json {
         !matches!(self.0, Val::Null | Val::Bool(false))
     }
 
+    /// A string as it is, everything else as compact JSON (`jq -r`).
+    pub fn to_plain_string(&self) -> String {
+        self.as_str().map_or_else(|| self.to_compact_string(), std::borrow::Cow::into_owned)
+    }
+
     /// The value as JSON on one line.
     pub fn to_compact_string(&self) -> String {
         let mut out = Vec::new();

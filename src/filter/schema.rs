@@ -1,0 +1,213 @@
+//! JSON Schema (draft 2020-12 unless `$schema` says otherwise): does a message have the shape agreed on.
+//!
+//! Owns compiling a schema with the files it refers to, and the one line that says what is wrong
+//! with a message. Leaves what becomes of such a message to the caller. `jsonschema` is seen here alone.
+//! Invariants: nothing is fetched over a network: `$ref` reaches this document and files beside it;
+//! a reason is one line of bounded length, however large the message, and drives no terminal.
+
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use jsonschema::{Retrieve, ValidationError, Validator};
+use serde_json::Value;
+
+use crate::message::render::drives_terminal;
+
+/// Most characters of a reason: what is wrong may be all of a large message.
+const MAX_REASON: usize = 200;
+
+/// A compiled schema. Cloning shares it; any thread may use it.
+#[derive(Clone)]
+pub struct Schema(Arc<Validator>);
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Schema")
+    }
+}
+
+/// Why there is no schema to check with: one line.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// It is no JSON, no schema, or refers to what cannot be had.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Schema {
+    /// Compiles the schema in a file; relative references are files beside it.
+    ///
+    /// # Errors
+    /// [`SchemaError`].
+    pub fn from_file(path: &Path) -> Result<Self, SchemaError> {
+        let source = std::fs::read(path)?;
+        let base = url::Url::from_file_path(path.canonicalize()?).ok();
+        Self::build(&source, base.as_ref().map(url::Url::as_str))
+    }
+
+    /// Compiles a schema that refers to nothing outside itself.
+    ///
+    /// # Errors
+    /// [`SchemaError::Invalid`].
+    pub fn compile(source: &[u8]) -> Result<Self, SchemaError> {
+        Self::build(source, None)
+    }
+
+    fn build(source: &[u8], base: Option<&str>) -> Result<Self, SchemaError> {
+        let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+        let schema: Value =
+            serde_json::from_slice(source).map_err(|error| SchemaError::Invalid(format!("not JSON: {error}")))?;
+        let mut options = jsonschema::options().with_retriever(Files);
+        if let Some(base) = base {
+            options = options.with_base_uri(base);
+        }
+        let validator = options.build(&schema).map_err(|error| SchemaError::Invalid(describe(&error)))?;
+        Ok(Self(Arc::new(validator)))
+    }
+
+    /// Whether a message has this shape; what is not JSON has none.
+    ///
+    /// # Errors
+    /// Where the first fault is, as a JSON pointer, and what it is.
+    pub fn check(&self, message: &[u8]) -> Result<(), String> {
+        let value: Value =
+            serde_json::from_slice(message).map_err(|error| bounded(format_args!("not JSON: {error}")))?;
+        self.0.validate(&value).map_err(|error| describe(&error))
+    }
+}
+
+/// `/a/0: "x" is not of type "number"`; the path is left out where it is the whole.
+fn describe(error: &ValidationError<'_>) -> String {
+    match error.instance_path().as_str() {
+        "" => bounded(format_args!("{error}")),
+        path => bounded(format_args!("{path}: {error}")),
+    }
+}
+
+/// Writes no more than is kept: the rest of a large message is never formatted.
+struct Bounded {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        for c in part.chars() {
+            if self.left == 0 {
+                self.text.push('…');
+                return Err(fmt::Error);
+            }
+            self.left -= 1;
+            self.text.push(if drives_terminal(c) { ' ' } else { c });
+        }
+        Ok(())
+    }
+}
+
+fn bounded(text: fmt::Arguments<'_>) -> String {
+    let mut out = Bounded { text: String::new(), left: MAX_REASON };
+    // Breaking off when it is full is how it says so.
+    let _ = out.write_fmt(text);
+    out.text
+}
+
+/// Reads what a schema refers to, from files only.
+struct Files;
+
+impl Retrieve for Files {
+    fn retrieve(
+        &self,
+        uri: &jsonschema::Uri<String>,
+    ) -> Result<Value, Box<dyn std::error::Error + Send + Sync + 'static>> {
+        let path = url::Url::parse(uri.as_str())
+            .ok()
+            .filter(|url| url.scheme() == "file")
+            .and_then(|url| url.to_file_path().ok())
+            .ok_or("only files are read: nothing is fetched over the network")?;
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRICE: &str = r##"{
+        "type": "object",
+        "required": ["price"],
+        "properties": {"price": {"$ref": "#/$defs/positive"}, "tags": {"type": "array", "items": {"type": "string"}}},
+        "$defs": {"positive": {"type": "number", "exclusiveMinimum": 0}},
+        "unevaluatedProperties": false
+    }"##;
+
+    fn reason(message: &str) -> String {
+        Schema::compile(PRICE.as_bytes()).expect("a schema").check(message.as_bytes()).expect_err(message)
+    }
+
+    #[test]
+    fn what_has_the_shape_passes() {
+        let schema = Schema::compile(PRICE.as_bytes()).expect("a schema");
+        for message in
+            [r#"{"price":1}"#, r#" {"price":0.5,"tags":["a"]} "#, r#"{"price":123456789012345678901234567890}"#]
+        {
+            assert_eq!(schema.check(message.as_bytes()), Ok(()), "{message}");
+        }
+        assert_eq!(Schema::compile(b"true").expect("a schema").check(b"[]"), Ok(()));
+    }
+
+    #[test]
+    fn what_has_not_is_told_where_and_why() {
+        let table = [
+            (r#"{"price":"1"}"#, r#"/price: "1" is not of type "number""#),
+            (r#"{"price":1,"tags":["a",2]}"#, r#"/tags/1: 2 is not of type "string""#),
+            ("{}", r#""price" is a required property"#),
+            ("hello", "not JSON: expected value at line 1 column 1"),
+            ("", "not JSON: EOF while parsing a value at line 1 column 0"),
+        ];
+        for (message, expected) in table {
+            assert_eq!(reason(message), expected, "{message}");
+        }
+        assert!(reason(r#"{"price":0}"#).starts_with("/price: 0 is less than or equal to"));
+        assert!(reason(r#"{"price":1,"more":1}"#).contains("more"));
+        assert!(reason("\u{1}\u{ff}").starts_with("not JSON"));
+        assert!(reason(&"[".repeat(100_000)).starts_with("not JSON: recursion limit"));
+    }
+
+    #[test]
+    fn a_reason_is_short_and_drives_no_terminal() {
+        let long = format!("{{\"price\":\"{}\"}}", "x".repeat(1 << 20));
+        assert!(reason(&long).chars().count() <= MAX_REASON + 1);
+        let rude = reason("{\"price\":\"\u{202e}\u{9b}31m\",\"a\\u001b[31m\":1}");
+        assert!(!rude.chars().any(drives_terminal), "{rude:?}");
+    }
+
+    #[test]
+    fn draft_2020_12_is_the_default() {
+        let schema = r#"{"prefixItems":[{"type":"string"}],"items":{"type":"number"},"dependentRequired":{"a":["b"]}}"#;
+        let schema = Schema::compile(schema.as_bytes()).expect("a schema");
+        assert_eq!(schema.check(br#"["a",1,2]"#), Ok(()));
+        assert!(schema.check(br#"["a","b"]"#).is_err());
+        assert!(schema.check(br#"{"a":1}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused() {
+        let invalid = |source: &str| match Schema::compile(source.as_bytes()) {
+            Err(SchemaError::Invalid(reason)) => reason,
+            other => panic!("{source}: {other:?}"),
+        };
+        assert_eq!(invalid("{"), "not JSON: EOF while parsing an object at line 1 column 1");
+        assert!(invalid(r#"{"properties":{"a":{"type":"strin"}}}"#).starts_with("/properties/a/type: "));
+        assert!(invalid("3").contains('3'));
+        assert!(!invalid(r##"{"$ref":"#/$defs/none"}"##).is_empty());
+        assert!(!invalid(r#"{"pattern":"("}"#).is_empty());
+        let remote = invalid(r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#);
+        assert!(remote.contains("127.0.0.1:1/schema.json"), "{remote}");
+        let remote = invalid(r#"{"$id":"https://example.com/a.json","$ref":"b.json"}"#);
+        assert!(remote.contains("example.com/b.json"), "{remote}");
+    }
+}

@@ -1,0 +1,211 @@
+//! Staying alive: text-level pings in both directions, round trips, and what a lost connection cost.
+//!
+//! Leaves whether a session reconnects, pings and gives up at all to `connect_life`.
+
+use serde_json::json;
+
+use crate::support::fake::next;
+use crate::support::{FakeServer, Frame, Opcode, closed_port, events, events_of, listen, run, wsp};
+
+/// What the client answers to each message under this rule, everything else left unanswered.
+fn answers(rule: &str, exchange: &'static [(&'static str, &'static str)]) {
+    let server = FakeServer::once(move |request| {
+        let mut socket = request.accept();
+        for (ping, pong) in exchange {
+            socket.say(Frame::text(ping));
+            if !pong.is_empty() {
+                assert_eq!(socket.read_text(), *pong);
+            }
+        }
+        socket.say(Frame::close(1000, ""));
+        socket.answer_close();
+    });
+    wsp(["connect", &server.url, "--heartbeat-reply", rule]).spawn().outcome().exits(0);
+    server.join();
+}
+
+#[test]
+fn a_reply_gives_back_what_the_ping_carried() {
+    let exchange = &[
+        (r#"{"ping":1492420473027}"#, r#"{"pong":1492420473027}"#),
+        (r#"{"ch":"market","tick":1}"#, ""),
+        (r#"{"ping":18446744073709551617}"#, r#"{"pong":18446744073709551617}"#),
+        (r#"{"ping":null}"#, ""),
+        (r#"{"ping":0}"#, r#"{"pong":0}"#),
+    ];
+    answers(r#".ping => {"pong":{{value}}}"#, exchange);
+}
+
+#[test]
+fn a_reply_may_be_built_by_the_filter_or_hold_text() {
+    answers(
+        r#"select(.op == "ping") | {op: "pong", id} => {{value}}"#,
+        &[(r#"{"op":"ping","id":"a\"b"}"#, r#"{"op":"pong","id":"a\"b"}"#)],
+    );
+    answers(".ping | strings => pong {{ value }}", &[(r#"{"ping":"x y"}"#, "pong x y"), (r#"{"ping":1}"#, "")]);
+    answers(".ping | tojson => [{{value}}]", &[(r#"{"ping":"x\"y"}"#, r#"["x\"y"]"#)]);
+}
+
+#[test]
+fn a_reply_that_does_not_compile_is_7_before_connecting() {
+    let url = format!("ws://127.0.0.1:{}/", closed_port());
+    for (rule, code) in [(".ping", 2), (".ping => {{valu}}", 7), (".ping => {{", 7), (".ping[ => pong", 7)] {
+        run(&["connect", &url, "--heartbeat-reply", rule], "").exits(code).complains("--heartbeat-reply");
+    }
+    run(&["connect", &url, "--template", "-x", "{{value}}"], "").exits(7).complains("unknown name `value`");
+}
+
+#[test]
+fn both_sides_may_ask_at_once() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        socket.say(Frame::text(r#"{"ping":7}"#));
+        let (mut pongs, mut beats) = (0, Vec::new());
+        while pongs < 1 || beats.len() < 3 {
+            match socket.read_text() {
+                pong if pong == r#"{"pong":7}"# => pongs += 1,
+                beat => beats.push(beat),
+            }
+        }
+        assert_eq!((pongs, beats), (1, [1, 2, 3].map(|number| format!(r#"{{"op":"ping","id":{number}}}"#)).to_vec()));
+        socket.say(Frame::close(1000, ""));
+        socket.answer_close();
+    });
+    let beat = r#"{"op":"ping","id":{{seq}}}"#;
+    let arguments = ["connect", &server.url, "--template", "--heartbeat", beat, "--heartbeat-interval", "20ms"];
+    let output = wsp(arguments).args(["--heartbeat-reply", r#".ping => {"pong":{{value}}}"#]).spawn().outcome();
+    output.exits(0).prints("{\"ping\":7}\n");
+    server.join();
+}
+
+#[test]
+fn our_pings_and_their_round_trips_are_shown() {
+    let serve = |request: crate::support::fake::Request| {
+        let mut socket = request.accept();
+        for _ in 0..2 {
+            let ping = socket.read_frame().expect("a ping");
+            assert!(ping.is(Opcode::Ping), "{ping:?}");
+            socket.say(Frame::new(Opcode::Pong, ping.payload));
+        }
+        socket.say(Frame::close(1000, ""));
+        socket.answer_close();
+    };
+    let server = FakeServer::once(serve);
+    let output = wsp(["connect", &server.url, "-P", "-v", "--ping-interval", "20ms"]).spawn().outcome().exits(0);
+    let order: Vec<_> = ["> ping", "< pong", "round trip "].map(|part| output.stderr.find(part)).into_iter().collect();
+    assert!(order.iter().all(Option::is_some), "{}", output.stderr);
+    assert!(order[0] < order[1], "{}", output.stderr);
+    output.complains("* last round trip ").prints("");
+    server.join();
+    let server = FakeServer::once(serve);
+    let output = wsp(["connect", &server.url, "--json", "--ping-interval", "20ms"]).spawn().outcome().exits(0);
+    let events = events(output.stdout());
+    let (sent, answered) = (events_of(&events, "ping", "out"), events_of(&events, "pong", "in"));
+    assert!(sent.len() >= 2 && answered.len() == 2, "{events:?}");
+    assert_eq!(sent[0]["text"], answered[0]["text"]);
+    server.join();
+}
+
+#[test]
+fn an_idle_peer_is_told_why_and_so_is_the_user() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        socket.say(Frame::text("last words"));
+        assert_eq!(socket.answer_close(), 1001);
+    });
+    let output = wsp(["connect", &server.url, "--idle-timeout", "100ms"]).spawn().outcome().exits(9);
+    output.prints("last words\n").complains("no message within the idle timeout").complains("hint: --idle-timeout");
+    server.join();
+}
+
+#[test]
+fn an_outage_is_told_with_what_waits_and_what_is_missed() {
+    let server = FakeServer::listening(|listener| {
+        drop(next(&listener).accept());
+        next(&listener).refuse("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+        let mut socket = next(&listener).accept();
+        assert_eq!(socket.read_text(), "one");
+        assert_eq!(socket.read_text(), "two");
+        assert_eq!(socket.answer_close(), 1000);
+    });
+    let arguments = ["connect", &server.url, "--reconnect", "--retry-delay", "500ms", "--retry-factor", "1"];
+    let mut client = wsp(arguments).args(["--json", "-w", "0"]).spawn();
+    client.wait_for_stderr("connecting again in 0.5 s (retry 1)");
+    client.send("one\ntwo\n");
+    // Input is read while there is no connection.
+    client.wait_for_stderr("(retry 2); 2 pieces of input to be sent then");
+    client.wait_for_stderr("connected again after 2 retries; what the server sent in the ");
+    let output = client.finish().exits(0).complains("is missed; 2 pieces of input waited and will be sent");
+    let output = output.complains("connected again 1 time, ");
+    let events = events(output.stdout());
+    let retries: Vec<_> = events.iter().filter(|event| event["type"] == "retry").collect();
+    let facts: Vec<_> = retries.iter().map(|retry| (&retry["attempt"], &retry["delay_ms"])).collect();
+    assert_eq!(facts, [(&json!(1), &json!(500)), (&json!(2), &json!(500))]);
+    let opens = events.iter().filter(|event| event["type"] == "open").count();
+    assert_eq!(opens, 2, "{events:?}");
+    server.join();
+}
+
+#[test]
+fn replies_that_could_not_be_sent_are_counted() {
+    let (told, seen) = std::sync::mpsc::channel();
+    let server = FakeServer::listening(move |listener| {
+        let mut socket = next(&listener).accept();
+        socket.say(Frame::text("1"));
+        socket.say(Frame::text("2"));
+        // Reads nothing: the first reply fills the socket, the second waits behind it.
+        seen.recv_timeout(crate::support::DEADLINE).expect("the client has seen both");
+        drop(socket);
+        let mut socket = next(&listener).accept();
+        socket.say(Frame::close(1000, ""));
+        socket.answer_close();
+    });
+    let arguments = ["connect", &server.url, "--reconnect", "--retry-delay", "10ms", "--no-compress"];
+    let client = wsp(arguments).args(["--reply-jq", r#""x" * 30000000"#]).spawn();
+    client.wait_for_stdout("2");
+    told.send(()).expect("the server waits");
+    client.outcome().exits(0).prints("1\n2\n").complains("; 1 reply could not be sent");
+    server.join();
+}
+
+#[test]
+fn a_heartbeat_goes_on_after_a_reconnect() {
+    let server = FakeServer::times(2, |number, request| {
+        let mut socket = request.accept();
+        assert_eq!(socket.read_text(), "beat");
+        if number == 1 {
+            socket.say(Frame::close(1000, ""));
+            socket.answer_close();
+        }
+    });
+    let arguments = ["connect", &server.url, "--reconnect", "--retry-delay", "10ms", "--heartbeat", "beat"];
+    wsp(arguments).args(["--heartbeat-interval", "20ms"]).spawn().outcome().exits(0);
+    server.join();
+}
+
+#[test]
+fn quiet_says_nothing_of_it() {
+    let server = FakeServer::times(2, |number, request| {
+        let mut socket = request.accept();
+        if number == 1 {
+            socket.say(Frame::close(1000, ""));
+            socket.answer_close();
+        }
+    });
+    let output = wsp(["connect", &server.url, "--reconnect", "--retry-delay", "10ms", "-q"]).spawn().outcome().exits(0);
+    assert_eq!(output.stderr, "");
+    server.join();
+}
+
+#[test]
+fn a_session_that_has_ended_holds_up_no_input() {
+    let server = listen(&["--sink"]);
+    let gone = format!("ws://127.0.0.1:{}/", closed_port());
+    // More than waits for one session.
+    let input = "x\n".repeat(5000);
+    let mut client = wsp(["connect", &gone, &server.url, "--json", "-w", "0"]).spawn();
+    client.wait_for_stderr("cannot connect");
+    client.send(input);
+    let output = client.finish().exits(14);
+    assert_eq!(events_of(&events(output.stdout()), "text", "out").len(), 5000);
+}
