@@ -51,27 +51,54 @@ impl Host {
 
 /// Diagnostics, a whole line at a time; a closed stderr is no reason to stop.
 #[derive(Debug, Clone)]
-pub struct Stderr(Arc<Mutex<File>>);
+pub struct Stderr(Arc<Mutex<Lines>>);
+
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    terminal: bool,
+    /// A progress line stands where the next line belongs.
+    progress: bool,
+}
 
 impl Stderr {
     fn of_this_process() -> Self {
-        let file = io::stderr().as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
+        let stderr = io::stderr();
+        let terminal = stderr.is_terminal();
+        let file = stderr.as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
         match file {
-            Ok(file) => Self(Arc::new(Mutex::new(file))),
+            Ok(file) => Self(Arc::new(Mutex::new(Lines { file, terminal, progress: false }))),
             Err(_) => std::process::exit(1),
         }
     }
 
+    /// Whether a person reads it as it comes.
+    pub fn is_terminal(&self) -> bool {
+        self.0.lock().is_ok_and(|lines| lines.terminal)
+    }
+
     /// Writes one line.
     pub fn line(&self, text: impl AsRef<str>) {
-        let mut line = String::with_capacity(text.as_ref().len() + 1);
-        line.push_str(text.as_ref());
-        line.push('\n');
-        if let Ok(mut file) = self.0.lock() {
-            let _ = file.write_all(line.as_bytes());
+        if let Ok(mut lines) = self.0.lock() {
+            let clear = if std::mem::take(&mut lines.progress) { CLEAR } else { "" };
+            let _ = lines.file.write_all(format!("{clear}{}\n", text.as_ref()).as_bytes());
+        }
+    }
+
+    /// On a terminal, writes a line that the next one replaces; an empty one takes it away.
+    pub fn progress(&self, text: &str) {
+        if let Ok(mut lines) = self.0.lock()
+            && lines.terminal
+            && (lines.progress || !text.is_empty())
+        {
+            lines.progress = !text.is_empty();
+            let _ = lines.file.write_all(format!("{CLEAR}{text}").as_bytes());
         }
     }
 }
+
+/// Back to the start of the line, which is emptied.
+const CLEAR: &str = "\r\x1b[K";
 
 /// A wish from outside to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

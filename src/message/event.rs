@@ -20,7 +20,7 @@ use crate::message::render::{drives_terminal, push_unicode_escape};
 use crate::message::{Message, MessageKind};
 
 /// Written with padding, read with or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -230,9 +230,13 @@ pub enum InputEvent {
     Ignored,
 }
 
-/// One line of `--input json`.
+/// One line of `--input json` or of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputLine {
+    /// When it happened, as it is written there.
+    pub time: Option<String>,
+    /// Which way it went, if it says so.
+    pub dir: Option<Direction>,
     /// The session it names, if it names one.
     pub session: Option<String>,
     /// What to do.
@@ -245,8 +249,8 @@ pub struct InputLine {
 /// When it is no such line, or asks for a frame that RFC 6455 does not allow.
 pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
     let mut line = Line::read(line)?;
-    line.direction()?;
-    let session = line.session.take();
+    let dir = line.direction()?;
+    let (time, session) = (line.time.take(), line.session.take());
     let event = match line.kind.as_str() {
         "text" | "binary" => InputEvent::Message(line.message()?),
         "ping" => InputEvent::Ping(line.control_payload()?),
@@ -258,7 +262,7 @@ pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
         "open" | "error" | "retry" => InputEvent::Ignored,
         _ => return Err(line.unknown_type()),
     };
-    Ok(InputLine { session, event })
+    Ok(InputLine { time, dir, session, event })
 }
 
 /// Every field that any event line may have.
@@ -323,11 +327,7 @@ impl Line {
     }
 
     fn control_payload(self) -> Result<Bytes, String> {
-        let payload = self.payload()?;
-        if payload.len() > MAX_CONTROL {
-            return Err(format!("a ping or pong carries at most {MAX_CONTROL} bytes, not {}", payload.len()));
-        }
-        Ok(payload)
+        control_of(self.payload()?)
     }
 
     fn message(self) -> Result<Message, String> {
@@ -340,16 +340,27 @@ impl Line {
         }
     }
 
-    /// Code and reason for a Close frame. The codes that stand for "there was none" (RFC 6455
-    /// section 7.4.1) come from recordings and mean a Close frame without one.
     fn close(self) -> Result<(Option<u16>, String), String> {
-        let reason = self.reason.unwrap_or_default();
-        match self.code {
-            None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
-            Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
-            Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
-            Some(code) => Err(format!("{code} is no close code")),
-        }
+        close_of(self.code, self.reason.unwrap_or_default())
+    }
+}
+
+/// The payload of a ping or pong, if it fits into one.
+pub(super) fn control_of(payload: Bytes) -> Result<Bytes, String> {
+    if payload.len() > MAX_CONTROL {
+        return Err(format!("a ping or pong carries at most {MAX_CONTROL} bytes, not {}", payload.len()));
+    }
+    Ok(payload)
+}
+
+/// Code and reason for a Close frame. The codes that stand for "there was none" (RFC 6455
+/// section 7.4.1) come from recordings and mean a Close frame without one.
+pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>, String), String> {
+    match code {
+        None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
+        Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
+        Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
+        Some(code) => Err(format!("{code} is no close code")),
     }
 }
 
@@ -385,9 +396,18 @@ fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: Option<&str>) {
         push_field(out, "text", text);
     } else {
         out.extend_from_slice(b",\"base64\":\"");
-        out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+        push_base64(out, bytes);
         out.push(b'"');
     }
+}
+
+/// Appends bytes in base64, padded.
+pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The room is exact.
+    let length = BASE64.encode_slice(bytes, &mut out[start..]).unwrap_or_default();
+    out.truncate(start + length);
 }
 
 fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {

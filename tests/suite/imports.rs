@@ -14,7 +14,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("session", &["net", "message"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
-    ("error", &["exit", "session", "net"]),
+    ("error", &["exit", "session", "sink", "net"]),
     (
         "listen",
         &["session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit"],

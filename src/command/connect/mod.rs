@@ -2,9 +2,11 @@
 
 pub mod peer;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod shared;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +14,7 @@ use clap::{Args, ValueEnum};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::values::{Wait, duration, wait};
 use plan::NonJson;
+use replay::Speed;
 
 /// Examples at the head of the help.
 pub const EXAMPLES: &str = "\
@@ -87,12 +90,41 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
+    /// Record everything, as event lines or, where FILE ends in .har, as HAR; FILE is overwritten
+    #[arg(long, value_name = "FILE", help_heading = "Recordings")]
+    pub record: Option<PathBuf>,
+    /// Send the messages of a recording (event lines or HAR) instead of reading stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
+    pub replay: Option<PathBuf>,
+    /// Divide the times between messages by N, or max: as fast as they are taken
+    #[arg(long, value_name = "N|max", value_parser = Speed::parse, default_value = "1", requires = "replay", hide_short_help = true, help_heading = "Recordings")]
+    pub speed: Speed,
+    /// Send what was sent (out), or what was received (in)
+    #[arg(
+        long,
+        value_name = "out|in",
+        default_value = "out",
+        requires = "replay",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Recordings"
+    )]
+    pub dir: DirArg,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `--dir`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DirArg {
+    /// What was sent
+    Out,
+    /// What was received
+    In,
 }
 
 /// `--input`.

@@ -169,6 +169,7 @@ impl ClientPeer {
     fn on_message(&mut self, message: &Message, replies: &mut Replies) {
         let shared = Rc::clone(&self.shared);
         let plan = &shared.plan;
+        shared.received(&self.id, message);
         // While the close handshake is under way nothing past `--count` is printed.
         if shared.is_count_reached() {
             return;
@@ -307,12 +308,16 @@ impl Peer for ClientPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.shared.poll_record_room(cx));
         self.shared.output.borrow_mut().poll_room(cx)
     }
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
         let body = match outgoing {
-            Outgoing::Message(message) => EventBody::Message(message.clone()),
+            Outgoing::Message(message) => {
+                self.active = true;
+                return self.shared.sent(&self.id, message);
+            }
             Outgoing::Ping(payload) => {
                 self.show_control(">", "ping", payload);
                 EventBody::Ping(payload.clone())
@@ -329,7 +334,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_replied(&mut self, message: &Message) {
-        self.shared.event(&self.id, Some(Direction::Out), EventBody::Message(message.clone()));
+        self.shared.sent(&self.id, message);
     }
 
     fn on_pass_end(&mut self) {

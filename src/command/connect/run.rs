@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::time::sleep;
 use super::ConnectArgs;
 use super::peer::ClientPeer;
 use super::plan::{Draft, InputKind, Plan, decode};
+use super::replay::Replay;
 use super::shared::{Inbox, Shared};
 use crate::command::settings;
 use crate::error::{Error, end_exit, end_text};
@@ -28,6 +31,7 @@ use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::net::dial::DialError;
 use crate::session::driver::DriverSettings;
 use crate::session::{Driver, End, Outgoing};
+use crate::sink::record::Recorder;
 use crate::sink::stdout::Output;
 use crate::source::framing::{Framing, Splitter};
 use crate::source::stdin;
@@ -50,8 +54,11 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         .map(|url| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let mut input = Input::new(&plan, host.stdin);
+    let mut input = Input::new(&plan, host.stdin)?;
     let shared = Shared::new(plan, host.stderr, Output::new(host.stdout));
+    if let Some(path) = &args.record {
+        *shared.recorder.borrow_mut() = Some(recorder(path, args.replay.as_deref())?);
+    }
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
     for (index, connector) in connectors.into_iter().enumerate() {
@@ -59,6 +66,9 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         inboxes.push(Rc::clone(&inbox));
         let url = connector.target().to_string();
         let peer = ClientPeer::new(Rc::clone(&shared), inbox, format!("s{}", index + 1), url);
+        if let Some(recorder) = &mut *shared.recorder.borrow_mut() {
+            recorder.name_session(peer.id(), peer.url());
+        }
         sessions.push(Some(Box::pin(session(Rc::clone(&shared), connector, peer))));
     }
     let mut timeout = shared.plan.timeout.map(|limit| Box::pin(sleep(limit)));
@@ -93,7 +103,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                 let Some(session) = slot else { continue };
                 if let Poll::Ready(exit) = session.as_mut().poll(cx) {
                     *slot = None;
-                    *inbox.borrow_mut() = Inbox::default();
+                    inbox.borrow_mut().end();
                     shared.changed.set(true);
                     if exit != Exit::Done && first_failure.is_none() {
                         first_failure = Some(exit);
@@ -103,12 +113,14 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                 }
             }
             shared.output.borrow_mut().watch(cx);
+            shared.poll_record(cx);
             if !drained {
                 shared.check_output();
             }
             if !running {
+                let recorded = shared.poll_record_end(cx);
                 let finished = shared.output.borrow_mut().poll_finish(cx);
-                if finished.is_ready() || shared.abort.get() {
+                if (recorded.is_ready() && finished.is_ready()) || shared.abort.get() {
                     drained = true;
                     shared.check_output();
                     return Poll::Ready(());
@@ -121,11 +133,27 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     })
     .await;
     shared.summary();
+    if shared.has_record_failed() {
+        return Ok(Exit::Storage);
+    }
     Ok(match (shared.stopping(), first_failure) {
         (Some(Exit::Done) | None, Some(failure)) => failure,
         (Some(exit), _) => exit,
         (None, None) => Exit::Done,
     })
+}
+
+/// Opens the recording to write, which must not be the one to send.
+fn recorder(path: &Path, replay: Option<&Path>) -> Result<Recorder, Error> {
+    let is_replayed = replay.is_some_and(|replay| {
+        let id = |path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        id(path).is_some_and(|record| Some(record) == id(replay))
+    });
+    if is_replayed {
+        let message = format!("--record and --replay name the same file: {}", path.display());
+        return Err(Error::usage(message, "record to another file"));
+    }
+    Ok(Recorder::create(path)?)
 }
 
 /// Waits for `future`, or `None` when the run is told to stop first.
@@ -229,17 +257,14 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake, lost_at: 
     } else if shared.plan.interactive {
         shared.notice(format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
-    shared.event(
-        peer.id(),
-        None,
-        EventBody::Open {
-            url: Some(handshake.url.clone()),
-            peer: None,
-            subprotocol: handshake.subprotocol.clone(),
-            extensions: handshake.extensions.clone(),
-            handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
-        },
-    );
+    let body = EventBody::Open {
+        url: Some(handshake.url.clone()),
+        peer: None,
+        subprotocol: handshake.subprotocol.clone(),
+        extensions: handshake.extensions.clone(),
+        handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
+    };
+    shared.opened(peer.id(), body, handshake);
 }
 
 fn verbose(shared: &Shared, handshake: &Handshake) {
@@ -313,6 +338,8 @@ fn report(shared: &Shared, error: &Error) {
 enum Input {
     /// `-x`, handed out once.
     Drafts(Vec<Draft>),
+    /// A recording.
+    Replay(Box<Replay>),
     /// Standard input.
     Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
     /// All has been handed out.
@@ -320,15 +347,18 @@ enum Input {
 }
 
 impl Input {
-    fn new(plan: &Plan, stdin: std::fs::File) -> Self {
+    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
+        if let Some(replay) = &plan.replay {
+            return Ok(Self::Replay(Box::new(Replay::open(replay)?)));
+        }
         if let Some(drafts) = &plan.execute {
-            return Self::Drafts(drafts.clone());
+            return Ok(Self::Drafts(drafts.clone()));
         }
         let framing = match plan.input {
             InputKind::Events => Framing::Lines,
             _ => plan.framing.clone(),
         };
-        Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) }
+        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) })
     }
 
     /// Reads on while every session that runs has room.
@@ -351,6 +381,15 @@ impl Input {
                     }
                     self.end(shared);
                 }
+                Self::Replay(replay) => match replay.poll_step(cx, shared, inboxes) {
+                    Poll::Pending => return,
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => {
+                        fail(shared, &error);
+                        self.end(shared);
+                    }
+                    Poll::Ready(None) => self.end(shared),
+                },
                 Self::Stdin { chunks, splitter } => {
                     let Poll::Ready(chunk) = chunks.poll_recv(cx) else { return };
                     shared.changed.set(true);

@@ -6,17 +6,22 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
 use super::plan::{NonJson, Plan};
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Json;
 use crate::host::Stderr;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::har::{Exchange, Times};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
+use crate::net::connector::Handshake;
 use crate::session::Outgoing;
+use crate::sink::record::{RecordError, Recorder};
 use crate::sink::stdout::{Output, OutputFailure};
 
 /// Messages an inbox may hold before reading of input pauses.
@@ -29,11 +34,20 @@ const INBOX_BYTES: usize = 1024 * 1024;
 pub struct Inbox {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
+    over: bool,
 }
 
 impl Inbox {
+    /// The session is over: what was or will be meant for it is thrown away.
+    pub fn end(&mut self) {
+        *self = Self { over: true, ..Self::default() };
+    }
+
     /// Adds what was read.
     pub fn push(&mut self, outgoing: Outgoing) {
+        if self.over {
+            return;
+        }
         self.bytes += size(&outgoing);
         self.waiting.push_back(outgoing);
     }
@@ -72,6 +86,9 @@ pub struct Shared {
     pub stderr: Stderr,
     /// Standard output.
     pub output: RefCell<Output>,
+    /// The recording, while there is one.
+    pub recorder: RefCell<Option<Recorder>>,
+    record_failed: Cell<bool>,
     /// No more input will come.
     pub input_ended: Cell<bool>,
     /// Something changed that another session may wait for.
@@ -90,6 +107,8 @@ impl Shared {
             plan,
             stderr,
             output: RefCell::new(output),
+            recorder: RefCell::new(None),
+            record_failed: Cell::new(false),
             input_ended: Cell::new(false),
             changed: Cell::new(false),
             abort: Cell::new(false),
@@ -130,15 +149,106 @@ impl Shared {
         self.plan.count.is_some_and(|count| self.received.get() >= count)
     }
 
-    /// Writes an event line, when event lines are what is printed.
+    /// Records an event, and prints it when event lines are what is printed.
     pub fn event(&self, session: &str, dir: Option<Direction>, body: EventBody) {
-        if self.plan.format != Format::Json {
-            return;
+        if let Some(event) = self.print_event(session, dir, body)
+            && let Some(recorder) = &mut *self.recorder.borrow_mut()
+        {
+            recorder.event(&event);
         }
-        let mut output = self.output.borrow_mut();
+    }
+
+    /// A connection opened.
+    pub fn opened(&self, session: &str, body: EventBody, handshake: &Handshake) {
+        if let Some(event) = self.print_event(session, None, body)
+            && let Some(recorder) = &mut *self.recorder.borrow_mut()
+        {
+            recorder.opened(&event, &exchange(handshake));
+        }
+    }
+
+    /// The event, unless nobody wants it.
+    fn print_event(&self, session: &str, dir: Option<Direction>, body: EventBody) -> Option<Event> {
+        let print = self.plan.format == Format::Json;
+        if !print && self.recorder.borrow().is_none() {
+            return None;
+        }
         let event = Event { time: Timestamp::now(), session: session.into(), dir, body };
-        event.write_line(output.buffer());
-        output.wrote();
+        if print {
+            let mut output = self.output.borrow_mut();
+            event.write_line(output.buffer());
+            output.wrote();
+        }
+        Some(event)
+    }
+
+    /// A message arrived: only recorded here, [`Shared::print`] prints it.
+    pub fn received(&self, session: &str, message: &Message) {
+        self.record(session, Direction::In, message);
+    }
+
+    /// A message was sent: recorded, and printed when event lines are what is printed.
+    pub fn sent(&self, session: &str, message: &Message) {
+        self.record(session, Direction::Out, message);
+        if self.plan.format == Format::Json {
+            let mut output = self.output.borrow_mut();
+            write_message_line(output.buffer(), Timestamp::now(), session, Direction::Out, message);
+            output.wrote();
+        }
+    }
+
+    fn record(&self, session: &str, dir: Direction, message: &Message) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            recorder.message(Timestamp::now(), session, dir, message);
+        }
+    }
+
+    /// Ready when the recording takes more.
+    pub fn poll_record_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.recorder.borrow_mut().as_mut().map_or(Poll::Ready(()), |recorder| recorder.poll_room(cx))
+    }
+
+    /// Keeps the recording moving; its failure ends the run.
+    pub fn poll_record(&self, cx: &mut Context<'_>) {
+        let failure = match &mut *self.recorder.borrow_mut() {
+            None => return,
+            Some(recorder) => {
+                recorder.poll_due(cx);
+                recorder.failure().cloned()
+            }
+        };
+        if let Some(failure) = failure {
+            self.record_failed(failure);
+        }
+    }
+
+    /// Ready when the recording is closed, or there is none.
+    pub fn poll_record_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = match &mut *self.recorder.borrow_mut() {
+            None => return Poll::Ready(()),
+            Some(recorder) => std::task::ready!(recorder.poll_finish(cx)),
+        };
+        self.recorder.take();
+        if let Err(failure) = ended {
+            self.record_failed(failure);
+        }
+        Poll::Ready(())
+    }
+
+    fn record_failed(&self, failure: RecordError) {
+        self.recorder.take();
+        self.record_failed.set(true);
+        let error = Error::from(failure);
+        self.stderr.line(format!("wsp: {error}"));
+        if let Some(hint) = error.hint() {
+            self.stderr.line(format!("hint: {hint}"));
+        }
+        self.stop(Exit::Storage);
+    }
+
+    /// Whether a recording was asked for and is not whole.
+    pub fn has_record_failed(&self) -> bool {
+        self.record_failed.get()
     }
 
     /// Prints a received message: through the filter, in the format asked for.
@@ -225,6 +335,22 @@ impl Shared {
         if dropped > 0 {
             self.notice(format!("{dropped} messages were not JSON and were dropped (--non-json pass shows them)"));
         }
+    }
+}
+
+/// What a recording shows of a handshake.
+fn exchange(handshake: &Handshake) -> Exchange<'_> {
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    Exchange {
+        request: &handshake.request_head,
+        response: &handshake.response_head,
+        address: &handshake.address,
+        times: Times {
+            dns: ms(handshake.dns),
+            tcp: ms(handshake.tcp),
+            tls: ms(handshake.tls),
+            upgrade: ms(handshake.upgrade),
+        },
     }
 }
 
