@@ -72,12 +72,10 @@ pub fn push_entry_head(out: &mut Vec<u8>, session: &str, url: &str, started: Tim
     push_json_string(out, session);
     out.extend_from_slice(b",\"_resourceType\":\"websocket\",\"startedDateTime\":\"");
     push_time(out, started);
-    out.extend_from_slice(b"\",\"cache\":{},\"connection\":");
-    push_json_string(out, session);
-    if let Some(address) = exchange.address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']))
-        && !address.is_empty()
-    {
-        field(out, "serverIPAddress", address);
+    out.extend_from_slice(b"\",\"cache\":{}");
+    if let Some((host, port)) = exchange.address.rsplit_once(':') {
+        field(out, "serverIPAddress", host.trim_matches(['[', ']']));
+        field(out, "connection", port);
     }
     request(out, url, exchange.request);
     response(out, exchange.response);
@@ -93,7 +91,7 @@ fn request(out: &mut Vec<u8>, url: &str, head: &str) {
     out.extend_from_slice(b",\"queryString\":[");
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs_as_objects(out, pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))));
-    write(out, format_args!("],\"cookies\":[],\"headersSize\":{},\"bodySize\":0}}", size(head)));
+    out.extend_from_slice(b"],\"cookies\":[],\"headersSize\":-1,\"bodySize\":0}");
 }
 
 fn response(out: &mut Vec<u8>, head: &str) {
@@ -104,7 +102,7 @@ fn response(out: &mut Vec<u8>, head: &str) {
     field(out, "httpVersion", "HTTP/1.1");
     headers(out, head);
     out.extend_from_slice(b",\"cookies\":[],\"content\":{\"size\":0,\"mimeType\":\"x-unknown\"},\"redirectURL\":\"\"");
-    write(out, format_args!(",\"headersSize\":{},\"bodySize\":0,\"_transferSize\":0}}", size(head)));
+    out.extend_from_slice(b",\"headersSize\":-1,\"bodySize\":0,\"_transferSize\":0}");
 }
 
 fn headers(out: &mut Vec<u8>, head: &str) {
@@ -120,11 +118,6 @@ fn pairs_as_objects<'t>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'t str,
         field(out, "value", value);
         out.push(b'}');
     }
-}
-
-/// Bytes of a head as it travels, or -1, which is HAR for "not known".
-fn size(head: &str) -> i64 {
-    if head.is_empty() { -1 } else { head.lines().map(|line| line.len() as i64 + 2).sum::<i64>() + 2 }
 }
 
 /// Appends the end of an entry whose connection has lasted `time` milliseconds since it was open.

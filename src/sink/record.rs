@@ -209,3 +209,7 @@ impl Recorder {
         Poll::Ready(self.failure.clone().map_or(Ok(()), Err))
     }
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

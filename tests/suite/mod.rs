@@ -14,6 +14,7 @@ mod install;
 mod listen;
 mod listen_limits;
 mod peers;
+mod record;
 mod rude_clients;
 mod rude_servers;
 mod tls;

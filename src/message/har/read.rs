@@ -32,6 +32,7 @@ pub enum Found<'a> {
 #[derive(Debug, Default)]
 pub struct Scanner {
     position: u64,
+    begun: bool,
     /// The open brackets.
     stack: Vec<u8>,
     /// How many of them, from the outermost, are on the way to the messages.
@@ -67,7 +68,7 @@ impl Scanner {
     /// Whether the document has ended.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.stack.is_empty() && self.position > 0
+        self.begun && self.stack.is_empty()
     }
 
     /// Takes the next bytes.
@@ -92,7 +93,8 @@ impl Scanner {
                 }
                 b':' if self.looks_at_keys() => self.key = std::mem::take(&mut self.word),
                 b',' if self.looks_at_keys() => self.key.clear(),
-                b'{' | b'[' => {
+                b'{' | b'[' if !self.stack.is_empty() || !self.begun => {
+                    self.begun = true;
                     self.open(byte);
                     match self.matched {
                         ENTRY_LEVEL if self.stack.len() == ENTRY_LEVEL => found(Found::Entry),
@@ -113,6 +115,8 @@ impl Scanner {
                         found(Found::EntryEnd(self.session.take()));
                     }
                 }
+                // A byte order mark may stand at the beginning.
+                b'\xef' | b'\xbb' | b'\xbf' if !self.begun && start + (at as u64) < 3 => {}
                 _ if self.stack.is_empty() && !byte.is_ascii_whitespace() => {
                     return Err(format!("not valid JSON at byte {}", start + at as u64));
                 }
