@@ -6,6 +6,7 @@
 //! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
 //! character, so that it may be shown on a terminal.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -157,10 +158,10 @@ impl Event {
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         let mut line = Line::read(line)?;
         let time = line.time.take().ok_or("no \"time\"")?;
-        let time = time.parse().map_err(|e| format!("\"time\": {e}"))?;
-        let session = line.session.take().ok_or("no \"session\"")?;
+        let time = time.0.parse().map_err(|e| format!("\"time\": {e}"))?;
+        let session = line.session.take().ok_or("no \"session\"")?.0.into_owned();
         let dir = line.direction()?;
-        let body = match line.kind.as_str() {
+        let body = match &*line.kind {
             "text" | "binary" => EventBody::Message(line.message()?),
             "ping" => EventBody::Ping(line.payload()?),
             "pong" => EventBody::Pong(line.payload()?),
@@ -232,13 +233,13 @@ pub enum InputEvent {
 
 /// One line of `--input json` or of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputLine {
+pub struct InputLine<'l> {
     /// When it happened, as it is written there.
-    pub time: Option<String>,
+    pub time: Option<Cow<'l, str>>,
     /// Which way it went, if it says so.
     pub dir: Option<Direction>,
     /// The session it names, if it names one.
-    pub session: Option<String>,
+    pub session: Option<Cow<'l, str>>,
     /// What to do.
     pub event: InputEvent,
 }
@@ -247,11 +248,11 @@ pub struct InputLine {
 ///
 /// # Errors
 /// When it is no such line, or asks for a frame that RFC 6455 does not allow.
-pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
+pub fn parse_input_line(line: &[u8]) -> Result<InputLine<'_>, String> {
     let mut line = Line::read(line)?;
     let dir = line.direction()?;
-    let (time, session) = (line.time.take(), line.session.take());
-    let event = match line.kind.as_str() {
+    let (time, session) = (line.time.take().map(|word| word.0), line.session.take().map(|word| word.0));
+    let event = match &*line.kind {
         "text" | "binary" => InputEvent::Message(line.message()?),
         "ping" => InputEvent::Ping(line.control_payload()?),
         "pong" => InputEvent::Pong(line.control_payload()?),
@@ -265,14 +266,21 @@ pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
     Ok(InputLine { time, dir, session, event })
 }
 
+/// A string that is taken as it stands in the line, where it stands there without escapes.
+#[derive(Deserialize)]
+struct Word<'l>(#[serde(borrow)] Cow<'l, str>);
+
 /// Every field that any event line may have.
 #[derive(Deserialize)]
-struct Line {
-    time: Option<String>,
-    session: Option<String>,
-    dir: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
+struct Line<'l> {
+    #[serde(borrow)]
+    time: Option<Word<'l>>,
+    #[serde(borrow)]
+    session: Option<Word<'l>>,
+    #[serde(borrow)]
+    dir: Option<Word<'l>>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'l, str>,
     text: Option<String>,
     base64: Option<String>,
     url: Option<String>,
@@ -288,8 +296,8 @@ struct Line {
     delay_ms: Option<u64>,
 }
 
-impl Line {
-    fn read(line: &[u8]) -> Result<Self, String> {
+impl<'l> Line<'l> {
+    fn read(line: &'l [u8]) -> Result<Self, String> {
         // serde would take an array of the fields in order as well.
         if line.trim_ascii_start().first() != Some(&b'{') {
             return Err("not an event line: a JSON object is expected".to_owned());
@@ -302,7 +310,7 @@ impl Line {
     }
 
     fn direction(&self) -> Result<Option<Direction>, String> {
-        match self.dir.as_deref() {
+        match self.dir.as_ref().map(|word| &*word.0) {
             None => Ok(None),
             Some("in") => Ok(Some(Direction::In)),
             Some("out") => Ok(Some(Direction::Out)),
@@ -485,27 +493,36 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
             at += 1;
             continue;
         }
-        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
-        if class == LOOK && !drives_terminal(c) && !matches!(c, '\u{2028}' | '\u{2029}') {
-            at += c.len_utf8();
+        if class == ESCAPED {
+            out.extend_from_slice(&bytes[done..at]);
+            push_ascii_escape(out, byte);
+            at += 1;
+            done = at;
             continue;
         }
-        out.extend_from_slice(&bytes[done..at]);
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            c => push_unicode_escape(out, c),
+        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+        if drives_terminal(c) || matches!(c, '\u{2028}' | '\u{2029}') {
+            out.extend_from_slice(&bytes[done..at]);
+            push_unicode_escape(out, c);
+            done = at + c.len_utf8();
         }
         at += c.len_utf8();
-        done = at;
     }
     out.extend_from_slice(&bytes[done..]);
     out.push(b'"');
+}
+
+fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(match byte {
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'\n' => b"\\n",
+        b'\r' => b"\\r",
+        b'\t' => b"\\t",
+        0x08 => b"\\b",
+        0x0c => b"\\f",
+        other => return push_unicode_escape(out, char::from(other)),
+    });
 }
 
 #[cfg(test)]

@@ -130,14 +130,13 @@ impl HarFiles {
         if let Some(Session { file: Some(index), .. }) = self.sessions.get(session) {
             return Ok(*index);
         }
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                let mut name = self.path.as_os_str().to_owned();
-                name.push(format!(".part{}", self.files.len() + 1));
-                self.files.push(HarFile::create(PathBuf::from(name))?);
-                self.files.len() - 1
-            }
+        let index = if let Some(index) = self.free.pop() {
+            index
+        } else {
+            let mut name = self.path.as_os_str().to_owned();
+            name.push(format!(".part{}", self.files.len() + 1));
+            self.files.push(HarFile::create(PathBuf::from(name))?);
+            self.files.len() - 1
         };
         self.sessions.entry(session.to_owned()).or_default().file = Some(index);
         Ok(index)

@@ -28,7 +28,7 @@ const WAITING: usize = 4;
 /// Longest line.
 const MAX_LINE: u64 = 2 << 30;
 /// A recording up to this size is checked whole before anything is sent.
-const CHECKED: u64 = 16 * 1024 * 1024;
+const CHECKED: u64 = 1024 * 1024;
 
 /// One thing to send again.
 #[derive(Debug, Clone, PartialEq, Eq)]

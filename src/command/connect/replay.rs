@@ -128,13 +128,11 @@ impl Replay {
                 Some(Item::Failed(text)) => return Poll::Ready(Some(Err(format!("--replay {text}")))),
                 None => {
                     self.at_end = true;
-                    match self.held_close.take() {
-                        Some(close) => self.steps.push_back(close),
-                        None => {
-                            self.finish(shared);
-                            return Poll::Ready(None);
-                        }
-                    }
+                    let Some(close) = self.held_close.take() else {
+                        self.finish(shared);
+                        return Poll::Ready(None);
+                    };
+                    self.steps.push_back(close);
                 }
             }
         }

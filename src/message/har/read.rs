@@ -4,6 +4,8 @@
 //! in `log.entries[]._webSocketMessages[]`, and hands out each message as the bytes of one JSON object, for
 //! [`parse_message`]. Invariants: chunks may be cut anywhere; memory is one message and a byte a level of nesting.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -217,12 +219,13 @@ pub struct HarMessage {
 }
 
 #[derive(Deserialize)]
-struct Raw {
-    #[serde(rename = "type")]
-    kind: String,
+struct Raw<'m> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'m, str>,
     time: f64,
     opcode: i64,
-    data: String,
+    #[serde(borrow)]
+    data: Cow<'m, str>,
 }
 
 /// Reads one of the `_webSocketMessages`.
@@ -234,16 +237,16 @@ pub fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
     let seconds = if raw.time.abs() > MILLISECONDS_ABOVE { raw.time / 1e3 } else { raw.time };
     let time = Timestamp::from_microsecond((seconds * 1e6).round() as i64)
         .map_err(|_| format!("\"time\" is {}: seconds since 1970 are expected", raw.time))?;
-    let dir = match raw.kind.as_str() {
+    let dir = match &*raw.kind {
         "send" => Direction::Out,
         "receive" => Direction::In,
         "error" => return Ok(HarMessage { time, dir: Direction::In, event: InputEvent::Ignored }),
         other => return Err(format!("unknown type {other:?} (send, receive, error)")),
     };
     if raw.opcode == 1 {
-        return Ok(HarMessage { time, dir, event: InputEvent::Message(Message::text(raw.data)) });
+        return Ok(HarMessage { time, dir, event: InputEvent::Message(Message::text(raw.data.into_owned())) });
     }
-    let payload = BASE64.decode(&raw.data).map_err(|error| format!("\"data\": {error}"))?;
+    let payload = BASE64.decode(raw.data.as_bytes()).map_err(|error| format!("\"data\": {error}"))?;
     let event = match raw.opcode {
         2 => InputEvent::Message(Message::binary(payload)),
         8 => {

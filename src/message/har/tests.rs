@@ -32,8 +32,10 @@ fn document(entries: &[&[Event]], exchange: &Exchange<'_>) -> Vec<u8> {
     out
 }
 
+type Entry = (Option<String>, Vec<HarMessage>);
+
 /// The messages of each entry with the session it names, read in chunks of `size`.
-fn read(bytes: &[u8], size: usize) -> Result<Vec<(Option<String>, Vec<HarMessage>)>, String> {
+fn read(bytes: &[u8], size: usize) -> Result<Vec<Entry>, String> {
     let mut scanner = Scanner::new();
     let mut entries = Vec::new();
     let mut messages = Vec::new();
