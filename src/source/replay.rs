@@ -39,13 +39,15 @@ pub struct Step {
     pub session: Option<usize>,
     /// What it is.
     pub event: InputEvent,
+    /// How far into the file it stands, in bytes.
+    pub read: u64,
 }
 
 /// What comes out of a recording.
 #[derive(Debug)]
 pub enum Item {
-    /// Steps in order, and how many bytes of the recording have been read.
-    Steps(Vec<Step>, u64),
+    /// Steps in order.
+    Steps(Vec<Step>),
     /// Something to tell the user.
     Notice(String),
     /// It cannot be read on: the last item.
@@ -99,7 +101,7 @@ impl Recording {
             Kind::Har(entries, whole)
         } else {
             if meta.is_file() && size <= CHECKED {
-                read_lines(&mut reader, direction, |_, _| true, |_| ())?;
+                read_lines(&mut reader, direction, |_| true, |_| ())?;
                 reader.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
             }
             Kind::Lines(reader)
@@ -118,12 +120,12 @@ impl Recording {
     pub fn read(self) -> mpsc::Receiver<Item> {
         let (sender, receiver) = mpsc::channel(WAITING);
         std::thread::spawn(move || {
-            let mut batches = Batches { sender, steps: Vec::new(), bytes: 0, read: 0 };
+            let mut batches = Batches { sender, steps: Vec::new(), bytes: 0 };
             let (path, direction) = (self.path, self.direction);
             let mut notices = Vec::new();
             let result = match self.kind {
                 Kind::Lines(mut reader) => {
-                    read_lines(&mut reader, direction, |step, read| batches.push(step, read), |text| notices.push(text))
+                    read_lines(&mut reader, direction, |step| batches.push(step), |text| notices.push(text))
                 }
                 Kind::Har(entries, whole) => {
                     if !whole {
@@ -150,17 +152,15 @@ struct Batches {
     sender: mpsc::Sender<Item>,
     steps: Vec<Step>,
     bytes: usize,
-    read: u64,
 }
 
 impl Batches {
     /// False when nobody listens any more.
-    fn push(&mut self, step: Step, read: u64) -> bool {
+    fn push(&mut self, step: Step) -> bool {
         if let InputEvent::Message(message) = &step.event {
             self.bytes += message.len();
         }
         self.steps.push(step);
-        self.read = read;
         if self.steps.len() < BATCH && self.bytes < BATCH_BYTES {
             return true;
         }
@@ -170,7 +170,7 @@ impl Batches {
     fn hand_over(&mut self) -> bool {
         self.bytes = 0;
         let steps = std::mem::replace(&mut self.steps, Vec::with_capacity(BATCH));
-        steps.is_empty() || self.sender.blocking_send(Item::Steps(steps, self.read)).is_ok()
+        steps.is_empty() || self.sender.blocking_send(Item::Steps(steps)).is_ok()
     }
 }
 
@@ -185,11 +185,11 @@ fn session_number(name: &str) -> Option<usize> {
     name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// Reads event lines. `step` says whether to go on; the second argument counts the bytes read.
+/// Reads event lines. `step` says whether to go on.
 fn read_lines(
     reader: &mut impl BufRead,
     direction: Direction,
-    mut step: impl FnMut(Step, u64) -> bool,
+    mut step: impl FnMut(Step) -> bool,
     mut notice: impl FnMut(String),
 ) -> Result<(), String> {
     let mut line = Vec::new();
@@ -204,9 +204,9 @@ fn read_lines(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match parse_line(&line, direction) {
+        match parse_line(&line, direction, read) {
             Ok(Some(next)) => {
-                if !step(next, read) {
+                if !step(next) {
                     break;
                 }
             }
@@ -221,14 +221,14 @@ fn read_lines(
     Ok(())
 }
 
-fn parse_line(line: &[u8], direction: Direction) -> Result<Option<Step>, String> {
+fn parse_line(line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
     let line = parse_input_line(line)?;
     if line.dir != Some(direction) || line.event == InputEvent::Ignored {
         return Ok(None);
     }
     let time = line.time.ok_or("no \"time\"")?;
     let time = time.parse().map_err(|error| format!("\"time\": {error}"))?;
-    Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event }))
+    Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event, read }))
 }
 
 /// Looks where the entries with messages are; reads every message when `check` says so.
@@ -313,9 +313,8 @@ struct Cursor {
     session: Option<usize>,
     file: File,
     scanner: Scanner,
-    ready: VecDeque<HarMessage>,
+    ready: VecDeque<(u64, HarMessage)>,
     ended: bool,
-    read: u64,
 }
 
 impl Cursor {
@@ -326,7 +325,6 @@ impl Cursor {
             scanner: Scanner::at_message(entry.first),
             ready: VecDeque::new(),
             ended: false,
-            read: entry.first,
         })
     }
 
@@ -342,13 +340,12 @@ impl Cursor {
             let mut wrong = None;
             let pushed = self.scanner.push(&chunk[..length], |found| match found {
                 Found::Message(at, bytes) if !*ended && wrong.is_none() => match parse_message(bytes) {
-                    Ok(message) => ready.push_back(message),
+                    Ok(message) => ready.push_back((at, message)),
                     Err(error) => wrong = Some(format!("byte {at}: {error}")),
                 },
                 Found::EntryEnd(_) => *ended = true,
                 _ => {}
             });
-            self.read += length as u64;
             // What comes after the entry is none of its business.
             if !*ended {
                 pushed?;
@@ -377,16 +374,16 @@ fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Bat
         let until = waiting.peek().map(|Reverse((time, _))| *time);
         loop {
             cursor.fill(&mut chunk)?;
-            let Some(message) = cursor.ready.front() else { break };
+            let Some((_, message)) = cursor.ready.front() else { break };
             if until.is_some_and(|until| message.time > until) {
                 waiting.push(Reverse((message.time, index)));
                 break;
             }
-            let Some(message) = cursor.ready.pop_front() else { break };
-            read = read.max(cursor.read);
+            let Some((at, message)) = cursor.ready.pop_front() else { break };
+            read = read.max(at);
             let wanted = message.dir == direction && message.event != InputEvent::Ignored;
-            let step = Step { time: message.time, session: cursor.session, event: message.event };
-            if wanted && !batches.push(step, read) {
+            let step = Step { time: message.time, session: cursor.session, event: message.event, read };
+            if wanted && !batches.push(step) {
                 return Ok(());
             }
         }

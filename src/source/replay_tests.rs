@@ -17,7 +17,7 @@ fn all(content: &[u8], direction: Direction) -> Result<(Vec<String>, Vec<String>
     let (mut steps, mut notices) = (Vec::new(), Vec::new());
     while let Some(item) = items.blocking_recv() {
         match item {
-            Item::Steps(batch, _) => steps.extend(batch.iter().map(|step| {
+            Item::Steps(batch) => steps.extend(batch.iter().map(|step| {
                 let what = match &step.event {
                     InputEvent::Message(message) => String::from_utf8_lossy(message.payload()).into_owned(),
                     other => format!("{other:?}"),
@@ -119,8 +119,8 @@ fn a_long_connection_is_read_in_chunks() {
 fn a_step_has_its_time() {
     let file = file(line("s1", "out", "a").as_bytes());
     let mut items = Recording::open(file.path(), Direction::Out).expect("opened").read();
-    let Some(Item::Steps(steps, read)) = items.blocking_recv() else { panic!("steps") };
+    let Some(Item::Steps(steps)) = items.blocking_recv() else { panic!("steps") };
     assert_eq!(steps[0].time, "2026-01-02T03:04:05.678901Z".parse().expect("a time"));
     assert_eq!(steps[0].event, InputEvent::Message(Message::text("a")));
-    assert_eq!(read, file.path().metadata().expect("its length").len());
+    assert_eq!(steps[0].read, file.path().metadata().expect("its length").len());
 }

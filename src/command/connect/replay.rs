@@ -120,10 +120,7 @@ impl Replay {
         self.progress.poll(cx, shared);
         while self.steps.is_empty() {
             match ready!(self.items.poll_recv(cx)) {
-                Some(Item::Steps(steps, read)) => {
-                    self.steps = steps.into();
-                    self.progress.read = read;
-                }
+                Some(Item::Steps(steps)) => self.steps = steps.into(),
                 Some(Item::Notice(text)) => shared.notice(format!("wsp: --replay {text}")),
                 Some(Item::Failed(text)) => return Poll::Ready(Some(Err(format!("--replay {text}")))),
                 None => {
@@ -185,6 +182,7 @@ impl Replay {
                 return;
             }
         }
+        self.progress.read = step.read;
         if let Some(outgoing) = outgoing(step.event) {
             inbox.borrow_mut().push(outgoing);
             self.progress.sent += 1;

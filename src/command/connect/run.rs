@@ -132,6 +132,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         }
     })
     .await;
+    shared.stderr.progress("");
     shared.summary();
     if shared.has_record_failed() {
         return Ok(Exit::Storage);
