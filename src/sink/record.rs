@@ -152,6 +152,11 @@ impl Recorder {
         self.failure.get_or_insert(RecordError { path: self.path.display().to_string(), cause });
     }
 
+    /// Whether something is there that [`Recorder::poll_due`] has yet to write.
+    pub fn is_waiting(&self) -> bool {
+        self.dirty
+    }
+
     /// Ready when more may be appended; a pipe that nobody reads says no.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.way {

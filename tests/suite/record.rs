@@ -339,6 +339,41 @@ fn many_messages_come_back_in_order_at_full_speed() {
 }
 
 #[test]
+fn a_server_records_all_its_sessions() {
+    let directory = scratch();
+    for name in ["r.jsonl", "r.har"] {
+        let path = directory.path().join(name);
+        let server = listen(&["--echo", "--record", &text(&path)]);
+        run(&["connect", &server.url, &server.url, "-x", "a", "-n", "2"], "").exits(0);
+        run(&["connect", &format!("{}later", server.url), "-x", "b", "-n", "1"], "").exits(0);
+        server.stop().exits(0);
+        // What the clients said, said again to another server.
+        let echo = listen(&["--echo"]);
+        let arguments = ["connect", &echo.url, "--replay", &text(&path), "--dir", "in", "--speed", "max"];
+        let output = run(&arguments, "").exits(0);
+        let mut texts: Vec<_> = output.stdout().lines().collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["a", "a", "b"], "{name}");
+        if name == "r.har" {
+            let entries = har(&path);
+            let urls: Vec<_> = entries.iter().filter_map(|entry| entry["request"]["url"].as_str()).collect();
+            assert_eq!(urls.len(), 3);
+            assert_eq!(urls.iter().filter(|url| url.ends_with("/later")).count(), 1, "{urls:?}");
+            assert!(entries.iter().all(|entry| frames(entry, "send")[0] == frames(entry, "receive")[0]));
+        } else {
+            let recorded = events(&read(&path));
+            assert_eq!(gist(&recorded).iter().filter(|event| event[2] == "text").count(), 6);
+            assert_eq!(recorded.iter().filter(|event| event["type"] == "open").count(), 3);
+        }
+    }
+    let full = directory.path().join("full.jsonl");
+    std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
+    let server = listen(&["--echo", "--record", &text(&full)]);
+    run(&["connect", &server.url, "-x", "a", "-n", "1"], "");
+    server.process.outcome().exits(32).complains(&text(&full));
+}
+
+#[test]
 fn a_session_that_is_over_does_not_hold_up_the_others() {
     let left = FakeServer::once(|request| {
         let mut socket = request.accept();
