@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 10] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -39,6 +39,7 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("native_tls", &["net/tls.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
     ("rcgen", &["net/self_signed.rs"]),
+    ("nix", &["sink/record.rs", "sink/har_file.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {

@@ -90,13 +90,20 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
-    /// Record everything, as event lines or, where FILE ends in .har, as HAR; FILE is overwritten
-    #[arg(long, value_name = "FILE", help_heading = "Recordings")]
+    /// Record everything that happens, in all sessions, to FILE
+    ///
+    /// As event lines or, where FILE ends in .har, as HAR. FILE is overwritten. What happened is written within 20 ms and
+    /// readable even after kill -9; of a HAR, sessions beside the first are in FILE.part2 and so on until the end. Pings
+    /// and pongs that keep the connection alive by themselves are left out, and so are secrets in headers.
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Recordings")]
     pub record: Option<PathBuf>,
-    /// Send the messages of a recording (event lines or HAR) instead of reading stdin
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
+    /// Send the messages of a recording instead of reading stdin
+    ///
+    /// FILE holds event lines or is a HAR, also one that a browser exported. With several URLs, session s1 goes to the
+    /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input.
+    #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
     pub replay: Option<PathBuf>,
-    /// Divide the times between messages by N, or max: as fast as they are taken
+    /// Divide the times between messages by N; max sends them as fast as they are taken
     #[arg(long, value_name = "N|max", value_parser = Speed::parse, default_value = "1", requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub speed: Speed,
     /// Send what was sent (out), or what was received (in)
