@@ -6,6 +6,7 @@ use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
 use crate::net::tls::{TlsError, TlsErrorKind};
 use crate::session::End;
+use crate::sink::record::RecordError;
 
 /// A failure with a line for the person who must act.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum Error {
         /// Why.
         cause: String,
     },
+    /// A recording cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Something around us failed.
     #[error("{0}")]
     Internal(String),
@@ -90,6 +94,7 @@ impl Error {
             Self::Ended { end, .. } => end_exit(end),
             Self::RetriesSpent { .. } => Exit::Lost,
             Self::Bind { .. } => Exit::Bind,
+            Self::Record(_) => Exit::Storage,
             Self::Internal(_) => Exit::Internal,
         }
     }
@@ -123,6 +128,7 @@ impl Error {
                 _ => return None,
             },
             Self::Bind { .. } => "another port, or 0 for any free one",
+            Self::Record(_) => "--record FILE writes to another file",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -25,8 +25,6 @@ pub struct Host {
     pub stdout_is_terminal: bool,
     /// Everything that is not payload.
     pub stderr: Stderr,
-    /// Whether a person reads the diagnostics.
-    pub stderr_is_terminal: bool,
     /// Whether colours may be used on stdout when the user has not said.
     pub colour: bool,
     /// Where programs keep their state for this user.
@@ -49,7 +47,6 @@ impl Host {
             stdin: File::from(stdin.as_fd().try_clone_to_owned()?),
             stdout: File::from(stdout.as_fd().try_clone_to_owned()?),
             stderr: Stderr::of_this_process(),
-            stderr_is_terminal: io::stderr().is_terminal(),
             colour: !plain,
             state: state_directory(),
         })
@@ -64,58 +61,81 @@ fn state_directory() -> Option<PathBuf> {
 
 /// Diagnostics, a whole line at a time; a closed stderr is no reason to stop.
 #[derive(Debug, Clone)]
-pub struct Stderr(Arc<Mutex<Way>>);
+pub struct Stderr(Arc<Mutex<Lines>>);
 
 /// Shows one line somewhere else.
 type Show = Box<dyn Fn(&str) + Send>;
 
-struct Way {
+struct Lines {
     file: File,
+    terminal: bool,
+    /// A progress line stands where the next line belongs.
+    progress: bool,
+    /// A prompt owns the terminal.
     show: Option<Show>,
 }
 
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for Lines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Way").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Lines").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
 impl Stderr {
     fn of_this_process() -> Self {
-        let file = io::stderr().as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
+        let stderr = io::stderr();
+        let terminal = stderr.is_terminal();
+        let file = stderr.as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
         match file {
-            Ok(file) => Self(Arc::new(Mutex::new(Way { file, show: None }))),
+            Ok(file) => Self(Arc::new(Mutex::new(Lines { file, terminal, progress: false, show: None }))),
             Err(_) => std::process::exit(1),
         }
     }
 
+    /// Whether a person reads it as it comes.
+    pub fn is_terminal(&self) -> bool {
+        self.0.lock().is_ok_and(|lines| lines.terminal)
+    }
+
     /// Writes one line.
     pub fn line(&self, text: impl AsRef<str>) {
-        let Ok(mut way) = self.0.lock() else { return };
-        if let Some(show) = &way.show {
+        let Ok(mut lines) = self.0.lock() else { return };
+        if let Some(show) = &lines.show {
             show(text.as_ref());
             return;
         }
-        let mut line = String::with_capacity(text.as_ref().len() + 1);
-        line.push_str(text.as_ref());
-        line.push('\n');
-        let _ = way.file.write_all(line.as_bytes());
+        let clear = if std::mem::take(&mut lines.progress) { CLEAR } else { "" };
+        let _ = lines.file.write_all(format!("{clear}{}\n", text.as_ref()).as_bytes());
     }
 
     /// Sends lines there instead, until [`Stderr::restore`]: a prompt owns the terminal.
     pub fn divert(&self, show: impl Fn(&str) + Send + 'static) {
-        if let Ok(mut way) = self.0.lock() {
-            way.show = Some(Box::new(show));
+        if let Ok(mut lines) = self.0.lock() {
+            lines.show = Some(Box::new(show));
         }
     }
 
     /// Lines go to the stream itself again.
     pub fn restore(&self) {
-        if let Ok(mut way) = self.0.lock() {
-            way.show = None;
+        if let Ok(mut lines) = self.0.lock() {
+            lines.show = None;
+        }
+    }
+
+    /// On a terminal, writes a line that the next one replaces; an empty one takes it away.
+    pub fn progress(&self, text: &str) {
+        if let Ok(mut lines) = self.0.lock()
+            && lines.terminal
+            && (lines.progress || !text.is_empty())
+        {
+            lines.progress = !text.is_empty();
+            let _ = lines.file.write_all(format!("{CLEAR}{text}").as_bytes());
         }
     }
 }
+
+/// Back to the start of the line, which is emptied.
+const CLEAR: &str = "\r\x1b[K";
 
 /// A wish from outside to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -126,6 +126,9 @@ pub struct ListenArgs {
     /// Longest time to close all sessions at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub grace: Duration,
+    /// Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub record: Option<PathBuf>,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -193,6 +196,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         port_file: args.port_file.clone(),
         max_connections: args.max_connections,
         max_message_size: args.max_message_size,
+        record: args.record.clone(),
         grace: args.grace,
         hub: HubSettings {
             print: matches!(mode, Mode::Print) || asked_to_print,

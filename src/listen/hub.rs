@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::recording::Recording;
 use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
@@ -151,6 +152,7 @@ pub struct Hub {
     pub stderr: Stderr,
     output: RefCell<Output>,
     output_waker: RefCell<Option<Waker>>,
+    recording: Recording,
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
     waiting: RefCell<Vec<Waker>>,
     next_id: Cell<u64>,
@@ -168,6 +170,7 @@ impl Hub {
             stderr,
             output: RefCell::new(output),
             output_waker: RefCell::new(None),
+            recording: Recording::default(),
             sessions: RefCell::default(),
             waiting: RefCell::default(),
             next_id: Cell::new(1),
@@ -328,8 +331,14 @@ impl Hub {
         self.settings.print
     }
 
-    /// Prints a message received from session `id`.
+    /// The recording of this run.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Records and prints a message received from session `id`.
     pub fn print(&self, id: u64, message: &Message) {
+        self.recording.message(id, Direction::In, message);
         if !self.prints() {
             return;
         }
@@ -343,13 +352,24 @@ impl Hub {
         output.wrote();
     }
 
-    /// Writes an event line, where event lines are printed.
+    /// Records and prints a message sent to session `id`.
+    pub fn sent(&self, id: u64, message: &Message) {
+        self.recording.message(id, Direction::Out, message);
+        self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
+    }
+
+    /// Records an event, and prints its line where event lines are printed.
     pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
+        self.recording.event(id, dir, &body);
+        self.print_event(id, dir, || body);
+    }
+
+    fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.settings.format != Format::Json || !self.prints() {
             return;
         }
         let mut output = self.output.borrow_mut();
-        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body }
+        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body: body() }
             .write_line(output.buffer());
         output.wrote();
     }
@@ -373,16 +393,30 @@ impl Hub {
         false
     }
 
-    /// Keeps standard output moving until it fails.
+    /// As [`Hub::has_room_to_print`], for the recording.
+    pub fn has_room_to_record(&self, cx: &mut Context<'_>) -> bool {
+        if self.recording.has_room() {
+            return true;
+        }
+        self.flush();
+        self.wait(cx);
+        false
+    }
+
+    /// Keeps standard output and the recording moving until one of them fails.
     pub async fn tend_output(&self) -> OutputFailure {
         std::future::poll_fn(|cx| {
             let mut output = self.output.borrow_mut();
             output.watch(cx);
             *self.output_waker.borrow_mut() = Some(cx.waker().clone());
+            let may_record = match self.recording.poll_tend(cx) {
+                Ok(room) => room.is_ready(),
+                Err(failure) => return std::task::Poll::Ready(OutputFailure::Failed(failure)),
+            };
             if let Some(failure) = output.failure() {
                 return std::task::Poll::Ready(failure);
             }
-            if output.has_room() {
+            if output.has_room() && may_record {
                 drop(output);
                 self.wake_waiting();
             }

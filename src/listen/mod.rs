@@ -3,4 +3,5 @@
 
 pub mod hub;
 pub mod peer;
+pub mod recording;
 pub mod run;

@@ -131,6 +131,9 @@ impl Peer for ServerPeer {
         if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
             return Poll::Pending;
         }
+        if !self.hub.has_room_to_record(cx) {
+            return Poll::Pending;
+        }
         if self.hub.prints() && !self.hub.has_room_to_print(cx) {
             return Poll::Pending;
         }
@@ -141,7 +144,7 @@ impl Peer for ServerPeer {
         match outgoing {
             Outgoing::Message(message) => {
                 add(&self.hub.counters.sent, 1);
-                self.on_out(EventBody::Message(message.clone()));
+                self.hub.sent(self.id, message);
             }
             Outgoing::Close(close) => {
                 self.on_out(EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true });
@@ -152,11 +155,11 @@ impl Peer for ServerPeer {
 
     fn on_replied(&mut self, message: &Message) {
         add(&self.hub.counters.sent, 1);
-        self.on_out(EventBody::Message(message.clone()));
+        self.hub.sent(self.id, message);
     }
 
     fn on_pass_end(&mut self) {
-        if self.hub.prints() {
+        if self.hub.prints() || self.hub.recording().is_waiting() {
             self.hub.flush();
         }
     }

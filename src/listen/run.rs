@@ -29,6 +29,7 @@ use crate::net::self_signed;
 use crate::net::tls::{ServerTls, TlsVersion};
 use crate::net::transport::Transport;
 use crate::session::{Driver, End};
+use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
 use crate::source::framing::{Framing, Splitter};
 use crate::source::stdin;
@@ -83,6 +84,8 @@ pub struct Server {
     pub max_connections: Option<usize>,
     /// Largest message accepted, in bytes.
     pub max_message_size: usize,
+    /// Where everything is recorded.
+    pub record: Option<PathBuf>,
     /// For closing all sessions at the end.
     pub grace: Duration,
     /// What happens to messages.
@@ -93,6 +96,8 @@ pub struct Server {
 struct Door {
     hub: Rc<Hub>,
     tls: Option<ServerTls>,
+    /// Scheme, host and port.
+    url: String,
     upgrade: UpgradeSettings,
     max_message_size: usize,
 }
@@ -106,6 +111,9 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let hub = Hub::new(server.hub.clone(), host.stderr.clone(), Output::new(host.stdout));
+    if let Some(path) = &server.record {
+        hub.recording().begin(Recorder::create(path)?);
+    }
     let tls = server_tls(&server.tls, &hub)?;
     let listener = Listener::bind(&server.address)
         .await
@@ -121,6 +129,11 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     };
     let door = Rc::new(Door {
         hub: Rc::clone(&hub),
+        url: format!(
+            "{}://{}",
+            if tls.is_some() { "wss" } else { "ws" },
+            listener.local_addr().map_or_else(|| "localhost".to_owned(), |address| address.to_string()),
+        ),
         tls,
         max_message_size: server.max_message_size,
         upgrade: UpgradeSettings {
@@ -178,7 +191,11 @@ async fn serve(
     hub.stop();
     let cut_short = close_all(&hub, server.grace, signals).await;
     hub.finish_output(server.grace).await;
+    hub.recording().finish(server.grace).await;
     hub.notice(hub.summary());
+    if let Some(failure) = hub.recording().failure() {
+        return Err(failure.into());
+    }
     Ok(match (failed, cut_short) {
         (Some(OutputFailure::Failed(text)), _) => {
             return Err(Error::Internal(format!("cannot write to standard output: {text}")));
@@ -287,7 +304,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
             if hub.settings.verbose {
                 hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
             }
-            open_event(&hub, id, &peer, &accepted);
+            open_event(&hub, id, &peer, &accepted, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
                 buffers: BufferRole::Many,
@@ -309,7 +326,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
     }
 }
 
-fn open_event(hub: &Hub, id: u64, peer: &str, accepted: &Accepted) {
+fn open_event(hub: &Hub, id: u64, peer: &str, accepted: &Accepted, door: &Door) {
     let body = EventBody::Open {
         url: None,
         peer: Some(peer.to_owned()),
@@ -317,6 +334,8 @@ fn open_event(hub: &Hub, id: u64, peer: &str, accepted: &Accepted) {
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,
     };
+    let url = format!("{}{}", door.url, accepted.target);
+    hub.recording().opened(id, &url, &accepted.target, &body);
     hub.event(id, None, body);
 }
 
@@ -332,6 +351,7 @@ async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPe
     if !matches!(end, End::Closed { .. }) {
         hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });
     }
+    hub.recording().ended(id);
     hub.leave(id);
     hub.flush();
     if matches!(end, End::Closed { .. } | End::Idle) {

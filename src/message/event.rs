@@ -6,6 +6,7 @@
 //! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
 //! character, so that it may be shown on a terminal.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -20,7 +21,7 @@ use crate::message::render::{drives_terminal, push_unicode_escape};
 use crate::message::{Message, MessageKind};
 
 /// Written with padding, read with or without.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -157,10 +158,10 @@ impl Event {
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         let mut line = Line::read(line)?;
         let time = line.time.take().ok_or("no \"time\"")?;
-        let time = time.parse().map_err(|e| format!("\"time\": {e}"))?;
-        let session = line.session.take().ok_or("no \"session\"")?;
+        let time = time.0.parse().map_err(|e| format!("\"time\": {e}"))?;
+        let session = line.session.take().ok_or("no \"session\"")?.0.into_owned();
         let dir = line.direction()?;
-        let body = match line.kind.as_str() {
+        let body = match &*line.kind {
             "text" | "binary" => EventBody::Message(line.message()?),
             "ping" => EventBody::Ping(line.payload()?),
             "pong" => EventBody::Pong(line.payload()?),
@@ -230,11 +231,15 @@ pub enum InputEvent {
     Ignored,
 }
 
-/// One line of `--input json`.
+/// One line of `--input json` or of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputLine {
+pub struct InputLine<'l> {
+    /// When it happened, as it is written there.
+    pub time: Option<Cow<'l, str>>,
+    /// Which way it went, if it says so.
+    pub dir: Option<Direction>,
     /// The session it names, if it names one.
-    pub session: Option<String>,
+    pub session: Option<Cow<'l, str>>,
     /// What to do.
     pub event: InputEvent,
 }
@@ -243,11 +248,11 @@ pub struct InputLine {
 ///
 /// # Errors
 /// When it is no such line, or asks for a frame that RFC 6455 does not allow.
-pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
+pub fn parse_input_line(line: &[u8]) -> Result<InputLine<'_>, String> {
     let mut line = Line::read(line)?;
-    line.direction()?;
-    let session = line.session.take();
-    let event = match line.kind.as_str() {
+    let dir = line.direction()?;
+    let (time, session) = (line.time.take().map(|word| word.0), line.session.take().map(|word| word.0));
+    let event = match &*line.kind {
         "text" | "binary" => InputEvent::Message(line.message()?),
         "ping" => InputEvent::Ping(line.control_payload()?),
         "pong" => InputEvent::Pong(line.control_payload()?),
@@ -258,17 +263,24 @@ pub fn parse_input_line(line: &[u8]) -> Result<InputLine, String> {
         "open" | "error" | "retry" => InputEvent::Ignored,
         _ => return Err(line.unknown_type()),
     };
-    Ok(InputLine { session, event })
+    Ok(InputLine { time, dir, session, event })
 }
+
+/// A string that is taken as it stands in the line, where it stands there without escapes.
+#[derive(Deserialize)]
+struct Word<'l>(#[serde(borrow)] Cow<'l, str>);
 
 /// Every field that any event line may have.
 #[derive(Deserialize)]
-struct Line {
-    time: Option<String>,
-    session: Option<String>,
-    dir: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
+struct Line<'l> {
+    #[serde(borrow)]
+    time: Option<Word<'l>>,
+    #[serde(borrow)]
+    session: Option<Word<'l>>,
+    #[serde(borrow)]
+    dir: Option<Word<'l>>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'l, str>,
     text: Option<String>,
     base64: Option<String>,
     url: Option<String>,
@@ -284,8 +296,8 @@ struct Line {
     delay_ms: Option<u64>,
 }
 
-impl Line {
-    fn read(line: &[u8]) -> Result<Self, String> {
+impl<'l> Line<'l> {
+    fn read(line: &'l [u8]) -> Result<Self, String> {
         // serde would take an array of the fields in order as well.
         if line.trim_ascii_start().first() != Some(&b'{') {
             return Err("not an event line: a JSON object is expected".to_owned());
@@ -298,7 +310,7 @@ impl Line {
     }
 
     fn direction(&self) -> Result<Option<Direction>, String> {
-        match self.dir.as_deref() {
+        match self.dir.as_ref().map(|word| &*word.0) {
             None => Ok(None),
             Some("in") => Ok(Some(Direction::In)),
             Some("out") => Ok(Some(Direction::Out)),
@@ -323,11 +335,7 @@ impl Line {
     }
 
     fn control_payload(self) -> Result<Bytes, String> {
-        let payload = self.payload()?;
-        if payload.len() > MAX_CONTROL {
-            return Err(format!("a ping or pong carries at most {MAX_CONTROL} bytes, not {}", payload.len()));
-        }
-        Ok(payload)
+        control_of(self.payload()?)
     }
 
     fn message(self) -> Result<Message, String> {
@@ -340,16 +348,27 @@ impl Line {
         }
     }
 
-    /// Code and reason for a Close frame. The codes that stand for "there was none" (RFC 6455
-    /// section 7.4.1) come from recordings and mean a Close frame without one.
     fn close(self) -> Result<(Option<u16>, String), String> {
-        let reason = self.reason.unwrap_or_default();
-        match self.code {
-            None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
-            Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
-            Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
-            Some(code) => Err(format!("{code} is no close code")),
-        }
+        close_of(self.code, self.reason.unwrap_or_default())
+    }
+}
+
+/// The payload of a ping or pong, if it fits into one.
+pub(super) fn control_of(payload: Bytes) -> Result<Bytes, String> {
+    if payload.len() > MAX_CONTROL {
+        return Err(format!("a ping or pong carries at most {MAX_CONTROL} bytes, not {}", payload.len()));
+    }
+    Ok(payload)
+}
+
+/// Code and reason for a Close frame. The codes that stand for "there was none" (RFC 6455
+/// section 7.4.1) come from recordings and mean a Close frame without one.
+pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>, String), String> {
+    match code {
+        None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
+        Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
+        Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
+        Some(code) => Err(format!("{code} is no close code")),
     }
 }
 
@@ -385,9 +404,18 @@ fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: Option<&str>) {
         push_field(out, "text", text);
     } else {
         out.extend_from_slice(b",\"base64\":\"");
-        out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+        push_base64(out, bytes);
         out.push(b'"');
     }
+}
+
+/// Appends bytes in base64, padded.
+pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The room is exact.
+    let length = BASE64.encode_slice(bytes, &mut out[start..]).unwrap_or_default();
+    out.truncate(start + length);
 }
 
 fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
@@ -465,27 +493,36 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
             at += 1;
             continue;
         }
-        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
-        if class == LOOK && !drives_terminal(c) && !matches!(c, '\u{2028}' | '\u{2029}') {
-            at += c.len_utf8();
+        if class == ESCAPED {
+            out.extend_from_slice(&bytes[done..at]);
+            push_ascii_escape(out, byte);
+            at += 1;
+            done = at;
             continue;
         }
-        out.extend_from_slice(&bytes[done..at]);
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            c => push_unicode_escape(out, c),
+        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+        if drives_terminal(c) || matches!(c, '\u{2028}' | '\u{2029}') {
+            out.extend_from_slice(&bytes[done..at]);
+            push_unicode_escape(out, c);
+            done = at + c.len_utf8();
         }
         at += c.len_utf8();
-        done = at;
     }
     out.extend_from_slice(&bytes[done..]);
     out.push(b'"');
+}
+
+fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(match byte {
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'\n' => b"\\n",
+        b'\r' => b"\\r",
+        b'\t' => b"\\t",
+        0x08 => b"\\b",
+        0x0c => b"\\f",
+        other => return push_unicode_escape(out, char::from(other)),
+    });
 }
 
 #[cfg(test)]

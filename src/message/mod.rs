@@ -1,9 +1,10 @@
 //! What travels: a WebSocket message (RFC 6455 section 5.6), text or binary, in one piece.
 //!
-//! Owns the message type, the event-line codec ([`event`]) and terminal-safe rendering ([`render`]).
+//! Owns the message type, the codecs of event lines ([`event`]) and HAR ([`har`]), and terminal-safe rendering ([`render`]).
 //! Knows nothing of sockets. Invariant: the payload of a text message is valid UTF-8.
 
 pub mod event;
+pub mod har;
 pub mod render;
 
 use bytes::Bytes;

@@ -1,4 +1,5 @@
 //! Where messages come from other than a WebSocket.
 
 pub mod framing;
+pub mod replay;
 pub mod stdin;

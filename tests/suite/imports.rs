@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
     ("prompt", &[]),
-    ("error", &["exit", "session", "net"]),
+    ("error", &["exit", "session", "sink", "net"]),
     (
         "listen",
         &["session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit"],
@@ -30,7 +30,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 12] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -43,6 +43,7 @@ const LIBRARIES: [(&str, &[&str]); 12] = [
     ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
+    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {

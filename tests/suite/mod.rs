@@ -17,6 +17,7 @@ mod listen;
 mod listen_limits;
 mod peers;
 mod prompt;
+mod record;
 mod rude_clients;
 mod rude_servers;
 mod schema;

@@ -236,6 +236,37 @@ fn a_filter_is_set_and_taken_away_while_connected() {
 }
 
 #[test]
+fn a_recording_begins_and_ends_while_connected() {
+    let terminal = terminal!();
+    let folder = crate::support::scratch();
+    let (one, two) = (folder.path().join("one.jsonl"), folder.path().join("two.har"));
+    let server = listen(&["--echo"]);
+    terminal.wsp(&server.url);
+    terminal.line("before");
+    terminal.wait_for("\nbefore\n");
+    terminal.line(&format!("/record {}", one.display()));
+    terminal.line("within");
+    terminal.wait_for("\nwithin\n");
+    terminal.line(&format!("/record {}", two.display()));
+    terminal.line("in the other");
+    terminal.wait_for("\nin the other\n");
+    terminal.line("/record");
+    terminal.line("after");
+    terminal.wait_for("\nafter\n");
+    terminal.line("/record /nowhere/at/all");
+    terminal.wait_for("cannot write the recording /nowhere/at/all");
+    terminal.keys(&["C-d"]);
+    assert_eq!(terminal.ended(), 0);
+    let events = crate::support::events(&std::fs::read_to_string(&one).expect("a recording"));
+    let texts: Vec<_> = events.iter().map(|event| format!("{} {}", event["dir"], event["text"])).collect();
+    assert_eq!(texts, [r#""out" "within""#, r#""in" "within""#]);
+    let har: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&two).expect("a recording")).expect("a JSON document");
+    let messages = har["log"]["entries"][0]["_webSocketMessages"].as_array().expect("messages");
+    assert_eq!(messages.iter().map(|message| &message["data"]).collect::<Vec<_>>(), ["in the other"; 2]);
+}
+
+#[test]
 fn several_sessions_are_chosen_from() {
     let terminal = terminal!();
     let (one, two) = (listen(&[]), listen(&[]));

@@ -5,6 +5,7 @@ pub mod outage;
 pub mod peer;
 pub mod plan;
 pub mod prompt;
+pub mod replay;
 pub mod run;
 pub mod shared;
 
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::values::{Wait, duration, frame_size, wait};
 use plan::NonJson;
+use replay::Speed;
 
 /// Examples at the head of the help.
 pub const EXAMPLES: &str = "\
@@ -117,12 +119,48 @@ pub struct ConnectArgs {
     /// Send messages in frames of at most N payload bytes
     #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Sending")]
     pub fragment: Option<usize>,
+    /// Record everything that happens, in all sessions, to FILE
+    ///
+    /// As event lines or, where FILE ends in .har, as HAR. FILE is overwritten. What happened is written within 20 ms and
+    /// readable even after kill -9; of a HAR, sessions beside the first are in FILE.part2 and so on until the end. Pings
+    /// and pongs that keep the connection alive by themselves are left out, and so are secrets in headers.
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Recordings")]
+    pub record: Option<PathBuf>,
+    /// Send the messages of a recording instead of reading stdin
+    ///
+    /// FILE holds event lines or is a HAR, also one that a browser exported. With several URLs, session s1 goes to the
+    /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input.
+    #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
+    pub replay: Option<PathBuf>,
+    /// Divide the times between messages by N; max sends them as fast as they are taken
+    #[arg(long, value_name = "N|max", value_parser = Speed::parse, default_value = "1", requires = "replay", hide_short_help = true, help_heading = "Recordings")]
+    pub speed: Speed,
+    /// Send what was sent (out), or what was received (in)
+    #[arg(
+        long,
+        value_name = "out|in",
+        default_value = "out",
+        requires = "replay",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Recordings"
+    )]
+    pub dir: DirArg,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `--dir`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DirArg {
+    /// What was sent
+    Out,
+    /// What was received
+    In,
 }
 
 /// `--input`.

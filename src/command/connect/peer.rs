@@ -192,6 +192,7 @@ impl ClientPeer {
     fn on_message(&mut self, message: &Message, replies: &mut Replies) {
         let shared = Rc::clone(&self.shared);
         let plan = &shared.plan;
+        shared.received(&self.info.id, message);
         // While the close handshake is under way nothing past `--count` is printed.
         if shared.is_count_reached() {
             return;
@@ -335,6 +336,7 @@ impl Peer for ClientPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.shared.poll_record_room(cx));
         self.shared.output.borrow_mut().poll_room(cx)
     }
 
@@ -342,7 +344,8 @@ impl Peer for ClientPeer {
         let body = match outgoing {
             Outgoing::Message(message) => {
                 self.info.sent.add(message.len());
-                EventBody::Message(message.clone())
+                self.active = true;
+                return self.shared.sent(&self.info.id, message);
             }
             Outgoing::Ping(payload) => {
                 if self.shared.plan.interactive {
@@ -370,7 +373,7 @@ impl Peer for ClientPeer {
     fn on_replied(&mut self, message: &Message) {
         self.info.sent.add(message.len());
         self.replies_due = self.replies_due.saturating_sub(1);
-        self.shared.event(&self.info.id, Some(Direction::Out), EventBody::Message(message.clone()));
+        self.shared.sent(&self.info.id, message);
     }
 
     fn on_pass_end(&mut self) {

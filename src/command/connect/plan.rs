@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ConnectArgs;
+use super::replay::ReplayPlan;
+use super::{ConnectArgs, DirArg};
 use crate::command::options::{ColorArg, FormatArg, OutputArgs};
 use crate::command::settings;
 use crate::command::values::Wait;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::filter::{Filter, Schema, Template};
 use crate::host::Host;
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::message::render::Format;
 use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
@@ -71,6 +73,8 @@ pub struct Plan {
     pub init_wait: Option<Filter>,
     /// `-x` messages; `None` reads stdin.
     pub execute: Option<Vec<Draft>>,
+    /// Sent instead of stdin.
+    pub replay: Option<ReplayPlan>,
     /// How stdin becomes messages.
     pub input: InputKind,
     /// Where messages end in stdin.
@@ -173,7 +177,7 @@ impl Plan {
             }
             Some(messages)
         };
-        let interactive = host.stdin_is_terminal && execute.is_none();
+        let interactive = host.stdin_is_terminal && execute.is_none() && args.replay.is_none();
         if !connection.retry_factor.is_finite() || connection.retry_factor < 1.0 {
             return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
         }
@@ -182,6 +186,11 @@ impl Plan {
             init: drafts(&connection.init)?,
             init_wait: filter("--init-wait", &connection.init_wait)?,
             execute,
+            replay: args.replay.as_ref().map(|path| ReplayPlan {
+                path: path.clone(),
+                speed: args.speed,
+                direction: if args.dir == DirArg::In { Direction::In } else { Direction::Out },
+            }),
             input,
             framing: framing(args)?,
             template,

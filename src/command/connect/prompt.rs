@@ -1,13 +1,14 @@
 //! What the prompt's lines do: messages to sessions, slash commands to everything else.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
 use super::info::SessionInfo;
-use super::run::hand_out;
+use super::run::{hand_out, recorder};
 use super::shared::{Inbox, Shared};
 use crate::command::settings;
 use crate::exit::Exit;
@@ -146,7 +147,7 @@ impl PromptInput {
                 let filter = source.as_deref().map(|source| settings::filter("/jq", source)).transpose();
                 *shared.filter.borrow_mut() = filter.map_err(|error| error.to_string())?;
             }
-            Command::Record(_) => return Err("recording begins with --record".to_owned()),
+            Command::Record(path) => self.record(path.as_deref(), shared)?,
             Command::Use(number) => self.choose(number)?,
             Command::Quit => shared.stop(Exit::Done),
             Command::Help => help(shared),
@@ -163,6 +164,19 @@ impl PromptInput {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Ends the recording under way, if there is one, and begins another where a file is named.
+    fn record(&mut self, path: Option<&str>, shared: &Shared) -> Result<(), String> {
+        let mut recording =
+            path.map(|path| recorder(&place(path), None)).transpose().map_err(|error| error.to_string())?;
+        if let Some(recording) = &mut recording {
+            for session in &self.sessions {
+                recording.name_session(&session.id, &session.url);
+            }
+        }
+        shared.record_into(recording);
         Ok(())
     }
 
@@ -208,11 +222,16 @@ fn say(shared: &Shared, text: &str) {
     shared.stderr.line(String::from_utf8_lossy(&safe));
 }
 
-fn read(path: &str) -> Result<Vec<u8>, String> {
+/// A path as typed: `~/` is the user's home, since no shell has seen it.
+fn place(path: &str) -> PathBuf {
     let home = || std::env::home_dir().map(|home| home.join(path.trim_start_matches("~/")));
     let place = if path.starts_with("~/") { home() } else { None };
-    let place = place.unwrap_or_else(|| path.into());
-    std::fs::read(place).map_err(|error| format!("cannot read {path}: {}", crate::net::connection::io_text(&error)))
+    place.unwrap_or_else(|| path.into())
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(place(path))
+        .map_err(|error| format!("cannot read {path}: {}", crate::net::connection::io_text(&error)))
 }
 
 fn help(shared: &Shared) {

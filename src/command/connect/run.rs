@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
 use super::plan::{Draft, InputKind, Plan, decode, input_error};
 use super::prompt::PromptInput;
+use super::replay::Replay;
 use super::shared::{Inbox, Shared};
 use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
@@ -32,6 +35,7 @@ use crate::net::dial::DialError;
 use crate::prompt::{Prompt, PromptSettings, SessionState, history_file};
 use crate::session::driver::DriverSettings;
 use crate::session::{Driver, End, Outgoing};
+use crate::sink::record::Recorder;
 use crate::sink::stdout::Output;
 use crate::source::framing::{Framing, Splitter};
 use crate::source::stdin;
@@ -59,8 +63,15 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
     };
     let infos: Vec<_> = connectors.iter().enumerate().map(named).collect();
+    let mut recording = args.record.as_deref().map(|path| recorder(path, args.replay.as_deref())).transpose()?;
+    if let Some(recording) = &mut recording {
+        for info in &infos {
+            recording.name_session(&info.id, &info.url);
+        }
+    }
     let (mut input, output) = Input::open(&plan, &host, &infos)?;
     let shared = Shared::new(plan, host.stderr, output);
+    *shared.recorder.borrow_mut() = recording;
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
     for (connector, info) in connectors.into_iter().zip(infos) {
@@ -105,12 +116,14 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                 }
             }
             shared.output.borrow_mut().watch(cx);
+            shared.poll_record(cx);
             if !drained {
                 shared.check_output();
             }
             if !running {
+                let recorded = shared.poll_record_end(cx);
                 let finished = shared.output.borrow_mut().poll_finish(cx);
-                if finished.is_ready() || shared.abort.get() {
+                if (recorded.is_ready() && finished.is_ready()) || shared.abort.get() {
                     drained = true;
                     shared.check_output();
                     return Poll::Ready(());
@@ -123,12 +136,29 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     })
     .await;
     input.close(&shared.stderr);
+    shared.stderr.progress("");
     shared.summary();
+    if shared.has_record_failed() {
+        return Ok(Exit::Storage);
+    }
     Ok(match (shared.stopping(), first_failure) {
         (Some(Exit::Done) | None, Some(failure)) => failure,
         (Some(exit), _) => exit,
         (None, None) => Exit::Done,
     })
+}
+
+/// Opens the recording to write, which must not be the one to send.
+pub(super) fn recorder(path: &Path, replay: Option<&Path>) -> Result<Recorder, Error> {
+    let is_replayed = replay.is_some_and(|replay| {
+        let id = |path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        id(path).is_some_and(|record| Some(record) == id(replay))
+    });
+    if is_replayed {
+        let message = format!("--record and --replay name the same file: {}", path.display());
+        return Err(Error::usage(message, "record to another file"));
+    }
+    Ok(Recorder::create(path)?)
 }
 
 /// Waits for `future`, or `None` when the run is told to stop first.
@@ -246,17 +276,14 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     } else if shared.plan.interactive {
         shared.notice(format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
-    shared.event(
-        peer.id(),
-        None,
-        EventBody::Open {
-            url: Some(handshake.url.clone()),
-            peer: None,
-            subprotocol: handshake.subprotocol.clone(),
-            extensions: handshake.extensions.clone(),
-            handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
-        },
-    );
+    let body = EventBody::Open {
+        url: Some(handshake.url.clone()),
+        peer: None,
+        subprotocol: handshake.subprotocol.clone(),
+        extensions: handshake.extensions.clone(),
+        handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
+    };
+    shared.opened(peer.id(), body, handshake);
 }
 
 fn verbose(shared: &Shared, handshake: &Handshake) {
@@ -332,6 +359,8 @@ enum Input {
     Prompt(Box<PromptInput>),
     /// `-x`, handed out once.
     Drafts(Vec<Draft>),
+    /// A recording.
+    Replay(Box<Replay>),
     /// Standard input.
     Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
     /// All has been handed out.
@@ -339,15 +368,18 @@ enum Input {
 }
 
 impl Input {
-    fn new(plan: &Plan, stdin: std::fs::File) -> Self {
+    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
+        if let Some(replay) = &plan.replay {
+            return Ok(Self::Replay(Box::new(Replay::open(replay)?)));
+        }
         if let Some(drafts) = &plan.execute {
-            return Self::Drafts(drafts.clone());
+            return Ok(Self::Drafts(drafts.clone()));
         }
         let framing = match plan.input {
             InputKind::Events => Framing::Lines,
             _ => plan.framing.clone(),
         };
-        Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) }
+        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) })
     }
 
     /// The input, and the output that goes with it: a prompt shares its screen.
@@ -368,12 +400,12 @@ impl Input {
         if prompts && let Ok(prompt) = Prompt::open(settings) {
             let screen = prompt.screen().clone();
             let output = Output::over(screen.writer());
-            if host.stderr_is_terminal {
+            if host.stderr.is_terminal() {
                 host.stderr.divert(move |line| screen.line(line));
             }
             return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
         }
-        Ok((Self::new(plan, again(&host.stdin)?), Output::new(again(&host.stdout)?)))
+        Ok((Self::new(plan, again(&host.stdin)?)?, Output::new(again(&host.stdout)?)))
     }
 
     /// Gives the terminal back, if it was taken.
@@ -413,6 +445,15 @@ impl Input {
                     }
                     self.end(shared);
                 }
+                Self::Replay(replay) => match replay.poll_step(cx, shared, inboxes) {
+                    Poll::Pending => return,
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => {
+                        shared.fail(&input_error(error));
+                        self.end(shared);
+                    }
+                    Poll::Ready(None) => self.end(shared),
+                },
                 Self::Stdin { chunks, splitter } => {
                     let Poll::Ready(chunk) = chunks.poll_recv(cx) else { return };
                     shared.changed.set(true);

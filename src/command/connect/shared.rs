@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
@@ -15,9 +16,12 @@ use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::har::{Exchange, Times};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
+use crate::net::connector::Handshake;
 use crate::session::Outgoing;
+use crate::sink::record::{RecordError, Recorder};
 use crate::sink::stdout::{Output, OutputFailure};
 
 /// Messages an inbox may hold before reading of input pauses.
@@ -90,6 +94,11 @@ pub struct Shared {
     pub output: RefCell<Output>,
     /// Output filter; `/jq` changes it.
     pub filter: RefCell<Option<Filter>>,
+    /// The recording, while there is one.
+    pub recorder: RefCell<Option<Recorder>>,
+    /// Recordings that are being closed.
+    ending: RefCell<Vec<Recorder>>,
+    record_failed: Cell<bool>,
     /// No more input will come.
     pub input_ended: Cell<bool>,
     /// Something changed that another session may wait for.
@@ -111,6 +120,9 @@ impl Shared {
             plan,
             stderr,
             output: RefCell::new(output),
+            recorder: RefCell::new(None),
+            ending: RefCell::default(),
+            record_failed: Cell::new(false),
             input_ended: Cell::new(false),
             changed: Cell::new(false),
             abort: Cell::new(false),
@@ -176,15 +188,120 @@ impl Shared {
         self.plan.count.is_some_and(|count| self.received.get() >= count)
     }
 
-    /// Writes an event line, when event lines are what is printed.
+    /// Records an event, and prints it when event lines are what is printed.
     pub fn event(&self, session: &str, dir: Option<Direction>, body: EventBody) {
-        if self.plan.format != Format::Json {
-            return;
+        if let Some(event) = self.print_event(session, dir, body)
+            && let Some(recorder) = &mut *self.recorder.borrow_mut()
+        {
+            recorder.event(&event);
         }
-        let mut output = self.output.borrow_mut();
+    }
+
+    /// A connection opened.
+    pub fn opened(&self, session: &str, body: EventBody, handshake: &Handshake) {
+        if let Some(event) = self.print_event(session, None, body)
+            && let Some(recorder) = &mut *self.recorder.borrow_mut()
+        {
+            recorder.opened(&event, &exchange(handshake));
+        }
+    }
+
+    /// The event, unless nobody wants it.
+    fn print_event(&self, session: &str, dir: Option<Direction>, body: EventBody) -> Option<Event> {
+        let print = self.plan.format == Format::Json;
+        if !print && self.recorder.borrow().is_none() {
+            return None;
+        }
         let event = Event { time: Timestamp::now(), session: session.into(), dir, body };
-        event.write_line(output.buffer());
-        output.wrote();
+        if print {
+            let mut output = self.output.borrow_mut();
+            event.write_line(output.buffer());
+            output.wrote();
+        }
+        Some(event)
+    }
+
+    /// A message arrived: only recorded here, [`Shared::print`] prints it.
+    pub fn received(&self, session: &str, message: &Message) {
+        self.record(session, Direction::In, message);
+    }
+
+    /// A message was sent: recorded, and printed when event lines are what is printed.
+    pub fn sent(&self, session: &str, message: &Message) {
+        self.record(session, Direction::Out, message);
+        if self.plan.format == Format::Json {
+            let mut output = self.output.borrow_mut();
+            write_message_line(output.buffer(), Timestamp::now(), session, Direction::Out, message);
+            output.wrote();
+        }
+    }
+
+    fn record(&self, session: &str, dir: Direction, message: &Message) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            recorder.message(Timestamp::now(), session, dir, message);
+        }
+    }
+
+    /// Ready when the recording takes more.
+    pub fn poll_record_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.recorder.borrow_mut().as_mut().map_or(Poll::Ready(()), |recorder| recorder.poll_room(cx))
+    }
+
+    /// Records into this from now on; what was recorded until now is closed.
+    pub fn record_into(&self, recorder: Option<Recorder>) {
+        let before = std::mem::replace(&mut *self.recorder.borrow_mut(), recorder);
+        self.ending.borrow_mut().extend(before);
+        self.changed.set(true);
+    }
+
+    /// Keeps the recording moving; its failure ends the run.
+    pub fn poll_record(&self, cx: &mut Context<'_>) {
+        let failure = self.recorder.borrow_mut().as_mut().and_then(|recorder| {
+            recorder.poll_due(cx);
+            recorder.failure().cloned()
+        });
+        if let Some(failure) = failure {
+            self.recorder.take();
+            self.record_failed(failure);
+        }
+        self.poll_ending(cx);
+    }
+
+    fn poll_ending(&self, cx: &mut Context<'_>) {
+        let mut failures = Vec::new();
+        self.ending.borrow_mut().retain_mut(|recorder| match recorder.poll_finish(cx) {
+            Poll::Pending => true,
+            Poll::Ready(ended) => {
+                failures.extend(ended.err());
+                false
+            }
+        });
+        for failure in failures {
+            self.record_failed(failure);
+        }
+    }
+
+    /// Ready when every recording is closed, or there is none.
+    pub fn poll_record_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let last = self.recorder.take();
+        self.ending.borrow_mut().extend(last);
+        self.poll_ending(cx);
+        if self.ending.borrow().is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn record_failed(&self, failure: RecordError) {
+        self.record_failed.set(true);
+        let error = Error::from(failure);
+        self.stderr.line(format!("wsp: {error}"));
+        if let Some(hint) = error.hint() {
+            self.stderr.line(format!("hint: {hint}"));
+        }
+        self.stop(Exit::Storage);
+    }
+
+    /// Whether a recording was asked for and is not whole.
+    pub fn has_record_failed(&self) -> bool {
+        self.record_failed.get()
     }
 
     /// Prints a received message: through the filter, in the format asked for.
@@ -286,6 +403,22 @@ impl Shared {
         if invalid > 0 {
             self.notice(format!("{invalid} of {} messages did not match the schema", self.received.get()));
         }
+    }
+}
+
+/// What a recording shows of a handshake.
+fn exchange(handshake: &Handshake) -> Exchange<'_> {
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    Exchange {
+        request: &handshake.request_head,
+        response: &handshake.response_head,
+        address: &handshake.address,
+        times: Times {
+            dns: ms(handshake.dns),
+            tcp: ms(handshake.tcp),
+            tls: ms(handshake.tls),
+            upgrade: ms(handshake.upgrade),
+        },
     }
 }
 

@@ -1,0 +1,399 @@
+//! A recording as a source: event lines or HAR, read again in the order of their times.
+//!
+//! Owns finding out what a file is, checking it, and reading it by a thread through a bounded channel. When a step is
+//! due is the caller's business. Invariants: memory does not grow with the recording; what is cut off at the end (the
+//! recorder was killed) is left out with a notice, anything else that cannot be read is an error that names the place.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::message::event::{Direction, InputEvent, parse_input_line};
+use crate::message::har::read::{Found, HarMessage, Scanner, parse_message};
+use crate::net::connection::io_text;
+
+/// Bytes of one read.
+const CHUNK: usize = 128 * 1024;
+/// Steps handed over at a time.
+const BATCH: usize = 256;
+/// Payload bytes that end a batch early.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Batches that may wait.
+const WAITING: usize = 4;
+/// Longest line.
+const MAX_LINE: u64 = 2 << 30;
+/// A recording up to this size is checked whole before anything is sent.
+const CHECKED: u64 = 1024 * 1024;
+
+/// One thing to send again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When it happened.
+    pub time: Timestamp,
+    /// Which session of the recording it belongs to, from 0.
+    pub session: Option<usize>,
+    /// What it is.
+    pub event: InputEvent,
+    /// How far into the file it stands, in bytes.
+    pub read: u64,
+}
+
+/// What comes out of a recording.
+#[derive(Debug)]
+pub enum Item {
+    /// Steps in order.
+    Steps(Vec<Step>),
+    /// Something to tell the user.
+    Notice(String),
+    /// It cannot be read on: the last item.
+    Failed(String),
+}
+
+/// A recording that can be read.
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    direction: Direction,
+    kind: Kind,
+    size: u64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Lines(BufReader<File>),
+    /// The entries, and whether the document is whole.
+    Har(Vec<Entry>, bool),
+}
+
+/// An entry of a HAR that has messages.
+#[derive(Debug, Clone)]
+struct Entry {
+    session: Option<usize>,
+    first: u64,
+    time: Timestamp,
+}
+
+impl Recording {
+    /// Opens a recording of either kind; `direction` says whose messages are wanted.
+    ///
+    /// # Errors
+    /// With the file's name: it cannot be read, or is no recording.
+    pub fn open(path: &Path, direction: Direction) -> Result<Self, String> {
+        Self::open_unnamed(path, direction).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn open_unnamed(path: &Path, direction: Direction) -> Result<Self, String> {
+        let cannot_read = |error: io::Error| format!("cannot read the recording: {}", io_text(&error));
+        let file = File::open(path).map_err(cannot_read)?;
+        let meta = file.metadata().map_err(cannot_read)?;
+        let size = if meta.is_file() { meta.len() } else { 0 };
+        let mut reader = BufReader::with_capacity(CHUNK, file);
+        let kind = if is_har(reader.fill_buf().map_err(cannot_read)?) {
+            if !meta.is_file() {
+                return Err("a HAR must be a file, because it is read more than once".to_owned());
+            }
+            let (entries, whole) = index(path, size <= CHECKED)?;
+            Kind::Har(entries, whole)
+        } else {
+            if meta.is_file() && size <= CHECKED {
+                read_lines(&mut reader, direction, |_| true, |_| ())?;
+                reader.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
+            }
+            Kind::Lines(reader)
+        };
+        Ok(Self { path: path.to_owned(), direction, kind, size })
+    }
+
+    /// Bytes in the file; 0 where that is not known.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Starts reading; the channel ends with the recording.
+    #[must_use]
+    pub fn read(self) -> mpsc::Receiver<Item> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        std::thread::spawn(move || {
+            let mut batches = Batches { sender, steps: Vec::new(), bytes: 0 };
+            let (path, direction) = (self.path, self.direction);
+            let mut notices = Vec::new();
+            let result = match self.kind {
+                Kind::Lines(mut reader) => {
+                    read_lines(&mut reader, direction, |step| batches.push(step), |text| notices.push(text))
+                }
+                Kind::Har(entries, whole) => {
+                    if !whole {
+                        notices.push("it is cut off; what came after the last whole message was left out".to_owned());
+                    }
+                    merge(&path, &entries, direction, &mut batches)
+                }
+            };
+            batches.hand_over();
+            let named = |text: String| format!("{}: {text}", path.display());
+            for notice in notices {
+                let _ = batches.sender.blocking_send(Item::Notice(named(notice)));
+            }
+            if let Err(error) = result {
+                let _ = batches.sender.blocking_send(Item::Failed(named(error)));
+            }
+        });
+        receiver
+    }
+}
+
+/// Steps on their way to the channel.
+struct Batches {
+    sender: mpsc::Sender<Item>,
+    steps: Vec<Step>,
+    bytes: usize,
+}
+
+impl Batches {
+    /// False when nobody listens any more.
+    fn push(&mut self, step: Step) -> bool {
+        if let InputEvent::Message(message) = &step.event {
+            self.bytes += message.len();
+        }
+        self.steps.push(step);
+        if self.steps.len() < BATCH && self.bytes < BATCH_BYTES {
+            return true;
+        }
+        self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> bool {
+        self.bytes = 0;
+        let steps = std::mem::replace(&mut self.steps, Vec::with_capacity(BATCH));
+        steps.is_empty() || self.sender.blocking_send(Item::Steps(steps)).is_ok()
+    }
+}
+
+/// A HAR is one object that begins with "log".
+fn is_har(beginning: &[u8]) -> bool {
+    let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning).trim_ascii_start();
+    text.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\"log\""))
+}
+
+/// `s1` is the first session.
+fn session_number(name: &str) -> Option<usize> {
+    name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Reads event lines. `step` says whether to go on.
+fn read_lines(
+    reader: &mut impl BufRead,
+    direction: Direction,
+    mut step: impl FnMut(Step) -> bool,
+    mut notice: impl FnMut(String),
+) -> Result<(), String> {
+    let mut line = Vec::new();
+    let mut read = 0;
+    for number in 1_u64.. {
+        line.clear();
+        let got = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        read += got.map_err(|error| format!("line {number}: {}", io_text(&error)))? as u64;
+        if line.is_empty() {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match parse_line(&line, direction, read) {
+            Ok(Some(next)) => {
+                if !step(next) {
+                    break;
+                }
+            }
+            Ok(None) => {}
+            Err(_) if !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE => {
+                notice(format!("line {number} is cut off and was left out"));
+                break;
+            }
+            Err(error) => return Err(format!("line {number}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+fn parse_line(line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
+    let line = parse_input_line(line)?;
+    if line.dir != Some(direction) || line.event == InputEvent::Ignored {
+        return Ok(None);
+    }
+    let time = line.time.ok_or("no \"time\"")?;
+    let time = time.parse().map_err(|error| format!("\"time\": {error}"))?;
+    Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event, read }))
+}
+
+/// Looks where the entries with messages are; reads every message when `check` says so.
+fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
+    let mut entries = Vec::new();
+    let mut current: Option<(u64, Timestamp)> = None;
+    let (mut number, mut messages) = (0_usize, 0_u64);
+    let mut wrong = None;
+    let mut scanner = Scanner::new();
+    feed(path, 0, &mut scanner, |found| {
+        match found {
+            Found::Entry => {
+                number += 1;
+                messages = 0;
+                current = None;
+            }
+            Found::Message(at, bytes) => {
+                messages += 1;
+                if check || current.is_none() {
+                    match parse_message(bytes) {
+                        Ok(message) => {
+                            current.get_or_insert((at, message.time));
+                        }
+                        Err(error) => {
+                            wrong.get_or_insert(format!("message {messages} of entry {number}: {error}"));
+                        }
+                    }
+                }
+            }
+            Found::EntryEnd(session) => push_entry(&mut entries, current.take(), session.as_deref()),
+        }
+        wrong.is_none()
+    })?;
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    // Cut off in the middle of an entry.
+    push_entry(&mut entries, current.take(), None);
+    Ok((entries, scanner.is_whole()))
+}
+
+fn push_entry(entries: &mut Vec<Entry>, first: Option<(u64, Timestamp)>, session: Option<&str>) {
+    if let Some((first, time)) = first {
+        // Where no session is named, as in a browser's, each connection is one.
+        let session = Some(session.map_or(entries.len(), |name| session_number(name).unwrap_or(entries.len())));
+        entries.push(Entry { session, first, time });
+    }
+}
+
+/// Feeds a file to a scanner until `found` says no.
+fn feed(path: &Path, from: u64, scanner: &mut Scanner, mut found: impl FnMut(Found<'_>) -> bool) -> Result<(), String> {
+    let mut file = open_at(path, from)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut go_on = true;
+    while go_on {
+        let length = read_chunk(&mut file, &mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        scanner.push(&chunk[..length], |next| go_on = go_on && found(next))?;
+    }
+    Ok(())
+}
+
+fn open_at(path: &Path, from: u64) -> Result<File, String> {
+    let mut file = File::open(path).map_err(|error| io_text(&error))?;
+    file.seek(SeekFrom::Start(from)).map_err(|error| io_text(&error))?;
+    Ok(file)
+}
+
+fn read_chunk(file: &mut File, chunk: &mut [u8]) -> Result<usize, String> {
+    loop {
+        match file.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map_err(|error| io_text(&error)),
+        }
+    }
+}
+
+/// Reads the messages of one entry, a chunk at a time.
+struct Cursor {
+    session: Option<usize>,
+    file: File,
+    scanner: Scanner,
+    ready: VecDeque<(u64, HarMessage)>,
+    ended: bool,
+}
+
+impl Cursor {
+    fn open(path: &Path, entry: &Entry) -> Result<Self, String> {
+        Ok(Self {
+            session: entry.session,
+            file: open_at(path, entry.first)?,
+            scanner: Scanner::at_message(entry.first),
+            ready: VecDeque::new(),
+            ended: false,
+        })
+    }
+
+    /// Reads on until a message is ready or the entry has ended.
+    fn fill(&mut self, chunk: &mut [u8]) -> Result<(), String> {
+        while self.ready.is_empty() && !self.ended {
+            let length = read_chunk(&mut self.file, chunk)?;
+            if length == 0 {
+                self.ended = true;
+                return Ok(());
+            }
+            let (ready, ended) = (&mut self.ready, &mut self.ended);
+            let mut wrong = None;
+            let pushed = self.scanner.push(&chunk[..length], |found| match found {
+                Found::Message(at, bytes) if !*ended && wrong.is_none() => match parse_message(bytes) {
+                    Ok(message) => ready.push_back((at, message)),
+                    Err(error) => wrong = Some(format!("byte {at}: {error}")),
+                },
+                Found::EntryEnd(_) => *ended = true,
+                _ => {}
+            });
+            // What comes after the entry is none of its business.
+            if !*ended {
+                pushed?;
+            }
+            if let Some(wrong) = wrong {
+                return Err(wrong);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads all entries at once, the oldest message first; a file is open only while its entry is under way.
+fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Batches) -> Result<(), String> {
+    let mut waiting: BinaryHeap<_> = entries.iter().enumerate().map(|(index, e)| Reverse((e.time, index))).collect();
+    let mut cursors: Vec<Option<Cursor>> = entries.iter().map(|_| None).collect();
+    let mut chunk = vec![0; CHUNK];
+    let mut read = 0;
+    while let Some(Reverse((_, index))) = waiting.pop() {
+        let slot = &mut cursors[index];
+        if slot.is_none() {
+            *slot = Some(Cursor::open(path, &entries[index])?);
+        }
+        let Some(cursor) = slot else { continue };
+        // As long as this one has the oldest message, there is no need to sort again.
+        let until = waiting.peek().map(|Reverse((time, _))| *time);
+        loop {
+            cursor.fill(&mut chunk)?;
+            let Some((_, message)) = cursor.ready.front() else { break };
+            if until.is_some_and(|until| message.time > until) {
+                waiting.push(Reverse((message.time, index)));
+                break;
+            }
+            let Some((at, message)) = cursor.ready.pop_front() else { break };
+            read = read.max(at);
+            let wanted = message.dir == direction && message.event != InputEvent::Ignored;
+            let step = Step { time: message.time, session: cursor.session, event: message.event, read };
+            if wanted && !batches.push(step) {
+                return Ok(());
+            }
+        }
+        if cursor.ready.is_empty() && cursor.ended {
+            *slot = None;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;
