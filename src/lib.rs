@@ -6,11 +6,13 @@
 //! - [`listen`]: what the test server does with messages.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
 pub mod command;
+pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod exit;
