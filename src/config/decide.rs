@@ -5,7 +5,7 @@
 //! something that gave way. Headers and cookies are decided by name, so a profile's credentials stay when
 //! the command line adds a header of another name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::{Fault, OptionSpec, Setting, Wish, spec};
@@ -34,7 +34,7 @@ pub fn decide(
     specs: &[OptionSpec],
     given: &[Setting],
     layers: Vec<Vec<Setting>>,
-    needs: &HashMap<String, Vec<String>>,
+    needs: &BTreeMap<String, Vec<String>>,
 ) -> (Vec<Setting>, Vec<Fault>) {
     let mut faults = Vec::new();
     let mut above = given.to_vec();
@@ -110,7 +110,7 @@ fn settle_needs(
     given: &[Setting],
     added: &mut Vec<Setting>,
     mut gave_way: Vec<String>,
-    needs: &HashMap<String, Vec<String>>,
+    needs: &BTreeMap<String, Vec<String>>,
     faults: &mut Vec<Fault>,
 ) {
     loop {
@@ -157,7 +157,7 @@ mod tests {
     fn decided(given: &[&str], variables: &[&str], profile: &[&str]) -> (Vec<String>, Vec<String>) {
         let file = Origin::Profile { profile: "p".into(), file: "c".into(), line: 1 };
         let layers = vec![settings(variables, &Origin::Variable("WSP_X".into())), settings(profile, &file)];
-        let needs = HashMap::from([("no-self".to_owned(), vec!["broadcast".to_owned()])]);
+        let needs = BTreeMap::from([("no-self".to_owned(), vec!["broadcast".to_owned()])]);
         let (added, faults) = decide(&specs(), &settings(given, &Origin::Flag), layers, &needs);
         let arguments = added.iter().flat_map(Setting::arguments).map(|a| a.to_string_lossy().into_owned()).collect();
         (arguments, faults.into_iter().map(|fault| fault.message).collect())
@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_highest_layer_is_heard() {
-        let table: [(&[&str], &[&str], &[&str], &[&str]); 18] = [
+        type Words = &'static [&'static str];
+        let table: [(Words, Words, Words, Words); 18] = [
             (&[], &[], &["connect-timeout=1"], &["--connect-timeout=1"]),
             (&[], &["connect-timeout=2"], &["connect-timeout=1"], &["--connect-timeout=2"]),
             (&["connect-timeout=3"], &["connect-timeout=2"], &["connect-timeout=1"], &[]),

@@ -241,7 +241,7 @@ impl Reader<'_> {
                     "write text, a number, true, false or an array of text",
                 ),
                 Some(_) if key == URL => {
-                    self.fault(at, &format!("{place}: one text is wanted"), "write url = \"wss://HOST/PATH\"")
+                    self.fault(at, &format!("{place}: one text is wanted"), "write url = \"wss://HOST/PATH\"");
                 }
                 Some(value) => profile.entries.push(Entry { key: key.to_owned(), value, line }),
             }

@@ -22,7 +22,8 @@ mod tests {
 
     #[test]
     fn the_rule_is_that_of_xdg() {
-        let table: [(&[(&str, &str)], Option<&str>); 5] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let table: [(Variables, Option<&str>); 5] = [
             (&[("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")], Some("/x/wscat-plus/config.toml")),
             (&[("HOME", "/h")], Some("/h/.config/wscat-plus/config.toml")),
             (&[("XDG_CONFIG_HOME", "relative"), ("HOME", "/h")], Some("/h/.config/wscat-plus/config.toml")),

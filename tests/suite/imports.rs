@@ -3,8 +3,9 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("exit", &[]),
+    ("config", &[]),
     ("host", &[]),
     ("endpoint", &[]),
     ("message", &[]),
@@ -23,13 +24,13 @@ const ROOMS: [(&str, &[&str]); 13] = [
         "command",
         &[
             "listen", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error",
-            "exit",
+            "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 12] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -39,6 +40,9 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("native_tls", &["net/tls.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
     ("rcgen", &["net/self_signed.rs"]),
+    ("toml", &["config/file.rs"]),
+    ("strsim", &["config/nearest.rs"]),
+    ("rpassword", &["command/mod.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {

@@ -27,8 +27,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct ConnectArgs {
-    /// ws://, wss:// or bare host:port; several URLs are several sessions
-    #[arg(value_name = "URL", required = true)]
+    /// ws://, wss:// or bare host:port, or @PROFILE; several URLs are several sessions
+    #[arg(value_name = "URL|@PROFILE", required = true)]
     pub urls: Vec<String>,
     /// Send this, read no stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
@@ -87,6 +87,9 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
+    /// wscat's meaning: -x takes no @FILE, --wait is a fixed time
+    #[arg(long, hide = true)]
+    pub wscat: bool,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,
