@@ -62,7 +62,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
     };
     result.unwrap_or_else(|error| {
         stderr.line(format!("wsp: {error}"));
-        let cause = command::layers::cause(&settings, &error.to_string());
+        let cause = command::layers::cause(&settings, &error);
         let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
         let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
         if !hints.is_empty() {

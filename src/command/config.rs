@@ -35,16 +35,22 @@ Examples:
 /// For `--help` and the man page.
 pub const ABOUT: &str = "\
 A setting is decided in this order: flag, WSP_* variable, profile, default.
-  Variables   are WSP_ and the long option in capitals with _: WSP_CONNECT_TIMEOUT=3s. Switches take true or false,
-              options that repeat one value a line; an empty variable counts as not set. They apply to every
-              subcommand that has the option. One that no option answers to is an error, unless the command
-              line itself names it (--bearer-env WSP_TOKEN) or it begins with WSP_TEST_.
-  Profiles    are tables [profile.NAME] in $XDG_CONFIG_HOME/wscat-plus/config.toml, else ~/.config/…, with `url` and
-              any long option by its name: text, numbers, true or false, arrays for options that repeat.
-              `wsp connect @NAME` or just `wsp @NAME` uses one. Keys that no option answers to are errors.
-  Over        what is set higher takes the place of what is set lower, and of what excludes it: --no-compress beats
-              a profile's compress. Headers and cookies are decided by their names, so a profile's credentials
-              stay when -H adds another header. `compress = false` is `no-compress = true`.
+
+Variables are WSP_ and the long option in capitals with _, and apply to every
+subcommand that has the option: WSP_CONNECT_TIMEOUT=3s. Switches take true or
+false, options that repeat one value a line; an empty variable counts as not
+set. One that no option answers to is an error, unless the command line or the
+profile names it (--bearer-env WSP_TOKEN) or it begins with WSP_TEST_.
+
+Profiles are tables [profile.NAME] in $XDG_CONFIG_HOME/wscat-plus/config.toml,
+else in ~/.config, with `url` and any long option by its name: text, numbers,
+true or false, arrays for options that repeat. `wsp connect @NAME` uses one,
+and so does `wsp @NAME`. A key that is no option is an error.
+
+What is set higher takes the place of what is set lower, and of what excludes
+it: --no-compress beats a profile's compress. Headers and cookies are decided
+by name, so a profile's credentials stay when -H adds another header.
+`compress = false` is `no-compress = true`.
 ";
 
 /// Flags of `wsp config`.
@@ -108,7 +114,7 @@ struct Row {
 fn show(line: &[OsString], as_json: bool, environment: &Environment) -> Result<String, Stop> {
     let mut words = vec![OsString::from("wsp")];
     words.extend(line.iter().cloned());
-    let mut words = super::in_own_words(words)?;
+    let (mut words, _) = super::in_own_words(words)?;
     if words.len() < 2 {
         words.push("connect".into());
     }

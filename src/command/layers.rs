@@ -17,11 +17,15 @@ use crate::config::file::{self, Profile};
 use crate::config::place::config_file;
 use crate::config::variables::{self, Environment};
 use crate::config::{Fault, OptionSpec, Origin, Setting, Takes, Wish, decide::decide};
+use crate::endpoint::WsTarget;
+use crate::error::Error;
 
 /// Subcommands that have no settings of this kind.
 const PLAIN: [&str; 2] = ["generate", "config"];
 /// Positional arguments that may be a profile.
 const TARGETS: [&str; 2] = ["urls", "url"];
+/// Bytes a value must have to be recognised in an error.
+const SHORTEST_QUOTE: usize = 3;
 /// Options that say one thing in several ways: the highest layer chooses the way.
 const WAYS: [&[&str]; 3] = [&["user", "user-env", "bearer", "bearer-env"], &["verbose", "quiet"], &["pkcs12", "cert"]];
 
@@ -105,15 +109,29 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
     Ok(Resolved { matches, added, target })
 }
 
-/// Where in the settings an error text has its cause, when it names an option that was not typed.
+/// Where in the settings an error has its cause: it names an option or quotes a value that was not typed.
+///
+/// Only errors of settings have such a cause; others name hosts and files, too.
 #[must_use]
-pub fn cause<'a>(added: &'a [Setting], error: &str) -> Option<&'a Setting> {
+pub fn cause<'a>(added: &'a [Setting], error: &Error) -> Option<&'a Setting> {
+    let is_of_settings = matches!(error, Error::Usage { .. } | Error::Compile { .. } | Error::Tls(_));
+    is_of_settings.then(|| cause_of(added, &error.to_string())).flatten()
+}
+
+fn cause_of<'a>(added: &'a [Setting], error: &str) -> Option<&'a Setting> {
     let names = |option: &str| {
         error
             .match_indices(&format!("--{option}"))
             .any(|(at, found)| !error[at + found.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-'))
     };
-    added.iter().find(|setting| names(&setting.option) || (setting.option == "header" && error.starts_with("-H ")))
+    let quotes = |setting: &&Setting| match &setting.wish {
+        Wish::Values(values) => values.iter().filter_map(|value| value.to_str()).any(|value| {
+            let value = value.trim_start_matches('@');
+            value.len() >= SHORTEST_QUOTE && error.contains(value)
+        }),
+        Wish::On | Wish::Off => false,
+    };
+    added.iter().find(|setting| names(&setting.option)).or_else(|| added.iter().find(quotes))
 }
 
 /// The settings go right behind the subcommand, so that what was typed stays in order behind them.
@@ -146,8 +164,8 @@ pub fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     })
 }
 
-/// What a subcommand's options are called, what they take and what they exclude.
-fn specs(command: &Command) -> Vec<OptionSpec> {
+/// What a subcommand's options are called, what they take and what they exclude. It must have been built.
+pub fn specs(command: &Command) -> Vec<OptionSpec> {
     let long = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
     let mut specs: Vec<OptionSpec> = options(command)
         .map(|arg| OptionSpec {
@@ -245,6 +263,9 @@ fn target(profile: &Profile) -> Result<Target, Fault> {
         Fault::new(message, "url = \"wss://HOST/PATH\" says where to connect")
     })?;
     let origin = Origin::Profile { profile: profile.name.clone(), file: profile.file.clone(), line };
+    if let Err(error) = WsTarget::parse(&url) {
+        return Err(Fault::new(format!("{origin} url: {error}"), "write ws://HOST[:PORT]/PATH or wss://…"));
+    }
     Ok(Target { word: format!("@{}", profile.name), url, origin })
 }
 
@@ -344,14 +365,14 @@ mod tests {
     fn the_cause_of_an_error_is_found_by_the_option_it_names() {
         let setting = |option: &str| Setting {
             option: option.to_owned(),
-            wish: Wish::On,
+            wish: Wish::Values(vec![format!("@{option}.value").into()]),
             origin: Origin::Variable(variables::name_of(option)),
         };
         let added = [setting("jq"), setting("header"), setting("retry-max")];
-        let option = |error: &str| cause(&added, error).map(|setting| setting.option.as_str());
+        let option = |error: &str| cause_of(&added, error).map(|setting| setting.option.as_str());
         assert_eq!(option("--jq: does not compile"), Some("jq"));
         assert_eq!(option("--jq-filter: x"), None);
-        assert_eq!(option("-H 'x' is no header"), Some("header"));
+        assert_eq!(option("cannot read header.value"), Some("header"));
         assert_eq!(option("cannot connect"), None);
     }
 }

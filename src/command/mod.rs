@@ -20,6 +20,7 @@ use crate::config::Setting;
 use crate::config::variables::Environment;
 use crate::exit;
 use layers::{Stop, Target};
+use wscat::Meaning;
 
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
@@ -64,8 +65,13 @@ fn exit_codes() -> String {
 /// # Errors
 /// What is wrong with the command line or with a setting, and requests for help.
 pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli, Vec<Setting>), Stop> {
-    let resolved = layers::resolve(definition(), in_own_words(arguments)?, environment)?;
+    let (arguments, meaning) = in_own_words(arguments)?;
+    let resolved = layers::resolve(definition(), arguments, environment)?;
     let mut cli = Cli::from_arg_matches(&resolved.matches)?;
+    if let (Some(meaning), Action::Connect(args)) = (meaning, &mut cli.action) {
+        args.wscat = true;
+        args.connection.passphrase = meaning.passphrase;
+    }
     if let Some(target) = &resolved.target {
         cli.action.go_to(target);
     }
@@ -73,9 +79,9 @@ pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli,
 }
 
 /// Puts wscat's flags into our words, and the default subcommand in front.
-fn in_own_words(arguments: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
+fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meaning>), clap::Error> {
     let ask = || rpassword::prompt_password("Passphrase: ");
-    wscat::translate(arguments, ask).map(with_default_subcommand)
+    wscat::translate(arguments, ask).map(|(arguments, meaning)| (with_default_subcommand(arguments), meaning))
 }
 
 impl Action {

@@ -9,6 +9,7 @@
 #![allow(clippy::doc_markdown)]
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -127,6 +128,19 @@ struct WscatArgs {
     execute: Vec<String>,
 }
 
+/// What of wscat's meaning no flag of ours says: besides, `-x` takes no `@FILE` and the wait is a fixed time.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// The passphrase of the key, in the open.
+    pub passphrase: Option<String>,
+}
+
+impl fmt::Debug for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meaning")
+    }
+}
+
 /// Puts the arguments into wsp's own words when they are wscat's.
 ///
 /// `ask` is called for a passphrase that is to be typed.
@@ -136,9 +150,9 @@ struct WscatArgs {
 pub fn translate(
     arguments: Vec<OsString>,
     ask: impl FnOnce() -> std::io::Result<String>,
-) -> Result<Vec<OsString>, clap::Error> {
+) -> Result<(Vec<OsString>, Option<Meaning>), clap::Error> {
     if !is_meant(&arguments) {
-        return Ok(arguments);
+        return Ok((arguments, None));
     }
     let mut command = WscatArgs::command().help_template(super::TEMPLATE);
     if arguments.len() < 2 {
@@ -149,14 +163,15 @@ pub fn translate(
         });
     }
     let mut args = WscatArgs::from_arg_matches(&command.try_get_matches_from_mut(&arguments)?)?;
-    if args.passphrase.as_ref().is_some_and(Vec::is_empty) {
+    let mut passphrase = args.passphrase.take().map(|mut given| given.pop());
+    if passphrase == Some(None) {
         let asked = ask().map_err(|error| {
             let text = format!("cannot ask for the passphrase: {error}; give it as --passphrase=PASSPHRASE\n");
             command.error(ErrorKind::MissingRequiredArgument, text)
         })?;
-        args.passphrase = Some(vec![asked]);
+        passphrase = Some(Some(asked));
     }
-    Ok(args.in_our_words())
+    Ok((args.in_our_words(), Some(Meaning { passphrase: passphrase.flatten() })))
 }
 
 /// Whether these are wscat's flags: by the name of the program, or by `-c` or `-l` before any subcommand.
@@ -222,12 +237,11 @@ impl WscatArgs {
     }
 
     fn connecting(self, url: String) -> Vec<OsString> {
-        let mut words = Words(vec!["wsp".into(), "connect".into(), "--wscat".into()]);
+        let mut words = Words(vec!["wsp".into(), "connect".into()]);
         self.headers(&mut words);
         words.values("--cacert", self.ca);
         words.values("--cert", self.cert);
         words.values("--key", self.key);
-        words.values("--passphrase", self.passphrase.unwrap_or_default());
         words.values("--host", self.host);
         words.switch(self.location, "--location");
         words.values("--max-redirects", self.max_redirects.map(|most| most.to_string()));
@@ -279,7 +293,7 @@ mod tests {
     fn translated(line: &[&str]) -> Result<Vec<String>, ErrorKind> {
         let words = line.iter().map(OsString::from).collect();
         translate(words, || Ok("asked".to_owned()))
-            .map(|words| words.into_iter().map(|word| word.into_string().expect("UTF-8")).collect())
+            .map(|(words, _)| words.into_iter().map(|word| word.into_string().expect("UTF-8")).collect())
             .map_err(|error| error.kind())
     }
 
@@ -308,9 +322,9 @@ mod tests {
             ),
             (
                 &["-c", "h", "--ca", "a", "--cert", "b", "--key", "c", "--passphrase", "d"],
-                &["--cacert=a", "--cert=b", "--key=c", "--passphrase=d"],
+                &["--cacert=a", "--cert=b", "--key=c"],
             ),
-            (&["-c", "h", "--passphrase", "--host", "v"], &["--passphrase=asked", "--host=v"]),
+            (&["-c", "h", "--passphrase", "--host", "v"], &["--host=v"]),
             (
                 &["-c", "h", "--proxy", "p:3128", "-L", "--max-redirects", "3", "--no-color"],
                 &["--location", "--max-redirects=3", "--color=never", "--proxy=http://p:3128"],
@@ -319,8 +333,8 @@ mod tests {
         for (line, expected) in table {
             let line = [&["wsp"], line].concat();
             let words = translated(&line).expect("a translation");
-            assert_eq!(words[..3], ["wsp", "connect", "--wscat"], "{line:?}");
-            assert_eq!(words[3..words.len() - 2], *expected, "{line:?}");
+            assert_eq!(words[..2], ["wsp", "connect"], "{line:?}");
+            assert_eq!(words[2..words.len() - 2], *expected, "{line:?}");
             assert_eq!(words[words.len() - 2], "--", "{line:?}");
         }
         let words = translated(&["wsp", "-l", "8080", "-s", "chat", "--slash", "-P"]).expect("a translation");
@@ -349,6 +363,22 @@ mod tests {
         assert_eq!(translated(&["wsp", "-c", "h", "-l", "1"]), Err(ErrorKind::ArgumentConflict));
         assert_eq!(translated(&["wsp", "-l", "1", "--auth", "u:p"]), Err(ErrorKind::ArgumentConflict));
         assert_eq!(translated(&["wsp", "-c", "h", "-p", "7"]), Err(ErrorKind::InvalidValue));
+    }
+
+    #[test]
+    fn the_passphrase_is_given_or_asked_for() {
+        for (line, expected) in [
+            (&["wscat", "-c", "h", "--passphrase", "given"][..], Some("given")),
+            (&["wscat", "--passphrase", "-c", "h"], Some("asked")),
+            (&["wscat", "-c", "h"], None),
+        ] {
+            let words = line.iter().map(OsString::from).collect();
+            let (_, meaning) = translate(words, || Ok("asked".to_owned())).expect("a translation");
+            assert_eq!(meaning, Some(Meaning { passphrase: expected.map(str::to_owned) }), "{line:?}");
+        }
+        let words = ["wscat", "-c", "h", "--passphrase"].iter().map(OsString::from).collect();
+        let error = translate(words, || Err(std::io::Error::other("no terminal"))).expect_err("nobody to ask");
+        assert!(error.to_string().contains("no terminal"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod chromium;
 mod compression;
+mod config;
 mod connect_events;
 mod connect_framing;
 mod connect_life;
@@ -17,3 +18,4 @@ mod peers;
 mod rude_clients;
 mod rude_servers;
 mod tls;
+mod wscat;

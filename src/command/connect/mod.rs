@@ -87,8 +87,8 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
-    /// wscat's meaning: -x takes no @FILE, --wait is a fixed time
-    #[arg(long, hide = true)]
+    /// wscat's meaning: -x takes no @FILE, --wait is a fixed time. No flag of its own.
+    #[arg(skip)]
     pub wscat: bool,
     /// Connection options.
     #[command(flatten)]
