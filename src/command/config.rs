@@ -115,8 +115,8 @@ fn show(line: &[OsString], as_json: bool, environment: &Environment) -> Result<S
     let mut words = vec![OsString::from("wsp")];
     words.extend(line.iter().cloned());
     let (mut words, _) = super::in_own_words(words)?;
-    if words.len() < 2 {
-        words.push("connect".into());
+    if words.get(1).is_none_or(|word| word.as_encoded_bytes().starts_with(b"-")) {
+        words.insert(1, "connect".into());
     }
     // What is shown need not be complete.
     let definition = super::definition().mut_subcommands(|command| command.mut_args(|arg| arg.required(false)));

@@ -105,8 +105,10 @@ pub fn unknown(environment: &Environment, known: &[String], is_mentioned: impl F
         .ours()
         .filter(|name| !known.iter().any(|known| known == name) && !is_mentioned(name))
         .map(|name| {
-            let hint = match nearest(name, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean {near}?"),
+            // The prefix, which all have, says nothing.
+            let near = nearest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..]));
+            let hint = match near {
+                Some(near) => format!("did you mean {PREFIX}{near}?"),
                 None => "a WSP_ variable is named after a long option; unset this one".to_owned(),
             };
             Fault::new(format!("the environment variable {name}: no option has this name"), hint)
@@ -157,6 +159,8 @@ mod tests {
 
     #[test]
     fn what_no_option_answers_to_is_named() {
+        let far = unknown(&environment(&[("WSP_ZZZ", "1")]), &["jq".to_owned()], |_| false);
+        assert!(far[0].hint.starts_with("a WSP_ variable"), "{far:?}");
         let environment = environment(&[
             ("WSP_CONECT_TIMEOUT", "1"),
             ("WSP_TEST_SKIP", "x"),

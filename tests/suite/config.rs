@@ -252,6 +252,8 @@ fn show_lists_the_profiles_and_the_origins() {
     assert!(line("@one").contains("ws://a/") && line("@two").ends_with("config.toml:4: [profile.two]"));
     assert!(line("origin ").contains("https://o") && line("origin ").ends_with("WSP_ORIGIN"));
     assert!(line("ping-interval ").contains("20s") && line("ping-interval ").ends_with("default"));
+    let output = home.wsp(&["config", "show", "-k"]).input("").exits(0);
+    assert!(output.stdout().lines().any(|line| line.starts_with("insecure ") && line.ends_with("flag")));
     let output = home.wsp(&["config", "show", "listen", "9000", "--echo"]).input("").exits(0);
     assert!(output.stdout().lines().any(|line| line.starts_with("echo ") && line.ends_with("flag")));
 }
