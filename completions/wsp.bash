@@ -16,6 +16,9 @@ _wsp() {
             ",$1")
                 cmd="wsp"
                 ;;
+            wsp,config)
+                cmd="wsp__subcmd__config"
+                ;;
             wsp,connect)
                 cmd="wsp__subcmd__connect"
                 ;;
@@ -24,6 +27,15 @@ _wsp() {
                 ;;
             wsp,listen)
                 cmd="wsp__subcmd__listen"
+                ;;
+            wsp__subcmd__config,path)
+                cmd="wsp__subcmd__config__subcmd__path"
+                ;;
+            wsp__subcmd__config,sample)
+                cmd="wsp__subcmd__config__subcmd__sample"
+                ;;
+            wsp__subcmd__config,show)
+                cmd="wsp__subcmd__config__subcmd__show"
                 ;;
             wsp__subcmd__generate,completions)
                 cmd="wsp__subcmd__generate__subcmd__completions"
@@ -38,7 +50,7 @@ _wsp() {
 
     case "${cmd}" in
         wsp)
-            opts="-h -V --help --version connect listen generate"
+            opts="-h -V --help --version connect listen config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -51,8 +63,64 @@ _wsp() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wsp__subcmd__config)
+            opts="-h --help show path sample"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__config__subcmd__path)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__config__subcmd__sample)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__config__subcmd__show)
+            opts="-h --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wsp__subcmd__connect)
-            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
+            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -124,6 +192,22 @@ _wsp() {
                     ;;
                 --fragment)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --speed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dir)
+                    COMPREPLY=($(compgen -W "out in" -- "${cur}"))
                     return 0
                     ;;
                 --header)
@@ -352,7 +436,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-connections --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-connections --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -455,6 +539,10 @@ _wsp() {
                     return 0
                     ;;
                 --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

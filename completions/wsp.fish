@@ -28,6 +28,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -s h -l help -d 'Print help (see m
 complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions or write man pages'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
@@ -45,6 +46,11 @@ pass\t'It is printed as it is'
 error\t'The run ends with an error'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reply-jq -d 'Answer what arrives with what the filter yields, and read no stdin' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fragment -d 'Send messages in frames of at most N payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l record -d 'Record everything that happens, in all sessions, to FILE' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay -d 'Send the messages of a recording instead of reading stdin' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the times between messages by N; max sends them as fast as they are taken' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l dir -d 'Send what was sent (out), or what was received (in)' -r -f -a "out\t'What was sent'
+in\t'What was received'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
@@ -137,6 +143,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ping-timeout -d 'Give
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Close sessions without a message for this long' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -153,6 +160,14 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "show" -d 'Print every option that is set, its value and its origin'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "path" -d 'Print where the configuration file is looked for'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "sample" -d 'Print a configuration file with every key in it'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'JSON lines'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from sample" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "completions" -d 'Print completions for a shell'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "man" -d 'Write the man pages into a folder'

@@ -6,11 +6,13 @@
 //! - [`listen`]: what the test server does with messages.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
 pub mod command;
+pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod exit;
@@ -29,8 +31,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::time::Duration;
 
-use clap::FromArgMatches as _;
-use command::{Action, Cli};
+use command::Action;
+use command::layers::Stop;
+use config::variables::Environment;
 use error::Error;
 use exit::Exit;
 use host::Host;
@@ -43,32 +46,49 @@ const THREADS: Duration = Duration::from_millis(10);
 #[must_use]
 pub fn run(arguments: Vec<OsString>) -> Exit {
     let Ok(mut host) = Host::of_this_process() else { return Exit::Internal };
-    let arguments = command::with_default_subcommand(arguments);
-    let parsed = command::definition().try_get_matches_from(arguments);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
-        Err(error) if error.use_stderr() => {
-            host.stderr.line(error.render().to_string().trim_end());
-            return Exit::Usage;
-        }
-        Err(help) => {
-            let _ = host.stdout.write_all(help.render().to_string().as_bytes());
-            return Exit::Done;
-        }
+    let environment = Environment::of_this_process();
+    let (cli, settings) = match command::read(arguments, &environment) {
+        Ok(read) => read,
+        Err(stop) => return stopped(stop, &mut host),
     };
     let stderr = host.stderr.clone();
     let result = match cli.action {
+        Action::Config(args) => match command::config::run(&args, &environment, &mut host) {
+            Ok(exit) => Ok(exit),
+            Err(stop) => return stopped(stop, &mut host),
+        },
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
         stderr.line(format!("wsp: {error}"));
-        if let Some(hint) = error.hint() {
-            stderr.line(format!("hint: {hint}"));
+        let cause = command::layers::cause(&settings, &error);
+        let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
+        let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
+        if !hints.is_empty() {
+            stderr.line(format!("hint: {}", hints.join("; ")));
         }
         error.exit()
     })
+}
+
+/// Prints why there is nothing to run: help goes to stdout, all that is wrong to stderr.
+fn stopped(stop: Stop, host: &mut Host) -> Exit {
+    match stop {
+        Stop::Clap(error) if error.use_stderr() => host.stderr.line(error.render().to_string().trim_end()),
+        Stop::Clap(help) => {
+            let _ = host.stdout.write_all(help.render().to_string().as_bytes());
+            return Exit::Done;
+        }
+        Stop::Faults(faults) => {
+            for fault in faults {
+                host.stderr.line(format!("wsp: {fault}"));
+                host.stderr.line(format!("hint: {}", fault.hint));
+            }
+        }
+    }
+    Exit::Usage
 }
 
 fn block_on(work: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {

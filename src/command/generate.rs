@@ -88,6 +88,14 @@ fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) ->
     page.extend_from_slice(b".SH EXIT STATUS\n.nf\n");
     page.extend_from_slice(exit::TABLE.replace('-', "\\-").as_bytes());
     page.extend_from_slice(b"\n.fi\n");
+    let sections = match name {
+        "wsp" => vec![("WSCAT", super::wscat::DIFFERENCES)],
+        "wsp-config" => vec![("SETTINGS", super::config::ABOUT)],
+        _ => Vec::new(),
+    };
+    for (heading, text) in sections {
+        page.extend_from_slice(format!(".SH {heading}\n.nf\n{}.fi\n", text.replace('-', "\\-")).as_bytes());
+    }
     pages.push((format!("{name}.1"), page));
     for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
         if name == "wsp" {

@@ -2,19 +2,26 @@
 //!
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
+pub mod config;
 pub mod connect;
 pub mod curl;
 pub mod generate;
+pub mod layers;
 pub mod listen;
 pub mod options;
 pub mod settings;
 pub mod values;
+pub mod wscat;
 
 use std::ffi::OsString;
 
-use clap::{Command, CommandFactory, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
+use crate::config::Setting;
+use crate::config::variables::Environment;
 use crate::exit;
+use layers::{Stop, Target};
+use wscat::Meaning;
 
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
@@ -44,12 +51,47 @@ pub enum Action {
     Connect(Box<connect::ConnectArgs>),
     /// Run a WebSocket test server
     Listen(Box<listen::ListenArgs>),
+    /// Show where a setting came from, and what can be set
+    Config(config::ConfigArgs),
     /// Print shell completions or write man pages
     Generate(generate::GenerateArgs),
 }
 
 fn exit_codes() -> String {
-    format!("Exit codes:\n{}", exit::TABLE)
+    format!("Exit codes:\n{}\n\nwscat's flags:\n{}", exit::TABLE, wscat::DIFFERENCES.trim_end())
+}
+
+/// From the arguments to what is to be done, and the settings that did not come from the command line.
+///
+/// # Errors
+/// What is wrong with the command line or with a setting, and requests for help.
+pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli, Vec<Setting>), Stop> {
+    let (arguments, meaning) = in_own_words(arguments)?;
+    let resolved = layers::resolve(definition(), arguments, environment)?;
+    let mut cli = Cli::from_arg_matches(&resolved.matches)?;
+    if let (Some(meaning), Action::Connect(args)) = (meaning, &mut cli.action) {
+        args.wscat = true;
+        args.connection.passphrase = meaning.passphrase;
+    }
+    if let Some(target) = &resolved.target {
+        cli.action.go_to(target);
+    }
+    Ok((cli, resolved.added))
+}
+
+/// Puts wscat's flags into our words, and the default subcommand in front.
+fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meaning>), clap::Error> {
+    let ask = || rpassword::prompt_password("Passphrase: ");
+    wscat::translate(arguments, ask).map(|(arguments, meaning)| (with_default_subcommand(arguments), meaning))
+}
+
+impl Action {
+    /// Puts the profile's URL where its name stands.
+    fn go_to(&mut self, target: &Target) {
+        if let Self::Connect(args) = self {
+            args.urls.iter_mut().filter(|url| **url == target.word).for_each(|url| url.clone_from(&target.url));
+        }
+    }
 }
 
 /// The definition help, completions and man pages are made from.
@@ -58,7 +100,7 @@ pub fn definition() -> Command {
     Cli::command().mut_subcommands(|command| command.help_template(TEMPLATE)).help_template(TEMPLATE)
 }
 
-/// Puts `connect` before a URL that stands where a subcommand would.
+/// Puts `connect` before a URL or a profile that stands where a subcommand would.
 #[must_use]
 pub fn with_default_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_command = |word: &str| definition().find_subcommand(word).is_some();
@@ -72,9 +114,9 @@ pub fn with_default_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// A scheme, or host:port with a number or a path after it.
+/// A profile, a scheme, or host:port with a number or a path after it.
 fn looks_like_a_url(word: &str) -> bool {
-    if word.contains("://") {
+    if word.contains("://") || (word.starts_with('@') && word.len() > 1) {
         return true;
     }
     let authority = word.split(['/', '?']).next().unwrap_or_default();
@@ -99,6 +141,8 @@ mod tests {
             ("localhost:8080", true),
             ("[::1]:80/x", true),
             (":8080", true),
+            ("@prod", true),
+            ("@", false),
             ("listen", false),
             ("conect", false),
             ("--version", false),
@@ -111,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "generate"] {
+        for name in ["connect", "listen", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

@@ -65,6 +65,9 @@ pub struct ConnectionArgs {
     /// Passphrase of the key or PKCS#12 file, from this environment variable
     #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Connection")]
     pub passphrase_env: Option<String>,
+    /// Passphrase of the key in the open, as wscat takes it. No flag of its own.
+    #[arg(skip)]
+    pub passphrase: Option<String>,
     /// Client certificate and key as PKCS#12
     #[arg(long, value_name = "F", conflicts_with_all = ["cert", "key"], hide_short_help = true, help_heading = "Connection")]
     pub pkcs12: Option<PathBuf>,

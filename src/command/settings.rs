@@ -201,7 +201,8 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
             None => (pair, String::new()),
         }),
     };
-    let passphrase = secret(None, args.passphrase_env.as_deref())?;
+    let passphrase =
+        args.passphrase.clone().map_or_else(|| secret(None, args.passphrase_env.as_deref()), |p| Ok(Some(p)))?;
     let compress = match &args.compress {
         Some(params) => Some(params.as_str()),
         None if compress_by_default && !args.no_compress => Some(""),

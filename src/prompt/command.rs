@@ -1,5 +1,7 @@
 //! Slash commands: from a typed line to what is meant. Pure.
 
+use crate::config::nearest::nearest;
+
 /// What a typed line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -117,14 +119,12 @@ fn close(rest: &str) -> Result<Command, String> {
 }
 
 fn unknown_command(name: &str, line: &str) -> String {
-    let names = || COMMANDS.iter().map(|(candidate, ..)| *candidate);
-    let begun = names().find(|candidate| name.len() > 2 && candidate.starts_with(name));
-    let alike = || {
-        let distances = names().map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate));
-        distances.min().filter(|(distance, _)| *distance <= 2 && name.len() > 2).map(|(_, candidate)| candidate)
-    };
-    match begun.or_else(alike) {
-        Some(candidate) => format!("unknown command {name}; did you mean {candidate}?"),
+    let mut names = COMMANDS.iter().map(|(candidate, ..)| *candidate);
+    let begun = names.clone().find(|candidate| name.len() > 2 && candidate.starts_with(name));
+    // The slash they all share says nothing.
+    let alike = || nearest(&name[1..], names.by_ref().map(|candidate| &candidate[1..]));
+    match begun.map(|candidate| &candidate[1..]).or_else(alike) {
+        Some(candidate) => format!("unknown command {name}; did you mean /{candidate}?"),
         None => format!("unknown command {name}; /help shows all, /{line} sends the line as it is"),
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("exit", &[]),
+    ("config", &[]),
     ("host", &[]),
     ("endpoint", &[]),
     ("message", &[]),
@@ -14,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("session", &["net", "message"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
-    ("prompt", &[]),
+    ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
     (
         "listen",
@@ -24,13 +25,13 @@ const ROOMS: [(&str, &[&str]); 14] = [
         "command",
         &[
             "listen", "prompt", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host",
-            "error", "exit",
+            "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 16] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -44,6 +45,9 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
+    ("toml", &["config/file.rs"]),
+    ("strsim", &["config/nearest.rs"]),
+    ("rpassword", &["command/mod.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {

@@ -3,6 +3,7 @@
 mod alive;
 mod chromium;
 mod compression;
+mod config;
 mod connect_events;
 mod connect_framing;
 mod connect_life;
@@ -23,3 +24,4 @@ mod rude_servers;
 mod schema;
 mod sending;
 mod tls;
+mod wscat;

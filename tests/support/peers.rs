@@ -1,4 +1,4 @@
-//! Starts other people's clients and servers: npm `ws`, Python `websockets`, headless Chromium, curl.
+//! Starts other people's clients and servers: npm `ws` and `wscat`, Python `websockets`, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
@@ -39,6 +39,13 @@ pub fn node(name: &str) -> Run {
         "npm `ws` is not installed: run tests/run, or `npm ci` in tests/peers"
     );
     Run::new("node").arg(script(name))
+}
+
+/// npm `wscat`.
+pub fn wscat() -> Run {
+    let program = root().join("tests/peers/node_modules/wscat/bin/wscat");
+    assert!(program.is_file(), "npm `wscat` is not installed: run tests/run, or `npm ci` in tests/peers");
+    Run::new("node").arg(program)
 }
 
 /// A Python that has `websockets`: the one in `WSP_TEST_PYTHON`, else the environment that `tests/run` makes.

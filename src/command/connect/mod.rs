@@ -33,8 +33,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct ConnectArgs {
-    /// ws://, wss:// or bare host:port; several URLs are several sessions
-    #[arg(value_name = "URL", required_unless_present = "curl")]
+    /// ws://, wss:// or bare host:port, or @PROFILE; several URLs are several sessions
+    #[arg(value_name = "URL|@PROFILE")]
     pub urls: Vec<String>,
     /// Connect as this "Copy as cURL" line of a browser does; @FILE reads it
     ///
@@ -146,6 +146,9 @@ pub struct ConnectArgs {
         help_heading = "Recordings"
     )]
     pub dir: DirArg,
+    /// wscat's meaning: -x takes no @FILE, --wait is a fixed time. No flag of its own.
+    #[arg(skip)]
+    pub wscat: bool,
     /// Connection options.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -83,6 +83,8 @@ pub struct Plan {
     pub template: bool,
     /// After the input has ended.
     pub wait: Wait,
+    /// Messages do not begin the wait anew.
+    pub fixed_wait: bool,
     /// Finish after so many messages.
     pub count: Option<u64>,
     /// Finish when this matches.
@@ -173,7 +175,11 @@ impl Plan {
         } else {
             let mut messages = Vec::new();
             for text in &args.execute {
-                messages.push(settings::encoded_draft(text, template, input)?);
+                messages.push(if args.wscat {
+                    Draft::Plain(Message::text(text.clone()))
+                } else {
+                    settings::encoded_draft(text, template, input)?
+                });
             }
             Some(messages)
         };
@@ -195,6 +201,7 @@ impl Plan {
             framing: framing(args)?,
             template,
             wait: args.wait.unwrap_or(if interactive { Wait::Quiet(Duration::ZERO) } else { default_wait }),
+            fixed_wait: args.wscat,
             count: args.count,
             expect: filter("--expect", &args.expect)?,
             within: args.within,
@@ -262,7 +269,7 @@ impl Plan {
 
     /// Whether every message's time matters, so that the clock is read for each.
     pub fn needs_clock(&self) -> bool {
-        matches!(self.wait, Wait::Quiet(wait) if !wait.is_zero())
+        matches!(self.wait, Wait::Quiet(wait) if !wait.is_zero()) && !self.fixed_wait
     }
 
     /// Whether what arrives must be parsed, a filter for the output aside.

@@ -52,6 +52,9 @@ const MAX_INPUT: usize = 1 << 30;
 /// Whatever keeps the run from starting; failures of sessions are reported and become the code.
 pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     let args = &curl::import(args)?;
+    if args.urls.is_empty() {
+        return Err(Error::usage("no URL to connect to", "wsp connect URL, @PROFILE or --curl LINE"));
+    }
     let plan = Plan::new(args, &host)?;
     let connectors = args
         .urls

@@ -1,0 +1,343 @@
+//! The configuration file: `[profile.NAME]` tables with `url` and any long option by its name.
+//!
+//! Owns its reading (the `toml` crate, whose spans give lines) and the layer a profile is. All of the file is checked
+//! whenever it is read: what no option of any subcommand is called is a fault, and all faults are told together.
+//! A key that another subcommand has and this one has not is left alone, so that one profile serves both.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::redact;
+use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, spec, switched};
+
+/// The key of a profile's address.
+const URL: &str = "url";
+
+/// The file, checked.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its profiles, in the order of their names.
+    pub profiles: Vec<Profile>,
+}
+
+/// A `[profile.NAME]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// Where to connect, and the line that says so.
+    pub url: Option<(String, usize)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    key: String,
+    value: Value,
+    line: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Switch(bool),
+    /// Numbers stay as they are written.
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// What is wrong with it, or that it cannot be read. A file that does not exist has no profiles.
+pub fn read(path: &Path, known: &[String]) -> Result<ConfigFile, Vec<Fault>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => ConfigFile::parse(path, &text, known),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(ConfigFile { path: path.to_owned(), profiles: Vec::new() })
+        }
+        Err(error) => Err(vec![Fault::new(
+            format!("cannot read {}: {}", path.display(), error.kind()),
+            "wsp config path shows where settings are looked for",
+        )]),
+    }
+}
+
+impl ConfigFile {
+    /// Reads the text of a file whose keys may be the `known` options.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(path: &Path, text: &str, known: &[String]) -> Result<Self, Vec<Fault>> {
+        let mut reader = Reader { path, text, known, faults: Vec::new() };
+        let profiles = reader.profiles();
+        if reader.faults.is_empty() { Ok(Self { path: path.to_owned(), profiles }) } else { Err(reader.faults) }
+    }
+
+    /// The profile of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn profile(&self, name: &str) -> Result<&Profile, Fault> {
+        self.profiles.iter().find(|profile| profile.name == name).ok_or_else(|| {
+            let names = || self.profiles.iter().map(|profile| profile.name.as_str());
+            let hint = match nearest(name, names()) {
+                Some(near) => format!("did you mean @{near}?"),
+                None if self.profiles.is_empty() => "wsp config sample shows what to put there".to_owned(),
+                None => format!("there are {}", names().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")),
+            };
+            Fault::new(format!("no profile '{name}' in {}", self.path.display()), hint)
+        })
+    }
+}
+
+impl Profile {
+    /// What the profile wants of these options; keys that are not among them are left alone.
+    ///
+    /// # Errors
+    /// Every value of a kind its option does not take.
+    pub fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+        let mut settings = Vec::new();
+        let mut faults = Vec::new();
+        for entry in &self.entries {
+            let Some(spec) = spec(specs, &entry.key) else { continue };
+            let origin = Origin::Profile { profile: self.name.clone(), file: self.file.clone(), line: entry.line };
+            let fault = |what: &str, hint: &str| Fault::new(format!("{origin} {}: {what}", entry.key), hint);
+            let values = |values: &[String]| Wish::Values(values.iter().map(OsString::from).collect());
+            let wish = match (&entry.value, spec.takes) {
+                (Value::Switch(on), Takes::Nothing | Takes::Maybe) => {
+                    settings.push(switched(spec, *on, specs, origin));
+                    continue;
+                }
+                (Value::Switch(_), Takes::Value) => {
+                    faults.push(fault("a value is wanted, not true or false", "strings stand in quotes"));
+                    continue;
+                }
+                (_, Takes::Nothing) => {
+                    faults.push(fault("true or false is wanted", "write true or false, without quotes"));
+                    continue;
+                }
+                (Value::One(text), _) => values(std::slice::from_ref(text)),
+                (Value::Several(texts), _) if spec.repeats => values(texts),
+                (Value::Several(_), _) => {
+                    faults.push(fault("one value is wanted, not an array", "only options that repeat take arrays"));
+                    continue;
+                }
+            };
+            settings.push(Setting { option: spec.name.clone(), wish, origin });
+        }
+        (settings, faults)
+    }
+
+    /// Whether it says anything besides where to connect.
+    #[must_use]
+    pub fn has_options(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Whether a value names this word, a variable's name for instance.
+    #[must_use]
+    pub fn mentions(&self, word: &str) -> bool {
+        self.entries.iter().any(|entry| match &entry.value {
+            Value::Switch(_) => false,
+            Value::One(text) => text.contains(word),
+            Value::Several(texts) => texts.iter().any(|text| text.contains(word)),
+        })
+    }
+
+    /// The address without a password, for display.
+    #[must_use]
+    pub fn shown_url(&self) -> Option<String> {
+        self.url.as_ref().map(|(url, _)| redact::url(url))
+    }
+}
+
+/// Walks over the file and gathers what is wrong.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    known: &'a [String],
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn line(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
+        1 + memchr::memchr_iter(b'\n', before).count()
+    }
+
+    fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
+        let place = format!("{}:{}", self.path.display(), self.line(offset));
+        self.faults.push(Fault::new(format!("{place}: {what}"), hint));
+    }
+
+    fn profiles(&mut self) -> Vec<Profile> {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            // A parser's message may quote the line it stumbled over, and that line may hold a secret.
+            let what = error.message().lines().next().unwrap_or("not TOML").to_owned();
+            self.fault(error.span().map_or(0, |span| span.start), &what, "see https://toml.io for how TOML is written");
+        }
+        if !errors.is_empty() {
+            return Vec::new();
+        }
+        let mut profiles = Vec::new();
+        for (key, value) in document.get_ref() {
+            let at = key.span().start;
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("profile", DeValue::Table(tables)) => {
+                    for (name, table) in tables {
+                        let at = name.span().start;
+                        match table.get_ref() {
+                            DeValue::Table(table) => profiles.push(self.profile(name.get_ref(), table)),
+                            _ => self.fault(
+                                at,
+                                &format!("profile.{} is no table", name.get_ref()),
+                                "write [profile.NAME]",
+                            ),
+                        }
+                    }
+                }
+                ("profile", _) => self.fault(at, "profile is no table", "write [profile.NAME]"),
+                (word, _) => {
+                    let hint = match nearest(word, ["profile"]) {
+                        Some(near) => format!("did you mean [{near}.NAME]?"),
+                        None => "settings stand below [profile.NAME]".to_owned(),
+                    };
+                    self.fault(at, &format!("'{word}' is not known here"), hint);
+                }
+            }
+        }
+        profiles
+    }
+
+    fn profile(&mut self, name: &str, table: &DeTable<'_>) -> Profile {
+        let mut profile = Profile { name: name.to_owned(), file: self.path.to_owned(), url: None, entries: Vec::new() };
+        for (key, value) in table {
+            let at = key.span().start;
+            let line = self.line(at);
+            let key = key.get_ref().as_ref();
+            let place = format!("[profile.{name}] {key}");
+            match value_of(value.get_ref()) {
+                _ if key != URL && !self.known.iter().any(|known| known == key) => {
+                    let names = self.known.iter().map(String::as_str).chain([URL]);
+                    let hint = match nearest(key, names) {
+                        Some(near) => format!("did you mean '{near}'?"),
+                        None => "keys are 'url' and long options: see wsp config sample".to_owned(),
+                    };
+                    self.fault(at, &format!("{place}: no option has this name"), hint);
+                }
+                Some(Value::One(url)) if key == URL => profile.url = Some((url, line)),
+                None => self.fault(
+                    at,
+                    &format!("{place}: this kind of value is not taken"),
+                    "write text, a number, true, false or an array of text",
+                ),
+                Some(_) if key == URL => {
+                    self.fault(at, &format!("{place}: one text is wanted"), "write url = \"wss://HOST/PATH\"");
+                }
+                Some(value) => profile.entries.push(Entry { key: key.to_owned(), value, line }),
+            }
+        }
+        // As they stand in the file.
+        profile.entries.sort_by_key(|entry| entry.line);
+        profile
+    }
+}
+
+fn value_of(value: &DeValue<'_>) -> Option<Value> {
+    match value {
+        DeValue::Boolean(on) => Some(Value::Switch(*on)),
+        DeValue::Array(items) => {
+            items.iter().map(|item| scalar(item.get_ref())).collect::<Option<_>>().map(Value::Several)
+        }
+        other => scalar(other).map(Value::One),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::specs;
+    use super::*;
+
+    fn parse(text: &str) -> Result<ConfigFile, Vec<Fault>> {
+        let known: Vec<String> = specs().into_iter().map(|spec| spec.name).chain(["queue-size".to_owned()]).collect();
+        ConfigFile::parse(Path::new("c.toml"), text, &known)
+    }
+
+    #[test]
+    fn a_profile_becomes_what_the_command_line_would_have() {
+        let text = "[profile.p]\nurl = 'wss://h/'\nheader = ['A: 1', 'B: 2']\ninsecure = true\nconnect-timeout = 5\n\
+                    compress = false\nqueue-size = 7\n[profile.q]\ncompress = true\nheader = 'A: 1'\nconnect-timeout = 1.50\n";
+        let file = parse(text).expect("a file");
+        let (settings, faults) = file.profile("p").expect("p").settings(&specs());
+        assert_eq!(faults, []);
+        let arguments: Vec<_> = settings.iter().flat_map(Setting::arguments).collect();
+        let expected = ["--header=A: 1", "--header=B: 2", "--insecure", "--connect-timeout=5", "--no-compress"];
+        assert_eq!(arguments, expected);
+        let line = Origin::Profile { profile: "p".into(), file: "c.toml".into(), line: 5 };
+        assert_eq!(settings[2].origin, line);
+        let (settings, _) = file.profile("q").expect("q").settings(&specs());
+        let arguments: Vec<_> = settings.iter().flat_map(Setting::arguments).collect();
+        assert_eq!(arguments, ["--compress", "--header=A: 1", "--connect-timeout=1.50"]);
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_with_its_line() {
+        let text = "[profile.p]\nurl = 3.5\nconect-timeout = 1\ninsecure = 1979-05-27\n[profil.x]\n";
+        let faults = parse(text).expect_err("faults");
+        let lines: Vec<String> = faults.iter().map(|fault| format!("{fault} | {}", fault.hint)).collect();
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("c.toml:5: 'profil'") && line.contains("[profile.NAME]")));
+        assert!(lines.iter().any(|line| line.starts_with("c.toml:3: [profile.p] conect-timeout: ")
+            && line.ends_with("did you mean 'connect-timeout'?")));
+        assert!(lines.iter().any(|line| line.starts_with("c.toml:4: [profile.p] insecure: ")));
+    }
+
+    #[test]
+    fn what_is_not_toml_is_told_with_its_line_and_without_the_line_itself() {
+        let faults = parse("[profile.p]\nbearer = s3cret\n").expect_err("faults");
+        assert!(faults[0].message.starts_with("c.toml:2: "), "{faults:?}");
+        assert!(!format!("{faults:?}").contains("s3cret"), "{faults:?}");
+    }
+
+    #[test]
+    fn values_of_a_wrong_kind_name_their_place() {
+        let text = "[profile.p]\nconnect-timeout = true\ninsecure = 'yes'\ncompress = ['a']\n";
+        let (settings, faults) = parse(text).expect("a file").profiles[0].settings(&specs());
+        assert_eq!(settings, []);
+        let messages: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "c.toml:2: [profile.p] connect-timeout: a value is wanted, not true or false",
+                "c.toml:3: [profile.p] insecure: true or false is wanted",
+                "c.toml:4: [profile.p] compress: one value is wanted, not an array",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_profile_that_is_not_there_has_neighbours() {
+        let file = parse("[profile.production]\nurl = 'x'\n[profile.test]\n").expect("a file");
+        assert_eq!(file.profile("prodution").expect_err("none").hint, "did you mean @production?");
+        assert_eq!(file.profile("zzz").expect_err("none").hint, "there are @production, @test");
+        assert!(parse("").expect("a file").profile("x").expect_err("none").hint.contains("sample"));
+    }
+}

@@ -1,0 +1,198 @@
+//! How a setting is decided: flag, then `WSP_*` variable, then profile, then default.
+//!
+//! Owns the layers, the file they may come from, and the origin every value keeps. Leaves the options themselves to
+//! the command line: it is told what they are called and what they take ([`OptionSpec`]), and knows none by itself
+//! but those that are headers under another name. Invariants: pure but for [`file::read`]; a setting is never
+//! changed on its way, only left out; what is wrong is reported all at once, with the place it stands at.
+
+pub mod decide;
+pub mod file;
+pub mod nearest;
+pub mod place;
+pub mod redact;
+pub mod variables;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something wrong with a setting: a line for the person who must act, and what helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// What is wrong, and where.
+    pub message: String,
+    /// What helps.
+    pub hint: String,
+}
+
+impl Fault {
+    /// A fault with its hint.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+/// Where a value came from, in falling order of weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable, by its name.
+    Variable(String),
+    /// A profile of the configuration file.
+    Profile {
+        /// Its name.
+        profile: String,
+        /// The file.
+        file: PathBuf,
+        /// The line of the key, from 1.
+        line: usize,
+    },
+    /// Nobody said anything.
+    Default,
+}
+
+impl Origin {
+    /// One word, for programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Variable(_) => "env",
+            Self::Profile { .. } => "profile",
+            Self::Default => "default",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag | Self::Default => f.write_str(self.kind()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Profile { profile, file, line } => write!(f, "{}:{line}: [profile.{profile}]", file.display()),
+        }
+    }
+}
+
+/// What an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing: it is on or off.
+    Nothing,
+    /// A value, or nothing.
+    Maybe,
+    /// A value.
+    Value,
+}
+
+/// A long option of a subcommand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// Its name without dashes.
+    pub name: String,
+    /// What it takes.
+    pub takes: Takes,
+    /// Whether it may be given more than once.
+    pub repeats: bool,
+    /// Options that must not be given with it.
+    pub excludes: Vec<String>,
+    /// Options that say the same thing another way: given in a higher layer they take its place.
+    pub replaced_by: Vec<String>,
+}
+
+/// What a layer wants of an option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// As if nobody had asked for it, whatever lower layers say.
+    Off,
+    /// Given without a value.
+    On,
+    /// Given with these values, once each.
+    Values(Vec<OsString>),
+}
+
+/// An option with what a layer wants of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The option's name without dashes.
+    pub option: String,
+    /// What is wanted.
+    pub wish: Wish,
+    /// Who wants it.
+    pub origin: Origin,
+}
+
+impl Setting {
+    /// The setting as the command line would have it.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        match &self.wish {
+            Wish::Off => Vec::new(),
+            Wish::On => vec![format!("--{}", self.option).into()],
+            Wish::Values(values) => values
+                .iter()
+                .map(|value| {
+                    let mut argument = OsString::from(format!("--{}=", self.option));
+                    argument.push(value);
+                    argument
+                })
+                .collect(),
+        }
+    }
+
+    /// The place and the key, as errors begin.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.origin {
+            Origin::Flag | Origin::Default => format!("--{}", self.option),
+            Origin::Variable(name) => name.clone(),
+            origin @ Origin::Profile { .. } => format!("{origin} {}", self.option),
+        }
+    }
+}
+
+/// The option of this name.
+pub fn spec<'a>(specs: &'a [OptionSpec], name: &str) -> Option<&'a OptionSpec> {
+    specs.iter().find(|spec| spec.name == name)
+}
+
+/// What `true` or `false` mean to an option; `false` is the opposite's `true` where there is one.
+fn switched(spec: &OptionSpec, on: bool, specs: &[OptionSpec], origin: Origin) -> Setting {
+    let opposite = format!("no-{}", spec.name);
+    if !on && self::spec(specs, &opposite).is_some() {
+        return Setting { option: opposite, wish: Wish::On, origin };
+    }
+    Setting { option: spec.name.clone(), wish: if on { Wish::On } else { Wish::Off }, origin }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::{OptionSpec, Takes};
+
+    /// Options that have one of everything.
+    pub fn specs() -> Vec<OptionSpec> {
+        let row = |name: &str, takes, repeats, excludes: &[&str], replaced_by: &[&str]| OptionSpec {
+            name: name.to_owned(),
+            takes,
+            repeats,
+            excludes: excludes.iter().map(|name| (*name).to_owned()).collect(),
+            replaced_by: replaced_by.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        vec![
+            row("connect-timeout", Takes::Value, false, &[], &[]),
+            row("header", Takes::Value, true, &[], &[]),
+            row("init", Takes::Value, true, &[], &[]),
+            row("insecure", Takes::Nothing, false, &[], &[]),
+            row("compress", Takes::Maybe, false, &["no-compress"], &[]),
+            row("no-compress", Takes::Nothing, false, &["compress"], &[]),
+            row("broadcast", Takes::Nothing, false, &["echo"], &[]),
+            row("echo", Takes::Nothing, false, &["broadcast"], &[]),
+            row("no-self", Takes::Nothing, false, &[], &[]),
+            row("user", Takes::Value, false, &["user-env"], &["bearer"]),
+            row("user-env", Takes::Value, false, &["user"], &["bearer"]),
+            row("bearer", Takes::Value, false, &[], &["user", "user-env"]),
+        ]
+    }
+}

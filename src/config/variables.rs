@@ -1,0 +1,177 @@
+//! The layer of `WSP_*` variables (pure).
+//!
+//! A variable is `WSP_` and the long option in capitals with `_`. An empty one counts as not set. Switches take true,
+//! false, yes, no, on, off, 1 and 0; options that may stand alone take true and false besides their value; options
+//! that repeat take a value a line. A `WSP_*` variable that no option answers to is a fault, except `WSP_TEST_*`,
+//! which belong to the tests, and those that the command line or a profile names itself (`--bearer-env WSP_TOKEN`).
+
+use std::ffi::{OsStr, OsString};
+
+use super::nearest::nearest;
+use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, switched};
+
+/// How our variables begin.
+const PREFIX: &str = "WSP_";
+/// Variables of the test programs.
+const TESTS: &str = "WSP_TEST_";
+
+/// The environment as it was at the start.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(Vec<(String, OsString)>);
+
+impl Environment {
+    /// That of this process. Variables whose name is no text are none of ours.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
+    }
+
+    /// The value of a variable that is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Names of variables that could be ours.
+    pub fn ours(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(|(name, value)| name.starts_with(PREFIX) && !name.starts_with(TESTS) && !value.is_empty())
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+impl FromIterator<(String, OsString)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (String, OsString)>>(variables: T) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// The variable of an option.
+#[must_use]
+pub fn name_of(option: &str) -> String {
+    format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
+}
+
+/// What the environment wants of these options.
+///
+/// # Errors
+/// Every switch whose value is neither yes nor no.
+pub fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+    let mut settings = Vec::new();
+    let mut faults = Vec::new();
+    for spec in specs {
+        let name = name_of(&spec.name);
+        let Some(value) = environment.get(&name) else { continue };
+        let origin = Origin::Variable(name.clone());
+        match wish(spec, value) {
+            Ok(Some(on)) => settings.push(switched(spec, on, specs, origin)),
+            Ok(None) => {
+                let values = if spec.repeats { lines(value) } else { vec![value.to_owned()] };
+                settings.push(Setting { option: spec.name.clone(), wish: Wish::Values(values), origin });
+            }
+            Err(()) => faults.push(Fault::new(
+                format!("{name}: '{}' is neither true nor false", value.to_string_lossy()),
+                "write true or false",
+            )),
+        }
+    }
+    (settings, faults)
+}
+
+/// On or off; `None` when it is a value.
+fn wish(spec: &OptionSpec, value: &OsStr) -> Result<Option<bool>, ()> {
+    let word = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    match (spec.takes, word.as_str()) {
+        (Takes::Value, _) => Ok(None),
+        (_, "true") | (Takes::Nothing, "yes" | "on" | "1") => Ok(Some(true)),
+        (_, "false") | (Takes::Nothing, "no" | "off" | "0") => Ok(Some(false)),
+        (Takes::Maybe, _) => Ok(None),
+        (Takes::Nothing, _) => Err(()),
+    }
+}
+
+fn lines(value: &OsStr) -> Vec<OsString> {
+    match value.to_str() {
+        Some(text) => text.lines().filter(|line| !line.is_empty()).map(OsString::from).collect(),
+        None => vec![value.to_owned()],
+    }
+}
+
+/// Variables that look like ours and belong to none of the `known` options.
+pub fn unknown(environment: &Environment, known: &[String], is_mentioned: impl Fn(&str) -> bool) -> Vec<Fault> {
+    let known: Vec<String> = known.iter().map(|option| name_of(option)).collect();
+    environment
+        .ours()
+        .filter(|name| !known.iter().any(|known| known == name) && !is_mentioned(name))
+        .map(|name| {
+            // The prefix, which all have, says nothing.
+            let near = nearest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..]));
+            let hint = match near {
+                Some(near) => format!("did you mean {PREFIX}{near}?"),
+                None => "a WSP_ variable is named after a long option; unset this one".to_owned(),
+            };
+            Fault::new(format!("the environment variable {name}: no option has this name"), hint)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::specs;
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
+    }
+
+    #[test]
+    fn a_variable_becomes_what_the_command_line_would_have() {
+        let table: [(&str, &str, &[&str]); 13] = [
+            ("WSP_CONNECT_TIMEOUT", "3s", &["--connect-timeout=3s"]),
+            ("WSP_CONNECT_TIMEOUT", "", &[]),
+            ("WSP_INSECURE", "true", &["--insecure"]),
+            ("WSP_INSECURE", "1", &["--insecure"]),
+            ("WSP_INSECURE", "off", &[]),
+            ("WSP_COMPRESS", "true", &["--compress"]),
+            ("WSP_COMPRESS", "false", &["--no-compress"]),
+            ("WSP_COMPRESS", "server_max_window_bits=9", &["--compress=server_max_window_bits=9"]),
+            ("WSP_COMPRESS", "1", &["--compress=1"]),
+            ("WSP_NO_COMPRESS", "yes", &["--no-compress"]),
+            ("WSP_HEADER", "A: 1\nB: 2\n", &["--header=A: 1", "--header=B: 2"]),
+            ("WSP_TEST_SKIP", "x", &[]),
+            ("HOME", "/h", &[]),
+        ];
+        for (name, value, expected) in table {
+            let (settings, faults) = settings(&environment(&[(name, value)]), &specs());
+            assert_eq!(faults, [], "{name}");
+            let arguments: Vec<_> = settings.iter().flat_map(Setting::arguments).collect();
+            assert_eq!(arguments, expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        let (settings, faults) = settings(&environment(&[("WSP_INSECURE", "perhaps")]), &specs());
+        assert!(settings.is_empty());
+        assert_eq!(faults[0].message, "WSP_INSECURE: 'perhaps' is neither true nor false");
+    }
+
+    #[test]
+    fn what_no_option_answers_to_is_named() {
+        let far = unknown(&environment(&[("WSP_ZZZ", "1")]), &["jq".to_owned()], |_| false);
+        assert!(far[0].hint.starts_with("a WSP_ variable"), "{far:?}");
+        let environment = environment(&[
+            ("WSP_CONECT_TIMEOUT", "1"),
+            ("WSP_TEST_SKIP", "x"),
+            ("WSP_TOKEN", "t"),
+            ("WSP_HEADER", "a: b"),
+            ("WSP_EMPTY", ""),
+        ]);
+        let known: Vec<String> = specs().into_iter().map(|spec| spec.name).collect();
+        let faults = unknown(&environment, &known, |name| name == "WSP_TOKEN");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].message.contains("WSP_CONECT_TIMEOUT"));
+        assert_eq!(faults[0].hint, "did you mean WSP_CONNECT_TIMEOUT?");
+    }
+}
