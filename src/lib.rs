@@ -3,6 +3,7 @@
 //! A map, from what the user sees down to the socket; imports go down only:
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
+//! - [`prompt`]: line editing at a terminal, on a thread of its own.
 //! - [`listen`]: what the test server does with messages.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.

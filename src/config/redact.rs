@@ -5,8 +5,8 @@ use std::borrow::Cow;
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
 
-/// Options whose value is a secret.
-const SECRETS: [&str; 3] = ["user", "bearer", "passphrase"];
+/// Options whose value is a secret, or holds one somewhere.
+const SECRETS: [&str; 4] = ["user", "bearer", "passphrase", "curl"];
 /// Headers whose value is a secret.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 /// Parts of the names of headers and query fields that carry credentials.
