@@ -5,6 +5,7 @@ use crate::net::connection::ConnectionError;
 use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
 use crate::net::tls::{TlsError, TlsErrorKind};
+use crate::net::tunnel::ProxyError;
 use crate::session::End;
 
 /// A failure with a line for the person who must act.
@@ -84,6 +85,7 @@ impl Error {
                 ConnectError::Dial(DialError::LookupFailed { .. }) => Exit::LookupFailed,
                 ConnectError::Dial(DialError::Refused { .. }) | ConnectError::Timeout(_) => Exit::Connect,
                 ConnectError::Tls(_) => Exit::Tls,
+                ConnectError::Proxy(error) => proxy_exit(error),
                 ConnectError::Refused(_) | ConnectError::Redirect(_) => Exit::UpgradeRefused,
                 ConnectError::Malformed(_) => Exit::UpgradeMalformed,
             },
@@ -102,6 +104,7 @@ impl Error {
             Self::Tls(error) => tls_hint(error)?,
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Tls(error) => tls_hint(error)?,
+                ConnectError::Proxy(error) => proxy_hint(error)?,
                 ConnectError::Refused(refusal) => match refusal.status {
                     401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
                     403 => "-o URL sets the Origin header, -H others",
@@ -135,6 +138,34 @@ fn tls_hint(error: &TlsError) -> Option<&'static str> {
         TlsErrorKind::NameMismatch => "--sni NAME asks for the name in the certificate, -k accepts any",
         TlsErrorKind::Expired => "-k accepts it all the same",
         TlsErrorKind::Other => return None,
+    })
+}
+
+fn proxy_exit(error: &ProxyError) -> Exit {
+    match error {
+        ProxyError::Setting(_) => Exit::Usage,
+        ProxyError::LookUp(cause) | ProxyError::Unreachable { cause, .. } => match cause {
+            DialError::NoAddress { .. } => Exit::NoAddress,
+            DialError::LookupFailed { .. } => Exit::LookupFailed,
+            DialError::Refused { .. } => Exit::Connect,
+        },
+        ProxyError::Tls { .. } => Exit::Tls,
+        ProxyError::Refused { .. } | ProxyError::Credentials { .. } | ProxyError::Failed { .. } => Exit::Connect,
+    }
+}
+
+fn proxy_hint(error: &ProxyError) -> Option<&'static str> {
+    Some(match error {
+        ProxyError::Setting(_) => "set the variable right, or --proxy '' connects without a proxy",
+        ProxyError::LookUp(_) => "a socks5h:// proxy looks names up itself; --resolve HOST:PORT:ADDR gives the address",
+        ProxyError::Unreachable { .. } => "is the proxy running there? --proxy '' connects without one",
+        ProxyError::Tls { cause, .. } => return tls_hint(cause),
+        ProxyError::Refused { status: 407, .. } => {
+            "--proxy http://USER:PASSWORD@HOST:PORT sends credentials to the proxy"
+        }
+        ProxyError::Credentials { .. } => "--proxy socks5://USER:PASSWORD@HOST:PORT sends credentials to the proxy",
+        ProxyError::Refused { .. } => "-v shows its answer; NO_PROXY=HOST or --proxy '' connects without it",
+        ProxyError::Failed { .. } => "is it a proxy of this kind? NO_PROXY=HOST or --proxy '' connects without it",
     })
 }
 

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod generate;
 pub mod listen;
 pub mod options;
+pub mod proxies;
 pub mod settings;
 pub mod values;
 

@@ -80,6 +80,15 @@ pub struct ConnectionArgs {
     /// Most redirects to follow
     #[arg(long, value_name = "N", default_value_t = 10, hide_short_help = true, help_heading = "Connection")]
     pub max_redirects: u32,
+    /// Proxy, http, https, socks5 or socks5h://[U:P@]HOST:PORT; '' for none [default: from HTTPS_PROXY, http_proxy, ALL_PROXY]
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "unix_socket",
+        hide_short_help = true,
+        help_heading = "Connection"
+    )]
+    pub proxy: Option<String>,
     /// Use ADDR for HOST:PORT instead of a look-up
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDR", hide_short_help = true, help_heading = "Connection")]
     pub resolve: Vec<String>,

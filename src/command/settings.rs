@@ -173,6 +173,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
             None => (pair, String::new()),
         }),
     };
+    let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
     let passphrase = secret(None, args.passphrase_env.as_deref())?;
     let compress = match &args.compress {
         Some(params) => Some(params.as_str()),
@@ -191,6 +192,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
                 _ => Family::Any,
             },
         },
+        proxies,
         tls: ClientTls {
             insecure: args.insecure,
             ca_file: args.cacert.clone(),

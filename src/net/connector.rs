@@ -9,7 +9,10 @@ use http::header::HeaderValue;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
 use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
+use super::proxy::ProxyRules;
 use super::tls::{ClientConnector, ClientTls, TlsError};
+use super::transport::Transport;
+use super::tunnel::{ProxyError, ProxyLeg, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
 
@@ -20,6 +23,8 @@ pub struct ConnectOptions {
     pub target: WsTarget,
     /// Look-up and sockets.
     pub dial: DialOptions,
+    /// Which proxy leads there, if any.
+    pub proxies: ProxyRules,
     /// Trust, identity and versions.
     pub tls: ClientTls,
     /// `-H`.
@@ -57,6 +62,9 @@ pub enum ConnectError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no way through the proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The upgrade was refused.
     #[error("{}", refused_text(.0))]
     Refused(Box<Refusal>),
@@ -95,8 +103,10 @@ impl From<NegotiationError> for ConnectError {
 pub struct Handshake {
     /// The URL reached in the end, without user info.
     pub url: String,
-    /// The address reached.
+    /// The address reached: the proxy's where there is one.
     pub address: String,
+    /// The way through a proxy.
+    pub proxy: Option<ProxyLeg>,
     /// Look-up.
     pub dns: Duration,
     /// TCP connection.
@@ -125,6 +135,8 @@ pub struct Connector {
     /// Made when it is first needed: reading the system's trusted certificates takes longer than
     /// everything else a short run does.
     tls: OnceCell<ClientConnector>,
+    /// As `tls`, without what belongs to the server alone.
+    proxy_tls: OnceCell<ClientConnector>,
 }
 
 impl Connector {
@@ -133,7 +145,7 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
-        let connector = Self { options, tls: OnceCell::new() };
+        let connector = Self { options, tls: OnceCell::new(), proxy_tls: OnceCell::new() };
         // Files of the user's are looked at even when the URL needs no TLS.
         if connector.options.target.secure || connector.options.tls.names_files() {
             connector.tls()?;
@@ -147,6 +159,15 @@ impl Connector {
         }
         let made = self.options.tls.build()?;
         Ok(self.tls.get_or_init(|| made))
+    }
+
+    /// For https proxies: the same trust and versions, but the certificate and the name are the server's.
+    fn proxy_tls(&self) -> Result<&ClientConnector, TlsError> {
+        if let Some(tls) = self.proxy_tls.get() {
+            return Ok(tls);
+        }
+        let made = self.options.tls.without_identity().build()?;
+        Ok(self.proxy_tls.get_or_init(|| made))
     }
 
     /// The target, whose display leaves user info out.
@@ -194,14 +215,7 @@ impl Connector {
 
     async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
-        let mut handshake = Handshake {
-            url: target.to_string(),
-            address: timings.address,
-            dns: timings.dns,
-            tcp: timings.tcp,
-            ..Handshake::default()
-        };
+        let (transport, mut handshake) = self.reach(target).await?;
         let transport = if target.secure {
             let started = Instant::now();
             let transport = self.tls()?.handshake(&target.host, transport).await?;
@@ -237,6 +251,34 @@ impl Connector {
             deflate,
         };
         Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+    }
+
+    /// A byte stream to the target, directly or through a proxy.
+    async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+        let options = &self.options;
+        let proxy = match options.dial.unix_socket {
+            None => options.proxies.choose(target).map_err(ProxyError::Setting)?,
+            Some(_) => None,
+        };
+        let (transport, timings, leg) = match proxy {
+            None => {
+                let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+                (transport, timings, None)
+            }
+            Some(proxy) => {
+                let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
+                (transport, timings, Some(leg))
+            }
+        };
+        let handshake = Handshake {
+            url: target.to_string(),
+            address: timings.address,
+            proxy: leg,
+            dns: timings.dns,
+            tcp: timings.tcp,
+            ..Handshake::default()
+        };
+        Ok((transport, handshake))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {

@@ -55,6 +55,14 @@ pub struct DialOptions {
     pub family: Family,
 }
 
+impl DialOptions {
+    /// The addresses given for `host:port`, of any family.
+    pub(crate) fn overrides(&self, host: &str, port: u16) -> Vec<IpAddr> {
+        let meant = self.resolve.iter().filter(|(name, at, _)| name.eq_ignore_ascii_case(host) && *at == port);
+        meant.map(|(_, _, address)| *address).collect()
+    }
+}
+
 /// Reads `HOST:PORT:ADDR`; an IPv6 address may stand in brackets.
 ///
 /// # Errors
@@ -131,14 +139,10 @@ pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<(Trans
     Ok((Transport::Tcp(stream), Timings { dns, tcp: started.elapsed(), address }))
 }
 
-async fn look_up(host: &str, port: u16, options: &DialOptions) -> Result<Vec<IpAddr>, DialError> {
+/// The addresses of `host` that may be used: those given for it, else the system's, once each.
+pub(crate) async fn look_up(host: &str, port: u16, options: &DialOptions) -> Result<Vec<IpAddr>, DialError> {
     let family = options.family;
-    let overrides: Vec<IpAddr> = options
-        .resolve
-        .iter()
-        .filter(|(name, at, _)| name.eq_ignore_ascii_case(host) && *at == port)
-        .map(|(_, _, address)| *address)
-        .collect();
+    let overrides = options.overrides(host, port);
     let found = if !overrides.is_empty() {
         overrides
     } else if let Ok(address) = host.parse() {

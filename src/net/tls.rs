@@ -121,6 +121,12 @@ impl ClientTls {
         self.ca_file.is_some() || self.cert.is_some() || self.key.is_some() || self.pkcs12.is_some()
     }
 
+    /// The same trust and versions for another peer on the way: no identity, no name in place of its own.
+    #[must_use]
+    pub fn without_identity(&self) -> Self {
+        Self { cert: None, key: None, pkcs12: None, passphrase: None, sni: None, ..self.clone() }
+    }
+
     /// Reads the files.
     ///
     /// # Errors

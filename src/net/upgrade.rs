@@ -290,7 +290,7 @@ fn response_head<B>(response: &Response<B>) -> String {
     format!("HTTP/1.1 {}\n{}", response.status(), headers_text(response.headers()))
 }
 
-fn headers_text(headers: &HeaderMap) -> String {
+pub(crate) fn headers_text(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
         let shown = if is_secret(name) { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) };

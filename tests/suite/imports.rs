@@ -29,7 +29,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 11] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -37,7 +37,9 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("minijinja", &["filter/template"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
+    ("hyper_util", &["net/"]),
+    ("tokio_socks", &["net/tunnel.rs"]),
     ("rcgen", &["net/self_signed.rs"]),
 ];
 

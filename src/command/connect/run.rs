@@ -26,6 +26,7 @@ use crate::message::{Message, render};
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::net::dial::DialError;
+use crate::net::tunnel::ProxyError;
 use crate::session::driver::DriverSettings;
 use crate::session::{Driver, End, Outgoing};
 use crate::sink::stdout::Output;
@@ -204,7 +205,17 @@ fn is_worth_retrying(cause: &ConnectError) -> bool {
         | ConnectError::Timeout(_) => true,
         ConnectError::Refused(refusal) => refusal.status >= 500 || matches!(refusal.status, 408 | 425 | 429),
         ConnectError::Tls(error) => error.kind() == crate::net::tls::TlsErrorKind::Other,
+        ConnectError::Proxy(error) => is_proxy_worth_retrying(error),
         ConnectError::Redirect(_) => false,
+    }
+}
+
+fn is_proxy_worth_retrying(error: &ProxyError) -> bool {
+    match error {
+        ProxyError::LookUp(_) | ProxyError::Unreachable { .. } | ProxyError::Failed { .. } => true,
+        ProxyError::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+        ProxyError::Tls { cause, .. } => cause.kind() == crate::net::tls::TlsErrorKind::Other,
+        ProxyError::Setting(_) | ProxyError::Credentials { .. } => false,
     }
 }
 
