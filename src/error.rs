@@ -137,6 +137,9 @@ fn tls_hint(error: &TlsError) -> Option<&'static str> {
         TlsErrorKind::Untrusted => "--cacert FILE trusts its issuer, -k accepts any certificate",
         TlsErrorKind::NameMismatch => "--sni NAME asks for the name in the certificate, -k accepts any",
         TlsErrorKind::Expired => "-k accepts it all the same",
+        TlsErrorKind::CertificateWanted => "--cert FILE --key FILE or --pkcs12 FILE shows a client certificate",
+        TlsErrorKind::Passphrase => "--passphrase-env VAR takes it from the environment variable VAR",
+        TlsErrorKind::OldKey => "an older openssl, or this one with -legacy, can write it anew",
         TlsErrorKind::Other => return None,
     })
 }

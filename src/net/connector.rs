@@ -117,7 +117,7 @@ pub struct Handshake {
     pub upgrade: Duration,
     /// All of it, redirects included.
     pub total: Duration,
-    /// Facts about the certificate.
+    /// Facts about TLS and the certificates.
     pub certificate: Vec<String>,
     /// The request as sent, secrets redacted.
     pub request_head: String,
@@ -236,7 +236,10 @@ impl Connector {
             cookies: if same_place { options.cookies.clone() } else { Vec::new() },
             extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
         };
-        let upgraded = upgrade(transport, &request).await?;
+        let upgraded = upgrade(transport, &request).await.map_err(|error| match error {
+            UpgradeError::Malformed(text) if TlsError::is_alert(&text) => TlsError::of_text(&text).into(),
+            other => ConnectError::from(other),
+        })?;
         handshake.upgrade = started.elapsed();
         let answers: Vec<&str> = upgraded.extensions.iter().map(String::as_str).collect();
         let deflate = check_answer(options.deflate.as_ref(), &answers)?;

@@ -1,14 +1,26 @@
-//! TLS both ways, by native-tls: trust, identities, versions, and errors that name the remedy.
+//! TLS both ways: trust, identities, versions, and errors that name the remedy.
 //!
-//! Owns reading of PEM and PKCS#12 files. Keys native-tls cannot read itself (PKCS#1, SEC1,
-//! encrypted) are converted by OpenSSL where native-tls is OpenSSL.
+//! Servers go through native-tls; clients too, except where that is OpenSSL, which is then spoken to
+//! directly (see `client_openssl`). Files are read by `identity`. Invariant: nothing above this file
+//! knows which library it is.
+
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[path = "tls/client_native.rs"]
+mod client;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[path = "tls/client_openssl.rs"]
+mod client;
+mod identity;
 
 use std::path::{Path, PathBuf};
 
-use native_tls::{Certificate, Identity, Protocol, TlsAcceptor, TlsConnector};
+use native_tls::{Identity, Protocol, TlsAcceptor};
 
 use super::connection::io_text;
 use super::transport::Transport;
+pub use client::ClientConnector;
+pub(crate) use client::{ClientStream, describe};
+use identity::PemIdentity;
 
 /// Lowest version spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +50,12 @@ pub enum TlsErrorKind {
     NameMismatch,
     /// The certificate is out of date.
     Expired,
+    /// The server wants a client certificate.
+    CertificateWanted,
+    /// A file is encrypted, and its passphrase is missing or wrong.
+    Passphrase,
+    /// A file is encrypted in a way the TLS library no longer knows.
+    OldKey,
     /// Anything else.
     Other,
 }
@@ -59,8 +77,8 @@ impl TlsError {
         Self::other(format!("{what} {}: {why}", path.display()))
     }
 
-    fn of_handshake(error: &native_tls::Error) -> Self {
-        let text = error.to_string();
+    /// From what the TLS library says.
+    pub(crate) fn of_text(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let kind = if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
             TlsErrorKind::NameMismatch
@@ -68,10 +86,18 @@ impl TlsError {
             TlsErrorKind::Expired
         } else if lower.contains("certificate verify failed") || lower.contains("self-signed") {
             TlsErrorKind::Untrusted
+        } else if lower.contains("alert certificate required") {
+            TlsErrorKind::CertificateWanted
         } else {
             TlsErrorKind::Other
         };
-        Self { kind, text: shorten(&text) }
+        Self { kind, text: shorten(text) }
+    }
+
+    /// Whether this is how the TLS library words an alert of the peer's: with TLS 1.3 the server's no to
+    /// a client certificate comes after the handshake.
+    pub(crate) fn is_alert(text: &str) -> bool {
+        text.contains("SSL alert number")
     }
 
     /// What kind of failure it was.
@@ -132,45 +158,7 @@ impl ClientTls {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn build(&self) -> Result<ClientConnector, TlsError> {
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(self.min.protocol()));
-        builder.danger_accept_invalid_certs(self.insecure);
-        builder.danger_accept_invalid_hostnames(self.insecure);
-        if let Some(path) = &self.ca_file {
-            let pem = read(path, "CA file")?;
-            let certificates = Certificate::stack_from_pem(&pem)
-                .map_err(|error| TlsError::of_file(path, "CA file", &shorten(&error.to_string())))?;
-            if certificates.is_empty() {
-                return Err(TlsError::of_file(path, "CA file", "holds no PEM certificate"));
-            }
-            builder.disable_built_in_roots(true);
-            for certificate in certificates {
-                builder.add_root_certificate(certificate);
-            }
-        }
-        if let Some(identity) = self.identity()? {
-            builder.identity(identity);
-        }
-        let connector = builder.build().map_err(|error| TlsError::other(shorten(&error.to_string())))?;
-        Ok(ClientConnector { connector: connector.into(), sni: self.sni.clone() })
-    }
-
-    fn identity(&self) -> Result<Option<Identity>, TlsError> {
-        if let Some(path) = &self.pkcs12 {
-            let der = read(path, "PKCS#12 file")?;
-            let passphrase = self.passphrase.as_deref().unwrap_or_default();
-            return Identity::from_pkcs12(&der, passphrase)
-                .map(Some)
-                .map_err(|error| TlsError::of_file(path, "PKCS#12 file", &shorten(&error.to_string())));
-        }
-        match (&self.cert, &self.key) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(TlsError::other("--key needs --cert")),
-            (Some(cert), key) => {
-                let key = key.as_ref().unwrap_or(cert);
-                identity(cert, key, self.passphrase.as_deref()).map(Some)
-            }
-        }
+        client::build(self)
     }
 }
 
@@ -178,54 +166,8 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::of_file(path, what, &io_text(&error)))
 }
 
-fn identity(cert: &Path, key: &Path, passphrase: Option<&str>) -> Result<Identity, TlsError> {
-    let chain = read(cert, "certificate")?;
-    let pem = read(key, "key")?;
-    let pkcs8 = to_pkcs8(&pem, passphrase).map_err(|reason| TlsError::of_file(key, "key", &reason))?;
-    Identity::from_pkcs8(&chain, &pkcs8)
-        .map_err(|error| TlsError::of_file(cert, "certificate", &shorten(&error.to_string())))
-}
-
-/// The key as unencrypted PKCS#8 PEM.
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-fn to_pkcs8(pem: &[u8], passphrase: Option<&str>) -> Result<Vec<u8>, String> {
-    use openssl::pkey::PKey;
-    let is_encrypted = memchr::memmem::find(pem, b"ENCRYPTED").is_some();
-    if is_encrypted && passphrase.is_none() {
-        return Err("it is encrypted; --passphrase-env VAR names its passphrase".to_owned());
-    }
-    let wrong = if is_encrypted { "the passphrase does not open it" } else { "holds no private key in PEM" };
-    PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes())
-        .and_then(|key| key.private_key_to_pem_pkcs8())
-        .map_err(|_| wrong.to_owned())
-}
-
-/// The key as it is: it must be unencrypted PKCS#8 PEM already.
-#[cfg(any(target_os = "macos", target_os = "windows"))]
-fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, String> {
-    match memchr::memmem::find(pem, b"-----BEGIN PRIVATE KEY-----") {
-        Some(_) => Ok(pem.to_vec()),
-        None => Err("it must be an unencrypted PKCS#8 key in PEM".to_owned()),
-    }
-}
-
-/// Does client handshakes, as many as asked.
-#[derive(Debug, Clone)]
-pub struct ClientConnector {
-    connector: tokio_native_tls::TlsConnector,
-    sni: Option<String>,
-}
-
-impl ClientConnector {
-    /// Makes the byte stream to `host` a secure one.
-    ///
-    /// # Errors
-    /// [`TlsError`], with the kind of failure for the hint.
-    pub async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
-        let name = self.sni.as_deref().unwrap_or(host);
-        let stream = self.connector.connect(name, transport).await.map_err(|error| TlsError::of_handshake(&error))?;
-        Ok(Transport::Tls(Box::new(stream)))
-    }
+fn native_identity(pem: &PemIdentity) -> Result<Identity, TlsError> {
+    Identity::from_pkcs8(&pem.chain, &pem.key).map_err(|error| TlsError::other(shorten(&error.to_string())))
 }
 
 /// Does server handshakes.
@@ -240,7 +182,7 @@ impl ServerTls {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
-        Self::new(identity(cert, key, None)?, min)
+        Self::new(native_identity(&identity::from_pem_files(cert, key, None)?)?, min)
     }
 
     /// From a chain and a PKCS#8 key in PEM.
@@ -248,9 +190,8 @@ impl ServerTls {
     /// # Errors
     /// What cannot be used.
     pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
-        let identity =
-            Identity::from_pkcs8(chain, key).map_err(|error| TlsError::other(shorten(&error.to_string())))?;
-        Self::new(identity, min)
+        let pem = PemIdentity { chain: chain.to_vec(), key: key.to_vec() };
+        Self::new(native_identity(&pem)?, min)
     }
 
     fn new(identity: Identity, min: TlsVersion) -> Result<Self, TlsError> {
@@ -270,34 +211,7 @@ impl ServerTls {
     /// # Errors
     /// [`TlsError`].
     pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
-        let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_handshake(&error))?;
+        let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
         Ok(Transport::Tls(Box::new(stream)))
     }
-}
-
-/// Subject, issuer and expiry of the peer's certificate.
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-pub(crate) fn describe<S: std::io::Read + std::io::Write>(stream: &native_tls::TlsStream<S>) -> Vec<String> {
-    use openssl::x509::{X509, X509NameRef};
-    fn names(name: &X509NameRef) -> String {
-        let entries = name.entries().map(|entry| {
-            let key = entry.object().nid().short_name().unwrap_or("?");
-            let value = entry.data().to_string().unwrap_or_default();
-            format!("{key}={value}")
-        });
-        entries.collect::<Vec<_>>().join(", ")
-    }
-    let Some(certificate) = stream.peer_certificate().ok().flatten() else { return Vec::new() };
-    let Some(x509) = certificate.to_der().ok().and_then(|der| X509::from_der(&der).ok()) else { return Vec::new() };
-    vec![
-        format!("certificate: {}", names(x509.subject_name())),
-        format!("issued by: {}", names(x509.issuer_name())),
-        format!("valid until: {}", x509.not_after()),
-    ]
-}
-
-/// Not told apart here: the system's TLS library has no way to ask.
-#[cfg(any(target_os = "macos", target_os = "windows"))]
-pub(crate) fn describe<S: std::io::Read + std::io::Write>(_stream: &native_tls::TlsStream<S>) -> Vec<String> {
-    Vec::new()
 }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_native_tls::TlsStream;
 
+use super::tls::ClientStream;
+
 /// A byte stream to the peer.
 #[derive(Debug)]
 pub enum Transport {
@@ -15,8 +17,10 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
-    /// TLS over any of the others.
+    /// A server's side of TLS over any of the others.
     Tls(Box<TlsStream<Transport>>),
+    /// A client's side of TLS over any of the others.
+    ClientTls(Box<ClientStream>),
     /// In memory, for tests.
     Memory(DuplexStream),
 }
@@ -27,6 +31,10 @@ macro_rules! each {
             Transport::Tcp($stream) => $call,
             Transport::Unix($stream) => $call,
             Transport::Tls($stream) => {
+                let $stream = &mut **$stream;
+                $call
+            }
+            Transport::ClientTls($stream) => {
                 let $stream = &mut **$stream;
                 $call
             }
@@ -59,6 +67,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::ClientTls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -78,15 +87,15 @@ impl Transport {
         let _ = match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
-            Self::Tls(_) | Self::Memory(_) => Ok(()),
+            Self::Tls(_) | Self::ClientTls(_) | Self::Memory(_) => Ok(()),
         };
     }
 
-    /// Facts about the peer's certificate, a line each; none without TLS.
+    /// Facts about TLS and the server's certificates, a line each; none without TLS.
     #[must_use]
     pub fn describe_certificate(&self) -> Vec<String> {
         match self {
-            Self::Tls(stream) => super::tls::describe(stream.get_ref()),
+            Self::ClientTls(stream) => super::tls::describe(stream),
             _ => Vec::new(),
         }
     }

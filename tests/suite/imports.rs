@@ -29,14 +29,16 @@ const ROOMS: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 11] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
     ("jaq_json", &["filter/jq"]),
     ("minijinja", &["filter/template"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
-    ("native_tls", &["net/tls.rs"]),
+    ("native_tls", &["net/tls"]),
+    ("openssl", &["net/tls/"]),
+    ("p12", &["net/tls/identity.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),

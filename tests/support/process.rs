@@ -117,7 +117,9 @@ impl Run {
     pub fn new(program: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.env("NO_COLOR", "1");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WSP_") || name.to_ascii_lowercase().ends_with("_proxy")) {
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("WSP_") || name.to_ascii_lowercase().ends_with("_proxy"))
+        {
             command.env_remove(name);
         }
         Self { command, limit: DEADLINE }
