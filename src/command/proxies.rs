@@ -42,7 +42,7 @@ mod tests {
     use crate::endpoint::WsTarget;
 
     /// The proxy on the way to `url`.
-    fn chosen(flag: Option<&str>, environment: &[(&str, &str)], url: &str) -> Result<Option<String>, String> {
+    fn chosen(flag: Option<&str>, environment: Environment<'_>, url: &str) -> Result<Option<String>, String> {
         let variable =
             |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let rules = rules(flag, variable).map_err(|error| error.to_string())?;
@@ -50,9 +50,11 @@ mod tests {
         Ok(rules.choose(&target)?.map(|proxy| format!("{}:{}", proxy.host, proxy.port)))
     }
 
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+
     #[test]
     fn variables_mean_what_they_mean_to_curl() {
-        let table: [(&[(&str, &str)], Option<&str>, Option<&str>); 11] = [
+        let table: [(Environment<'_>, Option<&str>, Option<&str>); 11] = [
             (&[], None, None),
             (&[("http_proxy", "a:1")], Some("a:1"), None),
             (&[("HTTP_PROXY", "a:1")], None, None),

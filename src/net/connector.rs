@@ -1,7 +1,7 @@
 //! From a URL to an open [`Connection`]: look-up, TCP, TLS, upgrade, redirects, all within one
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
@@ -71,12 +71,17 @@ pub enum ConnectError {
     /// The answer to the upgrade is no valid one.
     #[error("{0}")]
     Malformed(String),
-    /// The connect timeout ran out.
-    #[error("no connection within {0:?}")]
-    Timeout(Duration),
+    /// The connect timeout ran out, while waiting for what is said second.
+    #[error("no connection within {0:?}; it hung at {1}")]
+    Timeout(Duration, String),
     /// More redirects than allowed, or one that leads nowhere.
-    #[error("redirect: {0}")]
-    Redirect(String),
+    #[error("redirect: {reason}")]
+    Redirect {
+        /// What is wrong with it.
+        reason: String,
+        /// Requests and answers so far, secrets redacted.
+        heads: Vec<String>,
+    },
 }
 
 fn refused_text(refusal: &Refusal) -> String {
@@ -105,6 +110,8 @@ pub struct Handshake {
     pub url: String,
     /// The address reached: the proxy's where there is one.
     pub address: String,
+    /// Requests and answers of the redirects that led there, secrets redacted.
+    pub redirects: Vec<String>,
     /// The way through a proxy.
     pub proxy: Option<ProxyLeg>,
     /// Look-up.
@@ -137,6 +144,8 @@ pub struct Connector {
     tls: OnceCell<ClientConnector>,
     /// As `tls`, without what belongs to the server alone.
     proxy_tls: OnceCell<ClientConnector>,
+    /// What is waited for, in case the time runs out.
+    step: RefCell<String>,
 }
 
 impl Connector {
@@ -145,7 +154,7 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
-        let connector = Self { options, tls: OnceCell::new(), proxy_tls: OnceCell::new() };
+        let connector = Self { options, tls: OnceCell::new(), proxy_tls: OnceCell::new(), step: RefCell::default() };
         // Files of the user's are looked at even when the URL needs no TLS.
         if connector.options.target.secure || connector.options.tls.names_files() {
             connector.tls()?;
@@ -182,18 +191,22 @@ impl Connector {
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow()).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+        tokio::time::timeout(limit, self.follow())
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
     async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
+        let mut heads = Vec::new();
         let mut hops = 0;
         loop {
             let same_place = is_same_place(&target, &self.options.target);
             let refusal = match self.attempt(&target, same_place).await {
                 Ok((connection, mut handshake)) => {
                     handshake.total = started.elapsed();
+                    handshake.redirects = heads;
                     return Ok((connection, handshake));
                 }
                 Err(ConnectError::Refused(refusal)) => refusal,
@@ -203,13 +216,18 @@ impl Connector {
             let (Some(most), Some(location), true) = (self.options.redirects, refusal.location(), redirect) else {
                 return Err(ConnectError::Refused(refusal));
             };
+            heads.push(refusal.head.clone());
             if hops >= most {
-                return Err(ConnectError::Redirect(format!("more than {most} of them")));
+                return Err(ConnectError::Redirect { reason: format!("more than {most} of them"), heads });
             }
             hops += 1;
-            target = target.join(&location).map_err(|error| {
-                ConnectError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug()))
-            })?;
+            target = match target.join(&location) {
+                Ok(target) => target,
+                Err(error) => {
+                    let reason = format!("cannot follow to '{}': {error}", location.escape_debug());
+                    return Err(ConnectError::Redirect { reason, heads });
+                }
+            };
         }
     }
 
@@ -217,6 +235,7 @@ impl Connector {
         let options = &self.options;
         let (transport, mut handshake) = self.reach(target).await?;
         let transport = if target.secure {
+            self.step.replace("the TLS handshake".to_owned());
             let started = Instant::now();
             let transport = self.tls()?.handshake(&target.host, transport).await?;
             handshake.tls = started.elapsed();
@@ -236,6 +255,7 @@ impl Connector {
             cookies: if same_place { options.cookies.clone() } else { Vec::new() },
             extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
         };
+        self.step.replace("the answer to the upgrade".to_owned());
         let upgraded = upgrade(transport, &request).await.map_err(|error| match error {
             UpgradeError::Malformed(text) if TlsError::is_alert(&text) => TlsError::of_text(&text).into(),
             other => ConnectError::from(other),
@@ -265,10 +285,12 @@ impl Connector {
         };
         let (transport, timings, leg) = match proxy {
             None => {
+                self.step.replace("look-up or TCP".to_owned());
                 let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
                 (transport, timings, None)
             }
             Some(proxy) => {
+                self.step.replace(format!("the proxy {proxy}"));
                 let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
                 (transport, timings, Some(leg))
             }

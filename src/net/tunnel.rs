@@ -62,6 +62,14 @@ pub enum ProxyError {
         /// Request and answer for display, secrets redacted.
         head: String,
     },
+    /// The proxy works; the server cannot be reached from it (SOCKS5).
+    #[error("the proxy {proxy}: {reason}")]
+    Server {
+        /// Which one.
+        proxy: String,
+        /// What it reports.
+        reason: &'static str,
+    },
     /// The proxy wants other credentials, or some at all (SOCKS5).
     #[error("the proxy {proxy} {reason}")]
     Credentials {
@@ -142,7 +150,7 @@ pub async fn tunnel<'t>(
                 return Ok((transport, timings, leg));
             }
             // Of several addresses another one may be reached.
-            Err(error @ ProxyError::Failed { .. }) => last = Some(error),
+            Err(error @ (ProxyError::Server { .. } | ProxyError::Failed { .. })) => last = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -249,6 +257,7 @@ async fn socks(transport: Transport, host: &str, port: u16, proxy: &Proxy) -> Re
 fn socks_error(error: &tokio_socks::Error, proxy: &Proxy) -> ProxyError {
     use tokio_socks::Error as Socks;
     let credentials = |reason| ProxyError::Credentials { proxy: proxy.to_string(), reason };
+    let server = |reason| ProxyError::Server { proxy: proxy.to_string(), reason };
     let reason = match error {
         Socks::PasswordAuthFailure(_) => return credentials("does not accept the user name and password"),
         Socks::NoAcceptableAuthMethods if proxy.credentials().is_some() => {
@@ -260,13 +269,13 @@ fn socks_error(error: &tokio_socks::Error, proxy: &Proxy) -> ProxyError {
         Socks::InvalidAuthValues(_) => {
             return credentials("takes a user name and a password of 1 to 255 bytes each");
         }
-        Socks::ConnectionNotAllowedByRuleset => "its rules do not allow the way to the server".to_owned(),
-        Socks::ConnectionRefused => "the server refused its connection".to_owned(),
-        Socks::HostUnreachable => "the server cannot be reached from it, or has no address there".to_owned(),
-        Socks::NetworkUnreachable => "the server's network cannot be reached from it".to_owned(),
-        Socks::TtlExpired => "the server cannot be reached from it in time".to_owned(),
-        Socks::GeneralSocksServerFailure => "it reports a general failure".to_owned(),
-        Socks::AddressTypeNotSupported => "it does not know this kind of address".to_owned(),
+        Socks::ConnectionNotAllowedByRuleset => return server("its rules do not allow the way to the server"),
+        Socks::ConnectionRefused => return server("the server refused its connection"),
+        Socks::HostUnreachable => return server("it cannot reach the server, or finds no address of that name"),
+        Socks::NetworkUnreachable => return server("it cannot reach the server's network"),
+        Socks::TtlExpired => return server("it cannot reach the server in time"),
+        Socks::GeneralSocksServerFailure => return server("it reports a general failure"),
+        Socks::AddressTypeNotSupported => return server("it does not know this kind of address"),
         Socks::InvalidResponseVersion => "its answer is not SOCKS5".to_owned(),
         Socks::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "it closed the connection without an answer".to_owned()

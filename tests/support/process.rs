@@ -199,6 +199,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has left, or at least closed its streams.
+    pub fn has_ended(&self) -> bool {
+        self.stdout.state.lock().expect("captured stream").1
+    }
+
     fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("stdin still open");
         stdin.write_all(bytes)?;

@@ -4,6 +4,7 @@ pub mod peer;
 pub mod plan;
 pub mod run;
 pub mod shared;
+mod verbose;
 
 use std::time::Duration;
 
