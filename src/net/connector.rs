@@ -256,9 +256,9 @@ impl Connector {
             extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
         };
         self.step.replace("the answer to the upgrade".to_owned());
-        let upgraded = upgrade(transport, &request).await.map_err(|error| match error {
-            UpgradeError::Malformed(text) if TlsError::is_alert(&text) => TlsError::of_text(&text).into(),
-            other => ConnectError::from(other),
+        let upgraded = upgrade(transport, &request).await.map_err(|error| match &error {
+            UpgradeError::Malformed(text) => TlsError::of_alert(text).map_or_else(|| error.into(), Into::into),
+            _ => ConnectError::from(error),
         })?;
         handshake.upgrade = started.elapsed();
         let answers: Vec<&str> = upgraded.extensions.iter().map(String::as_str).collect();

@@ -137,6 +137,9 @@ pub struct ProxyRules {
     bypass: Option<Arc<Matcher>>,
 }
 
+/// Stands for every host. It is looked at here because the matcher would not have it mean addresses.
+const EVERYWHERE: &str = "*";
+
 impl ProxyRules {
     /// One proxy for ws and one for wss, and the hosts that are reached directly: names (with all below
     /// them), addresses, networks in CIDR or `*`, separated by commas or white space.
@@ -147,6 +150,9 @@ impl ProxyRules {
             .map(|entry| entry.trim_end_matches('.'))
             .filter(|entry| !entry.is_empty())
             .collect();
+        if entries.contains(&EVERYWHERE) {
+            return Self::default();
+        }
         let matcher = || Arc::new(Matcher::builder().all("http://any").no(entries.join(",")).build());
         Self { ws, wss, bypass: (!entries.is_empty()).then(matcher) }
     }
@@ -212,6 +218,8 @@ mod tests {
         let table = [
             ("", "ws://h/", false),
             ("*", "ws://h/", true),
+            ("x, *", "ws://127.0.0.1/", true),
+            ("*", "ws://[::1]/", true),
             ("h", "ws://h/", true),
             ("H", "ws://h./", true),
             ("h", "ws://a.h/", true),

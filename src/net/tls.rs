@@ -94,10 +94,11 @@ impl TlsError {
         Self { kind, text: shorten(text) }
     }
 
-    /// Whether this is how the TLS library words an alert of the peer's: with TLS 1.3 the server's no to
-    /// a client certificate comes after the handshake.
-    pub(crate) fn is_alert(text: &str) -> bool {
-        text.contains("SSL alert number")
+    /// From a text that holds the TLS library's words for an alert of the peer's: with TLS 1.3 the
+    /// server's no to a client certificate comes after the handshake.
+    pub(crate) fn of_alert(text: &str) -> Option<Self> {
+        let words = &text[text.find("error:")?..];
+        words.contains("SSL alert number").then(|| Self::of_text(words))
     }
 
     /// What kind of failure it was.
@@ -213,5 +214,51 @@ impl ServerTls {
     pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
         let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
         Ok(Transport::Tls(Box::new(stream)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_openssl_says_is_shortened_and_sorted() {
+        let table = [
+            (
+                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:../a.c:1: \
+                 (self-signed certificate)",
+                "TLS: certificate verify failed: self-signed certificate",
+                TlsErrorKind::Untrusted,
+            ),
+            (
+                "error:0A000086:SSL routines:f:certificate verify failed:../a.c:1: (hostname mismatch)",
+                "TLS: certificate verify failed: hostname mismatch",
+                TlsErrorKind::NameMismatch,
+            ),
+            (
+                "error:0A000086:SSL routines:f:certificate verify failed:../a.c:1: (certificate has expired)",
+                "TLS: certificate verify failed: certificate has expired",
+                TlsErrorKind::Expired,
+            ),
+            (
+                "error:0A00045C:SSL routines:f:tlsv13 alert certificate required:../a.c:1:SSL alert number 116",
+                "TLS: tlsv13 alert certificate required",
+                TlsErrorKind::CertificateWanted,
+            ),
+            ("connection reset", "TLS: connection reset", TlsErrorKind::Other),
+        ];
+        for (text, shown, kind) in table {
+            let error = TlsError::of_text(text);
+            assert_eq!((error.to_string().as_str(), error.kind()), (shown, kind));
+        }
+    }
+
+    #[test]
+    fn an_alert_is_found_in_what_surrounds_it() {
+        let alert = "error:0A00045C:SSL routines:f:tlsv13 alert certificate required:../a.c:1:SSL alert number 116";
+        let found = TlsError::of_alert(&format!("no answer: {alert}")).expect("an alert");
+        assert_eq!(found.kind(), TlsErrorKind::CertificateWanted);
+        assert_eq!(TlsError::of_alert("no answer: connection reset"), None);
+        assert_eq!(TlsError::of_alert("error:0A000126:SSL routines:f:unexpected eof while reading:../a.c:1:"), None);
     }
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::certs::Authority;
 use crate::support::fake::next;
 use crate::support::proxies::{microsocks, nginx, stunnel, tinyproxy};
-use crate::support::{FakeServer, Output, closed_port, listen, require, run, scratch, text, wsp};
+use crate::support::{FakeServer, Output, Run, closed_port, listen, require, run, scratch, text, wsp};
 
 /// The hint on stderr.
 fn hint(output: &Output) -> &str {
@@ -167,6 +167,61 @@ fn the_environment_decides_as_with_curl() {
     with(&["connect", "--proxy", "", &local], everywhere).input("hello\n").exits(0).prints("hello\n");
 }
 
+/// A proxy that lets nobody through, for as long as the tests run; its URL.
+fn refusing() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binding a port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut socket = crate::support::Socket::new(stream, false);
+            socket.read_head();
+            socket.try_write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    url
+}
+
+#[test]
+fn curl_and_wsp_ask_a_proxy_for_the_same_urls() {
+    if !require("curl") {
+        return;
+    }
+    let proxy = refusing();
+    let port = closed_port();
+    let variables: [(&str, &str); 16] = [
+        ("HTTP_PROXY", &proxy),
+        ("http_proxy", &proxy),
+        ("HTTPS_PROXY", &proxy),
+        ("https_proxy", &proxy),
+        ("ALL_PROXY", &proxy),
+        ("NO_PROXY", "*"),
+        ("NO_PROXY", "localhost"),
+        ("NO_PROXY", ".LocalHost"),
+        ("NO_PROXY", "host"),
+        ("NO_PROXY", "other, localhost"),
+        ("NO_PROXY", "other localhost"),
+        ("NO_PROXY", "localhost:80"),
+        ("NO_PROXY", "127.0.0.1"),
+        ("NO_PROXY", "127.0.0.0/8"),
+        ("NO_PROXY", "::1"),
+        ("no_proxy", ""),
+    ];
+    for (name, value) in variables {
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            for (web, socket) in [("http", "ws"), ("https", "wss")] {
+                let with = |run: Run| {
+                    let everything = if name.eq_ignore_ascii_case("no_proxy") { &proxy } else { "" };
+                    run.env("all_proxy", everything).env(name, value).input("")
+                };
+                let curl = Run::new("curl").args(["-sk", "-m", "10", "-w", "%{http_code} %{http_connect}"]);
+                let curl = with(curl.arg(format!("{web}://{host}:{port}/"))).stdout().contains("403");
+                let wsp = with(wsp(["connect", "-k", &format!("{socket}://{host}:{port}/")])).stderr.contains("403");
+                assert_eq!(wsp, curl, "{name}={value} {socket}://{host}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_variable_that_is_no_proxy_is_2_and_named_where_it_would_be_used() {
     let server = listen(&["--echo"]);
@@ -192,6 +247,18 @@ fn a_proxy_is_asked_by_connect_with_basic_credentials() {
     let arguments = ["connect", "-v", "-u", "you:secret", "--proxy", &url, "ws://example.test/"];
     let output = run(&arguments, "").exits(14).complains("502 Bad Gateway").complains("< HTTP/1.1 502 Bad Gateway");
     assert!(!output.stderr.contains("p@:w") && !output.stderr.contains(&STANDARD.encode("me:p@:w")));
+    proxy.join();
+}
+
+#[test]
+fn an_address_given_for_the_server_is_what_the_proxy_is_asked_for() {
+    let proxy = FakeServer::once(|request| {
+        assert!(request.head.starts_with("CONNECT [::1]:81 HTTP/1.1\r\n"), "{}", request.head);
+        request.refuse("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    });
+    let url = proxy.url.replace("ws://", "http://");
+    let arguments = ["connect", "--proxy", &url, "--resolve", "example.test:81:[::1]", "ws://example.test:81/"];
+    run(&arguments, "").exits(14).complains("403 Forbidden");
     proxy.join();
 }
 

@@ -288,7 +288,9 @@ fn report(shared: &Shared, error: &Error) {
         let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
         if !shown.is_empty() {
             let mut safe = Vec::new();
-            render::escape_for_terminal(&mut safe, shown);
+            // Lines of a body may end as HTTP's do.
+            let shown = String::from_utf8_lossy(shown).replace("\r\n", "\n");
+            render::escape_for_terminal(&mut safe, shown.as_bytes());
             shared.stderr.line(String::from_utf8_lossy(&safe).trim_end());
         }
     }
