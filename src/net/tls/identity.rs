@@ -32,14 +32,6 @@ impl Fault {
     fn of_file(&self, path: &Path, what: &str) -> TlsError {
         TlsError { kind: self.0, ..TlsError::of_file(path, what, self.1) }
     }
-
-    fn of_passphrase(passphrase: Option<&str>) -> Self {
-        let text = match passphrase {
-            None => "it is encrypted, and no passphrase was given",
-            Some(_) => "the passphrase does not open it",
-        };
-        Self(TlsErrorKind::Passphrase, text)
-    }
 }
 
 #[cfg(any(target_os = "macos", target_os = "windows"))]
@@ -63,6 +55,16 @@ mod with_openssl {
     use openssl::x509::X509;
 
     use super::{Fault, Path, PemIdentity, TlsError, TlsErrorKind, read};
+
+    impl Fault {
+        fn of_passphrase(passphrase: Option<&str>) -> Self {
+            let text = match passphrase {
+                None => "it is encrypted, and no passphrase was given",
+                Some(_) => "the passphrase does not open it",
+            };
+            Self(TlsErrorKind::Passphrase, text)
+        }
+    }
 
     fn says(errors: &ErrorStack, part: &str) -> bool {
         errors.errors().iter().any(|error| error.reason().is_some_and(|reason| reason.contains(part)))
