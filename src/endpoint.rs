@@ -114,12 +114,13 @@ impl fmt::Display for WsTarget {
     }
 }
 
-fn bracketed(host: &str) -> String {
+/// A host as it stands before a port: an IPv6 address in brackets.
+pub(crate) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// Leaves out what may be a secret before an `@`.
-fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     match rest.rsplit_once('@') {
         Some((_, rest)) if scheme.is_empty() => rest.to_owned(),
@@ -128,7 +129,8 @@ fn redact(text: &str) -> String {
     }
 }
 
-fn decode(text: &str) -> String {
+/// Undoes percent-encoding.
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -5,6 +5,7 @@ use crate::net::connection::ConnectionError;
 use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
 use crate::net::tls::{TlsError, TlsErrorKind};
+use crate::net::tunnel::ProxyError;
 use crate::session::End;
 use crate::sink::record::RecordError;
 
@@ -86,9 +87,10 @@ impl Error {
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Dial(DialError::NoAddress { .. }) => Exit::NoAddress,
                 ConnectError::Dial(DialError::LookupFailed { .. }) => Exit::LookupFailed,
-                ConnectError::Dial(DialError::Refused { .. }) | ConnectError::Timeout(_) => Exit::Connect,
+                ConnectError::Dial(DialError::Refused { .. }) | ConnectError::Timeout(..) => Exit::Connect,
                 ConnectError::Tls(_) => Exit::Tls,
-                ConnectError::Refused(_) | ConnectError::Redirect(_) => Exit::UpgradeRefused,
+                ConnectError::Proxy(error) => proxy_exit(error),
+                ConnectError::Refused(_) | ConnectError::Redirect { .. } => Exit::UpgradeRefused,
                 ConnectError::Malformed(_) => Exit::UpgradeMalformed,
             },
             Self::Ended { end, .. } => end_exit(end),
@@ -107,15 +109,20 @@ impl Error {
             Self::Tls(error) => tls_hint(error)?,
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Tls(error) => tls_hint(error)?,
+                ConnectError::Proxy(error) => proxy_hint(error)?,
                 ConnectError::Refused(refusal) => match refusal.status {
+                    // In nginx's words and numbers; HTTP has none.
+                    400 | 495 | 496 if memchr::memmem::find(&refusal.body, b"SSL certificate").is_some() => {
+                        return tls_hint_for(TlsErrorKind::CertificateWanted).map(str::to_owned);
+                    }
                     401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
                     403 => "-o URL sets the Origin header, -H others",
                     404 => "check the path of the URL",
                     300..=399 => "-L follows redirects",
                     _ => "-v shows the request and the answer",
                 },
-                ConnectError::Redirect(_) => "--max-redirects allows more; -v shows the answers",
-                ConnectError::Timeout(_) => "--connect-timeout DUR waits longer",
+                ConnectError::Redirect { .. } => "--max-redirects allows more; -v shows the answers",
+                ConnectError::Timeout(..) => "--connect-timeout DUR waits longer",
                 ConnectError::Dial(DialError::Refused { .. }) => "is the server running there? wsp listen starts one",
                 ConnectError::Dial(_) => "check the name, or give its address with --resolve HOST:PORT:ADDR",
                 ConnectError::Malformed(_) => "-v shows the request and the answer; is this a WebSocket server?",
@@ -136,11 +143,53 @@ impl Error {
 }
 
 fn tls_hint(error: &TlsError) -> Option<&'static str> {
-    Some(match error.kind() {
+    tls_hint_for(error.kind())
+}
+
+fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
+    Some(match kind {
         TlsErrorKind::Untrusted => "--cacert FILE trusts its issuer, -k accepts any certificate",
         TlsErrorKind::NameMismatch => "--sni NAME asks for the name in the certificate, -k accepts any",
         TlsErrorKind::Expired => "-k accepts it all the same",
+        TlsErrorKind::CertificateWanted => "--cert FILE --key FILE or --pkcs12 FILE shows a client certificate",
+        TlsErrorKind::Passphrase => "--passphrase-env VAR takes it from the environment variable VAR",
+        TlsErrorKind::OldKey => "an older openssl, or this one with -legacy, can write it anew",
         TlsErrorKind::Other => return None,
+    })
+}
+
+fn proxy_exit(error: &ProxyError) -> Exit {
+    match error {
+        ProxyError::Setting(_) => Exit::Usage,
+        ProxyError::LookUp(cause) | ProxyError::Unreachable { cause, .. } => match cause {
+            DialError::NoAddress { .. } => Exit::NoAddress,
+            DialError::LookupFailed { .. } => Exit::LookupFailed,
+            DialError::Refused { .. } => Exit::Connect,
+        },
+        ProxyError::Tls { .. } => Exit::Tls,
+        ProxyError::Refused { .. }
+        | ProxyError::Server { .. }
+        | ProxyError::Credentials { .. }
+        | ProxyError::Failed { .. } => Exit::Connect,
+    }
+}
+
+fn proxy_hint(error: &ProxyError) -> Option<&'static str> {
+    Some(match error {
+        ProxyError::Setting(_) => "set the variable right, or --proxy '' connects without a proxy",
+        ProxyError::LookUp(_) => "a socks5h:// proxy looks names up itself; --resolve HOST:PORT:ADDR gives the address",
+        ProxyError::Unreachable { .. } => "is the proxy running there? --proxy '' connects without one",
+        ProxyError::Tls { cause, .. } => return tls_hint(cause),
+        // Tinyproxy answers wrong credentials with 401.
+        ProxyError::Refused { status: 401 | 407, .. } => {
+            "--proxy http://USER:PASSWORD@HOST:PORT sends credentials to the proxy"
+        }
+        ProxyError::Credentials { .. } => "--proxy socks5://USER:PASSWORD@HOST:PORT sends credentials to the proxy",
+        ProxyError::Refused { .. } => "-v shows its answer; NO_PROXY=HOST or --proxy '' connects without it",
+        ProxyError::Server { .. } => {
+            "is the server running there? NO_PROXY=HOST or --proxy '' connects without the proxy"
+        }
+        ProxyError::Failed { .. } => "is it a proxy of this kind? NO_PROXY=HOST or --proxy '' connects without it",
     })
 }
 

@@ -83,6 +83,18 @@ pub struct ConnectionArgs {
     /// Most redirects to follow
     #[arg(long, value_name = "N", default_value_t = 10, hide_short_help = true, help_heading = "Connection")]
     pub max_redirects: u32,
+    /// Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; '' for none
+    ///
+    /// By default https_proxy is used for wss, http_proxy for ws, all_proxy for either, and no proxy for what no_proxy
+    /// names, as in curl. All but http_proxy may be written in capitals. With socks5h the proxy looks names up.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "unix_socket",
+        hide_short_help = true,
+        help_heading = "Connection"
+    )]
+    pub proxy: Option<String>,
     /// Use ADDR for HOST:PORT instead of a look-up
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDR", hide_short_help = true, help_heading = "Connection")]
     pub resolve: Vec<String>,

@@ -201,6 +201,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
             None => (pair, String::new()),
         }),
     };
+    let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
     let passphrase =
         args.passphrase.clone().map_or_else(|| secret(None, args.passphrase_env.as_deref()), |p| Ok(Some(p)))?;
     let compress = match &args.compress {
@@ -220,6 +221,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
                 _ => Family::Any,
             },
         },
+        proxies,
         tls: ClientTls {
             insecure: args.insecure,
             ca_file: args.cacert.clone(),

@@ -1,7 +1,7 @@
 //! From a URL to an open [`Connection`]: look-up, TCP, TLS, upgrade, redirects, all within one
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
@@ -9,7 +9,10 @@ use http::header::HeaderValue;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
 use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
+use super::proxy::ProxyRules;
 use super::tls::{ClientConnector, ClientTls, TlsError};
+use super::transport::Transport;
+use super::tunnel::{ProxyError, ProxyLeg, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
 
@@ -20,6 +23,8 @@ pub struct ConnectOptions {
     pub target: WsTarget,
     /// Look-up and sockets.
     pub dial: DialOptions,
+    /// Which proxy leads there, if any.
+    pub proxies: ProxyRules,
     /// Trust, identity and versions.
     pub tls: ClientTls,
     /// `-H`.
@@ -57,18 +62,26 @@ pub enum ConnectError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no way through the proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The upgrade was refused.
     #[error("{}", refused_text(.0))]
     Refused(Box<Refusal>),
     /// The answer to the upgrade is no valid one.
     #[error("{0}")]
     Malformed(String),
-    /// The connect timeout ran out.
-    #[error("no connection within {0:?}")]
-    Timeout(Duration),
+    /// The connect timeout ran out, while waiting for what is said second.
+    #[error("no connection within {0:?}; it hung at {1}")]
+    Timeout(Duration, String),
     /// More redirects than allowed, or one that leads nowhere.
-    #[error("redirect: {0}")]
-    Redirect(String),
+    #[error("redirect: {reason}")]
+    Redirect {
+        /// What is wrong with it.
+        reason: String,
+        /// Requests and answers so far, secrets redacted.
+        heads: Vec<String>,
+    },
 }
 
 fn refused_text(refusal: &Refusal) -> String {
@@ -95,8 +108,12 @@ impl From<NegotiationError> for ConnectError {
 pub struct Handshake {
     /// The URL reached in the end, without user info.
     pub url: String,
-    /// The address reached.
+    /// The address reached: the proxy's where there is one.
     pub address: String,
+    /// Requests and answers of the redirects that led there, secrets redacted.
+    pub redirects: Vec<String>,
+    /// The way through a proxy.
+    pub proxy: Option<ProxyLeg>,
     /// Look-up.
     pub dns: Duration,
     /// TCP connection.
@@ -107,7 +124,7 @@ pub struct Handshake {
     pub upgrade: Duration,
     /// All of it, redirects included.
     pub total: Duration,
-    /// Facts about the certificate.
+    /// Facts about TLS and the certificates.
     pub certificate: Vec<String>,
     /// The request as sent, secrets redacted.
     pub request_head: String,
@@ -125,6 +142,10 @@ pub struct Connector {
     /// Made when it is first needed: reading the system's trusted certificates takes longer than
     /// everything else a short run does.
     tls: OnceCell<ClientConnector>,
+    /// As `tls`, without what belongs to the server alone.
+    proxy_tls: OnceCell<ClientConnector>,
+    /// What is waited for, in case the time runs out.
+    step: RefCell<String>,
 }
 
 impl Connector {
@@ -133,7 +154,7 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
-        let connector = Self { options, tls: OnceCell::new() };
+        let connector = Self { options, tls: OnceCell::new(), proxy_tls: OnceCell::new(), step: RefCell::default() };
         // Files of the user's are looked at even when the URL needs no TLS.
         if connector.options.target.secure || connector.options.tls.names_files() {
             connector.tls()?;
@@ -149,6 +170,15 @@ impl Connector {
         Ok(self.tls.get_or_init(|| made))
     }
 
+    /// For https proxies: the same trust and versions, but the certificate and the name are the server's.
+    fn proxy_tls(&self) -> Result<&ClientConnector, TlsError> {
+        if let Some(tls) = self.proxy_tls.get() {
+            return Ok(tls);
+        }
+        let made = self.options.tls.without_identity().build()?;
+        Ok(self.proxy_tls.get_or_init(|| made))
+    }
+
     /// The target, whose display leaves user info out.
     #[must_use]
     pub fn target(&self) -> &WsTarget {
@@ -161,18 +191,22 @@ impl Connector {
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow()).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+        tokio::time::timeout(limit, self.follow())
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
     async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
+        let mut heads = Vec::new();
         let mut hops = 0;
         loop {
             let same_place = is_same_place(&target, &self.options.target);
             let refusal = match self.attempt(&target, same_place).await {
                 Ok((connection, mut handshake)) => {
                     handshake.total = started.elapsed();
+                    handshake.redirects = heads;
                     return Ok((connection, handshake));
                 }
                 Err(ConnectError::Refused(refusal)) => refusal,
@@ -182,27 +216,26 @@ impl Connector {
             let (Some(most), Some(location), true) = (self.options.redirects, refusal.location(), redirect) else {
                 return Err(ConnectError::Refused(refusal));
             };
+            heads.push(refusal.head.clone());
             if hops >= most {
-                return Err(ConnectError::Redirect(format!("more than {most} of them")));
+                return Err(ConnectError::Redirect { reason: format!("more than {most} of them"), heads });
             }
             hops += 1;
-            target = target.join(&location).map_err(|error| {
-                ConnectError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug()))
-            })?;
+            target = match target.join(&location) {
+                Ok(target) => target,
+                Err(error) => {
+                    let reason = format!("cannot follow to '{}': {error}", location.escape_debug());
+                    return Err(ConnectError::Redirect { reason, heads });
+                }
+            };
         }
     }
 
     async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
-        let mut handshake = Handshake {
-            url: target.to_string(),
-            address: timings.address,
-            dns: timings.dns,
-            tcp: timings.tcp,
-            ..Handshake::default()
-        };
+        let (transport, mut handshake) = self.reach(target).await?;
         let transport = if target.secure {
+            self.step.replace("the TLS handshake".to_owned());
             let started = Instant::now();
             let transport = self.tls()?.handshake(&target.host, transport).await?;
             handshake.tls = started.elapsed();
@@ -222,7 +255,11 @@ impl Connector {
             cookies: if same_place { options.cookies.clone() } else { Vec::new() },
             extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
         };
-        let upgraded = upgrade(transport, &request).await?;
+        self.step.replace("the answer to the upgrade".to_owned());
+        let upgraded = upgrade(transport, &request).await.map_err(|error| match &error {
+            UpgradeError::Malformed(text) => TlsError::of_alert(text).map_or_else(|| error.into(), Into::into),
+            _ => ConnectError::from(error),
+        })?;
         handshake.upgrade = started.elapsed();
         let answers: Vec<&str> = upgraded.extensions.iter().map(String::as_str).collect();
         let deflate = check_answer(options.deflate.as_ref(), &answers)?;
@@ -237,6 +274,36 @@ impl Connector {
             deflate,
         };
         Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+    }
+
+    /// A byte stream to the target, directly or through a proxy.
+    async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+        let options = &self.options;
+        let proxy = match options.dial.unix_socket {
+            None => options.proxies.choose(target).map_err(ProxyError::Setting)?,
+            Some(_) => None,
+        };
+        let (transport, timings, leg) = match proxy {
+            None => {
+                self.step.replace("look-up or TCP".to_owned());
+                let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+                (transport, timings, None)
+            }
+            Some(proxy) => {
+                self.step.replace(format!("the proxy {proxy}"));
+                let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
+                (transport, timings, Some(leg))
+            }
+        };
+        let handshake = Handshake {
+            url: target.to_string(),
+            address: timings.address,
+            proxy: leg,
+            dns: timings.dns,
+            tcp: timings.tcp,
+            ..Handshake::default()
+        };
+        Ok((transport, handshake))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {

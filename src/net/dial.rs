@@ -55,6 +55,24 @@ pub struct DialOptions {
     pub family: Family,
 }
 
+impl DialOptions {
+    /// The same for a socket bound to the local address, which reaches addresses of its own family only.
+    fn as_bound(&self) -> Self {
+        let family = match (self.family, self.interface) {
+            (Family::Any, Some(IpAddr::V4(_))) => Family::V4,
+            (Family::Any, Some(IpAddr::V6(_))) => Family::V6,
+            (family, _) => family,
+        };
+        Self { family, ..self.clone() }
+    }
+
+    /// The addresses given for `host:port`, of any family.
+    pub(crate) fn overrides(&self, host: &str, port: u16) -> Vec<IpAddr> {
+        let meant = self.resolve.iter().filter(|(name, at, _)| name.eq_ignore_ascii_case(host) && *at == port);
+        meant.map(|(_, _, address)| *address).collect()
+    }
+}
+
 /// Reads `HOST:PORT:ADDR`; an IPv6 address may stand in brackets.
 ///
 /// # Errors
@@ -123,7 +141,7 @@ pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<(Trans
             .map_err(|error| DialError::Refused { reason: io_text(&error), tried: address.clone() })?;
         return Ok((Transport::Unix(stream), Timings { dns: Duration::ZERO, tcp: started.elapsed(), address }));
     }
-    let addresses = look_up(host, port, options).await?;
+    let addresses = look_up(host, port, &options.as_bound()).await?;
     let dns = started.elapsed();
     let started = Instant::now();
     let stream = race(&interleave(addresses), port, options.interface).await?;
@@ -131,14 +149,10 @@ pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<(Trans
     Ok((Transport::Tcp(stream), Timings { dns, tcp: started.elapsed(), address }))
 }
 
-async fn look_up(host: &str, port: u16, options: &DialOptions) -> Result<Vec<IpAddr>, DialError> {
+/// The addresses of `host` that may be used: those given for it, else the system's, once each.
+pub(crate) async fn look_up(host: &str, port: u16, options: &DialOptions) -> Result<Vec<IpAddr>, DialError> {
     let family = options.family;
-    let overrides: Vec<IpAddr> = options
-        .resolve
-        .iter()
-        .filter(|(name, at, _)| name.eq_ignore_ascii_case(host) && *at == port)
-        .map(|(_, _, address)| *address)
-        .collect();
+    let overrides = options.overrides(host, port);
     let found = if !overrides.is_empty() {
         overrides
     } else if let Ok(address) = host.parse() {

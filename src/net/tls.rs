@@ -1,14 +1,32 @@
-//! TLS both ways, by native-tls: trust, identities, versions, and errors that name the remedy.
+//! TLS both ways: trust, identities, versions, and errors that name the remedy.
 //!
-//! Owns reading of PEM and PKCS#12 files. Keys native-tls cannot read itself (PKCS#1, SEC1,
-//! encrypted) are converted by OpenSSL where native-tls is OpenSSL.
+//! native-tls does the handshakes, except where it is OpenSSL, which is then spoken to directly (see
+//! `client_openssl` and `server_openssl`). Files are read by `identity`. Invariant: nothing above this file
+//! knows which library it is.
+
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[path = "tls/client_native.rs"]
+mod client;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[path = "tls/client_openssl.rs"]
+mod client;
+mod identity;
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[path = "tls/server_native.rs"]
+mod server;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[path = "tls/server_openssl.rs"]
+mod server;
 
 use std::path::{Path, PathBuf};
 
-use native_tls::{Certificate, Identity, Protocol, TlsConnector};
-
 use super::connection::io_text;
-use super::transport::Transport;
+pub use client::ClientConnector;
+pub(crate) use client::{ClientStream, describe};
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+use identity::PemIdentity;
+pub(crate) use server::ServerStream;
+pub use server::ServerTls;
 
 /// Lowest version spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,11 +38,12 @@ pub enum TlsVersion {
     V1_3,
 }
 
+#[cfg(any(target_os = "macos", target_os = "windows"))]
 impl TlsVersion {
-    fn protocol(self) -> Protocol {
+    fn protocol(self) -> native_tls::Protocol {
         match self {
-            Self::V1_2 => Protocol::Tlsv12,
-            Self::V1_3 => Protocol::Tlsv13,
+            Self::V1_2 => native_tls::Protocol::Tlsv12,
+            Self::V1_3 => native_tls::Protocol::Tlsv13,
         }
     }
 }
@@ -38,6 +57,12 @@ pub enum TlsErrorKind {
     NameMismatch,
     /// The certificate is out of date.
     Expired,
+    /// The server wants a client certificate.
+    CertificateWanted,
+    /// A file is encrypted, and its passphrase is missing or wrong.
+    Passphrase,
+    /// A file is encrypted in a way the TLS library no longer knows.
+    OldKey,
     /// Anything else.
     Other,
 }
@@ -59,11 +84,8 @@ impl TlsError {
         Self::other(format!("{what} {}: {why}", path.display()))
     }
 
-    fn of_handshake(error: &native_tls::Error) -> Self {
-        Self::of_text(&error.to_string())
-    }
-
-    fn of_text(text: &str) -> Self {
+    /// From what the TLS library says.
+    pub(crate) fn of_text(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let kind = if lower.contains("hostname mismatch") || lower.contains("ip address mismatch") {
             TlsErrorKind::NameMismatch
@@ -71,10 +93,19 @@ impl TlsError {
             TlsErrorKind::Expired
         } else if lower.contains("certificate verify failed") || lower.contains("self-signed") {
             TlsErrorKind::Untrusted
+        } else if lower.contains("alert certificate required") {
+            TlsErrorKind::CertificateWanted
         } else {
             TlsErrorKind::Other
         };
         Self { kind, text: shorten(text) }
+    }
+
+    /// From a text that holds the TLS library's words for an alert of the peer's: with TLS 1.3 the
+    /// server's no to a client certificate comes after the handshake.
+    pub(crate) fn of_alert(text: &str) -> Option<Self> {
+        let words = &text[text.find("error:")?..];
+        words.contains("SSL alert number").then(|| Self::of_text(words))
     }
 
     /// What kind of failure it was.
@@ -124,50 +155,18 @@ impl ClientTls {
         self.ca_file.is_some() || self.cert.is_some() || self.key.is_some() || self.pkcs12.is_some()
     }
 
+    /// The same trust and versions for another peer on the way: no identity, no name in place of its own.
+    #[must_use]
+    pub fn without_identity(&self) -> Self {
+        Self { cert: None, key: None, pkcs12: None, passphrase: None, sni: None, ..self.clone() }
+    }
+
     /// Reads the files.
     ///
     /// # Errors
     /// Files that cannot be read or used.
     pub fn build(&self) -> Result<ClientConnector, TlsError> {
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(self.min.protocol()));
-        builder.danger_accept_invalid_certs(self.insecure);
-        builder.danger_accept_invalid_hostnames(self.insecure);
-        if let Some(path) = &self.ca_file {
-            let pem = read(path, "CA file")?;
-            let certificates = Certificate::stack_from_pem(&pem)
-                .map_err(|error| TlsError::of_file(path, "CA file", &shorten(&error.to_string())))?;
-            if certificates.is_empty() {
-                return Err(TlsError::of_file(path, "CA file", "holds no PEM certificate"));
-            }
-            builder.disable_built_in_roots(true);
-            for certificate in certificates {
-                builder.add_root_certificate(certificate);
-            }
-        }
-        if let Some(identity) = self.identity()? {
-            builder.identity(identity);
-        }
-        let connector = builder.build().map_err(|error| TlsError::other(shorten(&error.to_string())))?;
-        Ok(ClientConnector { connector: connector.into(), sni: self.sni.clone() })
-    }
-
-    fn identity(&self) -> Result<Option<Identity>, TlsError> {
-        if let Some(path) = &self.pkcs12 {
-            let der = read(path, "PKCS#12 file")?;
-            let passphrase = self.passphrase.as_deref().unwrap_or_default();
-            return Identity::from_pkcs12(&der, passphrase)
-                .map(Some)
-                .map_err(|error| TlsError::of_file(path, "PKCS#12 file", &shorten(&error.to_string())));
-        }
-        match (&self.cert, &self.key) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(TlsError::other("--key needs --cert")),
-            (Some(cert), key) => {
-                let key = key.as_ref().unwrap_or(cert);
-                identity(cert, key, self.passphrase.as_deref()).map(Some)
-            }
-        }
+        client::build(self)
     }
 }
 
@@ -175,189 +174,54 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::of_file(path, what, &io_text(&error)))
 }
 
-fn identity(cert: &Path, key: &Path, passphrase: Option<&str>) -> Result<Identity, TlsError> {
-    let chain = read(cert, "certificate")?;
-    let pem = read(key, "key")?;
-    let pkcs8 = to_pkcs8(&pem, passphrase).map_err(|reason| TlsError::of_file(key, "key", &reason))?;
-    Identity::from_pkcs8(&chain, &pkcs8)
-        .map_err(|error| TlsError::of_file(cert, "certificate", &shorten(&error.to_string())))
-}
-
-/// The key as unencrypted PKCS#8 PEM.
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-fn to_pkcs8(pem: &[u8], passphrase: Option<&str>) -> Result<Vec<u8>, String> {
-    use openssl::pkey::PKey;
-    let is_encrypted = memchr::memmem::find(pem, b"ENCRYPTED").is_some();
-    if is_encrypted && passphrase.is_none() {
-        return Err("it is encrypted; --passphrase-env VAR names its passphrase".to_owned());
-    }
-    let wrong = if is_encrypted { "the passphrase does not open it" } else { "holds no private key in PEM" };
-    PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes())
-        .and_then(|key| key.private_key_to_pem_pkcs8())
-        .map_err(|_| wrong.to_owned())
-}
-
-/// The key as it is: it must be unencrypted PKCS#8 PEM already.
+/// The identity as native-tls wants it.
 #[cfg(any(target_os = "macos", target_os = "windows"))]
-fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, String> {
-    match memchr::memmem::find(pem, b"-----BEGIN PRIVATE KEY-----") {
-        Some(_) => Ok(pem.to_vec()),
-        None => Err("it must be an unencrypted PKCS#8 key in PEM".to_owned()),
-    }
+fn native_identity(pem: &PemIdentity) -> Result<native_tls::Identity, TlsError> {
+    native_tls::Identity::from_pkcs8(&pem.chain, &pem.key).map_err(|error| TlsError::other(shorten(&error.to_string())))
 }
 
-/// Does client handshakes, as many as asked.
-#[derive(Debug, Clone)]
-pub struct ClientConnector {
-    connector: tokio_native_tls::TlsConnector,
-    sni: Option<String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ClientConnector {
-    /// Makes the byte stream to `host` a secure one.
-    ///
-    /// # Errors
-    /// [`TlsError`], with the kind of failure for the hint.
-    pub async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
-        let name = self.sni.as_deref().unwrap_or(host);
-        let stream = self.connector.connect(name, transport).await.map_err(|error| TlsError::of_handshake(&error))?;
-        Ok(Transport::Tls(Box::new(stream)))
-    }
-}
-
-/// Does server handshakes. OpenSSL is asked directly where native-tls is OpenSSL: native-tls sets
-/// its servers up without TLS 1.3.
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-#[derive(Clone)]
-pub struct ServerTls {
-    acceptor: openssl::ssl::SslAcceptor,
-}
-
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-impl ServerTls {
-    /// From PEM files.
-    ///
-    /// # Errors
-    /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
-        let chain = read(cert, "certificate")?;
-        let pem = read(key, "key")?;
-        let pkcs8 = to_pkcs8(&pem, None).map_err(|reason| TlsError::of_file(key, "key", &reason))?;
-        Self::build(&chain, &pkcs8, min).map_err(|reason| TlsError::of_file(cert, "certificate", &reason))
-    }
-
-    /// From a chain and a PKCS#8 key in PEM.
-    ///
-    /// # Errors
-    /// What cannot be used.
-    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
-        Self::build(chain, key, min).map_err(TlsError::other)
-    }
-
-    fn build(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, String> {
-        use openssl::ssl::{SslAcceptor, SslMethod, SslVersion};
-        let reason = |error: openssl::error::ErrorStack| shorten(&error.to_string());
-        let mut certificates = openssl::x509::X509::stack_from_pem(chain).map_err(reason)?.into_iter();
-        let Some(leaf) = certificates.next() else { return Err("holds no PEM certificate".to_owned()) };
-        let key = openssl::pkey::PKey::private_key_from_pem(key).map_err(reason)?;
-        // Mozilla's intermediate configuration, version 5: TLS 1.2 and 1.3.
-        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(reason)?;
-        let lowest = match min {
-            TlsVersion::V1_2 => SslVersion::TLS1_2,
-            TlsVersion::V1_3 => SslVersion::TLS1_3,
-        };
-        builder.set_min_proto_version(Some(lowest)).map_err(reason)?;
-        builder.set_certificate(&leaf).map_err(reason)?;
-        for certificate in certificates {
-            builder.add_extra_chain_cert(certificate).map_err(reason)?;
+    #[test]
+    fn what_openssl_says_is_shortened_and_sorted() {
+        let table = [
+            (
+                "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:../a.c:1: \
+                 (self-signed certificate)",
+                "TLS: certificate verify failed: self-signed certificate",
+                TlsErrorKind::Untrusted,
+            ),
+            (
+                "error:0A000086:SSL routines:f:certificate verify failed:../a.c:1: (hostname mismatch)",
+                "TLS: certificate verify failed: hostname mismatch",
+                TlsErrorKind::NameMismatch,
+            ),
+            (
+                "error:0A000086:SSL routines:f:certificate verify failed:../a.c:1: (certificate has expired)",
+                "TLS: certificate verify failed: certificate has expired",
+                TlsErrorKind::Expired,
+            ),
+            (
+                "error:0A00045C:SSL routines:f:tlsv13 alert certificate required:../a.c:1:SSL alert number 116",
+                "TLS: tlsv13 alert certificate required",
+                TlsErrorKind::CertificateWanted,
+            ),
+            ("connection reset", "TLS: connection reset", TlsErrorKind::Other),
+        ];
+        for (text, shown, kind) in table {
+            let error = TlsError::of_text(text);
+            assert_eq!((error.to_string().as_str(), error.kind()), (shown, kind));
         }
-        builder.set_private_key(&key).map_err(reason)?;
-        builder.check_private_key().map_err(|_| "the key belongs to another certificate".to_owned())?;
-        Ok(Self { acceptor: builder.build() })
     }
 
-    /// Makes a fresh byte stream a secure one.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
-        let failed = |text: String| TlsError::of_text(&text);
-        let ssl = openssl::ssl::Ssl::new(self.acceptor.context()).map_err(|error| failed(error.to_string()))?;
-        let stream = tokio_openssl::SslStream::new(ssl, transport).map_err(|error| failed(error.to_string()))?;
-        let mut stream = Box::pin(stream);
-        stream.as_mut().accept().await.map_err(|error| failed(error.to_string()))?;
-        Ok(Transport::TlsServer(stream))
+    #[test]
+    fn an_alert_is_found_in_what_surrounds_it() {
+        let alert = "error:0A00045C:SSL routines:f:tlsv13 alert certificate required:../a.c:1:SSL alert number 116";
+        let found = TlsError::of_alert(&format!("no answer: {alert}")).expect("an alert");
+        assert_eq!(found.kind(), TlsErrorKind::CertificateWanted);
+        assert_eq!(TlsError::of_alert("no answer: connection reset"), None);
+        assert_eq!(TlsError::of_alert("error:0A000126:SSL routines:f:unexpected eof while reading:../a.c:1:"), None);
     }
-}
-
-/// Does server handshakes.
-#[cfg(any(target_os = "macos", target_os = "windows"))]
-#[derive(Clone)]
-pub struct ServerTls {
-    acceptor: tokio_native_tls::TlsAcceptor,
-}
-
-#[cfg(any(target_os = "macos", target_os = "windows"))]
-impl ServerTls {
-    /// From PEM files.
-    ///
-    /// # Errors
-    /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
-        Self::new(identity(cert, key, None)?, min)
-    }
-
-    /// From a chain and a PKCS#8 key in PEM.
-    ///
-    /// # Errors
-    /// What cannot be used.
-    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
-        let identity =
-            Identity::from_pkcs8(chain, key).map_err(|error| TlsError::other(shorten(&error.to_string())))?;
-        Self::new(identity, min)
-    }
-
-    fn new(identity: Identity, min: TlsVersion) -> Result<Self, TlsError> {
-        let acceptor = native_tls::TlsAcceptor::builder(identity)
-            .min_protocol_version(Some(min.protocol()))
-            .build()
-            .map_err(|error| TlsError::other(shorten(&error.to_string())))?;
-        Ok(Self { acceptor: acceptor.into() })
-    }
-
-    /// Makes a fresh byte stream a secure one.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
-        let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_handshake(&error))?;
-        Ok(Transport::Tls(Box::new(stream)))
-    }
-}
-
-/// Subject, issuer and expiry of the peer's certificate.
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
-pub(crate) fn describe<S: std::io::Read + std::io::Write>(stream: &native_tls::TlsStream<S>) -> Vec<String> {
-    use openssl::x509::{X509, X509NameRef};
-    fn names(name: &X509NameRef) -> String {
-        let entries = name.entries().map(|entry| {
-            let key = entry.object().nid().short_name().unwrap_or("?");
-            let value = entry.data().to_string().unwrap_or_default();
-            format!("{key}={value}")
-        });
-        entries.collect::<Vec<_>>().join(", ")
-    }
-    let Some(certificate) = stream.peer_certificate().ok().flatten() else { return Vec::new() };
-    let Some(x509) = certificate.to_der().ok().and_then(|der| X509::from_der(&der).ok()) else { return Vec::new() };
-    vec![
-        format!("certificate: {}", names(x509.subject_name())),
-        format!("issued by: {}", names(x509.issuer_name())),
-        format!("valid until: {}", x509.not_after()),
-    ]
-}
-
-/// Not told apart here: the system's TLS library has no way to ask.
-#[cfg(any(target_os = "macos", target_os = "windows"))]
-pub(crate) fn describe<S: std::io::Read + std::io::Write>(_stream: &native_tls::TlsStream<S>) -> Vec<String> {
-    Vec::new()
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_native_tls::TlsStream;
+
+use super::tls::{ClientStream, ServerStream};
 
 /// A byte stream to the peer.
 #[derive(Debug)]
@@ -15,11 +16,10 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
-    /// TLS over any of the others.
-    Tls(Box<TlsStream<Transport>>),
-    /// TLS of a server, by OpenSSL.
-    #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-    TlsServer(Pin<Box<tokio_openssl::SslStream<Transport>>>),
+    /// A server's side of TLS over any of the others.
+    Tls(Box<ServerStream>),
+    /// A client's side of TLS over any of the others.
+    ClientTls(Box<ClientStream>),
     /// In memory, for tests.
     Memory(DuplexStream),
 }
@@ -33,8 +33,10 @@ macro_rules! each {
                 let $stream = &mut **$stream;
                 $call
             }
-            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-            Transport::TlsServer($stream) => $call,
+            Transport::ClientTls($stream) => {
+                let $stream = &mut **$stream;
+                $call
+            }
             Transport::Memory($stream) => $call,
         }
     };
@@ -64,8 +66,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
-            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-            Self::TlsServer(stream) => stream.is_write_vectored(),
+            Self::ClientTls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -89,11 +90,11 @@ impl Transport {
         };
     }
 
-    /// Facts about the peer's certificate, a line each; none without TLS.
+    /// Facts about TLS and the server's certificates, a line each; none without TLS.
     #[must_use]
     pub fn describe_certificate(&self) -> Vec<String> {
         match self {
-            Self::Tls(stream) => super::tls::describe(stream.get_ref()),
+            Self::ClientTls(stream) => super::tls::describe(stream),
             _ => Vec::new(),
         }
     }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::listener::accept_key;
+use super::tls::TlsError;
 use super::transport::Transport;
 use crate::endpoint::WsTarget;
 
@@ -225,7 +226,12 @@ async fn refusal<C: Future>(response: Response<Incoming>, connection: std::pin::
 }
 
 fn explain(error: &hyper::Error) -> UpgradeError {
-    UpgradeError::Malformed(if error.is_parse() {
+    // A request that was not yet on its way counts as cancelled, whatever the reason was.
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let alert = causes.map(ToString::to_string).find(|text| TlsError::of_alert(text).is_some());
+    UpgradeError::Malformed(if let Some(alert) = alert {
+        format!("no answer to the upgrade: {alert}")
+    } else if error.is_parse() {
         "the answer to the upgrade is not valid HTTP".to_owned()
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         "the server closed the connection without answering the upgrade".to_owned()
@@ -290,7 +296,7 @@ fn response_head<B>(response: &Response<B>) -> String {
     format!("HTTP/1.1 {}\n{}", response.status(), headers_text(response.headers()))
 }
 
-fn headers_text(headers: &HeaderMap) -> String {
+pub(crate) fn headers_text(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
         let shown = if is_secret(name) { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) };

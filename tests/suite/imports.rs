@@ -31,7 +31,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 16] = [
+const LIBRARIES: [(&str, &[&str]); 20] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -40,8 +40,12 @@ const LIBRARIES: [(&str, &[&str]); 16] = [
     ("jsonschema", &["filter/schema.rs"]),
     ("shell_words", &["command/curl.rs"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
-    ("native_tls", &["net/tls.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/listener.rs"]),
+    ("native_tls", &["net/tls"]),
+    ("openssl", &["net/tls/"]),
+    ("p12", &["net/tls/identity.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
+    ("hyper_util", &["net/"]),
+    ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),

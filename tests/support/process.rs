@@ -117,7 +117,9 @@ impl Run {
     pub fn new(program: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.env("NO_COLOR", "1");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WSP_") || name.ends_with("_PROXY")) {
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("WSP_") || name.to_ascii_lowercase().ends_with("_proxy"))
+        {
             command.env_remove(name);
         }
         Self { command, limit: DEADLINE }
@@ -195,6 +197,11 @@ pub struct Process {
 impl Process {
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it has left, or at least closed its streams.
+    pub fn has_ended(&self) -> bool {
+        self.stdout.state.lock().expect("captured stream").1
     }
 
     fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {

@@ -187,6 +187,23 @@ impl Socket {
         }
     }
 
+    /// Becomes a tunnel to `upstream` until both sides have ended.
+    pub fn splice(self, mut upstream: TcpStream) {
+        use std::io::copy;
+        use std::net::Shutdown;
+        let mut down = self.stream.try_clone().expect("a second handle");
+        let mut up = upstream.try_clone().expect("a second handle");
+        let back = std::thread::spawn(move || {
+            let _ = copy(&mut up, &mut down);
+            let _ = down.shutdown(Shutdown::Write);
+        });
+        upstream.write_all(&self.unread).expect("what was read already");
+        let mut stream = self.stream;
+        let _ = copy(&mut stream, &mut upstream);
+        let _ = upstream.shutdown(Shutdown::Write);
+        back.join().expect("the way back");
+    }
+
     /// An HTTP head with its empty line; what came before the end when it is cut short.
     pub fn read_head(&mut self) -> String {
         loop {

@@ -23,6 +23,7 @@ use super::plan::{Draft, InputKind, Plan, decode, input_error};
 use super::prompt::PromptInput;
 use super::replay::Replay;
 use super::shared::{Inbox, Shared};
+use super::verbose;
 use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
@@ -32,6 +33,7 @@ use crate::message::render;
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::net::dial::DialError;
+use crate::net::tunnel::ProxyError;
 use crate::prompt::{Prompt, PromptSettings, SessionState, history_file};
 use crate::session::driver::DriverSettings;
 use crate::session::{Driver, End, Outgoing};
@@ -262,20 +264,33 @@ fn is_worth_retrying(cause: &ConnectError) -> bool {
             DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. },
         )
         | ConnectError::Malformed(_)
-        | ConnectError::Timeout(_) => true,
+        | ConnectError::Timeout(..) => true,
         ConnectError::Refused(refusal) => refusal.status >= 500 || matches!(refusal.status, 408 | 425 | 429),
         ConnectError::Tls(error) => error.kind() == crate::net::tls::TlsErrorKind::Other,
-        ConnectError::Redirect(_) => false,
+        ConnectError::Proxy(error) => is_proxy_worth_retrying(error),
+        ConnectError::Redirect { .. } => false,
     }
 }
 
-fn milliseconds(duration: Duration) -> String {
+fn is_proxy_worth_retrying(error: &ProxyError) -> bool {
+    match error {
+        ProxyError::LookUp(_)
+        | ProxyError::Unreachable { .. }
+        | ProxyError::Server { .. }
+        | ProxyError::Failed { .. } => true,
+        ProxyError::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+        ProxyError::Tls { cause, .. } => cause.kind() == crate::net::tls::TlsErrorKind::Other,
+        ProxyError::Setting(_) | ProxyError::Credentials { .. } => false,
+    }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
 fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     if shared.plan.verbose {
-        verbose(shared, handshake);
+        verbose::show(shared, handshake);
     } else if shared.plan.interactive {
         shared.notice(format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
@@ -287,33 +302,6 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
         handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
     };
     shared.opened(peer.id(), body, handshake);
-}
-
-fn verbose(shared: &Shared, handshake: &Handshake) {
-    let line = |text: &str| {
-        let mut safe = Vec::new();
-        render::escape_for_terminal(&mut safe, text.as_bytes());
-        shared.stderr.line(String::from_utf8_lossy(&safe));
-    };
-    line(&format!("* connected to {} at {}", handshake.url, handshake.address));
-    for text in &handshake.certificate {
-        line(&format!("* {text}"));
-    }
-    for (mark, head) in [('>', &handshake.request_head), ('<', &handshake.response_head)] {
-        for text in head.lines().filter(|text| !text.is_empty()) {
-            line(&format!("{mark} {text}"));
-        }
-    }
-    line(&format!("* subprotocol: {}", handshake.subprotocol.as_deref().unwrap_or("none")));
-    line(&format!("* extensions: {}", handshake.extensions.as_deref().unwrap_or("none")));
-    line(&format!(
-        "* look-up {}, TCP {}, TLS {}, upgrade {}, total {}",
-        milliseconds(handshake.dns),
-        milliseconds(handshake.tcp),
-        milliseconds(handshake.tls),
-        milliseconds(handshake.upgrade),
-        milliseconds(handshake.total),
-    ));
 }
 
 /// Says how a connection ended, where it is no error that is reported anyway.
@@ -338,16 +326,18 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
 /// An error is one line: what failed, on what, why; and a hint.
 fn report(shared: &Shared, error: &Error) {
     shared.stderr.line(format!("wsp: {error}"));
+    if shared.plan.verbose
+        && let Error::Connect { cause, .. } = error
+    {
+        verbose::show_failure(shared, cause);
+    }
     if let Error::Connect { cause: ConnectError::Refused(refusal), .. } = error {
-        if shared.plan.verbose {
-            for text in refusal.head.lines().filter(|text| !text.is_empty()) {
-                shared.stderr.line(format!("< {}", text.escape_debug()));
-            }
-        }
         let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
         if !shown.is_empty() {
             let mut safe = Vec::new();
-            render::escape_for_terminal(&mut safe, shown);
+            // Lines of a body may end as HTTP's do.
+            let shown = String::from_utf8_lossy(shown).replace("\r\n", "\n");
+            render::escape_for_terminal(&mut safe, shown.as_bytes());
             shared.stderr.line(String::from_utf8_lossy(&safe).trim_end());
         }
     }

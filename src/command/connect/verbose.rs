@@ -1,0 +1,74 @@
+//! What `-v` says about how a connection came about, or did not.
+//!
+//! Owns the wording only: the facts are the connector's, which has redacted their secrets. Lines
+//! begin with `*` for facts, `>` for what was asked and `<` for what was answered, as in curl; what
+//! a peer wrote is escaped.
+
+use super::run::milliseconds;
+use super::shared::Shared;
+use crate::message::render;
+use crate::net::connector::{ConnectError, Handshake};
+use crate::net::tunnel::{ProxyError, ProxyLeg};
+
+/// An open connection.
+pub(super) fn show(shared: &Shared, handshake: &Handshake) {
+    handshake.redirects.iter().for_each(|head| heads(shared, head));
+    let through = handshake.proxy.as_ref().map(|leg| format!(" through the proxy {}", leg.name)).unwrap_or_default();
+    line(shared, &format!("* connected to {} at {}{through}", handshake.url, handshake.address));
+    if let Some(leg) = &handshake.proxy {
+        leg.certificate.iter().for_each(|text| line(shared, &format!("* proxy {text}")));
+        heads(shared, &leg.head);
+    }
+    handshake.certificate.iter().for_each(|text| line(shared, &format!("* {text}")));
+    heads(shared, &handshake.request_head);
+    heads(shared, &handshake.response_head);
+    line(shared, &format!("* subprotocol: {}", handshake.subprotocol.as_deref().unwrap_or("none")));
+    line(shared, &format!("* extensions: {}", handshake.extensions.as_deref().unwrap_or("none")));
+    line(
+        shared,
+        &format!(
+            "* look-up {}, TCP {},{} TLS {}, upgrade {}, total {}",
+            milliseconds(handshake.dns),
+            milliseconds(handshake.tcp),
+            handshake.proxy.as_ref().map(leg_times).unwrap_or_default(),
+            milliseconds(handshake.tls),
+            milliseconds(handshake.upgrade),
+            milliseconds(handshake.total),
+        ),
+    );
+}
+
+fn leg_times(leg: &ProxyLeg) -> String {
+    if leg.tls.is_zero() {
+        format!(" proxy {},", milliseconds(leg.tunnel))
+    } else {
+        format!(" proxy TLS {}, proxy {},", milliseconds(leg.tls), milliseconds(leg.tunnel))
+    }
+}
+
+/// What was said before it failed.
+pub(super) fn show_failure(shared: &Shared, cause: &ConnectError) {
+    match cause {
+        ConnectError::Refused(refusal) => heads(shared, &refusal.head),
+        ConnectError::Redirect { heads: all, .. } => all.iter().for_each(|head| heads(shared, head)),
+        ConnectError::Proxy(ProxyError::Refused { head, .. }) => heads(shared, head),
+        _ => {}
+    }
+}
+
+/// A request's head, an answer's, or both in this order.
+fn heads(shared: &Shared, head: &str) {
+    let mut mark = '>';
+    for text in head.lines().filter(|text| !text.is_empty()) {
+        if text.starts_with("HTTP/") {
+            mark = '<';
+        }
+        line(shared, &format!("{mark} {text}"));
+    }
+}
+
+fn line(shared: &Shared, text: &str) {
+    let mut safe = Vec::new();
+    render::escape_for_terminal(&mut safe, text.as_bytes());
+    shared.stderr.line(String::from_utf8_lossy(&safe));
+}

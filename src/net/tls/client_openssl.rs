@@ -1,0 +1,192 @@
+//! Client handshakes where the TLS library is OpenSSL, through the openssl crate itself.
+//!
+//! native-tls, which serves elsewhere and on the listening side, shows only the server's own
+//! certificate; `-v` promises the chain, the version and the cipher. Trust, defaults and the ciphers
+//! are those native-tls sets up.
+
+use std::pin::Pin;
+
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{self, SslConnector, SslConnectorBuilder, SslMethod, SslRef, SslVerifyMode, SslVersion};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
+use tokio_openssl::SslStream;
+
+use super::identity::{self, PemIdentity};
+use super::{ClientTls, TlsError, TlsVersion, read, shorten};
+use crate::net::connection::io_text;
+use crate::net::transport::Transport;
+
+/// A client's side of TLS over any other byte stream.
+pub(crate) type ClientStream = SslStream<Transport>;
+
+/// Does client handshakes, as many as asked.
+#[derive(Debug, Clone)]
+pub struct ClientConnector {
+    connector: SslConnector,
+    insecure: bool,
+    sni: Option<String>,
+}
+
+fn fault(errors: &ErrorStack) -> TlsError {
+    TlsError::other(shorten(&errors.to_string()))
+}
+
+pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(|errors| fault(&errors))?;
+    let min = match tls.min {
+        TlsVersion::V1_2 => SslVersion::TLS1_2,
+        TlsVersion::V1_3 => SslVersion::TLS1_3,
+    };
+    builder.set_min_proto_version(Some(min)).map_err(|errors| fault(&errors))?;
+    trust(&mut builder, tls)?;
+    let identity = match (&tls.pkcs12, &tls.cert, &tls.key) {
+        (Some(path), ..) => Some(identity::from_pkcs12_file(path, tls.passphrase.as_deref())?),
+        (None, None, None) => None,
+        (None, None, Some(_)) => return Err(TlsError::other("--key needs --cert")),
+        (None, Some(cert), key) => {
+            Some(identity::from_pem_files(cert, key.as_ref().unwrap_or(cert), tls.passphrase.as_deref())?)
+        }
+    };
+    if let Some(identity) = identity {
+        show(&mut builder, &identity)?;
+    }
+    Ok(ClientConnector { connector: builder.build(), insecure: tls.insecure, sni: tls.sni.clone() })
+}
+
+/// Sets whom to trust: the CA file and nobody else, or the system's certificates wherever they lie.
+fn trust(builder: &mut SslConnectorBuilder, tls: &ClientTls) -> Result<(), TlsError> {
+    let Some(path) = &tls.ca_file else {
+        // OpenSSL built from source does not know where this system keeps them.
+        let places = openssl_probe::probe();
+        if let Some(file) = places.cert_file {
+            let _ = builder.load_verify_locations(Some(&file), None);
+        }
+        for directory in places.cert_dir {
+            let _ = builder.load_verify_locations(None, Some(&directory));
+        }
+        return Ok(());
+    };
+    let of_file = |errors: ErrorStack| TlsError::of_file(path, "CA file", &shorten(&errors.to_string()));
+    let certificates = X509::stack_from_pem(&read(path, "CA file")?).map_err(of_file)?;
+    if certificates.is_empty() {
+        return Err(TlsError::of_file(path, "CA file", "holds no PEM certificate"));
+    }
+    let mut store = X509StoreBuilder::new().map_err(of_file)?;
+    for certificate in certificates {
+        store.add_cert(certificate).map_err(of_file)?;
+    }
+    builder.set_cert_store(store.build());
+    Ok(())
+}
+
+/// Makes the connector show this certificate to a server that asks for one.
+fn show(builder: &mut SslConnectorBuilder, identity: &PemIdentity) -> Result<(), TlsError> {
+    let unusable = |errors: ErrorStack| TlsError::other(format!("certificate: {}", shorten(&errors.to_string())));
+    let mut chain = X509::stack_from_pem(&identity.chain).map_err(unusable)?.into_iter();
+    let own = chain.next().ok_or_else(|| TlsError::other("certificate: holds none in PEM"))?;
+    let key = PKey::private_key_from_pem(&identity.key).map_err(unusable)?;
+    if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
+        return Err(TlsError::other("the key does not belong to the certificate"));
+    }
+    builder.set_certificate(&own).map_err(unusable)?;
+    builder.set_private_key(&key).map_err(unusable)?;
+    for certificate in chain {
+        builder.add_extra_chain_cert(certificate).map_err(unusable)?;
+    }
+    Ok(())
+}
+
+impl ClientConnector {
+    /// Makes the byte stream to `host` a secure one.
+    ///
+    /// # Errors
+    /// [`TlsError`], with the kind of failure for the hint.
+    pub async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
+        let name = self.sni.as_deref().unwrap_or(host);
+        let mut settings = self.connector.configure().map_err(|errors| fault(&errors))?;
+        settings.set_verify_hostname(!self.insecure);
+        if self.insecure {
+            settings.set_verify(SslVerifyMode::NONE);
+        }
+        let ssl = settings.into_ssl(name).map_err(|errors| fault(&errors))?;
+        let mut stream = SslStream::new(ssl, transport).map_err(|errors| fault(&errors))?;
+        match Pin::new(&mut stream).connect().await {
+            Ok(()) => Ok(Transport::ClientTls(Box::new(stream))),
+            Err(error) => Err(explain(&error, stream.ssl())),
+        }
+    }
+}
+
+fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
+    if let Some(error) = error.io_error() {
+        return TlsError::other(io_text(error));
+    }
+    if error.ssl_error().is_none() {
+        return TlsError::other("the server closed the connection during the handshake");
+    }
+    let verified = ssl.verify_result();
+    if verified == X509VerifyResult::OK {
+        TlsError::of_text(&error.to_string())
+    } else {
+        TlsError::of_text(&format!("{error} ({})", verified.error_string()))
+    }
+}
+
+/// Version, cipher, whether the server is trusted, and its certificates from its own upwards.
+pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
+    let ssl = stream.ssl();
+    let cipher = ssl.current_cipher().map_or("no cipher", |cipher| cipher.name());
+    let mut lines = vec![format!("TLS: {}, {cipher}", ssl.version_str())];
+    let verified = ssl.verify_result();
+    if verified != X509VerifyResult::OK {
+        lines.push(format!("the certificate is accepted by -k although: {}", verified.error_string()));
+    }
+    for (index, certificate) in ssl.peer_cert_chain().into_iter().flatten().enumerate() {
+        let which = if index == 0 { "certificate".to_owned() } else { format!("certificate {}", index + 1) };
+        lines.push(format!("{which}: {}", names(certificate.subject_name())));
+        if let Some(valid) = valid_for(certificate).filter(|_| index == 0) {
+            lines.push(format!("valid for: {valid}"));
+        }
+        lines.push(format!("issued by: {}", names(certificate.issuer_name())));
+        lines.push(format!("valid until: {} ({})", certificate.not_after(), left(certificate)));
+    }
+    lines
+}
+
+fn names(name: &X509NameRef) -> String {
+    let entries = name.entries().map(|entry| {
+        let key = entry.object().nid().short_name().unwrap_or("?");
+        let value = entry.data().to_string().unwrap_or_default();
+        format!("{key}={value}")
+    });
+    entries.collect::<Vec<_>>().join(", ")
+}
+
+/// The names and addresses it is for.
+fn valid_for(certificate: &X509Ref) -> Option<String> {
+    let address = |bytes: &[u8]| match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
+        _ => None,
+    };
+    let names: Vec<String> = certificate
+        .subject_alt_names()?
+        .iter()
+        .filter_map(|name| name.dnsname().map(str::to_owned).or_else(|| name.ipaddress().and_then(address)))
+        .collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// How long it is still good, in days.
+fn left(certificate: &X509Ref) -> String {
+    let now = Asn1Time::days_from_now(0);
+    match now.and_then(|now| now.diff(certificate.not_after())) {
+        Ok(left) if left.days < 0 || left.secs < 0 => "it has expired".to_owned(),
+        Ok(left) if left.days == 1 => "1 day left".to_owned(),
+        Ok(left) => format!("{} days left", left.days),
+        Err(_) => "no date".to_owned(),
+    }
+}

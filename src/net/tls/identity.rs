@@ -1,0 +1,154 @@
+//! Certificates with their keys, read from PEM and PKCS#12 files.
+//!
+//! Owns what a file may hold and what is said when it cannot be opened. Where the TLS library is
+//! OpenSSL, keys of every PEM form are converted to PKCS#8, and PKCS#12 files of old programs (RC2,
+//! as Java 8 and Windows write them) are read by the crate p12: OpenSSL 3 has dropped that cipher.
+
+use std::path::Path;
+
+use super::{TlsError, TlsErrorKind, read};
+
+/// A chain that begins with the certificate, and its key as unencrypted PKCS#8, both in PEM.
+pub(super) struct PemIdentity {
+    pub(super) chain: Vec<u8>,
+    pub(super) key: Vec<u8>,
+}
+
+/// Reads a certificate and its key from PEM files, which may be the same.
+pub(super) fn from_pem_files(cert: &Path, key: &Path, passphrase: Option<&str>) -> Result<PemIdentity, TlsError> {
+    let chain = read(cert, "certificate")?;
+    if memchr::memmem::find(&chain, b"-----BEGIN CERTIFICATE-----").is_none() {
+        return Err(TlsError::of_file(cert, "certificate", "holds no certificate in PEM; --pkcs12 reads PKCS#12"));
+    }
+    let pem = read(key, "key")?;
+    let key = to_pkcs8(&pem, passphrase).map_err(|fault| fault.of_file(key, "key"))?;
+    Ok(PemIdentity { chain, key })
+}
+
+/// Why a key cannot be had, and what helps.
+struct Fault(TlsErrorKind, &'static str);
+
+impl Fault {
+    fn of_file(&self, path: &Path, what: &str) -> TlsError {
+        TlsError { kind: self.0, ..TlsError::of_file(path, what, self.1) }
+    }
+}
+
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
+    match memchr::memmem::find(pem, b"-----BEGIN PRIVATE KEY-----") {
+        Some(_) => Ok(pem.to_vec()),
+        None => Err(Fault(TlsErrorKind::Other, "it must be an unencrypted PKCS#8 key in PEM")),
+    }
+}
+
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+pub(super) use with_openssl::from_pkcs12_file;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+use with_openssl::to_pkcs8;
+
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+mod with_openssl {
+    use openssl::error::ErrorStack;
+    use openssl::pkcs12::Pkcs12;
+    use openssl::pkey::{PKey, Private};
+    use openssl::x509::X509;
+
+    use super::{Fault, Path, PemIdentity, TlsError, TlsErrorKind, read};
+
+    impl Fault {
+        fn of_passphrase(passphrase: Option<&str>) -> Self {
+            let text = match passphrase {
+                None => "it is encrypted, and no passphrase was given",
+                Some(_) => "the passphrase does not open it",
+            };
+            Self(TlsErrorKind::Passphrase, text)
+        }
+    }
+
+    fn says(errors: &ErrorStack, part: &str) -> bool {
+        errors.errors().iter().any(|error| error.reason().is_some_and(|reason| reason.contains(part)))
+    }
+
+    pub(super) fn to_pkcs8(pem: &[u8], passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
+        let is_encrypted = memchr::memmem::find(pem, b"ENCRYPTED").is_some();
+        if is_encrypted && passphrase.is_none() {
+            return Err(Fault::of_passphrase(None));
+        }
+        PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes())
+            .and_then(|key| key.private_key_to_pem_pkcs8())
+            .map_err(|errors| match is_encrypted {
+                true if says(&errors, "unsupported") => {
+                    Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped")
+                }
+                true => Fault::of_passphrase(passphrase),
+                false => Fault(TlsErrorKind::Other, "holds no private key in PEM"),
+            })
+    }
+
+    /// Reads a certificate, its key and its chain from a PKCS#12 file.
+    pub(in crate::net::tls) fn from_pkcs12_file(
+        path: &Path,
+        passphrase: Option<&str>,
+    ) -> Result<PemIdentity, TlsError> {
+        let der = read(path, "PKCS#12 file")?;
+        from_pkcs12(&der, passphrase).map_err(|fault| fault.of_file(path, "PKCS#12 file"))
+    }
+
+    pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>) -> Result<PemIdentity, Fault> {
+        let other = |text| Fault(TlsErrorKind::Other, text);
+        let file = Pkcs12::from_der(der).map_err(|_| other("it is no PKCS#12 file"))?;
+        let (key, certificates) = match file.parse2(passphrase.unwrap_or_default()) {
+            Ok(parsed) => {
+                let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
+                // PKCS12_parse gives the others in reverse.
+                certificates.extend(parsed.ca.into_iter().flatten().rev());
+                (parsed.pkey, certificates)
+            }
+            Err(errors) if says(&errors, "unsupported") => old_pkcs12(der, passphrase.unwrap_or_default())
+                .ok_or(Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped"))?,
+            Err(errors) if says(&errors, "mac verify") || says(&errors, "decrypt") => {
+                return Err(Fault::of_passphrase(passphrase));
+            }
+            Err(_) => return Err(other("it cannot be read")),
+        };
+        let key = key.ok_or(other("it holds no private key; a trust store belongs to --cacert, in PEM"))?;
+        let chain = in_order(&key, certificates).ok_or(other("it holds no certificate for its key"))?;
+        let to_pem = || -> Result<PemIdentity, ErrorStack> {
+            let mut pem = Vec::new();
+            for certificate in &chain {
+                pem.extend_from_slice(&certificate.to_pem()?);
+            }
+            Ok(PemIdentity { chain: pem, key: key.private_key_to_pem_pkcs8()? })
+        };
+        to_pem().map_err(|_| other("it cannot be read"))
+    }
+
+    type Contents = (Option<PKey<Private>>, Vec<X509>);
+
+    /// What OpenSSL 3 refuses: RC2 with 40 bits and 3DES, both keyed by SHA-1. OpenSSL has checked the
+    /// MAC, and with it the passphrase, before it came to the cipher.
+    fn old_pkcs12(der: &[u8], passphrase: &str) -> Option<Contents> {
+        let file = p12::PFX::parse(der).ok()?;
+        let keys = file.key_bags(passphrase).ok()?;
+        let key = keys.first().map(|key| PKey::private_key_from_der(key)).transpose().ok()?;
+        let certificates = file.cert_x509_bags(passphrase).ok()?;
+        let certificates = certificates.iter().map(|der| X509::from_der(der)).collect::<Result<_, _>>().ok()?;
+        Some((key, certificates))
+    }
+
+    /// The key's own certificate first, then each issuer after what it signed.
+    fn in_order(key: &PKey<Private>, mut certificates: Vec<X509>) -> Option<Vec<X509>> {
+        let own = certificates
+            .iter()
+            .position(|certificate| certificate.public_key().is_ok_and(|public| public.public_eq(key)))?;
+        let mut chain = vec![certificates.swap_remove(own)];
+        while let Some(last) = chain.last() {
+            let issuer = last.issuer_name().to_der().ok()?;
+            let is_issuer = |other: &X509| other.subject_name().to_der().is_ok_and(|name| name == issuer);
+            let Some(next) = certificates.iter().position(is_issuer) else { break };
+            chain.push(certificates.swap_remove(next));
+        }
+        Some(chain)
+    }
+}

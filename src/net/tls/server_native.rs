@@ -1,0 +1,53 @@
+//! Server handshakes by native-tls, where that is the system's own library.
+
+use std::path::Path;
+
+use native_tls::TlsAcceptor;
+
+use super::identity::{self, PemIdentity};
+use super::{TlsError, TlsVersion, native_identity, shorten};
+use crate::net::transport::Transport;
+
+/// A server's side of TLS over any other byte stream.
+pub(crate) type ServerStream = tokio_native_tls::TlsStream<Transport>;
+
+/// Does server handshakes.
+#[derive(Clone)]
+pub struct ServerTls {
+    acceptor: tokio_native_tls::TlsAcceptor,
+}
+
+impl ServerTls {
+    /// From PEM files.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used.
+    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
+        Self::new(&identity::from_pem_files(cert, key, None)?, min)
+    }
+
+    /// From a chain and a PKCS#8 key in PEM.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
+        Self::new(&PemIdentity { chain: chain.to_vec(), key: key.to_vec() }, min)
+    }
+
+    fn new(pem: &PemIdentity, min: TlsVersion) -> Result<Self, TlsError> {
+        let acceptor = TlsAcceptor::builder(native_identity(pem)?)
+            .min_protocol_version(Some(min.protocol()))
+            .build()
+            .map_err(|error| TlsError::other(shorten(&error.to_string())))?;
+        Ok(Self { acceptor: acceptor.into() })
+    }
+
+    /// Makes a fresh byte stream a secure one.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
+        let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
+        Ok(Transport::Tls(Box::new(stream)))
+    }
+}

@@ -1,0 +1,179 @@
+//! Client certificates in the forms people have them, shown to a server that demands one.
+//!
+//! Owns `--cert --key --pkcs12 --passphrase-env` before nginx, and what is said when a file does not open. The files are
+//! made by OpenSSL and by Java's keytool.
+
+use crate::support::certs::{Authority, Identity};
+use crate::support::proxies::{Between, nginx};
+use crate::support::{Output, Run, Server, listen, require, scratch, text, wsp};
+
+/// The passphrase of every file that has one.
+const PASSPHRASE: &str = "chang€it";
+
+/// A server behind nginx, and somebody it lets in.
+struct Gate {
+    authority: Authority,
+    client: Identity,
+    nginx: Between,
+    _server: Server,
+    files: tempfile::TempDir,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let server = listen(&["--echo"]);
+        let nginx = nginx(&authority.server(&["localhost"]), &authority.ca(), server.port);
+        Self { client: authority.client(), nginx, _server: server, files: scratch(), authority }
+    }
+
+    fn file(&self, name: &str) -> String {
+        text(&self.files.path().join(name))
+    }
+
+    /// Runs the client with these arguments and this passphrase.
+    fn connect(&self, passphrase: &str, arguments: &[&str]) -> Output {
+        let url = format!("wss://localhost:{}/old", self.nginx.port);
+        wsp(["connect", "-L", "--cacert", &self.authority.ca()])
+            .args(arguments)
+            .arg(url)
+            .env("PASS", passphrase)
+            .input("hello\n")
+    }
+
+    #[track_caller]
+    fn lets_in(&self, passphrase: &str, arguments: &[&str]) {
+        self.connect(passphrase, arguments).exits(0).prints("hello\n");
+    }
+
+    /// Writes the client's certificate as PKCS#12 with these options of `openssl pkcs12`.
+    fn pkcs12(&self, name: &str, options: &[&str]) -> String {
+        let file = self.file(name);
+        let (cert, key, ca) = (&self.client.cert, &self.client.key, self.authority.ca());
+        openssl(&["pkcs12", "-export", "-in", cert, "-inkey", key, "-certfile", &ca, "-out", &file], options);
+        file
+    }
+}
+
+#[track_caller]
+fn openssl(arguments: &[&str], more: &[&str]) {
+    Run::new("openssl").args(arguments).args(more).env("PASS", PASSPHRASE).input("").exits(0);
+}
+
+/// The hint on stderr.
+fn hint(output: &Output) -> &str {
+    output.stderr.lines().find(|line| line.starts_with("hint:")).unwrap_or_default()
+}
+
+fn available() -> bool {
+    require("nginx") && require("openssl")
+}
+
+#[test]
+fn who_shows_no_certificate_is_told_how() {
+    if !available() {
+        return;
+    }
+    let gate = Gate::new();
+    let output = gate.connect("", &[]).exits(5).complains("400").complains("No required SSL certificate");
+    assert!(hint(&output).contains("--cert") && hint(&output).contains("--pkcs12"), "{}", output.stderr);
+    gate.lets_in("", &["--cert", &gate.client.cert, "--key", &gate.client.key]);
+}
+
+#[test]
+fn keys_in_every_pem_form_are_read() {
+    if !available() {
+        return;
+    }
+    let gate = Gate::new();
+    let forms: [(&str, &[&str]); 5] = [
+        ("sec1", &["ec"]),
+        ("sec1-aes", &["ec", "-aes256", "-passout", "env:PASS"]),
+        ("sec1-3des", &["ec", "-des3", "-passout", "env:PASS"]),
+        ("pkcs8-aes", &["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "env:PASS"]),
+        ("pkcs8-3des", &["pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-passout", "env:PASS"]),
+    ];
+    for (name, form) in forms {
+        let file = gate.file(name);
+        openssl(form, &["-in", &gate.client.key, "-out", &file]);
+        let arguments = ["--cert", &gate.client.cert, "--key", &file];
+        gate.lets_in(PASSPHRASE, &[&arguments[..], &["--passphrase-env", "PASS"]].concat());
+        if form.contains(&"-passout") {
+            let output = gate.connect("", &arguments).exits(8).complains(&file).complains("no passphrase");
+            assert!(hint(&output).contains("--passphrase-env"), "{name}: {}", output.stderr);
+            let wrong = [&arguments[..], &["--passphrase-env", "PASS"]].concat();
+            let output = gate.connect("hunter2", &wrong).exits(8).complains("does not open it");
+            assert!(!output.stderr.contains("hunter2"), "{name}: {}", output.stderr);
+        }
+    }
+    // Certificate and key in one file.
+    let both = [&gate.client.cert, &gate.client.key].map(|file| std::fs::read_to_string(file).expect("PEM")).concat();
+    let both = text(&crate::support::write(&gate.files, "both.pem", both));
+    gate.lets_in("", &["--cert", &both]);
+}
+
+#[test]
+fn pkcs12_files_new_and_old_are_read() {
+    if !available() {
+        return;
+    }
+    let gate = Gate::new();
+    let forms: [(&str, &[&str]); 4] = [
+        ("modern.p12", &[]),
+        ("sha512.p12", &["-macalg", "sha512"]),
+        ("3des.p12", &["-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1"]),
+        // RC2 with 40 bits, as OpenSSL 1, Windows and Java 8 wrote it.
+        ("rc2.p12", &["-legacy"]),
+    ];
+    for (name, form) in forms {
+        let file = gate.pkcs12(name, &[form, &["-passout", "env:PASS"]].concat());
+        gate.lets_in(PASSPHRASE, &["--pkcs12", &file, "--passphrase-env", "PASS"]);
+        let output = gate.connect("", &["--pkcs12", &file]).exits(8).complains(name).complains("no passphrase");
+        assert!(hint(&output).contains("--passphrase-env"), "{}", output.stderr);
+        gate.connect("wrong", &["--pkcs12", &file, "--passphrase-env", "PASS"]).exits(8).complains("does not open it");
+    }
+    let file = gate.pkcs12("empty.p12", &["-passout", "pass:"]);
+    gate.lets_in("", &["--pkcs12", &file]);
+}
+
+#[test]
+fn javas_key_stores_are_read() {
+    if !available() || !require("keytool") {
+        return;
+    }
+    let gate = Gate::new();
+    let source = gate.pkcs12("source.p12", &["-passout", "pass:changeit"]);
+    for (name, flavour) in [("new.p12", "-J-Dwsp.test"), ("java8.p12", "-J-Dkeystore.pkcs12.legacy")] {
+        let file = gate.file(name);
+        Run::new("keytool")
+            .args([flavour, "-importkeystore", "-noprompt", "-srckeystore", &source, "-srcstoretype", "PKCS12"])
+            .args(["-srcstorepass", "changeit", "-destkeystore", &file, "-deststoretype", "PKCS12"])
+            .args(["-deststorepass", "changeit"])
+            .input("")
+            .exits(0);
+        gate.lets_in("changeit", &["--pkcs12", &file, "--passphrase-env", "PASS"]);
+    }
+    let trust = gate.file("trust.p12");
+    Run::new("keytool")
+        .args(["-importcert", "-noprompt", "-alias", "ca", "-file", &gate.authority.ca(), "-keystore", &trust])
+        .args(["-storetype", "PKCS12", "-storepass", "changeit"])
+        .input("")
+        .exits(0);
+    let output = gate.connect("changeit", &["--pkcs12", &trust, "--passphrase-env", "PASS"]).exits(8);
+    assert!(output.stderr.contains("no private key") && output.stderr.contains("--cacert"), "{}", output.stderr);
+}
+
+#[test]
+fn files_that_do_not_fit_are_told_apart() {
+    let authority = Authority::new();
+    let (client, other) = (authority.client(), authority.server(&["localhost"]));
+    let url = "wss://127.0.0.1:1/";
+    let run = |arguments: &[&str]| crate::support::run(&[&["connect", url], arguments].concat(), "").exits(8);
+    run(&["--cert", &client.cert, "--key", &other.key]).complains("does not belong to the certificate");
+    run(&["--pkcs12", &client.cert]).complains("is no PKCS#12 file");
+    run(&["--cert", &client.key, "--key", &client.key]).complains("no certificate in PEM");
+    run(&["--cert", &client.cert]).complains("no private key in PEM");
+    run(&["--key", &client.key]).complains("--key needs --cert");
+    let arguments = ["connect", url, "--cert", &client.cert, "--passphrase-env", "WSP_NOT_SET"];
+    crate::support::run(&arguments, "").exits(2).complains("WSP_NOT_SET");
+}
