@@ -106,6 +106,11 @@ fn keys_in_every_pem_form_are_read() {
             assert!(!output.stderr.contains("hunter2"), "{name}: {}", output.stderr);
         }
     }
+    let old = gate.file("des");
+    let des = ["ec", "-des", "-provider", "legacy", "-provider", "default", "-passout", "env:PASS"];
+    openssl(&des, &["-in", &gate.client.key, "-out", &old]);
+    let output = gate.connect(PASSPHRASE, &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"]);
+    assert!(output.code == 0 || output.exits(8).stderr.contains("has dropped"));
     // Certificate and key in one file.
     let both = [&gate.client.cert, &gate.client.key].map(|file| std::fs::read_to_string(file).expect("PEM")).concat();
     let both = text(&crate::support::write(&gate.files, "both.pem", both));

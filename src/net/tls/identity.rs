@@ -70,6 +70,16 @@ mod with_openssl {
         errors.errors().iter().any(|error| error.reason().is_some_and(|reason| reason.contains(part)))
     }
 
+    /// Whether the cipher is one OpenSSL has dropped. What a wrong passphrase turns a key into can be
+    /// "unsupported" too, but then it is the decoder that says so.
+    fn is_cipher_gone(errors: &ErrorStack) -> bool {
+        let of_ciphers = |library: &str| library.contains("digital envelope");
+        errors.errors().iter().any(|error| {
+            error.library().is_some_and(of_ciphers)
+                && error.reason().is_some_and(|reason| reason.contains("unsupported"))
+        })
+    }
+
     pub(super) fn to_pkcs8(pem: &[u8], passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
         let is_encrypted = memchr::memmem::find(pem, b"ENCRYPTED").is_some();
         if is_encrypted && passphrase.is_none() {
@@ -78,7 +88,7 @@ mod with_openssl {
         PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes())
             .and_then(|key| key.private_key_to_pem_pkcs8())
             .map_err(|errors| match is_encrypted {
-                true if says(&errors, "unsupported") => {
+                true if is_cipher_gone(&errors) => {
                     Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped")
                 }
                 true => Fault::of_passphrase(passphrase),
@@ -105,7 +115,7 @@ mod with_openssl {
                 certificates.extend(parsed.ca.into_iter().flatten().rev());
                 (parsed.pkey, certificates)
             }
-            Err(errors) if says(&errors, "unsupported") => old_pkcs12(der, passphrase.unwrap_or_default())
+            Err(errors) if is_cipher_gone(&errors) => old_pkcs12(der, passphrase.unwrap_or_default())
                 .ok_or(Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped"))?,
             Err(errors) if says(&errors, "mac verify") || says(&errors, "decrypt") => {
                 return Err(Fault::of_passphrase(passphrase));
@@ -150,5 +160,27 @@ mod with_openssl {
             chain.push(certificates.swap_remove(next));
         }
         Some(chain)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use openssl::ec::{EcGroup, EcKey};
+        use openssl::nid::Nid;
+        use openssl::symm::Cipher;
+
+        use super::*;
+
+        #[test]
+        fn a_wrong_passphrase_is_one_even_when_the_padding_happens_to_fit() {
+            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a curve");
+            let key = EcKey::generate(&group).expect("a key");
+            let pem = key.private_key_to_pem_passphrase(Cipher::des_ede3_cbc(), b"right").expect("an encrypted key");
+            assert!(to_pkcs8(&pem, Some("right")).is_ok());
+            // One in 256 leaves bytes that end as padding does.
+            for number in 0..2000 {
+                let Err(fault) = to_pkcs8(&pem, Some(&format!("wrong {number}"))) else { panic!("{number} opens it") };
+                assert_eq!(fault.0, TlsErrorKind::Passphrase, "{number}: {}", fault.1);
+            }
+        }
     }
 }
