@@ -71,6 +71,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l tls-min -d 'Lowest T
 1.3\t'TLS 1.3'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l interface -d 'Local address to connect from' -r

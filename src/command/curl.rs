@@ -174,9 +174,6 @@ impl CurlLine {
         if let Some(method) = self.request.as_deref().filter(|method| *method != "GET") {
             return Err(fault(&format!("a WebSocket connection is opened with GET, not {}", method.escape_debug())));
         }
-        if self.proxy.is_some() {
-            return Err(unknown("-x, --proxy"));
-        }
         if self.cookies.iter().any(|cookie| !cookie.contains('=')) {
             return Err(unknown("-b FILE (a file of cookies)"));
         }
@@ -203,6 +200,7 @@ impl CurlLine {
             own.resolve.push(first.to_owned());
             own.resolve.extend(addresses.map(|address| format!("{place}:{address}")));
         }
+        own.proxy = own.proxy.take().or(self.proxy);
         own.insecure |= self.insecure;
         own.location |= self.location;
         if !own.ipv4 && !own.ipv6 {
