@@ -4,10 +4,9 @@
 //! it, so its work is undone from outside.
 
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::status;
+use super::{PATIENCE, status};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
 /// Ends bracketed paste and a synchronized update, and shows the cursor.
@@ -15,17 +14,51 @@ const SANE: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[?25h";
 
 /// Whether a line is being edited right now.
 #[derive(Debug, Clone, Default)]
-pub struct Editing(Arc<AtomicBool>);
+pub struct Editing(Arc<Mutex<Stage>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    /// The terminal is as it was found.
+    #[default]
+    Idle,
+    /// It is, or is about to be, the editor's.
+    Editing,
+    /// It stays as it was found.
+    Over,
+}
 
 impl Editing {
-    /// The terminal is about to be taken over.
+    /// The terminal is about to be taken over; does not return once it has been given back for good.
     pub fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        if !self.step(Stage::Idle, Stage::Editing) {
+            loop {
+                std::thread::park();
+            }
+        }
     }
 
     /// The terminal was given back.
     pub fn end(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.step(Stage::Editing, Stage::Idle);
+    }
+
+    /// Nothing may take the terminal over any more; false when something has.
+    fn is_over(&self) -> bool {
+        self.step(Stage::Idle, Stage::Over) || self.stage() == Stage::Over
+    }
+
+    fn stage(&self) -> Stage {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes from one stage to another; false when it was in none such.
+    fn step(&self, from: Stage, to: Stage) -> bool {
+        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = *stage == from;
+        if steps {
+            *stage = to;
+        }
+        steps
     }
 }
 
@@ -46,7 +79,7 @@ impl Kept {
     fn restore(&self, line_is_clear: bool) {
         let termios = self.termios.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(termios) = termios
-            && self.editing.0.load(Ordering::SeqCst)
+            && !self.editing.is_over()
         {
             let mut out = io::stdout().lock();
             let newline: &[u8] = if line_is_clear { b"" } else { b"\r\n" };
@@ -71,7 +104,9 @@ impl TerminalGuard {
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 if let Some(kept) = PANICKED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                    // Until its line is drawn the editor may still be changing the terminal.
                     kept.status.end();
+                    kept.status.has_ended(PATIENCE);
                     kept.restore(false);
                 }
                 report(panic);
@@ -80,9 +115,9 @@ impl TerminalGuard {
         Ok(Self { kept })
     }
 
-    /// Whether a line is being edited right now.
+    /// Whether a line is being edited right now; if not, none will be any more.
     pub fn is_editing(&self) -> bool {
-        self.kept.editing.0.load(Ordering::SeqCst)
+        !self.kept.editing.is_over()
     }
 
     /// Puts the terminal back; unless its line is clear the shell's prompt gets one of its own.
