@@ -314,6 +314,17 @@ fn control_c_closes_and_twice_leaves_at_once() {
 }
 
 #[test]
+fn the_terminal_is_restored_when_there_was_hardly_a_prompt() {
+    let terminal = terminal!();
+    let nobody = crate::support::closed_port();
+    for _ in 0..5 {
+        terminal.line(&format!("clear; {} ws://127.0.0.1:{nobody}/", env!("CARGO_BIN_EXE_wsp")));
+        terminal.wait_for("Connection refused");
+        assert_eq!(terminal.ended(), 14);
+    }
+}
+
+#[test]
 fn the_terminal_is_restored_when_the_server_leaves_and_on_sigterm() {
     let terminal = terminal!();
     let server = listen(&[]);
