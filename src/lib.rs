@@ -23,6 +23,7 @@ pub mod listen;
 pub mod message;
 pub mod net;
 pub mod prompt;
+pub mod protocol;
 pub mod queue;
 pub mod session;
 pub mod sink;

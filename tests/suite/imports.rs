@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -13,13 +13,17 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("queue", &["message"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message"]),
+    ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
     (
         "listen",
-        &["session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit"],
+        &[
+            "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error",
+            "exit",
+        ],
     ),
     (
         "command",
