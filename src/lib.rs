@@ -22,6 +22,7 @@ pub mod host;
 pub mod listen;
 pub mod message;
 pub mod net;
+pub mod observe;
 pub mod prompt;
 pub mod protocol;
 pub mod queue;

@@ -17,7 +17,8 @@ use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
-use crate::listen::hub::{HubSettings, Mode};
+use crate::listen::handler::Mode;
+use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
 use crate::net::tls::TlsVersion;
@@ -199,7 +200,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         record: args.record.clone(),
         grace: args.grace,
         hub: HubSettings {
-            print: matches!(mode, Mode::Print) || asked_to_print,
+            print: mode.prints() || asked_to_print,
             mode,
             format: plan::format(&args.output, host, false),
             to_terminal: host.stdout_is_terminal,

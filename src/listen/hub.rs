@@ -12,35 +12,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::handler::Mode;
+use super::mailbox::Mailbox;
 use super::recording::Recording;
-use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
 use crate::message::render::{self, Format};
-use crate::queue::{OverflowPolicy, Pushed, Queue};
+use crate::net::listener::PeerAddr;
+use crate::observe::counters::{Counters, DropReason, ErrorKind};
+use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
 use crate::sink::stdout::{Output, OutputFailure};
-
-/// What the server does with messages.
-#[derive(Debug, Clone)]
-pub enum Mode {
-    /// Print what arrives, send input to all.
-    Print,
-    /// Send each message back.
-    Echo,
-    /// Send each message to all.
-    Broadcast {
-        /// Not back to its sender.
-        no_self: bool,
-    },
-    /// Answer each message with this one.
-    Reply(Message),
-    /// Answer each message with what the filter yields.
-    ReplyFilter(Filter),
-    /// Count and discard.
-    Sink,
-}
 
 /// What a run of the server is made from.
 #[derive(Debug, Clone)]
@@ -70,77 +53,8 @@ pub struct HubSettings {
     pub driver: DriverSettings,
 }
 
-/// What is to be sent to one session.
-#[derive(Debug)]
-pub struct Mailbox {
-    queue: RefCell<Queue>,
-    waker: RefCell<Option<Waker>>,
-    overflowed: Cell<bool>,
-}
-
-impl Mailbox {
-    fn new(settings: &HubSettings) -> Self {
-        let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
-        Self {
-            queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
-            waker: RefCell::new(None),
-            overflowed: Cell::new(false),
-        }
-    }
-
-    /// The next message, or the waker is called when there is one.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Option<Message> {
-        let next = self.queue.borrow_mut().pop();
-        if next.is_none() {
-            self.watch(cx);
-        }
-        next
-    }
-
-    /// Asks to be woken when something changes.
-    pub fn watch(&self, cx: &mut Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    /// Whether the session must go because its mailbox was full.
-    pub fn has_overflowed(&self) -> bool {
-        self.overflowed.get()
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-}
-
 /// Messages that wait for room in full mailboxes.
 pub type Unplaced = Vec<(Rc<Mailbox>, Message)>;
-
-/// What has been counted since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Sessions opened.
-    pub connections: Cell<u64>,
-    /// Requests that did not become sessions.
-    pub refused: Cell<u64>,
-    /// Messages received.
-    pub received: Cell<u64>,
-    /// Messages handed to connections.
-    pub sent: Cell<u64>,
-    /// Messages dropped because a mailbox was full.
-    pub dropped_full: Cell<u64>,
-    /// Messages dropped because their receiver left.
-    pub dropped_gone: Cell<u64>,
-}
-
-/// Adds to a counter.
-pub fn add(counter: &Cell<u64>, count: u64) {
-    counter.set(counter.get() + count);
-}
 
 /// The server's state.
 pub struct Hub {
@@ -181,22 +95,30 @@ impl Hub {
     }
 
     /// A session begins.
-    pub fn join(&self) -> (u64, Rc<Mailbox>) {
+    pub fn join(&self, peer: PeerAddr, target: &str) -> Rc<Mailbox> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        add(&self.counters.connections, 1);
-        let mailbox = Rc::new(Mailbox::new(&self.settings));
+        self.counters.connections.one();
+        let mailbox = Rc::new(Mailbox::new(id, peer, target, &self.settings));
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
         self.changed.notify_waiters();
-        (id, mailbox)
+        mailbox
+    }
+
+    /// The session of this number, while it is connected.
+    pub fn session(&self, id: u64) -> Option<Rc<Mailbox>> {
+        self.sessions.borrow().get(&id).cloned()
+    }
+
+    /// All that are connected, in the order they came.
+    pub fn sessions(&self) -> Vec<Rc<Mailbox>> {
+        self.sessions.borrow().values().cloned().collect()
     }
 
     /// A session has ended; what still waits for it is dropped and counted.
     pub fn leave(&self, id: u64) {
         if let Some(mailbox) = self.sessions.borrow_mut().remove(&id) {
-            let mut queue = mailbox.queue.borrow_mut();
-            add(&self.counters.dropped_gone, queue.len() as u64);
-            while queue.pop().is_some() {}
+            self.counters.dropped.add(DropReason::ReceiverGone, mailbox.clear());
         }
         self.wake_waiting();
         self.changed.notify_waiters();
@@ -222,25 +144,13 @@ impl Hub {
 
     /// Puts a message into one mailbox; it comes back when it must wait there.
     pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
-        let pushed = mailbox.queue.borrow_mut().push(message);
-        match pushed {
-            Pushed::Accepted { dropped } => {
-                add(&self.counters.dropped_full, dropped);
-                mailbox.wake();
-                None
-            }
-            Pushed::Dropped => {
-                add(&self.counters.dropped_full, 1);
-                None
-            }
-            Pushed::Disconnect => {
-                add(&self.counters.dropped_full, 1);
-                mailbox.overflowed.set(true);
-                mailbox.wake();
-                None
-            }
-            Pushed::Full(message) => Some(message),
+        let dropped = &self.counters.dropped;
+        match mailbox.push(message) {
+            Pushed::Accepted { dropped: older } => dropped.add(DropReason::QueueFull, older),
+            Pushed::Dropped | Pushed::Disconnect => dropped.one(DropReason::QueueFull),
+            Pushed::Full(message) => return Some(message),
         }
+        None
     }
 
     /// Puts a message before every session, but for `except`.
@@ -263,7 +173,7 @@ impl Hub {
     pub fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
         unplaced.retain_mut(|(mailbox, message)| {
             if Rc::strong_count(mailbox) == 1 {
-                add(&self.counters.dropped_gone, 1);
+                self.counters.dropped.one(DropReason::ReceiverGone);
                 return false;
             }
             match self.place(mailbox, message.clone()) {
@@ -352,8 +262,17 @@ impl Hub {
         output.wrote();
     }
 
-    /// Records and prints a message sent to session `id`.
-    pub fn sent(&self, id: u64, message: &Message) {
+    /// Counts a message received from a session.
+    pub fn received(&self, mailbox: &Mailbox, message: &Message) {
+        self.counters.received.message(message.len());
+        mailbox.received.message(message.len());
+    }
+
+    /// Counts, records and prints a message sent to a session.
+    pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
+        self.counters.sent.message(message.len());
+        mailbox.sent.message(message.len());
+        let id = mailbox.id;
         self.recording.message(id, Direction::Out, message);
         self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
     }
@@ -362,6 +281,13 @@ impl Hub {
     pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
         self.recording.event(id, dir, &body);
         self.print_event(id, dir, || body);
+    }
+
+    /// Something went wrong with a session that goes on: counted, told and an event.
+    pub fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
+        self.counters.errors.one(kind);
+        self.notice(format!("{}: {text}", session_name(id)));
+        self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
@@ -441,22 +367,14 @@ impl Hub {
     /// What the run amounted to, in a line.
     pub fn summary(&self) -> String {
         let counters = &self.counters;
-        let (full, gone) = (counters.dropped_full.get(), counters.dropped_gone.get());
-        let mut reasons = Vec::new();
-        if full > 0 {
-            reasons.push(format!("queue-full {full}"));
-        }
-        if gone > 0 {
-            reasons.push(format!("receiver-gone {gone}"));
-        }
-        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
         format!(
-            "connections {}, refused {}, received {}, sent {}, dropped {}{reasons}",
+            "connections {}, refused {}, received {}, sent {}, dropped {}{}",
             counters.connections.get(),
             counters.refused.get(),
-            counters.received.get(),
-            counters.sent.get(),
-            full + gone,
+            counters.received.messages.get(),
+            counters.sent.messages.get(),
+            counters.dropped.total(),
+            counters.dropped.in_brackets(),
         )
     }
 }

@@ -1,7 +1,9 @@
-//! The test server: who is connected ([`hub`]), what messages mean ([`peer`]) and the life of the
-//! whole ([`run`]). Leaves sockets and framing to `net/`, the loop of one session to `session/`.
+//! The test server: who is connected ([`hub`], [`mailbox`]), what messages mean ([`handler`]), one session ([`peer`]) and
+//! the life of the whole ([`run`]). Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
+pub mod handler;
 pub mod hub;
+pub mod mailbox;
 pub mod peer;
 pub mod recording;
 pub mod run;

@@ -1,14 +1,20 @@
-//! What messages mean to one session of the server.
+//! One session of the server: carries messages between its connection, its mailbox and its handler.
+//!
+//! Leaves what messages mean to the [`Handler`], the loop to the session's driver. Invariants: what a handler sends goes
+//! out in order; a session whose answers have no room is not read from.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::hub::{Hub, Mailbox, Mode, Unplaced, add, session_name};
-use crate::filter::Json;
+use super::handler::{Actions, Handler};
+use super::hub::{Hub, Unplaced};
+use super::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
@@ -17,77 +23,99 @@ use crate::session::{Outgoing, Peer, Replies};
 /// One session of the server.
 pub struct ServerPeer {
     hub: Rc<Hub>,
-    id: u64,
     mailbox: Rc<Mailbox>,
+    handler: Box<dyn Handler>,
+    opened: bool,
+    /// What a handler sent; empty between calls but for what waits in `ready`.
+    sends: Vec<Message>,
+    /// Sent, not yet handed to the connection.
+    ready: VecDeque<Message>,
     unplaced: Unplaced,
+    close: Option<Box<CloseReason>>,
     closing: bool,
     give_up: Option<Pin<Box<Sleep>>>,
-    prev: Option<Box<Json>>,
 }
 
 impl ServerPeer {
     /// A session that has just joined.
-    pub fn new(hub: Rc<Hub>, id: u64, mailbox: Rc<Mailbox>) -> Self {
-        Self { hub, id, mailbox, unplaced: Unplaced::new(), closing: false, give_up: None, prev: None }
+    pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>) -> Self {
+        Self {
+            hub,
+            mailbox,
+            handler,
+            opened: false,
+            sends: Vec::new(),
+            ready: VecDeque::new(),
+            unplaced: Unplaced::new(),
+            close: None,
+            closing: false,
+            give_up: None,
+        }
     }
 
-    fn reply(&mut self, message: Message, replies: &mut Replies) {
-        // Asked for by name, the queue and its policy hold for replies too.
-        if self.hub.settings.on_full.is_none() {
-            replies.push_back(message);
-            return;
-        }
-        if let Some(message) = self.hub.place(&self.mailbox, message.detached()) {
-            replies.push_back(message);
+    /// Lets the handler act, and takes what it sent.
+    fn act(&mut self, act: impl FnOnce(&mut dyn Handler, &mut Actions)) {
+        let mut actions = Actions {
+            hub: &self.hub,
+            mailbox: &self.mailbox,
+            sends: &mut self.sends,
+            unplaced: &mut self.unplaced,
+            close: &mut self.close,
+        };
+        act(&mut *self.handler, &mut actions);
+    }
+
+    /// What the handler sent in answer to something received.
+    fn reply(&mut self, replies: &mut Replies) {
+        for message in self.sends.drain(..) {
+            // Asked for by name, the queue and its policy hold for replies too.
+            let message = match self.hub.settings.on_full {
+                None => Some(message),
+                Some(_) => self.hub.place(&self.mailbox, message.detached()),
+            };
+            replies.extend(message);
         }
     }
 
     fn on_message(&mut self, message: Message, replies: &mut Replies) {
-        let hub = Rc::clone(&self.hub);
-        add(&hub.counters.received, 1);
-        hub.print(self.id, &message);
-        match &hub.settings.mode {
-            Mode::Print | Mode::Sink => {}
-            Mode::Echo => self.reply(message, replies),
-            Mode::Broadcast { no_self } => {
-                let except = no_self.then_some(self.id);
-                self.unplaced.extend(hub.to_all(&message.detached(), except));
-            }
-            Mode::Reply(reply) => self.reply(reply.clone(), replies),
-            Mode::ReplyFilter(filter) => {
-                let Ok(json) = Json::parse(message.payload()) else { return };
-                let prev = self.prev.take().map_or_else(Json::null, |prev| *prev);
-                let mut answers = Vec::new();
-                let result = filter.run(&json, &Json::null(), &prev, &mut |value| {
-                    let text = value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string());
-                    answers.push(Message::text(text));
-                    std::ops::ControlFlow::Continue(())
-                });
-                self.prev = Some(Box::new(json));
-                for answer in answers {
-                    self.reply(answer, replies);
-                }
-                if let Err(error) = result {
-                    hub.notice(format!("{}: jq: {error}", session_name(self.id)));
-                }
-            }
+        self.hub.received(&self.mailbox, &message);
+        if self.handler.leaves_printing() {
+            self.hub.print(self.mailbox.id, &message);
         }
+        self.act(|handler, actions| handler.on_message(message, actions));
+        self.reply(replies);
     }
 
     fn on_out(&mut self, body: EventBody) {
-        self.hub.event(self.id, Some(Direction::Out), body);
+        self.hub.event(self.mailbox.id, Some(Direction::Out), body);
+    }
+
+    fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
+        self.closing = true;
+        Poll::Ready(Outgoing::Close(close))
+    }
+
+    /// Whether the session must close whatever waits for it.
+    fn must_close(&self) -> bool {
+        self.mailbox.has_overflowed() || self.mailbox.is_asked_to_close()
     }
 }
 
 impl Peer for ServerPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
+        let id = self.mailbox.id;
         match incoming {
-            Incoming::Message(message) => self.on_message(message, replies),
-            Incoming::Ping(payload) => self.hub.event(self.id, Some(Direction::In), EventBody::Ping(payload)),
-            Incoming::Pong(payload) => self.hub.event(self.id, Some(Direction::In), EventBody::Pong(payload)),
+            Incoming::Message(message) => {
+                // A handler that has said it closes is told nothing more.
+                if self.close.is_none() {
+                    self.on_message(message, replies);
+                }
+            }
+            Incoming::Ping(payload) => self.hub.event(id, Some(Direction::In), EventBody::Ping(payload)),
+            Incoming::Pong(payload) => self.hub.event(id, Some(Direction::In), EventBody::Pong(payload)),
             Incoming::Close(close) => {
                 let body = EventBody::Close { code: close.code, reason: close.reason, clean: true };
-                self.hub.event(self.id, Some(Direction::In), body);
+                self.hub.event(id, Some(Direction::In), body);
             }
         }
     }
@@ -100,17 +128,38 @@ impl Peer for ServerPeer {
             return Poll::Ready(Outgoing::Abort);
         }
         if self.mailbox.has_overflowed() {
-            self.closing = true;
-            return Poll::Ready(Outgoing::Close(CloseReason::new(1008, "too slow: the send queue is full")));
+            return self.begin_close(CloseReason::new(1008, "too slow: the send queue is full"));
         }
-        if let Some(message) = self.mailbox.poll_next(cx) {
+        if let Some(close) = self.mailbox.take_close() {
+            return self.begin_close(close);
+        }
+        if !self.opened {
+            self.opened = true;
+            self.act(|handler, actions| handler.on_open(actions));
+        }
+        loop {
+            self.ready.extend(self.sends.drain(..));
+            if let Some(message) = self.ready.pop_front() {
+                return Poll::Ready(Outgoing::Message(message));
+            }
+            if let Some(close) = self.close.take() {
+                return self.begin_close(*close);
+            }
+            self.act(|handler, actions| handler.poll(cx, actions));
+            if !self.sends.is_empty() || self.close.is_some() {
+                continue;
+            }
+            if !self.handler.takes_outgoing() {
+                self.mailbox.watch(cx);
+                break;
+            }
+            let Some(message) = self.mailbox.poll_next(cx) else { break };
             self.hub.wake_waiting();
-            return Poll::Ready(Outgoing::Message(message));
+            self.act(|handler, actions| handler.on_outgoing(message, actions));
         }
         // What was queued before the stop goes out first.
-        if self.hub.is_stopping() {
-            self.closing = true;
-            return Poll::Ready(Outgoing::Close(CloseReason::new(1001, "the server is shutting down")));
+        if self.hub.is_stopping() && !self.handler.is_busy() {
+            return self.begin_close(CloseReason::new(1001, "the server is shutting down"));
         }
         Poll::Pending
     }
@@ -120,7 +169,7 @@ impl Peer for ServerPeer {
         if self.hub.is_aborting() {
             return Poll::Ready(());
         }
-        if self.closing || !(self.hub.is_stopping() || self.mailbox.has_overflowed()) {
+        if self.closing || !(self.hub.is_stopping() || self.must_close()) {
             return Poll::Pending;
         }
         let deadline = Instant::now() + self.hub.settings.driver.close_timeout;
@@ -131,21 +180,22 @@ impl Peer for ServerPeer {
         if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
             return Poll::Pending;
         }
+        // What is ready goes out first: the connection wakes the task when it takes more.
+        if !self.ready.is_empty() {
+            return Poll::Pending;
+        }
         if !self.hub.has_room_to_record(cx) {
             return Poll::Pending;
         }
         if self.hub.prints() && !self.hub.has_room_to_print(cx) {
             return Poll::Pending;
         }
-        Poll::Ready(())
+        self.handler.poll_can_receive(cx)
     }
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
         match outgoing {
-            Outgoing::Message(message) => {
-                add(&self.hub.counters.sent, 1);
-                self.hub.sent(self.id, message);
-            }
+            Outgoing::Message(message) => self.hub.sent(&self.mailbox, message),
             Outgoing::Close(close) => {
                 self.on_out(EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true });
             }
@@ -154,13 +204,16 @@ impl Peer for ServerPeer {
     }
 
     fn on_replied(&mut self, message: &Message) {
-        add(&self.hub.counters.sent, 1);
-        self.hub.sent(self.id, message);
+        self.hub.sent(&self.mailbox, message);
     }
 
     fn on_pass_end(&mut self) {
         if self.hub.prints() || self.hub.recording().is_waiting() {
             self.hub.flush();
         }
+    }
+
+    fn on_round_trip(&mut self, time: Duration) {
+        self.mailbox.round_trip.set(Some(time));
     }
 }

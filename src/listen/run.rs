@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
 use tokio::task::spawn_local;
 
-use super::hub::{Hub, HubSettings, Mode, add, session_name};
+use super::hub::{Hub, HubSettings, session_name};
+use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
 use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
@@ -24,10 +26,11 @@ use crate::message::Message;
 use crate::message::event::EventBody;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
-use crate::net::listener::{self, AcceptError, Accepted, Listener, Refuse, UpgradeSettings};
+use crate::net::listener::{self, AcceptError, Accepted, Listener, PeerAddr, Refuse, UpgradeSettings};
 use crate::net::self_signed;
 use crate::net::tls::{ServerTls, TlsVersion};
 use crate::net::transport::Transport;
+use crate::observe::counters::ErrorKind;
 use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
@@ -121,7 +124,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     announce(&server, &listener, tls.is_some(), &hub)?;
     let joining = Rc::clone(&hub);
     let max_connections = server.max_connections;
-    let admit = move |_: &http::HeaderMap| match max_connections {
+    let admit = move |_: &Parts, _: PeerAddr| match max_connections {
         Some(max) if joining.active() >= max => {
             Err(Refuse::new(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed are open"))
         }
@@ -146,7 +149,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
             admit: Box::new(admit),
         },
     });
-    let stdin = matches!(server.hub.mode, Mode::Print).then_some((host.stdin, host.stdin_is_terminal));
+    let stdin = server.hub.mode.reads_input().then_some((host.stdin, host.stdin_is_terminal));
     serve(&server, listener, door, stdin, &mut signals).await
 }
 
@@ -295,16 +298,17 @@ async fn accept(listener: Listener, door: Rc<Door>) {
 
 /// Does the handshake; the session then gets a task of its own, so that the handshake's memory
 /// does not live as long as the session.
-async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
+async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
     let hub = Rc::clone(&door.hub);
-    match listener::upgrade(transport, door.tls.as_ref(), &door.upgrade).await {
+    match listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade).await {
         Ok(accepted) if !hub.is_stopping() => {
-            let (id, mailbox) = hub.join();
-            let member = ServerPeer::new(Rc::clone(&hub), id, mailbox);
+            let mailbox = hub.join(peer, &accepted.target);
+            let id = mailbox.id;
+            let handler = hub.settings.mode.handler(&accepted);
             if hub.settings.verbose {
                 hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
             }
-            open_event(&hub, id, &peer, &accepted, &door);
+            open_event(&mailbox, &accepted, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
                 buffers: BufferRole::Many,
@@ -312,12 +316,12 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
                 deflate: accepted.deflate,
             };
             let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
-            let peer = if hub.settings.quiet { String::new() } else { peer };
-            spawn_local(Box::pin(converse(hub, connection, member, id, peer.into_boxed_str())));
+            let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);
+            spawn_local(Box::pin(converse(hub, connection, member, mailbox)));
         }
         Ok(_) => {}
         Err(error) => {
-            add(&hub.counters.refused, 1);
+            hub.counters.refused.one();
             let worth_telling = hub.settings.verbose || matches!(error, AcceptError::Tls(_) | AcceptError::Timeout);
             if worth_telling {
                 hub.notice(format!("{peer}: {}", error.to_string().escape_debug()));
@@ -326,26 +330,35 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: String) {
     }
 }
 
-fn open_event(hub: &Hub, id: u64, peer: &str, accepted: &Accepted, door: &Door) {
+fn open_event(mailbox: &Mailbox, accepted: &Accepted, door: &Door) {
     let body = EventBody::Open {
         url: None,
-        peer: Some(peer.to_owned()),
+        peer: Some(mailbox.peer.to_string()),
         subprotocol: accepted.subprotocol.clone(),
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,
     };
     let url = format!("{}{}", door.url, accepted.target);
-    hub.recording().opened(id, &url, &accepted.target, &body);
-    hub.event(id, None, body);
+    door.hub.recording().opened(mailbox.id, &url, &accepted.target, &body);
+    door.hub.event(mailbox.id, None, body);
 }
 
-async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, id: u64, peer: Box<str>) {
+async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, mailbox: Rc<Mailbox>) {
     let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
     // The session holds its mailbox until here, so that what cannot be placed any more is counted.
     drop(member);
-    let is_fault = matches!(end, End::Failed(_) | End::Unresponsive);
-    let is_hang_up = matches!(end, End::Failed(ConnectionError::Lost(_)));
-    if hub.settings.verbose || (is_fault && !is_hang_up) {
+    let (id, peer) = (mailbox.id, mailbox.peer);
+    drop(mailbox);
+    let kind = match &end {
+        End::Failed(ConnectionError::Lost(_)) => Some(ErrorKind::Lost),
+        End::Failed(_) => Some(ErrorKind::Protocol),
+        End::Unresponsive => Some(ErrorKind::Unresponsive),
+        _ => None,
+    };
+    if let Some(kind) = kind {
+        hub.counters.errors.one(kind);
+    }
+    if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
         hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
     }
     if !matches!(end, End::Closed { .. }) {

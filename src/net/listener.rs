@@ -6,8 +6,9 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -84,17 +86,46 @@ impl Listener {
     ///
     /// # Errors
     /// As accept(2): some are the peer's (aborted), some are ours (no file descriptors).
-    pub async fn accept(&self) -> io::Result<(Transport, String)> {
+    pub async fn accept(&self) -> io::Result<(Transport, PeerAddr)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Transport::Tcp(stream), peer.to_string()))
+                Ok((Transport::Tcp(stream), PeerAddr::Tcp(peer)))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Transport::Unix(stream), "unix".to_owned()))
+                Ok((Transport::Unix(stream), PeerAddr::Unix))
             }
+        }
+    }
+}
+
+/// Where a byte stream comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddr {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A unix socket; its other end has no name.
+    Unix,
+}
+
+impl PeerAddr {
+    /// The address without its port, when there is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
         }
     }
 }
@@ -135,8 +166,8 @@ impl Refuse {
     }
 }
 
-/// Decides, after every other check, whether a session may join.
-pub type Admit = dyn Fn(&HeaderMap) -> Result<(), Refuse>;
+/// Decides, after every other check, whether a session may join: told the request's head and whence it came.
+pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<(), Refuse>;
 
 /// What an upgrade must look like and what is answered.
 pub struct UpgradeSettings {
@@ -166,6 +197,8 @@ pub struct Accepted {
     pub prefix: Bytes,
     /// Path and query of the request.
     pub target: String,
+    /// The request's head.
+    pub head: Box<Parts>,
     /// The subprotocol agreed on.
     pub subprotocol: Option<String>,
     /// permessage-deflate as agreed.
@@ -195,6 +228,7 @@ pub enum AcceptError {
 /// [`AcceptError`]; the peer has had its answer where it can be given one.
 pub async fn upgrade(
     transport: Transport,
+    peer: PeerAddr,
     tls: Option<&ServerTls>,
     settings: &UpgradeSettings,
 ) -> Result<Accepted, AcceptError> {
@@ -207,7 +241,7 @@ pub async fn upgrade(
                 Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
                 None => transport,
             };
-            serve(transport, settings).await
+            serve(transport, peer, settings).await
         };
         Box::pin(handshake).await
     };
@@ -217,15 +251,15 @@ pub async fn upgrade(
 /// What the service leaves behind for the code around the HTTP connection.
 #[derive(Default)]
 struct Outcome {
-    agreed: Option<(String, Option<String>, Option<Agreed>)>,
+    agreed: Option<(Box<Parts>, Option<String>, Option<Agreed>)>,
     refused: Option<(u16, String)>,
 }
 
-async fn serve(transport: Transport, settings: &UpgradeSettings) -> Result<Accepted, AcceptError> {
+async fn serve(transport: Transport, peer: PeerAddr, settings: &UpgradeSettings) -> Result<Accepted, AcceptError> {
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let seen = Rc::clone(&outcome);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = answer(&request, settings, &mut seen.borrow_mut());
+        let response = answer(request.into_parts().0, peer, settings, &mut seen.borrow_mut());
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -238,10 +272,11 @@ async fn serve(transport: Transport, settings: &UpgradeSettings) -> Result<Accep
         (outcome.agreed.take(), outcome.refused.take())
     };
     match (served, agreed) {
-        (Ok(parts), Some((target, subprotocol, deflate))) => Ok(Accepted {
+        (Ok(parts), Some((head, subprotocol, deflate))) => Ok(Accepted {
             transport: parts.io.into_inner(),
             prefix: Bytes::copy_from_slice(&parts.read_buf),
-            target,
+            target: head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            head,
             subprotocol,
             deflate,
         }),
@@ -261,21 +296,17 @@ fn explain(error: &hyper::Error) -> String {
     }
 }
 
-fn answer(
-    request: &Request<hyper::body::Incoming>,
-    settings: &UpgradeSettings,
-    outcome: &mut Outcome,
-) -> Response<Full<Bytes>> {
-    let key = match check(request, settings).and_then(|key| (settings.admit)(request.headers()).map(|()| key)) {
+fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Full<Bytes>> {
+    let key = match check(&request, settings).and_then(|key| (settings.admit)(&request, peer).map(|()| key)) {
         Ok(key) => key,
         Err(refuse) => {
             outcome.refused = Some((refuse.status.as_u16(), refuse.text.clone()));
             return refusal(&refuse);
         }
     };
-    let offers = values(request.headers(), &header::SEC_WEBSOCKET_EXTENSIONS);
+    let offers = values(&request.headers, &header::SEC_WEBSOCKET_EXTENSIONS);
     let deflate = settings.deflate.as_ref().and_then(|ours| accept(ours, &offers));
-    let subprotocol = choose_subprotocol(&settings.subprotocols, request.headers());
+    let subprotocol = choose_subprotocol(&settings.subprotocols, &request.headers);
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -291,8 +322,7 @@ fn answer(
     for (name, value) in &settings.headers {
         headers.append(name, value.clone());
     }
-    let target = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
-    outcome.agreed = Some((target, subprotocol, deflate));
+    outcome.agreed = Some((Box::new(request), subprotocol, deflate));
     outcome.refused = None;
     response
 }
@@ -323,18 +353,18 @@ fn refusal(refuse: &Refuse) -> Response<Full<Bytes>> {
 }
 
 /// The checks of RFC 6455 section 4.2.1; yields the key.
-fn check<B>(request: &Request<B>, settings: &UpgradeSettings) -> Result<String, Refuse> {
-    let headers = request.headers();
-    if request.method() != Method::GET {
+fn check(request: &Parts, settings: &UpgradeSettings) -> Result<String, Refuse> {
+    let headers = &request.headers;
+    if request.method != Method::GET {
         return Err(Refuse::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here"));
     }
-    if !settings.paths.is_empty() && !settings.paths.iter().any(|path| path == request.uri().path()) {
+    if !settings.paths.is_empty() && !settings.paths.iter().any(|path| path == request.uri.path()) {
         return Err(Refuse::new(StatusCode::NOT_FOUND, "nothing at this path"));
     }
     if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint"));
     }
-    if request.version() != Version::HTTP_11 {
+    if request.version != Version::HTTP_11 {
         return Err(Refuse::new(StatusCode::BAD_REQUEST, "a WebSocket upgrade needs HTTP/1.1"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
@@ -386,16 +416,16 @@ mod tests {
             headers: Vec::new(),
             deflate: None,
             handshake_timeout: Duration::from_secs(1),
-            admit: Box::new(|_| Ok(())),
+            admit: Box::new(|_, _| Ok(())),
         }
     }
 
-    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<()> {
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
         let mut builder = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
-        builder.body(()).expect("a request")
+        builder.body(()).expect("a request").into_parts().0
     }
 
     const GOOD: [(&str, &str); 4] = [
@@ -438,8 +468,8 @@ mod tests {
     #[test]
     fn the_first_subprotocol_of_ours_that_is_offered_wins() {
         let offered = request("GET", "/", &[("Sec-WebSocket-Protocol", "x, a"), ("Sec-WebSocket-Protocol", "b")]);
-        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, offered.headers()).as_deref(), Some("b"));
+        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, &offered.headers).as_deref(), Some("b"));
         let other = request("GET", "/", &[("Sec-WebSocket-Protocol", "x")]);
-        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, other.headers()), None);
+        assert_eq!(choose_subprotocol(&settings(&[]).subprotocols, &other.headers), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -13,6 +13,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("queue", &["message"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message"]),
+    ("observe", &["message"]),
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
@@ -21,15 +22,15 @@ const ROOMS: [(&str, &[&str]); 16] = [
     (
         "listen",
         &[
-            "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host", "error",
-            "exit",
+            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint",
+            "host", "error", "exit",
         ],
     ),
     (
         "command",
         &[
-            "listen", "prompt", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint", "host",
-            "error", "exit", "config",
+            "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink", "net",
+            "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];

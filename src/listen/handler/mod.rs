@@ -1,0 +1,135 @@
+//! What the server does with messages: a [`Handler`] per session, made from the server's [`Mode`].
+//!
+//! A handler is told what happened and says what is to be done through [`Actions`]; it touches no connection. Larger
+//! handlers have a file each. Invariant: what a handler is given it answers, passes on, or counts.
+
+mod answer;
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
+
+use super::hub::{Hub, Unplaced};
+use super::mailbox::Mailbox;
+use crate::filter::Filter;
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::net::listener::Accepted;
+
+/// What the server does with messages.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Print what arrives, send input to all.
+    Print,
+    /// Send each message back.
+    Echo,
+    /// Send each message to all.
+    Broadcast {
+        /// Not back to its sender.
+        no_self: bool,
+    },
+    /// Answer each message with this one.
+    Reply(Message),
+    /// Answer each message with what the filter yields.
+    ReplyFilter(Filter),
+    /// Count and discard.
+    Sink,
+}
+
+impl Mode {
+    /// The handler of a session that has just been accepted.
+    pub fn handler(&self, _accepted: &Accepted) -> Box<dyn Handler> {
+        match self {
+            Self::Print | Self::Sink => Box::new(Quiet),
+            Self::Echo => Box::new(Echo),
+            Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
+            Self::Reply(message) => Box::new(Reply(message.clone())),
+            Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
+        }
+    }
+
+    /// Whether messages are printed when nothing else was said.
+    pub fn prints(&self) -> bool {
+        matches!(self, Self::Print)
+    }
+
+    /// Whether standard input is sent.
+    pub fn reads_input(&self) -> bool {
+        matches!(self, Self::Print)
+    }
+}
+
+/// What messages mean to one session.
+pub trait Handler {
+    /// The session has opened.
+    fn on_open(&mut self, _actions: &mut Actions) {}
+
+    /// The peer sent a message.
+    fn on_message(&mut self, message: Message, actions: &mut Actions);
+
+    /// Whether the hub prints what arrives; otherwise the handler does, through [`Hub::print`].
+    fn leaves_printing(&self) -> bool {
+        true
+    }
+
+    /// Whether messages of the mailbox may go out now; while not, they wait there.
+    fn takes_outgoing(&self) -> bool {
+        true
+    }
+
+    /// A message of the mailbox is due.
+    fn on_outgoing(&mut self, message: Message, actions: &mut Actions) {
+        actions.send(message);
+    }
+
+    /// Looked at whenever the session is: time limits, a child process. Registers the waker for the next time.
+    fn poll(&mut self, _cx: &mut Context<'_>, _actions: &mut Actions) {}
+
+    /// Ready when what arrives can be taken in; `Pending` registers the waker and pauses reading.
+    fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    /// Whether the handler has more to send before an orderly end of the server, and will wake the task when that changes.
+    fn is_busy(&self) -> bool {
+        false
+    }
+}
+
+/// What a handler wants done for its session.
+pub struct Actions<'a> {
+    /// The server.
+    pub hub: &'a Rc<Hub>,
+    /// The session.
+    pub mailbox: &'a Rc<Mailbox>,
+    pub(super) sends: &'a mut Vec<Message>,
+    pub(super) unplaced: &'a mut Unplaced,
+    pub(super) close: &'a mut Option<Box<CloseReason>>,
+}
+
+impl Actions<'_> {
+    /// Sends to the session's peer, in order.
+    pub fn send(&mut self, message: Message) {
+        self.sends.push(message);
+    }
+
+    /// Places before every session but `except`; what has no room pauses reading from this one.
+    pub fn send_to_all(&mut self, message: &Message, except: Option<u64>) {
+        self.unplaced.extend(self.hub.to_all(message, except));
+    }
+
+    /// Places before one session; false when there is none of that number.
+    pub fn send_to(&mut self, id: u64, message: Message) -> bool {
+        let Some(mailbox) = self.hub.session(id) else { return false };
+        if let Some(message) = self.hub.place(&mailbox, message) {
+            self.unplaced.push((mailbox, message));
+        }
+        true
+    }
+
+    /// Closes the session once what was sent so far has gone out.
+    pub fn close(&mut self, close: CloseReason) {
+        self.close.get_or_insert_with(|| Box::new(close));
+    }
+}

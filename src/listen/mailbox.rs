@@ -1,0 +1,145 @@
+//! What waits to be sent to one session, and who that session is.
+//!
+//! Leaves placing messages to the hub and sending them to the session's peer. Invariant: a mailbox never exceeds its
+//! bounds.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::hub::HubSettings;
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::net::listener::PeerAddr;
+use crate::observe::counters::Traffic;
+use crate::queue::{OverflowPolicy, Pushed, Queue};
+
+/// One session as the server knows it, and what is to be sent to it.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// The session's number.
+    pub id: u64,
+    /// Where it comes from.
+    pub peer: PeerAddr,
+    /// Path and query it asked for.
+    pub target: Box<str>,
+    /// When it opened.
+    pub since: Timestamp,
+    /// Received from it.
+    pub received: Traffic,
+    /// Sent to it.
+    pub sent: Traffic,
+    /// Messages for it that were dropped.
+    pub dropped: Cell<u64>,
+    /// The last round trip of a ping.
+    pub round_trip: Cell<Option<Duration>>,
+    queue: RefCell<Queue>,
+    waker: RefCell<Option<Waker>>,
+    overflowed: Cell<bool>,
+    asked_to_close: RefCell<Option<Box<CloseReason>>>,
+}
+
+impl Mailbox {
+    /// An empty one.
+    pub fn new(id: u64, peer: PeerAddr, target: &str, settings: &HubSettings) -> Self {
+        let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
+        Self {
+            id,
+            peer,
+            target: target.into(),
+            since: Timestamp::now(),
+            received: Traffic::default(),
+            sent: Traffic::default(),
+            dropped: Cell::new(0),
+            round_trip: Cell::new(None),
+            queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
+            waker: RefCell::new(None),
+            overflowed: Cell::new(false),
+            asked_to_close: RefCell::new(None),
+        }
+    }
+
+    /// The next message, or the waker is called when there is one.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Option<Message> {
+        let next = self.queue.borrow_mut().pop();
+        if next.is_none() {
+            self.watch(cx);
+        }
+        next
+    }
+
+    /// Asks to be woken when something changes.
+    pub fn watch(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Whether the session must go because its mailbox was full.
+    pub fn has_overflowed(&self) -> bool {
+        self.overflowed.get()
+    }
+
+    /// Messages waiting.
+    pub fn waiting(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// Payload bytes waiting.
+    pub fn waiting_bytes(&self) -> usize {
+        self.queue.borrow().bytes()
+    }
+
+    /// Asks the session to close, at once: what waits for it is dropped with it.
+    pub fn ask_to_close(&self, close: CloseReason) {
+        *self.asked_to_close.borrow_mut() = Some(Box::new(close));
+        self.wake();
+    }
+
+    /// Whether somebody asked the session to close.
+    pub fn is_asked_to_close(&self) -> bool {
+        self.asked_to_close.borrow().is_some()
+    }
+
+    /// What somebody asked the session to close with.
+    pub fn take_close(&self) -> Option<CloseReason> {
+        self.asked_to_close.borrow_mut().take().map(|close| *close)
+    }
+
+    /// Adds a message, or does what the policy says.
+    pub(super) fn push(&self, message: Message) -> Pushed {
+        let pushed = self.queue.borrow_mut().push(message);
+        match &pushed {
+            Pushed::Accepted { dropped } => {
+                self.dropped.set(self.dropped.get() + dropped);
+                self.wake();
+            }
+            Pushed::Dropped => self.dropped.set(self.dropped.get() + 1),
+            Pushed::Disconnect => {
+                self.dropped.set(self.dropped.get() + 1);
+                self.overflowed.set(true);
+                self.wake();
+            }
+            Pushed::Full(_) => {}
+        }
+        pushed
+    }
+
+    /// Throws away what waits; how many messages that was.
+    pub(super) fn clear(&self) -> u64 {
+        let mut queue = self.queue.borrow_mut();
+        let count = queue.len() as u64;
+        while queue.pop().is_some() {}
+        count
+    }
+
+    /// Wakes the session's task.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
