@@ -246,11 +246,11 @@ impl Hub {
         &self.recording
     }
 
-    /// Records and prints a message received from session `id`.
-    pub fn print(&self, id: u64, message: &Message) {
-        self.recording.message(id, Direction::In, message);
+    /// Prints a message of session `id`, where messages are printed; yields up to where the output must be
+    /// [written](Hub::written) for it to have arrived.
+    pub fn print(&self, id: u64, message: &Message) -> Option<u64> {
         if !self.prints() {
-            return;
+            return None;
         }
         let mut output = self.output.borrow_mut();
         let settings = &self.settings;
@@ -260,10 +260,17 @@ impl Hub {
             render::message(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
         }
         output.wrote();
+        Some(output.appended())
     }
 
-    /// Counts a message received from a session.
+    /// Bytes of output written so far.
+    pub fn written(&self) -> u64 {
+        self.output.borrow().written()
+    }
+
+    /// Counts and records a message received from a session.
     pub fn received(&self, mailbox: &Mailbox, message: &Message) {
+        self.recording.message(mailbox.id, Direction::In, message);
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
     }

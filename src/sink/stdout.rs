@@ -20,6 +20,8 @@ const HIGH: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Output {
     buffer: Vec<u8>,
+    /// Bytes handed over so far.
+    handed: u64,
     way: Way,
 }
 
@@ -38,6 +40,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     block: Vec<u8>,
+    /// Bytes written so far.
+    written: u64,
     busy: bool,
     failure: Option<(io::ErrorKind, String)>,
     waker: Option<Waker>,
@@ -63,7 +67,7 @@ impl Output {
         });
         if in_place {
             let way = Way::InPlace { file, failure: None, text: String::new() };
-            return Self { buffer: Vec::with_capacity(BLOCK + 4096), way };
+            return Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way };
         }
         Self::over(file)
     }
@@ -74,7 +78,7 @@ impl Output {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || write_blocks(writer, &theirs));
-        Self { buffer: Vec::with_capacity(BLOCK + 4096), way: Way::Thread(shared) }
+        Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way: Way::Thread(shared) }
     }
 
     /// Where the next payload is appended; call [`Output::wrote`] afterwards.
@@ -102,6 +106,7 @@ impl Output {
                     *failure = Some(error.kind());
                     *text = crate::net::connection::io_text(&error);
                 }
+                self.handed += self.buffer.len() as u64;
                 self.buffer.clear();
             }
             Way::Thread(shared) => {
@@ -109,11 +114,28 @@ impl Output {
                 if state.failure.is_some() {
                     self.buffer.clear();
                 } else if !state.busy {
+                    self.handed += self.buffer.len() as u64;
                     std::mem::swap(&mut state.block, &mut self.buffer);
                     state.busy = true;
                     shared.handed.notify_one();
                 }
             }
+        }
+    }
+
+    /// Bytes appended since the start.
+    #[must_use]
+    pub fn appended(&self) -> u64 {
+        self.handed + self.buffer.len() as u64
+    }
+
+    /// Bytes written since the start: what was appended up to there has arrived.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        match &self.way {
+            Way::InPlace { failure: None, .. } => self.handed,
+            Way::InPlace { .. } => 0,
+            Way::Thread(shared) => lock(shared).written,
         }
     }
 
@@ -199,10 +221,13 @@ fn write_blocks(mut writer: impl Write, shared: &Shared) {
             std::mem::swap(&mut state.block, &mut block);
         }
         let written = writer.write_all(&block);
-        block.clear();
         let mut state = lock(shared);
         state.busy = false;
         let failed = written.is_err();
+        if !failed {
+            state.written += block.len() as u64;
+        }
+        block.clear();
         if let Err(error) = written {
             state.failure = Some((error.kind(), crate::net::connection::io_text(&error)));
         }
@@ -254,8 +279,11 @@ mod tests {
                 output.buffer().extend_from_slice(&(number as u64).to_be_bytes());
                 output.wrote();
                 assert!(output.buffer.len() < HIGH + 8);
+                assert!(output.written() <= output.appended());
             }
+            assert_eq!(output.appended(), total as u64);
             finish(&mut output).await.expect("all is written");
+            assert_eq!(output.written(), total as u64);
         });
         drop(output);
         let all = reading.join().expect("the reader ends").expect("the pipe is readable");

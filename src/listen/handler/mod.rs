@@ -4,11 +4,13 @@
 //! handlers have a file each. Invariant: what a handler is given it answers, passes on, or counts.
 
 mod answer;
+mod protocol;
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
+pub use protocol::Speaker;
 
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
