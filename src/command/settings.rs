@@ -1,22 +1,24 @@
 //! Turns shared flags into settings of the core: files are read, secrets fetched, filters compiled.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD as BASE64_NO_PAD};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::connect::plan::{Draft, InputKind};
 use super::options::{ConnectionArgs, TlsMin};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
-use crate::filter::{Filter, Schema, SchemaError, Template};
+use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
 use crate::message::Message;
+use crate::message::input::{InputKind, decode};
 use crate::net::connection::{BufferRole, io_text};
 use crate::net::connector::ConnectOptions;
 use crate::net::deflate::DeflateOffer;
 use crate::net::dial::{DialOptions, Family, parse_resolve};
 use crate::net::tls::{ClientTls, TlsVersion};
 use crate::net::upgrade::parse_header;
+use crate::session::backoff::Backoff;
+use crate::session::keepalive::KeepaliveSettings;
+use crate::session::opening::OpeningPlan;
 
 /// Compiles a filter given by a flag.
 ///
@@ -76,8 +78,7 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
         InputKind::Text if text.starts_with('@') => {
             Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload))
         }
-        kind => super::connect::plan::decode(kind, payload)
-            .map_err(|error| Error::usage(error, "see wsp connect --help"))?,
+        kind => decode(kind, payload).map_err(|error| Error::usage(error, "see wsp connect --help"))?,
     };
     Ok(Draft::Plain(message))
 }
@@ -103,37 +104,6 @@ pub fn heartbeat_reply(text: &str) -> Result<(Filter, Draft), Error> {
     let reply = Template::compile_reply(message.trim())
         .map_err(|error| Error::Compile { flag: "--heartbeat-reply", reason: error.to_string() })?;
     Ok((filter("--heartbeat-reply", source.trim())?, Draft::Template(Arc::new(reply), InputKind::Text)))
-}
-
-/// Bytes written in hexadecimal, spaces and a 0x prefix allowed.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace() && *byte != b':').collect();
-    let digits = digits.strip_prefix(b"0x").unwrap_or(&digits);
-    if !digits.len().is_multiple_of(2) {
-        return Err("hexadecimal input has an odd number of digits".to_owned());
-    }
-    let value = |digit: u8| {
-        char::from(digit).to_digit(16).ok_or_else(|| format!("'{}' is no hexadecimal digit", digit.escape_ascii()))
-    };
-    digits
-        .chunks_exact(2)
-        .map(|pair| Ok(u8::try_from(value(pair[0])? * 16 + value(pair[1])?).unwrap_or(u8::MAX)))
-        .collect()
-}
-
-/// Bytes written in base64, padded or not.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn base64(text: &[u8]) -> Result<Vec<u8>, String> {
-    let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    BASE64
-        .decode(&text)
-        .or_else(|_| BASE64_NO_PAD.decode(&text))
-        .map_err(|error| format!("input is not base64: {error}"))
 }
 
 /// A secret given in the open, as `@FILE`, or by the name of a variable.
@@ -250,18 +220,39 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a client end says by itself.
+///
+/// # Errors
+/// Unreadable files, filters and templates that do not compile.
+pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
+    let draft = |text: &str| draft(text, args.template);
+    Ok(OpeningPlan {
+        init: args.init.iter().map(|text| draft(text)).collect::<Result<_, _>>()?,
+        init_wait: args.init_wait.as_deref().map(|source| filter("--init-wait", source)).transpose()?,
+        heartbeat: args.heartbeat.as_deref().map(draft).transpose()?,
+        heartbeat_interval: args.heartbeat_interval.max(Duration::from_millis(1)),
+        heartbeat_reply: args.heartbeat_reply.as_deref().map(heartbeat_reply).transpose()?,
+        filler: Filler::default(),
+    })
+}
 
-    #[test]
-    fn reads_hexadecimal_and_base64() {
-        assert_eq!(hex(b"00 ff 1A"), Ok(vec![0, 255, 26]));
-        assert_eq!(hex(b"0xdeadBEEF"), Ok(vec![0xde, 0xad, 0xbe, 0xef]));
-        assert!(hex(b"abc").is_err());
-        assert!(hex(b"zz").is_err());
-        assert_eq!(base64(b"aGk="), Ok(b"hi".to_vec()));
-        assert_eq!(base64(b"aGk"), Ok(b"hi".to_vec()));
-        assert!(base64(b"?").is_err());
+/// When a client end pings and gives up.
+pub fn keepalive(args: &ConnectionArgs, ping_at_once: bool) -> KeepaliveSettings {
+    KeepaliveSettings {
+        ping_at_once,
+        ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
+        ping_timeout: args.ping_timeout,
+        idle_timeout: args.idle_timeout,
     }
+}
+
+/// How long a client end waits before it connects again.
+///
+/// # Errors
+/// A factor below 1.
+pub fn backoff(args: &ConnectionArgs) -> Result<Backoff, Error> {
+    if !args.retry_factor.is_finite() || args.retry_factor < 1.0 {
+        return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
+    }
+    Ok(Backoff { delay: args.retry_delay, max: args.retry_max, factor: args.retry_factor })
 }

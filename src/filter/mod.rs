@@ -1,14 +1,16 @@
 //! What happens to a message between being received and being delivered.
 //!
-//! Owns jq programs ([`jq`]), JSON Schema ([`schema`]) and the `--template` language ([`template`]).
+//! Owns jq programs ([`jq`]), JSON Schema ([`schema`]), the `--template` language ([`template`]) and messages written in it ([`draft`]).
 //! Knows nothing of sockets, queues or sessions: text and values in, text and values out.
 //! Invariants: jaq is seen below `jq` alone, minijinja in `template` and jsonschema in `schema` alone; what is compiled
 //! once can be run any number of times, from any thread.
 
+pub mod draft;
 pub mod jq;
 pub mod schema;
 pub mod template;
 
+pub use draft::{Draft, DraftError, Filler};
 pub use jq::{Filter, FilterError, Json};
 pub use schema::{Schema, SchemaError};
 pub use template::{Template, TemplateError};

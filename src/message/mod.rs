@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod har;
+pub mod input;
 pub mod render;
 
 use bytes::Bytes;

@@ -4,5 +4,6 @@
 pub mod backoff;
 pub mod driver;
 pub mod keepalive;
+pub mod opening;
 
 pub use driver::{Driver, End, Outgoing, Peer, Replies};

@@ -12,7 +12,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("filter", &["message"]),
     ("queue", &["message"]),
     ("net", &["message", "endpoint"]),
-    ("session", &["net", "message"]),
+    ("session", &["net", "message", "filter"]),
     ("observe", &["message"]),
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["message", "net"]),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::info::SessionInfo;
-use super::plan::Reply;
+use super::plan::{Reply, draft_error};
 use super::shared::{Inbox, SessionName, Shared};
 use crate::command::values::Wait;
 use crate::error::Error;
@@ -24,6 +24,7 @@ use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::message::render;
 use crate::net::connection::{CloseReason, Incoming};
+use crate::session::opening::Opening;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of a `connect` run.
@@ -31,9 +32,7 @@ pub struct ClientPeer {
     shared: Rc<Shared>,
     inbox: Rc<RefCell<Inbox>>,
     info: Rc<SessionInfo>,
-    init_next: usize,
-    init_waiting: bool,
-    heartbeat: Option<Pin<Box<Sleep>>>,
+    opening: Opening,
     timer: Option<Pin<Box<Sleep>>>,
     within: Option<Pin<Box<Sleep>>>,
     quiet_since: Instant,
@@ -50,13 +49,12 @@ pub struct ClientPeer {
 impl ClientPeer {
     /// A session that has not been connected yet.
     pub fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, info: Rc<SessionInfo>) -> Self {
+        let opening = Opening::new(Rc::clone(&shared.plan.opening));
         Self {
             shared,
             inbox,
             info,
-            init_next: 0,
-            init_waiting: false,
-            heartbeat: None,
+            opening,
             timer: None,
             within: None,
             quiet_since: Instant::now(),
@@ -73,15 +71,13 @@ impl ClientPeer {
     /// A connection was opened: init messages and timers begin again.
     pub fn opened(&mut self) {
         let now = Instant::now();
-        self.init_next = 0;
-        self.init_waiting = false;
+        self.opening.opened();
         self.closing = false;
         self.give_up = None;
         self.replies_due = 0;
         self.timer = None;
         self.quiet_since = now;
         let plan = &self.shared.plan;
-        self.heartbeat = plan.heartbeat.as_ref().map(|_| Box::pin(sleep_until(now + plan.heartbeat_interval)));
         if self.within.is_none() {
             self.within = plan.within.map(|within| Box::pin(sleep_until(now + within)));
         }
@@ -111,19 +107,6 @@ impl ClientPeer {
         }
     }
 
-    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Option<Message> {
-        let timer = self.heartbeat.as_mut()?;
-        if timer.as_mut().poll(cx).is_pending() {
-            return None;
-        }
-        let plan = &self.shared.plan;
-        timer.as_mut().reset(Instant::now() + plan.heartbeat_interval);
-        // Ask again, so that the fresh timer knows whom to wake.
-        let _ = timer.as_mut().poll(cx);
-        let heartbeat = plan.heartbeat.clone()?;
-        plan.fill(&heartbeat).map_err(|error| self.fail(&error)).ok()
-    }
-
     /// Pieces of input that wait for a connection.
     pub fn waiting(&self) -> usize {
         self.inbox.borrow().len()
@@ -138,20 +121,16 @@ impl ClientPeer {
         self.shared.fail(error);
     }
 
-    /// The next init message, once it may go.
-    fn next_init(&mut self) -> Option<Message> {
-        let plan = &self.shared.plan;
-        if self.init_waiting {
-            return None;
-        }
-        let message = plan.init.get(self.init_next)?.clone();
-        self.init_next += 1;
-        self.init_waiting = plan.init_wait.is_some() && self.init_next < plan.init.len();
-        plan.fill(&message).map_err(|error| self.fail(&error)).ok()
-    }
-
-    fn init_done(&self) -> bool {
-        self.init_next >= self.shared.plan.init.len()
+    /// What the session says by itself, when it is due.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Option<Message> {
+        let own = match self.opening.next_init() {
+            Ok(None) => self.opening.poll_heartbeat(cx),
+            init => init,
+        };
+        own.unwrap_or_else(|error| {
+            self.fail(&draft_error(error));
+            None
+        })
     }
 
     /// The clock is read once a pass, not once a message.
@@ -163,7 +142,7 @@ impl ClientPeer {
 
     /// After the input has ended: whether it has been quiet for long enough.
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.init_done() {
+        if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.opening.is_done() {
             return Poll::Pending;
         }
         if self.within.is_some() && self.shared.plan.expect.is_some() {
@@ -203,19 +182,10 @@ impl ClientPeer {
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));
-        if self.init_waiting
-            && let Some(filter) = &plan.init_wait
-        {
-            let seen = is_json && filter.matches(json, &null, &self.prev);
-            self.init_waiting = !seen;
-        }
-        if let Some((filter, reply)) = &plan.heartbeat_reply
-            && is_json
-            && let Some(value) = filter.find(json, &null, &self.prev)
-        {
-            match plan.fill_with(reply, &value.to_plain_string()) {
-                Ok(reply) => replies.push_back(reply),
-                Err(error) => self.fail(&error),
+        if is_json {
+            match self.opening.on_json(json, &self.prev) {
+                Ok(reply) => replies.extend(reply),
+                Err(error) => self.fail(&draft_error(error)),
             }
         }
         match &plan.reply {
@@ -289,13 +259,10 @@ impl Peer for ClientPeer {
             self.closing = true;
             return Poll::Ready(Outgoing::Close(CloseReason::new(1000, "")));
         }
-        if let Some(message) = self.next_init() {
+        if let Some(message) = self.poll_own(cx) {
             return Poll::Ready(Outgoing::Message(message));
         }
-        if let Some(message) = self.poll_heartbeat(cx) {
-            return Poll::Ready(Outgoing::Message(message));
-        }
-        if self.init_done() {
+        if self.opening.is_done() {
             let next = self.inbox.borrow_mut().pop();
             if let Some(outgoing) = next {
                 if matches!(outgoing, Outgoing::Close(_)) {

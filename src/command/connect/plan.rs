@@ -1,7 +1,6 @@
 //! From the flags as typed to the run as meant: after it no illegal setting can exist.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::replay::ReplayPlan;
@@ -10,13 +9,15 @@ use crate::command::options::{ColorArg, FormatArg, OutputArgs};
 use crate::command::settings;
 use crate::command::values::Wait;
 use crate::error::Error;
-use crate::filter::{Filter, Schema, Template};
+use crate::filter::{Draft, DraftError, Filter, Schema};
 use crate::host::Host;
 use crate::message::Message;
 use crate::message::event::Direction;
+use crate::message::input::InputKind;
 use crate::message::render::Format;
 use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
+use crate::session::opening::OpeningPlan;
 use crate::source::framing::Framing;
 
 /// What happens to a message the filter cannot read.
@@ -41,36 +42,10 @@ pub enum Reply {
     Filter(Filter),
 }
 
-/// How a piece of input becomes a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputKind {
-    /// Text; bytes that are not UTF-8 are an error.
-    Text,
-    /// Binary, as it is.
-    Binary,
-    /// Binary, written in hexadecimal.
-    Hex,
-    /// Binary, written in base64.
-    Base64,
-    /// Event lines.
-    Events,
-}
-
-/// Something to send: text, perhaps with a template in it.
-#[derive(Debug, Clone)]
-pub enum Draft {
-    /// As it is.
-    Plain(Message),
-    /// To be filled in each time; the result is written as the kind says.
-    Template(Arc<Template>, InputKind),
-}
-
 /// A `connect` run as meant.
 pub struct Plan {
-    /// Sent after every open, in order.
-    pub init: Vec<Draft>,
-    /// Gate between init messages.
-    pub init_wait: Option<Filter>,
+    /// What is said by itself: init messages, heartbeats.
+    pub opening: Rc<OpeningPlan>,
     /// `-x` messages; `None` reads stdin.
     pub execute: Option<Vec<Draft>>,
     /// Sent instead of stdin.
@@ -99,12 +74,6 @@ pub struct Plan {
     pub non_json: NonJson,
     /// Replies.
     pub reply: Reply,
-    /// Answer to text-level pings of the server.
-    pub heartbeat_reply: Option<(Filter, Draft)>,
-    /// Text-level ping of ours.
-    pub heartbeat: Option<Draft>,
-    /// Time between heartbeats.
-    pub heartbeat_interval: Duration,
     /// Shape of what arrives.
     pub schema: Option<Schema>,
     /// The first message without that shape ends the run.
@@ -139,7 +108,6 @@ pub struct Plan {
     pub max_message_size: usize,
     /// End of input closes at once: a person typed Ctrl-D.
     pub interactive: bool,
-    sequence: Cell<u64>,
 }
 
 impl Plan {
@@ -150,8 +118,6 @@ impl Plan {
     pub fn new(args: &ConnectArgs, host: &Host) -> Result<Self, Error> {
         let connection = &args.connection;
         let template = connection.template;
-        let draft = |text: &str| settings::draft(text, template);
-        let drafts = |texts: &[String]| texts.iter().map(|text| draft(text)).collect::<Result<Vec<_>, _>>();
         let filter = |flag: &'static str, source: &Option<String>| {
             source.as_deref().map(|source| settings::filter(flag, source)).transpose()
         };
@@ -184,13 +150,9 @@ impl Plan {
             Some(messages)
         };
         let interactive = host.stdin_is_terminal && execute.is_none() && args.replay.is_none();
-        if !connection.retry_factor.is_finite() || connection.retry_factor < 1.0 {
-            return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
-        }
         let format = format(&args.output, host, args.jq.is_some());
         Ok(Self {
-            init: drafts(&connection.init)?,
-            init_wait: filter("--init-wait", &connection.init_wait)?,
+            opening: Rc::new(settings::opening(connection)?),
             execute,
             replay: args.replay.as_ref().map(|path| ReplayPlan {
                 path: path.clone(),
@@ -209,9 +171,6 @@ impl Plan {
             raw_output: args.raw_output,
             non_json: args.non_json,
             reply,
-            heartbeat_reply: connection.heartbeat_reply.as_deref().map(settings::heartbeat_reply).transpose()?,
-            heartbeat: connection.heartbeat.as_deref().map(draft).transpose()?,
-            heartbeat_interval: connection.heartbeat_interval.max(Duration::from_millis(1)),
             schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
             fail_on_invalid: args.fail_on_invalid,
             fragment: args.fragment,
@@ -224,21 +183,11 @@ impl Plan {
             quiet: args.output.quiet,
             close_timeout: connection.close_timeout,
             timeout: connection.timeout,
-            keepalive: KeepaliveSettings {
-                ping_at_once: interactive && host.stdout_is_terminal,
-                ping_interval: Some(connection.ping_interval).filter(|interval| !interval.is_zero()),
-                ping_timeout: connection.ping_timeout,
-                idle_timeout: connection.idle_timeout,
-            },
+            keepalive: settings::keepalive(connection, interactive && host.stdout_is_terminal),
             reconnect: connection.reconnect,
-            backoff: Backoff {
-                delay: connection.retry_delay,
-                max: connection.retry_max,
-                factor: connection.retry_factor,
-            },
+            backoff: settings::backoff(connection)?,
             max_message_size: connection.max_message_size,
             interactive,
-            sequence: Cell::new(0),
         })
     }
 
@@ -247,24 +196,7 @@ impl Plan {
     /// # Errors
     /// A template that cannot be filled in, or yields what `--hex` or `--base64` cannot read.
     pub fn fill(&self, draft: &Draft) -> Result<Message, Error> {
-        self.fill_with(draft, "")
-    }
-
-    /// As [`Plan::fill`], for a reply: `value` is what the filter yielded.
-    ///
-    /// # Errors
-    /// As [`Plan::fill`].
-    pub fn fill_with(&self, draft: &Draft, value: &str) -> Result<Message, Error> {
-        match draft {
-            Draft::Plain(message) => Ok(message.clone()),
-            Draft::Template(template, kind) => {
-                self.sequence.set(self.sequence.get() + u64::from(template.counts()));
-                let text = template
-                    .render_reply(self.sequence.get(), value)
-                    .map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
-                decode(*kind, text.into_bytes()).map_err(input_error)
-            }
-        }
+        self.opening.filler.fill(draft, "").map_err(draft_error)
     }
 
     /// Whether every message's time matters, so that the clock is read for each.
@@ -274,10 +206,7 @@ impl Plan {
 
     /// Whether what arrives must be parsed, a filter for the output aside.
     pub fn needs_json(&self) -> bool {
-        self.expect.is_some()
-            || self.init_wait.is_some()
-            || self.heartbeat_reply.is_some()
-            || matches!(self.reply, Reply::Filter(_))
+        self.expect.is_some() || self.opening.needs_json() || matches!(self.reply, Reply::Filter(_))
     }
 }
 
@@ -345,16 +274,10 @@ pub fn input_error(text: impl Into<String>) -> Error {
     Error::usage(text, "--binary, --hex, --base64 and --input json say how input is written")
 }
 
-/// A piece of input as a message.
-///
-/// # Errors
-/// Bytes that are not what the flags promised.
-pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
-    match kind {
-        InputKind::Text | InputKind::Events => Message::text_from_bytes(piece)
-            .map_err(|_| "input is not valid UTF-8; --binary sends it as binary messages".to_owned()),
-        InputKind::Binary => Ok(Message::binary(piece)),
-        InputKind::Hex => settings::hex(&piece).map(Message::binary),
-        InputKind::Base64 => settings::base64(&piece).map(Message::binary),
+/// A draft that did not become a message.
+pub fn draft_error(error: DraftError) -> Error {
+    match error {
+        DraftError::Template(error) => Error::Compile { flag: "--template", reason: error.to_string() },
+        DraftError::Input(text) => input_error(text),
     }
 }

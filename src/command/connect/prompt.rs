@@ -12,6 +12,7 @@ use super::run::{hand_out, recorder};
 use super::shared::{Inbox, Shared};
 use crate::command::settings;
 use crate::exit::Exit;
+use crate::message::input;
 use crate::message::{Message, render};
 use crate::net::connection::CloseReason;
 use crate::prompt::command::{COMMANDS, Command, parse};
@@ -129,7 +130,7 @@ impl PromptInput {
             Command::Binary(text) => {
                 let bytes = match text.strip_prefix('@') {
                     Some(path) => read(path)?,
-                    None => settings::hex(text.as_bytes())?,
+                    None => input::hex(text.as_bytes())?,
                 };
                 let message = Message::binary(bytes);
                 send(&|| Outgoing::Message(message.clone()));
