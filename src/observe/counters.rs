@@ -107,7 +107,7 @@ impl<L: Label> ByLabel<L> {
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
             $($(#[$doc])* $variant,)*
         }
@@ -141,6 +141,10 @@ labels! {
         Loss => "loss",
         /// Nobody has the name it was meant for.
         NoReceiver => "no-receiver",
+        /// Its destination will never take it.
+        Rejected => "rejected",
+        /// It was tried as often as allowed.
+        RetriesSpent => "retries-spent",
     }
 }
 

@@ -4,9 +4,25 @@
 //! alone is larger than the byte bound is refused or dropped); every message pushed is either
 //! inside, popped, or counted by its refusal.
 
+pub mod envelope;
+pub mod lane;
+pub mod ledger;
+
 use std::collections::VecDeque;
 
 use crate::message::Message;
+
+/// What counts against the byte bound of a queue.
+pub trait Weigh {
+    /// Payload bytes.
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for Message {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
 
 /// What happens to a message that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +39,7 @@ pub enum OverflowPolicy {
 
 /// What became of a pushed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pushed {
+pub enum Pushed<T = Message> {
     /// It is in the queue; so many older ones were dropped for it.
     Accepted {
         /// Messages dropped to make room.
@@ -32,22 +48,22 @@ pub enum Pushed {
     /// It was dropped.
     Dropped,
     /// It does not fit: the sender has it back and waits.
-    Full(Message),
+    Full(T),
     /// It does not fit: the receiver must go.
     Disconnect,
 }
 
 /// Messages that wait, in order.
 #[derive(Debug)]
-pub struct Queue {
-    messages: VecDeque<Message>,
+pub struct Queue<T = Message> {
+    messages: VecDeque<T>,
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
     policy: OverflowPolicy,
 }
 
-impl Queue {
+impl<T: Weigh> Queue<T> {
     /// An empty queue; both bounds are at least one.
     #[must_use]
     pub fn new(max_messages: usize, max_bytes: usize, policy: OverflowPolicy) -> Self {
@@ -85,40 +101,79 @@ impl Queue {
         self.messages.is_empty() || (self.messages.len() < self.max_messages && self.bytes + size <= self.max_bytes)
     }
 
-    /// Adds a message, or does what the policy says.
-    pub fn push(&mut self, message: Message) -> Pushed {
-        let size = message.len();
+    /// Adds a message, or does what the policy says; what is dropped for it is dropped.
+    pub fn push(&mut self, message: T) -> Pushed<T> {
+        self.push_with(message, drop)
+    }
+
+    /// As [`Queue::push`]; every message that is dropped goes to `lost`.
+    pub fn push_with(&mut self, message: T, mut lost: impl FnMut(T)) -> Pushed<T> {
+        let size = message.weight();
         if self.fits(size) && (size <= self.max_bytes || self.policy == OverflowPolicy::Block) {
-            self.bytes += size;
-            self.messages.push_back(message);
+            self.put(message);
             return Pushed::Accepted { dropped: 0 };
         }
         match self.policy {
-            OverflowPolicy::Block => Pushed::Full(message),
-            OverflowPolicy::DropNewest => Pushed::Dropped,
-            OverflowPolicy::Disconnect => Pushed::Disconnect,
-            OverflowPolicy::DropOldest if size > self.max_bytes => Pushed::Dropped,
-            OverflowPolicy::DropOldest => {
-                let mut dropped = 0;
-                while !self.fits(size) {
-                    self.pop();
-                    dropped += 1;
-                }
-                self.bytes += size;
-                self.messages.push_back(message);
-                Pushed::Accepted { dropped }
+            OverflowPolicy::Block => return Pushed::Full(message),
+            OverflowPolicy::Disconnect => {
+                lost(message);
+                return Pushed::Disconnect;
+            }
+            OverflowPolicy::DropOldest if size <= self.max_bytes => {}
+            OverflowPolicy::DropOldest | OverflowPolicy::DropNewest => {
+                lost(message);
+                return Pushed::Dropped;
             }
         }
+        let mut dropped = 0;
+        while !self.fits(size) {
+            if let Some(older) = self.pop() {
+                lost(older);
+            }
+            dropped += 1;
+        }
+        self.put(message);
+        Pushed::Accepted { dropped }
+    }
+
+    /// Adds a message whatever the bounds.
+    pub fn put(&mut self, message: T) {
+        self.bytes += message.weight();
+        self.messages.push_back(message);
+    }
+
+    /// Puts a message back that was taken out, before all others and whatever the bounds.
+    pub fn put_back(&mut self, message: T) {
+        self.bytes += message.weight();
+        self.messages.push_front(message);
     }
 
     /// Takes the oldest message. An empty queue keeps no memory.
-    pub fn pop(&mut self) -> Option<Message> {
+    pub fn pop(&mut self) -> Option<T> {
         let message = self.messages.pop_front()?;
-        self.bytes -= message.len();
+        self.bytes -= message.weight();
         if self.messages.is_empty() && self.messages.capacity() > 64 {
             self.messages = VecDeque::new();
         }
         Some(message)
+    }
+
+    /// The oldest message.
+    #[must_use]
+    pub fn front(&self) -> Option<&T> {
+        self.messages.front()
+    }
+
+    /// Messages it holds at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.max_messages
+    }
+
+    /// Bytes it holds at most.
+    #[must_use]
+    pub fn byte_capacity(&self) -> usize {
+        self.max_bytes
     }
 }
 

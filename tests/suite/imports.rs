@@ -10,7 +10,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("endpoint", &[]),
     ("message", &[]),
     ("filter", &["message"]),
-    ("queue", &["message"]),
+    ("queue", &["message", "observe"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message", "filter"]),
     ("observe", &["message"]),

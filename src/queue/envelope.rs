@@ -1,0 +1,48 @@
+//! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
+
+use std::rc::Rc;
+
+use jiff::Timestamp;
+
+use super::Weigh;
+use super::ledger::{Receipt, Settlement};
+use crate::message::Message;
+
+/// Where messages come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The session's name in events, `s1`.
+    pub session: String,
+    /// The endpoint as the user wrote it, without secrets.
+    pub endpoint: String,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Envelope {
+    /// The message.
+    pub message: Message,
+    /// Where it came from.
+    pub origin: Rc<Origin>,
+    /// When it was received.
+    pub time: Timestamp,
+    /// Its number among those of its origin, from 1.
+    pub seq: u64,
+    /// How often it has been tried.
+    pub attempts: u32,
+    /// Whom to tell.
+    pub receipt: Receipt,
+}
+
+impl Envelope {
+    /// It has its outcome here.
+    pub fn settle(self, settlement: Settlement) {
+        self.receipt.settle(settlement);
+    }
+}
+
+impl Weigh for Envelope {
+    fn weight(&self) -> usize {
+        self.message.len()
+    }
+}
