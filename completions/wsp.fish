@@ -28,6 +28,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -s h -l help -d 'Print help (see m
 complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "relay" -d 'Move messages between endpoints, with queues and acknowledgements'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions or write man pages'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
@@ -161,6 +162,82 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s j -l jq -d 'Choose and transform; each output is a message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq and --route cannot read: drop, pass, or error (a dead letter)' -r -f -a "drop\t'It is filtered out'
+pass\t'It goes on unchanged'
+error\t'It is a dead letter'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there; the first match wins, the others go to TO' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
+json\t'A line is an event line'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes that may wait for one destination' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
+drop-oldest\t'The oldest waiting messages make room'
+drop-newest\t'The new message is dropped'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
+json\t'Event lines'
+pretty\t'Indented where it is JSON'
+hex\t'Bytes in hexadecimal'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l color -d 'Colours on stdout' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A message goes to every route that matches'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "show" -d 'Print every option that is set, its value and its origin'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "path" -d 'Print where the configuration file is looked for'

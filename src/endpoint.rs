@@ -19,6 +19,11 @@ pub enum EndpointError {
     /// A scheme this is not made for.
     #[error("the scheme '{0}' is not known; ws, wss, http and https are")]
     UnknownScheme(String),
+    /// No endpoint of a relay.
+    #[error(
+        "'{0}' is no endpoint; -, null:, file:, exec:, ws://, wss://, ws-listen://, wss-listen://, http://, https://, kafka:// and nats:// are"
+    )]
+    UnknownEndpoint(String),
     /// RFC 6455 section 3 forbids fragments.
     #[error("a WebSocket URL has no fragment (the part after #)")]
     Fragment,
@@ -111,6 +116,96 @@ impl fmt::Display for WsTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "wss" } else { "ws" };
         write!(f, "{scheme}://{}{}", self.host_header(), self.path_and_query)
+    }
+}
+
+/// One end of a relay, as the user wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `-`: standard input or output.
+    Stdio,
+    /// `null:`: takes everything, gives nothing.
+    Null,
+    /// `ws://`, `wss://`: a client; the URL as written.
+    Ws(String),
+    /// `ws-listen://`, `wss-listen://`: a server.
+    WsListen {
+        /// wss rather than ws.
+        secure: bool,
+        /// Where it listens.
+        address: ListenAddr,
+        /// The path it serves; empty serves all.
+        path: String,
+    },
+    /// `file:PATH`.
+    File(PathBuf),
+    /// `exec:CMD`.
+    Exec(String),
+    /// `http://`, `https://`: the URL as written.
+    Http(String),
+    /// `kafka://`: the URL as written.
+    Kafka(String),
+    /// `nats://`: the URL as written.
+    Nats(String),
+}
+
+impl Endpoint {
+    /// Reads an endpoint.
+    ///
+    /// # Errors
+    /// [`EndpointError`]; for a scheme that is none of these, by its name.
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+        if text == "-" {
+            return Ok(Self::Stdio);
+        }
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(if text.is_empty() {
+                EndpointError::Empty
+            } else {
+                EndpointError::UnknownEndpoint(text.to_owned())
+            });
+        };
+        let after_slashes = rest.strip_prefix("//");
+        match (scheme.to_ascii_lowercase().as_str(), after_slashes) {
+            ("null", _) => Ok(Self::Null),
+            // A URL of a file has three slashes; two are taken as they are meant.
+            ("file", path) if !path.unwrap_or(rest).is_empty() => Ok(Self::File(PathBuf::from(path.unwrap_or(rest)))),
+            ("exec", _) if !rest.trim().is_empty() => Ok(Self::Exec(rest.to_owned())),
+            ("ws" | "wss", Some(_)) => WsTarget::parse(text).map(|_| Self::Ws(text.to_owned())),
+            ("ws-listen" | "wss-listen", Some(place)) => {
+                let (address, path) = match place.find('/') {
+                    Some(slash) if !place.starts_with("unix:") => place.split_at(slash),
+                    _ => (place, ""),
+                };
+                Ok(Self::WsListen {
+                    secure: scheme.eq_ignore_ascii_case("wss-listen"),
+                    address: ListenAddr::parse(address)?,
+                    path: if path == "/" { String::new() } else { path.to_owned() },
+                })
+            }
+            ("http" | "https", Some(_)) => {
+                Url::parse(text).map_err(|error| EndpointError::Malformed(redact(text), error.to_string()))?;
+                Ok(Self::Http(text.to_owned()))
+            }
+            ("kafka", Some(_)) => Ok(Self::Kafka(text.to_owned())),
+            ("nats", Some(_)) => Ok(Self::Nats(text.to_owned())),
+            _ => Err(EndpointError::UnknownEndpoint(redact(text))),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio => f.write_str("-"),
+            Self::Null => f.write_str("null:"),
+            Self::Ws(url) | Self::Http(url) | Self::Kafka(url) | Self::Nats(url) => f.write_str(&redact(url)),
+            Self::WsListen { secure, address, path } => {
+                write!(f, "{}://{address}{path}", if *secure { "wss-listen" } else { "ws-listen" })
+            }
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Exec(command) => write!(f, "exec:{command}"),
+        }
     }
 }
 

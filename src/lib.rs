@@ -23,6 +23,7 @@ pub mod listen;
 pub mod message;
 pub mod net;
 pub mod observe;
+pub mod pipeline;
 pub mod prompt;
 pub mod protocol;
 pub mod queue;
@@ -63,6 +64,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
+        Action::Relay(args) => block_on(command::relay::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
         stderr.line(format!("wsp: {error}"));

@@ -148,7 +148,8 @@ pub enum OnFull {
     Disconnect,
 }
 
-fn parse_positive(text: &str) -> Result<usize, String> {
+/// A number above 0.
+pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("it must be a whole number above 0".to_owned()),

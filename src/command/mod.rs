@@ -10,6 +10,7 @@ pub mod layers;
 pub mod listen;
 pub mod options;
 pub mod proxies;
+pub mod relay;
 pub mod settings;
 pub mod values;
 pub mod wscat;
@@ -52,6 +53,8 @@ pub enum Action {
     Connect(Box<connect::ConnectArgs>),
     /// Run a WebSocket test server
     Listen(Box<listen::ListenArgs>),
+    /// Move messages between endpoints, with queues and acknowledgements
+    Relay(Box<relay::RelayArgs>),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions or write man pages
@@ -156,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "config", "generate"] {
+        for name in ["connect", "listen", "relay", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

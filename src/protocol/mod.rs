@@ -1,11 +1,14 @@
-//! What sessions may speak on top of WebSocket messages: a file each, sans-io.
+//! What sessions may speak on top of WebSocket messages: a file or folder each, sans-io.
 //!
 //! A [`Protocol`] is the state of one session. It is told what happened and when, and answers with [`Effect`]s;
 //! it has no clock, no socket and no queue. Whoever drives it (the test server, a relay) carries the effects out
-//! in order. Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
+//! in order. [`Settings`] says which protocol is spoken and makes one for each session; what sessions share lives there.
+//! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
-use std::time::Instant;
+pub mod raw;
+
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -29,7 +32,8 @@ impl Now {
     }
 }
 
-/// Names a delivery until its outcome is known; given out by the protocol, unique in its session.
+/// Names a message until its outcome is known, unique in its session. For deliveries the protocol gives it out, for
+/// outgoing messages whoever hands them over.
 pub type Ticket = u64;
 
 /// What became of a delivery.
@@ -51,12 +55,33 @@ pub enum Effect {
     Deliver(Message, Option<Ticket>),
     /// Hand this to every other session, through their [`Protocol::on_outgoing`].
     Publish(Message),
-    /// A message for the peer does not concern it: it is counted as filtered.
+    /// The message just handed to [`Protocol::on_outgoing`] does not concern the peer: it is counted as filtered.
     Filtered,
+    /// What the peer answered for a message that [`Protocol::on_outgoing`] was given, with the ticket it came with. Only
+    /// where [`Protocol::acknowledges`]; then exactly once, but for messages still unsettled when the session is over.
+    Settled(Option<Ticket>, Outcome),
+    /// Something to count.
+    Measured(Measure),
     /// What the peer sent could not be used; said once in the log and counted as an error.
     Fault(String),
     /// Close the session; nothing is sent after it.
     Close(CloseReason),
+}
+
+/// Facts about requests, which metrics count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Either side asked for this method; what is not known counts as `unknown`.
+    Request(&'static str),
+    /// Either side replied, with success or not.
+    Reply {
+        /// Whether it was a success.
+        ok: bool,
+    },
+    /// From a request to the end of what it asked for.
+    RequestTime(Duration),
+    /// The peer did not reply in time.
+    RequestTimeout,
 }
 
 /// How full the queue is that deliveries go into.
@@ -70,7 +95,7 @@ pub struct Depth {
 
 /// One session's protocol. Every method appends to `effects`.
 pub trait Protocol {
-    /// The session has opened.
+    /// The session has a connection: the first one, or a new one after [`Protocol::on_lost`].
     fn on_open(&mut self, now: Now, effects: &mut Vec<Effect>);
 
     /// The peer sent a message.
@@ -82,8 +107,18 @@ pub trait Protocol {
         true
     }
 
-    /// A message is due for the peer: an input line, another session's publication, a broker's message.
-    fn on_outgoing(&mut self, message: Message, now: Now, effects: &mut Vec<Effect>);
+    /// A message is due for the peer: an input line, another session's publication, a broker's message. Where whoever
+    /// hands it over wants to know what becomes of it, it comes with a ticket; it is settled as soon as it is sent, or, where
+    /// [`Protocol::acknowledges`], by [`Effect::Settled`].
+    fn on_outgoing(&mut self, message: Message, ticket: Option<Ticket>, now: Now, effects: &mut Vec<Effect>);
+
+    /// Whether the peer answers for what it is sent.
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    /// The connection has gone; when the session gets another one, [`Protocol::on_open`] says so.
+    fn on_lost(&mut self) {}
 
     /// What became of a delivery that had a ticket.
     fn on_outcome(&mut self, _ticket: Ticket, _outcome: Outcome, _now: Now, _effects: &mut Vec<Effect>) {}

@@ -1,20 +1,31 @@
 //! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use jiff::Timestamp;
 
 use super::Weigh;
 use super::ledger::{Receipt, Settlement};
+use crate::filter::Json;
 use crate::message::Message;
 
 /// Where messages come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Origin {
     /// The session's name in events, `s1`.
     pub session: String,
     /// The endpoint as the user wrote it, without secrets.
     pub endpoint: String,
+    /// The last message of it that was JSON: what filters know as `$prev`.
+    pub prev: RefCell<Json>,
+}
+
+impl Origin {
+    /// A session that has given nothing yet.
+    pub fn new(session: impl Into<String>, endpoint: impl Into<String>) -> Rc<Self> {
+        Rc::new(Self { session: session.into(), endpoint: endpoint.into(), prev: RefCell::new(Json::null()) })
+    }
 }
 
 /// A message on its way.

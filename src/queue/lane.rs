@@ -36,6 +36,7 @@ pub struct Lane {
     settings: LaneSettings,
     queue: RefCell<Queue<Envelope>>,
     ended: Cell<bool>,
+    abandoned: Cell<bool>,
     high_water: Cell<usize>,
     full_since: Cell<Option<Timestamp>>,
     reader: RefCell<Option<Waker>>,
@@ -52,6 +53,7 @@ impl Lane {
             settings,
             queue: RefCell::new(Queue::new(settings.max_messages, settings.max_bytes, settings.policy)),
             ended: Cell::new(false),
+            abandoned: Cell::new(false),
             high_water: Cell::new(0),
             full_since: Cell::new(None),
             reader: RefCell::new(None),
@@ -61,7 +63,7 @@ impl Lane {
 
     /// Ready when a message may be pushed without waiting or dropping; under a policy that drops, always.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.settings.policy != OverflowPolicy::Block || self.queue.borrow().fits(1) {
+        if self.abandoned.get() || self.settings.policy != OverflowPolicy::Block || self.queue.borrow().fits(1) {
             return Poll::Ready(());
         }
         if self.full_since.get().is_none() {
@@ -139,6 +141,14 @@ impl Lane {
     pub fn end(&self) {
         self.ended.set(true);
         self.wake_reader();
+    }
+
+    /// Nobody will take anything any more: writers need not wait, and what they push stays unsettled.
+    pub fn abandon(&self) {
+        self.abandoned.set(true);
+        for waker in self.writers.take() {
+            waker.wake();
+        }
     }
 
     /// Whether nothing more will be pushed.

@@ -9,6 +9,9 @@ use std::rc::Rc;
 
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
+/// Called when a source may forget a message.
+pub type OnSafe = Box<dyn FnOnce(Safety)>;
+
 /// What became of a message, from the mildest to the gravest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Settlement {
@@ -41,7 +44,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
-    pub fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<Box<dyn FnOnce(Safety)>>) -> Receipt {
+    pub fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<OnSafe>) -> Receipt {
         self.received.one();
         self.received_bytes.add(bytes as u64);
         Receipt(Rc::new(Open {
@@ -104,7 +107,7 @@ struct Open {
     /// Destinations, and the filter while it runs, that have not settled their share.
     shares: Cell<u32>,
     gravest: Cell<Settlement>,
-    on_safe: Cell<Option<Box<dyn FnOnce(Safety)>>>,
+    on_safe: Cell<Option<OnSafe>>,
 }
 
 /// The right and duty to settle one share of a message. Dropped unsettled, the message stays waiting for ever: that is
@@ -174,7 +177,7 @@ mod tests {
         let told = Rc::new(Cell::new(0));
         let tell = |told: &Rc<Cell<u32>>| {
             let told = Rc::clone(told);
-            Some(Box::new(move |_| told.set(told.get() + 1)) as Box<dyn FnOnce(Safety)>)
+            Some(Box::new(move |_| told.set(told.get() + 1)) as OnSafe)
         };
         let receipt = ledger.receive(1, tell(&told));
         receipt.stored();

@@ -4,9 +4,11 @@
 //! alone is larger than the byte bound is refused or dropped); every message pushed is either
 //! inside, popped, or counted by its refusal.
 
+pub mod end;
 pub mod envelope;
 pub mod lane;
 pub mod ledger;
+pub mod stop;
 
 use std::collections::VecDeque;
 

@@ -68,6 +68,9 @@ pub trait Peer {
     /// Nothing more is ready: time to flush output.
     fn on_pass_end(&mut self) {}
 
+    /// Everything handed to the connection has been written to its socket.
+    fn on_flushed(&mut self) {}
+
     /// Our ping was answered after this time.
     fn on_round_trip(&mut self, _time: Duration) {}
 }
@@ -193,7 +196,9 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
         }
         self.peer.on_pass_end();
-        let _ = self.connection.poll_flush(cx)?;
+        if self.connection.poll_flush(cx)?.is_ready() {
+            self.peer.on_flushed();
+        }
         Ok(self.check_time(cx, started))
     }
 

@@ -5,5 +5,6 @@ pub mod backoff;
 pub mod driver;
 pub mod keepalive;
 pub mod opening;
+pub mod retry;
 
 pub use driver::{Driver, End, Outgoing, Peer, Replies};

@@ -1,5 +1,7 @@
 //! Where messages go that leave the program other than over a WebSocket.
 
 mod har_file;
+pub mod null;
 pub mod record;
+pub mod stdio;
 pub mod stdout;

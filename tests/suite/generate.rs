@@ -4,7 +4,7 @@
 
 use crate::support::{root, run, scratch, text};
 
-const SUBCOMMANDS: [&str; 4] = ["connect", "listen", "config", "generate"];
+const SUBCOMMANDS: [&str; 5] = ["connect", "listen", "relay", "config", "generate"];
 
 /// Fails when the file in the repository differs, and tells how to refresh it.
 #[track_caller]

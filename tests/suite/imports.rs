@@ -3,22 +3,29 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
     ("endpoint", &[]),
     ("message", &[]),
     ("filter", &["message"]),
-    ("queue", &["message", "observe"]),
+    ("queue", &["message", "observe", "filter", "exit"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message", "filter"]),
     ("observe", &["message"]),
     ("protocol", &["net", "message", "filter", "queue"]),
-    ("source", &["message", "net"]),
-    ("sink", &["message", "net"]),
+    ("source", &["queue", "message", "net", "exit"]),
+    ("sink", &["queue", "message", "net", "exit"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
+    (
+        "pipeline",
+        &[
+            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host", "error",
+            "exit",
+        ],
+    ),
     (
         "listen",
         &[
@@ -29,8 +36,8 @@ const ROOMS: [(&str, &[&str]); 17] = [
     (
         "command",
         &[
-            "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink", "net",
-            "message", "endpoint", "host", "error", "exit", "config",
+            "pipeline", "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink",
+            "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];

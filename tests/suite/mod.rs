@@ -22,6 +22,7 @@ mod prompt;
 mod proxy;
 mod reach;
 mod record;
+mod relay;
 mod rude_clients;
 mod rude_servers;
 mod schema;

@@ -34,10 +34,9 @@ use crate::message::input::{InputKind, decode};
 use crate::message::render;
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
-use crate::net::dial::DialError;
-use crate::net::tunnel::ProxyError;
 use crate::prompt::{Prompt, PromptSettings, SessionState, history_file};
 use crate::session::driver::DriverSettings;
+use crate::session::retry::is_worth_retrying;
 use crate::session::{Driver, End, Outgoing};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::Output;
@@ -257,32 +256,6 @@ async fn connect_until_done(
         if unless_stopped(shared, sleep(delay)).await.is_none() {
             return Exit::Done;
         }
-    }
-}
-
-fn is_worth_retrying(cause: &ConnectError) -> bool {
-    match cause {
-        ConnectError::Dial(
-            DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. },
-        )
-        | ConnectError::Malformed(_)
-        | ConnectError::Timeout(..) => true,
-        ConnectError::Refused(refusal) => refusal.status >= 500 || matches!(refusal.status, 408 | 425 | 429),
-        ConnectError::Tls(error) => error.kind() == crate::net::tls::TlsErrorKind::Other,
-        ConnectError::Proxy(error) => is_proxy_worth_retrying(error),
-        ConnectError::Redirect { .. } => false,
-    }
-}
-
-fn is_proxy_worth_retrying(error: &ProxyError) -> bool {
-    match error {
-        ProxyError::LookUp(_)
-        | ProxyError::Unreachable { .. }
-        | ProxyError::Server { .. }
-        | ProxyError::Failed { .. } => true,
-        ProxyError::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
-        ProxyError::Tls { cause, .. } => cause.kind() == crate::net::tls::TlsErrorKind::Other,
-        ProxyError::Setting(_) | ProxyError::Credentials { .. } => false,
     }
 }
 

@@ -60,6 +60,8 @@ impl Speaker {
                         let from = actions.mailbox.id;
                         actions.send_to_all(&message.detached(), Some(from));
                     }
+                    // The server does not ask what became of what it sent; requests are not counted here yet.
+                    Effect::Settled(..) | Effect::Measured(_) => {}
                     Effect::Filtered => actions.hub.counters.filtered.one(),
                     Effect::Fault(text) => actions.hub.fault(actions.mailbox.id, ErrorKind::Message, &text),
                     Effect::Close(close) => actions.close(close),
@@ -112,7 +114,7 @@ impl Handler for Speaker {
     }
 
     fn on_outgoing(&mut self, message: Message, actions: &mut Actions) {
-        self.speak(actions, |protocol, now, effects| protocol.on_outgoing(message, now, effects));
+        self.speak(actions, |protocol, now, effects| protocol.on_outgoing(message, None, now, effects));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {

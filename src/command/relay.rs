@@ -1,0 +1,422 @@
+//! `wsp relay`: moves messages between endpoints.
+//!
+//! Turns flags into a running relay. Leaves moving to `pipeline/` and each endpoint to its own file.
+
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::connect::plan::{colour, format};
+use super::options::{ConnectionArgs, OutputArgs};
+use super::settings;
+use super::values::{duration, size};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::host::{Host, Signals, Stderr};
+use crate::message::input::InputKind;
+use crate::net::connector::Connector;
+use crate::pipeline::dead::Nowhere;
+use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
+use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
+use crate::pipeline::run::{Relay, Running};
+use crate::pipeline::ws::WsClient;
+use crate::protocol;
+use crate::queue::OverflowPolicy;
+use crate::queue::end::{BatchSink, DeadLetters, End, EndIo, Inlet};
+use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::stop::Stop;
+use crate::session::driver::DriverSettings;
+use crate::session::opening::OpeningPlan;
+use crate::sink::null::NullSink;
+use crate::sink::stdio::StdioSink;
+use crate::sink::stdout::Output;
+use crate::source::framing::Framing;
+use crate::source::stdio::StdioSource;
+
+/// Examples at the head of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
+  seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
+  wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+";
+
+/// Flags of `wsp relay`.
+#[derive(Debug, Clone, Args)]
+#[command(before_help = EXAMPLES)]
+pub struct RelayArgs {
+    /// Where messages come from: -, null:, ws://, wss://
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// Where they go; each of several gets everything
+    #[arg(value_name = "TO", required = true)]
+    pub to: Vec<String>,
+    /// Choose and transform; each output is a message
+    #[arg(short, long, value_name = "F", help_heading = "Messages")]
+    pub jq: Option<String>,
+    /// What --jq and --route cannot read: drop, pass, or error (a dead letter)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "drop",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub non_json: NonJsonArg,
+    /// JSON Schema of what is passed on; other messages are dead letters
+    #[arg(long, value_name = "F", help_heading = "Messages")]
+    pub schema: Option<std::path::PathBuf>,
+    /// Messages that match go there; the first match wins, the others go to TO
+    #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
+    pub routes: Vec<String>,
+    /// A message goes to every route that matches
+    #[arg(long, requires = "routes", hide_short_help = true, help_heading = "Messages")]
+    pub route_all: bool,
+    /// Both ways: what comes from TO goes to FROM
+    #[arg(long, help_heading = "Messages")]
+    pub both: bool,
+    /// How lines of standard input are written: raw or json (event lines)
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "raw",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub input: InputArg,
+    /// Messages handed to a sink at a time
+    #[arg(long, value_name = "N", help_heading = "Queue")]
+    pub batch: Option<usize>,
+    /// Payload bytes of a batch
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Queue")]
+    pub batch_bytes: Option<usize>,
+    /// How long a batch waits to become full
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
+    pub batch_age: Option<Duration>,
+    /// Messages that may wait for one destination
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = super::listen::parse_positive, help_heading = "Queue")]
+    pub queue_size: usize,
+    /// Bytes that may wait for one destination
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
+    pub queue_bytes: usize,
+    /// When a queue is full: block, drop-oldest or drop-newest
+    #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
+    pub on_full: OnFull,
+    /// Dropped messages are a failure (exit 31)
+    #[arg(long, help_heading = "Queue")]
+    pub fail_on_drop: bool,
+    /// Longest time to deliver what waits at the end
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
+    pub grace: Duration,
+    /// How messages are printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Client ends.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `--non-json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NonJsonArg {
+    /// It is filtered out
+    Drop,
+    /// It goes on unchanged
+    Pass,
+    /// It is a dead letter
+    Error,
+}
+
+/// `--input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputArg {
+    /// A line is a message
+    Raw,
+    /// A line is an event line
+    Json,
+}
+
+/// `--on-full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// The source waits
+    Block,
+    /// The oldest waiting messages make room
+    DropOldest,
+    /// The new message is dropped
+    DropNewest,
+}
+
+/// Runs `wsp relay`.
+///
+/// # Errors
+/// Whatever keeps it from starting; what happens later is reported and becomes the code.
+pub async fn run(args: &RelayArgs, host: Host) -> Result<Exit, Error> {
+    let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let stderr = host.stderr.clone();
+    let mut build = Build::new(args, host)?;
+    let relay = build.relay()?;
+    let flows = relay.flows.clone();
+    let ended = relay.run(&mut signals).await;
+    for error in &ended.errors {
+        stderr.line(format!("wsp: {error}"));
+        if let Some(hint) = &error.hint {
+            stderr.line(format!("hint: {hint}"));
+        }
+    }
+    for flow in &flows {
+        stderr.line(flow.ledger.to_string());
+    }
+    Ok(ended.exit)
+}
+
+/// What is needed while a relay is put together.
+struct Build<'a> {
+    args: &'a RelayArgs,
+    stdin: Option<std::fs::File>,
+    stdout: Option<std::fs::File>,
+    stderr: Stderr,
+    format: crate::message::render::Format,
+    to_terminal: bool,
+    colour: bool,
+    opening: Rc<OpeningPlan>,
+    sessions: usize,
+}
+
+impl<'a> Build<'a> {
+    fn new(args: &'a RelayArgs, host: Host) -> Result<Self, Error> {
+        Ok(Self {
+            args,
+            format: format(&args.output, &host, args.jq.is_some()),
+            to_terminal: host.stdout_is_terminal,
+            colour: colour(args.output.color, &host),
+            stderr: host.stderr,
+            stdin: Some(host.stdin),
+            stdout: Some(host.stdout),
+            opening: Rc::new(settings::opening(&args.connection)?),
+            sessions: 0,
+        })
+    }
+
+    fn relay(&mut self) -> Result<Relay, Error> {
+        let args = self.args;
+        let from = endpoint(&args.from)?;
+        let to = args.to.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+        if args.both && (to.len() > 1 || !args.routes.is_empty()) {
+            return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
+        }
+        let stop = Rc::new(Stop::default());
+        let dead_letters: Rc<dyn DeadLetters> = Rc::new(Nowhere);
+        let notice = self.notice();
+        let lane = |endpoint: &Endpoint| Rc::new(Lane::new(endpoint.to_string(), self.lane_settings()));
+        let lanes: Vec<_> = to.iter().map(lane).collect();
+        let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
+        let mut routes = Vec::new();
+        for text in &args.routes {
+            let (source, target) = text
+                .rsplit_once("=>")
+                .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
+            let target = endpoint(target.trim())?;
+            let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
+            let lane = known.unwrap_or_else(|| {
+                let lane = lane(&target);
+                sinks.push((target, Rc::clone(&lane)));
+                lane
+            });
+            routes.push(Route { when: settings::filter("--route", source.trim())?, lane });
+        }
+        let flow = Flow::new(
+            FlowSettings {
+                filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
+                non_json: match args.non_json {
+                    NonJsonArg::Drop => NonJson::Drop,
+                    NonJsonArg::Pass => NonJson::Pass,
+                    NonJsonArg::Error => NonJson::Reject,
+                },
+                schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+                routes,
+                route_all: args.route_all,
+                lanes,
+            },
+            1,
+            Rc::clone(&dead_letters),
+            Rc::clone(&notice),
+        );
+        let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
+            inlet: inlet.map(|flow| Rc::clone(flow) as Rc<dyn Inlet>),
+            lane,
+            stop: Rc::clone(&stop),
+            dead_letters: Rc::clone(&dead_letters),
+            notice: Rc::clone(&notice),
+        };
+        let mut flows = vec![Rc::clone(&flow)];
+        let mut back = None;
+        if args.both {
+            let lane = Rc::new(Lane::new(from.to_string(), self.lane_settings()));
+            let settings = FlowSettings {
+                filter: None,
+                non_json: NonJson::Pass,
+                schema: None,
+                routes: Vec::new(),
+                route_all: false,
+                lanes: vec![Rc::clone(&lane)],
+            };
+            let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
+            flows.push(Rc::clone(&flow));
+            back = Some((flow, lane));
+        }
+        let mut ends = Vec::new();
+        let back_flow = back.as_ref().map(|(flow, _)| flow);
+        for (endpoint, lane) in sinks {
+            let back = back_flow.filter(|_| gives(&endpoint));
+            ends.extend(self.ends(&endpoint, &io(back, Some(lane)))?);
+        }
+        let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
+        ends.extend(self.ends(&from, &io(Some(&flow), back_lane))?);
+        Ok(Relay {
+            flows,
+            ends,
+            stop,
+            grace: args.grace,
+            timeout: args.connection.timeout,
+            fail_on_drop: args.fail_on_drop,
+        })
+    }
+
+    fn notice(&self) -> Rc<dyn Fn(String)> {
+        let (stderr, quiet) = (self.stderr.clone(), self.args.output.quiet);
+        Rc::new(move |text| {
+            if !quiet {
+                stderr.line(format!("wsp: {text}"));
+            }
+        })
+    }
+
+    fn lane_settings(&self) -> LaneSettings {
+        LaneSettings {
+            max_messages: self.args.queue_size,
+            max_bytes: self.args.queue_bytes,
+            policy: match self.args.on_full {
+                OnFull::Block => OverflowPolicy::Block,
+                OnFull::DropOldest => OverflowPolicy::DropOldest,
+                OnFull::DropNewest => OverflowPolicy::DropNewest,
+            },
+        }
+    }
+
+    fn session(&mut self) -> String {
+        self.sessions += 1;
+        format!("s{}", self.sessions)
+    }
+
+    fn retry(&self) -> Result<RetrySettings, Error> {
+        let connection = &self.args.connection;
+        Ok(RetrySettings { backoff: settings::backoff(connection)?, most: connection.reconnect })
+    }
+
+    fn sink<S: BatchSink + 'static>(&self, sink: S) -> Result<Box<dyn End>, Error> {
+        let args = self.args;
+        let batch = BatchSettings {
+            count: args.batch.unwrap_or(1000).max(1),
+            bytes: args.batch_bytes.unwrap_or(1 << 20),
+            age: args.batch_age.unwrap_or_default(),
+        };
+        Ok(Box::new(Dispatch { sink, batch, retry: self.retry()? }))
+    }
+
+    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    fn ends(&mut self, endpoint: &Endpoint, io: &EndIo) -> Result<Vec<Running>, Error> {
+        let name = endpoint.to_string();
+        let running = |end: Box<dyn End>, io: EndIo| Running { name: name.clone(), end, io, is_last: false };
+        let as_source = || EndIo { lane: None, ..io.clone() };
+        let as_sink = || EndIo { inlet: None, ..io.clone() };
+        let mut ends = Vec::new();
+        match endpoint {
+            Endpoint::Ws(url) => {
+                let end = self.ws(url)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
+            Endpoint::Stdio => {
+                if io.inlet.is_some() {
+                    ends.push(running(Box::new(self.stdin()?), as_source()));
+                }
+                if io.lane.is_some() {
+                    let sink = self.stdout()?;
+                    ends.push(running(self.sink(sink)?, as_sink()));
+                }
+            }
+            Endpoint::Null => {
+                if io.inlet.is_some() {
+                    return Err(Error::usage("null: gives no messages", "it stands as TO"));
+                }
+                ends.push(running(self.sink(NullSink)?, as_sink()));
+            }
+            other => {
+                return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
+            }
+        }
+        Ok(ends)
+    }
+
+    fn ws(&mut self, url: &str) -> Result<WsClient, Error> {
+        let connection = &self.args.connection;
+        let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
+        let mut retry = self.retry()?;
+        // What was not asked for is not done: as for connect.
+        retry.most = Some(connection.reconnect.unwrap_or(0));
+        Ok(WsClient {
+            connector,
+            session: self.session(),
+            opening: Rc::clone(&self.opening),
+            protocol: Box::new(protocol::raw::Raw),
+            driver: DriverSettings {
+                keepalive: settings::keepalive(connection, false),
+                close_timeout: connection.close_timeout,
+                fragment: None,
+            },
+            retry,
+        })
+    }
+
+    fn stdin(&mut self) -> Result<StdioSource, Error> {
+        Ok(StdioSource {
+            file: self.stdin.take().ok_or_else(|| twice("input"))?,
+            session: self.session(),
+            framing: Framing::Lines,
+            kind: match self.args.input {
+                InputArg::Raw => InputKind::Text,
+                InputArg::Json => InputKind::Events,
+            },
+            max_message_size: self.args.connection.max_message_size,
+        })
+    }
+
+    fn stdout(&mut self) -> Result<StdioSink, Error> {
+        Ok(StdioSink {
+            output: Output::new(self.stdout.take().ok_or_else(|| twice("output"))?),
+            format: self.format,
+            to_terminal: self.to_terminal,
+            colour: self.colour,
+        })
+    }
+}
+
+fn twice(stream: &str) -> Error {
+    Error::usage(format!("standard {stream} is used twice"), "one endpoint may be -")
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, Error> {
+    Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"))
+}
+
+/// Whether an endpoint can give messages.
+fn gives(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Null | Endpoint::Http(_))
+}

@@ -1,0 +1,210 @@
+//! The way out of a pipeline: takes batches from a lane, hands them to a sink, tries again, gives up.
+//!
+//! Invariants: order is kept; a message is settled once the sink took it, or when it never will; what was not taken at an
+//! abort stays unsettled.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::exit::Exit;
+use crate::observe::counters::DropReason;
+use crate::queue::end::{BatchSink, End, EndError, EndIo, LocalFuture, Problem, Report};
+use crate::queue::envelope::Envelope;
+use crate::queue::lane::Lane;
+use crate::queue::ledger::Settlement;
+use crate::queue::stop::Step;
+use crate::session::backoff::Backoff;
+
+/// How large a batch may be, and how long it may wait to become so.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchSettings {
+    /// Messages.
+    pub count: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+    /// Time since its first message.
+    pub age: Duration,
+}
+
+/// Trying again.
+#[derive(Debug, Clone, Copy)]
+pub struct RetrySettings {
+    /// Waits between tries.
+    pub backoff: Backoff,
+    /// Most tries again in a row; `None` never gives up.
+    pub most: Option<u32>,
+}
+
+/// A sink behind a lane.
+pub struct Dispatch<S> {
+    /// Takes batches.
+    pub sink: S,
+    /// Their size.
+    pub batch: BatchSettings,
+    /// Trying again.
+    pub retry: RetrySettings,
+}
+
+impl<S: BatchSink + 'static> End for Dispatch<S> {
+    fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
+        Box::pin(self.dispatch(io))
+    }
+}
+
+impl<S: BatchSink> Dispatch<S> {
+    async fn dispatch(mut self: Box<Self>, io: EndIo) -> Result<(), EndError> {
+        let Some(lane) = io.lane.clone() else { return Ok(()) };
+        let stop = std::rc::Rc::clone(&io.stop);
+        let work = async {
+            let mut batch = VecDeque::new();
+            while self.collect(&lane, &io, &mut batch).await {
+                if let Err(error) = self.deliver(&lane, &io, &mut batch).await {
+                    lane.put_back(batch.drain(..));
+                    return Err(error);
+                }
+            }
+            self.sink.finish().await
+        };
+        // What is in a batch at an abort is lost with it, and stays unsettled.
+        stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()))
+    }
+
+    /// Fills the batch; false when the lane has ended and nothing is left.
+    async fn collect(&self, lane: &Lane, io: &EndIo, batch: &mut VecDeque<Envelope>) -> bool {
+        let Some(first) = poll_fn(|cx| lane.poll_next(cx)).await else { return false };
+        let mut bytes = first.message.len();
+        batch.push_back(first);
+        let limit = Instant::now() + self.batch.age;
+        let mut timer = None;
+        loop {
+            while batch.len() < self.batch.count
+                && lane.next_size().is_some_and(|next| bytes + next <= self.batch.bytes)
+                && let Some(envelope) = lane.try_next()
+            {
+                bytes += envelope.message.len();
+                batch.push_back(envelope);
+            }
+            let is_full = batch.len() >= self.batch.count || lane.next_size().is_some();
+            // Nobody waits for company at the end.
+            if is_full || self.batch.age.is_zero() || lane.has_ended() || io.stop.step() > Step::Running {
+                return true;
+            }
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+            let more = poll_fn(|cx| {
+                if timer.as_mut().poll(cx).is_ready() || io.stop.poll_reached(Step::Draining, cx).is_ready() {
+                    return Poll::Ready(false);
+                }
+                match lane.poll_next(cx) {
+                    Poll::Ready(Some(envelope)) => {
+                        bytes += envelope.message.len();
+                        batch.push_back(envelope);
+                        Poll::Ready(true)
+                    }
+                    Poll::Ready(None) => Poll::Ready(false),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+            if !more {
+                return true;
+            }
+        }
+    }
+
+    /// Delivers until the batch is empty.
+    async fn deliver(&mut self, lane: &Lane, io: &EndIo, batch: &mut VecDeque<Envelope>) -> Result<(), EndError> {
+        let mut failures = 0_u32;
+        while !batch.is_empty() {
+            let report = self.sink.deliver(batch.make_contiguous()).await;
+            let problem = match report {
+                Report::Taken => {
+                    take(lane, batch, usize::MAX);
+                    return Ok(());
+                }
+                Report::Partly(taken, problem) => {
+                    if taken > 0 {
+                        failures = 0;
+                    }
+                    take(lane, batch, taken);
+                    problem
+                }
+                Report::Each(fates) => match self.sort(lane, io, batch, fates) {
+                    Some(problem) => problem,
+                    None => continue,
+                },
+            };
+            match problem {
+                Problem::Broken(error) => return Err(error),
+                Problem::Never(reason) => {
+                    if let Some(envelope) = batch.pop_front() {
+                        self.bury(io, envelope, DropReason::Rejected, &reason);
+                    }
+                }
+                Problem::Again { reason, after } => {
+                    failures += 1;
+                    if self.retry.most.is_some_and(|most| failures > most) {
+                        if io.dead_letters.are_kept() {
+                            while let Some(envelope) = batch.pop_front() {
+                                self.bury(io, envelope, DropReason::RetriesSpent, &reason);
+                            }
+                            return Ok(());
+                        }
+                        let text = format!("{}: gave up after {} retries: {reason}", self.sink.name(), failures - 1);
+                        return Err(EndError::new(Exit::Undelivered, text).hint(
+                            "--dead-letter FILE keeps what cannot be delivered, --reconnect=N tries more often",
+                        ));
+                    }
+                    let wait = self.retry.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
+                    lane.retried.add(batch.len() as u64);
+                    (io.notice)(format!("{}: {reason}; again in {:.1} s", self.sink.name(), wait.as_secs_f64()));
+                    sleep(wait).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles what has its outcome; what may be tried again stays, in order, with the first reason why.
+    fn sort(
+        &self,
+        lane: &Lane,
+        io: &EndIo,
+        batch: &mut VecDeque<Envelope>,
+        fates: Vec<Result<(), Problem>>,
+    ) -> Option<Problem> {
+        let mut first = None;
+        let mut left = VecDeque::new();
+        for (envelope, fate) in batch.drain(..).zip(fates) {
+            match fate {
+                Ok(()) => {
+                    lane.delivered.one();
+                    envelope.settle(Settlement::Delivered);
+                }
+                Err(Problem::Never(reason)) => self.bury(io, envelope, DropReason::Rejected, &reason),
+                Err(problem) => {
+                    first.get_or_insert(problem);
+                    left.push_back(envelope);
+                }
+            }
+        }
+        *batch = left;
+        first
+    }
+
+    fn bury(&self, io: &EndIo, envelope: Envelope, reason: DropReason, error: &str) {
+        (io.notice)(format!("{}: a message is given up: {error}", self.sink.name()));
+        io.dead_letters.bury(envelope, reason, self.sink.name(), error);
+    }
+}
+
+/// Settles the first so many as delivered.
+fn take(lane: &Lane, batch: &mut VecDeque<Envelope>, count: usize) {
+    for envelope in batch.drain(..count.min(batch.len())) {
+        lane.delivered.one();
+        envelope.settle(Settlement::Delivered);
+    }
+}

@@ -1,0 +1,236 @@
+//! The way into a pipeline: filter, schema, routes, and a copy for every destination.
+//!
+//! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
+//! destination.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use jiff::Timestamp;
+
+use crate::filter::{Filter, Json, Schema};
+use crate::message::{Message, MessageKind};
+use crate::observe::counters::{Count, DropReason};
+use crate::queue::end::{DeadLetters, Inlet};
+use crate::queue::envelope::{Envelope, Origin};
+use crate::queue::lane::Lane;
+use crate::queue::ledger::{Ledger, OnSafe, Receipt, Settlement};
+
+/// What happens to a message that is not JSON where a filter wants it to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NonJson {
+    /// It is filtered out.
+    Drop,
+    /// It goes on unchanged.
+    Pass,
+    /// It goes to the dead letters.
+    Reject,
+}
+
+/// A destination for the messages that match.
+#[derive(Debug)]
+pub struct Route {
+    /// Which.
+    pub when: Filter,
+    /// Where to.
+    pub lane: Rc<Lane>,
+}
+
+/// What a flow does with messages.
+#[derive(Debug)]
+pub struct FlowSettings {
+    /// Chooses and transforms; each output is a message.
+    pub filter: Option<Filter>,
+    /// What the filter cannot read.
+    pub non_json: NonJson,
+    /// The shape of what comes out of the filter.
+    pub schema: Option<Schema>,
+    /// Destinations by content.
+    pub routes: Vec<Route>,
+    /// A message goes to every route that matches, not only the first.
+    pub route_all: bool,
+    /// Destinations of what no route matched.
+    pub lanes: Vec<Rc<Lane>>,
+}
+
+/// One direction of a pipeline.
+pub struct Flow {
+    settings: FlowSettings,
+    /// Its account.
+    pub ledger: Rc<Ledger>,
+    /// Messages the filter failed on.
+    pub filter_errors: Count,
+    dead_letters: Rc<dyn DeadLetters>,
+    sources: Cell<usize>,
+    failed: Rc<dyn Fn(String)>,
+}
+
+impl Flow {
+    /// A flow that `sources` sources push into.
+    pub fn new(
+        settings: FlowSettings,
+        sources: usize,
+        dead_letters: Rc<dyn DeadLetters>,
+        failed: Rc<dyn Fn(String)>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            settings,
+            ledger: Rc::new(Ledger::default()),
+            filter_errors: Count::default(),
+            dead_letters,
+            sources: Cell::new(sources),
+            failed,
+        })
+    }
+
+    /// Every destination once.
+    pub fn lanes(&self) -> Vec<Rc<Lane>> {
+        let mut lanes = self.settings.lanes.clone();
+        for route in &self.settings.routes {
+            if !lanes.iter().any(|lane| Rc::ptr_eq(lane, &route.lane)) {
+                lanes.push(Rc::clone(&route.lane));
+            }
+        }
+        lanes
+    }
+
+    fn needs_json(&self) -> bool {
+        self.settings.filter.is_some() || !self.settings.routes.is_empty()
+    }
+
+    /// Runs the filter; every output goes on.
+    fn transform(&self, lineage: &Lineage, message: Message, receipt: &Receipt) -> Result<(), Fate> {
+        let settings = &self.settings;
+        if !self.needs_json() {
+            self.forward(lineage, message, None, receipt);
+            return Ok(());
+        }
+        let Ok(json) = Json::parse(message.payload()) else {
+            match settings.non_json {
+                NonJson::Pass => self.forward(lineage, message, None, receipt),
+                NonJson::Drop => {}
+                NonJson::Reject => return Err(Fate(message, "not JSON".to_owned())),
+            }
+            return Ok(());
+        };
+        let Some(filter) = &settings.filter else {
+            self.forward(lineage, message, Some(&json), receipt);
+            return Ok(());
+        };
+        let meta = lineage.meta(&message);
+        let prev = lineage.origin.prev.replace(Json::null());
+        let result = filter.run(&json, &meta, &prev, &mut |value| {
+            let out = Message::text(value.to_plain_string());
+            let parsed = (!settings.routes.is_empty()).then_some(value);
+            self.forward(lineage, out, parsed.as_ref(), receipt);
+            ControlFlow::Continue(())
+        });
+        lineage.origin.prev.replace(json);
+        result.map_err(|error| Fate(message, format!("jq: {error}")))
+    }
+
+    fn forward(&self, lineage: &Lineage, message: Message, json: Option<&Json>, receipt: &Receipt) {
+        let settings = &self.settings;
+        if let Some(schema) = &settings.schema
+            && let Err(error) = schema.check(message.payload())
+        {
+            let envelope = lineage.envelope(message, receipt.share());
+            self.dead_letters.bury(envelope, DropReason::Invalid, "schema", &error);
+            return;
+        }
+        let mut routed = false;
+        if let Some(json) = json {
+            let (meta, prev) = (lineage.meta(&message), Json::null());
+            for route in &settings.routes {
+                if route.when.matches(json, &meta, &prev) {
+                    routed = true;
+                    route.lane.push(lineage.envelope(message.clone(), receipt.share()));
+                    if !settings.route_all {
+                        return;
+                    }
+                }
+            }
+        }
+        if routed {
+            return;
+        }
+        if let Some((last, others)) = settings.lanes.split_last() {
+            for lane in others {
+                lane.push(lineage.envelope(message.clone(), receipt.share()));
+            }
+            last.push(lineage.envelope(message, receipt.share()));
+        }
+    }
+}
+
+/// A message that goes to the dead letters, and why.
+struct Fate(Message, String);
+
+/// What all messages made from one have in common.
+struct Lineage<'a> {
+    origin: &'a Rc<Origin>,
+    seq: u64,
+    time: Timestamp,
+}
+
+impl Lineage<'_> {
+    fn envelope(&self, message: Message, receipt: Receipt) -> Envelope {
+        Envelope { message, origin: Rc::clone(self.origin), time: self.time, seq: self.seq, attempts: 0, receipt }
+    }
+
+    fn meta(&self, message: &Message) -> Json {
+        let kind = match message.kind() {
+            MessageKind::Text => "text",
+            MessageKind::Binary => "binary",
+        };
+        let time = format!("{:.6}", self.time);
+        Json::meta(&self.origin.session, &self.origin.endpoint, &time, kind, message.len(), self.seq)
+    }
+}
+
+impl Inlet for Flow {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        for lane in self.settings.lanes.iter().chain(self.settings.routes.iter().map(|route| &route.lane)) {
+            if lane.poll_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
+        // What came in the same buffer is not kept alive by what waits.
+        let message = message.detached();
+        let receipt = self.ledger.receive(message.len(), on_safe);
+        let lineage = Lineage { origin, seq, time: Timestamp::now() };
+        if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
+            if self.filter_errors.get() == 0 {
+                (self.failed)(format!("{}: {error}; later ones are counted only", origin.endpoint));
+            }
+            self.filter_errors.one();
+            let envelope = lineage.envelope(message, receipt.share());
+            self.dead_letters.bury(envelope, DropReason::Invalid, &origin.endpoint, &error);
+        }
+        // The filter's own share: what nobody else has is filtered out.
+        receipt.settle(Settlement::Filtered);
+    }
+
+    fn end(&self) {
+        self.sources.set(self.sources.get().saturating_sub(1));
+        if self.sources.get() == 0 {
+            for lane in self.lanes() {
+                lane.end();
+            }
+        }
+    }
+
+    fn depth(&self) -> (u64, u64) {
+        self.lanes()
+            .iter()
+            .map(|lane| (lane.len() as u64, lane.settings().max_messages as u64))
+            .max_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)))
+            .unwrap_or((0, 1))
+    }
+}

@@ -1,0 +1,153 @@
+//! What stands at the ends of a pipeline, whatever it is made of: a file, a broker, a WebSocket.
+//!
+//! An [`End`] that only gives messages is a source, one that only takes them a sink, and one may be both. Leaves what
+//! happens between them to the pipeline.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::envelope::{Envelope, Origin};
+use super::lane::Lane;
+use super::ledger::OnSafe;
+use super::stop::Stop;
+use crate::exit::Exit;
+use crate::message::Message;
+use crate::observe::counters::DropReason;
+
+/// A future of this thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Where a source puts messages.
+pub trait Inlet {
+    /// Ready when a message may be pushed; else the waker is called when it may.
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Takes a message in. `on_safe` is called when the source may forget it.
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>);
+
+    /// This source gives no more.
+    fn end(&self);
+
+    /// How full the fullest queue behind it is.
+    fn depth(&self) -> (u64, u64);
+}
+
+/// Where messages go that nobody takes.
+pub trait DeadLetters {
+    /// Whether there is such a place.
+    fn are_kept(&self) -> bool;
+
+    /// Keeps a message, and settles it once it is kept; without a place it is settled as dropped. `error` says why in words.
+    fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str);
+}
+
+/// What an end works with.
+#[derive(Clone)]
+pub struct EndIo {
+    /// Where its messages go, when it is a source.
+    pub inlet: Option<Rc<dyn Inlet>>,
+    /// What waits for it, when it is a sink.
+    pub lane: Option<Rc<Lane>>,
+    /// When to end.
+    pub stop: Rc<Stop>,
+    /// For messages it will never take.
+    pub dead_letters: Rc<dyn DeadLetters>,
+    /// A line for the person at stderr, that `-q` silences.
+    pub notice: Rc<dyn Fn(String)>,
+}
+
+impl EndIo {
+    /// Waits until a message may be pushed.
+    pub async fn room(&self) {
+        if let Some(inlet) = &self.inlet {
+            std::future::poll_fn(|cx| inlet.poll_ready(cx)).await;
+        }
+    }
+}
+
+/// Why an end ended badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndError {
+    /// The code the run ends with.
+    pub exit: Exit,
+    /// What failed, on what, why.
+    pub text: String,
+    /// What helps.
+    pub hint: Option<String>,
+}
+
+impl EndError {
+    /// Without a hint.
+    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), hint: None }
+    }
+
+    /// With a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for EndError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// One end of a pipeline.
+pub trait End {
+    /// Runs until it has given or taken everything, or is told to stop.
+    ///
+    /// A source ends when it has nothing more to give, or at [`Step::Draining`](super::stop::Step); a sink when its lane has ended and all of it is settled. At
+    /// [`Step::Aborting`](super::stop::Step) both end at once, and what is not settled stays so.
+    ///
+    /// # Errors
+    /// What keeps it from going on, retries included.
+    fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>>;
+}
+
+/// What a sink says to a batch.
+#[derive(Debug)]
+pub enum Report {
+    /// It took all.
+    Taken,
+    /// It took so many of the first; then this happened to the next.
+    Partly(usize, Problem),
+    /// What happened to each, in order.
+    Each(Vec<Result<(), Problem>>),
+}
+
+/// What happened to a message that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// It may be taken later, at the earliest after this time.
+    Again {
+        /// Why not now.
+        reason: String,
+        /// As the other side wants it.
+        after: Option<std::time::Duration>,
+    },
+    /// It will never be taken.
+    Never(String),
+    /// The sink itself is done for.
+    Broken(EndError),
+}
+
+/// A sink that takes a batch at a time; retries and dead letters are the dispatcher's.
+pub trait BatchSink {
+    /// The endpoint, without secrets.
+    fn name(&self) -> &str;
+
+    /// Delivers a batch, in order.
+    fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report>;
+
+    /// Everything has been delivered: closes in order.
+    fn finish(&mut self) -> LocalFuture<'_, Result<(), EndError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

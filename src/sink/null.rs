@@ -1,0 +1,18 @@
+//! Takes everything and keeps nothing: for measuring and trying.
+
+use crate::queue::end::{BatchSink, LocalFuture, Report};
+use crate::queue::envelope::Envelope;
+
+/// Takes everything.
+#[derive(Debug)]
+pub struct NullSink;
+
+impl BatchSink for NullSink {
+    fn name(&self) -> &'static str {
+        "null:"
+    }
+
+    fn deliver<'a>(&'a mut self, _batch: &'a [Envelope]) -> LocalFuture<'a, Report> {
+        Box::pin(std::future::ready(Report::Taken))
+    }
+}

@@ -1,0 +1,73 @@
+//! Standard output as the sink of a pipeline: a message a line, or event lines.
+//!
+//! A message counts as taken once it has been written.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::stdout::{Output, OutputFailure};
+use crate::exit::Exit;
+use crate::message::event::{Direction, write_message_line};
+use crate::message::render::{self, Format};
+use crate::queue::end::{BatchSink, EndError, LocalFuture, Problem, Report};
+use crate::queue::envelope::Envelope;
+
+/// Writes to standard output.
+#[derive(Debug)]
+pub struct StdioSink {
+    /// Where to.
+    pub output: Output,
+    /// How messages are written.
+    pub format: Format,
+    /// Whether a person reads it.
+    pub to_terminal: bool,
+    /// Colours.
+    pub colour: bool,
+}
+
+impl BatchSink for StdioSink {
+    fn name(&self) -> &'static str {
+        "-"
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report> {
+        Box::pin(async move {
+            for envelope in batch {
+                let buffer = self.output.buffer();
+                if self.format == Format::Json {
+                    let session = &envelope.origin.session;
+                    write_message_line(buffer, envelope.time, session, Direction::In, &envelope.message);
+                } else {
+                    render::message(buffer, &envelope.message, self.format, self.to_terminal, self.colour);
+                }
+                self.output.wrote();
+            }
+            match self.written().await {
+                Ok(()) => Report::Taken,
+                // Whoever read it has seen enough.
+                Err(OutputFailure::Closed) => {
+                    Report::Partly(0, Problem::Broken(EndError::new(Exit::Done, "standard output was closed")))
+                }
+                Err(OutputFailure::Failed(cause)) => {
+                    let text = format!("cannot write to standard output: {cause}");
+                    Report::Partly(0, Problem::Broken(EndError::new(Exit::Storage, text)))
+                }
+            }
+        })
+    }
+}
+
+impl StdioSink {
+    async fn written(&mut self) -> Result<(), OutputFailure> {
+        let until = self.output.appended();
+        poll_fn(|cx| {
+            self.output.watch(cx);
+            match self.output.failure() {
+                Some(failure) => Poll::Ready(Err(failure)),
+                None if self.output.written() >= until => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
