@@ -176,6 +176,20 @@ pub(super) fn read_json_string(text: &[u8], out: &mut [u8]) -> Option<(usize, us
     }
 }
 
+/// Where the string that begins at `text`, behind its quote, has ended; `None` when that is not in sight. What stands
+/// in it is not checked.
+pub(super) fn json_string_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at = pass_plain(text, at);
+        match *text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +264,8 @@ mod tests {
         fn what_was_written_is_read(text in "[a-z\"\\\\ \n\té€😀]{0,120}") {
             let mut out = Vec::new();
             push_json_string(&mut out, &text);
+            prop_assert_eq!(json_string_end(&out[1..]), Some(out.len() - 1));
+            prop_assert!((1..out.len()).all(|end| json_string_end(&out[1..end]).is_none()));
             prop_assert_eq!(both(&out).0, Some(text));
         }
     }

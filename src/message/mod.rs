@@ -7,6 +7,7 @@ mod digits;
 pub mod event;
 pub mod har;
 mod json_string;
+mod payloads;
 pub mod render;
 
 use bytes::Bytes;

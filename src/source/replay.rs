@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
-use crate::message::har::read::{Found, HarMessage, Scanner, parse_message};
+use crate::message::har::read::{Found, HarMessage, MessageReader, Scanner};
 use crate::net::connection::io_text;
 
 /// Bytes of one read.
@@ -277,6 +277,7 @@ fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
     let (mut number, mut messages) = (0_usize, 0_u64);
     let mut wrong = None;
     let mut scanner = Scanner::new();
+    let mut reader = MessageReader::default();
     feed(path, 0, &mut scanner, |found| {
         match found {
             Found::Entry => {
@@ -287,7 +288,7 @@ fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
             Found::Message(at, bytes) => {
                 messages += 1;
                 if check || current.is_none() {
-                    match parse_message(bytes) {
+                    match reader.read(bytes) {
                         Ok(message) => {
                             current.get_or_insert((at, message.time));
                         }
@@ -368,7 +369,7 @@ impl Cursor {
     }
 
     /// Reads on until a message is ready or the entry has ended.
-    fn fill(&mut self, chunk: &mut [u8]) -> Result<(), String> {
+    fn fill(&mut self, chunk: &mut [u8], messages: &mut MessageReader) -> Result<(), String> {
         while self.ready.is_empty() && !self.ended {
             let length = read_chunk(&mut self.file, chunk)?;
             if length == 0 {
@@ -378,7 +379,7 @@ impl Cursor {
             let (ready, ended) = (&mut self.ready, &mut self.ended);
             let mut wrong = None;
             let pushed = self.scanner.push(&chunk[..length], |found| match found {
-                Found::Message(at, bytes) if !*ended && wrong.is_none() => match parse_message(bytes) {
+                Found::Message(at, bytes) if !*ended && wrong.is_none() => match messages.read(bytes) {
                     Ok(message) => ready.push_back((at, message)),
                     Err(error) => wrong = Some(format!("byte {at}: {error}")),
                 },
@@ -402,6 +403,7 @@ fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Bat
     let mut waiting: BinaryHeap<_> = entries.iter().enumerate().map(|(index, e)| Reverse((e.time, index))).collect();
     let mut cursors: Vec<Option<Cursor>> = entries.iter().map(|_| None).collect();
     let mut chunk = vec![0; CHUNK];
+    let mut messages = MessageReader::default();
     let mut read = 0;
     while let Some(Reverse((_, index))) = waiting.pop() {
         let slot = &mut cursors[index];
@@ -412,7 +414,7 @@ fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Bat
         // As long as this one has the oldest message, there is no need to sort again.
         let until = waiting.peek().map(|Reverse((time, _))| *time);
         loop {
-            cursor.fill(&mut chunk)?;
+            cursor.fill(&mut chunk, &mut messages)?;
             let Some((_, message)) = cursor.ready.front() else { break };
             if until.is_some_and(|until| message.time > until) {
                 waiting.push(Reverse((message.time, index)));

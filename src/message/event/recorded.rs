@@ -4,17 +4,12 @@
 //! Whatever differs is left to [`parse_input_line`](super::parse_input_line), faults too. Invariant: a line that is
 //! read here means what is read there. Payloads of neighbouring lines share an allocation.
 
-use bytes::BytesMut;
 use jiff::Timestamp;
 
-use super::{BASE64, Direction};
+use super::Direction;
 use crate::message::Message;
-use crate::message::json_string::read_json_string;
+use crate::message::payloads::Payloads;
 
-use base64::Engine as _;
-
-/// Payload bytes that share an allocation.
-const SHARED: usize = 64 * 1024;
 /// `2026-01-02T03:04:05.`
 const SECOND: usize = 20;
 /// The same with six digits and `Z`.
@@ -38,7 +33,7 @@ pub struct RecordedMessage<'l> {
 pub struct RecordedLines {
     /// The second of the last time and how it stands in the line: the next one most likely has the same.
     second: Option<([u8; SECOND], i64)>,
-    payloads: BytesMut,
+    payloads: Payloads,
 }
 
 impl RecordedLines {
@@ -62,8 +57,8 @@ impl RecordedLines {
             return None;
         }
         let (message, end) = match (kind, rest[digits..].strip_prefix(b",\"text\":\"")) {
-            ("text", Some(text)) => self.text(text)?,
-            ("binary", None) => self.base64(rest[digits..].strip_prefix(b",\"base64\":\"")?)?,
+            ("text", Some(text)) => self.payloads.text(text)?,
+            ("binary", None) => self.payloads.base64(rest[digits..].strip_prefix(b",\"base64\":\"")?)?,
             _ => return None,
         };
         matches!(end, b"}" | b"}\n").then_some(RecordedMessage { time, session, dir, message })
@@ -91,29 +86,6 @@ impl RecordedLines {
         };
         Timestamp::new(known, micros * 1000).ok()
     }
-
-    /// The place where a payload of at most this length is put.
-    fn room(&mut self, length: usize) -> &mut [u8] {
-        if self.payloads.capacity() < length {
-            self.payloads = BytesMut::with_capacity(length.max(SHARED));
-        }
-        self.payloads.resize(length, 0);
-        &mut self.payloads
-    }
-
-    fn text<'l>(&mut self, text: &'l [u8]) -> Option<(Message, &'l [u8])> {
-        let (length, taken) = read_json_string(text, self.room(text.len()))?;
-        self.payloads.truncate(length);
-        std::str::from_utf8(&self.payloads).ok()?;
-        Some((Message::text_checked(self.payloads.split().freeze()), &text[taken..]))
-    }
-
-    fn base64<'l>(&mut self, text: &'l [u8]) -> Option<(Message, &'l [u8])> {
-        let end = memchr::memchr(b'"', text)?;
-        let length = BASE64.decode_slice(&text[..end], self.room(end)).ok()?;
-        self.payloads.truncate(length);
-        Some((Message::binary(self.payloads.split().freeze()), &text[end + 1..]))
-    }
 }
 
 /// A short string of plain ASCII, behind its quote, and what comes after it.
@@ -127,6 +99,7 @@ fn word(text: &[u8]) -> Option<(&str, &[u8])> {
 mod tests {
     use super::super::{InputEvent, parse_input_line, write_message_line};
     use super::*;
+    use crate::message::payloads::SHARED;
     use proptest::prelude::*;
 
     fn line(micros: i64, session: &str, dir: Direction, message: &Message) -> Vec<u8> {
