@@ -6,6 +6,8 @@
 //! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
 //! character, so that it may be shown on a terminal.
 
+pub mod recorded;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 
@@ -14,10 +16,12 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use jiff::Timestamp;
-use jiff::tz::Offset;
 use serde::Deserialize;
 
-use crate::message::render::{drives_terminal, push_unicode_escape};
+use crate::message::digits::push_number;
+pub use crate::message::digits::push_time;
+pub use crate::message::json_string::push_json_string;
+use crate::message::json_string::push_json_utf8;
 use crate::message::{Message, MessageKind};
 
 /// Written with padding, read with or without.
@@ -26,6 +30,8 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Bytes of a message's line beside its payload, about.
+const LINE_ROOM: usize = 160;
 /// Most bytes a control frame carries (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 
@@ -133,7 +139,7 @@ impl Event {
             }
             EventBody::Message(message) => push_message(out, message),
             EventBody::Ping(payload) | EventBody::Pong(payload) => {
-                push_payload(out, payload, std::str::from_utf8(payload).ok());
+                push_payload(out, payload, std::str::from_utf8(payload).is_ok());
             }
             EventBody::Close { code, reason, clean } => {
                 match code {
@@ -191,6 +197,7 @@ impl Event {
 
 /// Appends the event line of a data message without building an [`Event`].
 pub fn write_message_line(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Direction, message: &Message) {
+    out.reserve(message.len() + LINE_ROOM);
     push_head(out, time, session, Some(dir), message_kind(message));
     push_message(out, message);
     out.extend_from_slice(b"}\n");
@@ -395,13 +402,16 @@ fn push_head(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Option<Dire
 }
 
 fn push_message(out: &mut Vec<u8>, message: &Message) {
-    push_payload(out, message.payload(), message.as_text());
+    push_payload(out, message.payload(), message.kind() == MessageKind::Text);
 }
 
-fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: Option<&str>) {
-    push_display(out, format_args!(",\"size\":{}", bytes.len()));
-    if let Some(text) = text {
-        push_field(out, "text", text);
+/// Appends size and payload; `text` says that it is UTF-8.
+fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: bool) {
+    out.extend_from_slice(b",\"size\":");
+    push_number(out, bytes.len() as u64);
+    if text {
+        out.extend_from_slice(b",\"text\":");
+        push_json_utf8(out, bytes);
     } else {
         out.extend_from_slice(b",\"base64\":\"");
         push_base64(out, bytes);
@@ -428,101 +438,6 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
 fn push_display(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a vector cannot fail.
     let _ = out.write_fmt(text);
-}
-
-/// Appends a time as `2026-01-02T03:04:05.678901Z`.
-pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
-    let date = Offset::UTC.to_datetime(time);
-    if date.year() < 0 {
-        push_display(out, format_args!("{time:.6}"));
-        return;
-    }
-    let micros = date.subsec_nanosecond().unsigned_abs() / 1000;
-    let fields = [
-        (u32::from(date.year().unsigned_abs()), 4, b'-'),
-        (u32::from(date.month().unsigned_abs()), 2, b'-'),
-        (u32::from(date.day().unsigned_abs()), 2, b'T'),
-        (u32::from(date.hour().unsigned_abs()), 2, b':'),
-        (u32::from(date.minute().unsigned_abs()), 2, b':'),
-        (u32::from(date.second().unsigned_abs()), 2, b'.'),
-        (micros, 6, b'Z'),
-    ];
-    for (value, width, end) in fields {
-        let mut digits = [b'0'; 6];
-        let mut rest = value;
-        for digit in digits[..width].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&digits[..width]);
-        out.push(end);
-    }
-}
-
-/// How a byte stands in a JSON string: as it is, escaped, or as the first of a character to look at.
-const PLAIN: u8 = 0;
-const ESCAPED: u8 = 1;
-const LOOK: u8 = 2;
-const CLASS: [u8; 256] = {
-    let mut class = [PLAIN; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        class[byte] = ESCAPED;
-        byte += 1;
-    }
-    class[b'"' as usize] = ESCAPED;
-    class[b'\\' as usize] = ESCAPED;
-    class[0x7f] = ESCAPED;
-    // Lead bytes of U+0080..U+00BF and of U+2000..U+2FFF.
-    class[0xc2] = LOOK;
-    class[0xe2] = LOOK;
-    class
-};
-
-/// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
-/// terminal or that some readers take for the end of a line are escaped: it means the same.
-pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    let mut done = 0;
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let class = CLASS[usize::from(byte)];
-        if class == PLAIN {
-            at += 1;
-            continue;
-        }
-        if class == ESCAPED {
-            out.extend_from_slice(&bytes[done..at]);
-            push_ascii_escape(out, byte);
-            at += 1;
-            done = at;
-            continue;
-        }
-        let c = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
-        if drives_terminal(c) || matches!(c, '\u{2028}' | '\u{2029}') {
-            out.extend_from_slice(&bytes[done..at]);
-            push_unicode_escape(out, c);
-            done = at + c.len_utf8();
-        }
-        at += c.len_utf8();
-    }
-    out.extend_from_slice(&bytes[done..]);
-    out.push(b'"');
-}
-
-fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(match byte {
-        b'"' => b"\\\"",
-        b'\\' => b"\\\\",
-        b'\n' => b"\\n",
-        b'\r' => b"\\r",
-        b'\t' => b"\\t",
-        0x08 => b"\\b",
-        0x0c => b"\\f",
-        other => return push_unicode_escape(out, char::from(other)),
-    });
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use super::event::{Direction, Event, EventBody, push_base64, push_json_string, push_time};
+use super::digits::{push_number, push_seconds, push_time};
+use super::event::{Direction, Event, EventBody, push_base64};
+use super::json_string::{push_json_string, push_json_utf8};
 use super::{Message, MessageKind};
 
 /// The beginning of a document.
@@ -137,13 +139,13 @@ pub fn push_entry_tail(out: &mut Vec<u8>, times: Times, time: f64) {
 
 /// Appends a message, without a comma before it.
 pub fn push_message(out: &mut Vec<u8>, time: Timestamp, dir: Direction, message: &Message) {
-    match (message.kind(), message.as_text()) {
-        (MessageKind::Text, Some(text)) => {
+    match message.kind() {
+        MessageKind::Text => {
             frame_head(out, kind(dir), time, TEXT);
-            push_json_string(out, text);
+            push_json_utf8(out, message.payload());
             out.push(b'}');
         }
-        _ => frame(out, kind(dir), time, BINARY, message.payload()),
+        MessageKind::Binary => frame(out, kind(dir), time, BINARY, message.payload()),
     }
 }
 
@@ -200,7 +202,9 @@ fn frame_head(out: &mut Vec<u8>, kind: &str, time: Timestamp, opcode: u8) {
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"time\":");
     push_seconds(out, time);
-    write(out, format_args!(",\"opcode\":{opcode},\"data\":"));
+    out.extend_from_slice(b",\"opcode\":");
+    push_number(out, u64::from(opcode));
+    out.extend_from_slice(b",\"data\":");
 }
 
 /// As Chrome notes a failure: a message of type `error` without an opcode.
@@ -209,11 +213,6 @@ fn error(out: &mut Vec<u8>, time: Timestamp, text: &str) {
     push_seconds(out, time);
     out.extend_from_slice(b",\"opcode\":-1,\"data\":");
     push_json_string(out, text);
-}
-
-fn push_seconds(out: &mut Vec<u8>, time: Timestamp) {
-    let micros = time.as_microsecond().max(0).unsigned_abs();
-    write(out, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {

@@ -3,9 +3,12 @@
 //! Owns the message type, the codecs of event lines ([`event`]) and HAR ([`har`]), and terminal-safe rendering ([`render`]).
 //! Knows nothing of sockets. Invariant: the payload of a text message is valid UTF-8.
 
+mod digits;
 pub mod event;
 pub mod har;
 pub mod input;
+mod json_string;
+mod payloads;
 pub mod render;
 
 use bytes::Bytes;

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
-use crate::message::har::read::{Found, HarMessage, Scanner, parse_message};
+use crate::message::har::read::{Found, HarMessage, MessageReader, Scanner};
 use crate::net::connection::io_text;
 
 /// Bytes of one read.
@@ -26,7 +27,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Batches that may wait.
 const WAITING: usize = 4;
 /// Longest line.
-const MAX_LINE: u64 = 2 << 30;
+const MAX_LINE: usize = 2 << 30;
 /// A recording up to this size is checked whole before anything is sent.
 const CHECKED: u64 = 1024 * 1024;
 
@@ -185,33 +186,64 @@ fn session_number(name: &str) -> Option<usize> {
     name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
+/// Lines, taken where they stand unless they go beyond what the reader has in memory.
+struct Lines<R> {
+    reader: R,
+    begun: Vec<u8>,
+    taken: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next line with its newline, if it has one; nothing at the end.
+    fn next(&mut self) -> io::Result<&[u8]> {
+        self.reader.consume(std::mem::take(&mut self.taken));
+        self.begun.clear();
+        loop {
+            let block = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            let end = memchr::memchr(b'\n', block).map(|at| at + 1);
+            let length = end.unwrap_or(block.len());
+            if self.begun.is_empty() && end.is_some() {
+                self.taken = length;
+                return Ok(&self.reader.fill_buf()?[..length]);
+            }
+            self.begun.extend_from_slice(&block[..length]);
+            self.reader.consume(length);
+            if self.begun.len() > MAX_LINE {
+                return Err(io::Error::other(format!("longer than {} GiB", MAX_LINE >> 30)));
+            }
+            if end.is_some() || length == 0 {
+                return Ok(&self.begun);
+            }
+        }
+    }
+}
+
 /// Reads event lines. `step` says whether to go on.
 fn read_lines(
-    reader: &mut impl BufRead,
+    reader: impl BufRead,
     direction: Direction,
     mut step: impl FnMut(Step) -> bool,
     mut notice: impl FnMut(String),
 ) -> Result<(), String> {
-    let mut line = Vec::new();
+    let mut lines = Lines { reader, begun: Vec::new(), taken: 0 };
+    let mut quick = RecordedLines::default();
     let mut read = 0;
     for number in 1_u64.. {
-        line.clear();
-        let got = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-        read += got.map_err(|error| format!("line {number}: {}", io_text(&error)))? as u64;
+        let line = lines.next().map_err(|error| format!("line {number}: {}", io_text(&error)))?;
         if line.is_empty() {
             break;
         }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match parse_line(&line, direction, read) {
-            Ok(Some(next)) => {
-                if !step(next) {
+        read += line.len() as u64;
+        match parse_line(&mut quick, line, direction, read) {
+            Ok(next) => {
+                if next.is_some_and(|next| !step(next)) {
                     break;
                 }
             }
-            Ok(None) => {}
-            Err(_) if !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE => {
+            Err(_) if !line.ends_with(b"\n") => {
                 notice(format!("line {number} is cut off and was left out"));
                 break;
             }
@@ -221,7 +253,14 @@ fn read_lines(
     Ok(())
 }
 
-fn parse_line(line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
+fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
+    if let Some(RecordedMessage { time, session, dir, message }) = quick.read(line) {
+        let event = InputEvent::Message(message);
+        return Ok((dir == direction).then(|| Step { time, session: session_number(session), event, read }));
+    }
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
     let line = parse_input_line(line)?;
     if line.dir != Some(direction) || line.event == InputEvent::Ignored {
         return Ok(None);
@@ -238,6 +277,7 @@ fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
     let (mut number, mut messages) = (0_usize, 0_u64);
     let mut wrong = None;
     let mut scanner = Scanner::new();
+    let mut reader = MessageReader::default();
     feed(path, 0, &mut scanner, |found| {
         match found {
             Found::Entry => {
@@ -248,7 +288,7 @@ fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
             Found::Message(at, bytes) => {
                 messages += 1;
                 if check || current.is_none() {
-                    match parse_message(bytes) {
+                    match reader.read(bytes) {
                         Ok(message) => {
                             current.get_or_insert((at, message.time));
                         }
@@ -329,7 +369,7 @@ impl Cursor {
     }
 
     /// Reads on until a message is ready or the entry has ended.
-    fn fill(&mut self, chunk: &mut [u8]) -> Result<(), String> {
+    fn fill(&mut self, chunk: &mut [u8], messages: &mut MessageReader) -> Result<(), String> {
         while self.ready.is_empty() && !self.ended {
             let length = read_chunk(&mut self.file, chunk)?;
             if length == 0 {
@@ -339,7 +379,7 @@ impl Cursor {
             let (ready, ended) = (&mut self.ready, &mut self.ended);
             let mut wrong = None;
             let pushed = self.scanner.push(&chunk[..length], |found| match found {
-                Found::Message(at, bytes) if !*ended && wrong.is_none() => match parse_message(bytes) {
+                Found::Message(at, bytes) if !*ended && wrong.is_none() => match messages.read(bytes) {
                     Ok(message) => ready.push_back((at, message)),
                     Err(error) => wrong = Some(format!("byte {at}: {error}")),
                 },
@@ -363,6 +403,7 @@ fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Bat
     let mut waiting: BinaryHeap<_> = entries.iter().enumerate().map(|(index, e)| Reverse((e.time, index))).collect();
     let mut cursors: Vec<Option<Cursor>> = entries.iter().map(|_| None).collect();
     let mut chunk = vec![0; CHUNK];
+    let mut messages = MessageReader::default();
     let mut read = 0;
     while let Some(Reverse((_, index))) = waiting.pop() {
         let slot = &mut cursors[index];
@@ -373,7 +414,7 @@ fn merge(path: &Path, entries: &[Entry], direction: Direction, batches: &mut Bat
         // As long as this one has the oldest message, there is no need to sort again.
         let until = waiting.peek().map(|Reverse((time, _))| *time);
         loop {
-            cursor.fill(&mut chunk)?;
+            cursor.fill(&mut chunk, &mut messages)?;
             let Some((_, message)) = cursor.ready.front() else { break };
             if until.is_some_and(|until| message.time > until) {
                 waiting.push(Reverse((message.time, index)));

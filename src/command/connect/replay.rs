@@ -183,7 +183,12 @@ impl Replay {
             }
         }
         self.progress.read = step.read;
-        if let Some(outgoing) = outgoing(step.event) {
+        let event = match step.event {
+            // Where one session is far behind, its messages must not keep those of all others in memory.
+            InputEvent::Message(message) if inboxes.len() > 1 => InputEvent::Message(message.detached()),
+            event => event,
+        };
+        if let Some(outgoing) = outgoing(event) {
             inbox.borrow_mut().push(outgoing);
             self.progress.sent += 1;
         }

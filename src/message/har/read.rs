@@ -2,7 +2,7 @@
 //!
 //! A HAR may be huge, most of it about other things: [`Scanner`] follows its brackets and strings, knows when it stands
 //! in `log.entries[]._webSocketMessages[]`, and hands out each message as the bytes of one JSON object, for
-//! [`parse_message`]. Invariants: chunks may be cut anywhere; memory is one message and a byte a level of nesting.
+//! [`MessageReader`]. Invariants: chunks may be cut anywhere; memory is one message and a byte a level of nesting.
 
 use std::borrow::Cow;
 
@@ -13,6 +13,8 @@ use serde::Deserialize;
 
 use crate::message::Message;
 use crate::message::event::{BASE64, Direction, InputEvent, close_of, control_of};
+use crate::message::json_string::json_string_end;
+use crate::message::payloads::Payloads;
 
 /// Longest key or session name looked at.
 const MAX_WORD: usize = 64;
@@ -97,6 +99,15 @@ impl Scanner {
                 b',' if self.looks_at_keys() => self.key.clear(),
                 b'{' | b'[' if !self.stack.is_empty() || !self.begun => {
                     self.begun = true;
+                    if byte == b'{'
+                        && self.matched == MESSAGE_LEVEL - 1
+                        && self.stack.len() == MESSAGE_LEVEL - 1
+                        && let Some(length) = as_we_write_it(&chunk[at..])
+                    {
+                        found(Found::Message(start + at as u64, &chunk[at..at + length]));
+                        at += length;
+                        continue;
+                    }
                     self.open(byte);
                     match self.matched {
                         ENTRY_LEVEL if self.stack.len() == ENTRY_LEVEL => found(Found::Entry),
@@ -228,11 +239,65 @@ struct Raw<'m> {
     data: Cow<'m, str>,
 }
 
-/// Reads one of the `_webSocketMessages`.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
+/// The length of a message that stands there whole and as `har::push_message` writes it: what recordings of ours are
+/// full of is passed over at once.
+fn as_we_write_it(text: &[u8]) -> Option<usize> {
+    let (_, _, data) = quick_head(text)?;
+    let end = json_string_end(data)?;
+    (*data.get(end)? == b'}').then_some(text.len() - data.len() + end + 1)
+}
+
+/// Direction, microseconds and opcode of a message that begins as `har::push_message` writes it, and what comes after
+/// the quote that begins its data.
+fn quick_head(text: &[u8]) -> Option<((Direction, i64), bool, &[u8])> {
+    let rest = text.strip_prefix(b"{\"type\":\"")?;
+    let (dir, rest) = match rest.strip_prefix(b"send\",\"time\":") {
+        Some(rest) => (Direction::Out, rest),
+        None => (Direction::In, rest.strip_prefix(b"receive\",\"time\":")?),
+    };
+    // Ten digits: neither is it in milliseconds nor is a double too short for it.
+    let (seconds, rest) = rest.split_first_chunk::<10>()?;
+    let (micros, rest) = rest.strip_prefix(b".")?.split_first_chunk::<6>()?;
+    let time = seconds.iter().chain(micros).try_fold(0_i64, |value, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        (digit < 10).then_some(value * 10 + i64::from(digit))
+    })?;
+    if !(1_000_000_000_000_000..1 << 51).contains(&time) {
+        return None;
+    }
+    let rest = rest.strip_prefix(b",\"opcode\":")?;
+    let (is_text, rest) = match rest.strip_prefix(b"1") {
+        Some(rest) => (true, rest),
+        None => (false, rest.strip_prefix(b"2")?),
+    };
+    Some(((dir, time), is_text, rest.strip_prefix(b",\"data\":\"")?))
+}
+
+/// Reads messages one after the other.
+#[derive(Debug, Default)]
+pub struct MessageReader {
+    payloads: Payloads,
+}
+
+impl MessageReader {
+    /// Reads one of the `_webSocketMessages`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<HarMessage, String> {
+        self.quick(bytes).map_or_else(|| parse_message(bytes), Ok)
+    }
+
+    fn quick(&mut self, bytes: &[u8]) -> Option<HarMessage> {
+        let ((dir, time), is_text, data) = quick_head(bytes)?;
+        let (message, end) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
+        let time = Timestamp::from_microsecond(time).ok()?;
+        (end == b"}").then_some(HarMessage { time, dir, event: InputEvent::Message(message) })
+    }
+}
+
+/// Reads a message, whoever wrote it.
+pub(super) fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
     let raw: Raw = serde_json::from_slice(bytes).map_err(|error| format!("not a WebSocket message: {error}"))?;
     let seconds = if raw.time.abs() > MILLISECONDS_ABOVE { raw.time / 1e3 } else { raw.time };
     let time = Timestamp::from_microsecond((seconds * 1e6).round() as i64)

@@ -1,0 +1,272 @@
+//! JSON strings, written and read: the inner loop of event lines and HAR.
+//!
+//! Owns escaping and its undoing. Leaves objects and numbers to those who know which they write. Plain text is passed
+//! over in words and blocks. Invariants: what is written is ASCII where a terminal or a reader of lines could take it
+//! for something else; what is read is taken only where it is valid JSON, all else is left to a general parser.
+
+use super::render::{drives_terminal, push_unicode_escape};
+
+/// How a byte stands in a JSON string: as it is, escaped, or as the first of a character to look at.
+const PLAIN: u8 = 0;
+const ESCAPED: u8 = 1;
+const LOOK: u8 = 2;
+const CLASS: [u8; 256] = {
+    let mut class = [PLAIN; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        class[byte] = ESCAPED;
+        byte += 1;
+    }
+    class[b'"' as usize] = ESCAPED;
+    class[b'\\' as usize] = ESCAPED;
+    class[0x7f] = ESCAPED;
+    // Lead bytes of U+0080..U+00BF and of U+2000..U+2FFF.
+    class[0xc2] = LOOK;
+    class[0xe2] = LOOK;
+    class
+};
+
+/// Bytes of text looked at in one go.
+const BLOCK: usize = 32;
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
+/// The highest bit of each byte of a word.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
+/// terminal or that some readers take for the end of a line are escaped: it means the same.
+pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    push_json_utf8(out, text.as_bytes());
+}
+
+/// As [`push_json_string`], for bytes that are known to be UTF-8.
+pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    let (mut done, mut at) = (0, 0);
+    loop {
+        at = pass_plain(bytes, at);
+        let Some(&byte) = bytes.get(at) else { break };
+        match CLASS[usize::from(byte)] {
+            PLAIN => at += 1,
+            ESCAPED => {
+                out.extend_from_slice(&bytes[done..at]);
+                push_ascii_escape(out, byte);
+                at += 1;
+                done = at;
+            }
+            _ => {
+                let c = character(&bytes[at..]);
+                let length = c.map_or(1, char::len_utf8);
+                if let Some(c) = c.filter(|c| drives_terminal(*c) || matches!(c, '\u{2028}' | '\u{2029}')) {
+                    out.extend_from_slice(&bytes[done..at]);
+                    push_unicode_escape(out, c);
+                    done = at + length;
+                }
+                at += length;
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[done..]);
+    out.push(b'"');
+}
+
+fn character(bytes: &[u8]) -> Option<char> {
+    let length = if *bytes.first()? < 0xe0 { 2 } else { 3 };
+    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
+}
+
+fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(match byte {
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'\n' => b"\\n",
+        b'\r' => b"\\r",
+        b'\t' => b"\\t",
+        0x08 => b"\\b",
+        0x0c => b"\\f",
+        other => return push_unicode_escape(out, char::from(other)),
+    });
+}
+
+/// Where printable ASCII without quotes and backslashes ends, or a few bytes before that.
+fn pass_plain(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+        if !is_plain(block) {
+            break;
+        }
+        at += BLOCK;
+    }
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
+        let plain = plain_bytes(*word);
+        at += plain;
+        if plain < WORD {
+            break;
+        }
+    }
+    at
+}
+
+/// Whether all of this is printable ASCII without quotes and backslashes. Written so that it becomes vector code.
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    let special = |byte: u8| u8::from(!(0x20..0x7f).contains(&byte)) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+    block.iter().fold(0, |found, byte| found | special(*byte)) == 0
+}
+
+/// How many bytes of a word, from its beginning, are printable ASCII without quotes and backslashes.
+fn plain_bytes(word: [u8; WORD]) -> usize {
+    const fn all(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; WORD])
+    }
+    // No byte borrows from the next one: each has its highest bit set before anything is taken from it.
+    let word = u64::from_le_bytes(word);
+    let ascii = word & !HIGH;
+    let control = !((ascii | HIGH) - all(0x20));
+    let quote = !(((ascii ^ all(b'"')) | HIGH) - all(1));
+    let backslash = !(((ascii ^ all(b'\\')) | HIGH) - all(1));
+    let delete = ascii + all(1);
+    let special = (word | control | quote | backslash | delete) & HIGH;
+    special.trailing_zeros() as usize / 8
+}
+
+/// Reads the string that begins at `text`, behind its quote, into `out` from `at` on, where there must be as much room
+/// as `text` is long: the bytes it means, and the bytes it takes with the quote at its end. `None` where it is not
+/// valid, or has escapes that are seldom met. The bytes are not checked to be UTF-8.
+pub(super) fn read_json_string(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
+    let (mut at, mut to) = (0, 0);
+    loop {
+        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+            if !is_plain(block) {
+                break;
+            }
+            out.get_mut(to..to + BLOCK)?.copy_from_slice(block);
+            (at, to) = (at + BLOCK, to + BLOCK);
+        }
+        while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
+            // What is too much is written over.
+            out.get_mut(to..to + WORD)?.copy_from_slice(word);
+            let plain = plain_bytes(*word);
+            (at, to) = (at + plain, to + plain);
+            if plain < WORD {
+                break;
+            }
+        }
+        match *text.get(at)? {
+            b'"' => return Some((to, at + 1)),
+            b'\\' => {
+                let (byte, length) = match *text.get(at + 1)? {
+                    plain @ (b'"' | b'\\' | b'/') => (plain, 2),
+                    b'n' => (b'\n', 2),
+                    b'r' => (b'\r', 2),
+                    b't' => (b'\t', 2),
+                    b'b' => (0x08, 2),
+                    b'f' => (0x0c, 2),
+                    _ => return None,
+                };
+                *out.get_mut(to)? = byte;
+                (at, to) = (at + length, to + 1);
+            }
+            0..0x20 => return None,
+            other => {
+                *out.get_mut(to)? = other;
+                (at, to) = (at + 1, to + 1);
+            }
+        }
+    }
+}
+
+/// Where the string that begins at `text`, behind its quote, has ended; `None` when that is not in sight. What stands
+/// in it is not checked.
+pub(super) fn json_string_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at = pass_plain(text, at);
+        match *text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn strings_are_safe_to_show() {
+        let mut out = Vec::new();
+        push_json_string(&mut out, "\u{0}\u{1b}\u{7f}\u{85}\u{9b}\u{202e}\u{2066}\u{2028}¢é€😀\"\\/\u{8}\u{c}");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\"\\u0000\\u001b\\u007f\\u0085\\u009b\\u202e\\u2066\\u2028¢é€😀\\\"\\\\/\\b\\f\""
+        );
+    }
+
+    #[test]
+    fn plain_text_is_told_from_the_rest_byte_by_byte() {
+        for byte in 0..=u8::MAX {
+            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+            for at in 0..WORD {
+                // Neighbours of every kind must not change the answer.
+                for around in [b'a', b' ', b'~', b'!'] {
+                    let mut word = [around; WORD];
+                    word[at] = byte;
+                    assert_eq!(plain_bytes(word), if plain { WORD } else { at }, "{byte:#x} at {at}");
+                }
+            }
+            let mut block = [b'x'; BLOCK];
+            block[17] = byte;
+            assert_eq!(is_plain(&block), plain, "{byte:#x}");
+        }
+    }
+
+    /// What [`read_json_string`] makes of a literal, and serde.
+    fn both(literal: &[u8]) -> (Option<String>, Option<String>) {
+        let mut out = vec![0; literal.len() - 1];
+        let read = read_json_string(&literal[1..], &mut out)
+            .filter(|(_, taken)| *taken == literal.len() - 1)
+            .and_then(|(length, _)| String::from_utf8(out[..length].to_vec()).ok());
+        (read, serde_json::from_slice(literal).ok())
+    }
+
+    #[test]
+    fn a_string_without_an_end_or_with_a_control_character_is_not_read() {
+        let long = "x".repeat(100);
+        for text in
+            ["\"", "\"a", "\"\\", "\"\\\"", "\"a\nb\"", "\"\\u0041\"", &format!("\"{long}"), &format!("\"{long}\t\"")]
+        {
+            assert_eq!(both(text.as_bytes()).0, None, "{text}");
+        }
+        assert_eq!(both(b"\"\"").0.as_deref(), Some(""));
+        assert_eq!(both(b"\"a\\/\\n\"").0.as_deref(), Some("a/\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn strings_mean_the_same(text in "(?s)[a-z\"\\\\ \n\u{7f}\u{85}é€\u{2028}😀\u{0}]{0,120}|.{0,60}") {
+            let mut out = Vec::new();
+            push_json_string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn what_is_read_means_what_a_general_parser_says(text in "[a-z\"\\\\ntu/\u{1}é€]{0,80}") {
+            let (quick, general) = both(format!("\"{text}\"").as_bytes());
+            if quick.is_some() {
+                prop_assert_eq!(quick, general);
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(text in "[a-z\"\\\\ \n\té€😀]{0,120}") {
+            let mut out = Vec::new();
+            push_json_string(&mut out, &text);
+            prop_assert_eq!(json_string_end(&out[1..]), Some(out.len() - 1));
+            prop_assert!((1..out.len()).all(|end| json_string_end(&out[1..end]).is_none()));
+            prop_assert_eq!(both(&out).0, Some(text));
+        }
+    }
+}
