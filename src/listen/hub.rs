@@ -17,9 +17,9 @@ use super::mailbox::Mailbox;
 use super::recording::Recording;
 use crate::host::Stderr;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
 use crate::message::render::{self, Format};
-use crate::net::listener::PeerAddr;
+use crate::net::listener::{AcceptError, PeerAddr, Refuse};
 use crate::observe::counters::{Counters, DropReason, ErrorKind};
 use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
@@ -297,6 +297,36 @@ impl Hub {
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
+    /// A request was refused: counted, an event and, under `-v`, told.
+    pub fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
+        self.counters.refused.one();
+        self.counters.errors.one(ErrorKind::Refused);
+        let error = format!("{peer}: refused with {}: {}", refuse.status.as_u16(), refuse.text);
+        if self.settings.verbose {
+            self.notice(error.escape_debug().to_string());
+        }
+        self.fault_before_session(error);
+    }
+
+    /// A connection came to nothing: counted, an event and, where it is `told`, a notice.
+    pub fn handshake_failed(&self, peer: PeerAddr, error: &AcceptError, told: bool) {
+        self.counters.refused.one();
+        self.counters.errors.one(ErrorKind::Handshake);
+        let error = format!("{peer}: {error}");
+        if told {
+            self.notice(error.escape_debug().to_string());
+        }
+        self.fault_before_session(error);
+    }
+
+    fn fault_before_session(&self, error: String) {
+        // Nobody holds these back as sessions are held back, so where there is no room they are counted only.
+        if self.output.borrow().has_room() && self.recording.has_room() {
+            self.event(0, None, EventBody::Error { error });
+            self.flush();
+        }
+    }
+
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.settings.format != Format::Json || !self.prints() {
             return;
@@ -386,7 +416,7 @@ impl Hub {
     }
 }
 
-/// How a session is called in events and on stderr.
+/// How a session is called in events and on stderr; 0 is none.
 pub fn session_name(id: u64) -> String {
-    format!("s{id}")
+    if id == 0 { NO_SESSION.to_owned() } else { format!("s{id}") }
 }

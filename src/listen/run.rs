@@ -122,7 +122,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         .await
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
     announce(&server, &listener, tls.is_some(), &hub)?;
-    let joining = Rc::clone(&hub);
+    let (joining, refusing) = (Rc::clone(&hub), Rc::clone(&hub));
     let max_connections = server.max_connections;
     let admit = move |_: &Parts, _: PeerAddr| match max_connections {
         Some(max) if joining.active() >= max => {
@@ -147,6 +147,8 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
             deflate: server.deflate.clone(),
             handshake_timeout: server.handshake_timeout,
             admit: Box::new(admit),
+            site: None,
+            on_refused: Box::new(move |peer, refuse| refusing.refused(peer, refuse)),
         },
     });
     let stdin = server.hub.mode.reads_input().then_some((host.stdin, host.stdin_is_terminal));
@@ -301,7 +303,7 @@ async fn accept(listener: Listener, door: Rc<Door>) {
 async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
     let hub = Rc::clone(&door.hub);
     match listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade).await {
-        Ok(accepted) if !hub.is_stopping() => {
+        Ok(Some(accepted)) if !hub.is_stopping() => {
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
             let handler = hub.settings.mode.handler(&accepted);
@@ -321,11 +323,8 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
         }
         Ok(_) => {}
         Err(error) => {
-            hub.counters.refused.one();
-            let worth_telling = hub.settings.verbose || matches!(error, AcceptError::Tls(_) | AcceptError::Timeout);
-            if worth_telling {
-                hub.notice(format!("{peer}: {}", error.to_string().escape_debug()));
-            }
+            let told = hub.settings.verbose || matches!(error, AcceptError::Tls(_) | AcceptError::Timeout);
+            hub.handshake_failed(peer, &error, told);
         }
     }
 }

@@ -1,39 +1,37 @@
-//! The listening side: sockets, and the upgrade answered by hyper (RFC 6455 section 4.2).
+//! The listening side: sockets, and the upgrade (RFC 6455 section 4.2).
 //!
 //! Owns binding (TCP, unix sockets), the checks on a request and the answers to those that are no
-//! WebSocket upgrade. Leaves to the caller which sessions may join ([`UpgradeSettings::admit`]).
+//! WebSocket upgrade. Leaves to the caller which sessions may join ([`UpgradeSettings::admit`]) and what plain
+//! requests get ([`UpgradeSettings::site`]), and HTTP itself to `http`.
 //! Invariant: TLS and request head are whole within the handshake time limit, or the socket closes.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::connection::io_text;
 use super::deflate::{Agreed, DeflateOffer, accept};
+use super::http::{self as server, Body, HttpError, RequestBody};
+use super::pace::Pace;
 use super::tls::ServerTls;
 use super::transport::Transport;
 use crate::endpoint::ListenAddr;
 
-/// Largest request head, in bytes.
-const MAX_HEAD: usize = 32 * 1024;
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -169,6 +167,12 @@ impl Refuse {
 /// Decides, after every other check, whether a session may join: told the request's head and whence it came.
 pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<(), Refuse>;
 
+/// Answers requests that are no upgrade.
+pub type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
+
+/// Told of each request that was refused.
+pub type OnRefused = dyn Fn(PeerAddr, &Refuse);
+
 /// What an upgrade must look like and what is answered.
 pub struct UpgradeSettings {
     /// Paths served; empty serves every path.
@@ -182,10 +186,15 @@ pub struct UpgradeSettings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// permessage-deflate, when it may be used.
     pub deflate: Option<DeflateOffer>,
-    /// Time for TLS and the request head together.
+    /// Time for TLS and the request head together; for each further request head; and for each piece of an answer.
     pub handshake_timeout: Duration,
     /// The last word on who may join.
     pub admit: Box<Admit>,
+    /// What answers requests that are no upgrade; without it they get 426. Where paths are named, those speak
+    /// WebSocket only.
+    pub site: Option<Box<Site>>,
+    /// Told of each refusal.
+    pub on_refused: Box<OnRefused>,
 }
 
 /// An upgraded byte stream and what was agreed.
@@ -211,9 +220,6 @@ pub enum AcceptError {
     /// TLS failed.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The last request was refused with this status.
-    #[error("refused with {0}: {1}")]
-    Refused(u16, String),
     /// Not HTTP, or the peer left.
     #[error("{0}")]
     Http(String),
@@ -222,7 +228,7 @@ pub enum AcceptError {
     Timeout,
 }
 
-/// Does TLS and the upgrade on a fresh byte stream.
+/// Does TLS and the upgrade on a fresh byte stream; nothing comes of one whose requests got plain answers.
 ///
 /// # Errors
 /// [`AcceptError`]; the peer has had its answer where it can be given one.
@@ -231,83 +237,92 @@ pub async fn upgrade(
     peer: PeerAddr,
     tls: Option<&ServerTls>,
     settings: &UpgradeSettings,
-) -> Result<Accepted, AcceptError> {
+) -> Result<Option<Accepted>, AcceptError> {
+    let started = tokio::time::Instant::now();
+    let deadline = started + settings.handshake_timeout;
+    let in_time = tokio::time::timeout_at(deadline, transport.readable());
+    // Nothing is set up for a peer that says nothing: a burst of connections then costs what
+    // its sessions cost, not what as many handshakes at a time would.
+    in_time.await.map_err(|_| AcceptError::Timeout)?;
     let handshake = async {
-        // Nothing is set up for a peer that says nothing: a burst of connections then costs what
-        // its sessions cost, not what as many handshakes at a time would.
-        transport.readable().await;
-        let handshake = async {
-            let transport = match tls {
-                Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
-                None => transport,
-            };
-            serve(transport, peer, settings).await
+        let transport = match tls {
+            Some(tls) => {
+                let accepted = tokio::time::timeout_at(deadline, tls.accept(transport)).await;
+                accepted.map_err(|_| AcceptError::Timeout)?.map_err(|error| AcceptError::Tls(error.to_string()))?
+            }
+            None => transport,
         };
-        Box::pin(handshake).await
+        serve(transport, peer, settings, started.into_std()).await
     };
-    tokio::time::timeout(settings.handshake_timeout, handshake).await.unwrap_or(Err(AcceptError::Timeout))
+    Box::pin(handshake).await
 }
 
-/// What the service leaves behind for the code around the HTTP connection.
+/// What the answers leave behind for the code around the HTTP connection.
 #[derive(Default)]
 struct Outcome {
     agreed: Option<(Box<Parts>, Option<String>, Option<Agreed>)>,
-    refused: Option<(u16, String)>,
+    answered: bool,
 }
 
-async fn serve(transport: Transport, peer: PeerAddr, settings: &UpgradeSettings) -> Result<Accepted, AcceptError> {
-    let outcome = Rc::new(RefCell::new(Outcome::default()));
-    let seen = Rc::clone(&outcome);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = answer(request.into_parts().0, peer, settings, &mut seen.borrow_mut());
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .title_case_headers(true)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(transport), service);
-    let served = connection.without_shutdown().await;
-    let (agreed, refused) = {
-        let mut outcome = outcome.borrow_mut();
-        (outcome.agreed.take(), outcome.refused.take())
-    };
-    match (served, agreed) {
-        (Ok(parts), Some((head, subprotocol, deflate))) => Ok(Accepted {
-            transport: parts.io.into_inner(),
-            prefix: Bytes::copy_from_slice(&parts.read_buf),
+async fn serve(
+    transport: Transport,
+    peer: PeerAddr,
+    settings: &UpgradeSettings,
+    started: Instant,
+) -> Result<Option<Accepted>, AcceptError> {
+    let outcome = RefCell::new(Outcome::default());
+    let pace = Pace::new(settings.handshake_timeout, started);
+    let served = server::serve(transport, pace, |request| {
+        outcome.borrow_mut().answered = true;
+        match &settings.site {
+            Some(site) if is_plain(&request, settings) => Either::Left(site(request, peer)),
+            _ => {
+                let response = answer(request.into_parts().0, peer, settings, &mut outcome.borrow_mut());
+                Either::Right(std::future::ready(response))
+            }
+        }
+    })
+    .await;
+    let Outcome { agreed, answered } = outcome.into_inner();
+    if let (Ok(()), Some((head, subprotocol, deflate))) = (&served.result, agreed) {
+        return Ok(Some(Accepted {
+            transport: served.transport,
+            prefix: served.unread,
             target: head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             head,
             subprotocol,
             deflate,
-        }),
-        (served, _) => Err(match (refused, served) {
-            (Some((status, text)), _) => AcceptError::Refused(status, text),
-            (None, Err(error)) => AcceptError::Http(explain(&error)),
-            (None, Ok(_)) => AcceptError::Http("the peer left without a request".to_owned()),
-        }),
+        }));
     }
+    let result = match served.result {
+        Err(HttpError::NoRequest) => return Err(AcceptError::Timeout),
+        Err(HttpError::TooSlow) => return Ok(None),
+        Err(HttpError::Broken(text)) if !answered => Err(AcceptError::Http(text)),
+        Ok(()) if !answered => Err(AcceptError::Http("the peer left without a request".to_owned())),
+        Ok(()) | Err(HttpError::Broken(_)) => Ok(None),
+    };
+    server::linger(served.transport).await;
+    result
 }
 
-fn explain(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(source) => io_text(source),
-        None => error.to_string(),
-    }
+/// Whether a request is the site's to answer.
+fn is_plain(request: &Request<RequestBody>, settings: &UpgradeSettings) -> bool {
+    !has_token(request.headers(), &header::UPGRADE, "websocket")
+        && !settings.paths.iter().any(|path| path == request.uri().path())
 }
 
-fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Full<Bytes>> {
+fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Body> {
     let key = match check(&request, settings).and_then(|key| (settings.admit)(&request, peer).map(|()| key)) {
         Ok(key) => key,
         Err(refuse) => {
-            outcome.refused = Some((refuse.status.as_u16(), refuse.text.clone()));
+            (settings.on_refused)(peer, &refuse);
             return refusal(&refuse);
         }
     };
     let offers = values(&request.headers, &header::SEC_WEBSOCKET_EXTENSIONS);
     let deflate = settings.deflate.as_ref().and_then(|ours| accept(ours, &offers));
     let subprotocol = choose_subprotocol(&settings.subprotocols, &request.headers);
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::whole(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -323,7 +338,6 @@ fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &
         headers.append(name, value.clone());
     }
     outcome.agreed = Some((Box::new(request), subprotocol, deflate));
-    outcome.refused = None;
     response
 }
 
@@ -333,8 +347,8 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn refusal(refuse: &Refuse) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(format!("{}\n", refuse.text)));
+fn refusal(refuse: &Refuse) -> Response<Body> {
+    let mut response = Response::new(Body::whole(format!("{}\n", refuse.text)));
     *response.status_mut() = refuse.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -417,6 +431,8 @@ mod tests {
             deflate: None,
             handshake_timeout: Duration::from_secs(1),
             admit: Box::new(|_, _| Ok(())),
+            site: None,
+            on_refused: Box::new(|_, _| ()),
         }
     }
 

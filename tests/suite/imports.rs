@@ -55,7 +55,7 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
     ("p12", &["net/tls/identity.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use socket2::{Domain, SockAddr, Socket as PlainSocket, Type};
 
 use crate::support::wire::header;
-use crate::support::{DEADLINE, Frame, Opcode, RawClient, Socket, listen, wsp};
+use crate::support::{DEADLINE, Frame, Opcode, RawClient, Socket, events, listen, scratch, text, wsp};
 
 /// The status of the answer to `request`, and its head.
 fn status(port: u16, request: &str) -> (u16, String) {
@@ -41,6 +41,42 @@ fn requests_that_are_no_upgrade_get_the_right_status() {
     }
     for path in ["/ws", "/other", "/ws?query=1"] {
         RawClient::open(server.port, path, "");
+    }
+}
+
+#[test]
+fn a_refused_request_is_an_event_with_its_reason_and_without_secrets() {
+    let files = scratch();
+    let record = files.path().join("all.jsonl");
+    let har = files.path().join("all.har");
+    for path in [&record, &har] {
+        let server = listen(&["--json", "--path", "/ws", "--record", &text(path)]);
+        let mut socket = RawClient::dial(server.port);
+        // Two on one connection are two.
+        for _ in 0..2 {
+            socket.write(RawClient::request("/other?token=s3cret", "Authorization: Bearer s3cret\r\n"));
+            assert!(socket.read_head().starts_with("HTTP/1.1 404 "));
+            socket.read_exactly("nothing at this path\n".len());
+        }
+        RawClient::ask(server.port, "what is this\r\n\r\n");
+        let mut client = RawClient::open(server.port, "/ws", "").0;
+        client.say(Frame::close(1000, ""));
+        client.read_rest();
+        let output = server.stop().exits(0).complains("refused 3");
+        let events = events(output.stdout());
+        let errors: Vec<_> = events.iter().filter(|event| event["type"] == "error").collect();
+        assert_eq!(errors.len(), 3, "{events:?}");
+        for error in &errors[..2] {
+            let text = error["error"].as_str().expect("a text");
+            assert!(
+                text.starts_with("127.0.0.1:") && text.ends_with("refused with 404: nothing at this path"),
+                "{text}"
+            );
+            assert_eq!(error["session"], "-");
+        }
+        let recorded = std::fs::read_to_string(path).expect("the recording");
+        assert!(!output.stdout().contains("s3cret") && !recorded.contains("s3cret"));
+        assert_eq!(recorded.contains("refused with 404"), path == &record, "HAR has no place for it: {recorded}");
     }
 }
 
