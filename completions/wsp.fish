@@ -119,6 +119,9 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Error
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply -d 'Answer each message with this; @FILE answers with a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer each message with what the filter yields' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec -d 'Run \'sh -c CMD\' for each session, a line for each message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec-max -d 'Most programs at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec-grace -d 'Time between SIGTERM and SIGKILL' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r

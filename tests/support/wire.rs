@@ -5,6 +5,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -277,6 +279,24 @@ impl Socket {
             self.try_write(Frame { masked: self.masks, ..close }.bytes());
         }
         code
+    }
+
+    /// Writes these bytes over and over from a thread of its own, as far as the peer takes them; how many it took.
+    pub fn pour(&self, bytes: Vec<u8>) -> Arc<AtomicUsize> {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        std::thread::spawn(move || {
+            while let Ok(count) = stream.write(&bytes[counted.load(Ordering::Relaxed) % bytes.len()..]) {
+                counted.fetch_add(count, Ordering::Relaxed);
+            }
+        });
+        taken
+    }
+
+    /// Hangs up in both directions, whoever else holds the socket.
+    pub fn hang_up(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Nothing more comes from this side.
