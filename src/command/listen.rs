@@ -12,14 +12,15 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::connect::plan;
 use super::options::{OutputArgs, TlsMin};
-use super::settings;
-use super::values::{duration, size};
+use super::values::{duration, rate, size};
+use super::{payload, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::listen::handler::Mode;
 use crate::listen::handler::exec::ExecSettings;
+use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
@@ -87,6 +88,25 @@ pub struct ListenArgs {
     /// Time between SIGTERM and SIGKILL
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, requires = "exec", hide_short_help = true, help_heading = "Messages")]
     pub exec_grace: Duration,
+    /// Send messages to all clients, RATE a second to each
+    ///
+    /// A rate is 500, 0.5 or 2.5k. All clients get the same messages, by default {"seq":1,"time":"…"}; nothing is made
+    /// while nobody is connected. The rate is kept without drift: what is late is made up for, what is more than a second
+    /// late is left out and told. --on-full says what happens to a client that does not keep up.
+    #[arg(long, value_name = "RATE", value_parser = rate, group = "mode", help_heading = "Messages")]
+    pub push: Option<f64>,
+    /// With --push: send this; @FILE sends a file
+    #[arg(long, value_name = "MSG|@F", requires = "push", conflicts_with_all = ["payload_size", "payload_file"], hide_short_help = true, help_heading = "Messages")]
+    pub payload: Option<String>,
+    /// With --push: send a text of so many bytes
+    #[arg(long, value_name = "N", value_parser = size, requires = "push", conflicts_with_all = ["payload_file", "template"], hide_short_help = true, help_heading = "Messages")]
+    pub payload_size: Option<usize>,
+    /// With --push: send the lines of a file in turn
+    #[arg(long, value_name = "LINES", requires = "push", hide_short_help = true, help_heading = "Messages")]
+    pub payload_file: Option<PathBuf>,
+    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
+    #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
+    pub template: bool,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -262,6 +282,16 @@ fn mode(args: &ListenArgs) -> Result<Mode, Error> {
             grace: args.exec_grace,
             max_line: args.max_message_size,
         })));
+    }
+    if let Some(rate) = args.push {
+        let source = payload::Source {
+            text: args.payload.as_deref(),
+            size: args.payload_size,
+            file: args.payload_file.as_deref(),
+            template: args.template,
+        };
+        let payload = payload::read(&source)?.unwrap_or(Payload::Numbered);
+        return Ok(Mode::Push(Rc::new(PushSettings { rate, payload })));
     }
     Ok(match () {
         () if args.echo => Mode::Echo,

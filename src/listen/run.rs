@@ -164,6 +164,7 @@ async fn serve(
 ) -> Result<Exit, Error> {
     let hub = Rc::clone(&door.hub);
     let accepting = spawn_local(accept(listener, door));
+    let background = hub.settings.mode.background(&hub).map(spawn_local);
     let input = stdin.map(|(file, is_terminal)| {
         let hub = Rc::clone(&hub);
         spawn_local(async move { send_input(&hub, file).await && is_terminal })
@@ -193,6 +194,10 @@ async fn serve(
     drop(output);
     accepting.abort();
     let _ = accepting.await;
+    if let Some(background) = background {
+        background.abort();
+        let _ = background.await;
+    }
     hub.stop();
     let cut_short = close_all(&hub, server.grace, signals).await;
     hub.finish_output(server.grace).await;

@@ -21,6 +21,7 @@ mod listen_limits;
 mod peers;
 mod prompt;
 mod proxy;
+mod push;
 mod reach;
 mod record;
 mod rude_clients;

@@ -352,6 +352,19 @@ impl RawClient {
         Self::open(port, "/", "").0
     }
 
+    /// One whose kernel buffers next to nothing.
+    pub fn narrow(port: u16) -> Socket {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&address.into()).expect("connecting");
+        let mut client = Socket::new(TcpStream::from(socket), true);
+        client.write(Self::request("/", ""));
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
     /// Sends `request` as it is; the head of the answer, empty when there is none.
     pub fn ask(port: u16, request: &str) -> String {
         let mut socket = Self::dial(port);

@@ -5,7 +5,10 @@
 
 mod answer;
 pub mod exec;
+pub mod push;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -14,6 +17,7 @@ use http::request::Parts;
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
 
 use self::exec::{Exec, ExecSettings};
+use self::push::PushSettings;
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
@@ -41,18 +45,28 @@ pub enum Mode {
     Sink,
     /// Run a program for each session.
     Exec(Rc<ExecSettings>),
+    /// Send all sessions messages of the server's own.
+    Push(Rc<PushSettings>),
 }
 
 impl Mode {
     /// The handler of a session that has just been accepted.
     pub fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
         match self {
-            Self::Print | Self::Sink => Box::new(Quiet),
+            Self::Print | Self::Sink | Self::Push(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
             Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
             Self::Reply(message) => Box::new(Reply(message.clone())),
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
+        }
+    }
+
+    /// What the server does beside its sessions, until it stops.
+    pub fn background(&self, hub: &Rc<Hub>) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        match self {
+            Self::Push(settings) => Some(Box::pin(push::generate(Rc::clone(hub), Rc::clone(settings)))),
+            _ => None,
         }
     }
 
