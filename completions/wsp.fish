@@ -120,6 +120,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Error
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply -d 'Answer each message with this; @FILE answers with a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer each message with what the filter yields' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec -d 'Run \'sh -c CMD\' for each session, a line for each message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec-max -d 'Most programs at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec-grace -d 'Time between SIGTERM and SIGKILL' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l push -d 'Send messages to all clients, RATE a second to each' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload -d 'With --push: send this; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload-size -d 'With --push: send a text of so many bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload-file -d 'With --push: send the lines of a file in turn' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
@@ -157,6 +164,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l echo -d 'Send each me
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send each message to all'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'

@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,13 +12,15 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::connect::plan;
 use super::options::{OutputArgs, TlsMin};
-use super::settings;
-use super::values::{duration, size};
+use super::values::{duration, rate, size};
+use super::{payload, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::listen::handler::Mode;
+use crate::listen::handler::exec::ExecSettings;
+use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
@@ -29,11 +32,12 @@ use crate::session::keepalive::KeepaliveSettings;
 /// Examples at the head of the help.
 pub const EXAMPLES: &str = "\
 Examples:
-  wsp listen                             print what arrives on 127.0.0.1:8080, send typed lines to all
+  wsp listen                             print what arrives, send typed lines to all
   wsp listen 9000 --echo                 an echo server
   wsp listen 9000 --broadcast --no-self  a chat room
   wsp listen :0 --reply-jq '{got: .}' --port-file port
   wsp listen 8443 --tls --tls-ca-out ca.pem --echo
+  wsp listen 9000 --exec 'exec cat -n'   a program for each session
 ";
 
 /// Flags of `wsp listen`.
@@ -61,6 +65,48 @@ pub struct ListenArgs {
     /// Count messages and discard them
     #[arg(long, group = "mode", help_heading = "Messages")]
     pub sink: bool,
+    /// Run 'sh -c CMD' for each session, a line for each message
+    ///
+    /// A message is a line on the program's standard input (a message that holds newlines is several, binary ones get a
+    /// newline too), and each line of its standard output is a message: text where it is UTF-8, else binary. Its stderr
+    /// goes to that of wsp, a line at a time, with the session in front unless -q. Programs must write their lines as they
+    /// come: what buffers (python, sed, grep) has an option against it, or stdbuf -oL.
+    ///
+    /// It finds the request in CGI's variables: REQUEST_METHOD, REQUEST_URI, PATH_INFO, QUERY_STRING, REMOTE_ADDR,
+    /// REMOTE_PORT, SERVER_NAME, SERVER_PORT, HTTPS, UNIQUE_ID (the session, s1) and HTTP_NAME for each header, beside the
+    /// environment of wsp itself. Nothing from the request enters the command line. The headers Authorization,
+    /// Proxy-Authorization and Proxy are left out, and names with other signs than letters, digits and dashes.
+    ///
+    /// When the program ends, what it wrote is sent and the session closed: with 1000 after exit status 0, else with
+    /// 1011. When the session ends first, its standard input ends; what runs half a second later gets SIGTERM, and
+    /// after --exec-grace SIGKILL, together with all it started, unless that went into a session of its own (setsid).
+    #[arg(long, value_name = "CMD", group = "mode", help_heading = "Messages")]
+    pub exec: Option<String>,
+    /// Most programs at a time; others get 503
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = parse_positive, requires = "exec", hide_short_help = true, help_heading = "Messages")]
+    pub exec_max: usize,
+    /// Time between SIGTERM and SIGKILL
+    #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, requires = "exec", hide_short_help = true, help_heading = "Messages")]
+    pub exec_grace: Duration,
+    /// Send messages to all clients, RATE a second to each
+    ///
+    /// A rate is 500, 0.5 or 2.5k. All clients get the same messages, by default {"seq":1,"time":"…"}; nothing is made
+    /// while nobody is connected. The rate is kept without drift: what is late is made up for, what is more than a second
+    /// late is left out and told. --on-full says what happens to a client that does not keep up.
+    #[arg(long, value_name = "RATE", value_parser = rate, group = "mode", help_heading = "Messages")]
+    pub push: Option<f64>,
+    /// With --push: send this; @FILE sends a file
+    #[arg(long, value_name = "MSG|@F", requires = "push", conflicts_with_all = ["payload_size", "payload_file"], hide_short_help = true, help_heading = "Messages")]
+    pub payload: Option<String>,
+    /// With --push: send a text of so many bytes
+    #[arg(long, value_name = "N", value_parser = size, requires = "push", conflicts_with_all = ["payload_file", "template"], hide_short_help = true, help_heading = "Messages")]
+    pub payload_size: Option<usize>,
+    /// With --push: send the lines of a file in turn
+    #[arg(long, value_name = "LINES", requires = "push", hide_short_help = true, help_heading = "Messages")]
+    pub payload_file: Option<PathBuf>,
+    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
+    #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
+    pub template: bool,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -168,14 +214,7 @@ pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
 fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
-    let mode = match (&args.reply, &args.reply_jq) {
-        (Some(text), _) => Mode::Reply(reply(text)?),
-        (_, Some(source)) => Mode::ReplyFilter(settings::filter("--reply-jq", source)?),
-        _ if args.echo => Mode::Echo,
-        _ if args.broadcast => Mode::Broadcast { no_self: args.no_self },
-        _ if args.sink => Mode::Sink,
-        _ => Mode::Print,
-    };
+    let mode = mode(args)?;
     let asked_to_print = args.output.json || args.output.format.is_some();
     let min = match args.tls_min {
         Some(TlsMin::V1_3) => TlsVersion::V1_3,
@@ -227,6 +266,39 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
                 fragment: None,
             },
         },
+    })
+}
+
+fn mode(args: &ListenArgs) -> Result<Mode, Error> {
+    if let Some(text) = &args.reply {
+        return Ok(Mode::Reply(reply(text)?));
+    }
+    if let Some(source) = &args.reply_jq {
+        return Ok(Mode::ReplyFilter(settings::filter("--reply-jq", source)?));
+    }
+    if let Some(command) = &args.exec {
+        return Ok(Mode::Exec(Rc::new(ExecSettings {
+            command: command.clone(),
+            max: args.exec_max,
+            grace: args.exec_grace,
+            max_line: args.max_message_size,
+        })));
+    }
+    if let Some(rate) = args.push {
+        let source = payload::Source {
+            text: args.payload.as_deref(),
+            size: args.payload_size,
+            file: args.payload_file.as_deref(),
+            template: args.template,
+        };
+        let payload = payload::read(&source)?.unwrap_or(Payload::Numbered);
+        return Ok(Mode::Push(Rc::new(PushSettings { rate, payload })));
+    }
+    Ok(match () {
+        () if args.echo => Mode::Echo,
+        () if args.broadcast => Mode::Broadcast { no_self: args.no_self },
+        () if args.sink => Mode::Sink,
+        () => Mode::Print,
     })
 }
 

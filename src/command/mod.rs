@@ -9,6 +9,7 @@ pub mod generate;
 pub mod layers;
 pub mod listen;
 pub mod options;
+pub mod payload;
 pub mod proxies;
 pub mod relay;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! Durations, sizes and shares as the user types them (pure).
 //!
-//! `250ms`, `2s`, `1m30s`, `1h`, a bare number is seconds; `64KiB`, `1MB`, `4096` bytes.
+//! `250ms`, `2s`, `1m30s`, `1h`, a bare number is seconds; `64KiB`, `1MB`, `4096` bytes; `500`, `2.5k/s` a second.
 
 use std::time::Duration;
 
@@ -82,6 +82,23 @@ pub fn size(text: &str) -> Result<usize, String> {
     if bytes < 1e18 { Ok(bytes as usize) } else { Err(expected()) }
 }
 
+/// Reads a rate per second, above zero.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let scaled = [("k", 1e3), ("K", 1e3), ("M", 1e6)]
+        .iter()
+        .find_map(|(unit, scale)| number.strip_suffix(unit).map(|number| (number, *scale)));
+    let (number, scale) = scaled.unwrap_or((number, 1.0));
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match number.parse::<f64>() {
+        Ok(number) if plain && number > 0.0 && number.is_finite() => Ok(number * scale),
+        _ => Err(format!("'{text}' is no rate: write 500, 0.5 or 2.5k, per second")),
+    }
+}
+
 /// Reads the argument of `--fragment`: a size of at least one byte.
 ///
 /// # Errors
@@ -119,6 +136,30 @@ mod tests {
             assert_eq!(duration(text).ok(), expected.map(Duration::from_millis), "{text}");
         }
         assert_eq!(wait("-1"), Ok(Wait::UntilClosed));
+    }
+
+    #[test]
+    fn reads_rates() {
+        let table = [
+            ("500", Some(500.0)),
+            ("2.5k", Some(2500.0)),
+            ("2.5k/s", Some(2500.0)),
+            ("1M", Some(1e6)),
+            ("0.5/s", Some(0.5)),
+            ("10 /s", Some(10.0)),
+            ("0", None),
+            ("-1", None),
+            ("", None),
+            ("k", None),
+            ("/s", None),
+            ("1e3", None),
+            ("inf", None),
+            ("nan", None),
+            ("5/m", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(rate(text).ok(), expected, "{text}");
+        }
     }
 
     #[test]

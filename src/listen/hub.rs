@@ -72,7 +72,20 @@ pub struct Hub {
     next_id: Cell<u64>,
     stopping: Cell<bool>,
     aborting: Cell<bool>,
+    /// Programs that have not ended.
+    programs: Cell<usize>,
+    aborted: tokio::sync::Notify,
     changed: tokio::sync::Notify,
+}
+
+/// A program the server waits for at its end, counted while this lives.
+pub struct ProgramSlot(Rc<Hub>);
+
+impl Drop for ProgramSlot {
+    fn drop(&mut self) {
+        self.0.programs.set(self.0.programs.get() - 1);
+        self.0.changed.notify_waiters();
+    }
 }
 
 impl Hub {
@@ -90,6 +103,8 @@ impl Hub {
             next_id: Cell::new(1),
             stopping: Cell::new(false),
             aborting: Cell::new(false),
+            programs: Cell::new(0),
+            aborted: tokio::sync::Notify::new(),
             changed: tokio::sync::Notify::new(),
         })
     }
@@ -129,7 +144,23 @@ impl Hub {
         self.sessions.borrow().len()
     }
 
-    /// Waits until `condition` holds; it is looked at whenever a session comes or goes.
+    /// Counts a program that is about to start.
+    pub fn begin_program(self: &Rc<Self>) -> ProgramSlot {
+        self.programs.set(self.programs.get() + 1);
+        ProgramSlot(Rc::clone(self))
+    }
+
+    /// Programs that have not ended, those of sessions that have left included.
+    pub fn programs(&self) -> usize {
+        self.programs.get()
+    }
+
+    /// Whether no session is connected and no program runs.
+    pub fn is_empty(&self) -> bool {
+        self.active() == 0 && self.programs() == 0
+    }
+
+    /// Waits until `condition` holds; it is looked at whenever a session comes or goes, or a program ends.
     pub async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -215,7 +246,18 @@ impl Hub {
     /// Asks every session to end without waiting for its peer.
     pub fn abort(&self) {
         self.aborting.set(true);
+        self.aborted.notify_waiters();
         self.stop();
+    }
+
+    /// Waits until everything must end at once.
+    pub async fn aborted(&self) {
+        let aborted = self.aborted.notified();
+        let mut aborted = std::pin::pin!(aborted);
+        aborted.as_mut().enable();
+        if !self.is_aborting() {
+            aborted.await;
+        }
     }
 
     fn wake_all(&self) {

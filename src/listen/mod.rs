@@ -4,6 +4,7 @@
 pub mod handler;
 pub mod hub;
 pub mod mailbox;
+pub mod pace;
 pub mod peer;
 pub mod recording;
 pub mod run;

@@ -39,6 +39,8 @@ use crate::source::stdin;
 
 /// Pause after accept(2) failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for what has been cut off.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Where the server's certificate comes from.
 #[derive(Debug, Clone)]
@@ -124,11 +126,11 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     announce(&server, &listener, tls.is_some(), &hub)?;
     let (joining, refusing) = (Rc::clone(&hub), Rc::clone(&hub));
     let max_connections = server.max_connections;
-    let admit = move |_: &Parts, _: PeerAddr| match max_connections {
+    let admit = move |head: &Parts, _: PeerAddr| match max_connections {
         Some(max) if joining.active() >= max => {
             Err(Refuse::new(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed are open"))
         }
-        _ => Ok(()),
+        _ => joining.settings.mode.admit(&joining, head),
     };
     let door = Rc::new(Door {
         hub: Rc::clone(&hub),
@@ -164,6 +166,7 @@ async fn serve(
 ) -> Result<Exit, Error> {
     let hub = Rc::clone(&door.hub);
     let accepting = spawn_local(accept(listener, door));
+    let background = hub.settings.mode.background(&hub).map(spawn_local);
     let input = stdin.map(|(file, is_terminal)| {
         let hub = Rc::clone(&hub);
         spawn_local(async move { send_input(&hub, file).await && is_terminal })
@@ -193,6 +196,10 @@ async fn serve(
     drop(output);
     accepting.abort();
     let _ = accepting.await;
+    if let Some(background) = background {
+        background.abort();
+        let _ = background.await;
+    }
     hub.stop();
     let cut_short = close_all(&hub, server.grace, signals).await;
     hub.finish_output(server.grace).await;
@@ -213,7 +220,7 @@ async fn serve(
 /// Waits for the sessions to close; the exit code when that was cut short.
 async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<Exit> {
     let cut_short = {
-        let mut closed = std::pin::pin!(hub.wait_for(|hub| hub.active() == 0));
+        let mut closed = std::pin::pin!(hub.wait_for(Hub::is_empty));
         let mut grace = std::pin::pin!(tokio::time::sleep(grace));
         let mut output = std::pin::pin!(hub.tend_output());
         let mut output_failed = false;
@@ -235,7 +242,8 @@ async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<
     };
     if cut_short.is_some() {
         hub.abort();
-        hub.wait_for(|hub| hub.active() == 0).await;
+        // Not even SIGKILL ends a program that waits for a broken disk.
+        let _ = tokio::time::timeout(LAST_WAIT, hub.wait_for(Hub::is_empty)).await;
     }
     cut_short
 }

@@ -47,6 +47,8 @@ struct Waiting {
     sent: Instant,
     give_up: Instant,
     answered: bool,
+    /// Reading was paused since, so that an answer could not be seen.
+    unseen: bool,
 }
 
 impl Keepalive {
@@ -76,10 +78,12 @@ impl Keepalive {
         Some(now.saturating_duration_since(waiting.sent))
     }
 
-    /// Reading was paused by us: the peer's answer may lie unread, so the clock starts again.
+    /// Reading was paused by us: the peer's answer may lie unread, so the clock starts again. Pings go on, since
+    /// only sending shows that a peer who is not read from has gone.
     pub fn on_paused(&mut self, now: Instant) {
         if let Some(waiting) = &mut self.waiting {
             waiting.give_up = now + self.settings.ping_timeout;
+            waiting.unseen = true;
         }
         self.idle_since = now;
     }
@@ -101,12 +105,12 @@ impl Keepalive {
             && now >= due
         {
             self.next_ping = Some(now + interval);
-            let unanswered = self.waiting.is_some_and(|waiting| !waiting.answered);
+            let unanswered = self.waiting.is_some_and(|waiting| !waiting.answered && !waiting.unseen);
             if !unanswered {
                 self.count += 1;
                 let payload = self.count.to_be_bytes();
                 let give_up = now + self.settings.ping_timeout;
-                self.waiting = Some(Waiting { payload, sent: now, give_up, answered: false });
+                self.waiting = Some(Waiting { payload, sent: now, give_up, answered: false, unseen: false });
                 return Due::Ping(payload);
             }
         }
@@ -170,6 +174,20 @@ mod tests {
         keepalive.on_paused(start + 149 * MS);
         assert_eq!(keepalive.poll(start + 150 * MS), Due::Nothing);
         assert_eq!(keepalive.poll(start + 199 * MS), Due::Unresponsive);
+    }
+
+    #[test]
+    fn pings_go_on_while_reading_is_paused() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveSettings { ping_timeout: 500 * MS, ..settings() }, start);
+        assert!(matches!(keepalive.poll(start + 100 * MS), Due::Ping(_)));
+        assert_eq!(keepalive.poll(start + 200 * MS), Due::Nothing, "one is enough for a peer that is read from");
+        keepalive.on_paused(start + 250 * MS);
+        assert!(matches!(keepalive.poll(start + 300 * MS), Due::Ping(_)));
+        keepalive.on_paused(start + 350 * MS);
+        assert!(matches!(keepalive.poll(start + 400 * MS), Due::Ping(_)));
+        assert_eq!(keepalive.poll(start + 899 * MS), Due::Nothing);
+        assert_eq!(keepalive.poll(start + 900 * MS), Due::Unresponsive);
     }
 
     #[test]

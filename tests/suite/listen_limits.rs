@@ -2,10 +2,7 @@
 //!
 //! Leaves broken frames to `rude_clients`.
 
-use std::net::TcpStream;
-
 use nix::sys::signal::Signal;
-use socket2::{Domain, SockAddr, Socket as PlainSocket, Type};
 
 use crate::support::wire::header;
 use crate::support::{DEADLINE, Frame, Opcode, RawClient, Socket, events, listen, scratch, text, wsp};
@@ -182,19 +179,6 @@ fn an_idle_client_is_dropped_when_asked() {
     server.stop().exits(0);
 }
 
-/// A client whose kernel buffers next to nothing.
-fn narrow_client(port: u16) -> Socket {
-    let socket = PlainSocket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    socket.connect(&SockAddr::from(address)).expect("connecting");
-    let mut client = Socket::new(TcpStream::from(socket), true);
-    client.write(RawClient::request("/", ""));
-    let head = client.read_head();
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    client
-}
-
 /// Sends 30 MB to all clients in rounds that the reading one keeps up with.
 fn flood(server: &mut crate::support::Server, reader: &mut Socket) {
     let line = format!("{}\n", "x".repeat(3000));
@@ -211,7 +195,7 @@ fn flood(server: &mut crate::support::Server, reader: &mut Socket) {
 fn a_stopped_reader_neither_delays_the_others_nor_goes_uncounted() {
     for policy in ["drop-oldest", "drop-newest"] {
         let mut server = listen(&["--queue-size", "500", "--queue-bytes", "16MiB", "--on-full", policy]);
-        let stopped = narrow_client(server.port);
+        let stopped = RawClient::narrow(server.port);
         let mut reader = RawClient::connect(server.port);
         reader.say(Frame::text("ready"));
         server.process.wait_for_stdout("ready");
@@ -239,7 +223,7 @@ fn a_stopped_reader_neither_delays_the_others_nor_goes_uncounted() {
 #[test]
 fn a_stopped_reader_is_disconnected_when_asked() {
     let mut server = listen(&["--queue-size", "500", "--on-full", "disconnect"]);
-    let mut stopped = narrow_client(server.port);
+    let mut stopped = RawClient::narrow(server.port);
     let mut reader = RawClient::connect(server.port);
     reader.say(Frame::text("ready"));
     server.process.wait_for_stdout("ready");
@@ -252,7 +236,7 @@ fn a_stopped_reader_is_disconnected_when_asked() {
 #[cfg(target_os = "linux")]
 fn a_stopped_reader_costs_no_more_memory_than_its_queue() {
     let mut server = listen(&["--queue-size", "100000", "--queue-bytes", "1MiB"]);
-    let _stopped = narrow_client(server.port);
+    let _stopped = RawClient::narrow(server.port);
     let mut reader = RawClient::connect(server.port);
     reader.say(Frame::text("ready"));
     server.process.wait_for_stdout("ready");

@@ -5,6 +5,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -286,6 +288,24 @@ impl Socket {
         code
     }
 
+    /// Writes these bytes over and over from a thread of its own, as far as the peer takes them; how many it took.
+    pub fn pour(&self, bytes: Vec<u8>) -> Arc<AtomicUsize> {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        std::thread::spawn(move || {
+            while let Ok(count) = stream.write(&bytes[counted.load(Ordering::Relaxed) % bytes.len()..]) {
+                counted.fetch_add(count, Ordering::Relaxed);
+            }
+        });
+        taken
+    }
+
+    /// Hangs up in both directions, whoever else holds the socket.
+    pub fn hang_up(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Nothing more comes from this side.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("closing one direction");
@@ -337,6 +357,19 @@ impl RawClient {
     #[track_caller]
     pub fn connect(port: u16) -> Socket {
         Self::open(port, "/", "").0
+    }
+
+    /// One whose kernel buffers next to nothing.
+    pub fn narrow(port: u16) -> Socket {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&address.into()).expect("connecting");
+        let mut client = Socket::new(TcpStream::from(socket), true);
+        client.write(Self::request("/", ""));
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
     }
 
     /// Sends `request` as it is; the head of the answer, empty when there is none.

@@ -4,20 +4,28 @@
 //! handlers have a file each. Invariant: what a handler is given it answers, passes on, or counts.
 
 mod answer;
+pub mod exec;
 mod protocol;
+pub mod push;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+use http::request::Parts;
 
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
 pub use protocol::Speaker;
 
+use self::exec::{Exec, ExecSettings};
+use self::push::PushSettings;
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
-use crate::net::listener::Accepted;
+use crate::net::listener::{Accepted, Refuse};
 
 /// What the server does with messages.
 #[derive(Debug, Clone)]
@@ -37,17 +45,41 @@ pub enum Mode {
     ReplyFilter(Filter),
     /// Count and discard.
     Sink,
+    /// Run a program for each session.
+    Exec(Rc<ExecSettings>),
+    /// Send all sessions messages of the server's own.
+    Push(Rc<PushSettings>),
 }
 
 impl Mode {
     /// The handler of a session that has just been accepted.
-    pub fn handler(&self, _accepted: &Accepted) -> Box<dyn Handler> {
+    pub fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
         match self {
-            Self::Print | Self::Sink => Box::new(Quiet),
+            Self::Print | Self::Sink | Self::Push(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
             Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
             Self::Reply(message) => Box::new(Reply(message.clone())),
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
+            Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
+        }
+    }
+
+    /// What the server does beside its sessions, until it stops.
+    pub fn background(&self, hub: &Rc<Hub>) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        match self {
+            Self::Push(settings) => Some(Box::pin(push::generate(Rc::clone(hub), Rc::clone(settings)))),
+            _ => None,
+        }
+    }
+
+    /// The handlers' word on who may join.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self, hub: &Hub, head: &Parts) -> Result<(), Refuse> {
+        match self {
+            Self::Exec(settings) => settings.admit(hub, head),
+            _ => Ok(()),
         }
     }
 
@@ -114,6 +146,11 @@ impl Actions<'_> {
     /// Sends to the session's peer, in order.
     pub fn send(&mut self, message: Message) {
         self.sends.push(message);
+    }
+
+    /// Whether nothing is to be sent, and the session goes on.
+    pub fn is_idle(&self) -> bool {
+        self.sends.is_empty() && self.close.is_none()
     }
 
     /// Places before every session but `except`; what has no room pauses reading from this one.
