@@ -9,6 +9,6 @@ pub mod jq;
 pub mod schema;
 pub mod template;
 
-pub use jq::{Filter, FilterError, Json};
+pub use jq::{Filter, FilterError, Json, PeerFilter};
 pub use schema::{Schema, SchemaError};
 pub use template::{Template, TemplateError};
