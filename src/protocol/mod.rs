@@ -1,11 +1,17 @@
-//! What sessions may speak on top of WebSocket messages: a file each, sans-io.
+//! What sessions may speak on top of WebSocket messages: a file or folder each, sans-io.
 //!
 //! A [`Protocol`] is the state of one session. It is told what happened and when, and answers with [`Effect`]s;
 //! it has no clock, no socket and no queue. Whoever drives it (the test server, a relay) carries the effects out
-//! in order. Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
+//! in order. [`Settings`] says which protocol is spoken and makes one for each session; what sessions share lives there.
+//! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
-use std::time::Instant;
+mod decimal;
+pub mod feed;
+mod raw;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -29,7 +35,8 @@ impl Now {
     }
 }
 
-/// Names a delivery until its outcome is known; given out by the protocol, unique in its session.
+/// Names a message until its outcome is known, unique in its session. For deliveries the protocol gives it out, for
+/// outgoing messages whoever hands them over.
 pub type Ticket = u64;
 
 /// What became of a delivery.
@@ -47,16 +54,37 @@ pub enum Effect {
     /// Send this to the session's peer.
     Send(Message),
     /// Hand this payload inward: to the output, the filter, the sink. Where there is a ticket,
-    /// [`Protocol::on_outcome`] is called once, when it is known what became of it.
+    /// [`Protocol::on_outcome`] is called once, when it is known what became of it. It may be a slice of what was received.
     Deliver(Message, Option<Ticket>),
     /// Hand this to every other session, through their [`Protocol::on_outgoing`].
     Publish(Message),
-    /// A message for the peer does not concern it: it is counted as filtered.
+    /// The message just handed to [`Protocol::on_outgoing`] does not concern the peer: it is counted as filtered.
     Filtered,
+    /// What the peer answered for a message that [`Protocol::on_outgoing`] was given, with the ticket it came with. Only
+    /// where [`Protocol::acknowledges`]; then exactly once, but for messages still unsettled when the session is over.
+    Settled(Option<Ticket>, Outcome),
+    /// Something to count.
+    Measured(Measure),
     /// What the peer sent could not be used; said once in the log and counted as an error.
     Fault(String),
     /// Close the session; nothing is sent after it.
     Close(CloseReason),
+}
+
+/// Facts about requests, which metrics count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Either side asked for this method; what is not known counts as `unknown`.
+    Request(&'static str),
+    /// Either side replied, with success or not.
+    Reply {
+        /// Whether it was a success.
+        ok: bool,
+    },
+    /// From a request to the end of what it asked for.
+    RequestTime(Duration),
+    /// The peer did not reply in time.
+    RequestTimeout,
 }
 
 /// How full the queue is that deliveries go into.
@@ -70,7 +98,7 @@ pub struct Depth {
 
 /// One session's protocol. Every method appends to `effects`.
 pub trait Protocol {
-    /// The session has opened.
+    /// The session has a connection: the first one, or a new one after [`Protocol::on_lost`].
     fn on_open(&mut self, now: Now, effects: &mut Vec<Effect>);
 
     /// The peer sent a message.
@@ -82,8 +110,18 @@ pub trait Protocol {
         true
     }
 
-    /// A message is due for the peer: an input line, another session's publication, a broker's message.
-    fn on_outgoing(&mut self, message: Message, now: Now, effects: &mut Vec<Effect>);
+    /// A message is due for the peer: an input line, another session's publication, a broker's message. Where whoever
+    /// hands it over wants to know what becomes of it, it comes with a ticket; it is settled as soon as it is sent, or, where
+    /// [`Protocol::acknowledges`], by [`Effect::Settled`].
+    fn on_outgoing(&mut self, message: Message, ticket: Option<Ticket>, now: Now, effects: &mut Vec<Effect>);
+
+    /// Whether the peer answers for what it is sent.
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    /// The connection has gone; when the session gets another one, [`Protocol::on_open`] says so.
+    fn on_lost(&mut self) {}
 
     /// What became of a delivery that had a ticket.
     fn on_outcome(&mut self, _ticket: Ticket, _outcome: Outcome, _now: Now, _effects: &mut Vec<Effect>) {}
@@ -102,5 +140,42 @@ pub trait Protocol {
     /// Messages sent that the peer has not acknowledged: what would be lost with the session.
     fn unsettled(&self) -> usize {
         0
+    }
+}
+
+/// Which protocol the sessions of an endpoint speak. Cloning shares it.
+#[derive(Debug, Clone)]
+pub enum Settings {
+    /// None: messages pass as they are.
+    Raw,
+    /// Events for clients that register with filters.
+    Feed(Rc<feed::FeedSettings>),
+}
+
+impl Settings {
+    /// The protocol of one session.
+    #[must_use]
+    pub fn session(&self) -> Box<dyn Protocol> {
+        match self {
+            Self::Raw => Box::new(raw::Raw),
+            Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_passes_through() {
+        let mut session = Settings::Raw.session();
+        let (now, mut effects) = (Now::read(), Vec::new());
+        session.on_open(now, &mut effects);
+        session.on_message(Message::text("in"), now, &mut effects);
+        assert!(session.takes_outgoing(now) && !session.acknowledges());
+        session.on_outgoing(Message::binary("out"), Some(1), now, &mut effects);
+        assert_eq!(effects, [Effect::Deliver(Message::text("in"), None), Effect::Send(Message::binary("out"))]);
+        assert_eq!(session.deadline(), None);
     }
 }
