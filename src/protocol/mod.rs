@@ -8,6 +8,7 @@
 
 mod decimal;
 pub mod feed;
+pub mod gateway;
 mod raw;
 
 use std::rc::Rc;
@@ -150,6 +151,8 @@ pub enum Settings {
     Raw,
     /// Events for clients that register with filters.
     Feed(Rc<feed::FeedSettings>),
+    /// A chat-like gateway.
+    Gateway(gateway::GatewaySettings),
 }
 
 impl Settings {
@@ -159,13 +162,42 @@ impl Settings {
         match self {
             Self::Raw => Box::new(raw::Raw),
             Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
+            Self::Gateway(settings) => Box::new(gateway::Gateway::new(settings.clone(), random_uuid())),
         }
     }
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Without the system's randomness the time of day has to do: the words need to differ, not to be secret.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u128::from_ne_bytes(bytes),
+        Err(_) => fastrand::u128(..),
+    }
+}
+
+/// A random UUID (RFC 9562 version 4).
+fn random_uuid() -> String {
+    let bits = random() & !(0xf << 76) | (4 << 76);
+    let bits = bits & !(0b11 << 62) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_names_differ_and_have_their_shape() {
+        assert_ne!(random_uuid(), random_uuid());
+        for _ in 0..100 {
+            let uuid = random_uuid();
+            assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+            assert_eq!(uuid.as_bytes()[14], b'4');
+            assert!(b"89ab".contains(&uuid.as_bytes()[19]));
+        }
+    }
 
     #[test]
     fn raw_passes_through() {
