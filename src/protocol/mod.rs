@@ -7,6 +7,7 @@
 //! by one; nothing is kept without a bound.
 
 mod decimal;
+pub mod envelope;
 pub mod feed;
 pub mod gateway;
 mod raw;
@@ -151,6 +152,8 @@ pub enum Settings {
     Raw,
     /// Events for clients that register with filters.
     Feed(Rc<feed::FeedSettings>),
+    /// Envelopes with acknowledgements and requests.
+    Envelope(Rc<envelope::EnvelopeSettings>),
     /// A chat-like gateway.
     Gateway(gateway::GatewaySettings),
 }
@@ -162,7 +165,16 @@ impl Settings {
         match self {
             Self::Raw => Box::new(raw::Raw),
             Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
+            Self::Envelope(settings) => Box::new(envelope::Envelope::new(Rc::clone(settings), random_word())),
             Self::Gateway(settings) => Box::new(gateway::Gateway::new(settings.clone(), random_uuid())),
+        }
+    }
+
+    /// A message is on its way to the sessions: said once for each, however many sessions there are, before any of
+    /// them is given it. What can be asked for again is remembered here.
+    pub fn on_published(&self, message: &Message) {
+        if let Self::Envelope(settings) = self {
+            settings.remember(message);
         }
     }
 }
@@ -174,6 +186,11 @@ fn random() -> u128 {
         Ok(()) => u128::from_ne_bytes(bytes),
         Err(_) => fastrand::u128(..),
     }
+}
+
+/// 64 random bits as 16 hexadecimal digits.
+fn random_word() -> String {
+    format!("{:016x}", random() as u64)
 }
 
 /// A random UUID (RFC 9562 version 4).
@@ -191,6 +208,8 @@ mod tests {
     #[test]
     fn random_names_differ_and_have_their_shape() {
         assert_ne!(random_uuid(), random_uuid());
+        assert_ne!(random_word(), random_word());
+        assert_eq!(random_word().len(), 16);
         for _ in 0..100 {
             let uuid = random_uuid();
             assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
