@@ -10,7 +10,7 @@ mod decimal;
 pub mod envelope;
 pub mod feed;
 pub mod gateway;
-mod raw;
+pub mod raw;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
