@@ -375,7 +375,7 @@ impl<'a> Build<'a> {
             connector,
             session: self.session(),
             opening: Rc::clone(&self.opening),
-            protocol: Box::new(protocol::raw::Raw),
+            protocol: protocol::Settings::Raw.session(),
             driver: DriverSettings {
                 keepalive: settings::keepalive(connection, false),
                 close_timeout: connection.close_timeout,

@@ -4,9 +4,10 @@
 //! the JSON values. Nothing outside this module sees jaq.
 //! Invariants: no program can end the process, read the environment, a file or another input;
 //! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth.
-//! What it cannot do is interrupt a step that never yields: run a program a peer supplied on a
-//! thread of its own, with a time limit.
+//! What it cannot do is interrupt a step that never yields: what a peer supplies is a [`PeerFilter`],
+//! which always ends.
 
+mod peer;
 mod value;
 
 use std::fmt;
@@ -14,11 +15,13 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use jaq_core::load::parse::Def;
 use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::native::{self, bome};
 use jaq_core::{Ctx, Exn, Vars, data};
 use jaq_json::Val;
 
+pub use peer::PeerFilter;
 pub use value::{Json, MAX_INPUT_DEPTH};
 
 /// Most values one run may yield; a program that goes on is stopped with an error.
@@ -69,16 +72,28 @@ impl Filter {
     /// When the program is no jq, or names something that is not there.
     pub fn compile(source: &str) -> Result<Self, FilterError> {
         check_size(source)?;
+        Self::build(source, [], [])
+    }
+
+    /// Compiles a program that may use these definitions and functions beside the usual ones.
+    fn build<'s>(
+        source: &'s str,
+        definitions: impl IntoIterator<Item = Def<&'s str>>,
+        functions: impl IntoIterator<Item = native::Fun<Data>>,
+    ) -> Result<Self, FilterError> {
         let defs = jaq_core::defs()
             .chain(jaq_std::defs().filter(|def| def.name != "halt_error"))
             .chain(jaq_json::defs())
-            .chain(load::parse(DEFINITIONS, |p| p.defs()).unwrap_or_default());
+            .chain(load::parse(DEFINITIONS, |p| p.defs()).unwrap_or_default())
+            .map(|def: Def| -> Def<&'s str> { def })
+            .chain(definitions);
         // `env` shows secrets; the JSON functions of jaq recurse without a limit and read a superset.
         let funs = jaq_core::funs()
             .chain(jaq_std::funs())
             .chain(jaq_json::funs())
             .filter(|(name, ..)| !matches!(*name, "env" | "tojson" | "fromjson"))
-            .chain(json_functions());
+            .chain(json_functions())
+            .chain(functions);
         let arena = Arena::default();
         let modules = Loader::new(defs)
             .load(&arena, File { code: source, path: () })
@@ -107,13 +122,14 @@ impl Filter {
     ) -> Result<(), String> {
         let vars = Vars::new([meta.0.clone(), prev.0.clone()]);
         let context = Ctx::<Data>::new(&self.0.lut, vars);
-        let mut outputs = self.0.id.run((context, input.0.clone()));
+        // A few functions of jaq panic when asked for the impossible (`"x" * 1e300`), and a peer's program
+        // ends that way when it runs too long: that is the program's failure, not ours. After it the
+        // iterator is dropped, never used again.
+        let impossible = |_| "the filter asks for something impossible".to_owned();
+        let start = || self.0.id.run((context, input.0.clone()));
+        let mut outputs = catch_unwind(AssertUnwindSafe(start)).map_err(impossible)?;
         for count in 0.. {
-            // A few functions of jaq panic when asked for the impossible (`"x" * 1e300`): that is
-            // the program's failure, not ours. After it the iterator is dropped, never used again.
-            let Ok(output) = catch_unwind(AssertUnwindSafe(|| outputs.next())) else {
-                return Err("the filter asks for something impossible".to_owned());
-            };
+            let output = catch_unwind(AssertUnwindSafe(|| outputs.next())).map_err(impossible)?;
             let value = match output {
                 None => break,
                 Some(Ok(value)) => value,

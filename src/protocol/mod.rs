@@ -6,8 +6,13 @@
 //! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
+mod decimal;
+pub mod envelope;
+pub mod feed;
+pub mod gateway;
 pub mod raw;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -51,7 +56,7 @@ pub enum Effect {
     /// Send this to the session's peer.
     Send(Message),
     /// Hand this payload inward: to the output, the filter, the sink. Where there is a ticket,
-    /// [`Protocol::on_outcome`] is called once, when it is known what became of it.
+    /// [`Protocol::on_outcome`] is called once, when it is known what became of it. It may be a slice of what was received.
     Deliver(Message, Option<Ticket>),
     /// Hand this to every other session, through their [`Protocol::on_outgoing`].
     Publish(Message),
@@ -137,5 +142,91 @@ pub trait Protocol {
     /// Messages sent that the peer has not acknowledged: what would be lost with the session.
     fn unsettled(&self) -> usize {
         0
+    }
+}
+
+/// Which protocol the sessions of an endpoint speak. Cloning shares it.
+#[derive(Debug, Clone)]
+pub enum Settings {
+    /// None: messages pass as they are.
+    Raw,
+    /// Events for clients that register with filters.
+    Feed(Rc<feed::FeedSettings>),
+    /// Envelopes with acknowledgements and requests.
+    Envelope(Rc<envelope::EnvelopeSettings>),
+    /// A chat-like gateway.
+    Gateway(gateway::GatewaySettings),
+}
+
+impl Settings {
+    /// The protocol of one session.
+    #[must_use]
+    pub fn session(&self) -> Box<dyn Protocol> {
+        match self {
+            Self::Raw => Box::new(raw::Raw),
+            Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
+            Self::Envelope(settings) => Box::new(envelope::Envelope::new(Rc::clone(settings), random_word())),
+            Self::Gateway(settings) => Box::new(gateway::Gateway::new(settings.clone(), random_uuid())),
+        }
+    }
+
+    /// A message is on its way to the sessions: said once for each, however many sessions there are, before any of
+    /// them is given it. What can be asked for again is remembered here.
+    pub fn on_published(&self, message: &Message) {
+        if let Self::Envelope(settings) = self {
+            settings.remember(message);
+        }
+    }
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Without the system's randomness the time of day has to do: the words need to differ, not to be secret.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u128::from_ne_bytes(bytes),
+        Err(_) => fastrand::u128(..),
+    }
+}
+
+/// 64 random bits as 16 hexadecimal digits.
+fn random_word() -> String {
+    format!("{:016x}", random() as u64)
+}
+
+/// A random UUID (RFC 9562 version 4).
+fn random_uuid() -> String {
+    let bits = random() & !(0xf << 76) | (4 << 76);
+    let bits = bits & !(0b11 << 62) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_names_differ_and_have_their_shape() {
+        assert_ne!(random_uuid(), random_uuid());
+        assert_ne!(random_word(), random_word());
+        assert_eq!(random_word().len(), 16);
+        for _ in 0..100 {
+            let uuid = random_uuid();
+            assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+            assert_eq!(uuid.as_bytes()[14], b'4');
+            assert!(b"89ab".contains(&uuid.as_bytes()[19]));
+        }
+    }
+
+    #[test]
+    fn raw_passes_through() {
+        let mut session = Settings::Raw.session();
+        let (now, mut effects) = (Now::read(), Vec::new());
+        session.on_open(now, &mut effects);
+        session.on_message(Message::text("in"), now, &mut effects);
+        assert!(session.takes_outgoing(now) && !session.acknowledges());
+        session.on_outgoing(Message::binary("out"), Some(1), now, &mut effects);
+        assert_eq!(effects, [Effect::Deliver(Message::text("in"), None), Effect::Send(Message::binary("out"))]);
+        assert_eq!(session.deadline(), None);
     }
 }

@@ -6,33 +6,9 @@
 // certificates it trusts), and there opens a WebSocket to URL, sends each MESSAGE as text and the same bytes as binary
 // and waits for what comes back. Prints one line of JSON; exits 1 when the page could not do it.
 
-import { createServer } from "node:http";
-import { chromium } from "playwright-core";
+import { inPage } from "./browser.js";
 
 const [executablePath, home, url, ...messages] = process.argv.slice(2);
-
-const page = createServer((_, response) => {
-  response.setHeader("content-type", "text/html");
-  response.end("<!doctype html><title>wsp</title>");
-});
-await new Promise((ready) => page.listen(0, "127.0.0.1", ready));
-const origin = `http://127.0.0.1:${page.address().port}`;
-
-const browser = await chromium.launch({
-  executablePath,
-  headless: true,
-  timeout: 60_000,
-  env: { ...process.env, HOME: home, XDG_CONFIG_HOME: `${home}/.config`, XDG_CACHE_HOME: `${home}/.cache` },
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-  ],
-});
 
 // Runs inside the page.
 const talk = ({ url, messages }) =>
@@ -59,13 +35,8 @@ const talk = ({ url, messages }) =>
     socket.onclose = ({ code, wasClean }) => resolve({ ...result, code, wasClean });
   });
 
-try {
-  const tab = await browser.newPage();
-  await tab.goto(origin);
+await inPage(executablePath, home, async (tab, origin) => {
   const result = await tab.evaluate(talk, { url, messages });
   console.log(JSON.stringify({ ...result, origin }));
   process.exitCode = result.opened ? 0 : 1;
-} finally {
-  await browser.close();
-  page.close();
-}
+});

@@ -1,0 +1,242 @@
+//! What a peer may request, and how it is written.
+//!
+//! Pure: a request's payload in, a call out. Leaves carrying it out to `super`. Invariant: what cannot be understood is
+//! refused with the words that would have been.
+
+use serde_json::{Value, json};
+
+use super::pace::{Counted, Limit};
+use crate::filter::PeerFilter;
+
+/// The methods there are.
+pub const METHODS: [&str; 5] = ["backpressure", "subscribe", "replay", "status", "capabilities"];
+/// Units of a rate, as they are shown.
+pub const UNITS: [&str; 6] =
+    ["messages/second", "messages/minute", "messages/hour", "bytes/second", "bytes/minute", "bytes/hour"];
+
+/// A request, understood.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Send no faster; without a limit as fast as may be.
+    Backpressure(Option<Rate>),
+    /// Send only what the filter matches; without one all.
+    Subscribe(Option<Subscription>),
+    /// Send the last so many messages again.
+    Replay(usize),
+    /// Say how things are.
+    Status,
+    /// Say what is understood.
+    Capabilities,
+}
+
+/// A limit and how it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rate {
+    /// The limit.
+    pub limit: Limit,
+    /// `rate_limit` as it was written.
+    pub asked: Value,
+    /// The unit as it is shown.
+    pub unit: &'static str,
+}
+
+/// A filter and its source.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The compiled filter.
+    pub filter: PeerFilter,
+    /// The jq it was compiled from.
+    pub source: String,
+}
+
+/// A method's name where it is one of ours, for counting.
+pub fn label(method: &str) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("unknown")
+}
+
+/// The method a request names.
+pub fn method(payload: &Value) -> &str {
+    payload.get("method").and_then(Value::as_str).unwrap_or_default()
+}
+
+impl Call {
+    /// Reads the payload of a request.
+    ///
+    /// # Errors
+    /// In words, when it asks for something there is not.
+    pub fn read(payload: &Value) -> Result<Self, String> {
+        let nothing = Value::Null;
+        let params = payload.get("params").unwrap_or(&nothing);
+        if !params.is_null() && !params.is_object() {
+            return Err("params must be an object".to_owned());
+        }
+        match method(payload) {
+            "backpressure" => rate(params).map(Self::Backpressure),
+            "subscribe" => subscription(params).map(Self::Subscribe),
+            "replay" => match params.get("last").and_then(Value::as_u64) {
+                Some(last) => Ok(Self::Replay(usize::try_from(last).unwrap_or(usize::MAX))),
+                None => Err("params.last must be a whole number, for example {\"last\":10}".to_owned()),
+            },
+            "status" => Ok(Self::Status),
+            "capabilities" => Ok(Self::Capabilities),
+            "" => Err(format!("method is missing; known are {}", METHODS.join(", "))),
+            other => {
+                let short: String = other.chars().take(40).collect();
+                Err(format!("unknown method {short}; known are {}", METHODS.join(", ")))
+            }
+        }
+    }
+}
+
+fn rate(params: &Value) -> Result<Option<Rate>, String> {
+    let rate = match params.get("rate_limit") {
+        Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number,
+        _ => return Err("params.rate_limit must be a number, or null for no limit".to_owned()),
+    };
+    let (counted, seconds, unit) = match params.get("unit") {
+        None | Some(Value::Null) => (Counted::Messages, 1.0, UNITS[0]),
+        Some(Value::String(text)) => {
+            unit(text).ok_or_else(|| format!("params.unit must be one of {}", UNITS.join(", ")))?
+        }
+        Some(_) => return Err("params.unit must be a text".to_owned()),
+    };
+    let limit = rate.as_f64().and_then(|number| Limit::new(number, counted, seconds));
+    match limit {
+        Some(limit) => Ok(Some(Rate { limit, asked: Value::Number(rate.clone()), unit })),
+        None => Err("params.rate_limit must be 0 for a pause, or at least one a day".to_owned()),
+    }
+}
+
+/// A unit, written with words in many ways: `messages_per_second`, `msg/s`, `per minute`, `bytes`.
+fn unit(text: &str) -> Option<(Counted, f64, &'static str)> {
+    let (mut counted, mut time) = (None, None);
+    let lower = text.to_ascii_lowercase();
+    for word in lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+        let (slot, value) = match word {
+            "per" | "a" => continue,
+            "message" | "messages" | "msg" | "msgs" => (&mut counted, 0),
+            "byte" | "bytes" => (&mut counted, 1),
+            "s" | "sec" | "second" | "seconds" => (&mut time, 0),
+            "m" | "min" | "minute" | "minutes" => (&mut time, 1),
+            "h" | "hour" | "hours" => (&mut time, 2),
+            _ => return None,
+        };
+        if slot.replace(value).is_some() {
+            return None;
+        }
+    }
+    if counted.is_none() && time.is_none() {
+        return None;
+    }
+    let (counted, time) = (counted.unwrap_or(0), time.unwrap_or(0));
+    Some(([Counted::Messages, Counted::Bytes][counted], [1.0, 60.0, 3600.0][time], UNITS[counted * 3 + time]))
+}
+
+fn subscription(params: &Value) -> Result<Option<Subscription>, String> {
+    match params.get("jq") {
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(source)) if source.trim().is_empty() => Ok(None),
+        Some(Value::String(source)) => {
+            let filter = PeerFilter::compile(source).map_err(|error| format!("jq: {error}"))?;
+            Ok(Some(Subscription { filter, source: source.clone() }))
+        }
+        _ => Err("params.jq must be a jq filter as text, or null for all".to_owned()),
+    }
+}
+
+/// The payload of a reply.
+pub fn reply(result: Result<Value, String>) -> String {
+    match result {
+        Ok(result) => json!({"status": "ok", "result": result}),
+        Err(error) => json!({"status": "error", "error": error}),
+    }
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(method: &str, params: &Value) -> Result<String, String> {
+        Call::read(&json!({"method": method, "params": params})).map(|call| format!("{call:?}"))
+    }
+
+    #[test]
+    fn requests_are_understood() {
+        for (method, params, wanted) in [
+            ("status", Value::Null, "Status"),
+            ("capabilities", json!({"ignored": 1}), "Capabilities"),
+            ("replay", json!({"last": 10}), "Replay(10)"),
+            ("replay", json!({"last": 0}), "Replay(0)"),
+            ("subscribe", json!({"jq": null}), "Subscribe(None)"),
+            ("subscribe", json!({"jq": " "}), "Subscribe(None)"),
+            ("backpressure", json!({"rate_limit": null}), "Backpressure(None)"),
+        ] {
+            assert_eq!(read(method, &params).as_deref(), Ok(wanted));
+        }
+        assert!(read("subscribe", &json!({"jq": ".a > 1"})).unwrap().contains("source: \".a > 1\""));
+        assert!(read("backpressure", &json!({"rate_limit": 1.50})).unwrap().contains("unit: \"messages/second\""));
+        assert!(Call::read(&json!({"method": "status"})).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (method, params, why) in [
+            ("", Value::Null, "method is missing; known are backpressure, subscribe"),
+            ("stop", Value::Null, "unknown method stop; known are"),
+            ("status", json!([]), "params must be an object"),
+            ("replay", Value::Null, "params.last"),
+            ("replay", json!({"last": -1}), "params.last"),
+            ("replay", json!({"last": "5"}), "params.last"),
+            ("replay", json!({"last": 1.5}), "params.last"),
+            ("subscribe", json!({}), "params.jq"),
+            ("subscribe", json!({"jq": 5}), "params.jq"),
+            ("subscribe", json!({"jq": ".a |"}), "jq: term expected at column 5"),
+            ("subscribe", json!({"jq": "def f: f; f"}), "may not use definitions"),
+            ("backpressure", json!({}), "params.rate_limit must be a number"),
+            ("backpressure", json!({"rate_limit": "10"}), "params.rate_limit must be a number"),
+            ("backpressure", json!({"rate_limit": -1}), "0 for a pause"),
+            ("backpressure", json!({"rate_limit": 0.00001}), "one a day"),
+            ("backpressure", json!({"rate_limit": 1, "unit": "parsecs"}), "one of messages/second"),
+            ("backpressure", json!({"rate_limit": 1, "unit": 5}), "must be a text"),
+        ] {
+            let error = read(method, &params).expect_err("an error");
+            assert!(error.contains(why), "{method} {params}: {error}");
+        }
+        assert!(Call::read(&Value::Null).is_err() && Call::read(&json!("status")).is_err());
+        assert!(read(&"x".repeat(10_000), &Value::Null).unwrap_err().len() < 200);
+    }
+
+    #[test]
+    fn units_in_many_spellings() {
+        for (text, shown) in [
+            ("messages/second", UNITS[0]),
+            ("messages_per_second", UNITS[0]),
+            ("msg/s", UNITS[0]),
+            ("per_second", UNITS[0]),
+            ("Second", UNITS[0]),
+            ("messages", UNITS[0]),
+            ("messages per minute", UNITS[1]),
+            ("msgs/min", UNITS[1]),
+            ("per hour", UNITS[2]),
+            ("bytes", UNITS[3]),
+            ("bytes/s", UNITS[3]),
+            ("bytes_per_minute", UNITS[4]),
+            ("byte/h", UNITS[5]),
+        ] {
+            assert_eq!(unit(text).map(|(_, _, shown)| shown), Some(shown), "{text}");
+        }
+        for text in ["", "per", "/", "kilobytes", "second second", "messages bytes", "messages/fortnight"] {
+            assert_eq!(unit(text), None, "{text}");
+        }
+        for shown in UNITS {
+            assert_eq!(unit(shown).map(|(_, _, shown)| shown), Some(shown));
+        }
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        assert_eq!((label("replay"), label("anything"), label("")), ("replay", "unknown", "unknown"));
+    }
+}
