@@ -153,6 +153,16 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Clos
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l protocol -d 'Speak feed, envelope or gateway on top of messages' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l feed-field -d 'feed: a filter\'s values stand where JQ says; a new NAME is a further list of allowed values' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l register-timeout -d 'feed: time a client has to register' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request-timeout -d 'envelope: longest wait for a reply' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l replay-size -d 'envelope: messages a peer can have replayed' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
 use super::connect::plan;
-use super::options::{OutputArgs, TlsMin};
+use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
 use super::{payload, settings};
 use crate::endpoint::ListenAddr;
@@ -25,6 +25,7 @@ use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
 use crate::net::tls::TlsVersion;
+use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
 use crate::session::driver::DriverSettings;
 use crate::session::keepalive::KeepaliveSettings;
@@ -176,6 +177,9 @@ pub struct ListenArgs {
     /// Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub record: Option<PathBuf>,
+    /// What is spoken.
+    #[command(flatten)]
+    pub protocol: ProtocolArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -270,6 +274,10 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
 }
 
 fn mode(args: &ListenArgs) -> Result<Mode, Error> {
+    let spoken = settings::protocol(&args.protocol, Behind::Others)?;
+    if args.protocol.protocol.is_some_and(|protocol| protocol != ProtocolArg::Raw) {
+        return Ok(Mode::Protocol(spoken));
+    }
     if let Some(text) = &args.reply {
         return Ok(Mode::Reply(reply(text)?));
     }

@@ -176,6 +176,49 @@ pub struct ConnectionArgs {
     pub template: bool,
 }
 
+/// What is spoken on top of messages.
+#[derive(Debug, Clone, Args)]
+pub struct ProtocolArgs {
+    /// Speak feed, envelope or gateway on top of messages
+    ///
+    /// feed: clients register with filters and get the events that pass; events are what stdin brings. envelope: data is
+    /// acknowledged, either side may ask for status, capabilities, back pressure, a subscription or a replay. gateway: what
+    /// a client writes is validated, answered, and goes to all others.
+    #[arg(long, value_name = "P", group = "mode", hide_possible_values = true, help_heading = "Messages")]
+    pub protocol: Option<ProtocolArg>,
+    /// feed: a filter's values stand where JQ says; a new NAME is a further list of allowed values
+    #[arg(long = "feed-field", value_name = "NAME=JQ", hide_short_help = true, help_heading = "Messages")]
+    pub feed_fields: Vec<String>,
+    /// feed: time a client has to register
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
+    pub register_timeout: Duration,
+    /// envelope: request this of every peer, for example 'subscribe={"jq":".price > 100"}'
+    #[arg(long = "request", value_name = "METHOD=PARAMS", hide_short_help = true, help_heading = "Messages")]
+    pub requests: Vec<String>,
+    /// envelope: longest wait for a reply
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
+    pub request_timeout: Duration,
+    /// envelope: messages that may wait for an acknowledgement
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = super::listen::parse_positive, hide_short_help = true, help_heading = "Messages")]
+    pub window: usize,
+    /// envelope: messages a peer can have replayed
+    #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Messages")]
+    pub replay_size: usize,
+}
+
+/// `--protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArg {
+    /// Plain messages
+    Raw,
+    /// Events for clients that register with filters
+    Feed,
+    /// Envelopes with acknowledgements and requests
+    Envelope,
+    /// A chat-like gateway
+    Gateway,
+}
+
 /// `--tls-min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TlsMin {

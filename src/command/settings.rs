@@ -1,10 +1,11 @@
 //! Turns shared flags into settings of the core: files are read, secrets fetched, filters compiled.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::{ConnectionArgs, TlsMin};
+use super::options::{ConnectionArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
 use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
@@ -16,6 +17,10 @@ use crate::net::deflate::DeflateOffer;
 use crate::net::dial::{DialOptions, Family, parse_resolve};
 use crate::net::tls::{ClientTls, TlsVersion};
 use crate::net::upgrade::parse_header;
+use crate::protocol;
+use crate::protocol::envelope::{EnvelopeSettings, Limits, Request};
+use crate::protocol::feed::{FeedSettings, FieldError};
+use crate::protocol::gateway::{Behind, GatewaySettings};
 use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
 use crate::session::opening::OpeningPlan;
@@ -255,4 +260,51 @@ pub fn backoff(args: &ConnectionArgs) -> Result<Backoff, Error> {
         return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
     }
     Ok(Backoff { delay: args.retry_delay, max: args.retry_max, factor: args.retry_factor })
+}
+
+/// What is spoken on top of messages; `behind` says who takes what clients of a gateway write.
+///
+/// # Errors
+/// Fields and requests that are none, jq that does not compile.
+pub fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Settings, Error> {
+    let chosen = args.protocol.unwrap_or(ProtocolArg::Raw);
+    let stray =
+        |flag: &str, of: &str| Error::usage(format!("{flag} is of --protocol {of}"), "add it, or leave this out");
+    if !args.feed_fields.is_empty() && chosen != ProtocolArg::Feed {
+        return Err(stray("--feed-field", "feed"));
+    }
+    if !args.requests.is_empty() && chosen != ProtocolArg::Envelope {
+        return Err(stray("--request", "envelope"));
+    }
+    Ok(match chosen {
+        ProtocolArg::Raw => protocol::Settings::Raw,
+        ProtocolArg::Feed => {
+            let mut feed = FeedSettings::new(args.register_timeout);
+            for field in &args.feed_fields {
+                feed.map_field(field).map_err(|error| match error {
+                    FieldError::Shape => Error::usage(format!("--feed-field '{field}': {error}"), "write NAME=JQ"),
+                    FieldError::Filter(error) => Error::Compile { flag: "--feed-field", reason: error.to_string() },
+                })?;
+            }
+            protocol::Settings::Feed(Rc::new(feed))
+        }
+        ProtocolArg::Envelope => {
+            let limits = Limits {
+                window: args.window,
+                replay: args.replay_size,
+                request_timeout: args.request_timeout,
+                ..Limits::default()
+            };
+            let requests = args.requests.iter().map(|text| request(text)).collect::<Result<_, _>>()?;
+            protocol::Settings::Envelope(Rc::new(EnvelopeSettings::new(limits, requests)))
+        }
+        ProtocolArg::Gateway => protocol::Settings::Gateway(GatewaySettings { behind, ..GatewaySettings::default() }),
+    })
+}
+
+fn request(text: &str) -> Result<Request, Error> {
+    let (method, params) = text.split_once('=').unwrap_or((text, "{}"));
+    let params = serde_json::from_str(params)
+        .map_err(|error| Error::usage(format!("--request '{text}': {error}"), "write METHOD={\"name\":value}"))?;
+    Ok(Request { method: method.trim().to_owned(), params })
 }

@@ -186,6 +186,7 @@ impl Hub {
 
     /// Puts a message before every session, but for `except`.
     pub fn to_all(&self, message: &Message, except: Option<u64>) -> Unplaced {
+        self.settings.mode.on_published(message);
         let sessions = self.sessions.borrow();
         let mut unplaced = Unplaced::new();
         for (id, mailbox) in sessions.iter() {

@@ -404,7 +404,9 @@ async fn send_line(hub: &Rc<Hub>, line: Vec<u8>) {
         Ok(message) => message,
         Err(_) => Message::binary(line),
     };
-    hub.wait_for(|hub| hub.active() > 0).await;
+    if hub.settings.mode.holds_input() {
+        hub.wait_for(|hub| hub.active() > 0).await;
+    }
     let mut unplaced = hub.to_all(&message, None);
     std::future::poll_fn(|cx| if hub.place_again(&mut unplaced, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

@@ -6,6 +6,7 @@
 //! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
+pub mod conversation;
 mod decimal;
 pub mod envelope;
 pub mod feed;

@@ -20,6 +20,7 @@ mod listen;
 mod listen_limits;
 mod peers;
 mod prompt;
+mod protocols;
 mod proxy;
 mod push;
 mod reach;

@@ -5,8 +5,8 @@
 
 mod answer;
 pub mod exec;
-mod protocol;
 pub mod push;
+mod speaker;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
-pub use protocol::Speaker;
+pub use speaker::Speaker;
 
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
@@ -26,6 +26,7 @@ use crate::filter::Filter;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::listener::{Accepted, Refuse};
+use crate::protocol;
 
 /// What the server does with messages.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub enum Mode {
     Exec(Rc<ExecSettings>),
     /// Send all sessions messages of the server's own.
     Push(Rc<PushSettings>),
+    /// Speak a protocol; input goes to all.
+    Protocol(protocol::Settings),
 }
 
 impl Mode {
@@ -61,6 +64,7 @@ impl Mode {
             Self::Reply(message) => Box::new(Reply(message.clone())),
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
+            Self::Protocol(settings) => Box::new(Speaker::new(settings.session())),
         }
     }
 
@@ -85,12 +89,24 @@ impl Mode {
 
     /// Whether messages are printed when nothing else was said.
     pub fn prints(&self) -> bool {
-        matches!(self, Self::Print)
+        matches!(self, Self::Print | Self::Protocol(_))
     }
 
     /// Whether standard input is sent.
     pub fn reads_input(&self) -> bool {
-        matches!(self, Self::Print)
+        matches!(self, Self::Print | Self::Protocol(_))
+    }
+
+    /// Whether input waits while nobody is connected; otherwise it waits for the first session only.
+    pub fn holds_input(&self) -> bool {
+        !matches!(self, Self::Protocol(protocol::Settings::Feed(_) | protocol::Settings::Gateway(_)))
+    }
+
+    /// A message is on its way to all sessions.
+    pub fn on_published(&self, message: &Message) {
+        if let Self::Protocol(settings) = self {
+            settings.on_published(message);
+        }
     }
 }
 

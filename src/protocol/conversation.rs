@@ -1,0 +1,186 @@
+//! Drives one session's protocol: tells it the time, its deliveries' outcomes and the depth of what is behind it.
+//!
+//! Leaves carrying effects out to a [`Carrier`]. Invariants: effects are carried out in order; a ticket gets exactly one
+//! outcome while the session lives.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+
+/// Carries effects out for one session.
+pub trait Carrier {
+    /// Sends to the session's peer, in order.
+    fn send(&mut self, message: Message);
+
+    /// Hands a payload inward; `told` says what became of it.
+    fn deliver(&mut self, message: Message, told: Option<Told>);
+
+    /// Hands a message to every other session.
+    fn publish(&mut self, message: Message);
+
+    /// The message just handed over for the peer does not concern it.
+    fn filtered(&mut self);
+
+    /// What the peer answered for a message.
+    fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome);
+
+    /// Something to count.
+    fn measured(&mut self, measure: Measure);
+
+    /// What the peer sent could not be used.
+    fn fault(&mut self, text: String);
+
+    /// Closes the session.
+    fn close(&mut self, close: CloseReason);
+}
+
+#[derive(Default)]
+struct Outcomes {
+    told: RefCell<Vec<(Ticket, Outcome)>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The right to tell what became of one delivery, once.
+pub struct Told {
+    ticket: Ticket,
+    outcomes: Rc<Outcomes>,
+}
+
+impl Told {
+    /// What became of it; the session's task is woken.
+    pub fn tell(self, outcome: Outcome) {
+        self.outcomes.told.borrow_mut().push((self.ticket, outcome));
+        if let Some(waker) = self.outcomes.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// One session's conversation; it may outlive connections.
+pub struct Conversation {
+    protocol: Box<dyn Protocol>,
+    effects: Vec<Effect>,
+    outcomes: Rc<Outcomes>,
+    timer: Option<Pin<Box<Sleep>>>,
+    depth: Option<Depth>,
+    takes_outgoing: bool,
+}
+
+impl Conversation {
+    /// A session that has no connection yet.
+    pub fn new(protocol: Box<dyn Protocol>) -> Self {
+        Self { protocol, effects: Vec::new(), outcomes: Rc::default(), timer: None, depth: None, takes_outgoing: false }
+    }
+
+    /// A connection was opened.
+    pub fn opened(&mut self, carrier: &mut dyn Carrier) {
+        self.speak(carrier, |protocol, now, effects| protocol.on_open(now, effects));
+    }
+
+    /// The connection has gone.
+    pub fn lost(&mut self) {
+        self.protocol.on_lost();
+        self.takes_outgoing = false;
+    }
+
+    /// The peer sent a message.
+    pub fn message(&mut self, message: Message, carrier: &mut dyn Carrier) {
+        self.speak(carrier, |protocol, now, effects| protocol.on_message(message, now, effects));
+    }
+
+    /// A message is due for the peer.
+    pub fn outgoing(&mut self, message: Message, ticket: Option<Ticket>, carrier: &mut dyn Carrier) {
+        self.speak(carrier, |protocol, now, effects| protocol.on_outgoing(message, ticket, now, effects));
+    }
+
+    /// Whether a message may be handed over for the peer, as of the last call.
+    pub fn takes_outgoing(&self) -> bool {
+        self.takes_outgoing
+    }
+
+    /// Whether the peer answers for what it is sent.
+    pub fn acknowledges(&self) -> bool {
+        self.protocol.acknowledges()
+    }
+
+    /// Messages sent that the peer has not acknowledged.
+    pub fn unsettled(&self) -> usize {
+        self.protocol.unsettled()
+    }
+
+    /// Wakes the session's task.
+    pub fn wake(&self) {
+        if let Some(waker) = self.outcomes.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Tells the protocol what has changed around it; the waker is called when there is more to tell.
+    pub fn poll(&mut self, cx: &mut Context<'_>, depth: Option<Depth>, carrier: &mut dyn Carrier) {
+        *self.outcomes.waker.borrow_mut() = Some(cx.waker().clone());
+        loop {
+            let told = std::mem::take(&mut *self.outcomes.told.borrow_mut());
+            if told.is_empty() {
+                break;
+            }
+            for (ticket, outcome) in told {
+                self.speak(carrier, |protocol, now, effects| protocol.on_outcome(ticket, outcome, now, effects));
+            }
+        }
+        if depth != self.depth
+            && let Some(depth) = depth
+        {
+            self.depth = Some(depth);
+            self.speak(carrier, |protocol, now, effects| protocol.on_depth(depth, now, effects));
+        }
+        let mut last: Option<Instant> = None;
+        while let Some(deadline) = self.protocol.deadline() {
+            let at = tokio::time::Instant::from_std(deadline);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if timer.deadline() != at {
+                timer.as_mut().reset(at);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            if last == Some(deadline) {
+                // It has nothing to do at its own deadline: it is asked again, not in a circle.
+                cx.waker().wake_by_ref();
+                return;
+            }
+            last = Some(deadline);
+            self.speak(carrier, |protocol, now, effects| protocol.on_time(now, effects));
+        }
+    }
+
+    /// Lets the protocol speak and carries out what it wants.
+    fn speak(&mut self, carrier: &mut dyn Carrier, speak: impl FnOnce(&mut dyn Protocol, Now, &mut Vec<Effect>)) {
+        let now = Now::read();
+        speak(&mut *self.protocol, now, &mut self.effects);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Send(message) => carrier.send(message),
+                Effect::Deliver(message, ticket) => {
+                    let told = ticket.map(|ticket| Told { ticket, outcomes: Rc::clone(&self.outcomes) });
+                    carrier.deliver(message, told);
+                }
+                Effect::Publish(message) => carrier.publish(message),
+                Effect::Filtered => carrier.filtered(),
+                Effect::Settled(ticket, outcome) => carrier.settled(ticket, outcome),
+                Effect::Measured(measure) => carrier.measured(measure),
+                Effect::Fault(text) => carrier.fault(text),
+                Effect::Close(close) => carrier.close(close),
+            }
+        }
+        self.takes_outgoing = self.protocol.takes_outgoing(now);
+    }
+}

@@ -1,0 +1,141 @@
+//! Other people's clients speak `feed`, `envelope` and `gateway` with `wsp listen`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::peers::{chromium, node, python};
+use crate::support::process::Process;
+use crate::support::{Frame, RawClient, Server, listen, require, scratch};
+
+/// The JSON behind `key` in each line of a client.
+fn said(stdout: &str, key: &str) -> Vec<Value> {
+    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter_map(|line| line.get(key).cloned()).collect()
+}
+
+fn trade(n: u64, kind: &str, amount: &str) -> String {
+    format!("{{\"n\":{n},\"type\":\"{kind}\",\"account_id\":{n},\"asset_code\":\"EUR\",\"amount\":{amount}}}\n")
+}
+
+/// Registers for trades of 10 and more; of the events sent only three pass.
+fn follows_a_feed(server: &mut Server, client: Process) {
+    client.wait_for_stdout("registered");
+    for (n, kind, amount) in [
+        (1, "trade", "9.99"),
+        (2, "trade", "10"),
+        (3, "quote", "50"),
+        (4, "trade", "\"10.00\""),
+        (5, "trade", "\"much\""),
+        (6, "trade", "1e1"),
+    ] {
+        server.process.send(trade(n, kind, amount));
+    }
+    let output = client.outcome().exits(0);
+    let events: Vec<_> = said(output.stdout(), "event").iter().map(|event| event["n"].clone()).collect();
+    assert_eq!(events, [2, 4, 6], "{}", output.stdout());
+    let control = said(output.stdout(), "control");
+    assert_eq!((&control[0]["type"], &control[1]["type"]), (&json!("welcome"), &json!("registered")));
+    assert_eq!(control[1]["filters"]["types"], json!(["trade"]));
+    assert_eq!(said(output.stdout(), "close"), [1000]);
+}
+
+const TRADES: &str = r#"{"types":["trade"],"min_amount":"10.0"}"#;
+
+#[test]
+fn npm_ws_follows_a_feed() {
+    if !require("node-ws") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "feed"]);
+    let client = node("ws-feed.js").args([&server.url, TRADES, "3"]).spawn();
+    follows_a_feed(&mut server, client);
+}
+
+#[test]
+fn websocket_client_follows_a_feed() {
+    if !require("python-websockets") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "feed"]);
+    let client = python("websocket_client.py").args(["feed", &server.url, TRADES, "3"]).spawn();
+    follows_a_feed(&mut server, client);
+}
+
+#[test]
+fn a_page_in_chromium_follows_a_feed() {
+    if !require("chromium") {
+        return;
+    }
+    let home = scratch();
+    let mut server = listen(&["--protocol", "feed"]);
+    let client = node("chromium-feed.js").arg(chromium()).arg(home.path()).args([&server.url, TRADES, "3"]);
+    follows_a_feed(&mut server, client.limit(Duration::from_secs(120)).spawn());
+}
+
+#[test]
+fn events_wait_for_a_late_registration() {
+    if !require("node-ws") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "feed"]);
+    let mut client = node("ws-feed.js").args([&server.url, "none", "2"]).spawn();
+    client.wait_for_stdout("welcome");
+    server.process.send(trade(1, "trade", "5") + &trade(2, "quote", "5") + &trade(3, "trade", "5"));
+    client.send("{\"type\":\"nonsense\"}\n{\"type\":\"register\",\"filters\":{\"types\":[\"trade\"]}}\n");
+    let output = client.outcome().exits(0);
+    let events: Vec<_> = said(output.stdout(), "event").iter().map(|event| event["n"].clone()).collect();
+    assert_eq!(events, [1, 3]);
+    let control = said(output.stdout(), "control");
+    let types: Vec<_> = control.iter().map(|message| message["type"].as_str().expect("text")).collect();
+    assert_eq!(types, ["welcome", "error", "registered"]);
+}
+
+#[test]
+fn websocket_client_exchanges_envelopes() {
+    if !require("python-websockets") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "envelope"]);
+    let options = json!({
+        "requests": [
+            {"method": "capabilities", "params": {}},
+            {"method": "subscribe", "params": {"jq": ".n > 1"}},
+            {"method": "stop", "params": {}},
+            {"method": "status", "params": {}},
+        ],
+        "send": [{"a": 1.5}, "text", [1, null]],
+        "receive": 2,
+    });
+    let client = python("websocket_client.py").args(["envelope", &server.url, &options.to_string()]).spawn();
+    // Its third message is acknowledged once the second has been printed.
+    server.process.wait_for_stdout("[1, null]");
+    server.process.send("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    let output = client.outcome().exits(0);
+    let received = said(output.stdout(), "received");
+    let of = |kind: &str| received.iter().filter(|envelope| envelope["type"] == kind).cloned().collect::<Vec<_>>();
+    let replies: Vec<_> = of("reply").iter().map(|reply| reply["payload"]["status"].clone()).collect();
+    assert_eq!(replies, ["ok", "ok", "error", "ok"]);
+    assert_eq!(of("ack").len(), 3);
+    let data: Vec<_> = of("data").iter().map(|data| data["payload"].clone()).collect();
+    assert_eq!(data, [json!({"n": 2}), json!({"n": 3})]);
+    let printed = server.stop();
+    assert_eq!(printed.stdout(), "{\"a\": 1.5}\ntext\n[1, null]\n");
+}
+
+#[test]
+fn gateway_clients_write_to_each_other() {
+    let server = listen(&["--protocol", "gateway"]);
+    let mut first = RawClient::connect(server.port);
+    let mut second = RawClient::connect(server.port);
+    let json = |text: String| serde_json::from_str::<Value>(&text).expect("JSON");
+    let (one, two) = (json(first.read_text()), json(second.read_text()));
+    assert_eq!((&one["messageType"], &two["messageType"]), (&json!("SYSTEM"), &json!("SYSTEM")));
+    assert_ne!(one["clientId"], two["clientId"]);
+    let hello = r#"{"messageType":"USER", "content":"hello","timestamp":1767323045000}"#;
+    first.say(Frame::text(hello));
+    assert_eq!(json(first.read_text())["messageType"], "ACK");
+    assert_eq!(second.read_text(), hello);
+    second.say(Frame::text("hello"));
+    assert_eq!(json(second.read_text())["messageType"], "ERROR");
+}
