@@ -118,7 +118,7 @@ pub struct ListenArgs {
     #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
     /// Let pages of this origin in, and no others (403)
-    #[arg(long = "allow-origin", value_name = "O", help_heading = "Connections")]
+    #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
