@@ -10,16 +10,18 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
 
+use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
 use crate::host::Stderr;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
 use crate::message::render::{self, Format};
-use crate::net::listener::PeerAddr;
+use crate::net::listener::{AcceptError, PeerAddr, Refuse};
 use crate::observe::counters::{Counters, DropReason, ErrorKind};
 use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
@@ -51,6 +53,8 @@ pub struct HubSettings {
     pub on_full: Option<OverflowPolicy>,
     /// Limits in time of each session.
     pub driver: DriverSettings,
+    /// Who is let in and how much they may send.
+    pub guard: GuardSettings,
 }
 
 /// Messages that wait for room in full mailboxes.
@@ -290,6 +294,49 @@ impl Hub {
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
+    /// A session did what it may not: counted, an event and, under `-v`, told.
+    pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
+        self.counters.errors.one(kind);
+        if self.settings.verbose {
+            self.notice(format!("{}: {}", session_name(id), text.escape_debug()));
+        }
+        self.event(id, None, EventBody::Error { error: text.to_owned() });
+    }
+
+    /// A request was refused: counted, an event and, under `-v`, told.
+    pub fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
+        self.counters.refused.one();
+        self.counters.errors.one(match refuse.status {
+            StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
+            StatusCode::TOO_MANY_REQUESTS => ErrorKind::Rate,
+            _ => ErrorKind::Refused,
+        });
+        let error = format!("{peer}: refused with {}: {}", refuse.status.as_u16(), refuse.text);
+        if self.settings.verbose {
+            self.notice(error.escape_debug().to_string());
+        }
+        self.fault_before_session(error);
+    }
+
+    /// A connection came to nothing: counted, an event and, where it is `told`, a notice.
+    pub fn handshake_failed(&self, peer: PeerAddr, error: &AcceptError, told: bool) {
+        self.counters.refused.one();
+        self.counters.errors.one(ErrorKind::Handshake);
+        let error = format!("{peer}: {error}");
+        if told {
+            self.notice(error.escape_debug().to_string());
+        }
+        self.fault_before_session(error);
+    }
+
+    fn fault_before_session(&self, error: String) {
+        // Nobody holds these back as sessions are held back, so where there is no room they are counted only.
+        if self.output.borrow().has_room() && self.recording.has_room() {
+            self.event(0, None, EventBody::Error { error });
+            self.flush();
+        }
+    }
+
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.settings.format != Format::Json || !self.prints() {
             return;
@@ -379,7 +426,7 @@ impl Hub {
     }
 }
 
-/// How a session is called in events and on stderr.
+/// How a session is called in events and on stderr; 0 is none.
 pub fn session_name(id: u64) -> String {
-    format!("s{id}")
+    if id == 0 { NO_SESSION.to_owned() } else { format!("s{id}") }
 }

@@ -29,6 +29,9 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Most bytes a control frame carries (RFC 6455 section 5.5).
 const MAX_CONTROL: usize = 125;
 
+/// Stands for the session of an event that happened before there was one.
+pub const NO_SESSION: &str = "-";
+
 /// Which way a message went, seen from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {

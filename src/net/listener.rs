@@ -155,19 +155,33 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 pub struct Refuse {
     /// HTTP status.
     pub status: StatusCode,
-    /// The body, one line without its newline.
+    /// What is told; the body too, with a newline, unless that is given.
     pub text: String,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body as it is.
+    pub body: Option<String>,
 }
 
 impl Refuse {
     /// A refusal.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
+        Self { status, text: text.into(), headers: Vec::new(), body: None }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 
+/// What a session holds for as long as it lives, such as its place among others.
+pub type Pass = Option<Box<dyn std::any::Any>>;
+
 /// Decides, after every other check, whether a session may join: told the request's head and whence it came.
-pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<(), Refuse>;
+pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<Pass, Refuse>;
 
 /// What an upgrade must look like and what is answered.
 pub struct UpgradeSettings {
@@ -203,6 +217,8 @@ pub struct Accepted {
     pub subprotocol: Option<String>,
     /// permessage-deflate as agreed.
     pub deflate: Option<Agreed>,
+    /// What [`UpgradeSettings::admit`] gave.
+    pub pass: Pass,
 }
 
 /// Why no session came of a byte stream.
@@ -211,18 +227,21 @@ pub enum AcceptError {
     /// TLS failed.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The last request was refused with this status.
-    #[error("refused with {0}: {1}")]
-    Refused(u16, String),
+    /// The last request was refused.
+    #[error("refused with {}: {}", .0.status.as_u16(), .0.text)]
+    Refused(Refuse),
     /// Not HTTP, or the peer left.
     #[error("{0}")]
     Http(String),
     /// TLS or the request head took longer than the limit.
     #[error("no complete request within the handshake time limit")]
     Timeout,
+    /// It was not done when others needed its place.
+    #[error("not done in time to keep its place: too many connections are being opened")]
+    Displaced,
 }
 
-/// Does TLS and the upgrade on a fresh byte stream.
+/// Does TLS and the upgrade on a fresh byte stream. `on_request` is called when a request's head is whole.
 ///
 /// # Errors
 /// [`AcceptError`]; the peer has had its answer where it can be given one.
@@ -231,6 +250,7 @@ pub async fn upgrade(
     peer: PeerAddr,
     tls: Option<&ServerTls>,
     settings: &UpgradeSettings,
+    on_request: impl Fn(),
 ) -> Result<Accepted, AcceptError> {
     let handshake = async {
         // Nothing is set up for a peer that says nothing: a burst of connections then costs what
@@ -241,24 +261,32 @@ pub async fn upgrade(
                 Some(tls) => tls.accept(transport).await.map_err(|error| AcceptError::Tls(error.to_string()))?,
                 None => transport,
             };
-            serve(transport, peer, settings).await
+            serve(transport, peer, settings, on_request).await
         };
         Box::pin(handshake).await
     };
     tokio::time::timeout(settings.handshake_timeout, handshake).await.unwrap_or(Err(AcceptError::Timeout))
 }
 
+type Agreement = (Box<Parts>, Option<String>, Option<Agreed>, Pass);
+
 /// What the service leaves behind for the code around the HTTP connection.
 #[derive(Default)]
 struct Outcome {
-    agreed: Option<(Box<Parts>, Option<String>, Option<Agreed>)>,
-    refused: Option<(u16, String)>,
+    agreed: Option<Agreement>,
+    refused: Option<Refuse>,
 }
 
-async fn serve(transport: Transport, peer: PeerAddr, settings: &UpgradeSettings) -> Result<Accepted, AcceptError> {
+async fn serve(
+    transport: Transport,
+    peer: PeerAddr,
+    settings: &UpgradeSettings,
+    on_request: impl Fn(),
+) -> Result<Accepted, AcceptError> {
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let seen = Rc::clone(&outcome);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        on_request();
         let response = answer(request.into_parts().0, peer, settings, &mut seen.borrow_mut());
         std::future::ready(Ok::<_, Infallible>(response))
     });
@@ -272,16 +300,17 @@ async fn serve(transport: Transport, peer: PeerAddr, settings: &UpgradeSettings)
         (outcome.agreed.take(), outcome.refused.take())
     };
     match (served, agreed) {
-        (Ok(parts), Some((head, subprotocol, deflate))) => Ok(Accepted {
+        (Ok(parts), Some((head, subprotocol, deflate, pass))) => Ok(Accepted {
             transport: parts.io.into_inner(),
             prefix: Bytes::copy_from_slice(&parts.read_buf),
             target: head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             head,
             subprotocol,
             deflate,
+            pass,
         }),
         (served, _) => Err(match (refused, served) {
-            (Some((status, text)), _) => AcceptError::Refused(status, text),
+            (Some(refuse), _) => AcceptError::Refused(refuse),
             (None, Err(error)) => AcceptError::Http(explain(&error)),
             (None, Ok(_)) => AcceptError::Http("the peer left without a request".to_owned()),
         }),
@@ -297,11 +326,13 @@ fn explain(error: &hyper::Error) -> String {
 }
 
 fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Full<Bytes>> {
-    let key = match check(&request, settings).and_then(|key| (settings.admit)(&request, peer).map(|()| key)) {
-        Ok(key) => key,
+    let admit = |key| (settings.admit)(&request, peer).map(|pass| (key, pass));
+    let (key, pass) = match check(&request, settings).and_then(admit) {
+        Ok(admitted) => admitted,
         Err(refuse) => {
-            outcome.refused = Some((refuse.status.as_u16(), refuse.text.clone()));
-            return refusal(&refuse);
+            let response = refusal(&refuse);
+            outcome.refused = Some(refuse);
+            return response;
         }
     };
     let offers = values(&request.headers, &header::SEC_WEBSOCKET_EXTENSIONS);
@@ -322,7 +353,7 @@ fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &
     for (name, value) in &settings.headers {
         headers.append(name, value.clone());
     }
-    outcome.agreed = Some((Box::new(request), subprotocol, deflate));
+    outcome.agreed = Some((Box::new(request), subprotocol, deflate, pass));
     outcome.refused = None;
     response
 }
@@ -334,7 +365,8 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn refusal(refuse: &Refuse) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(format!("{}\n", refuse.text)));
+    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n", refuse.text));
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = refuse.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -348,6 +380,9 @@ fn refusal(refuse: &Refuse) -> Response<Full<Bytes>> {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         _ => {}
+    }
+    for (name, value) in &refuse.headers {
+        headers.append(name, value.clone());
     }
     response
 }
@@ -416,7 +451,7 @@ mod tests {
             headers: Vec::new(),
             deflate: None,
             handshake_timeout: Duration::from_secs(1),
-            admit: Box::new(|_, _| Ok(())),
+            admit: Box::new(|_, _| Ok(None)),
         }
     }
 

@@ -141,6 +141,8 @@ labels! {
         Loss => "loss",
         /// Nobody has the name it was meant for.
         NoReceiver => "no-receiver",
+        /// Its sender sent more than it may.
+        Rate => "rate",
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::har_file::HarFiles;
 use super::stdout::{Output, OutputFailure};
 use crate::message::Message;
-use crate::message::event::{Direction, Event, write_message_line};
+use crate::message::event::{Direction, Event, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
@@ -112,6 +112,8 @@ impl Recorder {
                 output.wrote();
                 self.dirty = true;
             }
+            // HAR has entries for sessions alone.
+            Way::Har(_) if event.session == NO_SESSION => {}
             Way::Har(files) => {
                 let result = files.event(event);
                 self.har_done(result);

@@ -12,6 +12,7 @@ mod connect_upgrade;
 mod curl_import;
 mod exit_codes;
 mod generate;
+mod guards;
 mod identities;
 mod imports;
 mod install;
