@@ -443,7 +443,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-connections --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --on-rate --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -518,10 +518,6 @@ _wsp() {
                     return 0
                     ;;
                 --port-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-connections)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -607,6 +603,34 @@ _wsp() {
                     ;;
                 --replay-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-per-ip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --accept-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-handshakes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --message-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --byte-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-rate)
+                    COMPREPLY=($(compgen -W "close slow" -- "${cur}"))
                     return 0
                     ;;
                 --format)

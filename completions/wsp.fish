@@ -134,7 +134,6 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
@@ -163,6 +162,14 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request -d 'envelope:
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request-timeout -d 'envelope: longest wait for a reply' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l replay-size -d 'envelope: messages a peer can have replayed' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l message-rate -d 'Most messages a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
+slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
 use super::connect::plan;
+use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
 use super::{payload, settings};
@@ -129,9 +130,6 @@ pub struct ListenArgs {
     /// Write the port here once it is open
     #[arg(long, value_name = "F", help_heading = "Connections")]
     pub port_file: Option<PathBuf>,
-    /// Most sessions at a time; others get 503
-    #[arg(long, value_name = "N", help_heading = "Connections")]
-    pub max_connections: Option<usize>,
     /// Largest message accepted; a larger one ends with Close 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Connections")]
     pub max_message_size: usize,
@@ -180,6 +178,9 @@ pub struct ListenArgs {
     /// What is spoken.
     #[command(flatten)]
     pub protocol: ProtocolArgs,
+    /// Who is let in.
+    #[command(flatten)]
+    pub guards: GuardArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -239,7 +240,6 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         deflate: settings::deflate(args.compress.as_deref())?,
         handshake_timeout: args.handshake_timeout,
         port_file: args.port_file.clone(),
-        max_connections: args.max_connections,
         max_message_size: args.max_message_size,
         record: args.record.clone(),
         grace: args.grace,
@@ -269,6 +269,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
                 close_timeout: args.close_timeout,
                 fragment: None,
             },
+            guard: guards::guards(&args.guards)?,
         },
     })
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod connect;
 pub mod curl;
 pub mod generate;
+pub mod guards;
 pub mod layers;
 pub mod listen;
 pub mod options;

@@ -99,6 +99,37 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a share between nothing and all, as a number from 0 to 1.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn share(text: &str) -> Result<f64, String> {
+    let expected = || format!("'{text}' is no share: write 5%, 0.05 or 1/20");
+    let plain = |number: &str| {
+        let number = number.trim();
+        let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        number.parse::<f64>().ok().filter(|_| is_plain)
+    };
+    let value = if let Some(percent) = text.strip_suffix('%') {
+        plain(percent).map(|percent| percent / 100.0)
+    } else if let Some((part, whole)) = text.split_once('/') {
+        plain(part).zip(plain(whole)).map(|(part, whole)| part / whole)
+    } else {
+        plain(text)
+    };
+    // 0/0 is no number, and in no range.
+    value.filter(|value| (0.0..=1.0).contains(value)).ok_or_else(expected)
+}
+
+/// Reads bytes per second, above zero.
+///
+/// # Errors
+/// As [`size`].
+pub fn byte_rate(text: &str) -> Result<f64, String> {
+    let bytes = size(text.strip_suffix("/s").unwrap_or(text))?;
+    if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
+}
+
 /// Reads the argument of `--fragment`: a size of at least one byte.
 ///
 /// # Errors
@@ -160,6 +191,36 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(rate(text).ok(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn reads_shares() {
+        let table = [
+            ("5%", Some(0.05)),
+            ("0.05", Some(0.05)),
+            ("1/20", Some(0.05)),
+            ("100%", Some(1.0)),
+            ("0", Some(0.0)),
+            ("1", Some(1.0)),
+            ("0.5 %", Some(0.005)),
+            ("101%", None),
+            ("1.1", None),
+            ("2/1", None),
+            ("0/0", None),
+            ("1/0", None),
+            ("-1%", None),
+            ("", None),
+            ("%", None),
+            ("/", None),
+            ("nan", None),
+            ("1e-3", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(share(text).ok(), expected, "{text}");
+        }
+        assert_eq!(byte_rate("64KiB/s"), Ok(65536.0));
+        assert_eq!(byte_rate("100"), Ok(100.0));
+        assert!(byte_rate("0").is_err());
     }
 
     #[test]

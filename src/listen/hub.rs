@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
 
+use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
@@ -51,6 +53,8 @@ pub struct HubSettings {
     pub on_full: Option<OverflowPolicy>,
     /// Limits in time of each session.
     pub driver: DriverSettings,
+    /// Who is let in and how much they may send.
+    pub guard: GuardSettings,
 }
 
 /// Messages that wait for room in full mailboxes.
@@ -340,10 +344,23 @@ impl Hub {
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
+    /// A session did what it may not: counted, an event and, under `-v`, told.
+    pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
+        self.counters.errors.one(kind);
+        if self.settings.verbose {
+            self.notice(format!("{}: {}", session_name(id), text.escape_debug()));
+        }
+        self.event(id, None, EventBody::Error { error: text.to_owned() });
+    }
+
     /// A request was refused: counted, an event and, under `-v`, told.
     pub fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
         self.counters.refused.one();
-        self.counters.errors.one(ErrorKind::Refused);
+        self.counters.errors.one(match refuse.status {
+            StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
+            StatusCode::TOO_MANY_REQUESTS => ErrorKind::Rate,
+            _ => ErrorKind::Refused,
+        });
         let error = format!("{peer}: refused with {}: {}", refuse.status.as_u16(), refuse.text);
         if self.settings.verbose {
             self.notice(error.escape_debug().to_string());

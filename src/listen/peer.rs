@@ -12,12 +12,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::alarm::Alarm;
+use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
+use crate::observe::counters::DropReason;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of the server.
@@ -25,6 +28,8 @@ pub struct ServerPeer {
     hub: Rc<Hub>,
     mailbox: Rc<Mailbox>,
     handler: Box<dyn Handler>,
+    guard: Option<Box<SessionGuard>>,
+    pause: Alarm,
     opened: bool,
     /// What a handler sent; empty between calls but for what waits in `ready`.
     sends: Vec<Message>,
@@ -33,22 +38,28 @@ pub struct ServerPeer {
     unplaced: Unplaced,
     close: Option<Box<CloseReason>>,
     closing: bool,
+    /// It did what it may not: nothing of it counts any more.
+    expelled: bool,
     give_up: Option<Pin<Box<Sleep>>>,
 }
 
 impl ServerPeer {
     /// A session that has just joined.
     pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>) -> Self {
+        let guard = SessionGuard::new(&hub.settings.guard, Instant::now().into_std());
         Self {
             hub,
             mailbox,
             handler,
+            guard,
+            pause: Alarm::default(),
             opened: false,
             sends: Vec::new(),
             ready: VecDeque::new(),
             unplaced: Unplaced::new(),
             close: None,
             closing: false,
+            expelled: false,
             give_up: None,
         }
     }
@@ -67,6 +78,11 @@ impl ServerPeer {
 
     /// What the handler sent in answer to something received.
     fn reply(&mut self, replies: &mut Replies) {
+        if self.closing {
+            // Nothing can be sent behind our Close.
+            self.hub.counters.dropped.add(DropReason::ReceiverGone, self.sends.len() as u64);
+            self.sends.clear();
+        }
         for message in self.sends.drain(..) {
             // Asked for by name, the queue and its policy hold for replies too.
             let message = match self.hub.settings.on_full {
@@ -79,11 +95,25 @@ impl ServerPeer {
 
     fn on_message(&mut self, message: Message, replies: &mut Replies) {
         self.hub.received(&self.mailbox, &message);
+        if let Some(guard) = &mut self.guard
+            && let Verdict::Expel(offence) = guard.on_message(&message, Instant::now().into_std())
+        {
+            self.hub.counters.dropped.one(DropReason::Rate);
+            return self.expel(&offence);
+        }
         if self.handler.leaves_printing() {
             self.hub.print(self.mailbox.id, &message);
         }
         self.act(|handler, actions| handler.on_message(message, actions));
         self.reply(replies);
+    }
+
+    /// Tells the peer what it did, and closes.
+    fn expel(&mut self, offence: &Offence) {
+        self.hub.offence(self.mailbox.id, offence.kind, &offence.text);
+        self.ready.push_back(error_message(&offence.text, None));
+        self.close = Some(Box::new(CloseReason::new(1008, &offence.text)));
+        self.expelled = true;
     }
 
     fn on_out(&mut self, body: EventBody) {
@@ -107,7 +137,7 @@ impl Peer for ServerPeer {
         match incoming {
             Incoming::Message(message) => {
                 // A handler that has said it closes is told nothing more.
-                if self.close.is_none() {
+                if self.close.is_none() && !self.expelled {
                     self.on_message(message, replies);
                 }
             }
@@ -183,6 +213,13 @@ impl Peer for ServerPeer {
         // What is ready goes out first: the connection wakes the task when it takes more.
         if !self.ready.is_empty() {
             return Poll::Pending;
+        }
+        if let Some(guard) = &mut self.guard {
+            let now = Instant::now().into_std();
+            let pause = guard.pause(now);
+            if !pause.is_zero() && self.pause.poll(now + pause, cx).is_pending() {
+                return Poll::Pending;
+            }
         }
         if !self.hub.has_room_to_record(cx) {
             return Poll::Pending;

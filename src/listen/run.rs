@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use tokio::task::spawn_local;
 
+use super::guard::door::{Displaced, Guards, Opening};
 use super::hub::{Hub, HubSettings, session_name};
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
@@ -26,7 +26,7 @@ use crate::message::Message;
 use crate::message::event::EventBody;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
-use crate::net::listener::{self, AcceptError, Accepted, Listener, PeerAddr, Refuse, UpgradeSettings};
+use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::self_signed;
 use crate::net::tls::{ServerTls, TlsVersion};
 use crate::net::transport::Transport;
@@ -85,8 +85,6 @@ pub struct Server {
     pub handshake_timeout: Duration,
     /// Where the port is written.
     pub port_file: Option<PathBuf>,
-    /// Most sessions at a time.
-    pub max_connections: Option<usize>,
     /// Largest message accepted, in bytes.
     pub max_message_size: usize,
     /// Where everything is recorded.
@@ -100,6 +98,7 @@ pub struct Server {
 /// Everything a session's task needs from the server.
 struct Door {
     hub: Rc<Hub>,
+    guards: Rc<Guards>,
     tls: Option<ServerTls>,
     /// Scheme, host and port.
     url: String,
@@ -124,16 +123,15 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         .await
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
     announce(&server, &listener, tls.is_some(), &hub)?;
-    let (joining, refusing) = (Rc::clone(&hub), Rc::clone(&hub));
-    let max_connections = server.max_connections;
-    let admit = move |head: &Parts, _: PeerAddr| match max_connections {
-        Some(max) if joining.active() >= max => {
-            Err(Refuse::new(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed are open"))
-        }
-        _ => joining.settings.mode.admit(&joining, head),
+    let guards = Guards::new(&server.hub.guard);
+    let (joining, letting_in, refusing) = (Rc::clone(&hub), Rc::clone(&guards), Rc::clone(&hub));
+    let admit = move |head: &Parts, peer: PeerAddr| {
+        joining.settings.mode.admit(&joining, head)?;
+        letting_in.admit(head, peer)
     };
     let door = Rc::new(Door {
         hub: Rc::clone(&hub),
+        guards,
         url: format!(
             "{}://{}",
             if tls.is_some() { "wss" } else { "ws" },
@@ -293,9 +291,12 @@ async fn accept(listener: Listener, door: Rc<Door>) {
         match listener.accept().await {
             Ok((transport, peer)) => {
                 failing = false;
-                spawn_local(welcome(Rc::clone(&door), transport, peer));
+                door.guards.room().await;
+                let opening = door.guards.opening(peer);
+                spawn_local(welcome(Rc::clone(&door), transport, peer, opening));
             }
             Err(error) => {
+                door.guards.drop_oldest();
                 if !failing {
                     door.hub.stderr.line(format!("wsp: cannot accept connections: {}", io_text(&error)));
                     failing = true;
@@ -308,9 +309,12 @@ async fn accept(listener: Listener, door: Rc<Door>) {
 
 /// Does the handshake; the session then gets a task of its own, so that the handshake's memory
 /// does not live as long as the session.
-async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
+async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: (Opening, Displaced)) {
+    let (opening, displaced) = opening;
     let hub = Rc::clone(&door.hub);
-    match listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade).await {
+    let on_request = || opening.on_request();
+    let upgraded = listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade, on_request);
+    match displaced.or_done(upgraded).await.unwrap_or(Err(AcceptError::Displaced)) {
         Ok(Some(accepted)) if !hub.is_stopping() => {
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
@@ -327,7 +331,8 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
             };
             let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
             let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);
-            spawn_local(Box::pin(converse(hub, connection, member, mailbox)));
+            let converse = converse(hub, connection, member, mailbox, accepted.pass);
+            spawn_local(Box::pin(converse));
         }
         Ok(_) => {}
         Err(error) => {
@@ -350,7 +355,7 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, door: &Door) {
     door.hub.event(mailbox.id, None, body);
 }
 
-async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, mailbox: Rc<Mailbox>) {
+async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, mailbox: Rc<Mailbox>, pass: Pass) {
     let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
     // The session holds its mailbox until here, so that what cannot be placed any more is counted.
     drop(member);
@@ -372,6 +377,7 @@ async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPe
         hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });
     }
     hub.recording().ended(id);
+    drop(pass);
     hub.leave(id);
     hub.flush();
     if matches!(end, End::Closed { .. } | End::Idle) {

@@ -153,19 +153,33 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 pub struct Refuse {
     /// HTTP status.
     pub status: StatusCode,
-    /// The body, one line without its newline.
+    /// What is told; the body too, with a newline, unless that is given.
     pub text: String,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body as it is.
+    pub body: Option<String>,
 }
 
 impl Refuse {
     /// A refusal.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
+        Self { status, text: text.into(), headers: Vec::new(), body: None }
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 
+/// What a session holds for as long as it lives, such as its place among others.
+pub type Pass = Option<Box<dyn std::any::Any>>;
+
 /// Decides, after every other check, whether a session may join: told the request's head and whence it came.
-pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<(), Refuse>;
+pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<Pass, Refuse>;
 
 /// Answers requests that are no upgrade.
 pub type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
@@ -212,6 +226,8 @@ pub struct Accepted {
     pub subprotocol: Option<String>,
     /// permessage-deflate as agreed.
     pub deflate: Option<Agreed>,
+    /// What [`UpgradeSettings::admit`] gave.
+    pub pass: Pass,
 }
 
 /// Why no session came of a byte stream.
@@ -226,9 +242,13 @@ pub enum AcceptError {
     /// TLS or the request head took longer than the limit.
     #[error("no complete request within the handshake time limit")]
     Timeout,
+    /// It was not done when others needed its place.
+    #[error("not done in time to keep its place: too many connections are being opened")]
+    Displaced,
 }
 
-/// Does TLS and the upgrade on a fresh byte stream; nothing comes of one whose requests got plain answers.
+/// Does TLS and the upgrade on a fresh byte stream; nothing comes of one whose requests got plain answers. `on_request` is
+/// called when a request's head is whole.
 ///
 /// # Errors
 /// [`AcceptError`]; the peer has had its answer where it can be given one.
@@ -237,6 +257,7 @@ pub async fn upgrade(
     peer: PeerAddr,
     tls: Option<&ServerTls>,
     settings: &UpgradeSettings,
+    on_request: impl Fn(),
 ) -> Result<Option<Accepted>, AcceptError> {
     let started = tokio::time::Instant::now();
     let deadline = started + settings.handshake_timeout;
@@ -252,15 +273,17 @@ pub async fn upgrade(
             }
             None => transport,
         };
-        serve(transport, peer, settings, started.into_std()).await
+        serve(transport, peer, settings, started.into_std(), on_request).await
     };
     Box::pin(handshake).await
 }
 
+type Agreement = (Box<Parts>, Option<String>, Option<Agreed>, Pass);
+
 /// What the answers leave behind for the code around the HTTP connection.
 #[derive(Default)]
 struct Outcome {
-    agreed: Option<(Box<Parts>, Option<String>, Option<Agreed>)>,
+    agreed: Option<Agreement>,
     answered: bool,
 }
 
@@ -269,11 +292,13 @@ async fn serve(
     peer: PeerAddr,
     settings: &UpgradeSettings,
     started: Instant,
+    on_request: impl Fn(),
 ) -> Result<Option<Accepted>, AcceptError> {
     let outcome = RefCell::new(Outcome::default());
     let pace = Pace::new(settings.handshake_timeout, started);
     let served = server::serve(transport, pace, |request| {
         outcome.borrow_mut().answered = true;
+        on_request();
         match &settings.site {
             Some(site) if is_plain(&request, settings) => Either::Left(site(request, peer)),
             _ => {
@@ -284,7 +309,7 @@ async fn serve(
     })
     .await;
     let Outcome { agreed, answered } = outcome.into_inner();
-    if let (Ok(()), Some((head, subprotocol, deflate))) = (&served.result, agreed) {
+    if let (Ok(()), Some((head, subprotocol, deflate, pass))) = (&served.result, agreed) {
         return Ok(Some(Accepted {
             transport: served.transport,
             prefix: served.unread,
@@ -292,6 +317,7 @@ async fn serve(
             head,
             subprotocol,
             deflate,
+            pass,
         }));
     }
     let result = match served.result {
@@ -312,8 +338,9 @@ fn is_plain(request: &Request<RequestBody>, settings: &UpgradeSettings) -> bool 
 }
 
 fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Body> {
-    let key = match check(&request, settings).and_then(|key| (settings.admit)(&request, peer).map(|()| key)) {
-        Ok(key) => key,
+    let admit = |key| (settings.admit)(&request, peer).map(|pass| (key, pass));
+    let (key, pass) = match check(&request, settings).and_then(admit) {
+        Ok(admitted) => admitted,
         Err(refuse) => {
             (settings.on_refused)(peer, &refuse);
             return refusal(&refuse);
@@ -337,7 +364,7 @@ fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &
     for (name, value) in &settings.headers {
         headers.append(name, value.clone());
     }
-    outcome.agreed = Some((Box::new(request), subprotocol, deflate));
+    outcome.agreed = Some((Box::new(request), subprotocol, deflate, pass));
     response
 }
 
@@ -348,7 +375,8 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn refusal(refuse: &Refuse) -> Response<Body> {
-    let mut response = Response::new(Body::whole(format!("{}\n", refuse.text)));
+    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n", refuse.text));
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = refuse.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -362,6 +390,9 @@ fn refusal(refuse: &Refuse) -> Response<Body> {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         _ => {}
+    }
+    for (name, value) in &refuse.headers {
+        headers.append(name, value.clone());
     }
     response
 }
@@ -430,7 +461,7 @@ mod tests {
             headers: Vec::new(),
             deflate: None,
             handshake_timeout: Duration::from_secs(1),
-            admit: Box::new(|_, _| Ok(())),
+            admit: Box::new(|_, _| Ok(None)),
             site: None,
             on_refused: Box::new(|_, _| ()),
         }

@@ -145,6 +145,8 @@ labels! {
         Rejected => "rejected",
         /// It was tried as often as allowed.
         RetriesSpent => "retries-spent",
+        /// Its sender sent more than it may.
+        Rate => "rate",
     }
 }
 

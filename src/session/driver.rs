@@ -271,6 +271,10 @@ impl<'a, P: Peer> Driver<'a, P> {
                 Incoming::Close(close) => self.received_close = Some(close.clone()),
             }
             self.peer.on_incoming(incoming, &mut self.replies);
+            if self.closing.is_some() {
+                // They cannot be sent any more, and must not keep the peer's Close from being read.
+                self.replies.clear();
+            }
             if self.received_close.is_some() {
                 self.replies.clear();
                 if self.closing.is_some() {

@@ -13,6 +13,7 @@ mod curl_import;
 mod exec;
 mod exit_codes;
 mod generate;
+mod guards;
 mod identities;
 mod imports;
 mod install;

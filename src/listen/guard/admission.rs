@@ -1,0 +1,163 @@
+//! How many sessions there may be, and how many may begin: `--max-connections`, `--max-per-ip`, `--accept-rate` (pure).
+//!
+//! Leaves the answers to a request that is turned away to whoever asks. Invariant: a place is taken when a session is let
+//! in, not when it has opened, so that as many at a time as like cannot slip through.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::rate::Bucket;
+
+/// The limits; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AdmissionSettings {
+    /// Sessions at a time.
+    pub max_connections: Option<usize>,
+    /// Sessions at a time of one address.
+    pub max_per_ip: Option<usize>,
+    /// Sessions begun a second.
+    pub accept_rate: Option<f64>,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// As many sessions as allowed are open.
+    Connections,
+    /// As many as one address may have.
+    Address,
+    /// Too many began lately; there is a place after so long.
+    Rate(Duration),
+}
+
+/// Who has a place.
+#[derive(Debug)]
+pub struct Admission {
+    settings: AdmissionSettings,
+    sessions: usize,
+    per_ip: HashMap<IpAddr, usize>,
+    rate: Option<Bucket>,
+}
+
+impl Admission {
+    /// With every place free.
+    #[must_use]
+    pub fn new(settings: AdmissionSettings, now: Instant) -> Self {
+        let rate = settings.accept_rate.map(|rate| Bucket::new(rate, now));
+        Self { settings, sessions: 0, per_ip: HashMap::new(), rate }
+    }
+
+    /// Gives a place to a session from `ip`; the peers of a unix socket have none and are not told apart.
+    ///
+    /// # Errors
+    /// [`Full`]; then nothing has changed.
+    pub fn enter(&mut self, ip: Option<IpAddr>, now: Instant) -> Result<(), Full> {
+        if self.settings.max_connections.is_some_and(|max| self.sessions >= max) {
+            return Err(Full::Connections);
+        }
+        let ip = ip.map(|ip| ip.to_canonical());
+        let of_ip = ip.and_then(|ip| self.per_ip.get(&ip).copied()).unwrap_or(0);
+        if ip.is_some() && self.settings.max_per_ip.is_some_and(|max| of_ip >= max) {
+            return Err(Full::Address);
+        }
+        if let Some(rate) = &mut self.rate
+            && !rate.take(1.0, now)
+        {
+            return Err(Full::Rate(rate.wait(1.0, now)));
+        }
+        self.sessions += 1;
+        if let (Some(ip), Some(_)) = (ip, self.settings.max_per_ip) {
+            self.per_ip.insert(ip, of_ip + 1);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, ip: Option<IpAddr>) {
+        self.sessions = self.sessions.saturating_sub(1);
+        let Some(ip) = ip.map(|ip| ip.to_canonical()) else { return };
+        if let Some(count) = self.per_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+/// A session's place, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    admission: Rc<RefCell<Admission>>,
+    ip: Option<IpAddr>,
+}
+
+impl Place {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn take(admission: &Rc<RefCell<Admission>>, ip: Option<IpAddr>, now: Instant) -> Result<Self, Full> {
+        admission.borrow_mut().enter(ip, now)?;
+        Ok(Self { admission: Rc::clone(admission), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.borrow_mut().leave(self.ip);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(settings: AdmissionSettings) -> (Rc<RefCell<Admission>>, Instant) {
+        let now = Instant::now();
+        (Rc::new(RefCell::new(Admission::new(settings, now))), now)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_place_is_taken_at_once_and_given_back() {
+        let (all, now) = admission(AdmissionSettings { max_connections: Some(2), ..AdmissionSettings::default() });
+        let first = Place::take(&all, Some(ip("10.0.0.1")), now).expect("a place");
+        let _second = Place::take(&all, None, now).expect("a place");
+        assert_eq!(Place::take(&all, None, now).err(), Some(Full::Connections));
+        drop(first);
+        let _third = Place::take(&all, None, now).expect("the place is free again");
+    }
+
+    #[test]
+    fn each_address_has_its_own() {
+        let (all, now) = admission(AdmissionSettings { max_per_ip: Some(1), ..AdmissionSettings::default() });
+        let first = Place::take(&all, Some(ip("10.0.0.1")), now).expect("a place");
+        assert_eq!(Place::take(&all, Some(ip("10.0.0.1")), now).err(), Some(Full::Address));
+        assert_eq!(Place::take(&all, Some(ip("::ffff:10.0.0.1")), now).err(), Some(Full::Address), "it is the same");
+        let _other = Place::take(&all, Some(ip("10.0.0.2")), now).expect("another address");
+        let _unix = [Place::take(&all, None, now).expect("a unix socket"), Place::take(&all, None, now).expect("two")];
+        drop(first);
+        let _again = Place::take(&all, Some(ip("10.0.0.1")), now).expect("free again");
+        assert_eq!(all.borrow().per_ip.len(), 2, "who has left is forgotten");
+    }
+
+    #[test]
+    fn the_rate_says_when_to_come_back_and_counts_no_refusals() {
+        let limits = AdmissionSettings { accept_rate: Some(2.0), max_per_ip: Some(1), ..AdmissionSettings::default() };
+        let (all, now) = admission(limits);
+        let _first = Place::take(&all, Some(ip("10.0.0.1")), now).expect("a place");
+        for _ in 0..10 {
+            assert_eq!(Place::take(&all, Some(ip("10.0.0.1")), now).err(), Some(Full::Address));
+        }
+        let _second = Place::take(&all, Some(ip("10.0.0.2")), now).expect("a place");
+        let Err(Full::Rate(wait)) = Place::take(&all, Some(ip("10.0.0.3")), now) else { panic!("the rate is spent") };
+        assert!((500..=501).contains(&wait.as_millis()), "{wait:?}");
+        let _third = Place::take(&all, Some(ip("10.0.0.3")), now + wait).expect("after the wait");
+    }
+}

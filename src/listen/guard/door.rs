@@ -1,0 +1,125 @@
+//! The guards at work where connections come in: room for them, places for sessions, answers to those turned away.
+//!
+//! Leaves deciding to `admission` and `openings`, the sockets to the server's accept loop.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::request::Parts;
+use tokio::sync::{Notify, oneshot};
+
+use super::GuardSettings;
+use super::admission::{Admission, AdmissionSettings, Full, Place};
+use super::openings::Openings;
+use crate::net::listener::{Pass, PeerAddr, Refuse};
+
+/// The guards of a server.
+pub struct Guards {
+    /// No limit on sessions was set: nothing needs to be kept of each.
+    is_boundless: bool,
+    admission: Rc<RefCell<Admission>>,
+    openings: RefCell<Openings<oneshot::Sender<()>>>,
+    changed: Notify,
+}
+
+impl Guards {
+    /// With nobody there.
+    #[must_use]
+    pub fn new(settings: &GuardSettings) -> Rc<Self> {
+        Rc::new(Self {
+            is_boundless: settings.admission == AdmissionSettings::default(),
+            admission: Rc::new(RefCell::new(Admission::new(settings.admission, now()))),
+            openings: RefCell::new(Openings::new(settings.max_handshakes, settings.admission.max_per_ip)),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Decides on a session that asks to be let in.
+    ///
+    /// # Errors
+    /// What it is answered.
+    pub fn admit(&self, _head: &Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
+        if self.is_boundless {
+            return Ok(None);
+        }
+        let place = Place::take(&self.admission, peer.ip(), now()).map_err(turned_away)?;
+        Ok(Some(Box::new(place)))
+    }
+
+    /// Waits until there is room for the connection just accepted; another may have to go for it.
+    pub async fn room(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let Err(until) = self.openings.borrow_mut().make_room(now()).map(drop) else { return };
+            let _ = tokio::time::timeout_at(until.into(), changed).await;
+        }
+    }
+
+    /// Drops the connection that has been silent longest, for want of file descriptors.
+    pub fn drop_oldest(&self) {
+        drop(self.openings.borrow_mut().drop_oldest());
+    }
+
+    /// A connection was accepted.
+    pub fn opening(self: &Rc<Self>, peer: PeerAddr) -> (Opening, Displaced) {
+        let (sender, displaced) = oneshot::channel();
+        // Whoever is displaced learns it from its sender's end.
+        let (id, _) = self.openings.borrow_mut().begin(peer.ip(), sender, now());
+        (Opening { guards: Rc::clone(self), id: Cell::new(id) }, Displaced(displaced))
+    }
+}
+
+/// A connection that is no session yet; it is one, or has ended, when this is dropped.
+pub struct Opening {
+    guards: Rc<Guards>,
+    id: Cell<u64>,
+}
+
+/// Tells when a connection has to go for another.
+pub struct Displaced(oneshot::Receiver<()>);
+
+impl Displaced {
+    /// Does `work` until then.
+    pub async fn or_done<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            _ = self.0 => None,
+        }
+    }
+}
+
+impl Opening {
+    /// A request came whole.
+    pub fn on_request(&self) {
+        self.id.set(self.guards.openings.borrow_mut().on_request(self.id.get(), now()));
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.guards.openings.borrow_mut().remove(self.id.get());
+        self.guards.changed.notify_waiters();
+    }
+}
+
+fn turned_away(full: Full) -> Refuse {
+    match full {
+        Full::Connections => Refuse::new(StatusCode::SERVICE_UNAVAILABLE, "as many connections as allowed are open"),
+        Full::Address => later("as many connections as one address may have are open", Duration::ZERO),
+        Full::Rate(wait) => later("connections are opened faster than allowed", wait),
+    }
+}
+
+/// 429, and when to come again.
+fn later(text: &str, wait: Duration) -> Refuse {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Refuse::new(StatusCode::TOO_MANY_REQUESTS, text).header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
