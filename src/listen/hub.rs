@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
+use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
@@ -30,6 +31,8 @@ use crate::sink::stdout::{Output, OutputFailure};
 pub struct HubSettings {
     /// What happens to messages.
     pub mode: Mode,
+    /// What each message is answered with besides.
+    pub ack: Option<Filter>,
     /// How messages are printed.
     pub format: Format,
     /// Whether messages are printed in modes that answer, too.

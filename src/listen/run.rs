@@ -15,6 +15,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use tokio::task::spawn_local;
 
+use super::handler;
 use super::hub::{Hub, HubSettings, session_name};
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
@@ -312,7 +313,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr) {
         Ok(accepted) if !hub.is_stopping() => {
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
-            let handler = hub.settings.mode.handler(&accepted);
+            let handler = handler::for_session(&hub.settings, &accepted);
             if hub.settings.verbose {
                 hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
             }

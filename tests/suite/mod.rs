@@ -1,5 +1,6 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
+mod ack;
 mod alive;
 mod chromium;
 mod compression;

@@ -3,9 +3,11 @@
 //! A handler is told what happened and says what is to be done through [`Actions`]; it touches no connection. Larger
 //! handlers have a file each. Invariant: what a handler is given it answers, passes on, or counts.
 
+mod ack;
 mod answer;
 pub mod exec;
 pub mod push;
+mod told;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +18,10 @@ use http::request::Parts;
 
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
 
+use self::ack::Acknowledged;
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
-use super::hub::{Hub, Unplaced};
+use super::hub::{Hub, HubSettings, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
 use crate::message::Message;
@@ -49,9 +52,17 @@ pub enum Mode {
     Push(Rc<PushSettings>),
 }
 
+/// The handler of a session that has just been accepted, with all that was asked for beside its mode.
+pub fn for_session(settings: &HubSettings, accepted: &Accepted) -> Box<dyn Handler> {
+    let handler = settings.mode.handler(accepted);
+    match &settings.ack {
+        Some(filter) => Box::new(Acknowledged::new(handler, filter.clone())),
+        None => handler,
+    }
+}
+
 impl Mode {
-    /// The handler of a session that has just been accepted.
-    pub fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
+    fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
         match self {
             Self::Print | Self::Sink | Self::Push(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
