@@ -13,7 +13,7 @@ use http::header::{HeaderName, HeaderValue};
 use super::connect::plan;
 use super::options::{OutputArgs, TlsMin};
 use super::values::{duration, rate, size};
-use super::{payload, settings};
+use super::{payload, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -109,6 +109,9 @@ pub struct ListenArgs {
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
     #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
     pub template: bool,
+    /// Treat messages by the rules in a file
+    #[arg(long, value_name = "FILE", group = "mode", hide_short_help = true, help_heading = "Messages", long_help = script::HELP)]
+    pub script: Option<PathBuf>,
     /// Besides, answer each message with what the filter yields
     ///
     /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, url (path and query),
@@ -292,6 +295,9 @@ fn mode(args: &ListenArgs) -> Result<Mode, Error> {
             grace: args.exec_grace,
             max_line: args.max_message_size,
         })));
+    }
+    if let Some(path) = &args.script {
+        return Ok(Mode::Script(script::read(path)?));
     }
     if let Some(rate) = args.push {
         let source = payload::Source {

@@ -11,6 +11,7 @@ pub mod listen;
 pub mod options;
 pub mod payload;
 pub mod proxies;
+pub mod script;
 pub mod settings;
 pub mod values;
 pub mod wscat;

@@ -335,6 +335,12 @@ impl Hub {
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
+    /// A message was meant for a session that is not there: counted and told.
+    pub fn no_receiver(&self, id: u64) {
+        self.counters.dropped.one(DropReason::NoReceiver);
+        self.notice(format!("wsp: there is no session {}; a message for it was dropped", session_name(id)));
+    }
+
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.settings.format != Format::Json || !self.prints() {
             return;
@@ -422,6 +428,13 @@ impl Hub {
             counters.dropped.in_brackets(),
         )
     }
+}
+
+/// The session of this name.
+pub fn session_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix('s')?;
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    if is_plain { digits.parse().ok() } else { None }
 }
 
 /// How a session is called in events and on stderr.

@@ -28,6 +28,7 @@ mod record;
 mod rude_clients;
 mod rude_servers;
 mod schema;
+mod script;
 mod sending;
 mod tls;
 mod wscat;

@@ -59,7 +59,7 @@ impl ReplyFilter {
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, actions.mailbox);
+        let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
         if !input.is_json {
             return;
         }

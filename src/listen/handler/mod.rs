@@ -7,6 +7,7 @@ mod ack;
 mod answer;
 pub mod exec;
 pub mod push;
+pub mod script;
 mod told;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
 use self::ack::Acknowledged;
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
+use self::script::{Rule, Script};
 use super::hub::{Hub, HubSettings, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
@@ -50,6 +52,8 @@ pub enum Mode {
     Exec(Rc<ExecSettings>),
     /// Send all sessions messages of the server's own.
     Push(Rc<PushSettings>),
+    /// Do what the rules of a script say.
+    Script(Rc<[Rule]>),
 }
 
 /// The handler of a session that has just been accepted, with all that was asked for beside its mode.
@@ -70,6 +74,7 @@ impl Mode {
             Self::Reply(message) => Box::new(Reply(message.clone())),
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
+            Self::Script(rules) => Box::new(Script::new(Rc::clone(rules))),
         }
     }
 
@@ -160,6 +165,11 @@ impl Actions<'_> {
     /// Whether nothing is to be sent, and the session goes on.
     pub fn is_idle(&self) -> bool {
         self.sends.is_empty() && self.close.is_none()
+    }
+
+    /// Whether the session is to be closed.
+    pub fn is_closing(&self) -> bool {
+        self.close.is_some()
     }
 
     /// Places before every session but `except`; what has no room pauses reading from this one.

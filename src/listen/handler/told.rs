@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
 use crate::listen::hub::session_name;
-use crate::listen::mailbox::Mailbox;
 use crate::message::{Message, MessageKind};
 
 /// What was said so far in one session.
@@ -17,7 +16,7 @@ pub struct Told {
     prev: Option<Box<Json>>,
 }
 
-/// A message as a filter sees it.
+/// A message, or the beginning of a session, as a filter sees it.
 #[derive(Debug)]
 pub struct Input {
     json: Json,
@@ -28,8 +27,13 @@ pub struct Input {
 }
 
 impl Told {
-    /// A message has arrived.
-    pub fn message(&mut self, message: &Message, mailbox: &Mailbox) -> Input {
+    /// The session of this number has opened, which asked for this path and query.
+    pub fn opening(id: u64, target: &str) -> Input {
+        Input { json: Json::null(), meta: meta(id, target, "open", 0, 0), prev: Json::null(), is_json: false }
+    }
+
+    /// A message has arrived in it.
+    pub fn message(&mut self, message: &Message, id: u64, target: &str) -> Input {
         self.seq += 1;
         let kind = match message.kind() {
             MessageKind::Text => "text",
@@ -40,7 +44,7 @@ impl Told {
         let json = parsed.unwrap_or_else(|_| message.as_text().map_or_else(Json::null, Json::from_text));
         let next = if is_json { Some(Box::new(json.clone())) } else { self.prev.clone() };
         let prev = std::mem::replace(&mut self.prev, next).map_or_else(Json::null, |prev| *prev);
-        Input { json, meta: meta(mailbox, kind, message.len(), self.seq), prev, is_json }
+        Input { json, meta: meta(id, target, kind, message.len(), self.seq), prev, is_json }
     }
 }
 
@@ -55,9 +59,14 @@ impl Input {
             std::ops::ControlFlow::Continue(())
         })
     }
+
+    /// Whether the first output of a filter is neither false nor null.
+    pub fn matches(&self, filter: &Filter) -> bool {
+        filter.matches(&self.json, &self.meta, &self.prev)
+    }
 }
 
-fn meta(mailbox: &Mailbox, kind: &str, size: usize, seq: u64) -> Json {
+fn meta(id: u64, target: &str, kind: &str, size: usize, seq: u64) -> Json {
     let time = format!("{:.6}", Timestamp::now());
-    Json::meta(&session_name(mailbox.id), &mailbox.target, &time, kind, size, seq)
+    Json::meta(&session_name(id), target, &time, kind, size, seq)
 }
