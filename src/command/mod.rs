@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod connect;
+pub mod console;
 pub mod curl;
 pub mod generate;
 pub mod layers;
