@@ -66,6 +66,9 @@ pub enum Error {
     /// A recording cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Several things are wrong, all of them told at once; at least one.
+    #[error("{}", lines(.0))]
+    Several(Vec<Error>),
     /// Something around us failed.
     #[error("{0}")]
     Internal(String),
@@ -77,10 +80,24 @@ impl Error {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// Each thing that is wrong, for a line and a hint of its own.
+    #[must_use]
+    pub fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(errors) => errors,
+            one => std::slice::from_ref(one),
+        }
+    }
+
     /// The code the process ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            // What does not compile is told apart only where that is all there is.
+            Self::Several(errors) => {
+                let other = errors.iter().find(|error| !matches!(error, Self::Compile { .. }));
+                other.or(errors.first()).map_or(Exit::Internal, Self::exit)
+            }
             Self::Usage { .. } => Exit::Usage,
             Self::Compile { .. } => Exit::Compile,
             Self::Tls(_) => Exit::Tls,
@@ -140,6 +157,10 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+fn lines(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn tls_hint(error: &TlsError) -> Option<&'static str> {

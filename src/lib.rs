@@ -68,12 +68,14 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
-        stderr.line(format!("wsp: {error}"));
-        let cause = command::layers::cause(&settings, &error);
-        let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
-        let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
-        if !hints.is_empty() {
-            stderr.line(format!("hint: {}", hints.join("; ")));
+        for error in error.each() {
+            stderr.line(format!("wsp: {error}"));
+            let cause = command::layers::cause(&settings, error);
+            let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
+            let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
+            if !hints.is_empty() {
+                stderr.line(format!("hint: {}", hints.join("; ")));
+            }
         }
         error.exit()
     })

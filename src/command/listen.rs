@@ -14,7 +14,7 @@ use super::connect::plan;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
-use super::{payload, settings};
+use super::{payload, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -62,6 +62,8 @@ pub struct ListenArgs {
     #[arg(long, value_name = "MSG", group = "mode", help_heading = "Messages")]
     pub reply: Option<String>,
     /// Answer each message with what the filter yields
+    ///
+    /// A message that is no JSON has no answer. $meta and $prev are set as for --ack.
     #[arg(long, value_name = "F", group = "mode", help_heading = "Messages")]
     pub reply_jq: Option<String>,
     /// Count messages and discard them
@@ -109,6 +111,16 @@ pub struct ListenArgs {
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
     #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
     pub template: bool,
+    /// Treat messages by the rules in a file
+    #[arg(long, value_name = "FILE", group = "mode", hide_short_help = true, help_heading = "Messages", long_help = script::HELP)]
+    pub script: Option<PathBuf>,
+    /// Besides, answer each message with what the filter yields
+    ///
+    /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, url (path and query),
+    /// time, type, size and seq of the message, $prev the JSON message before it. A message that is no JSON is given as the
+    /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
+    #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Messages")]
+    pub ack: Option<String>,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -246,6 +258,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
             mode,
+            ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),
             to_terminal: host.stdout_is_terminal,
             colour: plan::colour(args.output.color, host),
@@ -292,6 +305,9 @@ fn mode(args: &ListenArgs) -> Result<Mode, Error> {
             grace: args.exec_grace,
             max_line: args.max_message_size,
         })));
+    }
+    if let Some(path) = &args.script {
+        return Ok(Mode::Script(script::read(path)?));
     }
     if let Some(rate) = args.push {
         let source = payload::Source {

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod connect;
+pub mod console;
 pub mod curl;
 pub mod generate;
 pub mod guards;
@@ -13,6 +14,7 @@ pub mod options;
 pub mod payload;
 pub mod proxies;
 pub mod relay;
+pub mod script;
 pub mod settings;
 pub mod values;
 pub mod wscat;

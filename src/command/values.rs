@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::net::connection::CloseReason;
+
 /// Reads a duration.
 ///
 /// # Errors
@@ -130,6 +132,23 @@ pub fn byte_rate(text: &str) -> Result<f64, String> {
     if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
 }
 
+/// Reads `CODE[:REASON]`: how a connection is closed.
+///
+/// # Errors
+/// A code that must not be sent, a reason that is too long.
+pub fn close(text: &str) -> Result<CloseReason, String> {
+    let (code, reason) = text.split_once(':').unwrap_or((text, ""));
+    // RFC 6455 section 7.4 and the registry it founded: 1004 to 1006 and 1015 are never sent.
+    let code =
+        code.parse().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).ok_or_else(|| {
+            format!("'{code}' is no close code that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999")
+        })?;
+    if reason.len() > 123 {
+        return Err("a reason has at most 123 bytes".to_owned());
+    }
+    Ok(CloseReason::new(code, reason))
+}
+
 /// Reads the argument of `--fragment`: a size of at least one byte.
 ///
 /// # Errors
@@ -221,6 +240,18 @@ mod tests {
         assert_eq!(byte_rate("64KiB/s"), Ok(65536.0));
         assert_eq!(byte_rate("100"), Ok(100.0));
         assert!(byte_rate("0").is_err());
+    }
+
+    #[test]
+    fn reads_closes() {
+        assert_eq!(close("1000"), Ok(CloseReason::new(1000, "")));
+        assert_eq!(close("4000:a: b"), Ok(CloseReason::new(4000, "a: b")));
+        assert_eq!(close("1011:"), Ok(CloseReason::new(1011, "")));
+        for text in ["", "x", "999", "1004", "1005", "1006", "1015", "2999", "5000", "-1", "70000", ":x"] {
+            assert!(close(text).is_err(), "{text}");
+        }
+        assert!(close(&format!("1000:{}", "x".repeat(123))).is_ok());
+        assert!(close(&format!("1000:{}", "x".repeat(124))).is_err());
     }
 
     #[test]

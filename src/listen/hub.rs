@@ -17,6 +17,7 @@ use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
+use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
@@ -32,6 +33,8 @@ use crate::sink::stdout::{Output, OutputFailure};
 pub struct HubSettings {
     /// What happens to messages.
     pub mode: Mode,
+    /// What each message is answered with besides.
+    pub ack: Option<Filter>,
     /// How messages are printed.
     pub format: Format,
     /// Whether messages are printed in modes that answer, too.
@@ -387,6 +390,12 @@ impl Hub {
         }
     }
 
+    /// A message was meant for a session that is not there: counted and told.
+    pub fn no_receiver(&self, id: u64) {
+        self.counters.dropped.one(DropReason::NoReceiver);
+        self.notice(format!("wsp: there is no session {}; a message for it was dropped", session_name(id)));
+    }
+
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.settings.format != Format::Json || !self.prints() {
             return;
@@ -474,6 +483,13 @@ impl Hub {
             counters.dropped.in_brackets(),
         )
     }
+}
+
+/// The session of this name.
+pub fn session_number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix('s')?;
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    if is_plain { digits.parse().ok() } else { None }
 }
 
 /// How a session is called in events and on stderr; 0 is none.

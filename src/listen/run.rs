@@ -15,6 +15,7 @@ use http::request::Parts;
 use tokio::task::spawn_local;
 
 use super::guard::door::{Displaced, Guards, Opening};
+use super::handler;
 use super::hub::{Hub, HubSettings, session_name};
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
@@ -318,7 +319,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
         Ok(Some(accepted)) if !hub.is_stopping() => {
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
-            let handler = hub.settings.mode.handler(&accepted);
+            let handler = handler::for_session(&hub.settings, &accepted);
             if hub.settings.verbose {
                 hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
             }

@@ -1,125 +1,73 @@
 //! Slash commands: from a typed line to what is meant. Pure.
+//!
+//! Owns how a line is read and what a table of commands says of them. Which commands there are, and what they do, is up to
+//! whoever opens the prompt. Invariant: a line is sent, or it is a command of the table, or it is an error and nothing else.
 
 use crate::config::nearest::nearest;
 
-/// What a typed line means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// A message to send.
-    Send(String),
-    /// Show the commands.
-    Help,
-    /// Ping, with this payload.
-    Ping(String),
-    /// Close.
-    Close {
-        /// Close code.
-        code: u16,
-        /// Reason, at most 123 bytes.
-        reason: String,
-    },
-    /// Send binary: hexadecimal digits, or `@FILE`.
-    Binary(String),
-    /// Send what a file holds.
-    SendFile(String),
-    /// Print what this filter yields; `None` prints messages whole again.
-    Filter(Option<String>),
-    /// Record into this file; `None` stops.
-    Record(Option<String>),
-    /// Show the heads of request and answer.
-    Headers,
-    /// Show counters.
-    Stats,
-    /// Show the sessions.
-    Sessions,
-    /// Send what is typed to this session, or `None`: to all.
-    Use(Option<usize>),
-    /// Close and leave.
-    Quit,
+/// A slash command: a row of the table that reading, completion, hints and help share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlashCommand {
+    /// With its slash.
+    pub name: &'static str,
+    /// What it takes, empty for nothing.
+    pub arguments: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// How its arguments are completed.
+    pub completes: Completes,
 }
 
-/// Every command: its name, its arguments, what it does.
-pub const COMMANDS: [(&str, &str, &str); 12] = [
-    ("/help", "", "show this"),
-    ("/ping", "[TEXT]", "send a ping and show the round trip time"),
-    ("/close", "[CODE [REASON]]", "close the connection, 1000 when no code is given"),
-    ("/binary", "HEX|@FILE", "send a binary message"),
-    ("/send", "@FILE", "send a file: text when it is UTF-8, else binary"),
-    ("/jq", "[FILTER]", "print what the filter yields; without one, whole messages"),
-    ("/record", "[FILE]", "record both directions into FILE (.jsonl or .har); without one, stop"),
-    ("/headers", "", "show the heads of the request and its answer"),
-    ("/stats", "", "show messages, bytes and times"),
-    ("/sessions", "", "show the sessions"),
-    ("/use", "[N]", "send what is typed to session N; without one, to all"),
-    ("/quit", "", "close and leave (Ctrl-D too)"),
-];
+/// How the arguments of a command are completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completes {
+    /// Not at all.
+    Nothing,
+    /// A file, after an `@`.
+    AtFile,
+    /// A file.
+    File,
+    /// One of these, each with what is shown for it.
+    Words(&'static [(&'static str, &'static str)]),
+    /// A session's name, and then one of these.
+    Session(&'static [(&'static str, &'static str)]),
+}
+
+/// Close codes worth offering, with what they mean.
+pub const CLOSE_CODES: &[(&str, &str)] =
+    &[("1000", "1000 normal"), ("3000", "3000 unauthorized"), ("4000", "4000 your own")];
+
+/// What a typed line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line<'l> {
+    /// A message to send.
+    Text(String),
+    /// A command, by its name, and its arguments without spaces around them.
+    Command(&'static str, &'l str),
+}
 
 /// Reads a typed line.
 ///
 /// # Errors
-/// What is wrong with a slash command, to be shown to the user; nothing is sent then.
-pub fn parse(line: &str) -> Result<Command, String> {
+/// An unknown command, or arguments for one that takes none, to be shown to the user; nothing is sent then.
+pub fn read<'l>(line: &'l str, commands: &[SlashCommand]) -> Result<Line<'l>, String> {
     if let Some(rest) = line.strip_prefix("//") {
-        return Ok(Command::Send(format!("/{rest}")));
+        return Ok(Line::Text(format!("/{rest}")));
     }
     if !line.starts_with('/') {
-        return Ok(Command::Send(line.to_owned()));
+        return Ok(Line::Text(line.to_owned()));
     }
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
-    let given = || Some(rest).filter(|rest| !rest.is_empty()).map(str::to_owned);
-    let nothing = |command: Command| match rest {
-        "" => Ok(command),
-        _ => Err(format!("{name} takes no arguments")),
-    };
-    match name {
-        "/help" => nothing(Command::Help),
-        "/ping" => match rest.len() {
-            ..=125 => Ok(Command::Ping(rest.to_owned())),
-            _ => Err("a ping carries at most 125 bytes".to_owned()),
-        },
-        "/close" => close(rest),
-        "/binary" => given().map(Command::Binary).ok_or_else(|| "/binary wants HEX or @FILE".to_owned()),
-        "/send" => match rest.strip_prefix('@') {
-            Some(path) if !path.is_empty() => Ok(Command::SendFile(path.to_owned())),
-            _ => Err("/send wants @FILE; a line without a slash is sent as it is".to_owned()),
-        },
-        "/jq" => Ok(Command::Filter(given().filter(|filter| filter != "off"))),
-        "/record" => Ok(Command::Record(given().filter(|file| file != "off"))),
-        "/headers" => nothing(Command::Headers),
-        "/stats" => nothing(Command::Stats),
-        "/sessions" => nothing(Command::Sessions),
-        "/use" => match rest {
-            "" | "all" => Ok(Command::Use(None)),
-            number => match number.trim_start_matches('s').parse() {
-                Ok(number @ 1..) => Ok(Command::Use(Some(number))),
-                _ => Err("/use wants the number of a session; /sessions shows them".to_owned()),
-            },
-        },
-        "/quit" => nothing(Command::Quit),
-        unknown => Err(unknown_command(unknown, line)),
+    match commands.iter().find(|command| command.name == name) {
+        None => Err(unknown(name, line, commands)),
+        Some(command) if command.arguments.is_empty() && !rest.is_empty() => Err(format!("{name} takes no arguments")),
+        Some(command) => Ok(Line::Command(command.name, rest)),
     }
 }
 
-fn close(rest: &str) -> Result<Command, String> {
-    let (code, reason) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let code = match code {
-        "" => 1000,
-        code => code
-            .parse()
-            .ok()
-            .filter(|code| matches!(code, 1000 | 3000..=4999))
-            .ok_or_else(|| format!("'{code}' is no close code that may be sent: 1000, or 3000 to 4999"))?,
-    };
-    let reason = reason.trim();
-    if reason.len() > 123 {
-        return Err("a reason has at most 123 bytes".to_owned());
-    }
-    Ok(Command::Close { code, reason: reason.to_owned() })
-}
-
-fn unknown_command(name: &str, line: &str) -> String {
-    let mut names = COMMANDS.iter().map(|(candidate, ..)| *candidate);
+fn unknown(name: &str, line: &str, commands: &[SlashCommand]) -> String {
+    let mut names = commands.iter().map(|command| command.name);
     let begun = names.clone().find(|candidate| name.len() > 2 && candidate.starts_with(name));
     // The slash they all share says nothing.
     let alike = || nearest(&name[1..], names.by_ref().map(|candidate| &candidate[1..]));
@@ -127,6 +75,32 @@ fn unknown_command(name: &str, line: &str) -> String {
         Some(candidate) => format!("unknown command {name}; did you mean /{candidate}?"),
         None => format!("unknown command {name}; /help shows all, /{line} sends the line as it is"),
     }
+}
+
+/// Reads `[CODE [REASON]]`; without a code it is 1000.
+///
+/// # Errors
+/// A code that may not be sent, a reason that does not fit into a Close.
+pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Result<(u16, String), String> {
+    let (code, reason) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let code = match code {
+        "" => 1000,
+        code => code
+            .parse()
+            .ok()
+            .filter(|code| may_be_sent(*code))
+            .ok_or_else(|| format!("'{code}' is no close code that may be sent: {which}"))?,
+    };
+    let reason = reason.trim();
+    if reason.len() > 123 {
+        return Err("a reason has at most 123 bytes".to_owned());
+    }
+    Ok((code, reason.to_owned()))
+}
+
+/// A line for each command.
+pub fn help(commands: &[SlashCommand]) -> impl Iterator<Item = String> + '_ {
+    commands.iter().map(|command| format!("{:<24} {}", format!("{} {}", command.name, command.arguments), command.what))
 }
 
 /// Undoes what terminals do to the path of a file that is dropped on them: quotes, backslashes,
@@ -176,70 +150,66 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    const fn command(name: &'static str, arguments: &'static str, completes: Completes) -> SlashCommand {
+        SlashCommand { name, arguments, what: "does something", completes }
+    }
+
+    /// Some of each kind.
+    pub const COMMANDS: [SlashCommand; 7] = [
+        command("/help", "", Completes::Nothing),
+        command("/send", "@FILE", Completes::AtFile),
+        command("/stats", "", Completes::Nothing),
+        command("/sessions", "", Completes::Nothing),
+        command("/record", "[FILE]", Completes::File),
+        command("/close", "[CODE]", Completes::Words(CLOSE_CODES)),
+        command("/kick", "ID [CODE]", Completes::Session(CLOSE_CODES)),
+    ];
+
     #[test]
-    fn every_command_reads_as_documented() {
-        let send = |text: &str| Ok(Command::Send(text.to_owned()));
-        let table: [(&str, Result<Command, String>); 22] = [
-            ("hello", send("hello")),
-            ("", send("")),
-            ("//x", send("/x")),
-            ("// x", send("/ x")),
-            (" /help", send(" /help")),
-            ("/help", Ok(Command::Help)),
-            ("/ping", Ok(Command::Ping(String::new()))),
-            ("/ping a b", Ok(Command::Ping("a b".into()))),
-            ("/close", Ok(Command::Close { code: 1000, reason: String::new() })),
-            ("/close 4000 good  bye ", Ok(Command::Close { code: 4000, reason: "good  bye".into() })),
-            ("/binary 00ff", Ok(Command::Binary("00ff".into()))),
-            ("/send @a b.json", Ok(Command::SendFile("a b.json".into()))),
-            ("/jq .price | tonumber", Ok(Command::Filter(Some(".price | tonumber".into())))),
-            ("/jq off", Ok(Command::Filter(None))),
-            ("/jq", Ok(Command::Filter(None))),
-            ("/record x.har", Ok(Command::Record(Some("x.har".into())))),
-            ("/record off", Ok(Command::Record(None))),
-            ("/use 2", Ok(Command::Use(Some(2)))),
-            ("/use s3", Ok(Command::Use(Some(3)))),
-            ("/use", Ok(Command::Use(None))),
-            ("/sessions", Ok(Command::Sessions)),
-            ("/quit", Ok(Command::Quit)),
+    fn a_line_is_a_message_or_a_command() {
+        let text = |text: &str| Ok(Line::Text(text.to_owned()));
+        let table: [(&str, Result<Line, String>); 8] = [
+            ("hello", text("hello")),
+            ("", text("")),
+            ("//x", text("/x")),
+            ("// x", text("/ x")),
+            (" /help", text(" /help")),
+            ("/help", Ok(Line::Command("/help", ""))),
+            ("/send  @a b ", Ok(Line::Command("/send", "@a b"))),
+            ("/close\t1000", Ok(Line::Command("/close", "1000"))),
         ];
         for (line, expected) in table {
-            assert_eq!(parse(line), expected, "{line}");
+            assert_eq!(read(line, &COMMANDS), expected, "{line}");
         }
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         let table = [
-            ("/close 99", "no close code"),
-            ("/close 1005", "no close code"),
-            ("/send file", "wants @FILE"),
-            ("/binary", "wants HEX"),
-            ("/use zero", "wants the number"),
-            ("/use 0", "wants the number"),
             ("/help me", "takes no arguments"),
-            ("/qiut", "did you mean /quit?"),
+            ("/hlep", "did you mean /help?"),
             ("/sess", "did you mean /sessions?"),
             ("/home/me/x.json", "sends the line as it is"),
             ("/x", "//x sends"),
+            ("/", "unknown command /;"),
         ];
         for (line, expected) in table {
-            let error = parse(line).expect_err(line);
+            let error = read(line, &COMMANDS).expect_err(line);
             assert!(error.contains(expected), "{line}: {error}");
         }
-        assert!(parse(&format!("/ping {}", "x".repeat(126))).is_err());
-        assert!(parse(&format!("/close 1000 {}", "x".repeat(124))).is_err());
     }
 
     #[test]
-    fn every_command_of_the_table_is_known() {
-        for (name, ..) in COMMANDS {
-            let error = parse(name).err().unwrap_or_default();
-            assert!(!error.contains("unknown"), "{name}");
-        }
+    fn closes_are_read() {
+        let read = |rest| close(rest, |code| code == 1000 || code >= 3000, "1000 or more than 3000");
+        assert_eq!(read(""), Ok((1000, String::new())));
+        assert_eq!(read("4000 good  bye "), Ok((4000, "good  bye".to_owned())));
+        assert!(read("1001").expect_err("not sent").ends_with("1000 or more than 3000"));
+        assert!(read("x").is_err() && read("-1").is_err() && read("70000").is_err());
+        assert!(read(&format!("1000 {}", "x".repeat(124))).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -10,21 +10,79 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper, Result};
 
-use super::command::{COMMANDS, dropped_path};
-use super::status;
+use super::command::{Completes, SlashCommand, dropped_path};
+use super::{Names, status};
 
-/// Close codes worth offering, with what they mean.
-const CODES: [(&str, &str); 3] = [("1000", "1000 normal"), ("3000", "3000 unauthorized"), ("4000", "4000 your own")];
+/// Most names of sessions offered at once.
+const SESSIONS: usize = 100;
 
 /// Completes slash commands, their arguments and file names.
 pub struct PromptHelper {
     status: Arc<status::Shared>,
+    commands: &'static [SlashCommand],
+    /// What sessions are called now.
+    names: Names,
 }
 
 impl PromptHelper {
-    pub fn new(status: Arc<status::Shared>) -> Self {
-        Self { status }
+    pub fn new(status: Arc<status::Shared>, commands: &'static [SlashCommand], names: Names) -> Self {
+        Self { status, commands, names }
     }
+
+    /// The file a line names that was dropped on the terminal or pasted, where files can be sent.
+    fn dropped_file(&self, line: &str) -> Option<String> {
+        self.commands.iter().find(|command| command.name == "/send")?;
+        existing_file(line)
+    }
+
+    fn begun(&self, typed: &str) -> Vec<Pair> {
+        self.commands
+            .iter()
+            .filter(|command| command.name.starts_with(typed))
+            .map(|command| Pair {
+                display: format!("{} {}", command.name, command.arguments).trim_end().to_owned(),
+                replacement: match command.arguments {
+                    "" => command.name.to_owned(),
+                    _ => format!("{} ", command.name),
+                },
+            })
+            .collect()
+    }
+
+    fn sessions(&self, begun: &str) -> Vec<Pair> {
+        let all = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .filter(|name| name.starts_with(begun))
+            .take(SESSIONS)
+            .map(|name| Pair { display: name.clone(), replacement: format!("{name} ") })
+            .collect()
+    }
+
+    /// What the argument of a command may become, and where it begins.
+    fn argument(&self, name: &str, argument: &str, position: usize) -> (usize, Vec<Pair>) {
+        let start = position - argument.len();
+        let command = self.commands.iter().find(|command| command.name == name);
+        match (command.map_or(Completes::Nothing, |command| command.completes), argument.strip_prefix('@')) {
+            (Completes::AtFile, Some(path)) => (position - path.len(), files(path)),
+            (Completes::AtFile, None) if argument.is_empty() => (start, offer(argument, [("@", "@FILE")])),
+            (Completes::File, _) => (start, files(argument)),
+            (Completes::Words(words), _) => (start, offer(argument, words.iter().copied())),
+            (Completes::Session(words), _) => {
+                let Some((_, word)) = argument.split_once(' ') else { return (start, self.sessions(argument)) };
+                (position - word.len(), offer(word, words.iter().copied()))
+            }
+            _ => (position, Vec::new()),
+        }
+    }
+}
+
+/// Those of the words that begin like this.
+fn offer<'w>(begun: &str, words: impl IntoIterator<Item = (&'w str, &'w str)>) -> Vec<Pair> {
+    words
+        .into_iter()
+        .filter(|(word, _)| word.starts_with(begun))
+        .map(|(word, display)| Pair { display: display.to_owned(), replacement: word.to_owned() })
+        .collect()
 }
 
 impl Helper for PromptHelper {}
@@ -34,7 +92,7 @@ impl Completer for PromptHelper {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> Result<(usize, Vec<Pair>)> {
-        if let Some(path) = existing_file(line) {
+        if let Some(path) = self.dropped_file(line) {
             let command = format!("/send @{path}");
             return Ok((0, vec![Pair { display: command.clone(), replacement: command }]));
         }
@@ -43,30 +101,9 @@ impl Completer for PromptHelper {
             return Ok((position, Vec::new()));
         }
         match typed.split_once(' ') {
-            None => Ok((0, commands(typed))),
-            Some((name, rest)) => Ok(argument(name, rest, position)),
+            None => Ok((0, self.begun(typed))),
+            Some((name, rest)) => Ok(self.argument(name, rest, position)),
         }
-    }
-}
-
-/// What the argument of a command may become, and where it begins.
-fn argument(name: &str, argument: &str, position: usize) -> (usize, Vec<Pair>) {
-    let start = position - argument.len();
-    let offer = |words: &[(&str, &str)]| {
-        words
-            .iter()
-            .filter(|(word, _)| word.starts_with(argument))
-            .map(|(word, display)| Pair { display: (*display).to_owned(), replacement: (*word).to_owned() })
-            .collect()
-    };
-    match (name, argument.strip_prefix('@')) {
-        ("/send" | "/binary", Some(path)) => (position - path.len(), files(path)),
-        ("/send" | "/binary", None) if argument.is_empty() => (start, offer(&[("@", "@FILE")])),
-        ("/record", _) => (start, files(argument)),
-        ("/close", _) => (start, offer(&CODES)),
-        ("/jq", _) => (start, offer(&[("off", "off")])),
-        ("/use", _) => (start, offer(&[("all", "all")])),
-        _ => (position, Vec::new()),
     }
 }
 
@@ -93,17 +130,6 @@ fn files(path: &str) -> Vec<Pair> {
     found
 }
 
-fn commands(typed: &str) -> Vec<Pair> {
-    COMMANDS
-        .iter()
-        .filter(|(name, ..)| name.starts_with(typed))
-        .map(|(name, arguments, _)| Pair {
-            display: format!("{name} {arguments}").trim_end().to_owned(),
-            replacement: if arguments.is_empty() { (*name).to_owned() } else { format!("{name} ") },
-        })
-        .collect()
-}
-
 /// The file a line names that was dropped on the terminal or pasted.
 fn existing_file(line: &str) -> Option<String> {
     let path = dropped_path(line)?;
@@ -117,14 +143,14 @@ impl Hinter for PromptHelper {
         if position < line.len() || line.len() < 2 {
             return None;
         }
-        if let Some(path) = existing_file(line) {
+        if let Some(path) = self.dropped_file(line) {
             return Some(format!("  Tab: /send @{path}"));
         }
         if line.starts_with("//") {
             return None;
         }
-        let (_, arguments, what) = COMMANDS.iter().find(|(name, ..)| *name == line)?;
-        Some(format!(" {arguments}  {what}"))
+        let command = self.commands.iter().find(|command| command.name == line)?;
+        Some(format!(" {}  {}", command.arguments, command.what))
     }
 }
 
@@ -143,10 +169,13 @@ impl Highlighter for PromptHelper {
 mod tests {
     use rustyline::history::{FileHistory, History as _};
 
+    use super::super::command::tests::COMMANDS;
     use super::*;
 
     fn helper() -> PromptHelper {
-        PromptHelper::new(Arc::new(status::Shared::new(status::Status::default(), [], false)))
+        let status = Arc::new(status::Shared::new(status::Status::default(), [], false));
+        let names = ["s1", "s2", "s12"].map(str::to_owned).to_vec();
+        PromptHelper::new(status, &COMMANDS, Arc::new(names.into()))
     }
 
     fn completed(line: &str) -> Vec<String> {
@@ -164,7 +193,11 @@ mod tests {
         let file = file.to_str().expect("UTF-8");
         let part = &file[..file.len() - 8];
         assert_eq!(completed("/s"), ["/send ", "/stats", "/sessions"]);
-        assert_eq!(completed("/he"), ["/help", "/headers"]);
+        assert_eq!(completed("/k"), ["/kick "]);
+        assert_eq!(completed("/kick "), ["/kick s1 ", "/kick s2 ", "/kick s12 "]);
+        assert_eq!(completed("/kick s1"), ["/kick s1 ", "/kick s12 "]);
+        assert_eq!(completed("/kick s1 1"), ["/kick s1 1000"]);
+        assert_eq!(completed("/kick s1 1000 s"), [""; 0]);
         assert_eq!(completed("/send "), ["/send @"]);
         assert_eq!(completed(&format!("/send @{part}")), [format!("/send @{file}")]);
         assert_eq!(completed(&format!("/record {part}")), [format!("/record {file}")]);
@@ -178,8 +211,8 @@ mod tests {
     fn hints_what_a_command_wants() {
         let history = FileHistory::new();
         let hint = |line: &str| helper().hint(line, line.len(), &Context::new(&history));
-        assert_eq!(hint("/use").as_deref(), Some(" [N]  send what is typed to session N; without one, to all"));
+        assert_eq!(hint("/kick").as_deref(), Some(" ID [CODE]  does something"));
         assert_eq!(hint("hello"), None);
-        assert_eq!(hint("//use"), None);
+        assert_eq!(hint("//kick"), None);
     }
 }

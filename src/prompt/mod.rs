@@ -1,8 +1,8 @@
 //! The prompt: line editing on a thread of its own, and a screen that both sides may write to.
 //!
 //! rustyline blocks, so it has a thread; what was typed comes out of a bounded channel, what is to
-//! be shown goes in through [`screen::Screen`], above the line being edited. Slash commands are
-//! parsed in [`command`]; what they do is the caller's business.
+//! be shown goes in through [`screen::Screen`], above the line being edited. Slash commands are a table the caller
+//! brings, read in [`command`]; what they do is the caller's business.
 //! Invariants: a half-typed line survives whatever is shown; the terminal is restored when the
 //! [`Prompt`] is dropped, and on panic; the editing thread never keeps the process alive.
 
@@ -15,7 +15,7 @@ mod terminal;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 use tokio::sync::mpsc;
 
+use command::SlashCommand;
 use helper::PromptHelper;
 pub use history::history_file;
 pub use screen::{Screen, ScreenWriter};
@@ -62,7 +63,12 @@ pub struct PromptSettings {
     pub status: Status,
     /// What else may be shown as the host.
     pub hosts: Vec<String>,
+    /// What begins with a slash.
+    pub commands: &'static [SlashCommand],
 }
+
+/// What sessions are called, for completion.
+type Names = Arc<Mutex<Vec<String>>>;
 
 /// A prompt that is open.
 #[derive(Debug)]
@@ -70,6 +76,7 @@ pub struct Prompt {
     typed: mpsc::Receiver<Typed>,
     screen: Screen,
     status: Arc<status::Shared>,
+    names: Names,
     guard: TerminalGuard,
 }
 
@@ -96,7 +103,8 @@ impl Prompt {
         let status =
             Arc::new(status::Shared::new(settings.status, settings.hosts.iter().map(String::as_str), settings.colour));
         let guard = TerminalGuard::new(Arc::clone(&status))?;
-        editor.set_helper(Some(PromptHelper::new(Arc::clone(&status))));
+        let names = Names::default();
+        editor.set_helper(Some(PromptHelper::new(Arc::clone(&status), settings.commands, Arc::clone(&names))));
         let screen = Screen::new(printer);
         let (sender, typed) = mpsc::channel(WAITING);
         let shared = Arc::clone(&status);
@@ -104,7 +112,7 @@ impl Prompt {
         std::thread::Builder::new()
             .name("prompt".to_owned())
             .spawn(move || edit(editor, settings.history.as_deref(), &shared, &editing, &sender))?;
-        Ok(Self { typed, screen, status, guard })
+        Ok(Self { typed, screen, status, names, guard })
     }
 
     /// What was typed next; `None` once nothing more can come.
@@ -123,6 +131,11 @@ impl Prompt {
         if self.status.set(status) {
             self.screen.redraw();
         }
+    }
+
+    /// Completes these as the names of sessions from now on.
+    pub fn set_names(&self, names: Vec<String>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     /// Writes what still waits and gives the terminal back.

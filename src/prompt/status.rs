@@ -1,4 +1,4 @@
-//! What the prompt shows: host, state, round trip time.
+//! What the prompt shows: host, state, round trip time or number of sessions.
 //!
 //! rustyline measures a prompt once a line, so its width must not change while the line is edited:
 //! state and time stand in fields of fixed width.
@@ -24,6 +24,8 @@ pub enum SessionState {
     Retrying(u32),
     /// Ended for good.
     Closed,
+    /// No session but a server, with this number of them.
+    Serving(usize),
 }
 
 impl SessionState {
@@ -35,13 +37,14 @@ impl SessionState {
             Self::Open => "open",
             Self::Retrying(_) => "retry",
             Self::Closed => "closed",
+            Self::Serving(_) => "listen",
         }
     }
 
     fn colour(self) -> &'static str {
         match self {
-            Self::Open => "\x1b[32m",
-            Self::Connecting | Self::Retrying(_) => "\x1b[33m",
+            Self::Open | Self::Serving(1..) => "\x1b[32m",
+            Self::Connecting | Self::Retrying(_) | Self::Serving(0) => "\x1b[33m",
             Self::Closed => "\x1b[31m",
         }
     }
@@ -164,6 +167,9 @@ fn draw(status: &Status, host: &str, colour: bool) -> String {
         (SessionState::Retrying(attempt), _) => {
             let _ = write!(out, "{:>7}", format!("#{attempt}"));
         }
+        (SessionState::Serving(sessions), _) => {
+            let _ = write!(out, "{sessions:>7}");
+        }
         (SessionState::Open, Some(time)) => {
             let _ = write!(out, "{:>7}", short(time));
         }
@@ -197,6 +203,8 @@ mod tests {
             SessionState::Retrying(1),
             SessionState::Retrying(999_999),
             SessionState::Closed,
+            SessionState::Serving(0),
+            SessionState::Serving(999_999),
         ];
         for host in ["localhost:8080", "例え.jp:443", "h", &"long.".repeat(20)] {
             let shared = Shared::new(Status { host: host.to_owned(), ..Status::default() }, ["other"], false);

@@ -61,7 +61,7 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs", "listen/handler/exec/"]),
-    ("toml", &["config/file.rs"]),
+    ("toml", &["config/file.rs", "command/script.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];

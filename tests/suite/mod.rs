@@ -1,5 +1,6 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
+mod ack;
 mod alive;
 mod chromium;
 mod compression;
@@ -30,6 +31,7 @@ mod relay;
 mod rude_clients;
 mod rude_servers;
 mod schema;
+mod script;
 mod sending;
 mod tls;
 mod wscat;

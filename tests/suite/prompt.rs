@@ -430,7 +430,7 @@ fn a_terminal_that_cannot_be_driven_gets_plain_lines() {
 #[ignore = "panics on purpose"]
 fn panics_at_a_prompt() {
     let status = Status { host: "here".into(), ..Status::default() };
-    let settings = PromptSettings { history: None, colour: false, status, hosts: Vec::new() };
+    let settings = PromptSettings { history: None, colour: false, status, hosts: Vec::new(), commands: &[] };
     let prompt = Prompt::open(settings).expect("a terminal");
     while !std::io::IsTerminal::is_terminal(&std::io::stdin()) {}
     prompt.screen().line("about to panic");

@@ -8,6 +8,7 @@ pub mod prompt;
 pub mod replay;
 pub mod run;
 pub mod shared;
+pub mod slash;
 mod verbose;
 
 use std::path::PathBuf;

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::info::SessionInfo;
 use super::run::{hand_out, recorder};
 use super::shared::{Inbox, Shared};
-use crate::command::settings;
+use super::slash::{COMMANDS, Command, parse};
+use crate::command::{console, settings};
 use crate::exit::Exit;
+use crate::message::Message;
 use crate::message::input;
-use crate::message::{Message, render};
 use crate::net::connection::CloseReason;
-use crate::prompt::command::{COMMANDS, Command, parse};
 use crate::prompt::{Prompt, SessionState, Status, Typed};
 use crate::session::Outgoing;
 
@@ -151,7 +151,11 @@ impl PromptInput {
             Command::Record(path) => self.record(path.as_deref(), shared)?,
             Command::Use(number) => self.choose(number)?,
             Command::Quit => shared.stop(Exit::Done),
-            Command::Help => help(shared),
+            Command::Help => console::help(
+                &shared.stderr,
+                &COMMANDS,
+                "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
+            ),
             Command::Headers => self.headers(shared),
             Command::Stats => {
                 for line in self.targeted().iter().flat_map(|session| session.stats()) {
@@ -215,12 +219,8 @@ impl PromptInput {
     }
 }
 
-/// A line to the user, whatever `-q` says: it was asked for. What the peer wrote cannot drive the
-/// terminal.
 fn say(shared: &Shared, text: &str) {
-    let mut safe = Vec::new();
-    render::escape_for_terminal(&mut safe, text.as_bytes());
-    shared.stderr.line(String::from_utf8_lossy(&safe));
+    console::say(&shared.stderr, text);
 }
 
 /// A path as typed: `~/` is the user's home, since no shell has seen it.
@@ -233,12 +233,4 @@ fn place(path: &str) -> PathBuf {
 fn read(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(place(path))
         .map_err(|error| format!("cannot read {path}: {}", crate::net::connection::io_text(&error)))
-}
-
-fn help(shared: &Shared) {
-    for (name, arguments, what) in COMMANDS {
-        say(shared, &format!("{:<24} {what}", format!("{name} {arguments}")));
-    }
-    say(shared, "//x sends /x; a line that begins with a space is not remembered");
-    say(shared, "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)");
 }

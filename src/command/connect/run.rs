@@ -23,8 +23,8 @@ use super::plan::{Plan, input_error};
 use super::prompt::PromptInput;
 use super::replay::Replay;
 use super::shared::{Inbox, Shared};
-use super::verbose;
-use crate::command::{curl, settings};
+use super::{slash, verbose};
+use crate::command::{console, curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
 use crate::filter::Draft;
@@ -34,7 +34,7 @@ use crate::message::input::{InputKind, decode};
 use crate::message::render;
 use crate::net::connection::{CloseReason, ConnectionError, io_text};
 use crate::net::connector::{ConnectError, Connector, Handshake};
-use crate::prompt::{Prompt, PromptSettings, SessionState, history_file};
+use crate::prompt::{PromptSettings, SessionState, history_file};
 use crate::session::driver::DriverSettings;
 use crate::session::retry::is_worth_retrying;
 use crate::session::{Driver, End, Outgoing};
@@ -364,13 +364,9 @@ impl Input {
             colour: plan.colour,
             status: PromptInput::first_status(infos),
             hosts: infos.iter().map(|info| info.host.clone()).collect(),
+            commands: &slash::COMMANDS,
         };
-        if prompts && let Ok(prompt) = Prompt::open(settings) {
-            let screen = prompt.screen().clone();
-            let output = Output::over(screen.writer());
-            if host.stderr.is_terminal() {
-                host.stderr.divert(move |line| screen.line(line));
-            }
+        if prompts && let Some((prompt, output)) = console::open(settings, &host.stderr) {
             return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
         }
         Ok((Self::new(plan, again(&host.stdin)?)?, Output::new(again(&host.stdout)?)))

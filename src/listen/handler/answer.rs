@@ -1,7 +1,8 @@
 //! The handlers that need no more than the message: echo, broadcast, replies.
 
+use super::told::Told;
 use super::{Actions, Handler};
-use crate::filter::{Filter, Json};
+use crate::filter::Filter;
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
 
@@ -46,26 +47,23 @@ impl Handler for Reply {
 /// Answers each message that is JSON with what a filter yields.
 pub struct ReplyFilter {
     filter: Filter,
-    prev: Option<Box<Json>>,
+    told: Told,
 }
 
 impl ReplyFilter {
-    /// With this filter; `$prev` is null at first.
+    /// With this filter.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, prev: None }
+        Self { filter, told: Told::default() }
     }
 }
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let Ok(json) = Json::parse(message.payload()) else { return };
-        let prev = self.prev.take().map_or_else(Json::null, |prev| *prev);
-        let result = self.filter.run(&json, &Json::null(), &prev, &mut |value| {
-            let text = value.as_str().map_or_else(|| value.to_compact_string(), |text| text.to_string());
-            actions.send(Message::text(text));
-            std::ops::ControlFlow::Continue(())
-        });
-        self.prev = Some(Box::new(json));
+        let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
+        if !input.is_json {
+            return;
+        }
+        let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));
         if let Err(error) = result {
             actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("jq: {error}"));
         }

@@ -3,10 +3,13 @@
 //! A handler is told what happened and says what is to be done through [`Actions`]; it touches no connection. Larger
 //! handlers have a file each. Invariant: what a handler is given it answers, passes on, or counts.
 
+mod ack;
 mod answer;
 pub mod exec;
 pub mod push;
+pub mod script;
 mod speaker;
+mod told;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,9 +21,11 @@ use http::request::Parts;
 pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
 pub use speaker::Speaker;
 
+use self::ack::Acknowledged;
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
-use super::hub::{Hub, Unplaced};
+use self::script::{Rule, Script};
+use super::hub::{Hub, HubSettings, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
 use crate::message::Message;
@@ -52,11 +57,21 @@ pub enum Mode {
     Push(Rc<PushSettings>),
     /// Speak a protocol; input goes to all.
     Protocol(protocol::Settings),
+    /// Do what the rules of a script say.
+    Script(Rc<[Rule]>),
+}
+
+/// The handler of a session that has just been accepted, with all that was asked for beside its mode.
+pub fn for_session(settings: &HubSettings, accepted: &Accepted) -> Box<dyn Handler> {
+    let handler = settings.mode.handler(accepted);
+    match &settings.ack {
+        Some(filter) => Box::new(Acknowledged::new(handler, filter.clone())),
+        None => handler,
+    }
 }
 
 impl Mode {
-    /// The handler of a session that has just been accepted.
-    pub fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
+    fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
         match self {
             Self::Print | Self::Sink | Self::Push(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
@@ -65,6 +80,7 @@ impl Mode {
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
             Self::Protocol(settings) => Box::new(Speaker::new(settings.session())),
+            Self::Script(rules) => Box::new(Script::new(Rc::clone(rules))),
         }
     }
 
@@ -167,6 +183,11 @@ impl Actions<'_> {
     /// Whether nothing is to be sent, and the session goes on.
     pub fn is_idle(&self) -> bool {
         self.sends.is_empty() && self.close.is_none()
+    }
+
+    /// Whether the session is to be closed.
+    pub fn is_closing(&self) -> bool {
+        self.close.is_some()
     }
 
     /// Places before every session but `except`; what has no room pauses reading from this one.

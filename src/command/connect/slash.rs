@@ -1,0 +1,187 @@
+//! The slash commands of `connect`. Pure; what they do is the prompt's business.
+
+use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, read};
+
+/// What a typed line means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A message to send.
+    Send(String),
+    /// Show the commands.
+    Help,
+    /// Ping, with this payload.
+    Ping(String),
+    /// Close.
+    Close {
+        /// Close code.
+        code: u16,
+        /// Reason, at most 123 bytes.
+        reason: String,
+    },
+    /// Send binary: hexadecimal digits, or `@FILE`.
+    Binary(String),
+    /// Send what a file holds.
+    SendFile(String),
+    /// Print what this filter yields; `None` prints messages whole again.
+    Filter(Option<String>),
+    /// Record into this file; `None` stops.
+    Record(Option<String>),
+    /// Show the heads of request and answer.
+    Headers,
+    /// Show counters.
+    Stats,
+    /// Show the sessions.
+    Sessions,
+    /// Send what is typed to this session, or `None`: to all.
+    Use(Option<usize>),
+    /// Close and leave.
+    Quit,
+}
+
+/// Every command.
+pub const COMMANDS: [SlashCommand; 12] = [
+    command("/help", "", "show this", Completes::Nothing),
+    command("/ping", "[TEXT]", "send a ping and show the round trip time", Completes::Nothing),
+    command(
+        "/close",
+        "[CODE [REASON]]",
+        "close the connection, 1000 when no code is given",
+        Completes::Words(CLOSE_CODES),
+    ),
+    command("/binary", "HEX|@FILE", "send a binary message", Completes::AtFile),
+    command("/send", "@FILE", "send a file: text when it is UTF-8, else binary", Completes::AtFile),
+    command(
+        "/jq",
+        "[FILTER]",
+        "print what the filter yields; without one, whole messages",
+        Completes::Words(&[("off", "off")]),
+    ),
+    command(
+        "/record",
+        "[FILE]",
+        "record both directions into FILE (.jsonl or .har); without one, stop",
+        Completes::File,
+    ),
+    command("/headers", "", "show the heads of the request and its answer", Completes::Nothing),
+    command("/stats", "", "show messages, bytes and times", Completes::Nothing),
+    command("/sessions", "", "show the sessions", Completes::Nothing),
+    command("/use", "[N]", "send what is typed to session N; without one, to all", Completes::Words(&[("all", "all")])),
+    command("/quit", "", "close and leave (Ctrl-D too)", Completes::Nothing),
+];
+
+const fn command(
+    name: &'static str,
+    arguments: &'static str,
+    what: &'static str,
+    completes: Completes,
+) -> SlashCommand {
+    SlashCommand { name, arguments, what, completes }
+}
+
+/// Reads a typed line.
+///
+/// # Errors
+/// What is wrong with a slash command, to be shown to the user; nothing is sent then.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let (name, rest) = match read(line, &COMMANDS)? {
+        Line::Text(text) => return Ok(Command::Send(text)),
+        Line::Command(name, rest) => (name, rest),
+    };
+    let given = || Some(rest).filter(|rest| !rest.is_empty()).map(str::to_owned);
+    Ok(match name {
+        "/ping" if rest.len() > 125 => return Err("a ping carries at most 125 bytes".to_owned()),
+        "/ping" => Command::Ping(rest.to_owned()),
+        "/close" => {
+            let may_be_sent = |code| matches!(code, 1000 | 3000..=4999);
+            let (code, reason) = close(rest, may_be_sent, "1000, or 3000 to 4999")?;
+            Command::Close { code, reason }
+        }
+        "/binary" => Command::Binary(given().ok_or("/binary wants HEX or @FILE")?),
+        "/send" => match rest.strip_prefix('@') {
+            Some(path) if !path.is_empty() => Command::SendFile(path.to_owned()),
+            _ => return Err("/send wants @FILE; a line without a slash is sent as it is".to_owned()),
+        },
+        "/jq" => Command::Filter(given().filter(|filter| filter != "off")),
+        "/record" => Command::Record(given().filter(|file| file != "off")),
+        "/headers" => Command::Headers,
+        "/stats" => Command::Stats,
+        "/sessions" => Command::Sessions,
+        "/use" => match rest {
+            "" | "all" => Command::Use(None),
+            number => match number.trim_start_matches('s').parse() {
+                Ok(number @ 1..) => Command::Use(Some(number)),
+                _ => return Err("/use wants the number of a session; /sessions shows them".to_owned()),
+            },
+        },
+        "/quit" => Command::Quit,
+        _ => Command::Help,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_reads_as_documented() {
+        let send = |text: &str| Ok(Command::Send(text.to_owned()));
+        let table: [(&str, Result<Command, String>); 22] = [
+            ("hello", send("hello")),
+            ("", send("")),
+            ("//x", send("/x")),
+            ("// x", send("/ x")),
+            (" /help", send(" /help")),
+            ("/help", Ok(Command::Help)),
+            ("/ping", Ok(Command::Ping(String::new()))),
+            ("/ping a b", Ok(Command::Ping("a b".into()))),
+            ("/close", Ok(Command::Close { code: 1000, reason: String::new() })),
+            ("/close 4000 good  bye ", Ok(Command::Close { code: 4000, reason: "good  bye".into() })),
+            ("/binary 00ff", Ok(Command::Binary("00ff".into()))),
+            ("/send @a b.json", Ok(Command::SendFile("a b.json".into()))),
+            ("/jq .price | tonumber", Ok(Command::Filter(Some(".price | tonumber".into())))),
+            ("/jq off", Ok(Command::Filter(None))),
+            ("/jq", Ok(Command::Filter(None))),
+            ("/record x.har", Ok(Command::Record(Some("x.har".into())))),
+            ("/record off", Ok(Command::Record(None))),
+            ("/use 2", Ok(Command::Use(Some(2)))),
+            ("/use s3", Ok(Command::Use(Some(3)))),
+            ("/use", Ok(Command::Use(None))),
+            ("/sessions", Ok(Command::Sessions)),
+            ("/quit", Ok(Command::Quit)),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let table = [
+            ("/close 99", "no close code"),
+            ("/close 1005", "no close code"),
+            ("/send file", "wants @FILE"),
+            ("/binary", "wants HEX"),
+            ("/use zero", "wants the number"),
+            ("/use 0", "wants the number"),
+            ("/help me", "takes no arguments"),
+            ("/qiut", "did you mean /quit?"),
+            ("/sess", "did you mean /sessions?"),
+            ("/home/me/x.json", "sends the line as it is"),
+            ("/x", "//x sends"),
+        ];
+        for (line, expected) in table {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+        assert!(parse(&format!("/ping {}", "x".repeat(126))).is_err());
+        assert!(parse(&format!("/close 1000 {}", "x".repeat(124))).is_err());
+    }
+
+    #[test]
+    fn every_command_of_the_table_is_known() {
+        for command in COMMANDS {
+            let meant = parse(command.name).map(|meant| meant == Command::Help);
+            assert_eq!(meant.unwrap_or(false), command.name == "/help", "{}", command.name);
+        }
+    }
+}
