@@ -195,7 +195,7 @@ pass\t'It goes on unchanged'
 error\t'It is a dead letter'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there; the first match wins, the others go to TO' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input and of files are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
@@ -206,6 +206,10 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a que
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -255,6 +259,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'What 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A message goes to every route that matches'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'

@@ -5,11 +5,14 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod files;
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::files::FileArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
@@ -18,7 +21,6 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr};
-use crate::message::input::InputKind;
 use crate::net::connector::Connector;
 use crate::pipeline::dead::Nowhere;
 use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
@@ -36,6 +38,7 @@ use crate::sink::null::NullSink;
 use crate::sink::stdio::StdioSink;
 use crate::sink::stdout::Output;
 use crate::source::framing::Framing;
+use crate::source::lines::LineKind;
 use crate::source::stdio::StdioSource;
 
 /// Examples at the head of the help.
@@ -44,16 +47,17 @@ Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+  wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
 ";
 
 /// Flags of `wsp relay`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, null:, ws://, wss://
+    /// Where messages come from: -, file:PATH, ws://, wss://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go; each of several gets everything
+    /// Where they go: -, file:PATH, null:, ws://, wss://; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -81,16 +85,12 @@ pub struct RelayArgs {
     /// Both ways: what comes from TO goes to FROM
     #[arg(long, help_heading = "Messages")]
     pub both: bool,
-    /// How lines of standard input are written: raw or json (event lines)
-    #[arg(
-        long,
-        value_name = "HOW",
-        default_value = "raw",
-        hide_possible_values = true,
-        hide_short_help = true,
-        help_heading = "Messages"
-    )]
-    pub input: InputArg,
+    /// How lines of standard input and of files are written: raw or json (event lines)
+    ///
+    /// By default standard input is raw, and a file is what its first line is: a file of event lines, such as a recording
+    /// or dead letters, is read as that.
+    #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
+    pub input: Option<InputArg>,
     /// Messages handed to a sink at a time
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
@@ -115,6 +115,9 @@ pub struct RelayArgs {
     /// Longest time to deliver what waits at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
     pub grace: Duration,
+    /// `file:` ends.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -358,6 +361,19 @@ impl<'a> Build<'a> {
                 }
                 ends.push(running(self.sink(NullSink)?, as_sink()));
             }
+            Endpoint::File(path) => {
+                if io.inlet.is_some() && io.lane.is_some() {
+                    return Err(Error::usage(
+                        format!("--both: {name} can be read or written, not both"),
+                        "leave --both out, or join other endpoints",
+                    ));
+                }
+                if io.inlet.is_some() {
+                    ends.push(running(Box::new(self.file_source(path, &name)), as_source()));
+                } else {
+                    ends.push(running(Box::new(self.file_sink(path)?), as_sink()));
+                }
+            }
             other => {
                 return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
             }
@@ -391,8 +407,8 @@ impl<'a> Build<'a> {
             session: self.session(),
             framing: Framing::Lines,
             kind: match self.args.input {
-                InputArg::Raw => InputKind::Text,
-                InputArg::Json => InputKind::Events,
+                Some(InputArg::Json) => LineKind::Events,
+                Some(InputArg::Raw) | None => LineKind::Raw,
             },
             max_message_size: self.args.connection.max_message_size,
         })

@@ -50,6 +50,13 @@ impl Message {
         Ok(Self { kind: MessageKind::Text, payload })
     }
 
+    /// A text message where the bytes are valid UTF-8, else a binary one.
+    pub fn from_bytes(payload: impl Into<Bytes>) -> Self {
+        let payload = payload.into();
+        let kind = if std::str::from_utf8(&payload).is_ok() { MessageKind::Text } else { MessageKind::Binary };
+        Self { kind, payload }
+    }
+
     /// A text message whose bytes another layer has already checked to be UTF-8.
     pub(crate) fn text_checked(payload: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&payload).is_ok());

@@ -60,8 +60,8 @@ pub struct Flow {
     settings: FlowSettings,
     /// Its account.
     pub ledger: Rc<Ledger>,
-    /// Messages the filter failed on.
-    pub filter_errors: Count,
+    /// Messages that could not be read, or that the filter failed on.
+    pub rejected: Count,
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
@@ -78,7 +78,7 @@ impl Flow {
         Rc::new(Self {
             settings,
             ledger: Rc::new(Ledger::default()),
-            filter_errors: Count::default(),
+            rejected: Count::default(),
             dead_letters,
             sources: Cell::new(sources),
             failed,
@@ -94,6 +94,17 @@ impl Flow {
             }
         }
         lanes
+    }
+
+    /// No destination gets it: the dead letters do.
+    fn bury(&self, lineage: &Lineage, message: Message, error: &str, receipt: &Receipt) {
+        let endpoint = &lineage.origin.endpoint;
+        if self.rejected.get() == 0 {
+            (self.failed)(format!("{endpoint}: {error}; later ones are counted only"));
+        }
+        self.rejected.one();
+        let envelope = lineage.envelope(message, receipt.share());
+        self.dead_letters.bury(envelope, DropReason::Invalid, endpoint, error);
     }
 
     fn needs_json(&self) -> bool {
@@ -206,14 +217,15 @@ impl Inlet for Flow {
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: Timestamp::now() };
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
-            if self.filter_errors.get() == 0 {
-                (self.failed)(format!("{}: {error}; later ones are counted only", origin.endpoint));
-            }
-            self.filter_errors.one();
-            let envelope = lineage.envelope(message, receipt.share());
-            self.dead_letters.bury(envelope, DropReason::Invalid, &origin.endpoint, &error);
+            self.bury(&lineage, message, &error, &receipt);
         }
         // The filter's own share: what nobody else has is filtered out.
+        receipt.settle(Settlement::Filtered);
+    }
+
+    fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
+        let receipt = self.ledger.receive(message.len(), None);
+        self.bury(&Lineage { origin, seq, time: Timestamp::now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
     }
 

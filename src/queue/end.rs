@@ -28,6 +28,9 @@ pub trait Inlet {
     /// Takes a message in. `on_safe` is called when the source may forget it.
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>);
 
+    /// Takes in what should have been a message and cannot be read as one: it goes to the dead letters as it is.
+    fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str);
+
     /// This source gives no more.
     fn end(&self);
 

@@ -1,6 +1,8 @@
 //! Where messages go that leave the program other than over a WebSocket.
 
+pub mod file;
 mod har_file;
+pub mod line;
 pub mod null;
 pub mod record;
 pub mod stdio;

@@ -1,6 +1,8 @@
 //! Where messages come from other than a WebSocket.
 
+pub mod file;
 pub mod framing;
+pub mod lines;
 pub mod replay;
 pub mod stdin;
 pub mod stdio;

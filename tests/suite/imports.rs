@@ -60,7 +60,10 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
-    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs", "listen/handler/exec/"]),
+    (
+        "nix",
+        &["sink/record.rs", "sink/har_file.rs", "sink/file/appender.rs", "prompt/terminal.rs", "listen/handler/exec/"],
+    ),
     ("toml", &["config/file.rs", "command/script.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),

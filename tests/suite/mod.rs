@@ -28,6 +28,7 @@ mod push;
 mod reach;
 mod record;
 mod relay;
+mod relay_files;
 mod rude_clients;
 mod rude_servers;
 mod schema;

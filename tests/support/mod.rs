@@ -3,11 +3,12 @@
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
-//! server.
+//! server; `files` waits for what is written.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod certs;
 pub mod fake;
+pub mod files;
 pub mod peers;
 pub mod process;
 pub mod programs;

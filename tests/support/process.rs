@@ -140,6 +140,20 @@ impl Run {
         self
     }
 
+    /// Starts it by these words, which take it and its arguments as their own last ones.
+    pub fn within<'w>(self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command, limit: self.limit }
+    }
+
     pub fn clear_env(mut self) -> Self {
         self.command.env_clear();
         self

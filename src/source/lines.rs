@@ -1,0 +1,100 @@
+//! From the bytes that a stream, a file or a program gives to messages in a pipeline.
+//!
+//! Leaves reading to each source. Invariants: what was read is handed on however full the queues are, unless the run is
+//! aborted; what is no message goes to the dead letters and ends nothing.
+
+use std::rc::Rc;
+
+use super::framing::{Framing, Splitter};
+use crate::exit::Exit;
+use crate::message::Message;
+use crate::message::event::{Event, InputEvent, parse_input_line};
+use crate::queue::end::{EndError, EndIo, Inlet};
+use crate::queue::envelope::Origin;
+use crate::queue::stop::Step;
+
+/// How pieces become messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// As they are; what is no text is binary.
+    Raw,
+    /// Event lines.
+    Events,
+    /// Event lines when the first piece is one, else raw.
+    Either,
+}
+
+/// Makes messages of bytes and hands them on.
+pub struct Intake {
+    io: EndIo,
+    inlet: Rc<dyn Inlet>,
+    origin: Rc<Origin>,
+    kind: LineKind,
+    splitter: Splitter,
+    seq: u64,
+}
+
+impl Intake {
+    /// For one source; `None` where there is no pipeline behind it.
+    pub fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
+        let inlet = io.inlet.clone()?;
+        Some(Self { io: io.clone(), inlet, origin, kind, splitter: Splitter::new(framing, max), seq: 0 })
+    }
+
+    /// Takes what was read; false when the run is aborted.
+    ///
+    /// # Errors
+    /// A message over the limit.
+    pub async fn take(&mut self, chunk: &[u8]) -> Result<bool, EndError> {
+        let mut pieces = Vec::new();
+        let cut = self.splitter.push(chunk, |piece| pieces.push(piece));
+        if !self.hand_on(pieces).await {
+            return Ok(false);
+        }
+        cut.map(|()| true).map_err(|too_long| self.too_long(too_long.0))
+    }
+
+    /// What was read has ended: a last piece without its end counts. False when the run is aborted.
+    ///
+    /// # Errors
+    /// As [`Intake::take`].
+    pub async fn finish(&mut self) -> Result<bool, EndError> {
+        let last = self.splitter.finish().map_err(|too_long| self.too_long(too_long.0))?;
+        Ok(self.hand_on(last).await)
+    }
+
+    async fn hand_on(&mut self, pieces: impl IntoIterator<Item = Vec<u8>>) -> bool {
+        for piece in pieces {
+            if self.io.stop.unless(Step::Aborting, self.io.room()).await.is_none() {
+                return false;
+            }
+            self.message(piece);
+        }
+        true
+    }
+
+    fn message(&mut self, piece: Vec<u8>) {
+        if self.kind == LineKind::Either {
+            self.kind = if Event::parse(&piece).is_ok() { LineKind::Events } else { LineKind::Raw };
+        }
+        let message = match self.kind {
+            LineKind::Events => match parse_input_line(&piece).map(|line| line.event) {
+                Ok(InputEvent::Message(message)) => message,
+                // It records what is no message.
+                Ok(_) => return,
+                Err(error) => {
+                    self.seq += 1;
+                    return self.inlet.reject(&self.origin, self.seq, Message::from_bytes(piece), &error);
+                }
+            },
+            _ => Message::from_bytes(piece),
+        };
+        self.seq += 1;
+        self.inlet.push(&self.origin, self.seq, message, None);
+    }
+
+    fn too_long(&self, limit: usize) -> EndError {
+        let text = format!("{}: a message is over the limit of {limit} bytes", self.origin.endpoint);
+        EndError::new(Exit::Usage, text).hint("--max-message-size SIZE accepts larger ones")
+    }
+}
