@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::info::SessionInfo;
-use super::run::{hand_out, recorder};
+use super::input::hand_out;
+use super::run::recorder;
 use super::shared::{Inbox, Shared};
 use crate::command::settings;
 use crate::exit::Exit;
