@@ -35,7 +35,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 19] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -46,7 +46,6 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
-    ("p12", &["net/tls/identity.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),

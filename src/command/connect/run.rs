@@ -316,12 +316,12 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
 
 /// An error is one line: what failed, on what, why; and a hint.
 fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
-    shared.line_of(peer.id(), &format!("wsp: {error}"));
     if shared.plan.verbose
         && let Error::Connect { cause, .. } = error
     {
         verbose::show_failure(shared, peer.id(), cause);
     }
+    shared.line_of(peer.id(), &format!("wsp: {error}"));
     if let Error::Connect { cause: ConnectError::Refused(refusal), .. } = error {
         let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
         if !shown.is_empty() {

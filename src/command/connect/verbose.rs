@@ -53,6 +53,12 @@ pub(super) fn show_failure(shared: &Shared, session: &str, cause: &ConnectError)
         ConnectError::Refused(refusal) => heads(shared, session, &refusal.head),
         ConnectError::Redirect { heads: all, .. } => all.iter().for_each(|head| heads(shared, session, head)),
         ConnectError::Proxy(ProxyError::Refused { head, .. }) => heads(shared, session, head),
+        ConnectError::Tls(error) => {
+            error.presented().iter().for_each(|text| line(shared, session, &format!("* {text}")));
+        }
+        ConnectError::Proxy(ProxyError::Tls { cause, .. }) => {
+            cause.presented().iter().for_each(|text| line(shared, session, &format!("* proxy {text}")));
+        }
         _ => {}
     }
 }
