@@ -174,7 +174,12 @@ fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
         TlsErrorKind::Expired => "-k accepts it all the same",
         TlsErrorKind::CertificateWanted => "--cert FILE --key FILE or --pkcs12 FILE shows a client certificate",
         TlsErrorKind::Passphrase => "--passphrase-env VAR takes it from the environment variable VAR",
-        TlsErrorKind::OldKey => "an older openssl, or this one with -legacy, can write it anew",
+        TlsErrorKind::OldKey => {
+            "where it is installed: openssl pkey -provider legacy -provider default -in OLD -aes256 -out NEW"
+        }
+        TlsErrorKind::OldPkcs12 => {
+            "where it is installed: openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW"
+        }
         TlsErrorKind::Other => return None,
     })
 }

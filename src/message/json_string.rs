@@ -41,34 +41,64 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
 
 /// As [`push_json_string`], for bytes that are known to be UTF-8.
 pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    let (mut done, mut at) = (0, 0);
+    let start = out.len();
+    // Room for two bytes each; what takes more makes its own.
+    out.resize(start + 2 * bytes.len() + 2 + WORD, 0);
+    out[start] = b'"';
+    let (mut at, mut to) = (0, start + 1);
     loop {
-        at = pass_plain(bytes, at);
+        (at, to) = copy_plain(bytes, at, out, to);
         let Some(&byte) = bytes.get(at) else { break };
-        match CLASS[usize::from(byte)] {
-            PLAIN => at += 1,
+        let plain = match CLASS[usize::from(byte)] {
+            PLAIN => 1,
             ESCAPED => {
-                out.extend_from_slice(&bytes[done..at]);
-                push_ascii_escape(out, byte);
+                to = put_ascii_escape(out, to, byte);
                 at += 1;
-                done = at;
+                continue;
             }
             _ => {
                 let c = character(&bytes[at..]);
                 let length = c.map_or(1, char::len_utf8);
                 if let Some(c) = c.filter(|c| drives_terminal(*c) || matches!(c, '\u{2028}' | '\u{2029}')) {
-                    out.extend_from_slice(&bytes[done..at]);
-                    push_unicode_escape(out, c);
-                    done = at + length;
+                    to = put_unicode_escape(out, to, c);
+                    at += length;
+                    continue;
                 }
-                at += length;
+                length
             }
+        };
+        out[to..to + plain].copy_from_slice(&bytes[at..at + plain]);
+        (at, to) = (at + plain, to + plain);
+    }
+    out[to] = b'"';
+    out.truncate(to + 1);
+}
+
+/// Copies printable ASCII without quotes and backslashes, where there must be room for a word more; where both stand
+/// when that ends, or a few bytes before its end.
+#[allow(clippy::inline_always, reason = "called between any two quotes: what it sets up is worth keeping")]
+#[inline(always)]
+fn copy_plain(bytes: &[u8], from: usize, out: &mut [u8], into: usize) -> (usize, usize) {
+    let (mut at, mut to) = (from, into);
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
+        let Some(place) = out.get_mut(to..to + WORD) else { break };
+        // What is too much is written over.
+        place.copy_from_slice(word);
+        let plain = plain_bytes(*word);
+        (at, to) = (at + plain, to + plain);
+        if plain < WORD {
+            break;
+        }
+        while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+            let Some(place) = out.get_mut(to..to + BLOCK) else { break };
+            if !is_plain(block) {
+                break;
+            }
+            place.copy_from_slice(block);
+            (at, to) = (at + BLOCK, to + BLOCK);
         }
     }
-    out.extend_from_slice(&bytes[done..]);
-    out.push(b'"');
+    (at, to)
 }
 
 fn character(bytes: &[u8]) -> Option<char> {
@@ -76,33 +106,41 @@ fn character(bytes: &[u8]) -> Option<char> {
     std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
 }
 
-fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(match byte {
-        b'"' => b"\\\"",
-        b'\\' => b"\\\\",
-        b'\n' => b"\\n",
-        b'\r' => b"\\r",
-        b'\t' => b"\\t",
-        0x08 => b"\\b",
-        0x0c => b"\\f",
-        other => return push_unicode_escape(out, char::from(other)),
-    });
+/// Where it goes on behind the escape.
+fn put_ascii_escape(out: &mut Vec<u8>, to: usize, byte: u8) -> usize {
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        other => return put_unicode_escape(out, to, char::from(other)),
+    };
+    out[to..to + 2].copy_from_slice(&[b'\\', letter]);
+    to + 2
+}
+
+fn put_unicode_escape(out: &mut Vec<u8>, to: usize, c: char) -> usize {
+    let room = out.len();
+    out.truncate(to);
+    push_unicode_escape(out, c);
+    let to = out.len();
+    out.resize(room + 6, 0);
+    to
 }
 
 /// Where printable ASCII without quotes and backslashes ends, or a few bytes before that.
 fn pass_plain(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        if !is_plain(block) {
-            break;
-        }
-        at += BLOCK;
-    }
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
         let plain = plain_bytes(*word);
         at += plain;
         if plain < WORD {
             break;
+        }
+        while bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>).is_some_and(is_plain) {
+            at += BLOCK;
         }
     }
     at
@@ -136,22 +174,7 @@ fn plain_bytes(word: [u8; WORD]) -> usize {
 pub(super) fn read_json_string(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
     let (mut at, mut to) = (0, 0);
     loop {
-        while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-            if !is_plain(block) {
-                break;
-            }
-            out.get_mut(to..to + BLOCK)?.copy_from_slice(block);
-            (at, to) = (at + BLOCK, to + BLOCK);
-        }
-        while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
-            // What is too much is written over.
-            out.get_mut(to..to + WORD)?.copy_from_slice(word);
-            let plain = plain_bytes(*word);
-            (at, to) = (at + plain, to + plain);
-            if plain < WORD {
-                break;
-            }
-        }
+        (at, to) = copy_plain(text, at, out, to);
         match *text.get(at)? {
             b'"' => return Some((to, at + 1)),
             b'\\' => {

@@ -153,6 +153,7 @@ fn shallow(text: &str) -> bool {
     true
 }
 
+const DIM: &str = "\x1b[2m";
 const KEY: &str = "\x1b[36m";
 const STRING: &str = "\x1b[32m";
 const NUMBER: &str = "\x1b[33m";
@@ -255,6 +256,14 @@ fn string_len(bytes: &[u8]) -> usize {
         };
     }
     bytes.len()
+}
+
+/// Appends the name of the session a message is of, and a space.
+pub fn label(out: &mut Vec<u8>, name: &str, colour: bool) {
+    let (dim, reset) = if colour { (DIM, RESET) } else { ("", "") };
+    for part in [dim, name, reset, " "] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Appends a message as a person or a pipe gets it; event lines are another file's.

@@ -11,6 +11,8 @@ mod client;
 #[path = "tls/client_openssl.rs"]
 mod client;
 mod identity;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+mod pkcs12_mac;
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 #[path = "tls/server_native.rs"]
 mod server;
@@ -61,8 +63,10 @@ pub enum TlsErrorKind {
     CertificateWanted,
     /// A file is encrypted, and its passphrase is missing or wrong.
     Passphrase,
-    /// A file is encrypted in a way the TLS library no longer knows.
+    /// A key is encrypted in a way the TLS library no longer knows.
     OldKey,
+    /// The same of a PKCS#12 file.
+    OldPkcs12,
     /// Anything else.
     Other,
 }
@@ -73,11 +77,12 @@ pub enum TlsErrorKind {
 pub struct TlsError {
     kind: TlsErrorKind,
     text: String,
+    presented: Vec<String>,
 }
 
 impl TlsError {
     fn other(text: impl Into<String>) -> Self {
-        Self { kind: TlsErrorKind::Other, text: text.into() }
+        Self { kind: TlsErrorKind::Other, text: text.into(), presented: Vec::new() }
     }
 
     fn of_file(path: &Path, what: &str, why: &str) -> Self {
@@ -98,7 +103,7 @@ impl TlsError {
         } else {
             TlsErrorKind::Other
         };
-        Self { kind, text: shorten(text) }
+        Self { kind, text: shorten(text), presented: Vec::new() }
     }
 
     /// From a text that holds the TLS library's words for an alert of the peer's: with TLS 1.3 the
@@ -106,6 +111,12 @@ impl TlsError {
     pub(crate) fn of_alert(text: &str) -> Option<Self> {
         let words = &text[text.find("error:")?..];
         words.contains("SSL alert number").then(|| Self::of_text(words))
+    }
+
+    /// Facts about the certificates that were not accepted.
+    #[must_use]
+    pub fn presented(&self) -> &[String] {
+        &self.presented
     }
 
     /// What kind of failure it was.

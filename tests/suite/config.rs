@@ -221,8 +221,18 @@ fn errors_of_the_command_line_itself_stay_what_they_were() {
 fn a_profile_must_say_where_to_and_stands_alone() {
     let home = Home::with("[profile.p]\ninsecure = true\n[profile.q]\nurl = 'ws://h/'\nbearer = 's3cret'\n");
     home.wsp(&["@p"]).input("").exits(2).complains("[profile.p] has no url").complains("hint: ");
-    // Its credentials are not for the other server.
-    home.wsp(&["connect", "@q", "ws://127.0.0.1:1/"]).input("").exits(2).complains("@q stands alone");
+    // Its credentials are not for the other server, whichever is named first.
+    for targets in [
+        &["connect", "@q", "ws://127.0.0.1:1/"][..],
+        &["connect", "ws://127.0.0.1:1/", "@q"],
+        &["connect", "@q", "@p"],
+        &["@q", "127.0.0.1:1"],
+        &["@q", "-n", "1", "@q"],
+        &["config", "show", "@q", "@p"],
+    ] {
+        let output = home.wsp(targets).input("").exits(2).prints("");
+        output.complains("@q stands alone").complains("hint: give its URL and the options as flags");
+    }
     let home = Home::with("[profile.p]\nbearer = s3cret\n");
     let output = home.wsp(&["@p"]).input("").exits(2).complains("config.toml:2: ");
     assert!(!output.stderr.contains("s3cret"), "{}", output.stderr);

@@ -115,6 +115,22 @@ fn one_of_several_sessions_may_fail_without_taking_the_others_along() {
     let output = run(&["connect", &missing, &server.url, "--json", "-x", "hello", "-w", "500ms"], "").exits(14);
     let events = events(output.stdout());
     assert_eq!(events_of(&events, "text", "in").len(), 1, "{events:?}");
+    let refused = format!("wsp: s1: cannot connect to {missing}: ");
+    assert!(output.stderr.starts_with(&refused) && output.stderr.contains("\nhint: "), "{}", output.stderr);
+}
+
+#[test]
+fn notices_of_several_sessions_name_them() {
+    let (one, two) = (listen(&["--echo"]), listen(&["--echo"]));
+    let output = run(&["connect", &one.url, &two.url, "-v", "-x", "hello", "-n", "2"], "").exits(0);
+    output.prints("hello\nhello\n");
+    let output = run(&["connect", &one.url, &one.url, "-v", "-x", "hello", "-n", "2"], "").exits(0);
+    assert!(output.stderr.lines().all(|line| line.starts_with("s1 ") || line.starts_with("s2 ")), "{}", output.stderr);
+    for session in ["s1", "s2"] {
+        for what in ["* connected to ", "> GET / HTTP/1.1", "< HTTP/1.1 101 "] {
+            assert!(output.stderr.contains(&format!("{session} {what}")), "{}", output.stderr);
+        }
+    }
 }
 
 #[test]

@@ -109,8 +109,10 @@ fn keys_in_every_pem_form_are_read() {
     let old = gate.file("des");
     let des = ["ec", "-des", "-provider", "legacy", "-provider", "default", "-passout", "env:PASS"];
     openssl(&des, &["-in", &gate.client.key, "-out", &old]);
-    let output = gate.connect(PASSPHRASE, &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"]);
-    assert!(output.code == 0 || output.exits(8).stderr.contains("has dropped"));
+    gate.lets_in(PASSPHRASE, &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"]);
+    gate.connect("wrong", &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"])
+        .exits(8)
+        .complains("does not open it");
     // Certificate and key in one file.
     let both = [&gate.client.cert, &gate.client.key].map(|file| std::fs::read_to_string(file).expect("PEM")).concat();
     let both = text(&crate::support::write(&gate.files, "both.pem", both));
@@ -123,8 +125,9 @@ fn pkcs12_files_new_and_old_are_read() {
         return;
     }
     let gate = Gate::new();
-    let forms: [(&str, &[&str]); 4] = [
+    let forms: [(&str, &[&str]); 5] = [
         ("modern.p12", &[]),
+        ("without-mac.p12", &["-nomac"]),
         ("sha512.p12", &["-macalg", "sha512"]),
         ("3des.p12", &["-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1"]),
         // RC2 with 40 bits, as OpenSSL 1, Windows and Java 8 wrote it.
@@ -139,6 +142,34 @@ fn pkcs12_files_new_and_old_are_read() {
     }
     let file = gate.pkcs12("empty.p12", &["-passout", "pass:"]);
     gate.lets_in("", &["--pkcs12", &file]);
+    let open = ["-nomac", "-keypbe", "NONE", "-certpbe", "NONE", "-passout", "pass:"];
+    let file = gate.pkcs12("open.p12", &open);
+    gate.lets_in("", &["--pkcs12", &file]);
+    gate.lets_in(PASSPHRASE, &["--pkcs12", &file, "--passphrase-env", "PASS"]);
+}
+
+#[test]
+fn where_old_ciphers_are_missing_it_is_said_how_to_do_without() {
+    if !available() {
+        return;
+    }
+    let gate = Gate::new();
+    let file = gate.pkcs12("rc2.p12", &["-legacy", "-passout", "env:PASS"]);
+    let key = gate.file("des.key");
+    let des = ["ec", "-des", "-provider", "legacy", "-provider", "default", "-passout", "env:PASS"];
+    openssl(&des, &["-in", &gate.client.key, "-out", &key]);
+    for (arguments, remedy) in [
+        (&["--pkcs12", &file][..], "openssl pkcs12 -legacy -in OLD -nodes"),
+        (&["--cert", &gate.client.cert, "--key", &key], "openssl pkey -provider legacy"),
+    ] {
+        let output = wsp([&["connect", "wss://127.0.0.1:1/", "--passphrase-env", "PASS"], arguments].concat())
+            .env("PASS", PASSPHRASE)
+            .env("OPENSSL_MODULES", gate.files.path().join("nothing"))
+            .input("")
+            .exits(8)
+            .complains("legacy provider is needed, and that is missing");
+        assert!(hint(&output).contains(remedy), "{}", output.stderr);
+    }
 }
 
 #[test]

@@ -286,6 +286,40 @@ fn several_sessions_are_chosen_from() {
 }
 
 #[test]
+fn what_several_sessions_say_is_told_apart() {
+    let terminal = terminal!();
+    let (one, two) = (listen(&["--reply", "from one"]), listen(&["--reply", r#"{"from":2}"#]));
+    let urls = format!("{} {}", one.url, two.url);
+    terminal.wsp(&format!("{urls} -P"));
+    terminal.line("to both");
+    let connected = format!("s1 connected to {} (Ctrl-D ends)\n", one.url);
+    terminal.wait_until("replies and notices", |screen| {
+        let replies = ["\ns1 from one\n", "\ns2 {\n  \"from\": 2\n}\n"];
+        replies.iter().all(|reply| screen.contains(reply))
+            && screen.contains(&connected)
+            && screen.contains("s2 round trip ")
+    });
+    let coloured = terminal.coloured();
+    assert!(coloured.contains("\x1b[2ms1\x1b[0m"), "the name is dim: {coloured:?}");
+    terminal.line("/ping here");
+    terminal.wait_for(&format!("s2 pong here from 127.0.0.1:{} after ", two.port));
+    terminal.keys(&["C-d"]);
+    assert_eq!(terminal.ended(), 0);
+    // Without a prompt and without colours, on a terminal all the same.
+    let wsp = env!("CARGO_BIN_EXE_wsp");
+    terminal.line(&format!("clear; {wsp} connect {urls} -x hello -n 2 --color never -j .from --non-json pass"));
+    terminal.wait_until("both", |screen| screen.contains("s1 from one\n") && screen.contains("s2 2\n"));
+    assert_eq!(terminal.ended(), 0);
+    // One session needs no name; in a pipe payload stays as it is.
+    terminal.line(&format!("clear; {wsp} connect {} -x hello -n 1", one.url));
+    terminal.wait_until("one", |screen| screen.lines().any(|line| line == "from one"));
+    assert_eq!(terminal.ended(), 0);
+    terminal.line(&format!("clear; {wsp} connect {urls} -x hello -n 2 | sort"));
+    terminal.wait_until("lines", |screen| screen.contains("from one\n{\"from\":2}\n") && !screen.contains("s1 "));
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
 fn control_c_closes_and_twice_leaves_at_once() {
     let terminal = terminal!();
     let server = listen(&["-v"]);

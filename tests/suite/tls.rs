@@ -34,6 +34,45 @@ fn a_server_that_is_not_trusted_is_8_with_a_hint() {
 }
 
 #[test]
+fn with_v_the_certificates_that_are_refused_are_shown_before_the_error() {
+    let authority = Authority::new();
+    let identity = authority.server(&["wsp.test"]);
+    // A chain of two, as a server with a private CA presents it.
+    let files = scratch();
+    let both = [&identity.cert, &authority.ca()].map(|file| std::fs::read_to_string(file).expect("PEM")).concat();
+    let both = text(&crate::support::write(&files, "chain.pem", both));
+    let server = listen(&["--echo", "--tls-cert", &both, "--tls-key", &identity.key]);
+    let shown = |arguments: &[&str]| {
+        let output = run(&[&["connect", "-v", &server.url], arguments].concat(), "").exits(8).prints("");
+        let facts: Vec<String> =
+            output.stderr.lines().take_while(|line| !line.starts_with("wsp: ")).map(str::to_owned).collect();
+        let rest: Vec<String> = output.stderr.lines().skip(facts.len()).map(str::to_owned).collect();
+        assert!(rest.len() == 2 && rest[1].starts_with("hint: "), "{}", output.stderr);
+        (facts.join("\n"), rest[0].clone())
+    };
+    for (arguments, why) in [
+        (&[][..], "self-signed certificate in certificate chain"),
+        (&["--cacert", &authority.ca()], "IP address mismatch"),
+    ] {
+        let (facts, error) = shown(arguments);
+        assert!(error.contains(why), "{error}");
+        let parts = [
+            "* certificate: CN=server",
+            "* valid for: wsp.test",
+            "* issued by: CN=wsp test CA",
+            "* valid until: ",
+            "* certificate 2: CN=wsp test CA",
+            "* issued by: CN=wsp test CA",
+            " days left)",
+        ];
+        assert!(parts.iter().all(|part| facts.contains(part)), "{facts}");
+        assert_eq!(facts.matches("* valid until: ").count(), 2, "{facts}");
+    }
+    // Without -v it is the error and its hint alone.
+    assert_eq!(run(&["connect", &server.url], "").exits(8).stderr.lines().count(), 2);
+}
+
+#[test]
 fn insecure_takes_any_certificate() {
     let (server, _files, _) = self_signed();
     run(&["connect", "-k", &server.url], "hello\n").exits(0).prints("hello\n");

@@ -1,6 +1,7 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
 pub mod info;
+mod input;
 pub mod outage;
 pub mod peer;
 pub mod plan;

@@ -103,7 +103,8 @@ impl ClientPeer {
         if let Some((asked, at)) = self.asked.take_if(|(asked, _)| asked == payload) {
             let text = if asked.is_empty() { String::new() } else { format!(" {}", asked.escape_ascii()) };
             let time = at.elapsed().as_secs_f64() * 1e3;
-            self.shared.stderr.line(format!("pong{text} from {} after {time:.3} ms", self.info.host));
+            let told = format!("pong{text} from {} after {time:.3} ms", self.info.host);
+            self.shared.line_of(&self.info.id, &told);
         }
     }
 
@@ -196,7 +197,7 @@ impl ClientPeer {
                     std::ops::ControlFlow::Continue(())
                 });
                 if let Err(error) = result {
-                    shared.stderr.line(format!("jq: {error}"));
+                    shared.line_of(&self.info.id, &format!("jq: {error}"));
                 }
             }
             Reply::None | Reply::Filter(_) => {}
@@ -221,7 +222,7 @@ impl ClientPeer {
         if self.shared.plan.show_ping_pong {
             let mut line = format!("{arrow} {name} ").into_bytes();
             render::escape_for_terminal(&mut line, payload);
-            self.shared.stderr.line(String::from_utf8_lossy(&line).trim_end());
+            self.shared.line_of(&self.info.id, String::from_utf8_lossy(&line).trim_end());
         }
     }
 }
@@ -352,7 +353,8 @@ impl Peer for ClientPeer {
         self.info.round_trip.set(Some(time));
         self.shared.changed.set(true);
         if self.shared.plan.show_ping_pong {
-            self.shared.stderr.line(format!("round trip {:.3} ms", time.as_secs_f64() * 1e3));
+            let told = format!("round trip {:.3} ms", time.as_secs_f64() * 1e3);
+            self.shared.line_of(&self.info.id, &told);
         }
     }
 }

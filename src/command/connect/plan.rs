@@ -84,6 +84,8 @@ pub struct Plan {
     pub format: Format,
     /// Whether stdout is a terminal, where control characters are escaped.
     pub to_terminal: bool,
+    /// Several sessions, which are told apart where a person reads.
+    pub several: bool,
     /// Colours on stdout.
     pub colour: bool,
     /// Time before each message.
@@ -176,6 +178,7 @@ impl Plan {
             fragment: args.fragment,
             format,
             to_terminal: host.stdout_is_terminal,
+            several: args.urls.len() > 1,
             colour: colour(args.output.color, host),
             timestamps: args.timestamps,
             show_ping_pong: args.show_ping_pong,

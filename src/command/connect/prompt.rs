@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::info::SessionInfo;
-use super::run::{hand_out, recorder};
+use super::input::hand_out;
+use super::run::recorder;
 use super::shared::{Inbox, Shared};
 use super::slash::{COMMANDS, Command, parse};
 use crate::command::{console, settings};

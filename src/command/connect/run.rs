@@ -5,49 +5,38 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::ConnectArgs;
 use super::info::SessionInfo;
+use super::input::Input;
 use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
-use super::plan::{Plan, input_error};
-use super::prompt::PromptInput;
-use super::replay::Replay;
+use super::plan::Plan;
 use super::shared::{Inbox, Shared};
-use super::{slash, verbose};
-use crate::command::{console, curl, settings};
+use super::verbose;
+use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
-use crate::filter::Draft;
-use crate::host::{Host, Signals, Stderr, StopSignal};
-use crate::message::event::{Direction, EventBody, InputEvent, parse_input_line};
-use crate::message::input::{InputKind, decode};
+use crate::host::{Host, Signals, StopSignal};
+use crate::message::event::{Direction, EventBody};
 use crate::message::render;
-use crate::net::connection::{CloseReason, ConnectionError, io_text};
+use crate::net::connection::ConnectionError;
 use crate::net::connector::{ConnectError, Connector, Handshake};
-use crate::prompt::{PromptSettings, SessionState, history_file};
+use crate::prompt::SessionState;
 use crate::session::driver::DriverSettings;
 use crate::session::retry::is_worth_retrying;
-use crate::session::{Driver, End, Outgoing};
+use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
-use crate::sink::stdout::Output;
-use crate::source::framing::{Framing, Splitter};
-use crate::source::stdin;
 
 /// Bytes of a refused answer's body that are shown.
 const BODY_SHOWN: usize = 1024;
-
-/// Largest message taken from standard input.
-const MAX_INPUT: usize = 1 << 30;
 
 /// Runs `wsp connect`.
 ///
@@ -185,7 +174,7 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
     let exit = connect_until_done(&shared, &connector, &mut peer, &mut outages).await;
     peer.info().left(SessionState::Closed);
     if let Some(summary) = outages.summary() {
-        shared.notice(format!("{}: {summary}", peer.url()));
+        shared.notice_of(peer.id(), &format!("{}: {summary}", peer.url()));
     }
     exit
 }
@@ -204,7 +193,7 @@ async fn connect_until_done(
             Ok((mut connection, handshake)) => {
                 if let Some(gap) = outages.over(tokio::time::Instant::now()) {
                     let missed = outage::missed(gap, failures, peer.waiting());
-                    shared.notice(format!("wsp: {}: {missed}", peer.url()));
+                    shared.notice_of(peer.id(), &format!("wsp: {}: {missed}", peer.url()));
                 }
                 failures = 0;
                 announce(shared, peer, &handshake);
@@ -234,20 +223,20 @@ async fn connect_until_done(
         };
         shared.event(peer.id(), None, EventBody::Error { error: error.to_string() });
         let Some(most) = shared.plan.reconnect.filter(|_| again) else {
-            report(shared, &error);
+            report(shared, peer, &error);
             return error.exit();
         };
         if failures >= most {
-            report(shared, &error);
-            shared
-                .stderr
-                .line(format!("wsp: {}", Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures }));
+            report(shared, peer, &error);
+            let spent = Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures };
+            shared.line_of(peer.id(), &format!("wsp: {spent}"));
             return Exit::Lost;
         }
         failures += 1;
         let delay = shared.plan.backoff.wait(failures, fastrand::f64());
         let left = outage::left_behind(peer.waiting(), std::mem::take(&mut replies_due));
-        shared.notice(format!("wsp: {error}; connecting again in {} (retry {failures}){left}", seconds(delay)));
+        let again = format!("wsp: {error}; connecting again in {} (retry {failures}){left}", seconds(delay));
+        shared.notice_of(peer.id(), &again);
         peer.info().left(SessionState::Retrying(failures));
         shared.changed.set(true);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -265,9 +254,9 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 
 fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     if shared.plan.verbose {
-        verbose::show(shared, handshake);
+        verbose::show(shared, peer.id(), handshake);
     } else if shared.plan.interactive {
-        shared.notice(format!("connected to {} (Ctrl-D ends)", handshake.url));
+        shared.notice_of(peer.id(), &format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
     let body = EventBody::Open {
         url: Some(handshake.url.clone()),
@@ -285,7 +274,7 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
         let (code, reason) = (close.code, close.reason.clone());
         shared.event(peer.id(), Some(Direction::In), EventBody::Close { code, reason, clean: true });
         if !by_us && close.is_normal() && shared.plan.expect.is_none() {
-            shared.notice(format!("{}: {}", peer.url(), end_text(end)));
+            shared.notice_of(peer.id(), &format!("{}: {}", peer.url(), end_text(end)));
         }
     } else if !matches!(end, End::Failed(ConnectionError::Protocol(_))) {
         let body = EventBody::Close { code: None, reason: end_text(end), clean: false };
@@ -294,18 +283,18 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
     if shared.plan.verbose
         && let Some(time) = peer.info().round_trip.get()
     {
-        shared.notice(format!("* last round trip {}", milliseconds(time)));
+        shared.notice_of(peer.id(), &format!("* last round trip {}", milliseconds(time)));
     }
 }
 
 /// An error is one line: what failed, on what, why; and a hint.
-fn report(shared: &Shared, error: &Error) {
-    shared.stderr.line(format!("wsp: {error}"));
+fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
     if shared.plan.verbose
         && let Error::Connect { cause, .. } = error
     {
-        verbose::show_failure(shared, cause);
+        verbose::show_failure(shared, peer.id(), cause);
     }
+    shared.line_of(peer.id(), &format!("wsp: {error}"));
     if let Error::Connect { cause: ConnectError::Refused(refusal), .. } = error {
         let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
         if !shown.is_empty() {
@@ -313,206 +302,10 @@ fn report(shared: &Shared, error: &Error) {
             // Lines of a body may end as HTTP's do.
             let shown = String::from_utf8_lossy(shown).replace("\r\n", "\n");
             render::escape_for_terminal(&mut safe, shown.as_bytes());
-            shared.stderr.line(String::from_utf8_lossy(&safe).trim_end());
+            shared.line_of(peer.id(), String::from_utf8_lossy(&safe).trim_end());
         }
     }
     if let Some(hint) = error.hint() {
         shared.stderr.line(format!("hint: {hint}"));
     }
-}
-
-/// Where messages to send come from.
-enum Input {
-    /// A person at the prompt.
-    Prompt(Box<PromptInput>),
-    /// `-x`, handed out once.
-    Drafts(Vec<Draft>),
-    /// A recording.
-    Replay(Box<Replay>),
-    /// Standard input.
-    Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
-    /// All has been handed out.
-    Ended,
-}
-
-impl Input {
-    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
-        if let Some(replay) = &plan.replay {
-            return Ok(Self::Replay(Box::new(Replay::open(replay)?)));
-        }
-        if let Some(drafts) = &plan.execute {
-            return Ok(Self::Drafts(drafts.clone()));
-        }
-        let framing = match plan.input {
-            InputKind::Events => Framing::Lines,
-            _ => plan.framing.clone(),
-        };
-        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) })
-    }
-
-    /// The input, and the output that goes with it: a prompt shares its screen.
-    fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
-        let again = |file: &std::fs::File| {
-            file.try_clone().map_err(|error| Error::Internal(format!("standard streams: {}", io_text(&error))))
-        };
-        let prompts = plan.interactive && host.stdout_is_terminal;
-        let settings = PromptSettings {
-            history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
-                let host = info.host.rsplit_once(':').map_or(info.host.as_str(), |(host, _)| host);
-                history_file(state, host.trim_matches(['[', ']']))
-            }),
-            colour: plan.colour,
-            status: PromptInput::first_status(infos),
-            hosts: infos.iter().map(|info| info.host.clone()).collect(),
-            commands: &slash::COMMANDS,
-        };
-        if prompts && let Some((prompt, output)) = console::open(settings, &host.stderr) {
-            return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
-        }
-        Ok((Self::new(plan, again(&host.stdin)?)?, Output::new(again(&host.stdout)?)))
-    }
-
-    /// Gives the terminal back, if it was taken.
-    fn close(self, stderr: &Stderr) {
-        if let Self::Prompt(prompt) = self {
-            prompt.close();
-            stderr.restore();
-        }
-    }
-
-    /// Reads on while every session that runs has room.
-    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
-        if let Self::Prompt(prompt) = self {
-            if prompt.poll(cx, shared, inboxes) {
-                shared.input_ended.set(true);
-                shared.changed.set(true);
-            }
-            return;
-        }
-        loop {
-            if matches!(self, Self::Ended) || shared.stopping().is_some() {
-                return;
-            }
-            if !inboxes.iter().all(|inbox| inbox.borrow().has_room()) {
-                return;
-            }
-            match self {
-                Self::Prompt(_) | Self::Ended => return,
-                Self::Drafts(drafts) => {
-                    for draft in std::mem::take(drafts) {
-                        match shared.plan.fill(&draft) {
-                            Ok(message) => {
-                                to_all(inboxes, || Outgoing::Message(message.clone()));
-                            }
-                            Err(error) => shared.fail(&error),
-                        }
-                    }
-                    self.end(shared);
-                }
-                Self::Replay(replay) => match replay.poll_step(cx, shared, inboxes) {
-                    Poll::Pending => return,
-                    Poll::Ready(Some(Ok(()))) => {}
-                    Poll::Ready(Some(Err(error))) => {
-                        shared.fail(&input_error(error));
-                        self.end(shared);
-                    }
-                    Poll::Ready(None) => self.end(shared),
-                },
-                Self::Stdin { chunks, splitter } => {
-                    let Poll::Ready(chunk) = chunks.poll_recv(cx) else { return };
-                    shared.changed.set(true);
-                    let result = match chunk {
-                        Some(Ok(chunk)) => {
-                            let mut pieces = Vec::new();
-                            splitter
-                                .push(&chunk, |piece| pieces.push(piece))
-                                .map_err(|error| input_error(error.to_string()))
-                                .and_then(|()| {
-                                    pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece))
-                                })
-                        }
-                        Some(Err(error)) => {
-                            Err(input_error(format!("cannot read standard input: {}", io_text(&error))))
-                        }
-                        None => {
-                            let last = splitter.finish().map_err(|error| input_error(error.to_string()));
-                            self.end(shared);
-                            last.and_then(|piece| piece.map_or(Ok(()), |piece| hand_out(shared, inboxes, piece)))
-                        }
-                    };
-                    if let Err(error) = result {
-                        shared.fail(&error);
-                        self.end(shared);
-                    }
-                }
-            }
-        }
-    }
-
-    fn end(&mut self, shared: &Shared) {
-        *self = Self::Ended;
-        shared.input_ended.set(true);
-        shared.changed.set(true);
-    }
-}
-
-/// Whether somebody took it.
-fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bool {
-    let mut taken = false;
-    for inbox in inboxes {
-        taken |= inbox.borrow_mut().push(outgoing());
-    }
-    taken
-}
-
-/// Makes a message of a piece of input and puts it before every session.
-pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), Error> {
-    let plan = &shared.plan;
-    if plan.input == InputKind::Events {
-        return hand_out_event(shared, inboxes, &piece);
-    }
-    let message = if plan.template {
-        let source = String::from_utf8(piece).map_err(|_| input_error("input is not valid UTF-8"))?;
-        plan.fill(&settings::compile(&source, plan.input)?)?
-    } else {
-        decode(plan.input, piece).map_err(input_error)?
-    };
-    to_all(inboxes, || Outgoing::Message(message.clone()));
-    Ok(())
-}
-
-/// An event line goes to the session it names, or to all where it names none of this run.
-fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8]) -> Result<(), Error> {
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Ok(());
-    }
-    let line = parse_input_line(line).map_err(|error| input_error(format!("event line on standard input: {error}")))?;
-    let named = line.session.as_deref().and_then(|name| Some((name, named(inboxes, name)?)));
-    let inboxes = named.map_or(inboxes, |(_, inbox)| inbox);
-    let taken = match line.event {
-        InputEvent::Message(message) => {
-            let message = match message.as_text().filter(|_| shared.plan.template) {
-                Some(source) => shared.plan.fill(&settings::compile(source, InputKind::Text)?)?,
-                None => message,
-            };
-            to_all(inboxes, || Outgoing::Message(message.clone()))
-        }
-        InputEvent::Ping(payload) => to_all(inboxes, || Outgoing::Ping(payload.clone())),
-        InputEvent::Pong(payload) => to_all(inboxes, || Outgoing::Pong(payload.clone())),
-        InputEvent::Close { code, reason } => {
-            let close = CloseReason::new(code.unwrap_or(1000), &reason);
-            to_all(inboxes, || Outgoing::Close(close.clone()))
-        }
-        InputEvent::Ignored => true,
-    };
-    if let Some((name, _)) = named.filter(|_| !taken) {
-        shared.notice(format!("wsp: session {name} has ended; an event line for it was dropped"));
-    }
-    Ok(())
-}
-
-/// The inbox of `s1`, `s2`, …
-fn named<'a>(inboxes: &'a [Rc<RefCell<Inbox>>], name: &str) -> Option<&'a [Rc<RefCell<Inbox>>]> {
-    let index = name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)?;
-    inboxes.get(index..=index)
 }

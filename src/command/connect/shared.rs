@@ -3,6 +3,7 @@
 //! Everything runs in one task, so plain cells do. Invariant: whoever changes something another
 //! session looks at sets [`Shared::changed`], and the run polls all of them again.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -177,6 +178,18 @@ impl Shared {
         }
     }
 
+    /// A line on stderr about one session, which is named where there are several.
+    pub fn line_of(&self, session: &str, text: &str) {
+        self.stderr.line(naming(self.plan.several.then_some(session), text));
+    }
+
+    /// As [`Shared::line_of`], and `-q` silences it.
+    pub fn notice_of(&self, session: &str, text: &str) {
+        if !self.plan.quiet {
+            self.line_of(session, text);
+        }
+    }
+
     /// Counts a received message; true when `--count` is reached.
     pub fn count_received(&self) -> bool {
         self.received.set(self.received.get() + 1);
@@ -334,7 +347,7 @@ impl Shared {
             std::ops::ControlFlow::Continue(())
         });
         if let Err(error) = result {
-            self.stderr.line(format!("jq: {error}"));
+            self.line_of(session.id, &format!("jq: {error}"));
         }
     }
 
@@ -344,7 +357,7 @@ impl Shared {
         let Err(reason) = schema.check(message.payload()) else { return };
         self.invalid.set(self.invalid.get() + 1);
         let error = format!("message {} does not match the schema: {reason}", session.seq);
-        self.notice(format!("wsp: {}: {error}", session.url));
+        self.notice_of(session.id, &format!("wsp: {}: {error}", session.url));
         self.event(session.id, None, EventBody::Error { error });
         if self.plan.fail_on_invalid {
             self.stop(Exit::Expectation);
@@ -356,7 +369,8 @@ impl Shared {
             NonJson::Pass => self.print_message(session.id, message),
             NonJson::Drop => self.dropped_non_json.set(self.dropped_non_json.get() + 1),
             NonJson::Error => {
-                self.stderr.line(format!("wsp: message {} from {} is not JSON: {reason}", session.seq, session.url));
+                let what = format!("wsp: message {} from {} is not JSON: {reason}", session.seq, session.url);
+                self.line_of(session.id, &what);
                 self.stderr.line("hint: --non-json drop or pass goes on");
                 self.stop(Exit::Internal);
             }
@@ -371,6 +385,9 @@ impl Shared {
             write_message_line(out, Timestamp::now(), session, Direction::In, message);
             output.wrote();
             return;
+        }
+        if plan.several && plan.to_terminal {
+            render::label(out, session, plan.colour);
         }
         if plan.timestamps {
             out.extend_from_slice(format!("{:.6} ", Timestamp::now()).as_bytes());
@@ -406,6 +423,16 @@ impl Shared {
     }
 }
 
+/// A line about a session: what begins with the program's name has the session's behind it, all else before it.
+fn naming<'t>(session: Option<&str>, text: &'t str) -> Cow<'t, str> {
+    match (session, text.strip_prefix("wsp: ")) {
+        (None, _) => text.into(),
+        (Some(session), Some(text)) => format!("wsp: {session}: {text}").into(),
+        // A text of several lines is about the same session to its end.
+        (Some(session), None) => format!("{session} {}", text.replace('\n', &format!("\n{session} "))).into(),
+    }
+}
+
 /// What a recording shows of a handshake.
 fn exchange(handshake: &Handshake) -> Exchange<'_> {
     let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
@@ -431,4 +458,21 @@ pub struct SessionName<'a> {
     pub url: &'a str,
     /// Counts the session's received messages from 1.
     pub seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_session_where_there_are_several() {
+        for (session, text, expected) in [
+            (None, "wsp: it failed", "wsp: it failed"),
+            (Some("s2"), "wsp: it failed", "wsp: s2: it failed"),
+            (Some("s2"), "> GET / HTTP/1.1", "s2 > GET / HTTP/1.1"),
+            (Some("s2"), "one\ntwo", "s2 one\ns2 two"),
+        ] {
+            assert_eq!(naming(session, text), expected);
+        }
+    }
 }

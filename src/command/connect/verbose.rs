@@ -11,21 +11,22 @@ use crate::net::connector::{ConnectError, Handshake};
 use crate::net::tunnel::{ProxyError, ProxyLeg};
 
 /// An open connection.
-pub(super) fn show(shared: &Shared, handshake: &Handshake) {
-    handshake.redirects.iter().for_each(|head| heads(shared, head));
+pub(super) fn show(shared: &Shared, session: &str, handshake: &Handshake) {
+    handshake.redirects.iter().for_each(|head| heads(shared, session, head));
     let through = handshake.proxy.as_ref().map(|leg| format!(" through the proxy {}", leg.name)).unwrap_or_default();
-    line(shared, &format!("* connected to {} at {}{through}", handshake.url, handshake.address));
+    line(shared, session, &format!("* connected to {} at {}{through}", handshake.url, handshake.address));
     if let Some(leg) = &handshake.proxy {
-        leg.certificate.iter().for_each(|text| line(shared, &format!("* proxy {text}")));
-        heads(shared, &leg.head);
+        leg.certificate.iter().for_each(|text| line(shared, session, &format!("* proxy {text}")));
+        heads(shared, session, &leg.head);
     }
-    handshake.certificate.iter().for_each(|text| line(shared, &format!("* {text}")));
-    heads(shared, &handshake.request_head);
-    heads(shared, &handshake.response_head);
-    line(shared, &format!("* subprotocol: {}", handshake.subprotocol.as_deref().unwrap_or("none")));
-    line(shared, &format!("* extensions: {}", handshake.extensions.as_deref().unwrap_or("none")));
+    handshake.certificate.iter().for_each(|text| line(shared, session, &format!("* {text}")));
+    heads(shared, session, &handshake.request_head);
+    heads(shared, session, &handshake.response_head);
+    line(shared, session, &format!("* subprotocol: {}", handshake.subprotocol.as_deref().unwrap_or("none")));
+    line(shared, session, &format!("* extensions: {}", handshake.extensions.as_deref().unwrap_or("none")));
     line(
         shared,
+        session,
         &format!(
             "* look-up {}, TCP {},{} TLS {}, upgrade {}, total {}",
             milliseconds(handshake.dns),
@@ -47,28 +48,34 @@ fn leg_times(leg: &ProxyLeg) -> String {
 }
 
 /// What was said before it failed.
-pub(super) fn show_failure(shared: &Shared, cause: &ConnectError) {
+pub(super) fn show_failure(shared: &Shared, session: &str, cause: &ConnectError) {
     match cause {
-        ConnectError::Refused(refusal) => heads(shared, &refusal.head),
-        ConnectError::Redirect { heads: all, .. } => all.iter().for_each(|head| heads(shared, head)),
-        ConnectError::Proxy(ProxyError::Refused { head, .. }) => heads(shared, head),
+        ConnectError::Refused(refusal) => heads(shared, session, &refusal.head),
+        ConnectError::Redirect { heads: all, .. } => all.iter().for_each(|head| heads(shared, session, head)),
+        ConnectError::Proxy(ProxyError::Refused { head, .. }) => heads(shared, session, head),
+        ConnectError::Tls(error) => {
+            error.presented().iter().for_each(|text| line(shared, session, &format!("* {text}")));
+        }
+        ConnectError::Proxy(ProxyError::Tls { cause, .. }) => {
+            cause.presented().iter().for_each(|text| line(shared, session, &format!("* proxy {text}")));
+        }
         _ => {}
     }
 }
 
 /// A request's head, an answer's, or both in this order.
-fn heads(shared: &Shared, head: &str) {
+fn heads(shared: &Shared, session: &str, head: &str) {
     let mut mark = '>';
     for text in head.lines().filter(|text| !text.is_empty()) {
         if text.starts_with("HTTP/") {
             mark = '<';
         }
-        line(shared, &format!("{mark} {text}"));
+        line(shared, session, &format!("{mark} {text}"));
     }
 }
 
-fn line(shared: &Shared, text: &str) {
+fn line(shared: &Shared, session: &str, text: &str) {
     let mut safe = Vec::new();
     render::escape_for_terminal(&mut safe, text.as_bytes());
-    shared.stderr.line(String::from_utf8_lossy(&safe));
+    shared.line_of(session, &String::from_utf8_lossy(&safe));
 }

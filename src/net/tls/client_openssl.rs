@@ -5,6 +5,7 @@
 //! are those native-tls sets up.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
@@ -108,14 +109,27 @@ impl ClientConnector {
         let name = self.sni.as_deref().unwrap_or(host);
         let mut settings = self.connector.configure().map_err(|errors| fault(&errors))?;
         settings.set_verify_hostname(!self.insecure);
+        let refused = Arc::new(Mutex::new(Vec::new()));
         if self.insecure {
             settings.set_verify(SslVerifyMode::NONE);
+        } else {
+            // Once the handshake has failed, OpenSSL no longer knows what was presented.
+            let refused = Arc::clone(&refused);
+            settings.set_verify_callback(SslVerifyMode::PEER, move |accepted, context| {
+                if !accepted && let Ok(mut refused) = refused.lock() {
+                    *refused = chain(context.chain().into_iter().flatten());
+                }
+                accepted
+            });
         }
         let ssl = settings.into_ssl(name).map_err(|errors| fault(&errors))?;
         let mut stream = SslStream::new(ssl, transport).map_err(|errors| fault(&errors))?;
         match Pin::new(&mut stream).connect().await {
             Ok(()) => Ok(Transport::ClientTls(Box::new(stream))),
-            Err(error) => Err(explain(&error, stream.ssl())),
+            Err(error) => {
+                let presented = refused.lock().map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default();
+                Err(TlsError { presented, ..explain(&error, stream.ssl()) })
+            }
         }
     }
 }
@@ -144,16 +158,31 @@ pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
     if verified != X509VerifyResult::OK {
         lines.push(format!("the certificate is accepted by -k although: {}", verified.error_string()));
     }
-    for (index, certificate) in ssl.peer_cert_chain().into_iter().flatten().enumerate() {
+    lines.extend(chain(ssl.peer_cert_chain().into_iter().flatten()));
+    lines
+}
+
+/// Certificates from the server's own upwards.
+fn chain<'c>(certificates: impl Iterator<Item = &'c X509Ref>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, certificate) in certificates.enumerate() {
         let which = if index == 0 { "certificate".to_owned() } else { format!("certificate {}", index + 1) };
         lines.push(format!("{which}: {}", names(certificate.subject_name())));
         if let Some(valid) = valid_for(certificate).filter(|_| index == 0) {
             lines.push(format!("valid for: {valid}"));
         }
         lines.push(format!("issued by: {}", names(certificate.issuer_name())));
+        if is_early(certificate) {
+            lines.push(format!("valid from: {}", certificate.not_before()));
+        }
         lines.push(format!("valid until: {} ({})", certificate.not_after(), left(certificate)));
     }
     lines
+}
+
+/// Whether its time has not come.
+fn is_early(certificate: &X509Ref) -> bool {
+    Asn1Time::days_from_now(0).is_ok_and(|now| now < *certificate.not_before())
 }
 
 fn names(name: &X509NameRef) -> String {

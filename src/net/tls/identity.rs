@@ -1,8 +1,8 @@
 //! Certificates with their keys, read from PEM and PKCS#12 files.
 //!
 //! Owns what a file may hold and what is said when it cannot be opened. Where the TLS library is
-//! OpenSSL, keys of every PEM form are converted to PKCS#8, and PKCS#12 files of old programs (RC2,
-//! as Java 8 and Windows write them) are read by the crate p12: OpenSSL 3 has dropped that cipher.
+//! OpenSSL, keys of every PEM form are converted to PKCS#8, and what old programs encrypted (RC2, as Java 8
+//! and Windows write it, or DES) is read with OpenSSL's legacy provider, where that is installed.
 
 use std::path::Path;
 
@@ -54,7 +54,12 @@ mod with_openssl {
     use openssl::pkey::{PKey, Private};
     use openssl::x509::X509;
 
+    use super::super::pkcs12_mac::with_mac;
     use super::{Fault, Path, PemIdentity, TlsError, TlsErrorKind, read};
+
+    /// What is said where the provider is not there either.
+    const OLD: &str =
+        "it is encrypted in an old way, for which OpenSSL's legacy provider is needed, and that is missing";
 
     impl Fault {
         fn of_passphrase(passphrase: Option<&str>) -> Self {
@@ -85,15 +90,25 @@ mod with_openssl {
         if is_encrypted && passphrase.is_none() {
             return Err(Fault::of_passphrase(None));
         }
-        PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes())
-            .and_then(|key| key.private_key_to_pem_pkcs8())
-            .map_err(|errors| match is_encrypted {
-                true if is_cipher_gone(&errors) => {
-                    Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped")
-                }
-                true => Fault::of_passphrase(passphrase),
-                false => Fault(TlsErrorKind::Other, "holds no private key in PEM"),
-            })
+        let key = || PKey::private_key_from_pem_passphrase(pem, passphrase.unwrap_or_default().as_bytes());
+        with_old_ciphers(key).and_then(|key| key.private_key_to_pem_pkcs8()).map_err(|errors| match is_encrypted {
+            true if is_cipher_gone(&errors) => Fault(TlsErrorKind::OldKey, OLD),
+            true => Fault::of_passphrase(passphrase),
+            false => Fault(TlsErrorKind::Other, "holds no private key in PEM"),
+        })
+    }
+
+    /// Tries again with the legacy provider when it was the cipher that failed.
+    fn with_old_ciphers<T>(open: impl Fn() -> Result<T, ErrorStack>) -> Result<T, ErrorStack> {
+        match open() {
+            #[cfg(openssl3)]
+            Err(errors) if is_cipher_gone(&errors) => {
+                // It is there for as long as this lives.
+                let legacy = openssl::provider::Provider::try_load(None, "legacy", true);
+                if legacy.is_ok() { open() } else { Err(errors) }
+            }
+            result => result,
+        }
     }
 
     /// Reads a certificate, its key and its chain from a PKCS#12 file.
@@ -108,20 +123,24 @@ mod with_openssl {
     pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>) -> Result<PemIdentity, Fault> {
         let other = |text| Fault(TlsErrorKind::Other, text);
         let file = Pkcs12::from_der(der).map_err(|_| other("it is no PKCS#12 file"))?;
-        let (key, certificates) = match file.parse2(passphrase.unwrap_or_default()) {
-            Ok(parsed) => {
-                let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
-                // PKCS12_parse gives the others in reverse.
-                certificates.extend(parsed.ca.into_iter().flatten().rev());
-                (parsed.pkey, certificates)
+        // BER becomes DER by the way.
+        let der = file.to_der().map_err(|_| other("it cannot be read"))?;
+        let added = passphrase.filter(|text| !text.is_empty()).and_then(|passphrase| with_mac(&der, passphrase));
+        let has_own_mac = added.is_none();
+        let file = added.map_or(Ok(file), |der| Pkcs12::from_der(&der)).map_err(|_| other("it cannot be read"))?;
+        let parsed = with_old_ciphers(|| file.parse2(passphrase.unwrap_or_default())).map_err(|errors| {
+            if is_cipher_gone(&errors) {
+                Fault(TlsErrorKind::OldPkcs12, OLD)
+            } else if says(&errors, "mac verify") || says(&errors, "decrypt") || !has_own_mac {
+                Fault::of_passphrase(passphrase)
+            } else {
+                other("it cannot be read")
             }
-            Err(errors) if is_cipher_gone(&errors) => old_pkcs12(der, passphrase.unwrap_or_default())
-                .ok_or(Fault(TlsErrorKind::OldKey, "it is encrypted in a way this OpenSSL has dropped"))?,
-            Err(errors) if says(&errors, "mac verify") || says(&errors, "decrypt") => {
-                return Err(Fault::of_passphrase(passphrase));
-            }
-            Err(_) => return Err(other("it cannot be read")),
-        };
+        })?;
+        let key = parsed.pkey;
+        let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
+        // PKCS12_parse gives the others in reverse.
+        certificates.extend(parsed.ca.into_iter().flatten().rev());
         let key = key.ok_or(other("it holds no private key; a trust store belongs to --cacert, in PEM"))?;
         let chain = in_order(&key, certificates).ok_or(other("it holds no certificate for its key"))?;
         let to_pem = || -> Result<PemIdentity, ErrorStack> {
@@ -132,19 +151,6 @@ mod with_openssl {
             Ok(PemIdentity { chain: pem, key: key.private_key_to_pem_pkcs8()? })
         };
         to_pem().map_err(|_| other("it cannot be read"))
-    }
-
-    type Contents = (Option<PKey<Private>>, Vec<X509>);
-
-    /// What OpenSSL 3 refuses: RC2 with 40 bits and 3DES, both keyed by SHA-1. OpenSSL has checked the
-    /// MAC, and with it the passphrase, before it came to the cipher.
-    fn old_pkcs12(der: &[u8], passphrase: &str) -> Option<Contents> {
-        let file = p12::PFX::parse(der).ok()?;
-        let keys = file.key_bags(passphrase).ok()?;
-        let key = keys.first().map(|key| PKey::private_key_from_der(key)).transpose().ok()?;
-        let certificates = file.cert_x509_bags(passphrase).ok()?;
-        let certificates = certificates.iter().map(|der| X509::from_der(der)).collect::<Result<_, _>>().ok()?;
-        Some((key, certificates))
     }
 
     /// The key's own certificate first, then each issuer after what it signed.

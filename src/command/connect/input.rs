@@ -1,0 +1,229 @@
+//! Where the messages of a `connect` run come from: `-x`, standard input, a recording, a person at the prompt.
+//!
+//! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the prompt's lines to
+//! `prompt`. Invariant: nothing is read while a session that runs has no room.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+
+use super::info::SessionInfo;
+use super::plan::{Plan, input_error};
+use super::prompt::PromptInput;
+use super::replay::Replay;
+use super::shared::{Inbox, Shared};
+use super::slash;
+use crate::command::{console, settings};
+use crate::error::Error;
+use crate::filter::Draft;
+use crate::host::{Host, Stderr};
+use crate::message::event::{InputEvent, parse_input_line};
+use crate::message::input::{InputKind, decode};
+use crate::net::connection::{CloseReason, io_text};
+use crate::prompt::{PromptSettings, history_file};
+use crate::session::Outgoing;
+use crate::sink::stdout::Output;
+use crate::source::framing::{Framing, Splitter};
+use crate::source::stdin;
+
+/// Largest message taken from standard input.
+const MAX_INPUT: usize = 1 << 30;
+
+/// Where messages to send come from.
+pub enum Input {
+    /// A person at the prompt.
+    Prompt(Box<PromptInput>),
+    /// `-x`, handed out once.
+    Drafts(Vec<Draft>),
+    /// A recording.
+    Replay(Box<Replay>),
+    /// Standard input.
+    Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
+    /// All has been handed out.
+    Ended,
+}
+
+impl Input {
+    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
+        if let Some(replay) = &plan.replay {
+            return Ok(Self::Replay(Box::new(Replay::open(replay)?)));
+        }
+        if let Some(drafts) = &plan.execute {
+            return Ok(Self::Drafts(drafts.clone()));
+        }
+        let framing = match plan.input {
+            InputKind::Events => Framing::Lines,
+            _ => plan.framing.clone(),
+        };
+        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) })
+    }
+
+    /// The input, and the output that goes with it: a prompt shares its screen.
+    pub fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
+        let again = |file: &std::fs::File| {
+            file.try_clone().map_err(|error| Error::Internal(format!("standard streams: {}", io_text(&error))))
+        };
+        let prompts = plan.interactive && host.stdout_is_terminal;
+        let settings = PromptSettings {
+            history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
+                let host = info.host.rsplit_once(':').map_or(info.host.as_str(), |(host, _)| host);
+                history_file(state, host.trim_matches(['[', ']']))
+            }),
+            colour: plan.colour,
+            status: PromptInput::first_status(infos),
+            hosts: infos.iter().map(|info| info.host.clone()).collect(),
+            commands: &slash::COMMANDS,
+        };
+        if prompts && let Some((prompt, output)) = console::open(settings, &host.stderr) {
+            return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
+        }
+        Ok((Self::new(plan, again(&host.stdin)?)?, Output::new(again(&host.stdout)?)))
+    }
+
+    /// Gives the terminal back, if it was taken.
+    pub fn close(self, stderr: &Stderr) {
+        if let Self::Prompt(prompt) = self {
+            prompt.close();
+            stderr.restore();
+        }
+    }
+
+    /// Reads on while every session that runs has room.
+    pub fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
+        if let Self::Prompt(prompt) = self {
+            if prompt.poll(cx, shared, inboxes) {
+                shared.input_ended.set(true);
+                shared.changed.set(true);
+            }
+            return;
+        }
+        loop {
+            if matches!(self, Self::Ended) || shared.stopping().is_some() {
+                return;
+            }
+            if !inboxes.iter().all(|inbox| inbox.borrow().has_room()) {
+                return;
+            }
+            match self {
+                Self::Prompt(_) | Self::Ended => return,
+                Self::Drafts(drafts) => {
+                    for draft in std::mem::take(drafts) {
+                        match shared.plan.fill(&draft) {
+                            Ok(message) => {
+                                to_all(inboxes, || Outgoing::Message(message.clone()));
+                            }
+                            Err(error) => shared.fail(&error),
+                        }
+                    }
+                    self.end(shared);
+                }
+                Self::Replay(replay) => match replay.poll_step(cx, shared, inboxes) {
+                    Poll::Pending => return,
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => {
+                        shared.fail(&input_error(error));
+                        self.end(shared);
+                    }
+                    Poll::Ready(None) => self.end(shared),
+                },
+                Self::Stdin { chunks, splitter } => {
+                    let Poll::Ready(chunk) = chunks.poll_recv(cx) else { return };
+                    shared.changed.set(true);
+                    let result = match chunk {
+                        Some(Ok(chunk)) => {
+                            let mut pieces = Vec::new();
+                            splitter
+                                .push(&chunk, |piece| pieces.push(piece))
+                                .map_err(|error| input_error(error.to_string()))
+                                .and_then(|()| {
+                                    pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece))
+                                })
+                        }
+                        Some(Err(error)) => {
+                            Err(input_error(format!("cannot read standard input: {}", io_text(&error))))
+                        }
+                        None => {
+                            let last = splitter.finish().map_err(|error| input_error(error.to_string()));
+                            self.end(shared);
+                            last.and_then(|piece| piece.map_or(Ok(()), |piece| hand_out(shared, inboxes, piece)))
+                        }
+                    };
+                    if let Err(error) = result {
+                        shared.fail(&error);
+                        self.end(shared);
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, shared: &Shared) {
+        *self = Self::Ended;
+        shared.input_ended.set(true);
+        shared.changed.set(true);
+    }
+}
+
+/// Whether somebody took it.
+fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bool {
+    let mut taken = false;
+    for inbox in inboxes {
+        taken |= inbox.borrow_mut().push(outgoing());
+    }
+    taken
+}
+
+/// Makes a message of a piece of input and puts it before every session.
+pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), Error> {
+    let plan = &shared.plan;
+    if plan.input == InputKind::Events {
+        return hand_out_event(shared, inboxes, &piece);
+    }
+    let message = if plan.template {
+        let source = String::from_utf8(piece).map_err(|_| input_error("input is not valid UTF-8"))?;
+        plan.fill(&settings::compile(&source, plan.input)?)?
+    } else {
+        decode(plan.input, piece).map_err(input_error)?
+    };
+    to_all(inboxes, || Outgoing::Message(message.clone()));
+    Ok(())
+}
+
+/// An event line goes to the session it names, or to all where it names none of this run.
+fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8]) -> Result<(), Error> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    let line = parse_input_line(line).map_err(|error| input_error(format!("event line on standard input: {error}")))?;
+    let named = line.session.as_deref().and_then(|name| Some((name, named(inboxes, name)?)));
+    let inboxes = named.map_or(inboxes, |(_, inbox)| inbox);
+    let taken = match line.event {
+        InputEvent::Message(message) => {
+            let message = match message.as_text().filter(|_| shared.plan.template) {
+                Some(source) => shared.plan.fill(&settings::compile(source, InputKind::Text)?)?,
+                None => message,
+            };
+            to_all(inboxes, || Outgoing::Message(message.clone()))
+        }
+        InputEvent::Ping(payload) => to_all(inboxes, || Outgoing::Ping(payload.clone())),
+        InputEvent::Pong(payload) => to_all(inboxes, || Outgoing::Pong(payload.clone())),
+        InputEvent::Close { code, reason } => {
+            let close = CloseReason::new(code.unwrap_or(1000), &reason);
+            to_all(inboxes, || Outgoing::Close(close.clone()))
+        }
+        InputEvent::Ignored => true,
+    };
+    if let Some((name, _)) = named.filter(|_| !taken) {
+        shared.notice(format!("wsp: session {name} has ended; an event line for it was dropped"));
+    }
+    Ok(())
+}
+
+/// The inbox of `s1`, `s2`, …
+fn named<'a>(inboxes: &'a [Rc<RefCell<Inbox>>], name: &str) -> Option<&'a [Rc<RefCell<Inbox>>]> {
+    let index = name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)?;
+    inboxes.get(index..=index)
+}
