@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::request::Parts;
 use tokio::task::spawn_local;
 
@@ -302,7 +302,11 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
     let on_request = || opening.on_request();
     let upgraded = listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade, on_request);
     match displaced.or_done(upgraded).await.unwrap_or(Err(AcceptError::Displaced)) {
-        Ok(accepted) if !hub.is_stopping() => {
+        Ok(mut accepted) if !hub.is_stopping() => {
+            if hub.settings.guard.credentials.is_some() {
+                // It has done its work; nobody behind the door needs to know it.
+                accepted.head.headers.remove(AUTHORIZATION);
+            }
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
             let handler = hub.settings.mode.handler(&accepted);
@@ -377,7 +381,7 @@ async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPe
 /// Sends the lines of standard input to all; true when the input has ended.
 async fn send_input(hub: &Rc<Hub>, stdin: std::fs::File) -> bool {
     // Nobody is there to hear it before the first session.
-    hub.wait_for(|hub| hub.active() > 0).await;
+    hub.wait_for(Hub::has_audience).await;
     let mut chunks = stdin::read(stdin);
     let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
     while let Some(Ok(chunk)) = chunks.recv().await {
@@ -398,7 +402,7 @@ async fn send_line(hub: &Rc<Hub>, line: Vec<u8>) {
         Ok(message) => message,
         Err(_) => Message::binary(line),
     };
-    hub.wait_for(|hub| hub.active() > 0).await;
+    hub.wait_for(Hub::has_audience).await;
     let mut unplaced = hub.to_all(&message, None);
     std::future::poll_fn(|cx| if hub.place_again(&mut unplaced, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

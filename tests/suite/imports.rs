@@ -36,7 +36,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 23] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -48,6 +48,9 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
     ("p12", &["net/tls/identity.rs"]),
+    ("jsonwebtoken", &["listen/guard/jwt.rs"]),
+    ("ring", &["listen/guard/jwt.rs"]),
+    ("subtle", &["listen/guard/credentials.rs"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
