@@ -170,6 +170,14 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate -d 'Most 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-secret-env -d 'The same, signed by HS256 with the secret in this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-audience -d 'What aud of a JSON Web Token must name' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-issuer -d 'What iss of a JSON Web Token must be' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
@@ -185,6 +193,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --br
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'

@@ -5,13 +5,21 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
-use super::values::{byte_rate, rate};
+use super::settings;
+use super::values::{byte_rate, duration, rate};
 use crate::error::Error;
 use crate::listen::guard::GuardSettings;
 use crate::listen::guard::admission::AdmissionSettings;
+use crate::listen::guard::credentials::{Credentials, Secret};
+use crate::listen::guard::jwt::Jwt;
 use crate::listen::guard::rate::{OnRate, RateSettings};
+use crate::net::connection::io_text;
 
 /// Limits and credentials.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +45,47 @@ pub struct GuardArgs {
     /// Most payload bytes a second of each client, as many at once
     #[arg(long, value_name = "SIZE/s", value_parser = byte_rate, hide_short_help = true, help_heading = "Guards")]
     pub byte_rate: Option<f64>,
+    /// With TLS: clients must show a certificate signed by one in this PEM file
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Guards")]
+    pub client_ca: Option<PathBuf>,
+    /// Let in who shows the bearer token in this environment variable; others get 401
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    pub auth_bearer_env: Option<String>,
+    /// Let in who shows the USER:PASSWORD in this environment variable; others get 401
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    pub auth_basic_env: Option<String>,
+    /// Let in who shows a JSON Web Token signed for this public key, PEM; others get 401
+    ///
+    /// The key decides how tokens must be signed: RSA RS256 or PS256, P-256 ES256, P-384 ES384, Ed25519 EdDSA. exp and
+    /// nbf are held against the clock, 5 s either way, when a session begins; a token may expire while its session lasts.
+    /// Of several --auth-… one is enough. Tokens come in the Authorization header or with --auth-message, never in the URL.
+    #[arg(
+        long,
+        value_name = "F",
+        conflicts_with = "auth_jwt_secret_env",
+        hide_short_help = true,
+        help_heading = "Guards"
+    )]
+    pub auth_jwt_key: Option<PathBuf>,
+    /// The same, signed by HS256 with the secret in this environment variable
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    pub auth_jwt_secret_env: Option<String>,
+    /// What aud of a JSON Web Token must name
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Guards")]
+    pub auth_jwt_audience: Option<String>,
+    /// What iss of a JSON Web Token must be
+    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Guards")]
+    pub auth_jwt_issuer: Option<String>,
+    /// Ask for credentials in the first message in place of the request's header
+    ///
+    /// {"type":"auth","token":…}, or "user" and "password" with --auth-basic-env; it is answered by
+    /// {"type":"auth","status":"ok"}. Nothing is delivered to or from a client before. Who says something else or nothing
+    /// in time gets {"type":"error","error":…} and Close 1008.
+    #[arg(long, hide_short_help = true, help_heading = "Guards")]
+    pub auth_message: bool,
+    /// Longest time for that message
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Guards")]
+    pub auth_timeout: Duration,
     /// What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down
     #[arg(long, value_name = "WHAT", default_value = "close", hide_short_help = true, help_heading = "Guards")]
     pub on_rate: OnRateArg,
@@ -56,6 +105,13 @@ pub enum OnRateArg {
 /// # Errors
 /// Flags that do not go together, files and variables that are not there.
 pub fn guards(args: &GuardArgs) -> Result<GuardSettings, Error> {
+    let credentials = credentials(args)?;
+    if credentials.is_none() && args.auth_message {
+        return Err(Error::usage(
+            "--auth-message does not say what to ask for",
+            "add --auth-bearer-env, --auth-basic-env, --auth-jwt-key or --auth-jwt-secret-env",
+        ));
+    }
     Ok(GuardSettings {
         admission: AdmissionSettings {
             max_connections: args.max_connections,
@@ -71,5 +127,54 @@ pub fn guards(args: &GuardArgs) -> Result<GuardSettings, Error> {
                 OnRateArg::Slow => OnRate::Slow,
             },
         },
+        credentials: credentials.map(Rc::new),
+        by_message: args.auth_message.then_some(args.auth_timeout),
     })
+}
+
+fn credentials(args: &GuardArgs) -> Result<Option<Credentials>, Error> {
+    let basic = from_environment(args.auth_basic_env.as_deref())?;
+    if let (Some(name), Some(pair)) = (&args.auth_basic_env, &basic)
+        && !pair.contains(':')
+    {
+        return Err(Error::usage(
+            format!("the environment variable {name} is no USER:PASSWORD"),
+            "--auth-basic-env wants both, with a colon between them",
+        ));
+    }
+    let jwt = match (&args.auth_jwt_key, from_environment(args.auth_jwt_secret_env.as_deref())?) {
+        (Some(path), _) => Some(key(path)?),
+        (None, Some(secret)) => Some(Jwt::from_secret(secret.as_bytes())),
+        (None, None) if args.auth_jwt_audience.is_some() || args.auth_jwt_issuer.is_some() => {
+            return Err(Error::usage(
+                "--auth-jwt-audience and --auth-jwt-issuer say nothing without a key",
+                "add --auth-jwt-key or --auth-jwt-secret-env",
+            ));
+        }
+        (None, None) => None,
+    };
+    let credentials = Credentials {
+        bearer: from_environment(args.auth_bearer_env.as_deref())?.map(|token| Secret::new(token.as_bytes())),
+        basic: basic.map(|pair| Secret::new(pair.as_bytes())),
+        jwt: jwt.map(|jwt| jwt.meant_for(args.auth_jwt_audience.clone(), args.auth_jwt_issuer.clone())),
+    };
+    Ok(Some(credentials).filter(|credentials| !credentials.is_empty()))
+}
+
+/// A secret in a variable; an empty one would let everybody in.
+fn from_environment(name: Option<&str>) -> Result<Option<String>, Error> {
+    let secret = settings::secret(None, name)?;
+    match (name, &secret) {
+        (Some(name), Some(secret)) if secret.is_empty() => {
+            Err(Error::usage(format!("the environment variable {name} is empty"), "export the secret in it"))
+        }
+        _ => Ok(secret),
+    }
+}
+
+fn key(path: &Path) -> Result<Jwt, Error> {
+    let wanted = "--auth-jwt-key wants a public key in PEM";
+    let pem = std::fs::read(path)
+        .map_err(|error| Error::usage(format!("cannot read {}: {}", path.display(), io_text(&error)), wanted))?;
+    Jwt::from_pem(&pem).map_err(|error| Error::usage(format!("{}: {error}", path.display()), wanted))
 }

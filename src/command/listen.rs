@@ -25,7 +25,7 @@ use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
-use crate::net::tls::TlsVersion;
+use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
 use crate::session::driver::DriverSettings;
@@ -233,18 +233,25 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
     let mode = mode(args)?;
     let asked_to_print = args.output.json || args.output.format.is_some();
-    let min = match args.tls_min {
-        Some(TlsMin::V1_3) => TlsVersion::V1_3,
-        _ => TlsVersion::V1_2,
+    let tls_demands = ServerDemands {
+        min: match args.tls_min {
+            Some(TlsMin::V1_3) => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        client_ca: args.guards.client_ca.clone(),
     };
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone(), min },
-        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone(), min },
+        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone() },
+        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() },
+        _ if tls_demands.client_ca.is_some() => {
+            return Err(Error::usage("--client-ca needs TLS", "add --tls, or --tls-cert and --tls-key"));
+        }
         _ => TlsSource::None,
     };
     Ok(Server {
         address,
         tls,
+        tls_demands,
         paths: args.paths.clone(),
         origins: args.allow_origin.clone(),
         subprotocols: args.subprotocols.clone(),

@@ -127,6 +127,17 @@ impl Hub {
         mailbox
     }
 
+    /// A session has said who it is.
+    pub fn let_in(&self, mailbox: &Mailbox) {
+        mailbox.let_in();
+        self.changed.notify_waiters();
+    }
+
+    /// Whether somebody is there who gets messages.
+    pub fn has_audience(&self) -> bool {
+        self.sessions.borrow().values().any(|mailbox| !mailbox.waits_outside())
+    }
+
     /// The session of this number, while it is connected.
     pub fn session(&self, id: u64) -> Option<Rc<Mailbox>> {
         self.sessions.borrow().get(&id).cloned()
@@ -197,7 +208,7 @@ impl Hub {
         let sessions = self.sessions.borrow();
         let mut unplaced = Unplaced::new();
         for (id, mailbox) in sessions.iter() {
-            if except == Some(*id) || mailbox.has_overflowed() {
+            if except == Some(*id) || mailbox.has_overflowed() || mailbox.waits_outside() {
                 continue;
             }
             if let Some(message) = self.place(mailbox, message.clone()) {

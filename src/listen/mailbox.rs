@@ -38,6 +38,8 @@ pub struct Mailbox {
     queue: RefCell<Queue>,
     waker: RefCell<Option<Waker>>,
     overflowed: Cell<bool>,
+    /// Nothing is for it yet.
+    waits_outside: Cell<bool>,
     asked_to_close: RefCell<Option<Box<CloseReason>>>,
 }
 
@@ -57,6 +59,7 @@ impl Mailbox {
             queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
             waker: RefCell::new(None),
             overflowed: Cell::new(false),
+            waits_outside: Cell::new(settings.guard.has_gate()),
             asked_to_close: RefCell::new(None),
         }
     }
@@ -81,6 +84,16 @@ impl Mailbox {
     /// Whether the session must go because its mailbox was full.
     pub fn has_overflowed(&self) -> bool {
         self.overflowed.get()
+    }
+
+    /// Whether the session has yet to say who it is: it gets nothing until then.
+    pub fn waits_outside(&self) -> bool {
+        self.waits_outside.get()
+    }
+
+    /// It has said so.
+    pub(super) fn let_in(&self) {
+        self.waits_outside.set(false);
     }
 
     /// Messages waiting.

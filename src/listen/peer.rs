@@ -20,7 +20,8 @@ use super::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
-use crate::observe::counters::DropReason;
+use crate::observe::counters::{DropReason, ErrorKind};
+use crate::protocol::Now;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of the server.
@@ -29,7 +30,8 @@ pub struct ServerPeer {
     mailbox: Rc<Mailbox>,
     handler: Box<dyn Handler>,
     guard: Option<Box<SessionGuard>>,
-    pause: Alarm,
+    /// For the guard: its gate's end at first, pauses in reading later.
+    alarm: Alarm,
     opened: bool,
     /// What a handler sent; empty between calls but for what waits in `ready`.
     sends: Vec<Message>,
@@ -52,7 +54,7 @@ impl ServerPeer {
             mailbox,
             handler,
             guard,
-            pause: Alarm::default(),
+            alarm: Alarm::default(),
             opened: false,
             sends: Vec::new(),
             ready: VecDeque::new(),
@@ -94,13 +96,23 @@ impl ServerPeer {
     }
 
     fn on_message(&mut self, message: Message, replies: &mut Replies) {
-        self.hub.received(&self.mailbox, &message);
-        if let Some(guard) = &mut self.guard
-            && let Verdict::Expel(offence) = guard.on_message(&message, Instant::now().into_std())
-        {
-            self.hub.counters.dropped.one(DropReason::Rate);
-            return self.expel(&offence);
+        match self.guard.as_mut().map(|guard| guard.on_message(&message, Now::read())) {
+            None | Some(Verdict::Pass) => {}
+            Some(Verdict::Admit(answer)) => {
+                self.hub.let_in(&self.mailbox);
+                self.ready.push_back(answer);
+                return;
+            }
+            Some(Verdict::Expel(offence)) => {
+                // What was said at the gate is a secret, or should have been one.
+                if offence.kind == ErrorKind::Rate {
+                    self.hub.received(&self.mailbox, &message);
+                    self.hub.counters.dropped.one(DropReason::Rate);
+                }
+                return self.expel(&offence);
+            }
         }
+        self.hub.received(&self.mailbox, &message);
         if self.handler.leaves_printing() {
             self.hub.print(self.mailbox.id, &message);
         }
@@ -125,10 +137,32 @@ impl ServerPeer {
         Poll::Ready(Outgoing::Close(close))
     }
 
+    /// Before the session has said who it is: nothing but its answer goes out.
+    fn poll_at_the_gate(&mut self, until: std::time::Instant, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        if self.close.is_none() && self.alarm.poll(until, cx).is_ready() {
+            self.expel(&SessionGuard::too_late());
+        }
+        if let Some(message) = self.ready.pop_front() {
+            return Poll::Ready(Outgoing::Message(message));
+        }
+        if let Some(close) = self.close.take() {
+            return self.begin_close(*close);
+        }
+        if self.hub.is_stopping() {
+            return self.begin_close(going_away());
+        }
+        self.mailbox.watch(cx);
+        Poll::Pending
+    }
+
     /// Whether the session must close whatever waits for it.
     fn must_close(&self) -> bool {
         self.mailbox.has_overflowed() || self.mailbox.is_asked_to_close()
     }
+}
+
+fn going_away() -> CloseReason {
+    CloseReason::new(1001, "the server is shutting down")
 }
 
 impl Peer for ServerPeer {
@@ -163,6 +197,9 @@ impl Peer for ServerPeer {
         if let Some(close) = self.mailbox.take_close() {
             return self.begin_close(close);
         }
+        if let Some(until) = self.guard.as_ref().and_then(|guard| guard.waits_until()) {
+            return self.poll_at_the_gate(until, cx);
+        }
         if !self.opened {
             self.opened = true;
             self.act(|handler, actions| handler.on_open(actions));
@@ -189,7 +226,7 @@ impl Peer for ServerPeer {
         }
         // What was queued before the stop goes out first.
         if self.hub.is_stopping() && !self.handler.is_busy() {
-            return self.begin_close(CloseReason::new(1001, "the server is shutting down"));
+            return self.begin_close(going_away());
         }
         Poll::Pending
     }
@@ -217,7 +254,7 @@ impl Peer for ServerPeer {
         if let Some(guard) = &mut self.guard {
             let now = Instant::now().into_std();
             let pause = guard.pause(now);
-            if !pause.is_zero() && self.pause.poll(now + pause, cx).is_pending() {
+            if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
                 return Poll::Pending;
             }
         }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::request::Parts;
 use tokio::task::spawn_local;
 
@@ -29,7 +29,7 @@ use crate::net::connection::{BufferRole, Connection, ConnectionError, Connection
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::self_signed;
-use crate::net::tls::{ServerTls, TlsVersion};
+use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::counters::ErrorKind;
 use crate::session::{Driver, End};
@@ -54,15 +54,11 @@ pub enum TlsSource {
         cert: PathBuf,
         /// Key.
         key: PathBuf,
-        /// Lowest version.
-        min: TlsVersion,
     },
     /// Made for this run.
     SelfSigned {
         /// Where the CA's certificate is written.
         ca_out: Option<PathBuf>,
-        /// Lowest version.
-        min: TlsVersion,
     },
 }
 
@@ -72,6 +68,8 @@ pub struct Server {
     pub address: ListenAddr,
     /// Its certificate.
     pub tls: TlsSource,
+    /// What TLS asks of clients.
+    pub tls_demands: ServerDemands,
     /// Paths served; empty serves all.
     pub paths: Vec<String>,
     /// Origins let in; empty lets every one in.
@@ -119,7 +117,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }
-    let tls = server_tls(&server.tls, &hub)?;
+    let tls = server_tls(&server, &hub)?;
     let listener = Listener::bind(&server.address)
         .await
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
@@ -247,18 +245,19 @@ async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<
     cut_short
 }
 
-fn server_tls(source: &TlsSource, hub: &Hub) -> Result<Option<ServerTls>, Error> {
-    Ok(match source {
+fn server_tls(server: &Server, hub: &Hub) -> Result<Option<ServerTls>, Error> {
+    let demands = &server.tls_demands;
+    Ok(match &server.tls {
         TlsSource::None => None,
-        TlsSource::Files { cert, key, min } => Some(ServerTls::from_files(cert, key, *min)?),
-        TlsSource::SelfSigned { ca_out, min } => {
+        TlsSource::Files { cert, key } => Some(ServerTls::from_files(cert, key, demands)?),
+        TlsSource::SelfSigned { ca_out } => {
             let made = self_signed::generate()
                 .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;
             if let Some(path) = ca_out {
                 write_whole(path, &made.ca_pem)?;
             }
             hub.notice(format!("certificate fingerprint (SHA-256) {}", made.fingerprint));
-            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), *min)?)
+            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), demands)?)
         }
     })
 }
@@ -316,14 +315,21 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
     let on_request = || opening.on_request();
     let upgraded = listener::upgrade(transport, peer, door.tls.as_ref(), &door.upgrade, on_request);
     match displaced.or_done(upgraded).await.unwrap_or(Err(AcceptError::Displaced)) {
-        Ok(Some(accepted)) if !hub.is_stopping() => {
+        Ok(Some(mut accepted)) if !hub.is_stopping() => {
+            if hub.settings.guard.credentials.is_some() {
+                // It has done its work; nobody behind the door needs to know it.
+                accepted.head.headers.remove(AUTHORIZATION);
+            }
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
             let handler = handler::for_session(&hub.settings, &accepted);
+            let subject = accepted.transport.subject();
             if hub.settings.verbose {
-                hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
+                let target = accepted.target.escape_debug();
+                let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
+                hub.notice(format!("{} {peer}: connected, {target}{of}", session_name(id)));
             }
-            open_event(&mailbox, &accepted, &door);
+            open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
                 buffers: BufferRole::Many,
@@ -343,13 +349,14 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
     }
 }
 
-fn open_event(mailbox: &Mailbox, accepted: &Accepted, door: &Door) {
+fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, door: &Door) {
     let body = EventBody::Open {
         url: None,
         peer: Some(mailbox.peer.to_string()),
         subprotocol: accepted.subprotocol.clone(),
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,
+        subject,
     };
     let url = format!("{}{}", door.url, accepted.target);
     door.hub.recording().opened(mailbox.id, &url, &accepted.target, &body);
@@ -390,7 +397,7 @@ async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPe
 /// Sends the lines of standard input to all; true when the input has ended.
 async fn send_input(hub: &Rc<Hub>, stdin: std::fs::File) -> bool {
     // Nobody is there to hear it before the first session.
-    hub.wait_for(|hub| hub.active() > 0).await;
+    hub.wait_for(Hub::has_audience).await;
     let mut chunks = stdin::read(stdin);
     let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
     while let Some(Ok(chunk)) = chunks.recv().await {
@@ -412,7 +419,7 @@ async fn send_line(hub: &Rc<Hub>, line: Vec<u8>) {
         Err(_) => Message::binary(line),
     };
     if hub.settings.mode.holds_input() {
-        hub.wait_for(|hub| hub.active() > 0).await;
+        hub.wait_for(Hub::has_audience).await;
     }
     let mut unplaced = hub.to_all(&message, None);
     std::future::poll_fn(|cx| if hub.place_again(&mut unplaced, cx) { Poll::Ready(()) } else { Poll::Pending }).await;

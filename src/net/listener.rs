@@ -234,7 +234,7 @@ pub struct Accepted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
     /// TLS failed.
-    #[error("TLS: {0}")]
+    #[error("{0}")]
     Tls(String),
     /// Not HTTP, or the peer left.
     #[error("{0}")]

@@ -43,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 19] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -54,6 +54,9 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
+    ("jsonwebtoken", &["listen/guard/jwt.rs"]),
+    ("ring", &["listen/guard/jwt.rs"]),
+    ("subtle", &["listen/guard/credentials.rs"]),
     ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),

@@ -10,6 +10,7 @@ mod connect_framing;
 mod connect_life;
 mod connect_pipes;
 mod connect_upgrade;
+mod credentials;
 mod curl_import;
 mod exec;
 mod exit_codes;

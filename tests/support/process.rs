@@ -344,19 +344,25 @@ pub fn listen(arguments: &[&str]) -> Server {
 /// The same at a given address.
 #[track_caller]
 pub fn listen_at(address: &str, arguments: &[&str]) -> Server {
-    let process = wsp(["listen", address]).args(arguments).spawn();
-    let line = process.wait_for_stderr("listening on ");
-    let url = line.split("listening on ").nth(1).expect("an address").trim().to_owned();
-    // A unix socket has none.
-    let port = url
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once(':'))
-        .and_then(|(_, port)| port.parse().ok())
-        .unwrap_or(0);
-    Server { process, port, url }
+    Server::ready(wsp(["listen", address]).args(arguments))
 }
 
 impl Server {
+    /// Starts it as it stands and waits for its ready line.
+    #[track_caller]
+    pub fn ready(run: Run) -> Self {
+        let process = run.spawn();
+        let line = process.wait_for_stderr("listening on ");
+        let url = line.split("listening on ").nth(1).expect("an address").trim().to_owned();
+        // A unix socket has none.
+        let port = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once(':'))
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or(0);
+        Self { process, port, url }
+    }
+
     /// Stops it as a service manager would; what it left behind.
     #[track_caller]
     pub fn stop(self) -> Output {

@@ -2,17 +2,20 @@
 //!
 //! Leaves deciding to `admission` and `openings`, the sockets to the server's accept loop.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
+use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
 use super::GuardSettings;
 use super::admission::{Admission, AdmissionSettings, Full, Place};
+use super::credentials::Credentials;
 use super::openings::Openings;
 use crate::net::listener::{Pass, PeerAddr, Refuse};
 
@@ -23,6 +26,8 @@ pub struct Guards {
     admission: Rc<RefCell<Admission>>,
     openings: RefCell<Openings<oneshot::Sender<()>>>,
     changed: Notify,
+    /// What a request must show.
+    credentials: Option<Rc<Credentials>>,
 }
 
 impl Guards {
@@ -34,6 +39,7 @@ impl Guards {
             admission: Rc::new(RefCell::new(Admission::new(settings.admission, now()))),
             openings: RefCell::new(Openings::new(settings.max_handshakes, settings.admission.max_per_ip)),
             changed: Notify::new(),
+            credentials: settings.credentials.clone().filter(|_| !settings.has_gate()),
         })
     }
 
@@ -41,12 +47,21 @@ impl Guards {
     ///
     /// # Errors
     /// What it is answered.
-    pub fn admit(&self, _head: &Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
-        if self.is_boundless {
-            return Ok(None);
+    pub fn admit(&self, head: &Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
+        let place = if self.is_boundless {
+            None
+        } else {
+            // The rate counts those who are denied, too: guessing is no faster than it.
+            Some(Place::take(&self.admission, peer.ip(), now()).map_err(turned_away)?)
+        };
+        if let Some(credentials) = &self.credentials {
+            credentials.check_head(&head.headers, Timestamp::now()).map_err(|denied| {
+                let refuse = Refuse::new(StatusCode::UNAUTHORIZED, denied.to_string());
+                let challenges = credentials.challenges(denied);
+                challenges.into_iter().fold(refuse, |refuse, challenge| refuse.header(WWW_AUTHENTICATE, challenge))
+            })?;
         }
-        let place = Place::take(&self.admission, peer.ip(), now()).map_err(turned_away)?;
-        Ok(Some(Box::new(place)))
+        Ok(place.map(|place| Box::new(place) as Box<dyn Any>))
     }
 
     /// Waits until there is room for the connection just accepted; another may have to go for it.

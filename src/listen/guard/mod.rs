@@ -5,12 +5,18 @@
 //! none is in what is said about a refusal.
 
 pub mod admission;
+pub mod credentials;
 pub mod door;
+pub mod jwt;
 pub mod openings;
 pub mod rate;
 pub mod session;
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use admission::AdmissionSettings;
+use credentials::Credentials;
 use rate::RateSettings;
 
 /// Who is let in and how much they may send.
@@ -22,4 +28,21 @@ pub struct GuardSettings {
     pub max_handshakes: usize,
     /// How fast.
     pub rates: RateSettings,
+    /// What clients must show.
+    pub credentials: Option<Rc<Credentials>>,
+    /// They show it in their first message, which must come within this time, and not in the request.
+    pub by_message: Option<Duration>,
+}
+
+impl GuardSettings {
+    /// What must be shown in the first message.
+    fn at_the_gate(&self) -> Option<(&Rc<Credentials>, Duration)> {
+        self.credentials.as_ref().zip(self.by_message)
+    }
+
+    /// Whether sessions have to show something before anything is delivered to or from them.
+    #[must_use]
+    pub fn has_gate(&self) -> bool {
+        self.at_the_gate().is_some()
+    }
 }

@@ -1,19 +1,25 @@
-//! The guard of one session: what it sent is within its rates, or it must go.
+//! The guard of one session: it has said who it is, what it sent is within its rates, or it must go (pure).
 //!
-//! Decides; leaves telling the peer and closing to the session. A session that nothing was asked of has none.
+//! Leaves telling the peer and closing to the session. A session that nothing was asked of has none. Invariant: before
+//! the gate has opened no message passes.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::GuardSettings;
+use super::credentials::Credentials;
 use super::rate::Rates;
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
+use crate::protocol::Now;
 
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes its way.
     Pass,
+    /// It has said who its sender is, and goes no further; the answer to it.
+    Admit(Message),
     /// It goes no further, and the session ends.
     Expel(Offence),
 }
@@ -31,6 +37,14 @@ pub struct Offence {
 #[derive(Debug)]
 pub struct SessionGuard {
     rates: Option<Rates>,
+    gate: Option<Gate>,
+}
+
+/// Closed until the first message has said who its sender is.
+#[derive(Debug)]
+struct Gate {
+    credentials: Rc<Credentials>,
+    until: Instant,
 }
 
 impl SessionGuard {
@@ -38,12 +52,36 @@ impl SessionGuard {
     #[must_use]
     pub fn new(settings: &GuardSettings, now: Instant) -> Option<Box<Self>> {
         let rates = Rates::new(settings.rates, now);
-        rates.is_some().then(|| Box::new(Self { rates }))
+        let gate = settings
+            .at_the_gate()
+            .map(|(credentials, time)| Gate { credentials: Rc::clone(credentials), until: now + time });
+        (rates.is_some() || gate.is_some()).then(|| Box::new(Self { rates, gate }))
+    }
+
+    /// Until when it must have been said who this is, while that has not been.
+    #[must_use]
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.gate.as_ref().map(|gate| gate.until)
+    }
+
+    /// That time has come.
+    #[must_use]
+    pub fn too_late() -> Offence {
+        Offence { kind: ErrorKind::Unauthorized, text: "no credentials came in time".to_owned() }
     }
 
     /// A message came in.
-    pub fn on_message(&mut self, message: &Message, now: Instant) -> Verdict {
-        match self.rates.as_mut().map(|rates| rates.on_message(message.len(), now)) {
+    pub fn on_message(&mut self, message: &Message, now: Now) -> Verdict {
+        if let Some(gate) = &self.gate {
+            return match gate.credentials.check_first(message, now.time) {
+                Ok(()) => {
+                    self.gate = None;
+                    Verdict::Admit(Message::text(r#"{"type":"auth","status":"ok"}"#))
+                }
+                Err(denied) => Verdict::Expel(Offence { kind: ErrorKind::Unauthorized, text: denied.to_string() }),
+            };
+        }
+        match self.rates.as_mut().map(|rates| rates.on_message(message.len(), now.instant)) {
             Some(Err(exceeded)) => Verdict::Expel(Offence { kind: ErrorKind::Rate, text: exceeded.to_string() }),
             _ => Verdict::Pass,
         }
@@ -68,6 +106,40 @@ pub fn error_message(error: &str, details: Option<&str>) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::guard::admission::AdmissionSettings;
+    use crate::listen::guard::credentials::Secret;
+    use crate::listen::guard::rate::{OnRate, RateSettings};
+
+    fn settings(by_message: Option<Duration>, messages: Option<f64>) -> GuardSettings {
+        let credentials = Credentials { bearer: Some(Secret::new(b"t")), ..Credentials::default() };
+        GuardSettings {
+            admission: AdmissionSettings::default(),
+            max_handshakes: 1,
+            rates: RateSettings { messages, bytes: None, on_rate: OnRate::Close },
+            credentials: Some(Rc::new(credentials)),
+            by_message,
+        }
+    }
+
+    #[test]
+    fn nothing_passes_before_the_right_first_message() {
+        let now = Now::read();
+        let limit = Duration::from_secs(10);
+        let hello = Message::text("hello");
+        let mut guard = SessionGuard::new(&settings(Some(limit), Some(1.0)), now.instant).expect("a guard");
+        assert_eq!(guard.waits_until(), Some(now.instant + limit));
+        assert!(matches!(guard.on_message(&hello, now), Verdict::Expel(Offence { kind: ErrorKind::Unauthorized, .. })));
+        let said = Message::text(r#"{"type":"auth","token":"t"}"#);
+        assert!(matches!(guard.on_message(&said, now), Verdict::Admit(_)));
+        assert_eq!(guard.waits_until(), None);
+        assert_eq!(guard.on_message(&hello, now), Verdict::Pass, "saying who one is costs nothing of the rate");
+        assert!(matches!(guard.on_message(&hello, now), Verdict::Expel(Offence { kind: ErrorKind::Rate, .. })));
+    }
+
+    #[test]
+    fn a_session_that_has_shown_all_in_its_request_needs_no_guard() {
+        assert!(SessionGuard::new(&settings(None, None), Instant::now()).is_none());
+    }
 
     #[test]
     fn what_is_told_is_json_whatever_it_says() {

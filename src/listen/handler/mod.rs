@@ -197,7 +197,7 @@ impl Actions<'_> {
 
     /// Places before one session; false when there is none of that number.
     pub fn send_to(&mut self, id: u64, message: Message) -> bool {
-        let Some(mailbox) = self.hub.session(id) else { return false };
+        let Some(mailbox) = self.hub.session(id).filter(|mailbox| !mailbox.waits_outside()) else { return false };
         if let Some(message) = self.hub.place(&mailbox, message) {
             self.unplaced.push((mailbox, message));
         }
