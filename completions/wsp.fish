@@ -145,6 +145,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Clos
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -157,6 +159,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send ea
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'

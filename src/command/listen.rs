@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
+use super::admin::AdminArgs;
 use super::connect::plan;
 use super::options::{OutputArgs, TlsMin};
 use super::settings;
@@ -130,6 +131,12 @@ pub struct ListenArgs {
     /// Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub record: Option<PathBuf>,
+    /// The admin address.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// /health says 503 when nobody was connected for 5 minutes
+    #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
+    pub require_clients: bool,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -199,6 +206,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         max_message_size: args.max_message_size,
         record: args.record.clone(),
         grace: args.grace,
+        admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
             mode,

@@ -1,6 +1,7 @@
 //! The test server: who is connected ([`hub`], [`mailbox`]), what messages mean ([`handler`]), one session ([`peer`]) and
 //! the life of the whole ([`run`]). Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
+pub mod control;
 pub mod handler;
 pub mod hub;
 pub mod mailbox;

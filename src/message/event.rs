@@ -433,6 +433,14 @@ fn push_display(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
+/// A time as event lines write it.
+#[must_use]
+pub fn time_text(time: Timestamp) -> String {
+    let mut text = Vec::new();
+    push_time(&mut text, time);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Appends a time as `2026-01-02T03:04:05.678901Z`.
 pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let date = Offset::UTC.to_datetime(time);

@@ -45,6 +45,7 @@ pub struct Queue {
     max_messages: usize,
     max_bytes: usize,
     policy: OverflowPolicy,
+    full: bool,
 }
 
 impl Queue {
@@ -57,7 +58,28 @@ impl Queue {
             max_messages: max_messages.max(1),
             max_bytes: max_bytes.max(1),
             policy,
+            full: false,
         }
+    }
+
+    /// Messages it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.max_messages
+    }
+
+    /// Whether something did not fit, and since then it has not been emptied to nine tenths: a slow receiver does not
+    /// end it by taking one message.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// How full it is, by count or by bytes, from 0 to 1.
+    #[must_use]
+    pub fn utilization(&self) -> f64 {
+        let share = |part: usize, whole: usize| part as f64 / whole as f64;
+        share(self.messages.len(), self.max_messages).max(share(self.bytes, self.max_bytes)).min(1.0)
     }
 
     /// Messages inside.
@@ -93,6 +115,7 @@ impl Queue {
             self.messages.push_back(message);
             return Pushed::Accepted { dropped: 0 };
         }
+        self.full = true;
         match self.policy {
             OverflowPolicy::Block => Pushed::Full(message),
             OverflowPolicy::DropNewest => Pushed::Dropped,
@@ -104,6 +127,7 @@ impl Queue {
                     self.pop();
                     dropped += 1;
                 }
+                self.full = true;
                 self.bytes += size;
                 self.messages.push_back(message);
                 Pushed::Accepted { dropped }
@@ -115,6 +139,7 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.len();
+        self.full &= self.utilization() > 0.9;
         if self.messages.is_empty() && self.messages.capacity() > 64 {
             self.messages = VecDeque::new();
         }
@@ -152,6 +177,23 @@ mod tests {
         assert_eq!(filled(OverflowPolicy::DropNewest).push(message(3)), Pushed::Dropped);
         assert_eq!(filled(OverflowPolicy::Block).push(message(3)), Pushed::Full(message(3)));
         assert_eq!(filled(OverflowPolicy::Disconnect).push(message(3)), Pushed::Disconnect);
+    }
+
+    #[test]
+    fn full_is_a_state_that_one_message_taken_does_not_end() {
+        let mut queue = Queue::new(20, 1000, OverflowPolicy::DropOldest);
+        (0..20).for_each(|_| assert_eq!(queue.push(message(1)), Pushed::Accepted { dropped: 0 }));
+        assert!(!queue.is_full(), "all has found room");
+        queue.push(message(1));
+        assert!(queue.is_full());
+        queue.pop();
+        assert!(queue.is_full());
+        queue.pop();
+        assert!(!queue.is_full());
+        assert!((queue.utilization() - 0.9).abs() < 1e-9);
+        assert_eq!(queue.capacity(), 20);
+        queue.push(message(2000));
+        assert!(queue.is_full(), "by bytes");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("queue", &["message"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message"]),
-    ("observe", &["message"]),
+    ("observe", &["net", "message", "endpoint"]),
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["message", "net"]),
     ("sink", &["message", "net"]),
@@ -36,7 +36,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -53,7 +53,9 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
-    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
+    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs", "observe/process.rs"]),
+    ("prometheus", &["observe/metrics.rs"]),
+    ("subtle", &["observe/admin/guard.rs"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),

@@ -1,5 +1,7 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
+mod admin;
+mod admin_hostile;
 mod alive;
 mod chromium;
 mod compression;

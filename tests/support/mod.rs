@@ -1,12 +1,13 @@
 //! What the tests share.
 //!
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
-//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
+//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, and `proxies` what stands between a client and its server.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod certs;
 pub mod fake;
+pub mod http;
 pub mod peers;
 pub mod process;
 pub mod proxies;
