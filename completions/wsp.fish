@@ -180,6 +180,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-issuer -d 'W
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
 slow\t'The client is read no faster'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -194,6 +196,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messag
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'

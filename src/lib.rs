@@ -7,6 +7,7 @@
 //! - [`listen`]: what the test server does with messages.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
+//! - [`observe`]: counters, and who sees them: metrics, health, the admin address.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
+use super::admin::AdminArgs;
 use super::connect::plan;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
@@ -193,6 +194,12 @@ pub struct ListenArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// The admin address.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// /health says 503 when nobody was connected for 5 minutes
+    #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
+    pub require_clients: bool,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -262,6 +269,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         max_message_size: args.max_message_size,
         record: args.record.clone(),
         grace: args.grace,
+        admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
             mode,

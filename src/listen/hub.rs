@@ -24,6 +24,7 @@ use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_messa
 use crate::message::render::{self, Format};
 use crate::net::listener::{AcceptError, PeerAddr, Refuse};
 use crate::observe::counters::{Counters, DropReason, ErrorKind};
+use crate::observe::tap::Tap;
 use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
 use crate::sink::stdout::{Output, OutputFailure};
@@ -74,6 +75,7 @@ pub struct Hub {
     output: RefCell<Output>,
     output_waker: RefCell<Option<Waker>>,
     recording: Recording,
+    tap: Tap,
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
     waiting: RefCell<Vec<Waker>>,
     next_id: Cell<u64>,
@@ -105,6 +107,7 @@ impl Hub {
             output: RefCell::new(output),
             output_waker: RefCell::new(None),
             recording: Recording::default(),
+            tap: Tap::default(),
             sessions: RefCell::default(),
             waiting: RefCell::default(),
             next_id: Cell::new(1),
@@ -141,6 +144,11 @@ impl Hub {
     /// The session of this number, while it is connected.
     pub fn session(&self, id: u64) -> Option<Rc<Mailbox>> {
         self.sessions.borrow().get(&id).cloned()
+    }
+
+    /// Looks at each that is connected.
+    pub fn each_session(&self, mut look: impl FnMut(&Rc<Mailbox>)) {
+        self.sessions.borrow().values().for_each(&mut look);
     }
 
     /// All that are connected, in the order they came.
@@ -193,13 +201,22 @@ impl Hub {
 
     /// Puts a message into one mailbox; it comes back when it must wait there.
     pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
-        let dropped = &self.counters.dropped;
-        match mailbox.push(message) {
-            Pushed::Accepted { dropped: older } => dropped.add(DropReason::QueueFull, older),
-            Pushed::Dropped | Pushed::Disconnect => dropped.one(DropReason::QueueFull),
-            Pushed::Full(message) => return Some(message),
+        match self.push(mailbox, message) {
+            Pushed::Full(message) => Some(message),
+            Pushed::Accepted { .. } | Pushed::Dropped | Pushed::Disconnect => None,
         }
-        None
+    }
+
+    /// As [`Hub::place`], with what became of it.
+    pub(super) fn push(&self, mailbox: &Mailbox, message: Message) -> Pushed {
+        let dropped = &self.counters.dropped;
+        let pushed = mailbox.push(message);
+        match &pushed {
+            Pushed::Accepted { dropped: older } => dropped.add(DropReason::QueueFull, *older),
+            Pushed::Dropped | Pushed::Disconnect => dropped.one(DropReason::QueueFull),
+            Pushed::Full(_) => {}
+        }
+        pushed
     }
 
     /// Puts a message before every session, but for `except`.
@@ -307,6 +324,16 @@ impl Hub {
         &self.recording
     }
 
+    /// What happens, for whoever looks.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    fn offer(&self, id: u64, dir: Option<Direction>, bytes: usize, body: impl FnOnce() -> EventBody) {
+        let make = || Event { time: Timestamp::now(), session: session_name(id), dir, body: body() };
+        self.tap.offer(bytes, make);
+    }
+
     /// Prints a message of session `id`, where messages are printed; yields up to where the output must be
     /// [written](Hub::written) for it to have arrived.
     pub fn print(&self, id: u64, message: &Message) -> Option<u64> {
@@ -332,6 +359,7 @@ impl Hub {
     /// Counts and records a message received from a session.
     pub fn received(&self, mailbox: &Mailbox, message: &Message) {
         self.recording.message(mailbox.id, Direction::In, message);
+        self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
     }
@@ -340,14 +368,17 @@ impl Hub {
     pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
         self.counters.sent.message(message.len());
         mailbox.sent.message(message.len());
+        self.counters.delivered.one();
         let id = mailbox.id;
         self.recording.message(id, Direction::Out, message);
+        self.offer(id, Some(Direction::Out), message.len(), || EventBody::Message(message.detached()));
         self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
     }
 
     /// Records an event, and prints its line where event lines are printed.
     pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
         self.recording.event(id, dir, &body);
+        self.offer(id, dir, 0, || body.clone());
         self.print_event(id, dir, || body);
     }
 

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -15,6 +15,15 @@ use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
 use crate::observe::counters::Traffic;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
+
+/// Where messages may be held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// What is sent to the session: its peer does not read.
+    Out,
+    /// What comes from it: there is no room for it.
+    In,
+}
 
 /// One session as the server knows it, and what is to be sent to it.
 #[derive(Debug)]
@@ -35,11 +44,14 @@ pub struct Mailbox {
     pub dropped: Cell<u64>,
     /// The last round trip of a ping.
     pub round_trip: Cell<Option<Duration>>,
+    /// Since when each way is held up, see [`Way`].
+    held_since: [Cell<Option<Instant>>; 2],
     queue: RefCell<Queue>,
     waker: RefCell<Option<Waker>>,
     overflowed: Cell<bool>,
     /// Nothing is for it yet.
     waits_outside: Cell<bool>,
+    closing: Cell<bool>,
     asked_to_close: RefCell<Option<Box<CloseReason>>>,
 }
 
@@ -56,10 +68,12 @@ impl Mailbox {
             sent: Traffic::default(),
             dropped: Cell::new(0),
             round_trip: Cell::new(None),
+            held_since: [Cell::new(None), Cell::new(None)],
             queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
             waker: RefCell::new(None),
             overflowed: Cell::new(false),
             waits_outside: Cell::new(settings.guard.has_gate()),
+            closing: Cell::new(false),
             asked_to_close: RefCell::new(None),
         }
     }
@@ -106,10 +120,50 @@ impl Mailbox {
         self.queue.borrow().bytes()
     }
 
+    /// Messages that can wait.
+    pub fn capacity(&self) -> usize {
+        self.queue.borrow().capacity()
+    }
+
+    /// How full the queue is, from 0 to 1.
+    pub fn utilization(&self) -> f64 {
+        self.queue.borrow().utilization()
+    }
+
+    /// Whether the queue is full, see [`Queue::is_full`].
+    pub fn is_full(&self) -> bool {
+        self.queue.borrow().is_full()
+    }
+
+    /// Notes whether messages can go one way at present.
+    pub fn note(&self, way: Way, is_held: bool) {
+        let since = &self.held_since[way as usize];
+        if !is_held {
+            since.set(None);
+        } else if since.get().is_none() {
+            since.set(Some(Instant::now()));
+        }
+    }
+
+    /// How long messages have been held up one way or the other.
+    pub fn held_for(&self) -> Duration {
+        self.held_since.iter().filter_map(Cell::get).map(|since| since.elapsed()).max().unwrap_or_default()
+    }
+
     /// Asks the session to close, at once: what waits for it is dropped with it.
     pub fn ask_to_close(&self, close: CloseReason) {
         *self.asked_to_close.borrow_mut() = Some(Box::new(close));
         self.wake();
+    }
+
+    /// Whether the session is about to end.
+    pub fn is_closing(&self) -> bool {
+        self.closing.get() || self.has_overflowed() || self.is_asked_to_close()
+    }
+
+    /// The session has begun to close.
+    pub fn begin_close(&self) {
+        self.closing.set(true);
     }
 
     /// Whether somebody asked the session to close.

@@ -16,7 +16,7 @@ use super::alarm::Alarm;
 use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
@@ -134,6 +134,7 @@ impl ServerPeer {
 
     fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
         self.closing = true;
+        self.mailbox.begin_close();
         Poll::Ready(Outgoing::Close(close))
     }
 
@@ -153,6 +154,31 @@ impl ServerPeer {
         }
         self.mailbox.watch(cx);
         Poll::Pending
+    }
+
+    /// As [`Peer::poll_can_receive`].
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
+            return Poll::Pending;
+        }
+        // What is ready goes out first: the connection wakes the task when it takes more.
+        if !self.ready.is_empty() {
+            return Poll::Pending;
+        }
+        if let Some(guard) = &mut self.guard {
+            let now = Instant::now().into_std();
+            let pause = guard.pause(now);
+            if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        if !self.hub.has_room_to_record(cx) {
+            return Poll::Pending;
+        }
+        if self.hub.prints() && !self.hub.has_room_to_print(cx) {
+            return Poll::Pending;
+        }
+        self.handler.poll_can_receive(cx)
     }
 
     /// Whether the session must close whatever waits for it.
@@ -185,6 +211,7 @@ impl Peer for ServerPeer {
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        self.mailbox.note(Way::Out, false);
         if self.closing {
             return Poll::Pending;
         }
@@ -232,6 +259,7 @@ impl Peer for ServerPeer {
     }
 
     fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.note(Way::Out, true);
         self.mailbox.watch(cx);
         if self.hub.is_aborting() {
             return Poll::Ready(());
@@ -244,27 +272,9 @@ impl Peer for ServerPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
-            return Poll::Pending;
-        }
-        // What is ready goes out first: the connection wakes the task when it takes more.
-        if !self.ready.is_empty() {
-            return Poll::Pending;
-        }
-        if let Some(guard) = &mut self.guard {
-            let now = Instant::now().into_std();
-            let pause = guard.pause(now);
-            if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-        if !self.hub.has_room_to_record(cx) {
-            return Poll::Pending;
-        }
-        if self.hub.prints() && !self.hub.has_room_to_print(cx) {
-            return Poll::Pending;
-        }
-        self.handler.poll_can_receive(cx)
+        let ready = self.poll_room(cx);
+        self.mailbox.note(Way::In, ready.is_pending());
+        ready
     }
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
@@ -289,5 +299,6 @@ impl Peer for ServerPeer {
 
     fn on_round_trip(&mut self, time: Duration) {
         self.mailbox.round_trip.set(Some(time));
+        self.hub.counters.ping_time.add(time);
     }
 }

@@ -31,6 +31,8 @@ use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr
 use crate::net::self_signed;
 use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
+use crate::observe::Control;
+use crate::observe::admin::{Admin, AdminSettings, Serving};
 use crate::observe::counters::ErrorKind;
 use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
@@ -90,6 +92,8 @@ pub struct Server {
     pub record: Option<PathBuf>,
     /// For closing all sessions at the end.
     pub grace: Duration,
+    /// Where it is seen and steered.
+    pub admin: Option<AdminSettings>,
     /// What happens to messages.
     pub hub: HubSettings,
 }
@@ -121,6 +125,10 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     let listener = Listener::bind(&server.address)
         .await
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
+    let serving = match &server.admin {
+        Some(settings) => Some(open_admin(settings, &hub).await?),
+        None => None,
+    };
     announce(&server, &listener, tls.is_some(), &hub)?;
     let guards = Guards::new(&server.hub.guard);
     let (joining, letting_in, refusing) = (Rc::clone(&hub), Rc::clone(&guards), Rc::clone(&hub));
@@ -151,7 +159,22 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         },
     });
     let stdin = server.hub.mode.reads_input().then_some((host.stdin, host.stdin_is_terminal));
-    serve(&server, listener, door, stdin, &mut signals).await
+    let result = serve(&server, listener, door, stdin, &mut signals).await;
+    if let Some(serving) = serving {
+        serving.stop().await;
+    }
+    result
+}
+
+async fn open_admin(settings: &AdminSettings, hub: &Rc<Hub>) -> Result<Serving, Error> {
+    let admin = Admin::bind(settings.clone())
+        .await
+        .map_err(|error| Error::Bind { address: settings.address.to_string(), cause: io_text(&error) })?;
+    hub.stderr.line(format!("admin on {}", admin.url()));
+    if admin.is_open() {
+        hub.notice("admin: other machines can reach it and no token is asked for; --admin-token-env VAR asks for one");
+    }
+    Ok(admin.serve(Rc::clone(hub) as Rc<dyn Control>))
 }
 
 async fn serve(

@@ -13,6 +13,14 @@ thread_local! {
     static SECOND: Cell<(i64, [u8; 20])> = const { Cell::new((i64::MIN, [0; 20])) };
 }
 
+/// A time as event lines write it.
+#[must_use]
+pub fn time_text(time: Timestamp) -> String {
+    let mut text = Vec::new();
+    push_time(&mut text, time);
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Appends a time as `2026-01-02T03:04:05.678901Z`.
 pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let (mut second, nanoseconds) = (time.as_second(), time.subsec_nanosecond());

@@ -3,7 +3,8 @@
 //! One thread counts, so plain cells do. Leaves showing them to others. Invariant: a message that is not delivered is
 //! counted with its reason, and in one place only.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -178,6 +179,80 @@ labels! {
     }
 }
 
+labels! {
+    /// What a peer may ask for in a protocol with requests.
+    RequestMethod {
+        /// How fast it may send.
+        Backpressure => "backpressure",
+        /// A filter of its own.
+        Subscribe => "subscribe",
+        /// The last messages again.
+        Replay => "replay",
+        /// How things stand.
+        Status => "status",
+        /// What can be asked for.
+        Capabilities => "capabilities",
+        /// Anything else.
+        Other => "other",
+    }
+}
+
+labels! {
+    /// How a request was answered.
+    ReplyStatus {
+        /// As asked.
+        Ok => "ok",
+        /// With an error.
+        Error => "error",
+    }
+}
+
+/// How often something took how long.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// As many as [`Durations::BOUNDS`], not cumulative; what is longer than all of them is in the count alone.
+    buckets: RefCell<[u64; Durations::BOUNDS.len()]>,
+    count: Count,
+    sum: Cell<Duration>,
+}
+
+impl Durations {
+    /// The upper bound of each bucket, in seconds.
+    pub const BOUNDS: [f64; 14] =
+        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+    /// Counts one.
+    pub fn add(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        if let Some(place) = Self::BOUNDS.iter().position(|bound| seconds <= *bound) {
+            self.buckets.borrow_mut()[place] += 1;
+        }
+        self.count.one();
+        self.sum.set(self.sum.get().saturating_add(time));
+    }
+
+    /// Each bound with how many took no longer.
+    pub fn cumulative(&self) -> Vec<(f64, u64)> {
+        let mut sum = 0;
+        let buckets = self.buckets.borrow();
+        let so_far = |(bound, count): (&f64, &u64)| {
+            sum += count;
+            (*bound, sum)
+        };
+        Self::BOUNDS.iter().zip(buckets.iter()).map(so_far).collect()
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        self.sum.get()
+    }
+}
+
 /// What has been counted since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -189,6 +264,10 @@ pub struct Counters {
     pub received: Traffic,
     /// Data messages handed to connections.
     pub sent: Traffic,
+    /// Connections opened again after a loss.
+    pub reconnects: Count,
+    /// Messages that reached where they were to go.
+    pub delivered: Count,
     /// Messages a filter or registration kept from a receiver.
     pub filtered: Count,
     /// Messages dropped.
@@ -197,6 +276,16 @@ pub struct Counters {
     pub dead_letters: ByLabel<DropReason>,
     /// What went wrong.
     pub errors: ByLabel<ErrorKind>,
+    /// Requests of peers.
+    pub requests: ByLabel<RequestMethod>,
+    /// Answers to requests.
+    pub replies: ByLabel<ReplyStatus>,
+    /// Requests that were not answered in time.
+    pub request_timeouts: Count,
+    /// From request to answer.
+    pub request_time: Durations,
+    /// Round trips of pings.
+    pub ping_time: Durations,
 }
 
 #[cfg(test)]
@@ -221,5 +310,20 @@ mod tests {
         for (place, label) in DropReason::ALL.iter().enumerate() {
             assert_eq!(label.index(), place);
         }
+    }
+
+    #[test]
+    fn durations_are_cumulative_and_none_is_lost() {
+        let durations = Durations::default();
+        for millis in [0, 1, 2, 600, 20_000] {
+            durations.add(Duration::from_millis(millis));
+        }
+        let cumulative = durations.cumulative();
+        assert_eq!(cumulative[0], (0.0005, 1));
+        assert_eq!(cumulative[1], (0.001, 2));
+        assert_eq!(cumulative[2], (0.0025, 3));
+        assert_eq!(cumulative[9], (0.5, 3));
+        assert_eq!(cumulative[13], (10.0, 4));
+        assert_eq!((durations.count(), durations.sum()), (5, Duration::from_millis(20_603)));
     }
 }

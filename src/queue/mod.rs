@@ -63,6 +63,7 @@ pub struct Queue<T = Message> {
     max_messages: usize,
     max_bytes: usize,
     policy: OverflowPolicy,
+    full: bool,
 }
 
 impl<T: Weigh> Queue<T> {
@@ -75,7 +76,28 @@ impl<T: Weigh> Queue<T> {
             max_messages: max_messages.max(1),
             max_bytes: max_bytes.max(1),
             policy,
+            full: false,
         }
+    }
+
+    /// Messages it can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.max_messages
+    }
+
+    /// Whether something did not fit, and since then it has not been emptied to nine tenths: a slow receiver does not
+    /// end it by taking one message.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// How full it is, by count or by bytes, from 0 to 1.
+    #[must_use]
+    pub fn utilization(&self) -> f64 {
+        let share = |part: usize, whole: usize| part as f64 / whole as f64;
+        share(self.messages.len(), self.max_messages).max(share(self.bytes, self.max_bytes)).min(1.0)
     }
 
     /// Messages inside.
@@ -115,6 +137,7 @@ impl<T: Weigh> Queue<T> {
             self.put(message);
             return Pushed::Accepted { dropped: 0 };
         }
+        self.full = true;
         match self.policy {
             OverflowPolicy::Block => return Pushed::Full(message),
             OverflowPolicy::Disconnect => {
@@ -134,6 +157,7 @@ impl<T: Weigh> Queue<T> {
             }
             dropped += 1;
         }
+        self.full = true;
         self.put(message);
         Pushed::Accepted { dropped }
     }
@@ -154,6 +178,7 @@ impl<T: Weigh> Queue<T> {
     pub fn pop(&mut self) -> Option<T> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.weight();
+        self.full &= self.utilization() > 0.9;
         if self.messages.is_empty() && self.messages.capacity() > 64 {
             self.messages = VecDeque::new();
         }
@@ -164,12 +189,6 @@ impl<T: Weigh> Queue<T> {
     #[must_use]
     pub fn front(&self) -> Option<&T> {
         self.messages.front()
-    }
-
-    /// Messages it holds at most.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.max_messages
     }
 
     /// Bytes it holds at most.
@@ -209,6 +228,23 @@ mod tests {
         assert_eq!(filled(OverflowPolicy::DropNewest).push(message(3)), Pushed::Dropped);
         assert_eq!(filled(OverflowPolicy::Block).push(message(3)), Pushed::Full(message(3)));
         assert_eq!(filled(OverflowPolicy::Disconnect).push(message(3)), Pushed::Disconnect);
+    }
+
+    #[test]
+    fn full_is_a_state_that_one_message_taken_does_not_end() {
+        let mut queue = Queue::new(20, 1000, OverflowPolicy::DropOldest);
+        (0..20).for_each(|_| assert_eq!(queue.push(message(1)), Pushed::Accepted { dropped: 0 }));
+        assert!(!queue.is_full(), "all has found room");
+        queue.push(message(1));
+        assert!(queue.is_full());
+        queue.pop();
+        assert!(queue.is_full());
+        queue.pop();
+        assert!(!queue.is_full());
+        assert!((queue.utilization() - 0.9).abs() < 1e-9);
+        assert_eq!(queue.capacity(), 20);
+        queue.push(message(2000));
+        assert!(queue.is_full(), "by bytes");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("queue", &["message", "observe", "filter", "exit"]),
     ("net", &["message", "endpoint"]),
     ("session", &["net", "message", "filter"]),
-    ("observe", &["message"]),
+    ("observe", &["net", "message", "endpoint"]),
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["queue", "message", "net", "exit"]),
     ("sink", &["queue", "message", "net", "exit"]),
@@ -43,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 22] = [
+const LIBRARIES: [(&str, &[&str]); 23] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -56,7 +56,7 @@ const LIBRARIES: [(&str, &[&str]); 22] = [
     ("openssl", &["net/tls/"]),
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs"]),
-    ("subtle", &["listen/guard/credentials.rs"]),
+    ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
     ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
@@ -64,9 +64,17 @@ const LIBRARIES: [(&str, &[&str]); 22] = [
     ("rcgen", &["net/self_signed.rs"]),
     (
         "nix",
-        &["sink/record.rs", "sink/har_file.rs", "sink/file/appender.rs", "prompt/terminal.rs", "listen/handler/exec/"],
+        &[
+            "sink/record.rs",
+            "sink/har_file.rs",
+            "sink/file/appender.rs",
+            "observe/process.rs",
+            "prompt/terminal.rs",
+            "listen/handler/exec/",
+        ],
     ),
     ("toml", &["config/file.rs", "command/script.rs"]),
+    ("prometheus", &["observe/metrics.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];

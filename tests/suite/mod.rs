@@ -1,6 +1,8 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
 mod ack;
+mod admin;
+mod admin_hostile;
 mod alive;
 mod chromium;
 mod compression;

@@ -1,7 +1,7 @@
 //! What the tests share.
 //!
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
-//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
+//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
@@ -9,6 +9,7 @@
 pub mod certs;
 pub mod fake;
 pub mod files;
+pub mod http;
 pub mod peers;
 pub mod process;
 pub mod programs;

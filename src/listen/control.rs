@@ -1,0 +1,180 @@
+//! The server as the admin address and other viewers see and steer it.
+//!
+//! Owns the readings and the delivery of messages from outside. Leaves sessions to the hub. Invariant: a message from
+//! outside is placed, or dropped and counted, also where whoever sent it has gone.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::hub::{Hub, session_name};
+use super::mailbox::Mailbox;
+use crate::message::Message;
+use crate::message::event::time_text;
+use crate::net::connection::CloseReason;
+use crate::observe::Control;
+use crate::observe::control::{
+    Delivering, Delivery, QueueReading, SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds,
+};
+use crate::observe::counters::{Counters, DropReason};
+use crate::observe::tap::Tap;
+use crate::queue::Pushed;
+
+/// A session that is held up for less is not told to be.
+const THROTTLED_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait for room in full queues, under `--on-full block`.
+const WAIT: Duration = Duration::from_secs(10);
+
+impl Control for Hub {
+    fn mode(&self) -> &'static str {
+        "listen"
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn tap(&self) -> &Tap {
+        Hub::tap(self)
+    }
+
+    fn active(&self) -> usize {
+        Hub::active(self)
+    }
+
+    fn queues(&self) -> Vec<QueueReading> {
+        let mut send = QueueReading { name: "send", depth: 0, utilization: 0.0 };
+        self.each_session(|mailbox| {
+            send.depth += mailbox.waiting();
+            send.utilization = send.utilization.max(mailbox.utilization());
+        });
+        vec![send]
+    }
+
+    fn each_full_queue(&self, full: &mut dyn FnMut(u64)) {
+        self.each_session(|mailbox| {
+            if mailbox.is_full() {
+                full(mailbox.id);
+            }
+        });
+    }
+
+    fn sessions(&self, limit: usize) -> Vec<SessionReading> {
+        Hub::sessions(self).iter().take(limit).map(|mailbox| reading(mailbox)).collect()
+    }
+
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering> {
+        let mailbox = self.session(number(session)?)?;
+        Some(Box::pin(deliver(self, vec![mailbox], message)))
+    }
+
+    fn broadcast(self: Rc<Self>, message: Message) -> Delivering {
+        let all = Hub::sessions(&self);
+        Box::pin(deliver(self, all, message))
+    }
+
+    fn close(&self, session: &str, close: CloseReason) -> bool {
+        let mailbox = number(session).and_then(|id| self.session(id));
+        if let Some(mailbox) = &mailbox {
+            mailbox.ask_to_close(close);
+        }
+        mailbox.is_some()
+    }
+}
+
+/// The number in a session's name.
+fn number(session: &str) -> Option<u64> {
+    let id = session.strip_prefix('s')?.parse().ok()?;
+    (session_name(id) == session).then_some(id)
+}
+
+fn reading(mailbox: &Mailbox) -> SessionReading {
+    let state = if mailbox.is_closing() {
+        SessionState::Closing
+    } else if mailbox.held_for() >= THROTTLED_AFTER {
+        SessionState::Throttled
+    } else {
+        SessionState::Open
+    };
+    SessionReading {
+        id: session_name(mailbox.id),
+        peer: mailbox.peer.to_string(),
+        state,
+        target: mailbox.target.to_string(),
+        since: time_text(mailbox.since),
+        received: TrafficReading::from(&mailbox.received),
+        sent: TrafficReading::from(&mailbox.sent),
+        queue: SessionQueue { depth: mailbox.waiting(), bytes: mailbox.waiting_bytes(), capacity: mailbox.capacity() },
+        dropped: mailbox.dropped.get(),
+        round_trip_ms: mailbox.round_trip.get().map(milliseconds),
+    }
+}
+
+/// Those that a message still waits for; they are counted as dropped where nobody waits any longer.
+struct Waiting {
+    hub: Rc<Hub>,
+    mailboxes: Vec<Rc<Mailbox>>,
+}
+
+impl Waiting {
+    /// Gives them up, for a reason; how many that is.
+    fn give_up(&mut self, reason: DropReason) -> u64 {
+        let count = self.mailboxes.drain(..).count() as u64;
+        self.hub.counters.dropped.add(reason, count);
+        count
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.give_up(DropReason::QueueFull);
+    }
+}
+
+async fn deliver(hub: Rc<Hub>, receivers: Vec<Rc<Mailbox>>, message: Message) -> Delivery {
+    let mut delivery = Delivery::default();
+    let mut waiting = Waiting { hub: Rc::clone(&hub), mailboxes: receivers };
+    let placed = poll_fn(|cx| {
+        waiting.mailboxes.retain(|mailbox| {
+            // It has gone, or is about to, and takes nothing more.
+            if hub.session(mailbox.id).is_none() || mailbox.has_overflowed() {
+                hub.counters.dropped.one(DropReason::ReceiverGone);
+                delivery.dropped += 1;
+                return false;
+            }
+            match hub.push(mailbox, message.clone()) {
+                Pushed::Accepted { dropped } => {
+                    delivery.sent += 1;
+                    delivery.displaced += dropped;
+                    false
+                }
+                Pushed::Dropped | Pushed::Disconnect => {
+                    delivery.dropped += 1;
+                    false
+                }
+                Pushed::Full(_) => true,
+            }
+        });
+        if waiting.mailboxes.is_empty() {
+            return Poll::Ready(());
+        }
+        hub.wait(cx);
+        Poll::Pending
+    });
+    let _ = tokio::time::timeout(WAIT, placed).await;
+    delivery.dropped += waiting.give_up(DropReason::QueueFull);
+    delivery
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_one_name() {
+        for (name, id) in [("s1", Some(1)), ("s42", Some(42)), ("s01", None), ("s+1", None), ("1", None), ("s", None)] {
+            assert_eq!(number(name), id, "{name}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What can be seen of a run, and done to it, from outside: the seam between a run and whoever shows or steers it.
+//!
+//! Owns the trait that each kind of run implements and the readings it gives. Leaves HTTP to `admin`. Invariant:
+//! readings are copies of a moment; nobody who holds one holds up the run.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::counters::{Counters, Traffic};
+use super::tap::Tap;
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+
+/// A run as others see it.
+pub trait Control {
+    /// The subcommand.
+    fn mode(&self) -> &'static str;
+
+    /// What has been counted.
+    fn counters(&self) -> &Counters;
+
+    /// Where events can be seen.
+    fn tap(&self) -> &Tap;
+
+    /// Sessions open now.
+    fn active(&self) -> usize;
+
+    /// The queues by their names, which are a closed set.
+    fn queues(&self) -> Vec<QueueReading>;
+
+    /// Names each single queue that is full.
+    fn each_full_queue(&self, full: &mut dyn FnMut(u64));
+
+    /// Whether a client of this run has spent its retries.
+    fn has_spent_retries(&self) -> bool {
+        false
+    }
+
+    /// The first sessions, up to `limit`.
+    fn sessions(&self, limit: usize) -> Vec<SessionReading>;
+
+    /// Sends a message to one session, where there is one of that name.
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering>;
+
+    /// Sends a message to all sessions.
+    fn broadcast(self: Rc<Self>, message: Message) -> Delivering;
+
+    /// Closes a session; whether there is one of that name.
+    fn close(&self, session: &str, close: CloseReason) -> bool;
+}
+
+/// A message on its way into the queues of its receivers, which may have to wait for room.
+pub type Delivering = Pin<Box<dyn Future<Output = Delivery>>>;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// Sessions that will be sent it.
+    pub sent: u64,
+    /// Sessions it was dropped for.
+    pub dropped: u64,
+    /// Older messages that were dropped to make room for it.
+    pub displaced: u64,
+}
+
+/// The state of one queue, or of all of one name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueueReading {
+    /// Its name.
+    pub name: &'static str,
+    /// Messages in it.
+    pub depth: usize,
+    /// How full it is, from 0 to 1; the fullest one's where there are several.
+    pub utilization: f64,
+}
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// Messages go both ways.
+    Open,
+    /// It has been held back for a while: its peer does not read, or there is no room for what it sends.
+    Throttled,
+    /// It is about to end.
+    Closing,
+}
+
+/// Messages and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TrafficReading {
+    /// Messages.
+    pub messages: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+}
+
+impl From<&Traffic> for TrafficReading {
+    fn from(traffic: &Traffic) -> Self {
+        Self { messages: traffic.messages.get(), bytes: traffic.bytes.get() }
+    }
+}
+
+/// What waits for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SessionQueue {
+    /// Messages.
+    pub depth: usize,
+    /// Payload bytes.
+    pub bytes: usize,
+    /// Messages it can hold.
+    pub capacity: usize,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SessionReading {
+    /// Its name, as events have it.
+    pub id: String,
+    /// Who is at the other end.
+    pub peer: String,
+    /// What it is doing.
+    pub state: SessionState,
+    /// Path and query it asked for, or the address it connected to.
+    pub target: String,
+    /// When it opened, as events write it.
+    pub since: String,
+    /// Received from it.
+    pub received: TrafficReading,
+    /// Sent to it.
+    pub sent: TrafficReading,
+    /// What waits for it.
+    pub queue: SessionQueue,
+    /// Messages for it that were dropped.
+    pub dropped: u64,
+    /// The last round trip of a ping.
+    pub round_trip_ms: Option<f64>,
+}
+
+/// A time in milliseconds, to the microsecond.
+#[must_use]
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
