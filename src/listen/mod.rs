@@ -3,6 +3,7 @@
 
 pub mod handler;
 pub mod hub;
+pub mod input;
 pub mod mailbox;
 pub mod pace;
 pub mod peer;
