@@ -443,7 +443,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --script --ack --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -483,6 +483,10 @@ _wsp() {
                     ;;
                 --payload-file)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --input)
+                    COMPREPLY=($(compgen -W "raw json" -- "${cur}"))
                     return 0
                     ;;
                 --script)

@@ -127,6 +127,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l push -d 'Send message
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload -d 'With --push: send this; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload-size -d 'With --push: send a text of so many bytes' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l payload-file -d 'With --push: send the lines of a file in turn' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l input -d 'How stdin is written: raw lines, or json event lines' -r -f -a "raw\t'Payload, cut into messages'
+json\t'Event lines; only type and payload are needed'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l script -d 'Treat messages by the rules in a file' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ack -d 'Besides, answer each message with what the filter yields' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r

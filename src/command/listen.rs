@@ -3,6 +3,9 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod prompt;
+mod slash;
+
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
 use super::admin::AdminArgs;
-use super::connect::plan;
+use super::connect::{InputArg, plan};
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
@@ -24,6 +27,7 @@ use crate::listen::handler::Mode;
 use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
+use crate::listen::input::InputKind;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
 use crate::net::tls::{ServerDemands, TlsVersion};
@@ -112,6 +116,14 @@ pub struct ListenArgs {
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
     #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
     pub template: bool,
+    /// How stdin is written: raw lines, or json event lines
+    ///
+    /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and the
+    /// payload (text or base64; code and reason for close) are needed. It goes to the session it names, or to all when it
+    /// names none; for a name that nobody has it is dropped, counted and told. A close takes effect when what was
+    /// sent to the session before has gone out. Lines of type open, error and retry are passed over.
+    #[arg(long, hide_possible_values = true, value_name = "KIND", hide_short_help = true, help_heading = "Messages")]
+    pub input: Option<InputArg>,
     /// Treat messages by the rules in a file
     #[arg(long, value_name = "FILE", group = "mode", hide_short_help = true, help_heading = "Messages", long_help = script::HELP)]
     pub script: Option<PathBuf>,
@@ -232,13 +244,23 @@ pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
 /// Whatever keeps the server from starting.
 pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
     let server = server(args, &host)?;
-    crate::listen::run::run(server, host).await
+    let colour = server.hub.colour;
+    let console = server.hub.name_sessions.then(|| prompt::opener(&host, colour));
+    crate::listen::run::run(server, host, console).await
 }
 
 fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
     let mode = mode(args)?;
+    let input = match args.input {
+        Some(_) if !mode.reads_input() => {
+            return Err(Error::usage("--input: nothing is read from stdin in this mode", "leave it out"));
+        }
+        Some(InputArg::Json) => InputKind::Events,
+        Some(InputArg::Raw) | None => InputKind::Lines,
+    };
+    let has_prompt = host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
     let asked_to_print = args.output.json || args.output.format.is_some();
     let tls_demands = ServerDemands {
         min: match args.tls_min {
@@ -270,14 +292,17 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         record: args.record.clone(),
         grace: args.grace,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
+        input,
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
             mode,
             ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),
+            name_sessions: has_prompt,
             to_terminal: host.stdout_is_terminal,
             colour: plan::colour(args.output.color, host),
-            verbose: args.output.verbose,
+            // A person wants to see who comes and goes.
+            verbose: args.output.verbose || has_prompt,
             quiet: args.output.quiet,
             queue_size: args.queue_size,
             queue_bytes: args.queue_bytes,

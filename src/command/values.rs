@@ -132,6 +132,12 @@ pub fn byte_rate(text: &str) -> Result<f64, String> {
     if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
 }
 
+/// Whether a server may close with this code: RFC 6455 section 7.4 and the registry it founded. 1004 to 1006 and 1015 are
+/// never sent.
+pub fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
 /// Reads `CODE[:REASON]`: how a connection is closed.
 ///
 /// # Errors

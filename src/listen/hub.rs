@@ -40,6 +40,8 @@ pub struct HubSettings {
     pub format: Format,
     /// Whether messages are printed in modes that answer, too.
     pub print: bool,
+    /// Whether each message printed is told whose it is.
+    pub name_sessions: bool,
     /// Whether stdout is a terminal.
     pub to_terminal: bool,
     /// Colours on stdout.
@@ -199,8 +201,22 @@ impl Hub {
         }
     }
 
+    /// Waits until a session comes or goes, or a program ends.
+    pub async fn next_change(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Prints through another output from now on.
+    pub fn print_through(&self, output: Output) {
+        *self.output.borrow_mut() = output;
+    }
+
     /// Puts a message into one mailbox; it comes back when it must wait there.
     pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
+        if mailbox.takes_no_more() {
+            self.counters.dropped.one(DropReason::ReceiverGone);
+            return None;
+        }
         match self.push(mailbox, message) {
             Pushed::Full(message) => Some(message),
             Pushed::Accepted { .. } | Pushed::Dropped | Pushed::Disconnect => None,
@@ -345,6 +361,10 @@ impl Hub {
         if settings.format == Format::Json {
             write_message_line(output.buffer(), Timestamp::now(), &session_name(id), Direction::In, message);
         } else {
+            if settings.name_sessions {
+                let (on, off) = if settings.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+                output.buffer().extend_from_slice(format!("{on}{}{off} ", session_name(id)).as_bytes());
+            }
             render::message(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
         }
         output.wrote();
@@ -433,9 +453,9 @@ impl Hub {
     }
 
     /// A message was meant for a session that is not there: counted and told.
-    pub fn no_receiver(&self, id: u64) {
+    pub fn no_receiver(&self, name: &str) {
         self.counters.dropped.one(DropReason::NoReceiver);
-        self.notice(format!("wsp: there is no session {}; a message for it was dropped", session_name(id)));
+        self.notice(format!("wsp: there is no session {}; what was for it was dropped", name.escape_debug()));
     }
 
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {

@@ -4,6 +4,7 @@
 //! bounds.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,10 @@ use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
 use crate::observe::counters::Traffic;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
+use crate::session::Outgoing;
+
+/// Pings and pongs that may wait for one session.
+const CONTROL_FRAMES: usize = 64;
 
 /// Where messages may be held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,9 @@ pub struct Mailbox {
     waits_outside: Cell<bool>,
     closing: Cell<bool>,
     asked_to_close: RefCell<Option<Box<CloseReason>>>,
+    /// What to close with once nothing waits.
+    close_after_all: RefCell<Option<Box<CloseReason>>>,
+    control: RefCell<VecDeque<Outgoing>>,
 }
 
 impl Mailbox {
@@ -75,6 +83,8 @@ impl Mailbox {
             waits_outside: Cell::new(settings.guard.has_gate()),
             closing: Cell::new(false),
             asked_to_close: RefCell::new(None),
+            close_after_all: RefCell::new(None),
+            control: RefCell::default(),
         }
     }
 
@@ -174,6 +184,40 @@ impl Mailbox {
     /// What somebody asked the session to close with.
     pub fn take_close(&self) -> Option<CloseReason> {
         self.asked_to_close.borrow_mut().take().map(|close| *close)
+    }
+
+    /// Asks the session to close when all that waits for it has been sent; nothing more is taken for it.
+    pub fn close_after_all(&self, close: CloseReason) {
+        self.close_after_all.borrow_mut().get_or_insert_with(|| Box::new(close));
+        self.wake();
+    }
+
+    /// Whether nothing more is taken for it.
+    pub fn takes_no_more(&self) -> bool {
+        self.close_after_all.borrow().is_some()
+    }
+
+    /// What the session closes with, once nothing waits for it.
+    pub fn take_close_after_all(&self) -> Option<CloseReason> {
+        if self.waiting() > 0 {
+            return None;
+        }
+        self.close_after_all.borrow_mut().take().map(|close| *close)
+    }
+
+    /// Has a ping or pong sent, before messages that wait; too many of them make room for the new one.
+    pub fn push_control(&self, frame: Outgoing) {
+        let mut control = self.control.borrow_mut();
+        if control.len() >= CONTROL_FRAMES {
+            control.pop_front();
+        }
+        control.push_back(frame);
+        self.wake();
+    }
+
+    /// The next ping or pong.
+    pub fn take_control(&self) -> Option<Outgoing> {
+        self.control.borrow_mut().pop_front()
     }
 
     /// Adds a message, or does what the policy says.

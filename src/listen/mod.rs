@@ -6,6 +6,7 @@ pub mod control;
 pub mod guard;
 pub mod handler;
 pub mod hub;
+pub mod input;
 pub mod mailbox;
 pub mod pace;
 pub mod peer;

@@ -231,6 +231,9 @@ impl Peer for ServerPeer {
             self.opened = true;
             self.act(|handler, actions| handler.on_open(actions));
         }
+        if let Some(control) = self.mailbox.take_control() {
+            return Poll::Ready(control);
+        }
         loop {
             self.ready.extend(self.sends.drain(..));
             if let Some(message) = self.ready.pop_front() {
@@ -250,6 +253,9 @@ impl Peer for ServerPeer {
             let Some(message) = self.mailbox.poll_next(cx) else { break };
             self.hub.wake_waiting();
             self.act(|handler, actions| handler.on_outgoing(message, actions));
+        }
+        if let Some(close) = self.mailbox.take_close_after_all() {
+            return self.begin_close(close);
         }
         // What was queued before the stop goes out first.
         if self.hub.is_stopping() && !self.handler.is_busy() {
@@ -283,7 +289,9 @@ impl Peer for ServerPeer {
             Outgoing::Close(close) => {
                 self.on_out(EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true });
             }
-            Outgoing::Ping(_) | Outgoing::Pong(_) | Outgoing::Abort => {}
+            Outgoing::Ping(payload) => self.on_out(EventBody::Ping(payload.clone())),
+            Outgoing::Pong(payload) => self.on_out(EventBody::Pong(payload.clone())),
+            Outgoing::Abort => {}
         }
     }
 

@@ -17,13 +17,13 @@ use tokio::task::spawn_local;
 use super::guard::door::{Displaced, Guards, Opening};
 use super::handler;
 use super::hub::{Hub, HubSettings, session_name};
+use super::input::{Input, InputKind, OpenConsole};
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
 use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal};
-use crate::message::Message;
 use crate::message::event::EventBody;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
@@ -37,8 +37,6 @@ use crate::observe::counters::ErrorKind;
 use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
-use crate::source::framing::{Framing, Splitter};
-use crate::source::stdin;
 
 /// Pause after accept(2) failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -94,6 +92,8 @@ pub struct Server {
     pub grace: Duration,
     /// Where it is seen and steered.
     pub admin: Option<AdminSettings>,
+    /// How standard input is written.
+    pub input: InputKind,
     /// What happens to messages.
     pub hub: HubSettings,
 }
@@ -113,7 +113,7 @@ struct Door {
 ///
 /// # Errors
 /// TLS files that cannot be used, an address that cannot be had.
-pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
+pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Result<Exit, Error> {
     // Each session is a file descriptor; the soft limit is there to be raised.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
@@ -158,8 +158,18 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
             on_refused: Box::new(move |peer, refuse| refusing.refused(peer, refuse)),
         },
     });
-    let stdin = server.hub.mode.reads_input().then_some((host.stdin, host.stdin_is_terminal));
-    let result = serve(&server, listener, door, stdin, &mut signals).await;
+    let address = listener.local_addr().map_or_else(|| server.address.to_string(), |address| address.to_string());
+    let input = match console.and_then(|open| open(&address)) {
+        Some((console, output)) => {
+            hub.print_through(output);
+            Input::console(&hub, console)
+        }
+        None if hub.settings.mode.reads_input() => {
+            Input::stream(&hub, host.stdin, server.input, host.stdin_is_terminal)
+        }
+        None => Input::None,
+    };
+    let result = serve(&server, listener, door, input, &mut signals).await;
     if let Some(serving) = serving {
         serving.stop().await;
     }
@@ -181,29 +191,16 @@ async fn serve(
     server: &Server,
     listener: Listener,
     door: Rc<Door>,
-    stdin: Option<(std::fs::File, bool)>,
+    mut input: Input,
     signals: &mut Signals,
 ) -> Result<Exit, Error> {
     let hub = Rc::clone(&door.hub);
     let accepting = spawn_local(accept(listener, door));
     let background = hub.settings.mode.background(&hub).map(spawn_local);
-    let input = stdin.map(|(file, is_terminal)| {
-        let hub = Rc::clone(&hub);
-        spawn_local(async move { send_input(&hub, file).await && is_terminal })
-    });
-    let mut input_ended = Box::pin(async move {
-        let was_typed = match input {
-            Some(input) => input.await.unwrap_or(false),
-            None => false,
-        };
-        if !was_typed {
-            std::future::pending::<()>().await;
-        }
-    });
     let mut output = Box::pin(hub.tend_output());
     let mut failed = None;
     std::future::poll_fn(|cx| {
-        if signals.poll_next(cx).is_ready() || input_ended.as_mut().poll(cx).is_ready() {
+        if signals.poll_next(cx).is_ready() || input.poll_ended(cx, &hub).is_ready() {
             return Poll::Ready(());
         }
         if let Poll::Ready(failure) = output.as_mut().poll(cx) {
@@ -221,9 +218,10 @@ async fn serve(
         let _ = background.await;
     }
     hub.stop();
-    let cut_short = close_all(&hub, server.grace, signals).await;
+    let cut_short = close_all(&hub, server.grace, signals, &mut input).await;
     hub.finish_output(server.grace).await;
     hub.recording().finish(server.grace).await;
+    input.close(&hub);
     hub.notice(hub.summary());
     if let Some(failure) = hub.recording().failure() {
         return Err(failure.into());
@@ -238,7 +236,7 @@ async fn serve(
 }
 
 /// Waits for the sessions to close; the exit code when that was cut short.
-async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<Exit> {
+async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals, input: &mut Input) -> Option<Exit> {
     let cut_short = {
         let mut closed = std::pin::pin!(hub.wait_for(Hub::is_empty));
         let mut grace = std::pin::pin!(tokio::time::sleep(grace));
@@ -255,6 +253,9 @@ async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<
                 Poll::Ready(StopSignal::Interrupt) => return Poll::Ready(Some(Exit::Interrupted)),
                 Poll::Ready(StopSignal::Terminate) => return Poll::Ready(Some(Exit::Terminated)),
                 Poll::Pending => {}
+            }
+            if input.poll_hurry(cx).is_ready() {
+                return Poll::Ready(Some(Exit::Interrupted));
             }
             grace.as_mut().poll(cx).map(|()| Some(Exit::Terminated))
         })
@@ -415,35 +416,4 @@ async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPe
         let lingering: Pin<Box<dyn Future<Output = ()>>> = Box::pin(connection.linger());
         let _ = tokio::time::timeout(hub.settings.driver.close_timeout, lingering).await;
     }
-}
-
-/// Sends the lines of standard input to all; true when the input has ended.
-async fn send_input(hub: &Rc<Hub>, stdin: std::fs::File) -> bool {
-    // Nobody is there to hear it before the first session.
-    hub.wait_for(Hub::has_audience).await;
-    let mut chunks = stdin::read(stdin);
-    let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
-    while let Some(Ok(chunk)) = chunks.recv().await {
-        let mut lines = Vec::new();
-        let _ = splitter.push(&chunk, |line| lines.push(line));
-        for line in lines {
-            send_line(hub, line).await;
-        }
-    }
-    if let Ok(Some(line)) = splitter.finish() {
-        send_line(hub, line).await;
-    }
-    true
-}
-
-async fn send_line(hub: &Rc<Hub>, line: Vec<u8>) {
-    let message = match Message::text_from_bytes(line.clone()) {
-        Ok(message) => message,
-        Err(_) => Message::binary(line),
-    };
-    if hub.settings.mode.holds_input() {
-        hub.wait_for(Hub::has_audience).await;
-    }
-    let mut unplaced = hub.to_all(&message, None);
-    std::future::poll_fn(|cx| if hub.place_again(&mut unplaced, cx) { Poll::Ready(()) } else { Poll::Pending }).await;
 }

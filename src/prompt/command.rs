@@ -100,7 +100,7 @@ pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Resu
 
 /// A line for each command.
 pub fn help(commands: &[SlashCommand]) -> impl Iterator<Item = String> + '_ {
-    commands.iter().map(|command| format!("{:<24} {}", format!("{} {}", command.name, command.arguments), command.what))
+    commands.iter().map(|command| format!("{:<26} {}", format!("{} {}", command.name, command.arguments), command.what))
 }
 
 /// Undoes what terminals do to the path of a file that is dropped on them: quotes, backslashes,

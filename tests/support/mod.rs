@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fake::FakeServer;
-pub use process::{Output, Run, Server, listen, run, wsp};
+pub use process::{Output, Process, Run, Server, listen, run, wsp};
 pub use wire::{Frame, Opcode, RawClient, Socket};
 
 /// How long any single wait may take. Long, because it is only reached when a test fails.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::told::{Input, Told};
 use super::{Actions, Handler};
 use crate::filter::Filter;
-use crate::listen::hub::{Hub, session_number};
+use crate::listen::hub::{Hub, session_name, session_number};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, ErrorKind};
@@ -243,7 +243,7 @@ fn carry_out(step: Step, actions: &mut Actions) {
         Step::Forward(Receiver::Others, message) => actions.send_to_all(&message, Some(actions.mailbox.id)),
         Step::Forward(Receiver::One(id), message) => {
             if !actions.send_to(id, message) {
-                actions.hub.no_receiver(id);
+                actions.hub.no_receiver(&session_name(id));
             }
         }
     }

@@ -1,0 +1,210 @@
+//! What the lines typed at the prompt of `listen` do: messages to sessions, slash commands to everything else.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use jiff::Timestamp;
+
+use super::slash::{COMMANDS, Command, parse};
+use crate::command::console;
+use crate::host::{Host, Stderr};
+use crate::listen::hub::{Hub, Unplaced, session_name};
+use crate::listen::input::{Console, OpenConsole};
+use crate::listen::mailbox::Mailbox;
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::observe::counters::{DropReason, Traffic};
+use crate::prompt::{Prompt, PromptSettings, SessionState, Status, Typed, history_file};
+
+/// Sessions that `/sessions` shows.
+const SHOWN: usize = 100;
+/// Messages that may be held while nobody is connected or a mailbox is full.
+const HELD: usize = 1000;
+
+/// The prompt of a server.
+struct ServerConsole {
+    prompt: Prompt,
+    stderr: Stderr,
+    address: String,
+    /// Sessions there had ever been, and were, when they were shown last: without one more, a change is one less.
+    shown: Option<(u64, usize)>,
+    /// Typed and not sent yet, to one or to all.
+    held: VecDeque<(Option<u64>, Message)>,
+    /// The last that was sent, for those whose mailbox is full.
+    unplaced: Unplaced,
+}
+
+/// The way to open the prompt, once it is known where the server listens.
+pub fn opener(host: &Host, colour: bool) -> OpenConsole {
+    let (state, stderr) = (host.state.clone(), host.stderr.clone());
+    Box::new(move |address| {
+        let settings = PromptSettings {
+            history: state.map(|state| history_file(&state, "listen")),
+            colour,
+            status: status(address, 0),
+            hosts: Vec::new(),
+            commands: &COMMANDS,
+        };
+        let (prompt, output) = console::open(settings, &stderr)?;
+        let console = ServerConsole {
+            prompt,
+            stderr,
+            address: address.to_owned(),
+            shown: None,
+            held: VecDeque::new(),
+            unplaced: Unplaced::new(),
+        };
+        Some((Box::new(console) as Box<dyn Console>, output))
+    })
+}
+
+fn status(address: &str, sessions: usize) -> Status {
+    Status { host: address.to_owned(), state: SessionState::Serving(sessions), round_trip: None }
+}
+
+impl Console for ServerConsole {
+    fn poll(&mut self, cx: &mut Context<'_>, hub: &Rc<Hub>) -> Poll<()> {
+        loop {
+            self.show_sessions(hub);
+            self.send_held(cx, hub);
+            let Poll::Ready(typed) = self.prompt.poll_typed(cx) else { return Poll::Pending };
+            match typed {
+                Some(Typed::Line(line)) => match parse(&line).and_then(|command| self.act(command, hub)) {
+                    Ok(true) => {}
+                    Ok(false) => return Poll::Ready(()),
+                    Err(error) => self.say(&error),
+                },
+                Some(Typed::Interrupt | Typed::End) | None => return Poll::Ready(()),
+                Some(Typed::Failed(error)) => {
+                    self.stderr.line(format!("wsp: cannot read the terminal: {error}"));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn poll_hurry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(typed)) = self.prompt.poll_typed(cx) {
+            if typed == Typed::Interrupt {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn close(self: Box<Self>, hub: &Hub) {
+        hub.counters.dropped.add(DropReason::ReceiverGone, (self.held.len() + self.unplaced.len()) as u64);
+        self.prompt.close();
+        self.stderr.restore();
+    }
+}
+
+impl ServerConsole {
+    fn say(&self, text: &str) {
+        console::say(&self.stderr, text);
+    }
+
+    /// In the prompt, and as what Tab completes.
+    fn show_sessions(&mut self, hub: &Hub) {
+        let now = (hub.counters.connections.get(), hub.active());
+        if self.shown.replace(now) == Some(now) {
+            return;
+        }
+        self.prompt.set_names(hub.sessions().iter().map(|mailbox| session_name(mailbox.id)).collect());
+        self.prompt.set_status(status(&self.address, hub.active()));
+    }
+
+    /// Sends what was typed, as far as mailboxes take it. Keys are read all the same: the person may want to leave.
+    fn send_held(&mut self, cx: &mut Context<'_>, hub: &Hub) {
+        while hub.active() > 0 && (self.unplaced.is_empty() || hub.place_again(&mut self.unplaced, cx)) {
+            match self.held.pop_front() {
+                None => return,
+                Some((None, message)) => self.unplaced = hub.to_all(&message, None),
+                Some((Some(id), message)) => match hub.session(id) {
+                    None => hub.no_receiver(&session_name(id)),
+                    Some(mailbox) => {
+                        let full = hub.place(&mailbox, message);
+                        self.unplaced.extend(full.map(|message| (mailbox, message)));
+                    }
+                },
+            }
+        }
+    }
+
+    fn hold(&mut self, receiver: Option<u64>, text: String) -> Result<(), String> {
+        if self.held.len() >= HELD {
+            return Err("too much waits to be sent already: not sent".to_owned());
+        }
+        self.held.push_back((receiver, Message::text(text)));
+        Ok(())
+    }
+
+    /// False when the server should end.
+    fn act(&mut self, command: Command, hub: &Rc<Hub>) -> Result<bool, String> {
+        match command {
+            Command::Send(text) => {
+                self.hold(None, text)?;
+                if hub.active() == 0 {
+                    self.say("held until somebody is connected");
+                }
+            }
+            Command::SendTo(id, text) => {
+                named(hub, id)?;
+                self.hold(Some(id), text)?;
+            }
+            Command::Kick { session, code, reason } => {
+                named(hub, session)?.ask_to_close(CloseReason::new(code, &reason));
+            }
+            Command::Help => console::help(
+                &self.stderr,
+                &COMMANDS,
+                "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
+            ),
+            Command::Sessions => {
+                let sessions = hub.sessions();
+                if sessions.is_empty() {
+                    self.say("nobody is connected");
+                }
+                for mailbox in sessions.iter().take(SHOWN) {
+                    self.say(&describe(mailbox));
+                }
+                if sessions.len() > SHOWN {
+                    self.say(&format!("and {} more", sessions.len() - SHOWN));
+                }
+            }
+            Command::Stats => {
+                self.say(&format!("connected {}; {}", hub.active(), hub.summary()));
+                for (what, traffic) in [("received", &hub.counters.received), ("sent", &hub.counters.sent)] {
+                    self.say(&format!("  {what} {}", amount(traffic)));
+                }
+            }
+            Command::Quit => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn named(hub: &Hub, id: u64) -> Result<Rc<Mailbox>, String> {
+    hub.session(id).ok_or_else(|| format!("there is no session {}; /sessions shows them", session_name(id)))
+}
+
+fn amount(traffic: &Traffic) -> String {
+    format!("{} messages, {} bytes", traffic.messages.get(), traffic.bytes.get())
+}
+
+fn describe(mailbox: &Mailbox) -> String {
+    let open = Timestamp::now().duration_since(mailbox.since).as_secs_f64();
+    let mut line = format!("{} {} {}, open for {open:.1} s", session_name(mailbox.id), mailbox.peer, mailbox.target);
+    let _ = write!(line, "; received {}; sent {}", amount(&mailbox.received), amount(&mailbox.sent));
+    for (what, count) in [("waiting", mailbox.waiting() as u64), ("dropped", mailbox.dropped.get())] {
+        if count > 0 {
+            let _ = write!(line, "; {what} {count}");
+        }
+    }
+    if let Some(time) = mailbox.round_trip.get() {
+        let _ = write!(line, "; round trip {:.3} ms", time.as_secs_f64() * 1e3);
+    }
+    line
+}

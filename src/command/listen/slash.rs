@@ -1,0 +1,151 @@
+//! The slash commands of `listen`. Pure; what they do is the prompt's business.
+
+use crate::command::values::may_be_sent;
+use crate::listen::hub::session_number;
+use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, read};
+
+/// What a typed line means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A message for all sessions.
+    Send(String),
+    /// A message for one.
+    SendTo(u64, String),
+    /// Show the commands.
+    Help,
+    /// Show the sessions.
+    Sessions,
+    /// Close a session.
+    Kick {
+        /// Which.
+        session: u64,
+        /// Close code.
+        code: u16,
+        /// Reason, at most 123 bytes.
+        reason: String,
+    },
+    /// Show counters.
+    Stats,
+    /// Close all sessions and leave.
+    Quit,
+}
+
+/// Every command.
+pub const COMMANDS: [SlashCommand; 6] = [
+    command("/help", "", "show this", Completes::Nothing),
+    command(
+        "/to",
+        "ID MESSAGE",
+        "send a message to one session; a line without a slash goes to all",
+        Completes::Session(&[]),
+    ),
+    command("/sessions", "", "show the sessions", Completes::Nothing),
+    command(
+        "/kick",
+        "ID [CODE [REASON]]",
+        "close a session at once, with 1000 when no code is given",
+        Completes::Session(CLOSE_CODES),
+    ),
+    command("/stats", "", "show what has been counted", Completes::Nothing),
+    command("/quit", "", "close all sessions and leave (Ctrl-D too)", Completes::Nothing),
+];
+
+const fn command(
+    name: &'static str,
+    arguments: &'static str,
+    what: &'static str,
+    completes: Completes,
+) -> SlashCommand {
+    SlashCommand { name, arguments, what, completes }
+}
+
+/// Reads a typed line.
+///
+/// # Errors
+/// What is wrong with a slash command, to be shown to the user; nothing is sent then.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let (name, rest) = match read(line, &COMMANDS)? {
+        Line::Text(text) => return Ok(Command::Send(text)),
+        Line::Command(name, rest) => (name, rest),
+    };
+    Ok(match name {
+        "/to" => {
+            let (session, text) = of_session(name, rest)?;
+            if text.is_empty() {
+                return Err("/to wants a message after the session".to_owned());
+            }
+            Command::SendTo(session, text.to_owned())
+        }
+        "/kick" => {
+            let (session, rest) = of_session(name, rest)?;
+            let (code, reason) = close(rest, may_be_sent, "1000 to 1003, 1007 to 1014, 3000 to 4999")?;
+            Command::Kick { session, code, reason }
+        }
+        "/sessions" => Command::Sessions,
+        "/stats" => Command::Stats,
+        "/quit" => Command::Quit,
+        _ => Command::Help,
+    })
+}
+
+/// A session, `s3` or just `3`, and what follows it.
+fn of_session<'l>(name: &str, rest: &'l str) -> Result<(u64, &'l str), String> {
+    let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let number = session_number(word).or_else(|| session_number(&format!("s{word}")));
+    let number = number.ok_or_else(|| format!("{name} wants a session, as s1; /sessions shows them"))?;
+    Ok((number, rest.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_reads_as_documented() {
+        let kick = |session, code, reason: &str| Ok(Command::Kick { session, code, reason: reason.to_owned() });
+        let table = [
+            ("hello", Ok(Command::Send("hello".into()))),
+            ("//to all", Ok(Command::Send("/to all".into()))),
+            ("/to s3 two  words", Ok(Command::SendTo(3, "two  words".into()))),
+            ("/to 3  /x", Ok(Command::SendTo(3, "/x".into()))),
+            ("/kick s1", kick(1, 1000, "")),
+            ("/kick 12 1008 too loud ", kick(12, 1008, "too loud")),
+            ("/sessions", Ok(Command::Sessions)),
+            ("/stats", Ok(Command::Stats)),
+            ("/help", Ok(Command::Help)),
+            ("/quit", Ok(Command::Quit)),
+        ];
+        for (line, expected) in table {
+            assert_eq!(parse(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let table = [
+            ("/to", "wants a session"),
+            ("/to everyone hello", "wants a session"),
+            ("/to s0 hello", "wants a session"),
+            ("/to s1", "wants a message"),
+            ("/to s1  ", "wants a message"),
+            ("/kick", "wants a session"),
+            ("/kick s1 1005", "no close code"),
+            ("/kick s1 soon", "no close code"),
+            ("/quit now", "takes no arguments"),
+            ("/kik s1", "did you mean /kick?"),
+        ];
+        for (line, expected) in table {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+        assert!(parse(&format!("/kick s1 1000 {}", "x".repeat(124))).is_err());
+    }
+
+    #[test]
+    fn every_command_of_the_table_is_known() {
+        for command in COMMANDS {
+            let meant = parse(command.name).map(|meant| meant == Command::Help);
+            assert_eq!(meant.unwrap_or(false), command.name == "/help", "{}", command.name);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The prompt of `wsp listen`, in a real terminal with real keys.
+
+use nix::sys::signal::Signal;
+
+use crate::support::terminal::Terminal;
+use crate::support::{Frame, Opcode, Process, RawClient, Socket, require, wsp};
+
+/// A terminal with a server at its prompt, and the server's port.
+fn serving(arguments: &str) -> Option<(Terminal, u16)> {
+    if !require("tmux") {
+        return None;
+    }
+    let terminal = Terminal::open();
+    let port = serve(&terminal, arguments);
+    Some((terminal, port))
+}
+
+fn serve(terminal: &Terminal, arguments: &str) -> u16 {
+    terminal.line(&format!("clear; {} listen :0 {arguments}", env!("CARGO_BIN_EXE_wsp")));
+    let screen = terminal.wait_until("the prompt", |screen| screen.contains(" listen ") && screen.contains("0> "));
+    let (_, rest) = screen.split_once("listening on ws://127.0.0.1:").expect("the ready line");
+    rest.split('/').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+macro_rules! serving {
+    ($arguments:expr) => {
+        match serving($arguments) {
+            Some(serving) => serving,
+            None => return,
+        }
+    };
+}
+
+fn last(screen: &str) -> &str {
+    screen.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim_end()
+}
+
+/// A client the server has seen.
+fn client(terminal: &Terminal, port: u16, number: usize) -> Socket {
+    let client = RawClient::connect(port);
+    terminal.wait_until("the number of sessions", |screen| last(screen).ends_with(&format!(" {number}>")));
+    client
+}
+
+#[test]
+fn lines_go_to_all_and_messages_come_above_the_line() {
+    let (terminal, port) = serving!("");
+    terminal.line("typed early");
+    terminal.wait_for("held until somebody is connected");
+    let mut one = client(&terminal, port, 1);
+    assert_eq!(one.read_text(), "typed early");
+    let mut two = client(&terminal, port, 2);
+    terminal.wait_for("s2 127.0.0.1:");
+    terminal.type_in("half a li");
+    one.say(Frame::text("hello"));
+    two.say(Frame::text(r#"{"a":[1]}"#));
+    terminal.wait_until("both, each with its session, and the line", |screen| {
+        screen.contains("\ns1 hello\n")
+            && screen.contains("\ns2 {\n  \"a\": [\n    1\n  ]\n}\n")
+            && last(screen).ends_with("> half a li")
+    });
+    assert!(terminal.coloured().contains("\x1b[2ms1"), "the session is set apart: {}", terminal.coloured());
+    terminal.line("ne");
+    assert_eq!((one.read_text(), two.read_text()), ("half a line".into(), "half a line".into()));
+    // What a peer sends does not drive the terminal.
+    one.say(Frame::text("\x1b[2Jgone"));
+    terminal.wait_for("s1 \\u001b[2Jgone");
+    drop((one, two));
+    terminal.wait_until("nobody", |screen| last(screen).ends_with(" 0>"));
+    terminal.keys(&["C-d"]);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn slash_commands_do_what_they_say() {
+    let (terminal, port) = serving!("");
+    terminal.line("/sessions");
+    terminal.wait_for("nobody is connected");
+    let mut one = client(&terminal, port, 1);
+    let mut two = client(&terminal, port, 2);
+    terminal.line("/to s2 only you");
+    terminal.line("//help is no command");
+    assert_eq!((two.read_text(), two.read_text()), ("only you".into(), "/help is no command".into()));
+    assert_eq!(one.read_text(), "/help is no command");
+    terminal.line("/sessions");
+    terminal.wait_until("both sessions", |screen| {
+        screen.lines().any(|line| line.starts_with("s1 127.0.0.1:") && line.contains("sent 1 messages, 19 bytes"))
+            && screen.lines().any(|line| line.starts_with("s2 127.0.0.1:"))
+    });
+    terminal.line("/stats");
+    terminal.wait_for("connected 2; connections 2, refused 0, received 0, sent 3, dropped 0");
+    for (line, answer) in [
+        ("/to s7 hello", "there is no session s7"),
+        ("/to", "/to wants a session"),
+        ("/kick s1 1005", "'1005' is no close code"),
+        ("/kik s1", "did you mean /kick?"),
+        ("/help", "close all sessions and leave (Ctrl-D too)"),
+    ] {
+        terminal.line(line);
+        terminal.wait_for(answer);
+    }
+    terminal.line("/kick s1 1008 too loud");
+    let close = one.read_close();
+    assert_eq!((close.close_code(), &close.payload[2..]), (1008, &b"too loud"[..]));
+    drop(one);
+    terminal.wait_until("one less", |screen| last(screen).ends_with(" 1>"));
+    terminal.line("/quit");
+    assert_eq!(two.answer_close(), 1001);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn tab_completes_commands_and_sessions() {
+    let (terminal, port) = serving!("");
+    let mut clients: Vec<Socket> = (1..=11).map(|number| client(&terminal, port, number)).collect();
+    terminal.type_in("/ki");
+    terminal.keys(&["Tab"]);
+    terminal.wait_for("> /kick");
+    terminal.type_in("s11");
+    terminal.keys(&["Tab"]);
+    terminal.type_in("4");
+    terminal.keys(&["Tab"]);
+    terminal.wait_for("> /kick s11 4000");
+    terminal.keys(&["Enter"]);
+    assert_eq!(clients.pop().expect("the last").answer_close(), 4000);
+    terminal.wait_until("one less", |screen| last(screen).ends_with(" 10>"));
+    // Who has left is not offered any more.
+    terminal.type_in("/to s1");
+    terminal.keys(&["Tab", "Tab"]);
+    terminal.wait_until("those there are", |screen| screen.lines().any(|line| line.trim_end() == "s1   s10"));
+    terminal.keys(&["C-u", "C-d"]);
+    for client in clients {
+        assert_eq!(client.answer_close(), 1001);
+    }
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn what_is_typed_and_never_sent_is_counted() {
+    let (terminal, _) = serving!("");
+    terminal.line("nobody hears this");
+    terminal.wait_for("held until somebody is connected");
+    terminal.keys(&["C-d"]);
+    terminal.wait_for("sent 0, dropped 1 (receiver-gone 1)");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn history_is_kept() {
+    let (terminal, _) = serving!("");
+    terminal.line("/stats");
+    terminal.wait_for("connected 0;");
+    terminal.keys(&["C-d"]);
+    assert_eq!(terminal.ended(), 0);
+    let later = terminal.again();
+    serve(&later, "");
+    later.keys(&["Up"]);
+    later.wait_for("> /stats");
+    later.keys(&["C-u", "C-d"]);
+    assert_eq!(later.ended(), 0);
+}
+
+#[test]
+fn control_c_closes_all_and_twice_leaves_at_once() {
+    let (terminal, port) = serving!("--close-timeout 1h --grace 1h");
+    let one = client(&terminal, port, 1);
+    terminal.type_in("half a line");
+    terminal.wait_for("half a line");
+    terminal.keys(&["C-c"]);
+    assert_eq!(one.answer_close(), 1001);
+    assert_eq!(terminal.ended(), 0);
+
+    let port = serve(&terminal, "--close-timeout 1h --grace 1h");
+    let mut silent = client(&terminal, port, 1);
+    terminal.keys(&["C-c"]);
+    assert_eq!(silent.read_close().close_code(), 1001);
+    terminal.keys(&["C-c"]);
+    assert_eq!(terminal.ended(), 130);
+}
+
+#[test]
+fn typed_lines_survive_a_flood() {
+    let (terminal, port) = serving!("-q");
+    let flood = RawClient::connect(port);
+    let mut listener = RawClient::connect(port);
+    let poured = flood.pour(Frame::text("a message of the flood").masked().bytes());
+    terminal.wait_for("s1 a message of the flood");
+    for number in 0..5 {
+        terminal.line(&format!("typed line {number}"));
+        assert_eq!(listener.read_text(), format!("typed line {number}"));
+    }
+    terminal.type_in("half typed");
+    terminal.wait_until("the line below the flood", |screen| last(screen).ends_with("> half typed"));
+    flood.hang_up();
+    assert!(poured.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    terminal.keys(&["C-u", "C-d"]);
+    drop(listener);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn many_sessions_leave_the_prompt_usable() {
+    let (terminal, port) = serving!("");
+    let clients: Vec<Socket> = (0..300).map(|_| RawClient::connect(port)).collect();
+    terminal.wait_until("all of them", |screen| last(screen).ends_with(" 300>"));
+    terminal.line("/sessions");
+    terminal.wait_for("and 200 more");
+    drop(clients);
+    terminal.wait_until("none of them", |screen| last(screen).ends_with(" 0>"));
+    let mut one = client(&terminal, port, 1);
+    one.say(Frame::new(Opcode::Binary, vec![7; 10]));
+    terminal.wait_for("s301 \\u0007");
+    terminal.keys(&["C-d"]);
+    assert_eq!(one.answer_close(), 1001);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn a_terminal_that_cannot_be_driven_gets_plain_lines() {
+    if !require("tmux") {
+        return;
+    }
+    let terminal = Terminal::open();
+    terminal.line(&format!("clear; TERM=dumb {} listen :0", env!("CARGO_BIN_EXE_wsp")));
+    let screen = terminal.wait_for("listening on ws://127.0.0.1:");
+    let (_, rest) = screen.split_once("listening on ws://127.0.0.1:").expect("the ready line");
+    let port = rest.split('/').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut one = RawClient::connect(port);
+    terminal.wait_for("s1 127.0.0.1:");
+    terminal.line("plain");
+    assert_eq!(one.read_text(), "plain");
+    one.say(Frame::text("back"));
+    terminal.wait_for("s1 back");
+    terminal.keys(&["C-d"]);
+    assert_eq!(one.answer_close(), 1001);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn in_a_pipe_there_is_no_prompt_and_no_name_before_a_message() {
+    let process: Process = wsp(["listen", "127.0.0.1:0"]).spawn();
+    let line = process.wait_for_stderr("listening on ");
+    let port = line.rsplit(':').next().and_then(|rest| rest.trim_end_matches('/').parse().ok()).expect("a port");
+    RawClient::connect(port).say(Frame::text("bare"));
+    process.wait_for_stdout("bare");
+    process.signal(Signal::SIGTERM);
+    process.outcome().exits(0).prints("bare\n");
+}
