@@ -5,6 +5,7 @@
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
 //! - [`listen`]: what the test server does with messages.
+//! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
 //! - [`config`]: how a setting is decided, and where from.
@@ -24,6 +25,7 @@ pub mod message;
 pub mod net;
 pub mod observe;
 pub mod pipeline;
+pub mod process;
 pub mod prompt;
 pub mod protocol;
 pub mod queue;

@@ -5,6 +5,7 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod exec;
 mod files;
 
 use std::rc::Rc;
@@ -54,10 +55,10 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, ws://, wss://
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go: -, file:PATH, null:, ws://, wss://; each of several gets everything
+    /// Where they go: -, file:PATH, exec:COMMAND, null:, ws://, wss://; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -85,9 +86,9 @@ pub struct RelayArgs {
     /// Both ways: what comes from TO goes to FROM
     #[arg(long, help_heading = "Messages")]
     pub both: bool,
-    /// How lines of standard input and of files are written: raw or json (event lines)
+    /// How lines of standard input, files and programs are written: raw or json (event lines)
     ///
-    /// By default standard input is raw, and a file is what its first line is: a file of event lines, such as a recording
+    /// By default standard input and programs are raw, and a file is what its first line is: a file of event lines, such as a recording
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
@@ -279,10 +280,10 @@ impl<'a> Build<'a> {
         let back_flow = back.as_ref().map(|(flow, _)| flow);
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
-            ends.extend(self.ends(&endpoint, &io(back, Some(lane)))?);
+            ends.extend(self.ends(&endpoint, &io(back, Some(lane)), false)?);
         }
         let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
-        ends.extend(self.ends(&from, &io(Some(&flow), back_lane))?);
+        ends.extend(self.ends(&from, &io(Some(&flow), back_lane), true)?);
         Ok(Relay {
             flows,
             ends,
@@ -335,7 +336,7 @@ impl<'a> Build<'a> {
     }
 
     /// The ends an endpoint is made of: one that does both, or a source and a sink.
-    fn ends(&mut self, endpoint: &Endpoint, io: &EndIo) -> Result<Vec<Running>, Error> {
+    fn ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
         let name = endpoint.to_string();
         let running = |end: Box<dyn End>, io: EndIo| Running { name: name.clone(), end, io, is_last: false };
         let as_source = || EndIo { lane: None, ..io.clone() };
@@ -344,6 +345,10 @@ impl<'a> Build<'a> {
         match endpoint {
             Endpoint::Ws(url) => {
                 let end = self.ws(url)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
+            Endpoint::Exec(command) => {
+                let end = self.exec(command, &name, is_from)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Stdio => {

@@ -68,6 +68,12 @@ impl Splitter {
         if self.rest.len() > self.max.saturating_add(1) { Err(TooLong(self.max)) } else { Ok(()) }
     }
 
+    /// Bytes of a message whose end has not come yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The input has ended: the last message, if a piece is left.
     ///
     /// # Errors

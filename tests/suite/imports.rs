@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -17,13 +17,14 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["queue", "message", "net", "exit"]),
     ("sink", &["queue", "message", "net", "exit"]),
+    ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
     (
         "pipeline",
         &[
-            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host", "error",
-            "exit",
+            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host",
+            "error", "exit",
         ],
     ),
     (
@@ -43,7 +44,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -60,7 +61,8 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
-    ("nix", &["sink/record.rs", "sink/har_file.rs", "sink/file/appender.rs", "prompt/terminal.rs"]),
+    ("nix", &["sink/record.rs", "sink/har_file.rs", "sink/file/appender.rs", "prompt/terminal.rs", "process/"]),
+    ("rustix", &["process/"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),

@@ -23,6 +23,7 @@ mod proxy;
 mod reach;
 mod record;
 mod relay;
+mod relay_exec;
 mod relay_files;
 mod rude_clients;
 mod rude_servers;

@@ -2,7 +2,7 @@
 //!
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
-//! clients and servers of other people, and `proxies` what stands between a client and its server; `files` waits for what is written.
+//! clients and servers of other people, and `proxies` what stands between a client and its server; `files` waits for what is written, `programs` looks at what a server runs.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod certs;
@@ -10,6 +10,7 @@ pub mod fake;
 pub mod files;
 pub mod peers;
 pub mod process;
+pub mod programs;
 pub mod proxies;
 pub mod terminal;
 pub mod wire;
