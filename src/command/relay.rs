@@ -7,6 +7,7 @@
 
 mod exec;
 mod files;
+mod http;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use self::files::FileArgs;
+use self::http::HttpArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
@@ -51,6 +53,9 @@ Examples:
   wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
 ";
 
+/// Messages handed to a sink at a time, where that makes no difference to who gets them.
+const BATCH: usize = 1000;
+
 /// Flags of `wsp relay`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
@@ -58,7 +63,7 @@ pub struct RelayArgs {
     /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go: -, file:PATH, exec:COMMAND, null:, ws://, wss://; each of several gets everything
+    /// Where they go: -, file:PATH, exec:COMMAND, http(s)://, null:, ws://, wss://; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -92,7 +97,7 @@ pub struct RelayArgs {
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time
+    /// Messages handed to a sink at a time; of an HTTP request they are lines
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
     /// Payload bytes of a batch
@@ -119,6 +124,9 @@ pub struct RelayArgs {
     /// `file:` ends.
     #[command(flatten)]
     pub files: FileArgs,
+    /// `http://` ends.
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -215,6 +223,11 @@ impl<'a> Build<'a> {
         let to = args.to.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
         if args.both && (to.len() > 1 || !args.routes.is_empty()) {
             return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
+        }
+        if args.both
+            && let Some(mute) = to.iter().find(|endpoint| !gives(endpoint))
+        {
+            return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
         }
         let stop = Rc::new(Stop::default());
         let dead_letters: Rc<dyn DeadLetters> = Rc::new(Nowhere);
@@ -325,10 +338,10 @@ impl<'a> Build<'a> {
         Ok(RetrySettings { backoff: settings::backoff(connection)?, most: connection.reconnect })
     }
 
-    fn sink<S: BatchSink + 'static>(&self, sink: S) -> Result<Box<dyn End>, Error> {
+    fn sink<S: BatchSink + 'static>(&self, sink: S, most: usize) -> Result<Box<dyn End>, Error> {
         let args = self.args;
         let batch = BatchSettings {
-            count: args.batch.unwrap_or(1000).max(1),
+            count: args.batch.unwrap_or(most).max(1),
             bytes: args.batch_bytes.unwrap_or(1 << 20),
             age: args.batch_age.unwrap_or_default(),
         };
@@ -347,6 +360,13 @@ impl<'a> Build<'a> {
                 let end = self.ws(url)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
+            Endpoint::Http(url) => {
+                if io.inlet.is_some() {
+                    return Err(Error::usage(format!("{name} gives no messages"), "it stands as TO"));
+                }
+                let (sink, most) = self.http(url, &name)?;
+                ends.push(running(self.sink(sink, most)?, as_sink()));
+            }
             Endpoint::Exec(command) => {
                 let end = self.exec(command, &name, is_from)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
@@ -357,14 +377,14 @@ impl<'a> Build<'a> {
                 }
                 if io.lane.is_some() {
                     let sink = self.stdout()?;
-                    ends.push(running(self.sink(sink)?, as_sink()));
+                    ends.push(running(self.sink(sink, BATCH)?, as_sink()));
                 }
             }
             Endpoint::Null => {
                 if io.inlet.is_some() {
                     return Err(Error::usage("null: gives no messages", "it stands as TO"));
                 }
-                ends.push(running(self.sink(NullSink)?, as_sink()));
+                ends.push(running(self.sink(NullSink, BATCH)?, as_sink()));
             }
             Endpoint::File(path) => {
                 if io.inlet.is_some() && io.lane.is_some() {

@@ -9,6 +9,7 @@ pub mod connector;
 pub mod deflate;
 pub mod dial;
 pub mod listener;
+pub mod post;
 pub mod proxy;
 pub mod self_signed;
 pub mod tap;

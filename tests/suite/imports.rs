@@ -44,7 +44,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -56,7 +56,8 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
     ("p12", &["net/tls/identity.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs", "net/post.rs"]),
+    ("httpdate", &["net/post.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),

@@ -25,6 +25,7 @@ mod record;
 mod relay;
 mod relay_exec;
 mod relay_files;
+mod relay_http;
 mod rude_clients;
 mod rude_servers;
 mod schema;
