@@ -42,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
                 "from": str(self.client_address),
                 "answer": answer,
             }
+        if answer in ("stall", "close"):
             print(json.dumps(told), flush=True)
         if answer == "stall":
             self.connection.recv(1)
@@ -57,6 +58,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+        # Whoever reads this may end us: the client has its answer.
+        print(json.dumps(told), flush=True)
         if answer == "bye":
             self.close_connection = True
 
