@@ -178,6 +178,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r

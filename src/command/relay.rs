@@ -5,6 +5,7 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod dead;
 mod exec;
 mod files;
 mod http;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use self::files::FileArgs;
+use self::files::{FileArgs, line_format};
 use self::http::HttpArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
@@ -24,15 +25,15 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr};
+use crate::message::render::Format;
 use crate::net::connector::Connector;
-use crate::pipeline::dead::Nowhere;
 use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Relay, Running};
 use crate::pipeline::ws::WsClient;
 use crate::protocol;
 use crate::queue::OverflowPolicy;
-use crate::queue::end::{BatchSink, DeadLetters, End, EndIo, Inlet};
+use crate::queue::end::{BatchSink, End, EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::stop::Stop;
 use crate::session::driver::DriverSettings;
@@ -115,6 +116,13 @@ pub struct RelayArgs {
     /// When a queue is full: block, drop-oldest or drop-newest
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
+    /// Where messages go that no destination takes: a file, or an endpoint
+    ///
+    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
+    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
+    /// and so is what waits for a destination that fails for good (--reconnect=N).
+    #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
+    pub dead_letter: Option<String>,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, help_heading = "Queue")]
     pub fail_on_drop: bool,
@@ -195,9 +203,11 @@ struct Build<'a> {
     stdin: Option<std::fs::File>,
     stdout: Option<std::fs::File>,
     stderr: Stderr,
-    format: crate::message::render::Format,
+    format: Format,
     to_terminal: bool,
     colour: bool,
+    /// How messages become lines where no person reads them.
+    line_format: Format,
     opening: Rc<OpeningPlan>,
     sessions: usize,
 }
@@ -209,6 +219,7 @@ impl<'a> Build<'a> {
             format: format(&args.output, &host, args.jq.is_some()),
             to_terminal: host.stdout_is_terminal,
             colour: colour(args.output.color, &host),
+            line_format: line_format(&args.output),
             stderr: host.stderr,
             stdin: Some(host.stdin),
             stdout: Some(host.stdout),
@@ -230,7 +241,7 @@ impl<'a> Build<'a> {
             return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
         }
         let stop = Rc::new(Stop::default());
-        let dead_letters: Rc<dyn DeadLetters> = Rc::new(Nowhere);
+        let (dead_letters, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
         let lane = |endpoint: &Endpoint| Rc::new(Lane::new(endpoint.to_string(), self.lane_settings()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
@@ -289,7 +300,6 @@ impl<'a> Build<'a> {
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
         }
-        let mut ends = Vec::new();
         let back_flow = back.as_ref().map(|(flow, _)| flow);
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
@@ -345,7 +355,7 @@ impl<'a> Build<'a> {
             bytes: args.batch_bytes.unwrap_or(1 << 20),
             age: args.batch_age.unwrap_or_default(),
         };
-        Ok(Box::new(Dispatch { sink, batch, retry: self.retry()? }))
+        Ok(Box::new(Dispatch::new(sink, batch, self.retry()?)))
     }
 
     /// The ends an endpoint is made of: one that does both, or a source and a sink.

@@ -12,6 +12,8 @@ RULES is a JSON object:
 """
 
 import json
+import os
+import signal
 import socket
 import socketserver
 import ssl
@@ -30,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        # Held until the answer is sent and told of, so that neither happens without the other.
         with lock:
             answer = answers.pop(0) if answers else 200
             refused = rules.get("refuse") and rules["refuse"].encode() in body
@@ -42,14 +45,15 @@ class Handler(BaseHTTPRequestHandler):
                 "from": str(self.client_address),
                 "answer": answer,
             }
-        if answer in ("stall", "close"):
+            if answer not in ("stall", "close"):
+                self.answer(answer)
             print(json.dumps(told), flush=True)
         if answer == "stall":
             self.connection.recv(1)
-            answer = "close"
-        if answer == "close":
+        if answer in ("stall", "close", "bye"):
             self.close_connection = True
-            return
+
+    def answer(self, answer):
         status, headers = answer if isinstance(answer, list) else (200 if answer == "bye" else answer, {})
         text = b"" if status in (204, 200) else b"no, because I was told so\n"
         self.send_response(status)
@@ -57,14 +61,16 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
-        # Whoever reads this may end us: the client has its answer.
-        print(json.dumps(told), flush=True)
-        if answer == "bye":
-            self.close_connection = True
+        if text:
+            self.wfile.write(text)
 
     def log_message(self, *_):
         pass
+
+
+def leave(*_):
+    lock.acquire()
+    os._exit(0)
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -92,4 +98,5 @@ else:
         context.load_cert_chain(rules["cert"], rules["key"])
         server.socket = context.wrap_socket(server.socket, server_side=True)
     print("listening", server.server_address[1], flush=True)
+signal.signal(signal.SIGTERM, leave)
 server.serve_forever()

@@ -97,7 +97,7 @@ impl HttpServer {
     /// Ends it; everything it was sent.
     #[track_caller]
     pub fn stop(self) -> Vec<Told> {
-        self.process.signal(nix::sys::signal::Signal::SIGKILL);
+        self.process.signal(nix::sys::signal::Signal::SIGTERM);
         let output = self.process.outcome();
         output.stdout().lines().skip(1).map(|line| serde_json::from_str(line).expect("a request")).collect()
     }

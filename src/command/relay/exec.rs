@@ -13,7 +13,7 @@ impl Build<'_> {
             name: name.to_owned(),
             session: self.session(),
             may_end: is_from,
-            format: self.line_format(),
+            format: self.line_format,
             kind: match self.args.input {
                 Some(InputArg::Json) => LineKind::Events,
                 Some(InputArg::Raw) | None => LineKind::Raw,

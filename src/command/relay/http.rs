@@ -36,7 +36,7 @@ impl Build<'_> {
         let sink = HttpSink {
             poster: Poster::new(connector, args.http.request_timeout),
             name: name.to_owned(),
-            format: self.line_format(),
+            format: self.line_format,
             lines: is_batch && args.batch != Some(1),
         };
         Ok((sink, if is_batch { super::BATCH } else { 1 }))
