@@ -209,9 +209,9 @@ pass\t'It goes on unchanged'
 error\t'It is a dead letter'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there; the first match wins, the others go to TO' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input and of files are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; of an HTTP request they are lines' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
@@ -219,11 +219,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'

@@ -6,6 +6,7 @@
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
 //! - [`listen`]: what the test server does with messages.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
+//! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`observe`]: counters, and who sees them: metrics, health, the admin address.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
@@ -26,6 +27,7 @@ pub mod message;
 pub mod net;
 pub mod observe;
 pub mod pipeline;
+pub mod process;
 pub mod prompt;
 pub mod protocol;
 pub mod queue;

@@ -5,14 +5,18 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod dead;
+mod exec;
 mod files;
+mod http;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use self::files::FileArgs;
+use self::files::{FileArgs, line_format};
+use self::http::HttpArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
@@ -21,15 +25,15 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr};
+use crate::message::render::Format;
 use crate::net::connector::Connector;
-use crate::pipeline::dead::Nowhere;
 use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Relay, Running};
 use crate::pipeline::ws::WsClient;
 use crate::protocol;
 use crate::queue::OverflowPolicy;
-use crate::queue::end::{BatchSink, DeadLetters, End, EndIo, Inlet};
+use crate::queue::end::{BatchSink, End, EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::stop::Stop;
 use crate::session::driver::DriverSettings;
@@ -50,14 +54,17 @@ Examples:
   wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
 ";
 
+/// Messages handed to a sink at a time, where that makes no difference to who gets them.
+const BATCH: usize = 1000;
+
 /// Flags of `wsp relay`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, ws://, wss://
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go: -, file:PATH, null:, ws://, wss://; each of several gets everything
+    /// Where they go: -, file:PATH, exec:COMMAND, http(s)://, null:, ws://, wss://; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -85,13 +92,13 @@ pub struct RelayArgs {
     /// Both ways: what comes from TO goes to FROM
     #[arg(long, help_heading = "Messages")]
     pub both: bool,
-    /// How lines of standard input and of files are written: raw or json (event lines)
+    /// How lines of standard input, files and programs are written: raw or json (event lines)
     ///
-    /// By default standard input is raw, and a file is what its first line is: a file of event lines, such as a recording
+    /// By default standard input and programs are raw, and a file is what its first line is: a file of event lines, such as a recording
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time
+    /// Messages handed to a sink at a time; of an HTTP request they are lines
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
     /// Payload bytes of a batch
@@ -109,6 +116,13 @@ pub struct RelayArgs {
     /// When a queue is full: block, drop-oldest or drop-newest
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
+    /// Where messages go that no destination takes: a file, or an endpoint
+    ///
+    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
+    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
+    /// and so is what waits for a destination that fails for good (--reconnect=N).
+    #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
+    pub dead_letter: Option<String>,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, help_heading = "Queue")]
     pub fail_on_drop: bool,
@@ -118,6 +132,9 @@ pub struct RelayArgs {
     /// `file:` ends.
     #[command(flatten)]
     pub files: FileArgs,
+    /// `http://` ends.
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -186,9 +203,11 @@ struct Build<'a> {
     stdin: Option<std::fs::File>,
     stdout: Option<std::fs::File>,
     stderr: Stderr,
-    format: crate::message::render::Format,
+    format: Format,
     to_terminal: bool,
     colour: bool,
+    /// How messages become lines where no person reads them.
+    line_format: Format,
     opening: Rc<OpeningPlan>,
     sessions: usize,
 }
@@ -200,6 +219,7 @@ impl<'a> Build<'a> {
             format: format(&args.output, &host, args.jq.is_some()),
             to_terminal: host.stdout_is_terminal,
             colour: colour(args.output.color, &host),
+            line_format: line_format(&args.output),
             stderr: host.stderr,
             stdin: Some(host.stdin),
             stdout: Some(host.stdout),
@@ -215,8 +235,13 @@ impl<'a> Build<'a> {
         if args.both && (to.len() > 1 || !args.routes.is_empty()) {
             return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
         }
+        if args.both
+            && let Some(mute) = to.iter().find(|endpoint| !gives(endpoint))
+        {
+            return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
+        }
         let stop = Rc::new(Stop::default());
-        let dead_letters: Rc<dyn DeadLetters> = Rc::new(Nowhere);
+        let (dead_letters, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
         let lane = |endpoint: &Endpoint| Rc::new(Lane::new(endpoint.to_string(), self.lane_settings()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
@@ -275,14 +300,13 @@ impl<'a> Build<'a> {
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
         }
-        let mut ends = Vec::new();
         let back_flow = back.as_ref().map(|(flow, _)| flow);
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
-            ends.extend(self.ends(&endpoint, &io(back, Some(lane)))?);
+            ends.extend(self.ends(&endpoint, &io(back, Some(lane)), false)?);
         }
         let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
-        ends.extend(self.ends(&from, &io(Some(&flow), back_lane))?);
+        ends.extend(self.ends(&from, &io(Some(&flow), back_lane), true)?);
         Ok(Relay {
             flows,
             ends,
@@ -324,18 +348,18 @@ impl<'a> Build<'a> {
         Ok(RetrySettings { backoff: settings::backoff(connection)?, most: connection.reconnect })
     }
 
-    fn sink<S: BatchSink + 'static>(&self, sink: S) -> Result<Box<dyn End>, Error> {
+    fn sink<S: BatchSink + 'static>(&self, sink: S, most: usize) -> Result<Box<dyn End>, Error> {
         let args = self.args;
         let batch = BatchSettings {
-            count: args.batch.unwrap_or(1000).max(1),
+            count: args.batch.unwrap_or(most).max(1),
             bytes: args.batch_bytes.unwrap_or(1 << 20),
             age: args.batch_age.unwrap_or_default(),
         };
-        Ok(Box::new(Dispatch { sink, batch, retry: self.retry()? }))
+        Ok(Box::new(Dispatch::new(sink, batch, self.retry()?)))
     }
 
     /// The ends an endpoint is made of: one that does both, or a source and a sink.
-    fn ends(&mut self, endpoint: &Endpoint, io: &EndIo) -> Result<Vec<Running>, Error> {
+    fn ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
         let name = endpoint.to_string();
         let running = |end: Box<dyn End>, io: EndIo| Running { name: name.clone(), end, io, is_last: false };
         let as_source = || EndIo { lane: None, ..io.clone() };
@@ -346,20 +370,31 @@ impl<'a> Build<'a> {
                 let end = self.ws(url)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
+            Endpoint::Http(url) => {
+                if io.inlet.is_some() {
+                    return Err(Error::usage(format!("{name} gives no messages"), "it stands as TO"));
+                }
+                let (sink, most) = self.http(url, &name)?;
+                ends.push(running(self.sink(sink, most)?, as_sink()));
+            }
+            Endpoint::Exec(command) => {
+                let end = self.exec(command, &name, is_from)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
             Endpoint::Stdio => {
                 if io.inlet.is_some() {
                     ends.push(running(Box::new(self.stdin()?), as_source()));
                 }
                 if io.lane.is_some() {
                     let sink = self.stdout()?;
-                    ends.push(running(self.sink(sink)?, as_sink()));
+                    ends.push(running(self.sink(sink, BATCH)?, as_sink()));
                 }
             }
             Endpoint::Null => {
                 if io.inlet.is_some() {
                     return Err(Error::usage("null: gives no messages", "it stands as TO"));
                 }
-                ends.push(running(self.sink(NullSink)?, as_sink()));
+                ends.push(running(self.sink(NullSink, BATCH)?, as_sink()));
             }
             Endpoint::File(path) => {
                 if io.inlet.is_some() && io.lane.is_some() {

@@ -9,10 +9,10 @@ use http::header::HeaderValue;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
 use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
-use super::proxy::ProxyRules;
+use super::proxy::{Proxy, ProxyRules};
 use super::tls::{ClientConnector, ClientTls, TlsError};
 use super::transport::Transport;
-use super::tunnel::{ProxyError, ProxyLeg, tunnel};
+use super::tunnel::{ProxyError, ProxyLeg, reach, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
 
@@ -233,17 +233,7 @@ impl Connector {
 
     async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, mut handshake) = self.reach(target).await?;
-        let transport = if target.secure {
-            self.step.replace("the TLS handshake".to_owned());
-            let started = Instant::now();
-            let transport = self.tls()?.handshake(&target.host, transport).await?;
-            handshake.tls = started.elapsed();
-            handshake.certificate = transport.describe_certificate();
-            transport
-        } else {
-            transport
-        };
+        let (transport, mut handshake) = self.open(target).await?;
         let started = Instant::now();
         let request = UpgradeRequest {
             target,
@@ -276,14 +266,56 @@ impl Connector {
         Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
     }
 
+    /// A byte stream to the target that says what the target says, TLS included where it is meant.
+    async fn open(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+        let (transport, mut handshake) = self.reach(target).await?;
+        if !target.secure {
+            return Ok((transport, handshake));
+        }
+        self.step.replace("the TLS handshake".to_owned());
+        let started = Instant::now();
+        let transport = self.tls()?.handshake(&target.host, transport).await?;
+        handshake.tls = started.elapsed();
+        handshake.certificate = transport.describe_certificate();
+        Ok((transport, handshake))
+    }
+
+    /// A byte stream for plain HTTP requests to the target, and the proxy it leads to when that passes them on itself, as
+    /// HTTP proxies do with what is not encrypted.
+    pub(super) async fn open_for_http(&self, target: &WsTarget) -> Result<(Transport, Option<&Proxy>), ConnectError> {
+        let limit = self.options.connect_timeout;
+        let opening = async {
+            match self.proxy(target)?.filter(|proxy| !target.secure && proxy.is_http()) {
+                None => self.open(target).await.map(|(transport, _)| (transport, None)),
+                Some(proxy) => {
+                    self.step.replace(format!("the proxy {proxy}"));
+                    let (transport, ..) = reach(proxy, &self.options.dial, || self.proxy_tls()).await?;
+                    Ok((transport, Some(proxy)))
+                }
+            }
+        };
+        tokio::time::timeout(limit, opening)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
+    }
+
+    fn proxy(&self, target: &WsTarget) -> Result<Option<&Proxy>, ConnectError> {
+        let options = &self.options;
+        Ok(match options.dial.unix_socket {
+            None => options.proxies.choose(target).map_err(ProxyError::Setting)?,
+            Some(_) => None,
+        })
+    }
+
+    /// What the user set.
+    pub(super) fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
     /// A byte stream to the target, directly or through a proxy.
     async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
         let options = &self.options;
-        let proxy = match options.dial.unix_socket {
-            None => options.proxies.choose(target).map_err(ProxyError::Setting)?,
-            Some(_) => None,
-        };
-        let (transport, timings, leg) = match proxy {
+        let (transport, timings, leg) = match self.proxy(target)? {
             None => {
                 self.step.replace("look-up or TCP".to_owned());
                 let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
@@ -306,7 +338,7 @@ impl Connector {
         Ok((transport, handshake))
     }
 
-    fn authorization(&self) -> Option<HeaderValue> {
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
         use base64::Engine as _;
         let text = match (&self.options.bearer, &self.options.user) {
             (Some(token), _) => format!("Bearer {token}"),
@@ -323,6 +355,6 @@ impl Connector {
 }
 
 /// Credentials go to the host and port they were given for, and nowhere else.
-fn is_same_place(one: &WsTarget, other: &WsTarget) -> bool {
+pub(super) fn is_same_place(one: &WsTarget, other: &WsTarget) -> bool {
     one.host == other.host && one.port == other.port && (one.secure || !other.secure)
 }

@@ -11,6 +11,7 @@ pub mod dial;
 pub mod http;
 pub mod listener;
 pub mod pace;
+pub mod post;
 pub mod proxy;
 pub mod self_signed;
 pub mod tap;

@@ -96,6 +96,12 @@ impl Proxy {
         Ok(Self { scheme, host: host.to_owned(), port: authority.port_u16().unwrap_or(default), credentials })
     }
 
+    /// Whether it can pass on plain HTTP requests itself.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        matches!(self.scheme, ProxyScheme::Http | ProxyScheme::Https)
+    }
+
     /// User and password.
     #[must_use]
     pub fn credentials(&self) -> Option<(&str, &str)> {

@@ -118,24 +118,8 @@ pub async fn tunnel<'t>(
     let look_up = started.elapsed();
     let mut last = None;
     for destination in &destinations {
-        let (mut transport, mut timings) = dial(&proxy.host, proxy.port, options)
-            .await
-            .map_err(|cause| ProxyError::Unreachable { proxy: proxy.to_string(), cause })?;
+        let (transport, mut timings, mut leg) = reach(proxy, options, &tls).await?;
         timings.dns += look_up;
-        let mut leg = ProxyLeg {
-            name: proxy.to_string(),
-            tls: Duration::ZERO,
-            certificate: Vec::new(),
-            tunnel: Duration::ZERO,
-            head: String::new(),
-        };
-        if proxy.scheme == ProxyScheme::Https {
-            let started = Instant::now();
-            let failed = |cause| ProxyError::Tls { proxy: proxy.to_string(), cause };
-            transport = tls().map_err(failed)?.handshake(&proxy.host, transport).await.map_err(failed)?;
-            leg.tls = started.elapsed();
-            leg.certificate = transport.describe_certificate();
-        }
         let started = Instant::now();
         let result = match proxy.scheme {
             ProxyScheme::Http | ProxyScheme::Https => connect(transport, destination, target.port, proxy).await,
@@ -155,6 +139,35 @@ pub async fn tunnel<'t>(
         }
     }
     Err(last.unwrap_or_else(|| ProxyError::Failed { proxy: proxy.to_string(), reason: "no address".to_owned() }))
+}
+
+/// Makes a byte stream to the proxy itself.
+///
+/// # Errors
+/// [`ProxyError`].
+pub async fn reach<'t>(
+    proxy: &Proxy,
+    options: &DialOptions,
+    tls: impl Fn() -> Result<&'t ClientConnector, TlsError>,
+) -> Result<(Transport, Timings, ProxyLeg), ProxyError> {
+    let (mut transport, timings) = dial(&proxy.host, proxy.port, options)
+        .await
+        .map_err(|cause| ProxyError::Unreachable { proxy: proxy.to_string(), cause })?;
+    let mut leg = ProxyLeg {
+        name: proxy.to_string(),
+        tls: Duration::ZERO,
+        certificate: Vec::new(),
+        tunnel: Duration::ZERO,
+        head: String::new(),
+    };
+    if proxy.scheme == ProxyScheme::Https {
+        let started = Instant::now();
+        let failed = |cause| ProxyError::Tls { proxy: proxy.to_string(), cause };
+        transport = tls().map_err(failed)?.handshake(&proxy.host, transport).await.map_err(failed)?;
+        leg.tls = started.elapsed();
+        leg.certificate = transport.describe_certificate();
+    }
+    Ok((transport, timings, leg))
 }
 
 /// What the proxy is asked for: the target's name, or addresses where they are known here.

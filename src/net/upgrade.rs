@@ -268,10 +268,15 @@ fn build(request: &UpgradeRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>
         builder = builder.header(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
     }
     let mut built = builder.body(Empty::new())?;
-    let headers = built.headers_mut();
+    edit_headers(built.headers_mut(), request.headers.iter());
+    Ok(built)
+}
+
+/// Makes headers what the user wants them to be.
+pub(super) fn edit_headers<'e>(headers: &mut HeaderMap, edits: impl Iterator<Item = &'e HeaderEdit>) {
     // The first of a name replaces a default, further ones of the same name are added.
     let mut seen: Vec<&HeaderName> = Vec::new();
-    for edit in &request.headers {
+    for edit in edits {
         match edit {
             HeaderEdit::Remove(name) => {
                 headers.remove(name);
@@ -285,7 +290,6 @@ fn build(request: &UpgradeRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>
             }
         }
     }
-    Ok(built)
 }
 
 fn request_head<B>(request: &Request<B>) -> String {

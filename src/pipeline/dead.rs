@@ -4,6 +4,7 @@
 //! settled as dropped.
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use crate::message::Message;
 use crate::message::event::{Direction, write_dead_letter_line};
@@ -38,6 +39,10 @@ pub struct Kept {
 impl DeadLetters for Kept {
     fn are_kept(&self) -> bool {
         true
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.lane.poll_ready(cx)
     }
 
     fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {

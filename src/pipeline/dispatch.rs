@@ -47,6 +47,14 @@ pub struct Dispatch<S> {
     pub batch: BatchSettings,
     /// Trying again.
     pub retry: RetrySettings,
+    has_given_up: bool,
+}
+
+impl<S> Dispatch<S> {
+    /// Puts a sink behind a lane.
+    pub fn new(sink: S, batch: BatchSettings, retry: RetrySettings) -> Self {
+        Self { sink, batch, retry, has_given_up: false }
+    }
 }
 
 impl<S: BatchSink + 'static> End for Dispatch<S> {
@@ -132,7 +140,7 @@ impl<S: BatchSink> Dispatch<S> {
                     take(lane, batch, taken);
                     problem
                 }
-                Report::Each(fates) => match self.sort(lane, io, batch, fates) {
+                Report::Each(fates) => match self.sort(lane, io, batch, fates).await {
                     Some(problem) => problem,
                     None => continue,
                 },
@@ -141,7 +149,7 @@ impl<S: BatchSink> Dispatch<S> {
                 Problem::Broken(error) => return Err(error),
                 Problem::Never(reason) => {
                     if let Some(envelope) = batch.pop_front() {
-                        self.bury(io, envelope, DropReason::Rejected, &reason);
+                        self.bury(io, envelope, DropReason::Rejected, &reason).await;
                     }
                 }
                 Problem::Again { reason, after } => {
@@ -149,7 +157,7 @@ impl<S: BatchSink> Dispatch<S> {
                     if self.retry.most.is_some_and(|most| failures > most) {
                         if io.dead_letters.are_kept() {
                             while let Some(envelope) = batch.pop_front() {
-                                self.bury(io, envelope, DropReason::RetriesSpent, &reason);
+                                self.bury(io, envelope, DropReason::RetriesSpent, &reason).await;
                             }
                             return Ok(());
                         }
@@ -169,8 +177,8 @@ impl<S: BatchSink> Dispatch<S> {
     }
 
     /// Settles what has its outcome; what may be tried again stays, in order, with the first reason why.
-    fn sort(
-        &self,
+    async fn sort(
+        &mut self,
         lane: &Lane,
         io: &EndIo,
         batch: &mut VecDeque<Envelope>,
@@ -178,25 +186,31 @@ impl<S: BatchSink> Dispatch<S> {
     ) -> Option<Problem> {
         let mut first = None;
         let mut left = VecDeque::new();
-        for (envelope, fate) in batch.drain(..).zip(fates) {
+        for fate in fates {
+            let Some(envelope) = batch.pop_front() else { break };
             match fate {
                 Ok(()) => {
                     lane.delivered.one();
                     envelope.settle(Settlement::Delivered);
                 }
-                Err(Problem::Never(reason)) => self.bury(io, envelope, DropReason::Rejected, &reason),
+                Err(Problem::Never(reason)) => self.bury(io, envelope, DropReason::Rejected, &reason).await,
                 Err(problem) => {
                     first.get_or_insert(problem);
                     left.push_back(envelope);
                 }
             }
         }
+        left.append(batch);
         *batch = left;
         first
     }
 
-    fn bury(&self, io: &EndIo, envelope: Envelope, reason: DropReason, error: &str) {
-        (io.notice)(format!("{}: a message is given up: {error}", self.sink.name()));
+    async fn bury(&mut self, io: &EndIo, envelope: Envelope, reason: DropReason, error: &str) {
+        if !std::mem::replace(&mut self.has_given_up, true) {
+            let name = self.sink.name();
+            (io.notice)(format!("{name}: a message is given up: {error}; later ones are counted only"));
+        }
+        poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
         io.dead_letters.bury(envelope, reason, self.sink.name(), error);
     }
 }

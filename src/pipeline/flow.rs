@@ -203,6 +203,7 @@ impl Lineage<'_> {
 
 impl Inlet for Flow {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.dead_letters.poll_room(cx));
         for lane in self.settings.lanes.iter().chain(self.settings.routes.iter().map(|route| &route.lane)) {
             if lane.poll_ready(cx).is_pending() {
                 return Poll::Pending;

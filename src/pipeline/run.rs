@@ -3,11 +3,10 @@
 //! Stop ladder: sources stop reading; what is queued is delivered; at the end of the grace time, or on a second signal, the
 //! rest is left. Invariant: the account is given last, after everything has ended.
 
-use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -15,7 +14,8 @@ use tokio::time::{Sleep, sleep};
 use super::flow::Flow;
 use crate::exit::Exit;
 use crate::host::{Signals, StopSignal};
-use crate::queue::end::{End, EndError, EndIo, Inlet};
+use crate::observe::counters::DropReason;
+use crate::queue::end::{End, EndError, EndIo};
 use crate::queue::ledger::Ledger;
 use crate::queue::stop::{Step, Stop};
 
@@ -62,96 +62,100 @@ struct State {
     errors: Vec<EndError>,
     cut_short: Option<Exit>,
     closed_early: bool,
+    /// Something has happened that must be looked at.
+    changed: bool,
+    /// When draining has taken too long.
+    grace: Option<Pin<Box<Sleep>>>,
 }
 
 impl Relay {
     /// Runs until every source has ended and everything is delivered, or until it is told to stop.
     pub async fn run(mut self, signals: &mut Signals) -> Ended {
-        let state = RefCell::new(State::default());
-        let (last, mut running): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.ends).into_iter().map(Start::of).partition(|start| start.is_last);
-        self.attend(&mut running, &state, signals, &mut None).await;
-        // Dead letters come until the others have ended.
-        for start in &last {
-            if let Some(lane) = &start.lane {
-                lane.end();
-            }
-        }
-        let mut last = last;
-        let mut grace = Some(Box::pin(sleep(self.grace)));
-        self.attend(&mut last, &state, signals, &mut grace).await;
-        let state = state.into_inner();
-        Ended { exit: self.exit(&state), errors: state.errors }
-    }
-
-    /// Waits for all of them, and for signals meanwhile.
-    async fn attend(
-        &self,
-        running: &mut Vec<Start>,
-        state: &RefCell<State>,
-        signals: &mut Signals,
-        grace: &mut Option<Pin<Box<Sleep>>>,
-    ) {
+        let mut state = State::default();
+        let mut running: Vec<_> = std::mem::take(&mut self.ends).into_iter().map(Start::of).collect();
         let mut timeout = self.timeout.map(|limit| Box::pin(sleep(limit)));
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             loop {
-                while let Poll::Ready(signal) = signals.poll_next(cx) {
-                    let exit = match signal {
-                        StopSignal::Interrupt => Exit::Interrupted,
-                        StopSignal::Terminate => Exit::Terminated,
-                    };
-                    if self.stop.step() == Step::Running {
-                        self.stop.go(Step::Draining);
-                        grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
-                    } else {
-                        state.borrow_mut().cut_short.get_or_insert(exit);
-                        self.stop.go(Step::Aborting);
-                    }
-                }
-                if timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
-                    timeout = None;
-                    let text = "--timeout ran out";
-                    state.borrow_mut().errors.push(EndError::new(Exit::Timeout, text));
-                    self.stop.go(Step::Draining);
-                    grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
-                }
-                if self.stop.step() < Step::Aborting
-                    && grace.as_mut().is_some_and(|grace| grace.as_mut().poll(cx).is_ready())
-                {
-                    state.borrow_mut().cut_short.get_or_insert(Exit::Terminated);
-                    self.stop.go(Step::Aborting);
-                }
-                let mut ended = false;
-                running.retain_mut(|start| {
-                    let Poll::Ready(result) = start.future.as_mut().poll(cx) else { return true };
-                    ended = true;
-                    if let Some(inlet) = &start.inlet {
-                        inlet.end();
-                    }
-                    if let Some(lane) = &start.lane {
-                        lane.abandon();
-                    }
-                    if let Err(error) = result {
-                        let mut state = state.borrow_mut();
-                        if error.exit == Exit::Done {
-                            state.closed_early = true;
-                        } else {
-                            state.errors.push(error);
-                        }
-                        self.stop.go(Step::Draining);
-                        grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
-                    }
-                    false
+                self.heed(signals, &mut state, cx);
+                self.watch_time(&mut timeout, &mut state, cx);
+                let before = running.len();
+                running.retain_mut(|start| match start.future.as_mut().poll(cx) {
+                    Poll::Ready(result) => self.goes_on(start, result, &mut state),
+                    Poll::Pending => true,
                 });
                 if running.is_empty() {
                     return Poll::Ready(());
                 }
-                if !ended {
+                if running.len() == before && !std::mem::take(&mut state.changed) {
                     return Poll::Pending;
+                }
+                // Dead letters come until the others have ended.
+                if running.iter().all(|start| start.is_last) {
+                    running.iter().filter_map(|start| start.io.lane.as_ref()).for_each(|lane| lane.end());
                 }
             }
         })
         .await;
+        Ended { exit: self.exit(&state), errors: state.errors }
+    }
+
+    /// The first signal stops, the second cuts short.
+    fn heed(&self, signals: &mut Signals, state: &mut State, cx: &mut Context<'_>) {
+        while let Poll::Ready(signal) = signals.poll_next(cx) {
+            let exit = match signal {
+                StopSignal::Interrupt => Exit::Interrupted,
+                StopSignal::Terminate => Exit::Terminated,
+            };
+            if self.stop.step() == Step::Running {
+                self.drain(state);
+            } else {
+                state.cut_short.get_or_insert(exit);
+                self.stop.go(Step::Aborting);
+            }
+        }
+    }
+
+    fn watch_time(&self, timeout: &mut Option<Pin<Box<Sleep>>>, state: &mut State, cx: &mut Context<'_>) {
+        if timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
+            *timeout = None;
+            state.errors.push(EndError::new(Exit::Timeout, "--timeout ran out"));
+            self.drain(state);
+        }
+        if self.stop.step() < Step::Aborting
+            && state.grace.as_mut().is_some_and(|grace| grace.as_mut().poll(cx).is_ready())
+        {
+            state.cut_short.get_or_insert(Exit::Terminated);
+            self.stop.go(Step::Aborting);
+        }
+    }
+
+    fn drain(&self, state: &mut State) {
+        self.stop.go(Step::Draining);
+        state.grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
+    }
+
+    /// An end has ended; whether something is left to do for it.
+    fn goes_on(&self, start: &mut Start, result: Result<(), EndError>, state: &mut State) -> bool {
+        if let Some(inlet) = start.io.inlet.take() {
+            inlet.end();
+        }
+        let Err(error) = result else {
+            start.io.lane.iter().for_each(|lane| lane.abandon());
+            return false;
+        };
+        state.changed = true;
+        self.drain(state);
+        if error.exit == Exit::Done {
+            state.closed_early = true;
+        } else {
+            state.errors.push(error.clone());
+            if !start.is_last && start.io.lane.is_some() && start.io.dead_letters.are_kept() {
+                start.future = Box::pin(bury_the_rest(start.io.clone(), start.name.clone(), error));
+                return true;
+            }
+        }
+        start.io.lane.iter().for_each(|lane| lane.abandon());
+        false
     }
 
     /// The gravest for the data wins, then the first that happened.
@@ -177,17 +181,30 @@ impl Relay {
     }
 }
 
+/// What waits for an end that has failed goes to the dead letters, also what is still pushed.
+async fn bury_the_rest(io: EndIo, name: String, error: EndError) -> Result<(), EndError> {
+    let Some(lane) = &io.lane else { return Ok(()) };
+    let burying = async {
+        while let Some(envelope) = poll_fn(|cx| lane.poll_next(cx)).await {
+            poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
+            io.dead_letters.bury(envelope, DropReason::RetriesSpent, &name, &error.text);
+        }
+    };
+    io.stop.unless(Step::Aborting, burying).await;
+    Ok(())
+}
+
 /// An end that has been started.
 struct Start {
     future: Pin<Box<dyn Future<Output = Result<(), EndError>>>>,
-    inlet: Option<Rc<dyn Inlet>>,
-    lane: Option<Rc<crate::queue::lane::Lane>>,
+    name: String,
+    io: EndIo,
     is_last: bool,
 }
 
 impl Start {
     fn of(running: Running) -> Self {
-        let (inlet, lane) = (running.io.inlet.clone(), running.io.lane.clone());
-        Self { future: running.end.run(running.io), inlet, lane, is_last: running.is_last }
+        let (name, io, is_last) = (running.name, running.io.clone(), running.is_last);
+        Self { future: running.end.run(running.io), name, io, is_last }
     }
 }

@@ -43,6 +43,11 @@ pub trait DeadLetters {
     /// Whether there is such a place.
     fn are_kept(&self) -> bool;
 
+    /// Ready when one more can be kept; else the waker is called when it can. One that does not wait is kept all the same.
+    fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Keeps a message, and settles it once it is kept; without a place it is settled as dropped. `error` says why in words.
     fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str);
 }

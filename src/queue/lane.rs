@@ -78,6 +78,10 @@ impl Lane {
 
     /// Adds a message.
     pub fn push(&self, envelope: Envelope) {
+        // Nobody takes it any more: it is not kept, and stays unsettled.
+        if self.abandoned.get() {
+            return;
+        }
         let mut lost = Vec::new();
         {
             let mut queue = self.queue.borrow_mut();
@@ -118,6 +122,15 @@ impl Lane {
             self.has_room_again();
         }
         next
+    }
+
+    /// Ready when nothing waits and nothing more will be pushed; else the waker is called when something changes.
+    pub fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.get() && self.queue.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        *self.reader.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Payload bytes of the next message, when there is one now.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -17,13 +17,14 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("protocol", &["net", "message", "filter", "queue"]),
     ("source", &["queue", "message", "net", "exit"]),
     ("sink", &["queue", "message", "net", "exit"]),
+    ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
     (
         "pipeline",
         &[
-            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host", "error",
-            "exit",
+            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host",
+            "error", "exit",
         ],
     ),
     (
@@ -43,7 +44,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 23] = [
+const LIBRARIES: [(&str, &[&str]); 25] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -57,7 +58,8 @@ const LIBRARIES: [(&str, &[&str]); 23] = [
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs"]),
+    ("httpdate", &["net/post.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
@@ -71,10 +73,12 @@ const LIBRARIES: [(&str, &[&str]); 23] = [
             "observe/process.rs",
             "prompt/terminal.rs",
             "listen/handler/exec/",
+            "process/",
         ],
     ),
     ("toml", &["config/file.rs", "command/script.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
+    ("rustix", &["process/"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];

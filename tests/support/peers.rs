@@ -68,6 +68,53 @@ pub fn python_server(options: &str) -> PeerServer {
     PeerServer::started(python("ws_server.py").arg(options))
 }
 
+/// A Python HTTP server that tells what it is sent, with these rules (JSON).
+pub struct HttpServer {
+    pub process: Process,
+    pub port: u16,
+    pub url: String,
+}
+
+/// A request it was sent.
+#[derive(Debug, serde::Deserialize)]
+pub struct Told {
+    pub path: String,
+    pub headers: std::collections::HashMap<String, String>,
+    /// The body; of a large one its length.
+    pub body: serde_json::Value,
+    /// The connection it came over.
+    pub from: String,
+    pub answer: serde_json::Value,
+}
+
+#[track_caller]
+pub fn http_server(rules: &serde_json::Value) -> HttpServer {
+    let PeerServer { process, port } = PeerServer::started(python("http_server.py").arg(rules.to_string()));
+    HttpServer { process, port, url: format!("http://127.0.0.1:{port}/in") }
+}
+
+impl HttpServer {
+    /// Ends it; everything it was sent.
+    #[track_caller]
+    pub fn stop(self) -> Vec<Told> {
+        self.process.signal(nix::sys::signal::Signal::SIGTERM);
+        let output = self.process.outcome();
+        output.stdout().lines().skip(1).map(|line| serde_json::from_str(line).expect("a request")).collect()
+    }
+}
+
+impl Told {
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        self.body.as_str().expect("a small body")
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
 /// Where Chromium is: `WSP_TEST_CHROMIUM`, else under one of its usual names in `PATH`.
 pub fn chromium() -> PathBuf {
     std::env::var_os("WSP_TEST_CHROMIUM")

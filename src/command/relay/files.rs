@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Build, InputArg};
-use crate::command::options::FormatArg;
+use crate::command::options::{FormatArg, OutputArgs};
 use crate::command::values::{duration, size};
 use crate::error::Error;
 use crate::message::render::Format;
@@ -97,12 +97,7 @@ impl Build<'_> {
     /// The end that appends to a file.
     pub(super) fn file_sink(&self, path: &Path) -> Result<FileSink, Error> {
         let args = &self.args.files;
-        Ok(FileSink {
-            path: path.to_owned(),
-            format: self.line_format(),
-            rotation: args.rotation()?,
-            fsync: args.fsync,
-        })
+        Ok(FileSink { path: path.to_owned(), format: self.line_format, rotation: args.rotation()?, fsync: args.fsync })
     }
 
     /// The end that reads a file.
@@ -120,15 +115,15 @@ impl Build<'_> {
             max_message_size: self.args.connection.max_message_size,
         }
     }
+}
 
-    /// How messages become lines where no person reads them: raw, unless another format was asked for.
-    pub(super) fn line_format(&self) -> Format {
-        match self.args.output.format {
-            Some(FormatArg::Json) => Format::Json,
-            Some(FormatArg::Pretty) => Format::Pretty,
-            Some(FormatArg::Hex) => Format::Hex,
-            None if self.args.output.json => Format::Json,
-            Some(FormatArg::Raw) | None => Format::Raw,
-        }
+/// How messages become lines where no person reads them: raw, unless another format was asked for.
+pub(super) fn line_format(output: &OutputArgs) -> Format {
+    match output.format {
+        Some(FormatArg::Json) => Format::Json,
+        Some(FormatArg::Pretty) => Format::Pretty,
+        Some(FormatArg::Hex) => Format::Hex,
+        None if output.json => Format::Json,
+        Some(FormatArg::Raw) | None => Format::Raw,
     }
 }

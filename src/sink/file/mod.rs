@@ -2,7 +2,7 @@
 //!
 //! Leaves the file to `appender` and when it is put aside to `rotation`. A slow disk stops neither pings nor signals,
 //! because only the thread waits for it. Invariants: one block is with the thread and one fills up meanwhile; a message
-//! is settled once its line is in the file, and on disk where that is asked for; after a failure the rest stays unsettled.
+//! is settled once its line is in the file, and on disk where that is asked for; after a failure the rest waits again.
 
 mod appender;
 mod rotation;
@@ -199,6 +199,7 @@ impl Writing {
                     return Poll::Ready(Err(EndError::new(Exit::Internal, text)));
                 };
                 if let Err(failure) = self.answered(done) {
+                    self.lane.put_back(self.unsettled.drain(..));
                     return Poll::Ready(Err(self.error(&failure)));
                 }
                 if was_closing {

@@ -1,0 +1,62 @@
+//! `--dead-letter`: a file, or an endpoint, for messages that no destination takes.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::Build;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::error::Error;
+use crate::message::render::Format;
+use crate::pipeline::dead::{Kept, Nowhere};
+use crate::pipeline::run::Running;
+use crate::queue::OverflowPolicy;
+use crate::queue::end::{DeadLetters, EndIo};
+use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::stop::Stop;
+use crate::sink::file::{FileSink, Fsync, Rotation};
+
+impl Build<'_> {
+    /// The place for dead letters, and the ends that bring them there.
+    pub(super) fn dead_letters(&mut self, stop: &Rc<Stop>) -> Result<(Rc<dyn DeadLetters>, Vec<Running>), Error> {
+        let Some(text) = self.args.dead_letter.as_deref() else { return Ok((Rc::new(Nowhere), Vec::new())) };
+        let place = place(text)?;
+        let name = place.as_ref().map_or_else(|path| path.display().to_string(), ToString::to_string);
+        let settings = LaneSettings { policy: OverflowPolicy::Block, ..self.lane_settings() };
+        let lane = Rc::new(Lane::new(name.clone(), settings));
+        let io = EndIo {
+            inlet: None,
+            lane: Some(Rc::clone(&lane)),
+            stop: Rc::clone(stop),
+            // What cannot be buried either is dropped, and counted as that.
+            dead_letters: Rc::new(Nowhere),
+            notice: self.notice(),
+        };
+        let mut ends = match place {
+            Err(path) => {
+                let (format, rotation, fsync) = (Format::Raw, Rotation::default(), Fsync::Batch);
+                vec![Running { name, end: Box::new(FileSink { path, format, rotation, fsync }), io, is_last: true }]
+            }
+            Ok(endpoint) => {
+                // They are event lines already.
+                let formats = (self.format, self.line_format);
+                (self.format, self.line_format) = (Format::Raw, Format::Raw);
+                let ends = self.ends(&endpoint, &io, false);
+                (self.format, self.line_format) = formats;
+                ends?
+            }
+        };
+        for end in &mut ends {
+            end.is_last = true;
+        }
+        Ok((Rc::new(Kept { lane, ledger: Rc::default() }), ends))
+    }
+}
+
+/// An endpoint, or the path of a file.
+fn place(text: &str) -> Result<Result<Endpoint, PathBuf>, Error> {
+    match Endpoint::parse(text) {
+        Ok(endpoint) => Ok(Ok(endpoint)),
+        Err(EndpointError::UnknownEndpoint(_)) if !text.contains("://") => Ok(Err(PathBuf::from(text))),
+        Err(error) => Err(Error::usage(format!("--dead-letter: {error}"), "a file or an endpoint is wanted")),
+    }
+}

@@ -1,0 +1,295 @@
+//! HTTP POST (RFC 9110), spoken by hyper: one request at a time over a connection that is kept.
+//!
+//! Leaves the way there to [`super::connector`] and what an answer means to the caller. Invariants: a request whose
+//! connection broke before its answer is repeated here only when that connection had been used before, and once;
+//! credentials stay with the host they were given for; no answer is waited for beyond the time limit.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
+
+use super::connector::{ConnectError, Connector, is_same_place};
+use super::tls::TlsError;
+use super::upgrade::edit_headers;
+use crate::endpoint::WsTarget;
+
+/// Most that is read of an answer's body, so that its connection can be kept.
+const MAX_BODY: usize = 256 * 1024;
+/// Longest wait for it.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// What of it is kept for the person who must act.
+const KEPT: usize = 1024;
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// How long the server wants us to wait before the next try.
+    pub retry_after: Option<Duration>,
+    /// The beginning of its body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// No connection came about.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// None came in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke, or what came is not HTTP.
+    #[error("{0}")]
+    Broken(String),
+    /// More redirects than allowed, or one that leads nowhere.
+    #[error("redirect: {0}")]
+    Redirect(String),
+    /// The request cannot be written as asked for.
+    #[error("the request cannot be sent: {0}")]
+    Request(String),
+}
+
+/// Sends requests to one target.
+pub struct Poster {
+    connector: Connector,
+    /// Where it has permanently moved to.
+    moved: Option<WsTarget>,
+    timeout: Duration,
+    kept: Option<Kept>,
+}
+
+/// A connection.
+struct Kept {
+    target: WsTarget,
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+    /// What a proxy that passes requests on must be told.
+    proxy: Option<Forward>,
+}
+
+struct Forward {
+    authorization: Option<HeaderValue>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Poster {
+    /// Nothing is opened yet. `timeout` is for each request, from the moment its connection is there.
+    pub fn new(connector: Connector, timeout: Duration) -> Self {
+        Self { connector, moved: None, timeout, kept: None }
+    }
+
+    /// Sends a body and waits for the answer; follows redirects where that was asked for.
+    ///
+    /// # Errors
+    /// [`PostError`].
+    pub async fn post(&mut self, body: &Bytes, content_type: &'static str) -> Result<Answer, PostError> {
+        let mut target = self.moved.clone().unwrap_or_else(|| self.connector.target().clone());
+        let mut hops = 0;
+        let mut is_permanent = true;
+        loop {
+            let (answer, location) = self.try_twice(&target, body, content_type).await?;
+            // 303 says that the body was taken, and what came of it can be looked up elsewhere.
+            let leads_on = matches!(answer.status.as_u16(), 301 | 302 | 307 | 308);
+            let (Some(most), Some(location), true) = (self.connector.options().redirects, location, leads_on) else {
+                return Ok(answer);
+            };
+            if hops >= most {
+                return Err(PostError::Redirect(format!("more than {most} of them")));
+            }
+            hops += 1;
+            is_permanent &= matches!(answer.status.as_u16(), 301 | 308);
+            target = target.join(&location).map_err(|error| {
+                PostError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug()))
+            })?;
+            if is_permanent {
+                self.moved = Some(target.clone());
+            }
+        }
+    }
+
+    /// A connection that was kept may have been closed meanwhile: then a new one is tried at once.
+    async fn try_twice(
+        &mut self,
+        target: &WsTarget,
+        body: &Bytes,
+        content_type: &'static str,
+    ) -> Result<(Answer, Option<String>), PostError> {
+        if let Some(kept) = self.kept.take_if(|kept| kept.target == *target && !kept.sender.is_closed()) {
+            match self.attempt(kept, body, content_type).await {
+                Err(PostError::Broken(_)) => {}
+                result => return result,
+            }
+        }
+        self.kept = None;
+        let (transport, proxy) = self.connector.open_for_http(target).await?;
+        let proxy = proxy.map(|proxy| Forward { authorization: proxy.authorization() });
+        let (sender, connection) = Builder::new()
+            .title_case_headers(true)
+            .handshake(TokioIo::new(transport))
+            .await
+            .map_err(|e| explain(&e))?;
+        let driver = tokio::task::spawn_local(async move {
+            // What goes wrong is told to whoever waits for the answer.
+            let _ = connection.await;
+        });
+        let kept = Kept { target: target.clone(), sender, driver, proxy };
+        self.attempt(kept, body, content_type).await
+    }
+
+    async fn attempt(
+        &mut self,
+        mut kept: Kept,
+        body: &Bytes,
+        content_type: &'static str,
+    ) -> Result<(Answer, Option<String>), PostError> {
+        let request = self.request(&kept, body.clone(), content_type).map_err(|e| PostError::Request(e.to_string()))?;
+        let limit = self.timeout;
+        let exchange = async {
+            kept.sender.ready().await.map_err(|error| explain(&error))?;
+            kept.sender.send_request(request).await.map_err(|error| explain(&error))
+        };
+        let response = match tokio::time::timeout(limit, exchange).await {
+            Ok(response) => response?,
+            Err(_) => return Err(PostError::Timeout(limit)),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (kept_body, is_whole) = read_body(response).await;
+        if is_whole {
+            self.kept = Some(kept);
+        }
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+        Ok((Answer { status, retry_after, body: kept_body }, text(header::LOCATION).map(str::to_owned)))
+    }
+
+    fn request(
+        &self,
+        kept: &Kept,
+        body: Bytes,
+        content_type: &'static str,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
+        let options = self.connector.options();
+        let target = &kept.target;
+        let same_place = is_same_place(target, self.connector.target());
+        let host = options.host.clone().filter(|_| same_place).unwrap_or_else(|| target.host_header());
+        let uri = match &kept.proxy {
+            None => target.path_and_query.clone(),
+            Some(_) => format!("http://{}{}", target.host_header(), target.path_and_query),
+        };
+        let mut builder = Request::post(uri)
+            .header(header::HOST, host)
+            .header(header::USER_AGENT, concat!("wscat-plus/", env!("CARGO_PKG_VERSION")))
+            .header(header::ACCEPT, "*/*")
+            .header(header::CONTENT_TYPE, content_type)
+            // An empty body has a length too.
+            .header(header::CONTENT_LENGTH, body.len());
+        if let Some(origin) = &options.origin {
+            builder = builder.header(header::ORIGIN, origin);
+        }
+        if same_place && let Some(authorization) = self.connector.authorization() {
+            builder = builder.header(header::AUTHORIZATION, authorization);
+        }
+        if same_place && !options.cookies.is_empty() {
+            builder = builder.header(header::COOKIE, options.cookies.join("; "));
+        }
+        if let Some(authorization) = kept.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref()) {
+            builder = builder.header(header::PROXY_AUTHORIZATION, authorization);
+        }
+        let mut request = builder.body(Full::new(body))?;
+        let headers: &mut HeaderMap = request.headers_mut();
+        edit_headers(headers, options.headers.iter().filter(|edit| same_place || !edit.is_secret()));
+        Ok(request)
+    }
+}
+
+/// The beginning of a body, and whether all of it was read.
+async fn read_body(response: Response<Incoming>) -> (Bytes, bool) {
+    let mut body = response.into_body();
+    let mut kept = Vec::new();
+    let mut read = 0;
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            if let Ok(data) = frame.into_data() {
+                read += data.len();
+                kept.extend_from_slice(&data[..data.len().min(KEPT - kept.len())]);
+            }
+            if read > MAX_BODY {
+                return false;
+            }
+        }
+        true
+    };
+    let is_whole = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or(false);
+    (kept.into(), is_whole)
+}
+
+/// What `Retry-After` says: seconds or a date (RFC 9110 section 10.2.3).
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+fn explain_closed() -> PostError {
+    PostError::Broken("the server closed the connection without an answer".to_owned())
+}
+
+fn explain(error: &hyper::Error) -> PostError {
+    // A request that was not yet on its way counts as cancelled, whatever the reason was.
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    if let Some(alert) = causes.map(ToString::to_string).find_map(|text| TlsError::of_alert(&text)) {
+        return PostError::Connect(alert.into());
+    }
+    if error.is_parse() {
+        return PostError::Broken("the answer is not valid HTTP".to_owned());
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return explain_closed();
+    }
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    PostError::Broken(format!("no answer: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let table = [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("99999999999999999999999", Some(u64::from(u32::MAX))),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+            ("1.5", None),
+        ];
+        for (value, seconds) in table {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! An HTTP server as the sink of a pipeline: messages are posted, one a request or a batch of lines.
+//!
+//! Leaves requests to `net/` and trying again to `dispatch`. Invariants: order is kept, so nothing overtakes what is to
+//! be tried again; of a batch that is refused for what is in it only those are given up that are refused alone as well.
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::message::MessageKind;
+use crate::message::render::Format;
+use crate::net::post::{Answer, PostError, Poster};
+use crate::queue::end::{BatchSink, EndError, LocalFuture, Problem, Report};
+use crate::queue::envelope::Envelope;
+use crate::session::retry::is_worth_retrying;
+use crate::sink::line;
+
+/// Posts messages.
+pub struct HttpSink {
+    /// Sends requests.
+    pub poster: Poster,
+    /// The endpoint, without secrets.
+    pub name: String,
+    /// How messages become lines, or bodies.
+    pub format: Format,
+    /// Whether a body is made of lines, even of one; else it is a message.
+    pub lines: bool,
+}
+
+impl BatchSink for HttpSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report> {
+        Box::pin(async move {
+            if !self.lines {
+                return self.one_by_one(batch).await;
+            }
+            match self.post(batch).await {
+                Ok(()) => Report::Taken,
+                Err(Refusal::Content(_)) if batch.len() > 1 => self.one_by_one(batch).await,
+                Err(Refusal::Content(reason) | Refusal::Request(reason)) => {
+                    Report::Each(batch.iter().map(|_| Err(Problem::Never(reason.clone()))).collect())
+                }
+                Err(Refusal::Other(problem)) => Report::Partly(0, problem),
+            }
+        })
+    }
+}
+
+/// Why a request was not taken.
+enum Refusal {
+    /// For what is in it.
+    Content(String),
+    /// For what it asks for, whatever is in it.
+    Request(String),
+    /// For anything else.
+    Other(Problem),
+}
+
+impl HttpSink {
+    /// A request for each message, until one is to be tried again.
+    async fn one_by_one(&mut self, batch: &[Envelope]) -> Report {
+        let mut fates = Vec::with_capacity(batch.len());
+        for envelope in batch {
+            match self.post(std::slice::from_ref(envelope)).await {
+                Ok(()) => fates.push(Ok(())),
+                Err(Refusal::Content(reason) | Refusal::Request(reason)) => fates.push(Err(Problem::Never(reason))),
+                Err(Refusal::Other(problem)) => {
+                    fates.resize(batch.len(), Err(problem));
+                    break;
+                }
+            }
+        }
+        Report::Each(fates)
+    }
+
+    async fn post(&mut self, messages: &[Envelope]) -> Result<(), Refusal> {
+        let (body, content_type) = self.body(messages);
+        match self.poster.post(&body, content_type).await {
+            Ok(answer) => judge(&answer, &self.name),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn body(&self, messages: &[Envelope]) -> (Bytes, &'static str) {
+        let is_json = |envelope: &Envelope| {
+            envelope.message.kind() == MessageKind::Text
+                && serde_json::from_slice::<IgnoredAny>(envelope.message.payload()).is_ok()
+        };
+        let mut body = Vec::new();
+        if let ([envelope], false) = (messages, self.lines) {
+            if self.format == Format::Raw {
+                let content_type = match envelope.message.kind() {
+                    MessageKind::Binary => "application/octet-stream",
+                    MessageKind::Text if is_json(envelope) => "application/json",
+                    MessageKind::Text => "text/plain; charset=utf-8",
+                };
+                return (envelope.message.payload().clone(), content_type);
+            }
+            line::append(&mut body, self.format, envelope);
+            body.pop();
+            let is_json = self.format == Format::Json || (self.format == Format::Pretty && is_json(envelope));
+            return (body.into(), if is_json { "application/json" } else { "text/plain; charset=utf-8" });
+        }
+        let mut all_json = matches!(self.format, Format::Raw | Format::Json);
+        for envelope in messages {
+            let start = body.len();
+            line::append(&mut body, self.format, envelope);
+            if self.format == Format::Raw && all_json {
+                all_json = is_json(envelope);
+                if all_json {
+                    // Between tokens a space says the same; within a string there is none.
+                    let end = body.len() - 1;
+                    body[start..end]
+                        .iter_mut()
+                        .filter(|byte| matches!(byte, b'\n' | b'\r'))
+                        .for_each(|byte| *byte = b' ');
+                }
+            }
+        }
+        (body.into(), if all_json { "application/x-ndjson" } else { "text/plain; charset=utf-8" })
+    }
+
+    fn failed(&self, error: PostError) -> Refusal {
+        let again = |reason: String| Refusal::Other(Problem::Again { reason, after: None });
+        match error {
+            PostError::Connect(cause) if is_worth_retrying(&cause) => again(cause.to_string()),
+            PostError::Connect(cause) => {
+                let error = Error::Connect { url: self.name.clone(), cause };
+                let end = EndError { exit: error.exit(), text: error.to_string(), hint: error.hint() };
+                Refusal::Other(Problem::Broken(end))
+            }
+            PostError::Timeout(_) | PostError::Broken(_) => again(error.to_string()),
+            PostError::Redirect(_) => self.broken(&error.to_string(), "--max-redirects allows more"),
+            PostError::Request(_) => self.broken(&error.to_string(), "check the URL and the headers"),
+        }
+    }
+
+    fn broken(&self, reason: &str, hint: &str) -> Refusal {
+        broken(&self.name, reason, hint)
+    }
+}
+
+fn broken(name: &str, reason: &str, hint: &str) -> Refusal {
+    let error = EndError::new(Exit::UpgradeRefused, format!("{name}: {reason}")).hint(hint);
+    Refusal::Other(Problem::Broken(error))
+}
+
+/// What an answer means for what was sent.
+fn judge(answer: &Answer, name: &str) -> Result<(), Refusal> {
+    let status = answer.status;
+    let reason = || {
+        let body = String::from_utf8_lossy(&answer.body);
+        let first = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let shown: String = first.chars().take(200).collect();
+        let colon = if shown.is_empty() { "" } else { ": " };
+        format!("{status}{colon}{}", shown.escape_debug())
+    };
+    match status.as_u16() {
+        // 303 is what a form that was taken is answered with.
+        200..=299 | 303 => Ok(()),
+        408 | 425 | 429 | 500..=599 => {
+            Err(Refusal::Other(Problem::Again { reason: reason(), after: answer.retry_after }))
+        }
+        407 => Err(broken(name, &reason(), "--proxy http://USER:PASSWORD@HOST:PORT sends credentials to the proxy")),
+        300..=399 => Err(broken(name, &format!("it answers with {status}"), "-L follows redirects")),
+        // Who asks, for what and how: another body changes nothing.
+        401 | 403 | 404 | 405 | 410 => Err(Refusal::Request(reason())),
+        _ => Err(Refusal::Content(reason())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use std::time::Duration;
+
+    #[test]
+    fn an_answer_decides_what_becomes_of_a_message() {
+        let judged = |status: u16, retry_after: Option<u64>| {
+            let answer = Answer {
+                status: StatusCode::from_u16(status).expect("a status"),
+                retry_after: retry_after.map(Duration::from_secs),
+                body: Bytes::from_static(b"\n why\x1b \nmore"),
+            };
+            match judge(&answer, "http://h/") {
+                Ok(()) => "taken".to_owned(),
+                Err(Refusal::Content(reason)) => format!("content {reason}"),
+                Err(Refusal::Request(reason)) => format!("request {reason}"),
+                Err(Refusal::Other(Problem::Again { reason, after })) => format!("again {reason} {after:?}"),
+                Err(Refusal::Other(Problem::Broken(error))) => format!("broken {error}"),
+                Err(Refusal::Other(Problem::Never(reason))) => format!("never {reason}"),
+            }
+        };
+        let table = [
+            (200, None, "taken"),
+            (202, None, "taken"),
+            (204, None, "taken"),
+            (303, None, "taken"),
+            (301, None, "broken http://h/: it answers with 301 Moved Permanently"),
+            (400, None, "content 400 Bad Request: why\\u{1b}"),
+            (401, None, "request 401 Unauthorized: why\\u{1b}"),
+            (413, None, "content 413 Payload Too Large: why\\u{1b}"),
+            (407, None, "broken http://h/: 407 Proxy Authentication Required: why\\u{1b}"),
+            (408, None, "again 408 Request Timeout: why\\u{1b} None"),
+            (429, Some(3), "again 429 Too Many Requests: why\\u{1b} Some(3s)"),
+            (503, Some(0), "again 503 Service Unavailable: why\\u{1b} Some(0ns)"),
+        ];
+        for (status, retry_after, expected) in table {
+            assert_eq!(judged(status, retry_after), expected, "{status}");
+        }
+    }
+}
