@@ -12,6 +12,7 @@ pub mod options;
 pub mod proxies;
 pub mod relay;
 pub mod settings;
+pub mod spool;
 pub mod values;
 pub mod wscat;
 

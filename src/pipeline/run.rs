@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::host::{Signals, StopSignal};
 use crate::queue::end::{End, EndError, EndIo, Inlet};
 use crate::queue::ledger::Ledger;
+use crate::queue::spool::Spool;
 use crate::queue::stop::{Step, Stop};
 
 /// An end on its way.
@@ -37,6 +38,8 @@ pub struct Relay {
     pub flows: Vec<Rc<Flow>>,
     /// All ends.
     pub ends: Vec<Running>,
+    /// Where messages are stored.
+    pub spool: Option<Rc<Spool>>,
     /// When to end.
     pub stop: Rc<Stop>,
     /// How long draining may take.
@@ -80,6 +83,7 @@ impl Relay {
         let mut last = last;
         let mut grace = Some(Box::pin(sleep(self.grace)));
         self.attend(&mut last, &state, signals, &mut grace).await;
+        self.close_spool(&state, signals).await;
         let state = state.into_inner();
         Ended { exit: self.exit(&state), errors: state.errors }
     }
@@ -143,6 +147,15 @@ impl Relay {
                     }
                     false
                 });
+                // After the ends: what they have pushed and settled is carried on at once.
+                if let Some(spool) = &self.spool
+                    && let Poll::Ready(error) = spool.poll(cx)
+                {
+                    state.borrow_mut().errors.push(error.into());
+                    self.stop.go(Step::Draining);
+                    grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
+                    continue;
+                }
                 if running.is_empty() {
                     return Poll::Ready(());
                 }
@@ -152,6 +165,24 @@ impl Relay {
             }
         })
         .await;
+    }
+
+    /// What was taken in is stored, what was delivered is removed; another signal cuts that short.
+    async fn close_spool(&self, state: &RefCell<State>, signals: &mut Signals) {
+        let Some(spool) = &self.spool else { return };
+        let is_known = state.borrow().errors.iter().any(|error| error.exit == Exit::Storage);
+        let mut close = std::pin::pin!(spool.close());
+        let closed = std::future::poll_fn(|cx| match close.as_mut().poll(cx) {
+            Poll::Ready(closed) => Poll::Ready(closed.map_err(EndError::from)),
+            Poll::Pending => {
+                signals.poll_next(cx).map(|_| Err(EndError::new(Exit::Storage, "the spool was left open")))
+            }
+        });
+        if let Err(error) = closed.await
+            && !is_known
+        {
+            state.borrow_mut().errors.push(error);
+        }
     }
 
     /// The gravest for the data wins, then the first that happened.

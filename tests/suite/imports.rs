@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("source", &["queue", "message", "net", "exit"]),
     ("sink", &["queue", "message", "net", "exit"]),
     ("prompt", &["config"]),
-    ("error", &["exit", "session", "sink", "net"]),
+    ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
         &[
@@ -43,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -61,6 +61,7 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
+    ("redb", &["queue/spool/"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
