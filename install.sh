@@ -108,7 +108,7 @@ These commands install all that the build needs:
   Alpine:          sudo apk add rust cargo gcc musl-dev pkgconf openssl-dev perl make
   Arch:            sudo pacman -S --needed rust base-devel openssl pkgconf perl
   macOS:           xcode-select --install; brew install rust
-Where the packaged Rust is older than 1.88: https://rustup.rs
+Where the packaged Rust is older than 1.90: https://rustup.rs
 TEXT
     exit 1
 }
@@ -118,15 +118,15 @@ check_tools() {
         PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
         export PATH
     fi
-    has cargo || missing "cargo and rustc, the Rust toolchain (1.88 or newer)"
-    has rustc || missing "rustc, the Rust compiler (1.88 or newer)"
+    has cargo || missing "cargo and rustc, the Rust toolchain (1.90 or newer)"
+    has rustc || missing "rustc, the Rust compiler (1.90 or newer)"
     # From the source tree, where a toolchain file would be heeded by the build too.
     version=$(cd "$root" && rustc --version | sed -n 's/^rustc \([0-9][0-9.]*\).*/\1/p')
     major=${version%%.*}
     minor=${version#*.}
     minor=${minor%%.*}
-    if [ -z "$version" ] || [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -lt 88 ]; }; then
-        missing "Rust 1.88 or newer (this is rustc ${version:-of an unknown version}; 'rustup update' may be enough)"
+    if [ -z "$version" ] || [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -lt 90 ]; }; then
+        missing "Rust 1.90 or newer (this is rustc ${version:-of an unknown version}; 'rustup update' may be enough)"
     fi
     has "${CC:-cc}" || missing "a C compiler (${CC:-cc})"
 }

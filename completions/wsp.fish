@@ -216,10 +216,16 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payloa
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes that may wait for one destination' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest, drop-newest or spool' -r -f -a "block\t'The source waits'
+drop-oldest\t'The oldest waiting messages make room'
+drop-newest\t'The new message is dropped'
+spool\t'What does not fit in memory goes to the spool'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Messages are stored in DIR before they are handed on, and survive a crash' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes the spool holds, shared evenly by the destinations' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
@@ -274,6 +280,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-max -d 'Longest 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A message goes to every route that matches'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'

@@ -6,6 +6,7 @@ use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
 use crate::net::tls::{TlsError, TlsErrorKind};
 use crate::net::tunnel::ProxyError;
+use crate::queue::spool::error::SpoolError;
 use crate::session::End;
 use crate::sink::record::RecordError;
 
@@ -69,6 +70,9 @@ pub enum Error {
     /// Several things are wrong, all of them told at once; at least one.
     #[error("{}", lines(.0))]
     Several(Vec<Error>),
+    /// A spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// Something around us failed.
     #[error("{0}")]
     Internal(String),
@@ -113,7 +117,7 @@ impl Error {
             Self::Ended { end, .. } => end_exit(end),
             Self::RetriesSpent { .. } => Exit::Lost,
             Self::Bind { .. } => Exit::Bind,
-            Self::Record(_) => Exit::Storage,
+            Self::Record(_) | Self::Spool(_) => Exit::Storage,
             Self::Internal(_) => Exit::Internal,
         }
     }
@@ -152,6 +156,7 @@ impl Error {
                 _ => return None,
             },
             Self::Bind { .. } => "another port, or 0 for any free one",
+            Self::Spool(error) => error.hint(),
             Self::Record(_) => "--record FILE writes to another file",
             _ => return None,
         };

@@ -17,6 +17,7 @@ pub mod proxies;
 pub mod relay;
 pub mod script;
 pub mod settings;
+pub mod spool;
 pub mod values;
 pub mod wscat;
 

@@ -20,6 +20,7 @@ use self::http::HttpArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
+use super::spool::{SpoolArgs, print_status};
 use super::values::{duration, size};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -35,6 +36,7 @@ use crate::protocol;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{BatchSink, End, EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::spool::{Leftover, Spool};
 use crate::queue::stop::Stop;
 use crate::session::driver::DriverSettings;
 use crate::session::opening::OpeningPlan;
@@ -62,10 +64,10 @@ const BATCH: usize = 1000;
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
     /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
-    #[arg(value_name = "FROM")]
-    pub from: String,
+    #[arg(value_name = "FROM", required_unless_present = "status")]
+    pub from: Option<String>,
     /// Where they go: -, file:PATH, exec:COMMAND, http(s)://, null:, ws://, wss://; each of several gets everything
-    #[arg(value_name = "TO", required = true)]
+    #[arg(value_name = "TO", required_unless_present = "status")]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
     #[arg(short, long, value_name = "F", help_heading = "Messages")]
@@ -113,7 +115,7 @@ pub struct RelayArgs {
     /// Bytes that may wait for one destination
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
     pub queue_bytes: usize,
-    /// When a queue is full: block, drop-oldest or drop-newest
+    /// When a queue is full: block, drop-oldest, drop-newest or spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
     /// Where messages go that no destination takes: a file, or an endpoint
@@ -123,6 +125,9 @@ pub struct RelayArgs {
     /// and so is what waits for a destination that fails for good (--reconnect=N).
     #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
     pub dead_letter: Option<String>,
+    /// What is kept on disk.
+    #[command(flatten)]
+    pub spool: SpoolArgs,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, help_heading = "Queue")]
     pub fail_on_drop: bool,
@@ -172,13 +177,18 @@ pub enum OnFull {
     DropOldest,
     /// The new message is dropped
     DropNewest,
+    /// What does not fit in memory goes to the spool
+    Spool,
 }
 
 /// Runs `wsp relay`.
 ///
 /// # Errors
 /// Whatever keeps it from starting; what happens later is reported and becomes the code.
-pub async fn run(args: &RelayArgs, host: Host) -> Result<Exit, Error> {
+pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
+    if let (true, Some(directory)) = (args.spool.status, &args.spool.spool) {
+        return print_status(directory, args.output.json, &mut host);
+    }
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let stderr = host.stderr.clone();
     let mut build = Build::new(args, host)?;
@@ -230,7 +240,7 @@ impl<'a> Build<'a> {
 
     fn relay(&mut self) -> Result<Relay, Error> {
         let args = self.args;
-        let from = endpoint(&args.from)?;
+        let from = endpoint(args.from.as_deref().unwrap_or_default())?;
         let to = args.to.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
         if args.both && (to.len() > 1 || !args.routes.is_empty()) {
             return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
@@ -243,7 +253,8 @@ impl<'a> Build<'a> {
         let stop = Rc::new(Stop::default());
         let (dead_letters, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
-        let lane = |endpoint: &Endpoint| Rc::new(Lane::new(endpoint.to_string(), self.lane_settings()));
+        let spool = args.spool.open(args.on_full)?;
+        let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, spool.as_deref()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
         let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
         let mut routes = Vec::new();
@@ -287,7 +298,7 @@ impl<'a> Build<'a> {
         let mut flows = vec![Rc::clone(&flow)];
         let mut back = None;
         if args.both {
-            let lane = Rc::new(Lane::new(from.to_string(), self.lane_settings()));
+            let lane = Rc::new(self.lane(&from, spool.as_deref()));
             let settings = FlowSettings {
                 filter: None,
                 non_json: NonJson::Pass,
@@ -300,6 +311,9 @@ impl<'a> Build<'a> {
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
         }
+        if let Some(spool) = &spool {
+            self.begin(spool, &flows)?;
+        }
         let back_flow = back.as_ref().map(|(flow, _)| flow);
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
@@ -310,6 +324,7 @@ impl<'a> Build<'a> {
         Ok(Relay {
             flows,
             ends,
+            spool,
             stop,
             grace: args.grace,
             timeout: args.connection.timeout,
@@ -326,12 +341,35 @@ impl<'a> Build<'a> {
         })
     }
 
+    fn lane(&self, endpoint: &Endpoint, spool: Option<&Spool>) -> Lane {
+        let (name, settings) = (endpoint.to_string(), self.lane_settings());
+        match spool {
+            Some(spool) => Lane::spooled(name, settings, spool),
+            None => Lane::new(name, settings),
+        }
+    }
+
+    /// Every lane is there: says what an earlier run left.
+    fn begin(&self, spool: &Spool, flows: &[Rc<Flow>]) -> Result<(), Error> {
+        let notice = self.notice();
+        for left in spool.begin()? {
+            let Leftover { name, messages } = left;
+            notice(format!("spool: {messages} messages wait for {name}, which this relay does not serve; they stay"));
+        }
+        let recovered: u64 = flows.iter().map(|flow| flow.ledger.received.get()).sum();
+        if recovered > 0 {
+            notice(format!("spool: {recovered} messages recovered"));
+        }
+        Ok(())
+    }
+
     fn lane_settings(&self) -> LaneSettings {
         LaneSettings {
             max_messages: self.args.queue_size,
             max_bytes: self.args.queue_bytes,
             policy: match self.args.on_full {
-                OnFull::Block => OverflowPolicy::Block,
+                // The spool has its own.
+                OnFull::Block | OnFull::Spool => OverflowPolicy::Block,
                 OnFull::DropOldest => OverflowPolicy::DropOldest,
                 OnFull::DropNewest => OverflowPolicy::DropNewest,
             },

@@ -75,14 +75,18 @@ impl Flow {
         dead_letters: Rc<dyn DeadLetters>,
         failed: Rc<dyn Fn(String)>,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let flow = Self {
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
             dead_letters,
             sources: Cell::new(sources),
             failed,
-        })
+        };
+        for lane in flow.lanes() {
+            lane.join(&flow.ledger);
+        }
+        Rc::new(flow)
     }
 
     /// Every destination once.
@@ -242,8 +246,8 @@ impl Inlet for Flow {
     fn depth(&self) -> (u64, u64) {
         self.lanes()
             .iter()
-            .map(|lane| (lane.len() as u64, lane.settings().max_messages as u64))
-            .max_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)))
+            .map(|lane| lane.depth())
+            .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
             .unwrap_or((0, 1))
     }
 }

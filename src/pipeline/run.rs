@@ -17,6 +17,7 @@ use crate::host::{Signals, StopSignal};
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo};
 use crate::queue::ledger::Ledger;
+use crate::queue::spool::Spool;
 use crate::queue::stop::{Step, Stop};
 
 /// An end on its way.
@@ -37,6 +38,8 @@ pub struct Relay {
     pub flows: Vec<Rc<Flow>>,
     /// All ends.
     pub ends: Vec<Running>,
+    /// Where messages are stored.
+    pub spool: Option<Rc<Spool>>,
     /// When to end.
     pub stop: Rc<Stop>,
     /// How long draining may take.
@@ -83,6 +86,14 @@ impl Relay {
                     Poll::Ready(result) => self.goes_on(start, result, &mut state),
                     Poll::Pending => true,
                 });
+                // After the ends: what they have pushed and settled is carried on at once.
+                if let Some(spool) = &self.spool
+                    && let Poll::Ready(error) = spool.poll(cx)
+                {
+                    state.errors.push(error.into());
+                    self.drain(&mut state);
+                    continue;
+                }
                 if running.is_empty() {
                     return Poll::Ready(());
                 }
@@ -96,6 +107,7 @@ impl Relay {
             }
         })
         .await;
+        self.close_spool(&mut state, signals).await;
         Ended { exit: self.exit(&state), errors: state.errors }
     }
 
@@ -156,6 +168,24 @@ impl Relay {
         }
         start.io.lane.iter().for_each(|lane| lane.abandon());
         false
+    }
+
+    /// What was taken in is stored, what was delivered is removed; another signal cuts that short.
+    async fn close_spool(&self, state: &mut State, signals: &mut Signals) {
+        let Some(spool) = &self.spool else { return };
+        let is_known = state.errors.iter().any(|error| error.exit == Exit::Storage);
+        let mut close = std::pin::pin!(spool.close());
+        let closed = std::future::poll_fn(|cx| match close.as_mut().poll(cx) {
+            Poll::Ready(closed) => Poll::Ready(closed.map_err(EndError::from)),
+            Poll::Pending => {
+                signals.poll_next(cx).map(|_| Err(EndError::new(Exit::Storage, "the spool was left open")))
+            }
+        });
+        if let Err(error) = closed.await
+            && !is_known
+        {
+            state.errors.push(error);
+        }
     }
 
     /// The gravest for the data wins, then the first that happened.

@@ -1,15 +1,18 @@
-//! What waits for one destination: a bounded queue with a writing and a reading end.
+//! What waits for one destination: a bounded queue with a writing and a reading end, in memory or with a spool behind it.
 //!
 //! Leaves what happens to messages to both ends. Invariants: the bounds hold, but for what one message's filter yields
 //! at once; what the policy drops is settled as dropped; what was put back comes out first.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
-use super::ledger::Settlement;
+use super::ledger::{Ledger, Settlement};
+use super::spool::{Spool, SpoolLane};
+use super::wakers::Waits;
 use super::{OverflowPolicy, Pushed, Queue};
 use crate::observe::counters::{Count, DropReason};
 
@@ -20,8 +23,15 @@ pub struct LaneSettings {
     pub max_messages: usize,
     /// Payload bytes it holds.
     pub max_bytes: usize,
-    /// What happens when it is full.
+    /// What happens when it is full; with a spool behind it, that is the spool's.
     pub policy: OverflowPolicy,
+}
+
+/// Where messages wait.
+#[derive(Debug)]
+enum Backing {
+    Memory(RefCell<Queue<Envelope>>),
+    Spool(Rc<SpoolLane>),
 }
 
 /// What waits for one destination.
@@ -34,90 +44,112 @@ pub struct Lane {
     /// Times a message was tried again.
     pub retried: Count,
     settings: LaneSettings,
-    queue: RefCell<Queue<Envelope>>,
+    backing: Backing,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
     high_water: Cell<usize>,
-    full_since: Cell<Option<Timestamp>>,
-    reader: RefCell<Option<Waker>>,
-    writers: RefCell<Vec<Waker>>,
+    waits: Rc<Waits>,
 }
 
 impl Lane {
     /// An empty lane.
     pub fn new(name: impl Into<String>, settings: LaneSettings) -> Self {
+        let queue = Queue::new(settings.max_messages, settings.max_bytes, settings.policy);
+        Self::of(name.into(), settings, Backing::Memory(RefCell::new(queue)), Rc::default())
+    }
+
+    /// A lane with a spool behind it, and with what an earlier run left there.
+    pub fn spooled(name: impl Into<String>, settings: LaneSettings, spool: &Spool) -> Self {
+        let (name, waits) = (name.into(), Rc::default());
+        let lane = spool.lane(&name, settings, &waits);
+        Self::of(name, settings, Backing::Spool(lane), waits)
+    }
+
+    fn of(name: String, settings: LaneSettings, backing: Backing, waits: Rc<Waits>) -> Self {
         Self {
-            name: name.into(),
+            name,
             delivered: Count::default(),
             retried: Count::default(),
             settings,
-            queue: RefCell::new(Queue::new(settings.max_messages, settings.max_bytes, settings.policy)),
+            backing,
             ended: Cell::new(false),
             abandoned: Cell::new(false),
             high_water: Cell::new(0),
-            full_since: Cell::new(None),
-            reader: RefCell::new(None),
-            writers: RefCell::default(),
+            waits,
         }
     }
 
-    /// Ready when a message may be pushed without waiting or dropping; under a policy that drops, always.
+    /// Its messages are those of this account from now on; what an earlier run left is received by it.
+    pub fn join(&self, ledger: &Rc<Ledger>) {
+        if let Backing::Spool(lane) = &self.backing {
+            lane.join(ledger);
+        }
+    }
+
+    /// Ready when a message may be pushed without waiting or dropping; under a policy that drops, always, but for a
+    /// spool whose disk has to catch up.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.abandoned.get() || self.settings.policy != OverflowPolicy::Block || self.queue.borrow().fits(1) {
+        let has_room = match &self.backing {
+            Backing::Memory(queue) => self.settings.policy != OverflowPolicy::Block || queue.borrow().fits(1),
+            Backing::Spool(lane) => lane.queue.borrow().has_room(),
+        };
+        if self.abandoned.get() || has_room {
             return Poll::Ready(());
         }
-        if self.full_since.get().is_none() {
-            self.full_since.set(Some(Timestamp::now()));
-        }
-        let mut writers = self.writers.borrow_mut();
-        if !writers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            writers.push(cx.waker().clone());
-        }
+        self.waits.wait_for_room(cx);
         Poll::Pending
     }
 
     /// Adds a message.
     pub fn push(&self, envelope: Envelope) {
-        // Nobody takes it any more: it is not kept, and stays unsettled.
-        if self.abandoned.get() {
-            return;
-        }
-        let mut lost = Vec::new();
-        {
-            let mut queue = self.queue.borrow_mut();
-            // What was not asked to wait when it could comes in all the same: it is one message's worth.
-            if let Pushed::Full(envelope) = queue.push_with(envelope, |envelope| lost.push(envelope)) {
-                queue.put(envelope);
+        match &self.backing {
+            // Nobody takes it any more: it is not kept, and stays unsettled.
+            Backing::Memory(_) if self.abandoned.get() => return,
+            Backing::Memory(queue) => {
+                let mut lost = Vec::new();
+                {
+                    let mut queue = queue.borrow_mut();
+                    // What was not asked to wait when it could comes in all the same: it is one message's worth.
+                    if let Pushed::Full(envelope) = queue.push_with(envelope, |envelope| lost.push(envelope)) {
+                        queue.put(envelope);
+                    }
+                }
+                // Settling may lead back here.
+                for envelope in lost {
+                    envelope.settle(Settlement::Dropped(DropReason::QueueFull));
+                }
             }
-            self.high_water.set(self.high_water.get().max(queue.len()));
+            Backing::Spool(lane) => lane.push(envelope),
         }
-        // Settling may lead back here.
-        for envelope in lost {
-            envelope.settle(Settlement::Dropped(DropReason::QueueFull));
-        }
-        self.wake_reader();
+        self.high_water.set(self.high_water.get().max(self.len()));
+        self.waits.readers.wake();
     }
 
     /// The next message; `None` when there will be no more.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
-        let next = self.queue.borrow_mut().pop();
-        if let Some(envelope) = next {
-            self.has_room_again();
+        if let Some(envelope) = self.try_next() {
             return Poll::Ready(Some(envelope));
         }
-        if self.ended.get() {
+        let is_over = match &self.backing {
+            Backing::Memory(_) => self.ended.get(),
+            Backing::Spool(lane) => {
+                let queue = lane.queue.borrow();
+                queue.has_failed() || self.ended.get() && queue.is_exhausted()
+            }
+        };
+        if is_over {
             return Poll::Ready(None);
         }
-        let mut reader = self.reader.borrow_mut();
-        if !reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *reader = Some(cx.waker().clone());
-        }
+        self.waits.readers.register(cx);
         Poll::Pending
     }
 
     /// The next message, when there is one now.
     pub fn try_next(&self) -> Option<Envelope> {
-        let next = self.queue.borrow_mut().pop();
+        let next = match &self.backing {
+            Backing::Memory(queue) => queue.borrow_mut().pop(),
+            Backing::Spool(lane) => lane.pop(),
+        };
         if next.is_some() {
             self.has_room_again();
         }
@@ -126,42 +158,45 @@ impl Lane {
 
     /// Ready when nothing waits and nothing more will be pushed; else the waker is called when something changes.
     pub fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ended.get() && self.queue.borrow().is_empty() {
+        if self.ended.get() && self.is_empty() {
             return Poll::Ready(());
         }
-        *self.reader.borrow_mut() = Some(cx.waker().clone());
+        self.waits.readers.register(cx);
         Poll::Pending
     }
 
     /// Payload bytes of the next message, when there is one now.
     pub fn next_size(&self) -> Option<usize> {
-        self.queue.borrow().front().map(|envelope| envelope.message.len())
+        let size = |envelope: &Envelope| envelope.message.len();
+        match &self.backing {
+            Backing::Memory(queue) => queue.borrow().front().map(size),
+            Backing::Spool(lane) => lane.queue.borrow().front().map(size),
+        }
     }
 
     /// Puts back what was taken out and not delivered, in the order it was taken.
     pub fn put_back(&self, envelopes: impl DoubleEndedIterator<Item = Envelope>) {
-        let mut queue = self.queue.borrow_mut();
         for mut envelope in envelopes.rev() {
             envelope.attempts += 1;
             self.retried.one();
-            queue.put_back(envelope);
+            match &self.backing {
+                Backing::Memory(queue) => queue.borrow_mut().put_back(envelope),
+                Backing::Spool(lane) => lane.queue.borrow_mut().put_back(envelope),
+            }
         }
-        drop(queue);
-        self.wake_reader();
+        self.waits.readers.wake();
     }
 
     /// Nothing more will be pushed.
     pub fn end(&self) {
         self.ended.set(true);
-        self.wake_reader();
+        self.waits.readers.wake();
     }
 
     /// Nobody will take anything any more: writers need not wait, and what they push stays unsettled.
     pub fn abandon(&self) {
         self.abandoned.set(true);
-        for waker in self.writers.take() {
-            waker.wake();
-        }
+        self.waits.writers.wake();
     }
 
     /// Whether nothing more will be pushed.
@@ -169,19 +204,31 @@ impl Lane {
         self.ended.get()
     }
 
-    /// Messages waiting.
+    /// Messages waiting, on disk too.
     pub fn len(&self) -> usize {
-        self.queue.borrow().len()
+        match &self.backing {
+            Backing::Memory(queue) => queue.borrow().len(),
+            Backing::Spool(lane) => {
+                let queue = lane.queue.borrow();
+                queue.window().len() + queue.beyond().messages as usize
+            }
+        }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.borrow().is_empty()
+        self.len() == 0
     }
 
-    /// Payload bytes waiting.
+    /// Payload bytes waiting, on disk too.
     pub fn bytes(&self) -> usize {
-        self.queue.borrow().bytes()
+        match &self.backing {
+            Backing::Memory(queue) => queue.borrow().bytes(),
+            Backing::Spool(lane) => {
+                let queue = lane.queue.borrow();
+                queue.window().bytes() + queue.beyond().bytes as usize
+            }
+        }
     }
 
     /// The most messages that waited at a time.
@@ -189,16 +236,30 @@ impl Lane {
         self.high_water.get()
     }
 
-    /// How full it is, from 0 to 1: by count or bytes, whichever is more.
+    /// How full it is, from 0 to 1: by count or bytes, whichever is more; with a spool, how full its share of that is.
     pub fn utilization(&self) -> f64 {
-        let queue = self.queue.borrow();
-        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
-        share(queue.len(), queue.capacity()).max(share(queue.bytes(), queue.byte_capacity())).min(1.0)
+        match &self.backing {
+            Backing::Memory(queue) => {
+                let queue = queue.borrow();
+                let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+                share(queue.len(), queue.capacity()).max(share(queue.bytes(), queue.byte_capacity())).min(1.0)
+            }
+            Backing::Spool(lane) => lane.queue.borrow().utilization(),
+        }
+    }
+
+    /// Messages waiting, and how many it would hold: with a spool, of the size they have.
+    pub fn depth(&self) -> (u64, u64) {
+        let (waiting, most) = (self.len() as u64, self.settings.max_messages as u64);
+        match &self.backing {
+            Backing::Memory(_) => (waiting, most),
+            Backing::Spool(lane) => (waiting, lane.queue.borrow().capacity().max(most)),
+        }
     }
 
     /// Since when a writer waits.
     pub fn full_since(&self) -> Option<Timestamp> {
-        self.full_since.get()
+        self.waits.full_since.get()
     }
 
     /// Its bounds.
@@ -207,18 +268,15 @@ impl Lane {
     }
 
     fn has_room_again(&self) {
-        if self.writers.borrow().is_empty() || !self.queue.borrow().fits(1) {
+        if self.waits.writers.is_empty() {
             return;
         }
-        self.full_since.set(None);
-        for waker in self.writers.take() {
-            waker.wake();
-        }
-    }
-
-    fn wake_reader(&self) {
-        if let Some(waker) = self.reader.take() {
-            waker.wake();
+        let has_room = match &self.backing {
+            Backing::Memory(queue) => queue.borrow().fits(1),
+            Backing::Spool(lane) => lane.queue.borrow().has_room(),
+        };
+        if has_room {
+            self.waits.room();
         }
     }
 }

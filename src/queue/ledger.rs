@@ -3,10 +3,12 @@
 //! Invariant: `received = delivered + filtered + dropped + dead-lettered + waiting` at every instant, because waiting is
 //! the difference and a receipt settles once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
+use super::parked::{Parked, State};
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
 /// Called when a source may forget a message.
@@ -26,7 +28,7 @@ pub enum Settlement {
 }
 
 /// The account of one pipeline.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ledger {
     /// Messages taken in.
     pub received: Count,
@@ -40,19 +42,73 @@ pub struct Ledger {
     pub dropped: ByLabel<DropReason>,
     /// In the dead letters.
     pub dead_lettered: ByLabel<DropReason>,
+    last_id: Cell<u64>,
+    /// Messages that have no receipt in memory.
+    parked: RefCell<Parked>,
+    /// Messages that have receipts in memory for some of their shares only.
+    live: RefCell<HashMap<u64, Weak<Open>>>,
 }
+
+/// Most entries of parked messages: a few MiB.
+const MOST_RUNS: usize = 1 << 17;
 
 impl Ledger {
     /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
     pub fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<OnSafe>) -> Receipt {
         self.received.one();
         self.received_bytes.add(bytes as u64);
-        Receipt(Rc::new(Open {
+        self.last_id.set(self.last_id.get() + 1);
+        Receipt::of(self.open(self.last_id.get(), State::default(), on_safe), false)
+    }
+
+    /// Messages that an earlier run left behind are received once more; [`Ledger::reopen`] makes their receipts.
+    pub fn recover(&self, messages: u64, bytes: u64) {
+        self.received.add(messages);
+        self.received_bytes.add(bytes);
+    }
+
+    /// A receipt for a message that was counted by [`Ledger::recover`].
+    pub fn reopen(self: &Rc<Self>) -> Receipt {
+        let open = self.open(0, State::default(), None);
+        open.stored.set(1);
+        Receipt::of(open, true)
+    }
+
+    /// A receipt for a share whose receipt was parked.
+    pub fn unpark(self: &Rc<Self>, id: u64) -> Receipt {
+        let live = self.live.borrow().get(&id).and_then(Weak::upgrade);
+        if let Some(open) = live {
+            open.parked.set(open.parked.get() - 1);
+            if open.parked.get() == 0 {
+                self.live.borrow_mut().remove(&id);
+            }
+            return Receipt::of(open, true);
+        }
+        let state = self.parked.borrow_mut().remove(id);
+        let open = self.open(id, state, None);
+        open.stored.set(state.shares);
+        if state.shares > 1 {
+            open.parked.set(state.shares - 1);
+            self.live.borrow_mut().insert(id, Rc::downgrade(&open));
+        }
+        Receipt::of(open, true)
+    }
+
+    /// Whether so many messages on disk differ from their neighbours that no more should come.
+    pub fn is_crowded(&self) -> bool {
+        self.parked.borrow().runs() >= MOST_RUNS
+    }
+
+    fn open(self: &Rc<Self>, id: u64, state: State, on_safe: Option<OnSafe>) -> Rc<Open> {
+        Rc::new(Open {
             ledger: Rc::clone(self),
-            shares: Cell::new(1),
-            gravest: Cell::new(Settlement::Filtered),
+            id,
+            shares: Cell::new(state.shares),
+            stored: Cell::new(0),
+            parked: Cell::new(0),
+            gravest: Cell::new(state.gravest),
             on_safe: Cell::new(on_safe),
-        }))
+        })
     }
 
     /// Messages that have no outcome yet.
@@ -73,6 +129,12 @@ impl Ledger {
             Settlement::DeadLettered(reason) => self.dead_lettered.one(reason),
             Settlement::Dropped(reason) => self.dropped.one(reason),
         }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ledger({self})")
     }
 }
 
@@ -104,50 +166,132 @@ pub enum Safety {
 
 struct Open {
     ledger: Rc<Ledger>,
+    /// Its number in the ledger; 0 for what was received in an earlier run.
+    id: u64,
     /// Destinations, and the filter while it runs, that have not settled their share.
     shares: Cell<u32>,
+    /// Those of them that survive a crash.
+    stored: Cell<u32>,
+    /// Those of them that have no receipt in memory.
+    parked: Cell<u32>,
     gravest: Cell<Settlement>,
     on_safe: Cell<Option<OnSafe>>,
 }
 
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.parked.get() > 0 {
+            self.ledger.live.borrow_mut().remove(&self.id);
+            let state = State { shares: self.shares.get(), gravest: self.gravest.get() };
+            self.ledger.parked.borrow_mut().insert(self.id, state);
+        }
+    }
+}
+
+/// Where the message of a receipt is stored; told when that is no longer needed.
+pub trait Storage {
+    /// The message of so many bytes at this position has its outcome.
+    fn settled(&self, position: u64, bytes: usize);
+}
+
+/// The place of a message in a store.
+#[derive(Clone)]
+pub struct Place {
+    /// Which store.
+    pub storage: Rc<dyn Storage>,
+    /// Where in it.
+    pub position: u64,
+    /// Payload bytes.
+    pub bytes: usize,
+}
+
 /// The right and duty to settle one share of a message. Dropped unsettled, the message stays waiting for ever: that is
 /// what an abort looks like in the balance.
-pub struct Receipt(Rc<Open>);
+pub struct Receipt {
+    open: Rc<Open>,
+    stored: bool,
+    place: Option<Place>,
+}
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Receipt({} open)", self.0.shares.get())
+        write!(f, "Receipt({} open)", self.open.shares.get())
     }
 }
 
 impl Receipt {
+    fn of(open: Rc<Open>, stored: bool) -> Self {
+        Self { open, stored, place: None }
+    }
+
     /// Another share of the same message.
     #[must_use]
     pub fn share(&self) -> Self {
-        self.0.shares.set(self.0.shares.get() + 1);
-        Self(Rc::clone(&self.0))
+        self.open.shares.set(self.open.shares.get() + 1);
+        Self::of(Rc::clone(&self.open), false)
+    }
+
+    /// The number of the message in its ledger.
+    pub fn id(&self) -> u64 {
+        self.open.id
+    }
+
+    /// Where the message is stored, when it is.
+    pub fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// The message is, or is about to be, stored there.
+    pub fn put(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// What became of this share. With the last one the message has its outcome: the gravest of all.
     pub fn settle(self, settlement: Settlement) {
-        let open = &self.0;
+        let Self { open, stored, place } = self;
         open.gravest.set(open.gravest.get().max(settlement));
         open.shares.set(open.shares.get() - 1);
+        if stored {
+            open.stored.set(open.stored.get() - 1);
+        }
         if open.shares.get() == 0 {
             open.ledger.settle(open.gravest.get());
             if let Some(on_safe) = open.on_safe.take() {
                 on_safe(Safety::Settled(open.gravest.get()));
             }
+        } else if let Some(on_safe) = open.safe() {
+            on_safe(Safety::Stored);
+        }
+        if let Some(place) = place {
+            place.storage.settled(place.position, place.bytes);
         }
     }
 
-    /// This share survives a crash. When it is the only one, the source may forget the message.
-    pub fn stored(&self) {
-        if self.0.shares.get() == 1
-            && let Some(on_safe) = self.0.on_safe.take()
-        {
-            on_safe(Safety::Stored);
+    /// This share survives a crash. When all that are open do, the source may forget the message: it is told so by
+    /// calling what this returns.
+    #[must_use]
+    pub fn stored(&mut self) -> Option<OnSafe> {
+        if !self.stored {
+            self.stored = true;
+            self.open.stored.set(self.open.stored.get() + 1);
         }
+        self.open.safe()
+    }
+
+    /// Gives up the receipt of a share that is stored; [`Ledger::unpark`] makes one again.
+    pub fn park(self) {
+        let open = &self.open;
+        open.parked.set(open.parked.get() + 1);
+        if Rc::strong_count(open) > 1 {
+            open.ledger.live.borrow_mut().insert(open.id, Rc::downgrade(open));
+        }
+    }
+}
+
+impl Open {
+    /// To be called when every open share is stored.
+    fn safe(&self) -> Option<OnSafe> {
+        if self.stored.get() == self.shares.get() { self.on_safe.take() } else { None }
     }
 }
 
@@ -171,25 +315,66 @@ mod tests {
         );
     }
 
+    fn told(count: &Rc<Cell<u32>>) -> OnSafe {
+        let count = Rc::clone(count);
+        Box::new(move |_| count.set(count.get() + 1))
+    }
+
+    fn store(receipt: &mut Receipt) {
+        if let Some(on_safe) = receipt.stored() {
+            on_safe(Safety::Stored);
+        }
+    }
+
     #[test]
     fn the_source_is_told_once() {
         let ledger = Rc::new(Ledger::default());
-        let told = Rc::new(Cell::new(0));
-        let tell = |told: &Rc<Cell<u32>>| {
-            let told = Rc::clone(told);
-            Some(Box::new(move |_| told.set(told.get() + 1)) as OnSafe)
-        };
-        let receipt = ledger.receive(1, tell(&told));
-        receipt.stored();
-        assert_eq!((told.get(), ledger.waiting()), (1, 1));
+        let count = Rc::new(Cell::new(0));
+        let mut receipt = ledger.receive(1, Some(told(&count)));
+        store(&mut receipt);
+        assert_eq!((count.get(), ledger.waiting()), (1, 1));
         receipt.settle(Settlement::Delivered);
-        assert_eq!((told.get(), ledger.waiting(), ledger.delivered.get()), (1, 0, 1));
-        let receipt = ledger.receive(1, tell(&told));
+        assert_eq!((count.get(), ledger.waiting(), ledger.delivered.get()), (1, 0, 1));
+        let mut receipt = ledger.receive(1, Some(told(&count)));
         let share = receipt.share();
-        receipt.stored();
-        assert_eq!(told.get(), 1, "the other share is not safe yet");
+        store(&mut receipt);
+        assert_eq!(count.get(), 1, "the other share is not safe yet");
         share.settle(Settlement::Delivered);
+        assert_eq!(count.get(), 2, "the one that is left is");
         receipt.settle(Settlement::Filtered);
-        assert_eq!((told.get(), ledger.delivered.get()), (2, 2));
+        assert_eq!((count.get(), ledger.delivered.get()), (2, 2));
+        let mut receipt = ledger.receive(1, Some(told(&count)));
+        let mut share = receipt.share();
+        store(&mut receipt);
+        store(&mut share);
+        assert_eq!(count.get(), 3, "both are");
+    }
+
+    #[test]
+    fn a_parked_share_keeps_its_part_in_the_outcome() {
+        let ledger = Rc::new(Ledger::default());
+        let mut first = ledger.receive(1, None);
+        let (mut second, third) = (first.share(), first.share());
+        let id = first.id();
+        let _ = (first.stored(), second.stored());
+        first.park();
+        third.settle(Settlement::Dropped(DropReason::QueueFull));
+        second.park();
+        assert_eq!(ledger.parked.borrow().runs(), 1);
+        let second = ledger.unpark(id);
+        let first = ledger.unpark(id);
+        assert_eq!(ledger.parked.borrow().runs(), 0);
+        second.settle(Settlement::Delivered);
+        assert_eq!(ledger.waiting(), 1);
+        first.settle(Settlement::Delivered);
+        assert_eq!((ledger.waiting(), ledger.dropped.total()), (0, 1), "the gravest counts");
+        assert!(ledger.live.borrow().is_empty());
+        let mut only = ledger.receive(1, None);
+        let id = only.id();
+        let _ = only.stored();
+        only.park();
+        assert_eq!(ledger.parked.borrow().runs(), 0, "what is as expected costs nothing");
+        ledger.unpark(id).settle(Settlement::Delivered);
+        assert_eq!((ledger.waiting(), ledger.delivered.get()), (0, 1));
     }
 }

@@ -8,7 +8,10 @@ pub mod end;
 pub mod envelope;
 pub mod lane;
 pub mod ledger;
+pub mod parked;
+pub mod spool;
 pub mod stop;
+pub mod wakers;
 
 use std::collections::VecDeque;
 
@@ -189,6 +192,16 @@ impl<T: Weigh> Queue<T> {
     #[must_use]
     pub fn front(&self) -> Option<&T> {
         self.messages.front()
+    }
+
+    /// All messages, the oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
+        self.messages.iter()
+    }
+
+    /// All messages, the oldest first; their weight must stay.
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
+        self.messages.iter_mut()
     }
 
     /// Bytes it holds at most.

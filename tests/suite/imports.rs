@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("sink", &["queue", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
-    ("error", &["exit", "session", "sink", "net"]),
+    ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
         &[
@@ -44,7 +44,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 25] = [
+const LIBRARIES: [(&str, &[&str]); 26] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -79,6 +79,7 @@ const LIBRARIES: [(&str, &[&str]); 25] = [
     ("toml", &["config/file.rs", "command/script.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
     ("rustix", &["process/"]),
+    ("redb", &["queue/spool/"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];

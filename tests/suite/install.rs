@@ -124,5 +124,5 @@ fn a_toolchain_that_is_too_old_is_named() {
         .arg(root().join("install.sh"))
         .input("");
     assert_eq!(output.code, 1, "{}", output.stderr);
-    assert!(output.stderr.contains("1.70.0") && output.stderr.contains("1.88"), "{}", output.stderr);
+    assert!(output.stderr.contains("1.70.0") && output.stderr.contains("1.90"), "{}", output.stderr);
 }

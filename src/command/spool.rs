@@ -1,0 +1,185 @@
+//! What the user says about the spool of a relay, and what the user is told about it.
+
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::relay::OnFull;
+use super::values::size;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::queue::spool::store::{Waiting, status};
+use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
+
+/// Flags of the spool.
+#[derive(Debug, Clone, Args)]
+pub struct SpoolArgs {
+    /// Messages are stored in DIR before they are handed on, and survive a crash
+    #[arg(long, value_name = "DIR", help_heading = "Queue")]
+    pub spool: Option<PathBuf>,
+    /// Bytes the spool holds, shared evenly by the destinations
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = size,
+        hide_short_help = true,
+        help_heading = "Queue"
+    )]
+    pub spool_max: usize,
+    /// When the spool is full: block, drop-oldest or drop-newest
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "block",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Queue"
+    )]
+    pub spool_full: SpoolFullArg,
+    /// Say what waits in the spool, for each destination, and do nothing else
+    #[arg(long, requires = "spool", hide_short_help = true, help_heading = "Queue")]
+    pub status: bool,
+}
+
+/// `--spool-full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SpoolFullArg {
+    /// The source waits
+    Block,
+    /// The oldest waiting messages make room
+    DropOldest,
+    /// The new message is dropped
+    DropNewest,
+}
+
+impl SpoolArgs {
+    /// Opens the spool, when there is to be one.
+    ///
+    /// # Errors
+    /// Flags that do not go together, and a spool that cannot be used.
+    pub fn open(&self, on_full: OnFull) -> Result<Option<Rc<Spool>>, Error> {
+        let Some(directory) = &self.spool else {
+            if on_full == OnFull::Spool {
+                return Err(Error::usage("--on-full spool needs a spool", "--spool DIR says where it is"));
+            }
+            return Ok(None);
+        };
+        let always = match on_full {
+            OnFull::Block => true,
+            OnFull::Spool => false,
+            OnFull::DropOldest | OnFull::DropNewest => {
+                return Err(Error::usage(
+                    "with --spool a full queue goes on in the spool, and --on-full cannot drop messages",
+                    "--spool-full drop-oldest or drop-newest says what happens when the spool is full",
+                ));
+            }
+        };
+        let full = match self.spool_full {
+            SpoolFullArg::Block => SpoolFull::Block,
+            SpoolFullArg::DropOldest => SpoolFull::DropOldest,
+            SpoolFullArg::DropNewest => SpoolFull::DropNewest,
+        };
+        let settings = SpoolSettings { always, most: self.spool_max as u64, full };
+        Ok(Some(Spool::open(directory, settings)?))
+    }
+}
+
+/// Says what waits in a spool.
+///
+/// # Errors
+/// A spool that cannot be read.
+pub fn print_status(directory: &Path, as_json: bool, host: &mut Host) -> Result<Exit, Error> {
+    let waiting = status(directory)?;
+    let text = if as_json { status_json(directory, &waiting) } else { status_text(&waiting, Timestamp::now()) };
+    // Who reads it may have seen enough.
+    let _ = host.stdout.write_all(text.as_bytes());
+    Ok(Exit::Done)
+}
+
+fn name(waiting: &Waiting) -> String {
+    let lane = &waiting.lane;
+    if lane.ordinal > 1 { format!("{} ({})", lane.name, lane.ordinal) } else { lane.name.to_string() }
+}
+
+fn status_json(directory: &Path, waiting: &[Waiting]) -> String {
+    let destinations: Vec<_> = waiting
+        .iter()
+        .map(|waiting| {
+            json!({
+                "destination": name(waiting),
+                "messages": waiting.messages,
+                "bytes": waiting.bytes,
+                "since": waiting.since.map(|time| format!("{time:.6}")),
+            })
+        })
+        .collect();
+    format!("{}\n", json!({ "spool": directory.display().to_string(), "destinations": destinations }))
+}
+
+fn status_text(waiting: &[Waiting], now: Timestamp) -> String {
+    if waiting.is_empty() {
+        return "nothing waits\n".to_owned();
+    }
+    let width = waiting.iter().map(|waiting| name(waiting).chars().count()).max().unwrap_or(0);
+    let line = |waiting: &Waiting| {
+        let since = waiting.since.map(|time| {
+            let age = now.duration_since(time).as_secs().max(0);
+            format!(", since {time:.0} ({})", for_so_long(age))
+        });
+        let plural = if waiting.messages == 1 { "" } else { "s" };
+        format!(
+            "{:width$}  {} message{plural}, {} bytes{}\n",
+            name(waiting),
+            waiting.messages,
+            waiting.bytes,
+            since.unwrap_or_default()
+        )
+    };
+    waiting.iter().map(line).collect()
+}
+
+/// Seconds in the largest unit that tells something.
+fn for_so_long(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::spool::store::LaneKey;
+
+    #[test]
+    fn status_says_what_waits_and_since_when() {
+        let time: Timestamp = "2026-01-02T03:04:05.678901Z".parse().expect("a time");
+        let now: Timestamp = "2026-01-02T04:00:05Z".parse().expect("a time");
+        let lane = |name: &str, ordinal| LaneKey { name: name.into(), ordinal };
+        let waiting = [
+            Waiting { lane: lane("ws://h/", 1), messages: 12, bytes: 340, since: Some(time) },
+            Waiting { lane: lane("-", 2), messages: 1, bytes: 2, since: None },
+        ];
+        assert_eq!(
+            status_text(&waiting, now),
+            "ws://h/  12 messages, 340 bytes, since 2026-01-02T03:04:05Z (55 min)\n-   (2)    1 message, 2 bytes\n"
+                .replace("-   (2)  ", "- (2)  ")
+        );
+        assert_eq!(status_text(&[], now), "nothing waits\n");
+        assert_eq!(
+            status_json(Path::new("d"), &waiting[..1]),
+            "{\"spool\":\"d\",\"destinations\":[{\"destination\":\"ws://h/\",\"messages\":12,\"bytes\":340,\"since\":\"2026-01-02T03:04:05.678901Z\"}]}\n"
+        );
+    }
+}

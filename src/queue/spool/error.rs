@@ -1,0 +1,85 @@
+//! What can be wrong with a spool, for the person who must act.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+use crate::queue::end::EndError;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// Another process writes it.
+    #[error("another process has it open")]
+    InUse,
+    /// There is none.
+    #[error("there is no spool")]
+    Missing,
+    /// It was written by a version that does it differently.
+    #[error("it is in a format of another version of wsp ({0})")]
+    Format(u64),
+    /// It is damaged.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// The file system says no.
+    #[error("cannot {doing}: {why}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// A spool that cannot be used, or not any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("spool {}: {cause}", .directory.display())]
+pub struct SpoolError {
+    /// Which.
+    pub directory: PathBuf,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl SpoolError {
+    /// What helps.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self.cause {
+            Cause::InUse => "one relay uses a spool at a time; --spool DIR names another directory",
+            Cause::Missing => "--spool DIR names the directory that a relay was started with",
+            Cause::Format(_) => "deliver what waits with the version that wrote it, or name another directory",
+            Cause::Damaged(_) => "move the directory away and begin with an empty one; what waited in it stays there",
+            Cause::Io { .. } => {
+                "make room or give permission there, or let --spool DIR name another directory; what was stored stays"
+            }
+        }
+    }
+}
+
+impl From<SpoolError> for EndError {
+    fn from(error: SpoolError) -> Self {
+        Self::new(Exit::Storage, error.to_string()).hint(error.hint())
+    }
+}
+
+impl Cause {
+    /// From an error of the file system.
+    pub(super) fn io(doing: &'static str, error: &io::Error) -> Self {
+        let text = error.to_string();
+        let end = text.rfind(" (os error ").unwrap_or(text.len());
+        Self::Io { doing, why: text[..end].to_owned() }
+    }
+
+    /// From an error of the store.
+    pub(super) fn store(doing: &'static str, error: &redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            redb::Error::Io(error) => Self::io(doing, error),
+            redb::Error::Corrupted(text) => Self::Damaged(text.clone()),
+            redb::Error::UpgradeRequired(version) => Self::Format(u64::from(*version)),
+            other => Self::Io { doing, why: other.to_string() },
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Who waits at either end of a lane.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Waker};
+
+use jiff::Timestamp;
+
+/// Tasks to be woken.
+#[derive(Debug, Default)]
+pub struct Wakers(RefCell<Vec<Waker>>);
+
+impl Wakers {
+    /// This task wants to be woken, once.
+    pub fn register(&self, cx: &Context<'_>) {
+        let mut wakers = self.0.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+    }
+
+    /// Wakes all of them.
+    pub fn wake(&self) {
+        for waker in self.0.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
+
+/// Who waits at both ends of a lane.
+#[derive(Debug, Default)]
+pub struct Waits {
+    /// For a message.
+    pub readers: Wakers,
+    /// For room.
+    pub writers: Wakers,
+    /// Since when somebody waits for room.
+    pub full_since: Cell<Option<Timestamp>>,
+}
+
+impl Waits {
+    /// This task waits for room.
+    pub fn wait_for_room(&self, cx: &Context<'_>) {
+        if self.full_since.get().is_none() {
+            self.full_since.set(Some(Timestamp::now()));
+        }
+        self.writers.register(cx);
+    }
+
+    /// There is room.
+    pub fn room(&self) {
+        self.full_since.set(None);
+        self.writers.wake();
+    }
+}
