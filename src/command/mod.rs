@@ -2,6 +2,7 @@
 //!
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
+pub mod brokers;
 pub mod config;
 pub mod connect;
 pub mod curl;

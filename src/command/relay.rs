@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::brokers::{self, Broker};
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
@@ -358,11 +359,31 @@ impl<'a> Build<'a> {
                 }
                 ends.push(running(self.sink(NullSink)?, as_sink()));
             }
+            Endpoint::Nats(url) => {
+                let found = brokers::nats(&self.broker(url), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
             other => {
                 return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
             }
         }
         Ok(ends)
+    }
+
+    fn broker<'u>(&mut self, url: &'u str) -> Broker<'u>
+    where
+        'a: 'u,
+    {
+        let args = self.args;
+        Broker {
+            url,
+            connection: &args.connection,
+            session: self.session(),
+            bytes: args.queue_bytes,
+            batch: args.batch,
+            batch_bytes: args.batch_bytes,
+            batch_age: args.batch_age,
+        }
     }
 
     fn ws(&mut self, url: &str) -> Result<WsClient, Error> {

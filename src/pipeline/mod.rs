@@ -1,10 +1,11 @@
 //! Moves messages from sources through filters and queues to sinks, and accounts for every one.
 //!
 //! [`flow`] is the way in (filter, route, copies for each destination), [`dispatch`] the way out (batches, retries), [`ws`] a
-//! WebSocket client as either end, [`dead`] where messages go that nobody takes, [`run`] the life of the whole.
+//! WebSocket client as either end, [`window`] the way out to brokers, [`dead`] where messages go that nobody takes, [`run`] the life of the whole.
 
 pub mod dead;
 pub mod dispatch;
 pub mod flow;
 pub mod run;
+pub mod window;
 pub mod ws;

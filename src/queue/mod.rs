@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod lane;
 pub mod ledger;
 pub mod stop;
+pub mod window;
 
 use std::collections::VecDeque;
 

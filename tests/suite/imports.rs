@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -12,18 +12,19 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("filter", &["message"]),
     ("queue", &["message", "observe", "filter", "exit"]),
     ("net", &["message", "endpoint"]),
+    ("broker", &["net", "message", "queue", "endpoint", "exit"]),
     ("session", &["net", "message", "filter"]),
     ("observe", &["message"]),
     ("protocol", &["net", "message", "filter", "queue"]),
-    ("source", &["queue", "message", "net", "exit"]),
-    ("sink", &["queue", "message", "net", "exit"]),
+    ("source", &["broker", "session", "observe", "queue", "message", "net", "exit"]),
+    ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
     (
         "pipeline",
         &[
-            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host", "error",
-            "exit",
+            "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker", "net", "message", "host",
+            "error", "exit",
         ],
     ),
     (
@@ -36,14 +37,14 @@ const ROOMS: [(&str, &[&str]); 18] = [
     (
         "command",
         &[
-            "pipeline", "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink",
-            "net", "message", "endpoint", "host", "error", "exit", "config",
+            "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
+            "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -58,6 +59,8 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
+    ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
+    ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs", "listen/handler/exec/"]),

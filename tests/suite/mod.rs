@@ -18,6 +18,8 @@ mod imports;
 mod install;
 mod listen;
 mod listen_limits;
+#[cfg(feature = "nats")]
+mod nats;
 mod peers;
 mod prompt;
 mod proxy;
