@@ -208,10 +208,10 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq
 pass\t'It goes on unchanged'
 error\t'It is a dead letter'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there; the first match wins, the others go to TO' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there, the others to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; of an HTTP request they are lines' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
@@ -220,8 +220,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a que
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 spool\t'What does not fit in memory goes to the spool'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Messages are stored in DIR before they are handed on, and survive a crash' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Keep what no destination takes: in a file, or at an endpoint' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on; they survive a crash' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes the spool holds, shared evenly by the destinations' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'

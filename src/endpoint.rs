@@ -199,7 +199,8 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Stdio => f.write_str("-"),
             Self::Null => f.write_str("null:"),
-            Self::Ws(url) | Self::Http(url) | Self::Kafka(url) | Self::Nats(url) => f.write_str(&redact(url)),
+            Self::Ws(url) | Self::Http(url) => f.write_str(&redact(url)),
+            Self::Kafka(url) | Self::Nats(url) => f.write_str(&without_secrets(url)),
             Self::WsListen { secure, address, path } => {
                 write!(f, "{}://{address}{path}", if *secure { "wss-listen" } else { "ws-listen" })
             }
@@ -222,6 +223,37 @@ pub(crate) fn redact(text: &str) -> String {
         Some((_, rest)) => format!("{scheme}://{rest}"),
         None => text.to_owned(),
     }
+}
+
+/// Parameters whose values are nobody's business.
+const SECRETS: [&str; 5] = ["password", "token", "seed", "secret", "passphrase"];
+
+/// An address as it may be shown: no user, no secret values.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let (authority, name) = place.split_once('/').map_or((place, None), |(place, name)| (place, Some(name)));
+    let mut shown = format!("{scheme}://{}", authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts));
+    if let Some(name) = name {
+        shown.push('/');
+        shown.push_str(name);
+    }
+    let pairs: Vec<String> = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .map(|pair| match pair.split_once('=') {
+            // The name of a variable or file is no secret.
+            Some((name, _)) if !name.ends_with("-env") && SECRETS.iter().any(|secret| name.contains(secret)) => {
+                format!("{name}=…")
+            }
+            _ => pair.to_owned(),
+        })
+        .collect();
+    if !pairs.is_empty() {
+        shown.push('?');
+        shown.push_str(&pairs.join("&"));
+    }
+    shown
 }
 
 /// Undoes percent-encoding.
@@ -357,6 +389,19 @@ mod tests {
         ];
         for (text, shown) in table {
             assert_eq!(ListenAddr::parse(text).ok().map(|address| address.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let table = [
+            ("nats://u:secret@h:1/s", "nats://h:1/s"),
+            ("nats://h/s?token=secret&queue=q", "nats://h/s?token=…&queue=q"),
+            ("kafka://h/t?password-env=VAR&user=u", "kafka://h/t?password-env=VAR&user=u"),
+            ("kafka://h/t?rdkafka.sasl.password=secret", "kafka://h/t?rdkafka.sasl.password=…"),
+        ];
+        for (text, shown) in table {
+            assert_eq!(without_secrets(text), shown);
         }
     }
 }

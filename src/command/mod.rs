@@ -3,6 +3,7 @@
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
 pub mod admin;
+pub mod brokers;
 pub mod config;
 pub mod connect;
 pub mod console;

@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 
 use self::files::{FileArgs, line_format};
 use self::http::HttpArgs;
+use super::brokers::{self, Broker};
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
@@ -63,10 +64,10 @@ const BATCH: usize = 1000;
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, nats://
     #[arg(value_name = "FROM", required_unless_present = "status")]
     pub from: Option<String>,
-    /// Where they go: -, file:PATH, exec:COMMAND, http(s)://, null:, ws://, wss://; each of several gets everything
+    /// Where they go: these, http://, https:// or null:; each gets everything
     #[arg(value_name = "TO", required_unless_present = "status")]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -85,7 +86,7 @@ pub struct RelayArgs {
     /// JSON Schema of what is passed on; other messages are dead letters
     #[arg(long, value_name = "F", help_heading = "Messages")]
     pub schema: Option<std::path::PathBuf>,
-    /// Messages that match go there; the first match wins, the others go to TO
+    /// Messages that match go there, the others to TO
     #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
     pub routes: Vec<String>,
     /// A message goes to every route that matches
@@ -100,7 +101,7 @@ pub struct RelayArgs {
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time; of an HTTP request they are lines
+    /// Messages handed to a sink at a time
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
     /// Payload bytes of a batch
@@ -118,7 +119,7 @@ pub struct RelayArgs {
     /// When a queue is full: block, drop-oldest, drop-newest or spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
-    /// Where messages go that no destination takes: a file, or an endpoint
+    /// Keep what no destination takes: in a file, or at an endpoint
     ///
     /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
     /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
@@ -129,7 +130,7 @@ pub struct RelayArgs {
     #[command(flatten)]
     pub spool: SpoolArgs,
     /// Dropped messages are a failure (exit 31)
-    #[arg(long, help_heading = "Queue")]
+    #[arg(long, hide_short_help = true, help_heading = "Queue")]
     pub fail_on_drop: bool,
     /// Longest time to deliver what waits at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
@@ -447,11 +448,31 @@ impl<'a> Build<'a> {
                     ends.push(running(Box::new(self.file_sink(path)?), as_sink()));
                 }
             }
+            Endpoint::Nats(url) => {
+                let found = brokers::nats(&self.broker(url), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
             other => {
                 return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
             }
         }
         Ok(ends)
+    }
+
+    fn broker<'u>(&mut self, url: &'u str) -> Broker<'u>
+    where
+        'a: 'u,
+    {
+        let args = self.args;
+        Broker {
+            url,
+            connection: &args.connection,
+            session: self.session(),
+            bytes: args.queue_bytes,
+            batch: args.batch,
+            batch_bytes: args.batch_bytes,
+            batch_age: args.batch_age,
+        }
     }
 
     fn ws(&mut self, url: &str) -> Result<WsClient, Error> {

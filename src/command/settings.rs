@@ -177,8 +177,6 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         }),
     };
     let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
-    let passphrase =
-        args.passphrase.clone().map_or_else(|| secret(None, args.passphrase_env.as_deref()), |p| Ok(Some(p)))?;
     let compress = match &args.compress {
         Some(params) => Some(params.as_str()),
         None if compress_by_default && !args.no_compress => Some(""),
@@ -197,19 +195,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
             },
         },
         proxies,
-        tls: ClientTls {
-            insecure: args.insecure,
-            ca_file: args.cacert.clone(),
-            cert: args.cert.clone(),
-            key: args.key.clone(),
-            passphrase,
-            pkcs12: args.pkcs12.clone(),
-            min: match args.tls_min {
-                Some(TlsMin::V1_3) => TlsVersion::V1_3,
-                _ => TlsVersion::V1_2,
-            },
-            sni: args.sni.clone(),
-        },
+        tls: client_tls(args)?,
         headers,
         host: args.host.clone(),
         origin: args.origin.clone(),
@@ -222,6 +208,28 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         connect_timeout: args.connect_timeout,
         redirects: args.location.then_some(args.max_redirects),
         buffers: BufferRole::Stream,
+    })
+}
+
+/// What a client end trusts and shows.
+///
+/// # Errors
+/// An unset variable, by name.
+pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
+    let passphrase =
+        args.passphrase.clone().map_or_else(|| secret(None, args.passphrase_env.as_deref()), |p| Ok(Some(p)))?;
+    Ok(ClientTls {
+        insecure: args.insecure,
+        ca_file: args.cacert.clone(),
+        cert: args.cert.clone(),
+        key: args.key.clone(),
+        passphrase,
+        pkcs12: args.pkcs12.clone(),
+        min: match args.tls_min {
+            Some(TlsMin::V1_3) => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        sni: args.sni.clone(),
     })
 }
 

@@ -148,6 +148,14 @@ pub struct ServerDemands {
     pub client_ca: Option<PathBuf>,
 }
 
+/// A client certificate in PEM.
+pub struct Pem {
+    /// The certificate and its chain.
+    pub chain: Vec<u8>,
+    /// Its key, unencrypted PKCS#8.
+    pub key: Vec<u8>,
+}
+
 /// What a client trusts and shows.
 #[derive(Debug, Clone, Default)]
 pub struct ClientTls {
@@ -179,6 +187,23 @@ impl ClientTls {
     #[must_use]
     pub fn without_identity(&self) -> Self {
         Self { cert: None, key: None, pkcs12: None, passphrase: None, sni: None, ..self.clone() }
+    }
+
+    /// The client certificate, for libraries with a TLS of their own.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used.
+    pub fn identity(&self) -> Result<Option<Pem>, TlsError> {
+        let passphrase = self.passphrase.as_deref();
+        let pem = match (&self.pkcs12, &self.cert) {
+            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            (Some(path), _) => identity::from_pkcs12_file(path, passphrase)?,
+            #[cfg(any(target_os = "macos", target_os = "windows"))]
+            (Some(path), _) => return Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --cert and --key")),
+            (None, Some(cert)) => identity::from_pem_files(cert, self.key.as_deref().unwrap_or(cert), passphrase)?,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Pem { chain: pem.chain, key: pem.key }))
     }
 
     /// Reads the files.

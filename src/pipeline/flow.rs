@@ -62,6 +62,8 @@ pub struct Flow {
     pub ledger: Rc<Ledger>,
     /// Messages that could not be read, or that the filter failed on.
     pub rejected: Count,
+    /// Messages that wait where the source takes them from, as far as it knows.
+    pub lag: Cell<u64>,
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
@@ -79,6 +81,7 @@ impl Flow {
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
+            lag: Cell::new(0),
             dead_letters,
             sources: Cell::new(sources),
             failed,
@@ -232,6 +235,30 @@ impl Inlet for Flow {
         let receipt = self.ledger.receive(message.len(), None);
         self.bury(&Lineage { origin, seq, time: Timestamp::now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
+    }
+
+    fn refuse(
+        &self,
+        origin: &Rc<Origin>,
+        seq: u64,
+        message: Message,
+        on_safe: Option<OnSafe>,
+        reason: DropReason,
+        error: &str,
+    ) {
+        let message = message.detached();
+        let receipt = self.ledger.receive(message.len(), on_safe);
+        let envelope =
+            Envelope { message, origin: Rc::clone(origin), time: Timestamp::now(), seq, attempts: 0, receipt };
+        self.dead_letters.bury(envelope, reason, &origin.endpoint, error);
+    }
+
+    fn lose(&self, count: u64, reason: DropReason) {
+        self.ledger.lose(count, reason);
+    }
+
+    fn lags(&self, count: u64) {
+        self.lag.set(count);
     }
 
     fn end(&self) {

@@ -31,6 +31,23 @@ pub trait Inlet {
     /// Takes in what should have been a message and cannot be read as one: it goes to the dead letters as it is.
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str);
 
+    /// Takes a message in that is to go straight to the dead letters.
+    fn refuse(
+        &self,
+        origin: &Rc<Origin>,
+        seq: u64,
+        message: Message,
+        on_safe: Option<OnSafe>,
+        reason: DropReason,
+        error: &str,
+    );
+
+    /// So many messages came and were lost before they could be taken in.
+    fn lose(&self, count: u64, reason: DropReason);
+
+    /// So many messages wait where this source takes them from.
+    fn lags(&self, count: u64);
+
     /// This source gives no more.
     fn end(&self);
 

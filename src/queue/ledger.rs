@@ -111,6 +111,12 @@ impl Ledger {
         })
     }
 
+    /// So many messages came and were lost before they could be taken in.
+    pub fn lose(&self, count: u64, reason: DropReason) {
+        self.received.add(count);
+        self.dropped.add(reason, count);
+    }
+
     /// Messages that have no outcome yet.
     pub fn waiting(&self) -> u64 {
         let settled = self.delivered.get() + self.filtered.get() + self.dropped.total() + self.dead_lettered.total();

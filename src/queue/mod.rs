@@ -12,6 +12,7 @@ pub mod parked;
 pub mod spool;
 pub mod stop;
 pub mod wakers;
+pub mod window;
 
 use std::collections::VecDeque;
 

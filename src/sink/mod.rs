@@ -3,6 +3,8 @@
 pub mod file;
 mod har_file;
 pub mod line;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod null;
 pub mod record;
 pub mod stdio;

@@ -3,6 +3,8 @@
 pub mod file;
 pub mod framing;
 pub mod lines;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod replay;
 pub mod stdin;
 pub mod stdio;

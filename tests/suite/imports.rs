@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -12,19 +12,20 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("filter", &["message"]),
     ("queue", &["message", "observe", "filter", "exit"]),
     ("net", &["message", "endpoint"]),
+    ("broker", &["net", "message", "queue", "endpoint", "exit"]),
     ("session", &["net", "message", "filter"]),
     ("observe", &["net", "message", "endpoint"]),
     ("protocol", &["net", "message", "filter", "queue"]),
-    ("source", &["queue", "message", "net", "exit"]),
-    ("sink", &["queue", "message", "net", "exit"]),
+    ("source", &["broker", "session", "observe", "queue", "message", "net", "exit"]),
+    ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
         &[
-            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "host",
-            "error", "exit",
+            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker", "net",
+            "message", "host", "error", "exit",
         ],
     ),
     (
@@ -37,14 +38,14 @@ const ROOMS: [(&str, &[&str]); 19] = [
     (
         "command",
         &[
-            "pipeline", "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink",
-            "net", "message", "endpoint", "host", "error", "exit", "config",
+            "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
+            "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 26] = [
+const LIBRARIES: [(&str, &[&str]); 28] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -62,6 +63,8 @@ const LIBRARIES: [(&str, &[&str]); 26] = [
     ("httpdate", &["net/post.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
+    ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
+    ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
     (

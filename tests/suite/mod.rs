@@ -25,6 +25,8 @@ mod listen;
 mod listen_input;
 mod listen_limits;
 mod listen_prompt;
+#[cfg(feature = "nats")]
+mod nats;
 mod peers;
 mod prompt;
 mod protocols;

@@ -1,6 +1,6 @@
 //! What the tests share.
 //!
-//! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
+//! `nats` starts a real message broker; `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written.
@@ -10,6 +10,8 @@ pub mod certs;
 pub mod fake;
 pub mod files;
 pub mod http;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod peers;
 pub mod process;
 pub mod programs;

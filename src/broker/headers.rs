@@ -1,0 +1,80 @@
+//! The headers a message carries through a broker, and what they say when it comes back (pure).
+//!
+//! Owns their names: `session`, `time`, `type` and `trace`. Invariant: a text message is UTF-8, whatever a header says.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+use crate::message::{Message, MessageKind};
+use crate::queue::envelope::Envelope;
+
+/// The session it came from.
+pub const SESSION: &str = "session";
+/// When it was received, as in event lines.
+pub const TIME: &str = "time";
+/// `text` or `binary`.
+pub const TYPE: &str = "type";
+/// One of a kind: the run, the session and the message's number in it.
+pub const TRACE: &str = "trace";
+
+/// `text` or `binary`.
+pub fn kind(message: &Message) -> &'static str {
+    match message.kind() {
+        MessageKind::Text => "text",
+        MessageKind::Binary => "binary",
+    }
+}
+
+/// The name of this run, so that what two runs send is told apart.
+pub fn run_name() -> String {
+    let mut bytes = [0; 8];
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = fastrand::u64(..).to_le_bytes();
+    }
+    bytes.iter().fold(String::with_capacity(16), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+/// What traces a message back to where it came from.
+pub fn trace(run: &str, envelope: &Envelope) -> String {
+    let mut trace = String::with_capacity(run.len() + 16);
+    let _ = write!(trace, "{run}-{}-{}", envelope.origin.session, envelope.seq);
+    trace
+}
+
+/// What a broker gave back as a message; without a word on its type it is text where it can be.
+pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
+    if kind == Some(b"binary") {
+        return Message::binary(payload);
+    }
+    Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_comes_back_as_it_went() {
+        let (text, other) = (Bytes::from_static(b"a"), Bytes::from_static(b"\xff"));
+        for (payload, header, kind) in [
+            (&text, None, MessageKind::Text),
+            (&text, Some("text"), MessageKind::Text),
+            (&text, Some("binary"), MessageKind::Binary),
+            (&other, Some("text"), MessageKind::Binary),
+            (&other, None, MessageKind::Binary),
+        ] {
+            let message = message(payload.clone(), header.map(str::as_bytes));
+            assert_eq!(message.kind(), kind, "{payload:?} {header:?}");
+        }
+    }
+
+    #[test]
+    fn two_runs_have_two_names() {
+        assert_ne!(run_name(), run_name());
+        assert_eq!(run_name().len(), 16);
+    }
+}

@@ -1,0 +1,120 @@
+//! Message brokers: what an address says, how they are reached, and how patient we are with them.
+//!
+//! Owns addresses and settings of `kafka://` and `nats://`, and the connection to NATS servers. Leaves moving messages to
+//! `source/` and `sink/`. Invariant: an address is never shown with a secret in it.
+
+pub mod address;
+pub mod headers;
+#[cfg(feature = "nats")]
+pub mod nats;
+
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::queue::end::{EndError, Problem};
+
+/// How often a broker is tried that was never reached: it may be a wrong address.
+pub const RETRIES_AT_FIRST: u32 = 3;
+/// How often in a row one is tried again that was reached before.
+pub const RETRIES_LATER: u32 = 10;
+
+/// How often a broker is tried again, in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Before it was ever reached.
+    pub first: u32,
+    /// Afterwards.
+    pub later: u32,
+}
+
+impl Patience {
+    /// As `--reconnect=N` says, or the defaults.
+    pub fn of(asked: Option<u32>) -> Self {
+        asked.map_or(Self { first: RETRIES_AT_FIRST, later: RETRIES_LATER }, |n| Self { first: n, later: n })
+    }
+
+    /// Whether one more try is allowed after so many failures in a row.
+    pub fn allows(self, failures: u32, was_reached: bool) -> bool {
+        failures <= if was_reached { self.later } else { self.first }
+    }
+}
+
+/// The broker was not reached within the retries.
+pub fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {
+    EndError::new(Exit::Undelivered, format!("{name}: gave up after {retries} retries: {reason}"))
+        .hint("is the broker running there? --reconnect=N tries more often")
+}
+
+/// The broker will not have us.
+pub fn refused(name: &str, reason: &str) -> EndError {
+    EndError::new(Exit::Undelivered, format!("{name}: {reason}"))
+}
+
+/// Worth another try.
+pub fn again(reason: impl Into<String>) -> Problem {
+    Problem::Again { reason: reason.into(), after: None }
+}
+
+/// A time as `?start=` has it: RFC 3339, or `-DUR` for so long ago.
+///
+/// # Errors
+/// What was expected.
+pub fn start_time(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<jiff::Timestamp, String> {
+    let wrong = || format!("'{text}' is no start: write earliest, latest, 2026-01-02T03:04:05Z or -1h");
+    if let Some(before) = text.strip_prefix('-') {
+        let before = ago(before).and_then(|before| jiff::SignedDuration::try_from(before).ok()).ok_or_else(wrong)?;
+        return jiff::Timestamp::now().checked_sub(before).map_err(|_| wrong());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+/// Where a source begins that has no position of its own yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest message there is.
+    Earliest,
+    /// With what comes from now on.
+    Latest,
+    /// With the first message that is not older.
+    At(jiff::Timestamp),
+}
+
+impl Start {
+    /// Reads `earliest`, `latest` or a time.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => start_time(time, ago).map(Self::At),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_short_at_first_and_longer_later() {
+        let default = Patience::of(None);
+        assert!(default.allows(3, false) && !default.allows(4, false));
+        assert!(default.allows(10, true) && !default.allows(11, true));
+        assert!(!Patience::of(Some(0)).allows(1, true));
+        assert!(Patience::of(Some(u32::MAX)).allows(1_000_000, false));
+    }
+
+    #[test]
+    fn reads_where_to_start() {
+        let ago = |text: &str| (text == "1h").then(|| Duration::from_secs(3600));
+        assert_eq!(Start::parse("earliest", ago), Ok(Start::Earliest));
+        assert_eq!(Start::parse("latest", ago), Ok(Start::Latest));
+        let Ok(Start::At(time)) = Start::parse("2026-01-02T03:04:05Z", ago) else { panic!("a time") };
+        assert_eq!(time.to_string(), "2026-01-02T03:04:05Z");
+        let Ok(Start::At(time)) = Start::parse("-1h", ago) else { panic!("a time") };
+        assert!((jiff::Timestamp::now().as_second() - time.as_second() - 3600).abs() < 5);
+        assert!(Start::parse("yesterday", ago).is_err() && Start::parse("-x", ago).is_err());
+    }
+}

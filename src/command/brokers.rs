@@ -1,0 +1,147 @@
+//! Brokers as ends of a relay: from an address and flags to a source, a sink, or both.
+//!
+//! Leaves what parameters mean to `broker/`. Where a build has no such broker, says so.
+
+#[cfg(feature = "nats")]
+use std::rc::Rc;
+
+use super::options::ConnectionArgs;
+#[cfg(feature = "nats")]
+use super::{settings, values};
+#[cfg(feature = "nats")]
+use crate::broker::Patience;
+use crate::error::Error;
+#[cfg(feature = "nats")]
+use crate::pipeline::window::{WindowSettings, Windowed};
+use crate::queue::end::{End, EndIo};
+
+/// What a broker's ends need beside its address.
+pub struct Broker<'a> {
+    /// The address as written.
+    pub url: &'a str,
+    /// Flags of client ends.
+    pub connection: &'a ConnectionArgs,
+    /// The session's name in events.
+    pub session: String,
+    /// Most payload bytes under way.
+    pub bytes: usize,
+    /// Messages of a batch.
+    pub batch: Option<usize>,
+    /// Payload bytes of a batch.
+    pub batch_bytes: Option<usize>,
+    /// How long a batch waits to become full.
+    pub batch_age: Option<std::time::Duration>,
+}
+
+/// Ends of an endpoint, each with what it works with.
+pub type Ends = Vec<(Box<dyn End>, EndIo)>;
+
+#[cfg(feature = "nats")]
+impl Broker<'_> {
+    fn patience(&self) -> Patience {
+        Patience::of(self.connection.reconnect)
+    }
+
+    fn window(&self, messages: usize) -> Result<WindowSettings, Error> {
+        Ok(WindowSettings {
+            messages,
+            bytes: self.bytes,
+            backoff: settings::backoff(self.connection)?,
+            patience: self.patience(),
+        })
+    }
+}
+
+/// What stands in a file, or in an environment variable.
+#[cfg(feature = "nats")]
+fn secret(name: &str, is_file: bool) -> Result<String, String> {
+    let text = if is_file {
+        std::fs::read_to_string(name)
+            .map_err(|error| format!("cannot read {name}: {}", crate::net::connection::io_text(&error)))?
+    } else {
+        std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
+    };
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(feature = "nats")]
+fn address_error(error: &crate::broker::address::AddressError) -> Error {
+    Error::usage(error.to_string(), "see wsp relay --help")
+}
+
+/// Without this feature.
+#[cfg(not(feature = "nats"))]
+fn left_out(broker: &Broker<'_>, name: &str) -> Error {
+    let shown = crate::endpoint::without_secrets(broker.url);
+    Error::usage(
+        format!("{shown}: this wsp was built without {name}"),
+        format!("build it with the feature {name}: ./install.sh does by default"),
+    )
+}
+
+/// `nats://`.
+///
+/// # Errors
+/// What is wrong with the address.
+#[cfg(feature = "nats")]
+pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use crate::broker::nats::NatsSettings;
+    use crate::queue::envelope::Origin;
+    use crate::sink::nats::{NatsSink, Replies};
+    use crate::source::nats::NatsSource;
+
+    /// Messages under way to a stream: enough to keep it busy over a network.
+    const WINDOW: usize = 8192;
+
+    let connection = broker.connection;
+    let trust = settings::client_tls(connection)?;
+    let duration = |text: &str| values::duration(text).ok();
+    let settings = NatsSettings::parse(broker.url, trust, connection.connect_timeout, secret, duration)
+        .map_err(|error| address_error(&error))?;
+    let id = settings.id.as_deref().map(|source| settings::filter("?id", source)).transpose()?;
+    if settings.reply && (io.inlet.is_none() || io.lane.is_none()) {
+        return Err(Error::usage(
+            format!("{}: ?reply answers what comes in with what goes out", settings.shown),
+            "it wants --both, and nats:// as FROM",
+        ));
+    }
+    let requests = settings.reply.then(|| Rc::new(RefCell::new(VecDeque::new())));
+    let mut ends: Ends = Vec::new();
+    let is_request = settings.request && io.lane.is_some();
+    if io.inlet.is_some() && !is_request {
+        let source = NatsSource {
+            settings: settings.clone(),
+            session: broker.session.clone(),
+            requests: requests.clone(),
+            backoff: settings::backoff(connection)?,
+            patience: broker.patience(),
+        };
+        ends.push((Box::new(source), EndIo { lane: None, ..io.clone() }));
+    }
+    if io.lane.is_some() {
+        if settings.target().contains(['*', '>']) {
+            return Err(Error::usage(
+                format!("{}: nothing can be published on a subject with * or >", settings.shown),
+                "?publish=SUBJECT names one",
+            ));
+        }
+        let inlet = io.inlet.clone().filter(|_| is_request);
+        let origin = Origin::new(broker.session.clone(), settings.shown.clone());
+        let sink = NatsSink::new(settings, id, Replies { inlet: inlet.clone(), origin, seq: 0 }, requests);
+        let end = Windowed { sink, settings: broker.window(WINDOW)? };
+        ends.push((Box::new(end), EndIo { inlet, ..io.clone() }));
+    }
+    Ok(ends)
+}
+
+/// `nats://`.
+///
+/// # Errors
+/// Always: it is not built in.
+#[cfg(not(feature = "nats"))]
+pub fn nats(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
+    Err(left_out(broker, "nats"))
+}

@@ -1,0 +1,453 @@
+//! `nats://` against a real nats-server: order, acknowledgements, sharing, restarts, refusals; and an exact balance always.
+
+use std::collections::BTreeSet;
+
+use nix::sys::signal::Signal;
+
+use crate::support::certs::Authority;
+use crate::support::nats::{Nats, NatsClient};
+use crate::support::{closed_port, require, run, scratch, write, wsp};
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> String {
+    range.map(|number| format!("{number}\n")).collect()
+}
+
+fn lines(text: &str) -> Vec<u32> {
+    text.lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+fn balance(stderr: &str) -> &str {
+    stderr.lines().last().unwrap_or_default()
+}
+
+fn all_delivered(stderr: &str, count: u32) {
+    let expected =
+        format!("received {count} = delivered {count} + filtered 0 + dropped 0 + dead-lettered 0 + waiting 0");
+    assert_eq!(balance(stderr), expected, "{stderr}");
+}
+
+/// A stream with these subjects.
+fn stream(client: &mut NatsClient, name: &str, subject: &str) {
+    let answer = client.ask(
+        &format!("STREAM.CREATE.{name}"),
+        &format!("{{\"name\":\"{name}\",\"subjects\":[\"{subject}\"],\"storage\":\"file\"}}"),
+    );
+    assert!(answer.get("error").is_none(), "{answer}");
+}
+
+#[test]
+fn lines_reach_a_subscriber_in_order_with_what_they_are() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    client.subscribe("lines.>");
+    let output = run(&["relay", "-", &server.url("lines.one")], numbers(1..=3000)).exits(0);
+    all_delivered(&output.stderr, 3000);
+    for number in 1..=3000_u32 {
+        let message = client.receive();
+        assert_eq!((message.subject.as_str(), message.text()), ("lines.one", number.to_string()));
+        if number == 1 {
+            for word in ["type: text", "session: s", "time: 20", "trace: "] {
+                assert!(message.headers.contains(word), "{}", message.headers);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_published_is_received_and_binary_stays_binary() {
+    if !require("nats") {
+        return;
+    }
+    let mut server = Nats::start(&[]);
+    let relay = wsp(["relay", &server.url("in.*"), "-", "--json"]).spawn();
+    server.wait_for_subscriber("in.*");
+    let events = "{\"type\":\"text\",\"text\":\"ä\"}\n{\"type\":\"binary\",\"base64\":\"AAH/\"}\n";
+    run(&["relay", "-", &server.url("in.x"), "--input", "json"], events).exits(0);
+    assert!(relay.wait_for_stdout("\"text\":\"ä\"").contains("\"type\":\"text\""));
+    assert!(relay.wait_for_stdout("\"base64\":\"AAH/\"").contains("\"type\":\"binary\""));
+    // What comes after the server was away is received all the same.
+    server.stop();
+    relay.wait_for_stderr("the connection was lost");
+    server.go();
+    relay.wait_for_stderr("connected again");
+    server.wait_for_subscriber("in.*");
+    server.client().publish("in.y", "", "back");
+    relay.wait_for_stdout("back");
+    relay.signal(Signal::SIGTERM);
+    all_delivered(&relay.outcome().exits(0).stderr, 3);
+}
+
+#[test]
+fn a_queue_group_shares_the_messages() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let url = server.url("work?queue=q");
+    let relays: Vec<_> = (0..2).map(|_| wsp(["relay", &url, "-"]).spawn()).collect();
+    server.wait_for_subscribers("work", 2);
+    run(&["relay", "-", &server.url("work")], numbers(1..=2000)).exits(0);
+    // What is published last is received before the end, because draining takes in what is under way.
+    let mut all = Vec::new();
+    for relay in relays {
+        relay.signal(Signal::SIGTERM);
+        let output = relay.outcome().exits(0);
+        let got = lines(output.stdout());
+        assert!(got.len() > 200, "a fair share, not {}", got.len());
+        assert!(got.is_sorted(), "in order");
+        all.extend(got);
+    }
+    all.sort_unstable();
+    assert!(all.into_iter().eq(1..=2000), "every number once");
+}
+
+#[test]
+fn a_stream_has_every_message_once_and_in_order_though_its_server_was_killed() {
+    if !require("nats") {
+        return;
+    }
+    let mut server = Nats::start(&[]);
+    stream(&mut server.client(), "S", "s.>");
+    let mut relay = wsp(["relay", "-", &server.url("s.a?stream=S"), "--retry-delay", "50ms"]).spawn();
+    relay.send(numbers(1..=20_000));
+    // Somewhere in the midst of it.
+    server.client().ask_until("STREAM.INFO.S", |info| info["state"]["messages"].as_u64() > Some(2000));
+    server.stop();
+    relay.wait_for_stderr("again in");
+    server.go();
+    relay.send(numbers(20_001..=21_000));
+    let output = relay.finish().exits(0);
+    all_delivered(&output.stderr, 21_000);
+    let state = server.client().ask("STREAM.INFO.S", "");
+    assert_eq!(state["state"]["messages"], 21_000);
+    let stored = wsp(["relay", &server.url("s.a?stream=S&durable=D"), "-"]).spawn();
+    stored.wait_for_stdout("21000");
+    stored.signal(Signal::SIGTERM);
+    assert!(lines(stored.outcome().exits(0).stdout()).into_iter().eq(1..=21_000));
+}
+
+#[test]
+fn an_id_from_the_message_keeps_duplicates_out_across_runs() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let url = server.url("ids?stream=IDS&create&id=.id");
+    let input = "{\"id\":1}\n{\"id\":2}\n{\"id\":2}\n{\"noid\":3}\n";
+    let output = run(&["relay", "-", &url], input).exits(0);
+    let expected = "received 4 = delivered 3 + filtered 0 + dropped 1 (rejected 1) + dead-lettered 0 + waiting 0";
+    assert_eq!(balance(&output.stderr), expected);
+    run(&["relay", "-", &url], input).exits(0);
+    assert_eq!(server.client().stored("IDS"), ["{\"id\":1}", "{\"id\":2}"]);
+}
+
+#[test]
+fn a_message_is_acknowledged_once_its_destination_has_it() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=50)).exits(0);
+    // The destination is not there at first.
+    let port = closed_port();
+    let target = format!("ws://127.0.0.1:{port}/");
+    let relay =
+        wsp(["relay", &server.url("s?stream=S&durable=D"), &target, "--reconnect", "--retry-delay", "20ms"]).spawn();
+    client.ask_until("CONSUMER.INFO.S.D", |info| info["num_ack_pending"] == 50);
+    relay.wait_for_stderr("connecting again");
+    let info = client.ask("CONSUMER.INFO.S.D", "");
+    assert_eq!((&info["ack_floor"]["stream_seq"], &info["num_ack_pending"]), (&0.into(), &50.into()), "{info}");
+    let destination = crate::support::process::listen_at(&format!("127.0.0.1:{port}"), &["--format", "raw"]);
+    client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == 50);
+    relay.signal(Signal::SIGTERM);
+    all_delivered(&relay.outcome().exits(0).stderr, 50);
+    assert_eq!(destination.stop().stdout(), numbers(1..=50));
+}
+
+/// How many times a relay is killed; more when `WSP_TEST_KILLS` says so.
+fn kills(few: usize) -> usize {
+    std::env::var("WSP_TEST_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
+}
+
+#[test]
+fn relays_that_share_a_durable_consumer_lose_nothing_when_one_is_killed() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    // What a killed relay had not acknowledged comes again soon.
+    let config =
+        "{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":1000000000}";
+    client.ask("CONSUMER.DURABLE.CREATE.S.D", &format!("{{\"stream_name\":\"S\",\"config\":{config}}}"));
+    let directory = scratch();
+    let url = server.url("s?stream=S&durable=D");
+    let start = |name: &str| {
+        let path = directory.path().join(name);
+        let out = format!("exec {} relay '{url}' - >>{}", env!("CARGO_BIN_EXE_wsp"), path.display());
+        crate::support::process::Run::new("sh").arg("-c").arg(out).spawn()
+    };
+    let (mut first, second) = (start("0"), start("1"));
+    let mut sent = 0;
+    for round in 1..=kills(4) {
+        run(&["relay", "-", &server.url("s?stream=S")], numbers(sent + 1..=sent + 3000)).exits(0);
+        sent += 3000;
+        // It is killed wherever it stands.
+        first.signal(Signal::SIGKILL);
+        first = start(&(round + 1).to_string());
+    }
+    client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == sent);
+    for relay in [first, second] {
+        relay.signal(Signal::SIGTERM);
+        relay.outcome().exits(0);
+    }
+    let mut got = BTreeSet::new();
+    let mut shares = 0;
+    for entry in std::fs::read_dir(directory.path()).expect("a folder") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("numbers");
+        // A killed relay may have been cut off in the midst of a line.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        shares += usize::from(!whole.is_empty());
+        got.extend(lines(whole));
+    }
+    assert!(got.into_iter().eq(1..=sent), "every number");
+    assert!(shares >= 2, "more than one relay had a share");
+}
+
+#[test]
+fn a_consumer_goes_on_where_it_was_when_its_server_comes_back() {
+    if !require("nats") {
+        return;
+    }
+    let mut server = Nats::start(&[]);
+    stream(&mut server.client(), "S", "s");
+    let durable = wsp(["relay", &server.url("s?stream=S&durable=D"), "-", "--retry-delay", "50ms"]).spawn();
+    let passing = wsp(["relay", &server.url("s?stream=S"), "-", "--retry-delay", "50ms"]).spawn();
+    run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=500)).exits(0);
+    for relay in [&durable, &passing] {
+        relay.wait_for_stdout("500");
+    }
+    server.client().ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == 500);
+    // It writes down what was acknowledged before it goes.
+    server.stop_gently();
+    for relay in [&durable, &passing] {
+        relay.wait_for_stderr("again in");
+    }
+    server.go();
+    run(&["relay", "-", &server.url("s?stream=S")], numbers(501..=1000)).exits(0);
+    for relay in [durable, passing] {
+        relay.wait_for_stdout("1000");
+        relay.signal(Signal::SIGTERM);
+        assert!(lines(relay.outcome().exits(0).stdout()).into_iter().eq(1..=1000));
+    }
+}
+
+#[test]
+fn a_full_queue_stops_asking_for_more() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=5000)).exits(0);
+    let target = format!("ws://127.0.0.1:{}/", closed_port());
+    let url = server.url("s?stream=S&durable=D");
+    let relay = wsp(["relay", &url, &target, "--queue-size", "20", "--reconnect", "--retry-delay", "20ms"]).spawn();
+    let info = client.ask_until("CONSUMER.INFO.S.D", |info| info["num_ack_pending"].as_u64() >= Some(20));
+    relay.wait_for_stderr("(retry 5)");
+    let later = client.ask("CONSUMER.INFO.S.D", "");
+    for info in [info, later] {
+        assert!(info["num_ack_pending"].as_u64() <= Some(60), "{info}");
+    }
+    relay.signal(Signal::SIGKILL);
+}
+
+#[test]
+fn a_message_delivered_too_often_is_given_up() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    client.ask(
+        "CONSUMER.DURABLE.CREATE.S.D",
+        "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":50000000}}",
+    );
+    client.request("s", "poison");
+    // Two others had it and died of it.
+    let next = "{\"batch\":1,\"expires\":20000000000}";
+    for _ in 0..2 {
+        assert_eq!(client.request("$JS.API.CONSUMER.MSG.NEXT.S.D", next).text(), "poison");
+    }
+    client.request("s", "fine");
+    let relay = wsp(["relay", &server.url("s?stream=S&durable=D&max-deliver=2"), "-"]).spawn();
+    relay.wait_for_stdout("fine");
+    client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == 2);
+    relay.signal(Signal::SIGTERM);
+    let output = relay.outcome().exits(0).prints("fine\n");
+    let expected = "received 2 = delivered 1 + filtered 0 + dropped 1 (retries-spent 1) + dead-lettered 0 + waiting 0";
+    assert_eq!(balance(&output.stderr), expected);
+}
+
+#[test]
+fn requests_are_answered_and_answers_come_back() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    // A WebSocket server that echoes answers requests made over NATS …
+    let echo = crate::support::listen(&["--reply-jq", ".n + 1"]);
+    let service = wsp(["relay", &server.url("svc?reply"), &echo.url, "--both"]).spawn();
+    server.wait_for_subscriber("svc");
+    assert_eq!(server.client().request("svc", "{\"n\":41}").text(), "42");
+    // … also those of another relay, for which each message is a request.
+    let input: String = (1..=100).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    let mut asking = wsp(["relay", "-", &server.url("svc?request"), "--both"]).spawn();
+    asking.send(&input);
+    asking.wait_for_stdout("101");
+    asking.signal(Signal::SIGTERM);
+    let output = asking.outcome().exits(0).prints(&numbers(2..=101));
+    assert!(output.stderr.contains("received 100 = delivered 100 "), "{}", output.stderr);
+    service.signal(Signal::SIGTERM);
+    service.outcome().exits(0);
+}
+
+#[test]
+fn a_request_that_nobody_answers_is_said_to_be_undelivered() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let output =
+        run(&["relay", "-", &server.url("nobody?request"), "--reconnect=2", "--retry-delay", "1ms"], "x\n").exits(30);
+    assert!(output.stderr.contains("nobody answers requests there"), "{}", output.stderr);
+    assert!(balance(&output.stderr).ends_with("waiting 1"), "{}", output.stderr);
+}
+
+#[test]
+fn a_message_the_server_will_never_take_is_rejected_and_the_others_go_on() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::configured("max_payload: 2048\n");
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    let large = "x".repeat(4000);
+    for url in [server.url("plain"), server.url("s?stream=S")] {
+        let output = run(&["relay", "-", &url], format!("a\n{large}\nb\n")).exits(0);
+        let expected = "received 3 = delivered 2 + filtered 0 + dropped 1 (rejected 1) + dead-lettered 0 + waiting 0";
+        assert_eq!(balance(&output.stderr), expected, "{url}");
+        assert!(output.stderr.contains("the server takes 2048"), "{}", output.stderr);
+    }
+    assert_eq!(client.stored("S"), ["a", "b"]);
+}
+
+#[test]
+fn what_cannot_work_is_named() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    stream(&mut client, "S", "s");
+    let gone = format!("nats://127.0.0.1:{}/x", closed_port());
+    let patience = ["--reconnect=2", "--retry-delay", "1ms"];
+    for (url, code, words) in [
+        (gone.clone(), 30, [gone.as_str(), "after 2 retries", "--reconnect=N"]),
+        (server.url("s?stream=NONE"), 30, ["no stream NONE", "?create", "waiting"]),
+        (server.url("other?stream=S"), 30, ["does not take the subject other", "hint:", "waiting"]),
+        (server.url("s?strem=S"), 2, ["?strem", "stream", "hint:"]),
+        (server.url("s.*"), 2, ["s.*", "?publish", "hint:"]),
+        (server.url(""), 2, ["no subject", "nats://", "hint:"]),
+    ] {
+        let output = wsp(["relay", "-", &url]).args(patience).input("x\n").exits(code);
+        for word in words {
+            assert!(output.stderr.contains(word), "{url}: no {word:?} in {}", output.stderr);
+        }
+    }
+    // As a source too.
+    for (url, code, word) in
+        [(gone.clone(), 30, "after 2 retries"), (server.url("s?stream=NONE&durable=D"), 30, "no stream NONE")]
+    {
+        let output = wsp(["relay", &url, "-"]).args(patience).input("").exits(code);
+        assert!(output.stderr.contains(word), "{url}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn who_we_are_is_said_in_every_way() {
+    if !require("nats") {
+        return;
+    }
+    let password = Nats::configured("authorization { user: ann, password: secret }\n");
+    let token = Nats::configured("authorization { token: secret }\n");
+    let limited = Nats::configured(
+        "authorization { users = [{ user: ann, password: secret, permissions: { publish: [\"ok\", \"_INBOX.>\"], subscribe: [\"_INBOX.>\"] } }] }\n",
+    );
+    let nkey = Nats::configured(
+        "authorization { users = [{ nkey: UCKMFTNXI42ZBI3HFOGJYFAW4X2QQHH37NNYLOS5WSFNBO37OIZHASMJ }] }\n",
+    );
+    let directory = scratch();
+    // A key of this test alone, made for it.
+    let seed = write(&directory, "user.nk", "SUAFKN64CO7OZBSKW5UWIQTLK6HQXVJY3X24SF3G3BLESUBIPMBFY7O4RU\n");
+    let say = |url: &str| wsp(["relay", "-", url]).env("NATS_SECRET", "secret").input("x\n");
+    let with_user = |server: &Nats, user: &str, rest: &str| format!("nats://{user}127.0.0.1:{}/{rest}", server.port);
+    for url in [
+        with_user(&password, "ann:secret@", "s"),
+        with_user(&password, "", "s?user=ann&password-env=NATS_SECRET"),
+        with_user(&token, "secret@", "s"),
+        with_user(&token, "", "s?token-env=NATS_SECRET"),
+        with_user(&limited, "ann:secret@", "ok"),
+        with_user(&nkey, "", &format!("s?nkey={}", seed.display())),
+    ] {
+        all_delivered(&say(&url).exits(0).stderr, 1);
+    }
+    for (url, word) in [
+        (with_user(&password, "ann:wrong@", "s"), "refused the credentials"),
+        (with_user(&password, "", "s"), "refused the credentials"),
+        (with_user(&token, "wrong@", "s"), "refused the credentials"),
+        (with_user(&nkey, "", "s"), "refused the credentials"),
+        (with_user(&limited, "ann:secret@", "other"), "ermissions"),
+    ] {
+        let output = say(&url).exits(30).complains(word).complains("hint:");
+        assert!(!output.stderr.contains("secret") && !output.stderr.contains("wrong@"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn tls_is_set_as_for_every_other_end() {
+    if !require("nats") {
+        return;
+    }
+    let authority = Authority::new();
+    let (identity, client) = (authority.server(&["127.0.0.1"]), authority.client());
+    let tls = |verify: &str| {
+        Nats::configured(&format!(
+            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\"{verify} }}\n",
+            identity.cert,
+            identity.key,
+            authority.ca()
+        ))
+    };
+    let (open, strict) = (tls(""), tls(", verify: true"));
+    let say = |server: &Nats, flags: &[&str]| wsp(["relay", "-", &server.url("s?tls")]).args(flags).input("x\n");
+    let ca = authority.ca();
+    all_delivered(&say(&open, &["--cacert", &ca]).exits(0).stderr, 1);
+    all_delivered(&say(&open, &["-k"]).exits(0).stderr, 1);
+    all_delivered(&say(&open, &["--cacert", &ca, "--tls-min", "1.3"]).exits(0).stderr, 1);
+    let shown = ["--cacert", &ca, "--cert", &client.cert, "--key", &client.key];
+    all_delivered(&say(&strict, &shown).exits(0).stderr, 1);
+    for (server, flags) in [(&open, &[][..]), (&strict, &["--cacert", ca.as_str()][..])] {
+        let output = say(server, flags);
+        assert!([8, 30].contains(&output.code), "{}", output.stderr);
+        assert!(output.stderr.contains("TLS") && output.stderr.contains("--cert"), "{}", output.stderr);
+    }
+}
