@@ -57,7 +57,7 @@ const LIBRARIES: [(&str, &[&str]); 28] = [
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/"]),
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
-    ("ring", &["listen/guard/jwt.rs"]),
+    ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
     ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs"]),
     ("httpdate", &["net/post.rs"]),
