@@ -119,12 +119,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Error
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply -d 'Answer each message with this; @FILE answers with a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer each message with what the filter yields' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l static -d 'Serve the files of this folder to plain requests on the same port' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together, and for each 16 KiB of a download' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r

@@ -21,7 +21,9 @@ use crate::host::Host;
 use crate::listen::handler::Mode;
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
+use crate::listen::site::{Files, Site};
 use crate::message::Message;
+use crate::net::connection::io_text;
 use crate::net::tls::TlsVersion;
 use crate::queue::OverflowPolicy;
 use crate::session::driver::DriverSettings;
@@ -62,6 +64,9 @@ pub struct ListenArgs {
     /// Count messages and discard them
     #[arg(long, group = "mode", help_heading = "Messages")]
     pub sink: bool,
+    /// Serve the files of this folder to plain requests on the same port
+    #[arg(long = "static", value_name = "DIR", hide_short_help = true, help_heading = "Web pages")]
+    pub files: Option<PathBuf>,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -77,7 +82,7 @@ pub struct ListenArgs {
     /// Agree to permessage-deflate, with these parameters when given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
     pub compress: Option<String>,
-    /// Longest time for TLS and the request head together
+    /// Longest time for TLS and the request head together, and for each 16 KiB of a download
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub handshake_timeout: Duration,
     /// Write the port here once it is open
@@ -206,6 +211,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         max_message_size: args.max_message_size,
         record: args.record.clone(),
         grace: args.grace,
+        site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
@@ -235,6 +241,16 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             },
         },
     })
+}
+
+fn site(args: &ListenArgs) -> Result<Site, Error> {
+    let folder = |path: &PathBuf| {
+        Files::new(path).map_err(|error| {
+            let text = format!("--static {}: {}", path.display(), io_text(&error));
+            Error::usage(text, "name a folder that can be read")
+        })
+    };
+    Ok(Site { files: args.files.as_ref().map(folder).transpose()? })
 }
 
 fn reply(text: &str) -> Result<Message, Error> {

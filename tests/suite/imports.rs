@@ -36,7 +36,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 22] = [
+const LIBRARIES: [(&str, &[&str]); 23] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -55,6 +55,7 @@ const LIBRARIES: [(&str, &[&str]); 22] = [
     ("rcgen", &["net/self_signed.rs"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs", "observe/process.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
+    ("tower_http", &["listen/site/files.rs"]),
     ("subtle", &["observe/admin/guard.rs"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),

@@ -28,5 +28,6 @@ mod rude_clients;
 mod rude_servers;
 mod schema;
 mod sending;
+mod static_files;
 mod tls;
 mod wscat;
