@@ -159,6 +159,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l echo -d 'Send each me
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send each message to all'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve a page at / that connects to this server, sends, and shows and filters messages'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'

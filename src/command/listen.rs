@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::listen::handler::Mode;
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
-use crate::listen::site::{Files, Site};
+use crate::listen::site::{Console, Files, Site};
 use crate::message::Message;
 use crate::net::connection::io_text;
 use crate::net::tls::TlsVersion;
@@ -67,6 +67,9 @@ pub struct ListenArgs {
     /// Serve the files of this folder to plain requests on the same port
     #[arg(long = "static", value_name = "DIR", hide_short_help = true, help_heading = "Web pages")]
     pub files: Option<PathBuf>,
+    /// Serve a page at / that connects to this server, sends, and shows and filters messages
+    #[arg(long, hide_short_help = true, help_heading = "Web pages")]
+    pub devconsole: bool,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -250,7 +253,15 @@ fn site(args: &ListenArgs) -> Result<Site, Error> {
             Error::usage(text, "name a folder that can be read")
         })
     };
-    Ok(Site { files: args.files.as_ref().map(folder).transpose()? })
+    let path = args.paths.first().map_or("/", String::as_str);
+    if args.devconsole && args.paths.iter().any(|path| path == "/") {
+        let text = "--devconsole needs the path /, which --path / keeps for WebSockets";
+        return Err(Error::usage(text, "choose another path for one of them, as --path /ws"));
+    }
+    Ok(Site {
+        files: args.files.as_ref().map(folder).transpose()?,
+        console: args.devconsole.then(|| Console::new(path, &args.subprotocols)),
+    })
 }
 
 fn reply(text: &str) -> Result<Message, Error> {

@@ -11,6 +11,7 @@ mod connect_framing;
 mod connect_life;
 mod connect_pipes;
 mod connect_upgrade;
+mod console;
 mod curl_import;
 mod exit_codes;
 mod generate;

@@ -2,6 +2,7 @@
 //!
 //! Leaves HTTP to `net/http`, and requests for an upgrade to the server. Invariant: only GET and HEAD are served.
 
+mod console;
 mod files;
 
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use super::hub::Hub;
 use crate::net::http::{Body, RequestBody};
 use crate::net::listener::{self, PeerAddr};
 
+pub use console::Console;
 pub use files::Files;
 
 /// What is served.
@@ -21,12 +23,14 @@ pub use files::Files;
 pub struct Site {
     /// Files of a folder.
     pub files: Option<Files>,
+    /// A page at `/` that talks to this server.
+    pub console: Option<Console>,
 }
 
 impl Site {
     /// Whether anything is.
     pub fn is_empty(&self) -> bool {
-        self.files.is_none()
+        self.files.is_none() && self.console.is_none()
     }
 
     /// What the listener asks.
@@ -52,6 +56,11 @@ impl Site {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
+        }
+        if let Some(console) = &self.console
+            && head.uri.path() == "/"
+        {
+            return console.answer(&head.headers);
         }
         if let Some(files) = &self.files {
             return files.answer(head).await;
