@@ -43,6 +43,9 @@ _wsp() {
             wsp__subcmd__generate,man)
                 cmd="wsp__subcmd__generate__subcmd__man"
                 ;;
+            wsp__subcmd__generate,monitoring)
+                cmd="wsp__subcmd__generate__subcmd__monitoring"
+                ;;
             *)
                 ;;
         esac
@@ -398,7 +401,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate)
-            opts="-h --help completions man"
+            opts="-h --help completions man monitoring"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,6 +429,20 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate__subcmd__man)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__generate__subcmd__monitoring)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

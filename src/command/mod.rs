@@ -55,7 +55,7 @@ pub enum Action {
     Listen(Box<listen::ListenArgs>),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
-    /// Print shell completions or write man pages
+    /// Print shell completions, write man pages or files for monitoring
     Generate(generate::GenerateArgs),
 }
 

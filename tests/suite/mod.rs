@@ -20,6 +20,7 @@ mod imports;
 mod install;
 mod listen;
 mod listen_limits;
+mod monitoring;
 mod peers;
 mod prompt;
 mod proxy;

@@ -152,6 +152,7 @@ impl State {
     fn look(&self, now: Instant) {
         let mut full = Vec::new();
         self.run.each_full_queue(&mut |queue| full.push(queue));
+        full.sort_unstable();
         let retries_spent = self.run.has_spent_retries();
         self.health.borrow_mut().look(now, self.run.active(), &full, retries_spent, self.messages());
     }
