@@ -1,7 +1,7 @@
 //! The admin address: a run seen and steered over HTTP.
 //!
 //! Owns the socket, how many may ask at a time, and the regular look that `/health` needs. Leaves who may ask to
-//! [`guard`], what is answered to [`routes`], the live view to [`events`], and the run to its [`Control`].
+//! `guard`, what is answered to `routes`, the live view to `events`, and the run to its [`Control`].
 //! Invariants: connections, bodies under way and live views are bounded; nobody who asks holds up the run.
 
 mod events;
