@@ -192,13 +192,16 @@ build() {
 }
 
 # Where the things other than the binary go: source and target below the prefix, a pair a line.
-pages_and_completions() {
+other_files() {
     for page in "$root"/man/wsp*.1; do
         say "man/${page##*/} share/man/man1/${page##*/}"
     done
     say "completions/wsp.bash share/bash-completion/completions/wsp"
     say "completions/_wsp share/zsh/site-functions/_wsp"
     say "completions/wsp.fish share/fish/vendor_completions.d/wsp.fish"
+    for name in wsp-alerts.yml wsp-dashboard.json; do
+        say "src/observe/monitoring/$name share/wscat-plus/monitoring/$name"
+    done
 }
 
 # Copies beside the target and renames, so that a running program or an interrupted copy does no harm.
@@ -213,7 +216,7 @@ put() {
 
 put_in_place() {
     put "$built" "$prefix/bin/wsp" 755
-    pages_and_completions | while read -r from to; do
+    other_files | while read -r from to; do
         put "$root/$from" "$prefix/$to" 644
     done
 }
@@ -223,7 +226,7 @@ remove() {
     while read -r _ to; do
         set -- "$@" "$prefix/$to"
     done <<LIST
-$(pages_and_completions)
+$(other_files)
 LIST
     for file in "$@"; do
         if [ -e "$file" ]; then
@@ -231,6 +234,8 @@ LIST
             say "Removed: $file"
         fi
     done
+    # These folders are of its own.
+    rmdir "$prefix/share/wscat-plus/monitoring" "$prefix/share/wscat-plus" 2>/dev/null || :
 }
 
 # The installed program talks to itself on loopback.

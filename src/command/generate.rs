@@ -1,4 +1,4 @@
-//! `wsp generate`: completions and man pages, from the same definitions as the help.
+//! `wsp generate`: completions and man pages, from the same definitions as the help, and files for monitoring.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::host::Host;
 use crate::net::connection::io_text;
+use crate::observe::monitoring;
 
 const EXAMPLES: &str = "\
 Examples:
   wsp generate completions bash > wsp.bash
   wsp generate completions zsh > _wsp
   wsp generate man share/man/man1
+  wsp generate monitoring monitoring     alerts for Prometheus, a dashboard for Grafana
 ";
 
 /// Flags of `wsp generate`.
@@ -40,6 +42,11 @@ pub enum What {
         /// The folder; it is made when missing
         dir: PathBuf,
     },
+    /// Write alert rules for Prometheus and a dashboard for Grafana into a folder
+    Monitoring {
+        /// The folder; it is made when missing
+        dir: PathBuf,
+    },
 }
 
 /// Runs `wsp generate`.
@@ -55,17 +62,25 @@ pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
             let _ = host.stdout.write_all(&text);
         }
         What::Man { dir } => {
-            let failed = |path: &Path, error: &std::io::Error| {
-                Error::usage(format!("cannot write {}: {}", path.display(), io_text(error)), "choose another folder")
-            };
-            std::fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
-            for (name, page) in man_pages().map_err(|error| Error::Internal(error.to_string()))? {
-                let path = dir.join(name);
-                std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
-            }
+            write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;
+        }
+        What::Monitoring { dir } => {
+            write_files(dir, monitoring::FILES.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())))?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn write_files(dir: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), Error> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        Error::usage(format!("cannot write {}: {}", path.display(), io_text(error)), "choose another folder")
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
+    for (name, content) in files {
+        let path = dir.join(name);
+        std::fs::write(&path, content).map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
 }
 
 /// Every man page, by file name.

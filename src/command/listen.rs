@@ -29,7 +29,9 @@ use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
 use crate::listen::run::{Server, TlsSource};
+use crate::listen::site::{Console, Files, Site};
 use crate::message::Message;
+use crate::net::connection::io_text;
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
@@ -134,6 +136,12 @@ pub struct ListenArgs {
     /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Messages")]
     pub ack: Option<String>,
+    /// Serve the files of this folder to plain requests on the same port
+    #[arg(long = "static", value_name = "DIR", hide_short_help = true, help_heading = "Web pages")]
+    pub files: Option<PathBuf>,
+    /// Serve a page at / that connects to this server, sends, and shows and filters messages
+    #[arg(long, hide_short_help = true, help_heading = "Web pages")]
+    pub devconsole: bool,
     /// Speak this subprotocol; the first of ours that the client offers
     #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
     pub subprotocols: Vec<String>,
@@ -149,7 +157,7 @@ pub struct ListenArgs {
     /// Agree to permessage-deflate, with these parameters when given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
     pub compress: Option<String>,
-    /// Longest time for TLS and the request head together
+    /// Longest time for TLS and the request head together, and for each 16 KiB of a download
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub handshake_timeout: Duration,
     /// Write the port here once it is open
@@ -291,6 +299,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         max_message_size: args.max_message_size,
         record: args.record.clone(),
         grace: args.grace,
+        site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         input,
         hub: HubSettings {
@@ -364,6 +373,24 @@ fn mode(args: &ListenArgs) -> Result<Mode, Error> {
         () if args.broadcast => Mode::Broadcast { no_self: args.no_self },
         () if args.sink => Mode::Sink,
         () => Mode::Print,
+    })
+}
+
+fn site(args: &ListenArgs) -> Result<Site, Error> {
+    let folder = |path: &PathBuf| {
+        Files::new(path).map_err(|error| {
+            let text = format!("--static {}: {}", path.display(), io_text(&error));
+            Error::usage(text, "name a folder that can be read")
+        })
+    };
+    let path = args.paths.first().map_or("/", String::as_str);
+    if args.devconsole && args.paths.iter().any(|path| path == "/") {
+        let text = "--devconsole needs the path /, which --path / keeps for WebSockets";
+        return Err(Error::usage(text, "choose another path for one of them, as --path /ws"));
+    }
+    Ok(Site {
+        files: args.files.as_ref().map(folder).transpose()?,
+        console: args.devconsole.then(|| Console::new(path, &args.subprotocols)),
     })
 }
 

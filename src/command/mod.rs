@@ -64,7 +64,7 @@ pub enum Action {
     Relay(Box<relay::RelayArgs>),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
-    /// Print shell completions or write man pages
+    /// Print shell completions, write man pages or files for monitoring
     Generate(generate::GenerateArgs),
 }
 

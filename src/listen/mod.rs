@@ -1,5 +1,6 @@
 //! The test server: who is let in ([`guard`]), who is connected ([`hub`], [`mailbox`]), what messages mean ([`handler`]), one session ([`peer`]) and
-//! the life of the whole ([`run`]). Leaves sockets and framing to `net/`, the loop of one session to `session/`.
+//! what plain requests get ([`site`]), how it is seen from outside ([`control`]) and the life of the whole ([`run`]).
+//! Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
 pub mod alarm;
 pub mod control;
@@ -12,3 +13,4 @@ pub mod pace;
 pub mod peer;
 pub mod recording;
 pub mod run;
+pub mod site;

@@ -20,6 +20,7 @@ use super::hub::{Hub, HubSettings, session_name};
 use super::input::{Input, InputKind, OpenConsole};
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
+use super::site::Site;
 use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::exit::Exit;
@@ -90,6 +91,8 @@ pub struct Server {
     pub record: Option<PathBuf>,
     /// For closing all sessions at the end.
     pub grace: Duration,
+    /// What plain requests get.
+    pub site: Site,
     /// Where it is seen and steered.
     pub admin: Option<AdminSettings>,
     /// How standard input is written.
@@ -154,7 +157,7 @@ pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Re
             deflate: server.deflate.clone(),
             handshake_timeout: server.handshake_timeout,
             admit: Box::new(admit),
-            site: None,
+            site: (!server.site.is_empty()).then(|| server.site.clone().into_answers(Rc::clone(&hub))),
             on_refused: Box::new(move |peer, refuse| refusing.refused(peer, refuse)),
         },
     });

@@ -65,10 +65,10 @@ impl Health {
         }
     }
 
-    /// A look: sessions open, queues that are full, messages since the start.
+    /// A look: sessions open, queues that are full in ascending order, messages since the start.
     pub fn look(&mut self, now: Instant, active: usize, full: &[u64], retries_spent: bool, messages: u64) {
         self.alone_since = if active > 0 { None } else { self.alone_since.or(Some(now)) };
-        self.full_since.retain(|queue, _| full.contains(queue));
+        self.full_since.retain(|queue, _| full.binary_search(queue).is_ok());
         for queue in full {
             self.full_since.entry(*queue).or_insert(now);
         }

@@ -8,6 +8,7 @@ pub mod control;
 pub mod counters;
 pub mod health;
 pub mod metrics;
+pub mod monitoring;
 pub mod process;
 pub mod tap;
 

@@ -14,7 +14,7 @@ use crate::message::event::Event;
 /// Most subscriptions at a time.
 pub const SUBSCRIPTIONS: usize = 16;
 /// Events a subscription may hold, and gets in any second in the long run.
-const EVENTS: f64 = 2000.0;
+const EVENTS: f64 = 1000.0;
 /// The same in bytes of payload.
 const BYTES: f64 = 1024.0 * 1024.0;
 
@@ -40,6 +40,11 @@ impl Allowance {
         true
     }
 
+    /// Whether it is not worth asking again before it has grown.
+    fn is_spent(&self) -> bool {
+        self.events < 1.0 || self.bytes < 256.0
+    }
+
     /// Grows with the time that has passed, up to a second's worth.
     fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).min(Duration::from_secs(1)).as_secs_f64();
@@ -54,13 +59,25 @@ struct Ring {
     events: VecDeque<Rc<Event>>,
     allowance: Allowance,
     missed: u64,
+    /// [`Shared::unseen`] at the last look.
+    unseen: u64,
 }
 
 /// Where events are offered.
 #[derive(Debug, Default)]
 pub struct Tap {
     rings: RefCell<Vec<Weak<RefCell<Ring>>>>,
-    watched: Rc<Cell<usize>>,
+    shared: Rc<Shared>,
+}
+
+/// What makes an offer cheap that nobody can take.
+#[derive(Debug, Default)]
+struct Shared {
+    subscriptions: Cell<usize>,
+    /// No subscription takes anything before one of them looks.
+    all_spent: Cell<bool>,
+    /// What was offered meanwhile.
+    unseen: Cell<u64>,
 }
 
 /// What a [`Subscription`] has to show.
@@ -76,27 +93,30 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Subscription {
     ring: Rc<RefCell<Ring>>,
-    watched: Rc<Cell<usize>>,
+    shared: Rc<Shared>,
 }
 
 impl Tap {
     /// Whether anybody looks.
     pub fn is_watched(&self) -> bool {
-        self.watched.get() > 0
+        self.shared.subscriptions.get() > 0
     }
 
     /// Begins to look; none when [`SUBSCRIPTIONS`] others do.
     pub fn subscribe(&self, now: Instant) -> Option<Subscription> {
-        if self.watched.get() >= SUBSCRIPTIONS {
+        let shared = Rc::clone(&self.shared);
+        if shared.subscriptions.get() >= SUBSCRIPTIONS {
             return None;
         }
-        self.watched.set(self.watched.get() + 1);
-        let ring = Ring { events: VecDeque::new(), allowance: Allowance::new(now), missed: 0 };
+        shared.subscriptions.set(shared.subscriptions.get() + 1);
+        shared.all_spent.set(false);
+        let allowance = Allowance::new(now);
+        let ring = Ring { events: VecDeque::new(), allowance, missed: 0, unseen: shared.unseen.get() };
         let ring = Rc::new(RefCell::new(ring));
         let mut rings = self.rings.borrow_mut();
         rings.retain(|ring| ring.strong_count() > 0);
         rings.push(Rc::downgrade(&ring));
-        Some(Subscription { ring, watched: Rc::clone(&self.watched) })
+        Some(Subscription { ring, shared })
     }
 
     /// Offers an event of about so many bytes, which is made only where there is room for it.
@@ -104,11 +124,19 @@ impl Tap {
         if !self.is_watched() {
             return;
         }
+        let shared = &self.shared;
+        if shared.all_spent.get() {
+            shared.unseen.set(shared.unseen.get() + 1);
+            return;
+        }
+        let mut all_spent = true;
         let mut make = Some(make);
         let mut event: Option<Rc<Event>> = None;
         for ring in self.rings.borrow().iter().filter_map(Weak::upgrade) {
             let mut ring = ring.borrow_mut();
-            if !ring.allowance.take(bytes) {
+            let takes = ring.allowance.take(bytes);
+            all_spent &= ring.allowance.is_spent();
+            if !takes {
                 ring.missed += 1;
                 continue;
             }
@@ -117,6 +145,7 @@ impl Tap {
             }
             ring.events.extend(event.clone());
         }
+        shared.all_spent.set(all_spent);
     }
 }
 
@@ -126,13 +155,16 @@ impl Subscription {
         let mut ring = self.ring.borrow_mut();
         // The allowance bounds what is held because it grows only when all of it is taken away.
         ring.allowance.refill(now);
-        Seen { events: std::mem::take(&mut ring.events), missed: std::mem::take(&mut ring.missed) }
+        self.shared.all_spent.set(false);
+        let unseen = self.shared.unseen.get();
+        let missed = std::mem::take(&mut ring.missed) + (unseen - std::mem::replace(&mut ring.unseen, unseen));
+        Seen { events: std::mem::take(&mut ring.events), missed }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.watched.set(self.watched.get() - 1);
+        self.shared.subscriptions.set(self.shared.subscriptions.get() - 1);
     }
 }
 
@@ -166,11 +198,11 @@ mod tests {
         let subscription = tap.subscribe(start).expect("a subscription");
         (0..5000).for_each(|number| offer(&tap, number, 1));
         let seen = subscription.look(start + Duration::from_millis(500));
-        assert_eq!((seen.events.len(), seen.missed), (2000, 3000));
+        assert_eq!((seen.events.len(), seen.missed), (1000, 4000));
         assert_eq!(seen.events[0].body, EventBody::Message(Message::text("0")));
         (0..5000).for_each(|number| offer(&tap, number, 1));
         let seen = subscription.look(start + Duration::from_secs(60));
-        assert_eq!((seen.events.len(), seen.missed), (1000, 4000), "half a second's worth");
+        assert_eq!((seen.events.len(), seen.missed), (500, 4500), "half a second's worth");
         assert_eq!(subscription.look(start + Duration::from_secs(61)).missed, 0);
     }
 

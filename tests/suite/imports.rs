@@ -45,7 +45,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 28] = [
+const LIBRARIES: [(&str, &[&str]); 29] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -83,6 +83,7 @@ const LIBRARIES: [(&str, &[&str]); 28] = [
     ("prometheus", &["observe/metrics.rs"]),
     ("rustix", &["process/"]),
     ("redb", &["queue/spool/"]),
+    ("tower_http", &["listen/site/files.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];

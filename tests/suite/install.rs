@@ -49,6 +49,8 @@ fn it_installs_replaces_and_removes_just_its_files() {
         "share/bash-completion/completions/wsp",
         "share/zsh/site-functions/_wsp",
         "share/fish/vendor_completions.d/wsp.fish",
+        "share/wscat-plus/monitoring/wsp-alerts.yml",
+        "share/wscat-plus/monitoring/wsp-dashboard.json",
     ] {
         assert!(installed.contains(name), "{name} is missing from {installed:?}");
     }

@@ -1,7 +1,7 @@
 //! The admin address: a run seen and steered over HTTP.
 //!
 //! Owns the socket, how many may ask at a time, and the regular look that `/health` needs. Leaves who may ask to
-//! [`guard`], what is answered to [`routes`], the live view to [`events`], and the run to its [`Control`].
+//! `guard`, what is answered to `routes`, the live view to `events`, and the run to its [`Control`].
 //! Invariants: connections, bodies under way and live views are bounded; nobody who asks holds up the run.
 
 mod events;
@@ -152,6 +152,7 @@ impl State {
     fn look(&self, now: Instant) {
         let mut full = Vec::new();
         self.run.each_full_queue(&mut |queue| full.push(queue));
+        full.sort_unstable();
         let retries_spent = self.run.has_spent_retries();
         self.health.borrow_mut().look(now, self.run.active(), &full, retries_spent, self.messages());
     }
