@@ -46,6 +46,9 @@ _wsp() {
             wsp__subcmd__generate,man)
                 cmd="wsp__subcmd__generate__subcmd__man"
                 ;;
+            wsp__subcmd__generate,monitoring)
+                cmd="wsp__subcmd__generate__subcmd__monitoring"
+                ;;
             *)
                 ;;
         esac
@@ -401,7 +404,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate)
-            opts="-h --help completions man"
+            opts="-h --help completions man monitoring"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -442,8 +445,22 @@ _wsp() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wsp__subcmd__generate__subcmd__monitoring)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -494,6 +511,10 @@ _wsp() {
                     return 0
                     ;;
                 --ack)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --static)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -30,7 +30,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a W
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "relay" -d 'Move messages between endpoints, with queues and acknowledgements'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
-complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions or write man pages'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions, write man pages or files for monitoring'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
@@ -131,12 +131,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l input -d 'How stdin i
 json\t'Event lines; only type and payload are needed'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l script -d 'Treat messages by the rules in a file' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ack -d 'Besides, answer each message with what the filter yields' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l static -d 'Serve the files of this folder to plain requests on the same port' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together, and for each 16 KiB of a download' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
@@ -196,6 +197,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send ea
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve a page at / that connects to this server, sends, and shows and filters messages'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
@@ -301,8 +303,10 @@ complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcomma
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from sample" -s h -l help -d 'Print help'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -s h -l help -d 'Print help'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "completions" -d 'Print completions for a shell'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man" -f -a "man" -d 'Write the man pages into a folder'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "completions" -d 'Print completions for a shell'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "man" -d 'Write the man pages into a folder'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "monitoring" -d 'Write alert rules for Prometheus and a dashboard for Grafana into a folder'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from monitoring" -s h -l help -d 'Print help'
