@@ -1,6 +1,6 @@
 //! What a `nats://` address says: subject, stream, credentials, TLS.
 //!
-//! Leaves the connection to [`link`]. Invariant: what does not fit together is refused before anything connects.
+//! Leaves the connection to `link`. Invariant: what does not fit together is refused before anything connects.
 
 mod link;
 mod trust;
