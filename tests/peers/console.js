@@ -122,6 +122,8 @@ try {
   result.closed = await text("status");
   await tab.fill("#url", "ws://elsewhere.example/");
   await tab.click("#connect");
+  // What is added is drawn with the next frame.
+  await tab.waitForFunction(() => [...document.querySelectorAll(".note")].at(-1)?.textContent.includes("cannot connect"));
   result.elsewhere = (await rows(".note:last-child"))[0];
   await picture("failed");
   result.title = await tab.title();

@@ -418,7 +418,7 @@ fn a_flood_is_seen_in_part_and_what_is_missing_is_told() {
         }
     }
     assert_eq!(seen + missed, 50_000);
-    assert!(seen >= 1000 && missed > 0, "{seen} seen, {missed} missed");
+    assert!(seen >= 500 && missed > 0, "{seen} seen, {missed} missed");
     let metrics = get(port, "/metrics");
     assert!((sample(metrics.text(), "wsp_messages_total{direction=\"in\"}") - 50_000.0).abs() < 1e-9);
     assert!(metrics.text().contains("wsp_dropped_total{reason=\"queue-full\"} 0\n"), "no message was dropped");
