@@ -150,6 +150,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate -d 'Most 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F

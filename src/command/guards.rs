@@ -45,6 +45,9 @@ pub struct GuardArgs {
     /// Most payload bytes a second of each client, as many at once
     #[arg(long, value_name = "SIZE/s", value_parser = byte_rate, hide_short_help = true, help_heading = "Guards")]
     pub byte_rate: Option<f64>,
+    /// With TLS: clients must show a certificate signed by one in this PEM file
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Guards")]
+    pub client_ca: Option<PathBuf>,
     /// Let in who shows the bearer token in this environment variable; others get 401
     #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
     pub auth_bearer_env: Option<String>,

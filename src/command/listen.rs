@@ -22,7 +22,7 @@ use crate::listen::handler::Mode;
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
 use crate::message::Message;
-use crate::net::tls::TlsVersion;
+use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::queue::OverflowPolicy;
 use crate::session::driver::DriverSettings;
 use crate::session::keepalive::KeepaliveSettings;
@@ -177,18 +177,25 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         _ => Mode::Print,
     };
     let asked_to_print = args.output.json || args.output.format.is_some();
-    let min = match args.tls_min {
-        Some(TlsMin::V1_3) => TlsVersion::V1_3,
-        _ => TlsVersion::V1_2,
+    let tls_demands = ServerDemands {
+        min: match args.tls_min {
+            Some(TlsMin::V1_3) => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        client_ca: args.guards.client_ca.clone(),
     };
     let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone(), min },
-        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone(), min },
+        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone() },
+        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() },
+        _ if tls_demands.client_ca.is_some() => {
+            return Err(Error::usage("--client-ca needs TLS", "add --tls, or --tls-cert and --tls-key"));
+        }
         _ => TlsSource::None,
     };
     Ok(Server {
         address,
         tls,
+        tls_demands,
         paths: args.paths.clone(),
         origins: args.allow_origin.clone(),
         subprotocols: args.subprotocols.clone(),

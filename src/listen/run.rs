@@ -28,7 +28,7 @@ use crate::net::connection::{BufferRole, Connection, ConnectionError, Connection
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::self_signed;
-use crate::net::tls::{ServerTls, TlsVersion};
+use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::counters::ErrorKind;
 use crate::session::{Driver, End};
@@ -51,15 +51,11 @@ pub enum TlsSource {
         cert: PathBuf,
         /// Key.
         key: PathBuf,
-        /// Lowest version.
-        min: TlsVersion,
     },
     /// Made for this run.
     SelfSigned {
         /// Where the CA's certificate is written.
         ca_out: Option<PathBuf>,
-        /// Lowest version.
-        min: TlsVersion,
     },
 }
 
@@ -69,6 +65,8 @@ pub struct Server {
     pub address: ListenAddr,
     /// Its certificate.
     pub tls: TlsSource,
+    /// What TLS asks of clients.
+    pub tls_demands: ServerDemands,
     /// Paths served; empty serves all.
     pub paths: Vec<String>,
     /// Origins let in; empty lets every one in.
@@ -116,7 +114,7 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }
-    let tls = server_tls(&server.tls, &hub)?;
+    let tls = server_tls(&server, &hub)?;
     let listener = Listener::bind(&server.address)
         .await
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
@@ -233,18 +231,19 @@ async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals) -> Option<
     cut_short
 }
 
-fn server_tls(source: &TlsSource, hub: &Hub) -> Result<Option<ServerTls>, Error> {
-    Ok(match source {
+fn server_tls(server: &Server, hub: &Hub) -> Result<Option<ServerTls>, Error> {
+    let demands = &server.tls_demands;
+    Ok(match &server.tls {
         TlsSource::None => None,
-        TlsSource::Files { cert, key, min } => Some(ServerTls::from_files(cert, key, *min)?),
-        TlsSource::SelfSigned { ca_out, min } => {
+        TlsSource::Files { cert, key } => Some(ServerTls::from_files(cert, key, demands)?),
+        TlsSource::SelfSigned { ca_out } => {
             let made = self_signed::generate()
                 .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;
             if let Some(path) = ca_out {
                 write_whole(path, &made.ca_pem)?;
             }
             hub.notice(format!("certificate fingerprint (SHA-256) {}", made.fingerprint));
-            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), *min)?)
+            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), demands)?)
         }
     })
 }
@@ -310,10 +309,13 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             let mailbox = hub.join(peer, &accepted.target);
             let id = mailbox.id;
             let handler = hub.settings.mode.handler(&accepted);
+            let subject = accepted.transport.subject();
             if hub.settings.verbose {
-                hub.notice(format!("{} {peer}: connected, {}", session_name(id), accepted.target.escape_debug()));
+                let target = accepted.target.escape_debug();
+                let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
+                hub.notice(format!("{} {peer}: connected, {target}{of}", session_name(id)));
             }
-            open_event(&mailbox, &accepted, &door);
+            open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
                 buffers: BufferRole::Many,
@@ -334,13 +336,14 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
     }
 }
 
-fn open_event(mailbox: &Mailbox, accepted: &Accepted, door: &Door) {
+fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, door: &Door) {
     let body = EventBody::Open {
         url: None,
         peer: Some(mailbox.peer.to_string()),
         subprotocol: accepted.subprotocol.clone(),
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,
+        subject,
     };
     let url = format!("{}{}", door.url, accepted.target);
     door.hub.recording().opened(mailbox.id, &url, &accepted.target, &body);

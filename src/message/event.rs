@@ -79,6 +79,8 @@ pub enum EventBody {
         extensions: Option<String>,
         /// How long opening took.
         handshake_ms: Option<f64>,
+        /// Whom the client's certificate names.
+        subject: Option<String>,
     },
     /// A data message.
     Message(Message),
@@ -123,8 +125,14 @@ impl Event {
         };
         push_head(out, self.time, &self.session, self.dir, kind);
         match &self.body {
-            EventBody::Open { url, peer, subprotocol, extensions, handshake_ms } => {
-                let fields = [("url", url), ("peer", peer), ("subprotocol", subprotocol), ("extensions", extensions)];
+            EventBody::Open { url, peer, subprotocol, extensions, handshake_ms, subject } => {
+                let fields = [
+                    ("url", url),
+                    ("peer", peer),
+                    ("subject", subject),
+                    ("subprotocol", subprotocol),
+                    ("extensions", extensions),
+                ];
                 for (name, value) in fields {
                     if let Some(value) = value {
                         push_field(out, name, value);
@@ -175,6 +183,7 @@ impl Event {
                 extensions: line.extensions,
                 // By way of its text: reading it as f64 at once may be off in the last digit.
                 handshake_ms: line.handshake_ms.and_then(|ms| ms.as_f64()),
+                subject: line.subject,
             },
             "close" => EventBody::Close {
                 code: line.code,
@@ -288,6 +297,7 @@ struct Line<'l> {
     base64: Option<String>,
     url: Option<String>,
     peer: Option<String>,
+    subject: Option<String>,
     subprotocol: Option<String>,
     extensions: Option<String>,
     handshake_ms: Option<serde_json::Number>,

@@ -50,8 +50,9 @@ fn lines_look_as_documented() {
                 subprotocol: Some("p".into()),
                 extensions: Some("permessage-deflate".into()),
                 handshake_ms: Some(1.25),
+                subject: Some("CN=anna".into()),
             },
-            r#""type":"open","url":"ws://h/","subprotocol":"p","extensions":"permessage-deflate","handshake_ms":1.25}"#,
+            r#""type":"open","url":"ws://h/","subject":"CN=anna","subprotocol":"p","extensions":"permessage-deflate","handshake_ms":1.25}"#,
         ),
     ];
     for (body, expected) in cases {
@@ -158,13 +159,14 @@ fn body() -> impl Strategy<Value = EventBody> {
             .prop_map(|(code, reason, clean)| EventBody::Close { code, reason, clean }),
         any::<String>().prop_map(|error| EventBody::Error { error }),
         (any::<u32>(), any::<u64>()).prop_map(|(attempt, delay_ms)| EventBody::Retry { attempt, delay_ms }),
-        (some(), some(), some(), some(), proptest::option::of(0.0..1e9_f64)).prop_map(
-            |(url, peer, subprotocol, extensions, handshake_ms)| EventBody::Open {
+        (some(), some(), some(), some(), some(), proptest::option::of(0.0..1e9_f64)).prop_map(
+            |(url, peer, subject, subprotocol, extensions, handshake_ms)| EventBody::Open {
                 url,
                 peer,
                 subprotocol,
                 extensions,
-                handshake_ms
+                handshake_ms,
+                subject
             }
         ),
     ]

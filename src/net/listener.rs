@@ -225,7 +225,7 @@ pub struct Accepted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
     /// TLS failed.
-    #[error("TLS: {0}")]
+    #[error("{0}")]
     Tls(String),
     /// The last request was refused.
     #[error("refused with {}: {}", .0.status.as_u16(), .0.text)]

@@ -64,11 +64,11 @@ fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tls::{ClientTls, ServerTls, TlsErrorKind, TlsVersion};
+    use crate::net::tls::{ClientTls, ServerDemands, ServerTls, TlsErrorKind};
     use crate::net::transport::Transport;
 
     async fn shake(client: &ClientTls, name: &str, made: &SelfSigned) -> Result<Transport, TlsErrorKind> {
-        let server = ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), TlsVersion::V1_2)
+        let server = ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), &ServerDemands::default())
             .expect("the made certificate is usable");
         let (ours, theirs) = tokio::io::duplex(65536);
         let connector = client.build().expect("client settings are usable");

@@ -25,8 +25,8 @@ pub use client::ClientConnector;
 pub(crate) use client::{ClientStream, describe};
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 use identity::PemIdentity;
-pub(crate) use server::ServerStream;
 pub use server::ServerTls;
+pub(crate) use server::{ServerStream, subject};
 
 /// Lowest version spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,6 +126,15 @@ fn shorten(text: &str) -> String {
         (Some(what), None) => what.trim().to_owned(),
         (None, _) => text.to_owned(),
     }
+}
+
+/// What a server asks of its clients.
+#[derive(Debug, Clone, Default)]
+pub struct ServerDemands {
+    /// Lowest version.
+    pub min: TlsVersion,
+    /// They must show a certificate signed by one of these.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What a client trusts and shows.

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::{ClientStream, ServerStream};
@@ -87,6 +87,23 @@ impl Transport {
             Self::Unix(stream) => stream.readable().await,
             _ => Ok(()),
         };
+    }
+
+    /// Ends our half and discards what still comes until the peer has ended its own.
+    pub async fn linger(&mut self) {
+        let mut scrap = [0_u8; 4096];
+        if self.shutdown().await.is_ok() {
+            while self.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        }
+    }
+
+    /// Whom the client's certificate names, on the server's side.
+    #[must_use]
+    pub fn subject(&self) -> Option<String> {
+        match self {
+            Self::Tls(stream) => super::tls::subject(stream),
+            _ => None,
+        }
     }
 
     /// Facts about TLS and the server's certificates, a line each; none without TLS.

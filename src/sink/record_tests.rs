@@ -21,7 +21,14 @@ fn texts(path: &Path) -> Vec<Vec<String>> {
 }
 
 fn opened(recorder: &mut Recorder, session: &str) {
-    let body = EventBody::Open { url: None, peer: None, subprotocol: None, extensions: None, handshake_ms: None };
+    let body = EventBody::Open {
+        url: None,
+        peer: None,
+        subprotocol: None,
+        extensions: None,
+        handshake_ms: None,
+        subject: None,
+    };
     let event = Event { time: at(1), session: session.into(), dir: None, body };
     recorder.opened(&event, &Exchange::default());
 }

@@ -1,6 +1,6 @@
 //! TLS on both sides: who is trusted, which versions are spoken, what is said when it fails.
 //!
-//! Owns `--cacert -k --cert --key --tls-min --sni` and `listen --tls --tls-cert --tls-key`. Leaves browsers to
+//! Owns `--cacert -k --cert --key --tls-min --sni` and `listen --tls --tls-cert --tls-key --client-ca`. Leaves browsers to
 //! `chromium`.
 
 use crate::support::certs::Authority;
@@ -174,4 +174,60 @@ fn a_broken_frame_inside_tls_is_still_answered_by_a_close() {
     let server = listen(&["--echo", "--tls", "--max-message-size", "100"]);
     let output = run(&["connect", "-k", &server.url, "-w", "-1"], "x".repeat(200)).exits(9);
     assert!(output.stderr.contains("1009"), "{}", output.stderr);
+}
+
+#[test]
+fn a_server_that_asks_for_client_certificates_lets_nobody_in_without() {
+    let authority = Authority::new();
+    let (identity, client) = (authority.server(&["127.0.0.1"]), authority.client());
+    let others = Authority::new();
+    let stranger = others.client();
+    let (ca, directory) = (authority.ca(), scratch());
+    let record = text(&directory.path().join("all.jsonl"));
+    for version in ["1.2", "1.3"] {
+        let trust = ["--tls-cert", &identity.cert, "--tls-key", &identity.key, "--client-ca", &ca];
+        let server = listen(&[&trust[..], &["--echo", "-v", "--json", "--record", &record]].concat());
+        let connect = ["connect", "--cacert", &ca, &server.url];
+        let known = run(&[&connect[..], &["--cert", &client.cert, "--key", &client.key]].concat(), "hello\n");
+        known.exits(0).prints("hello\n");
+        // TLS tells them so, and does not just hang up.
+        run(&connect, "hello\n").exits(8).prints("").complains("--cert");
+        let strange = run(&[&connect[..], &["--cert", &stranger.cert, "--key", &stranger.key]].concat(), "hello\n");
+        strange.exits(8).prints("").complains("alert");
+        let mut refused = 2;
+        if require("curl") {
+            let url = server.url.replace("wss://", "https://");
+            let curl = || {
+                let arguments = ["-sv", "--tls-max", version, "--cacert", ca.as_str(), "-o", "/dev/null", &url];
+                crate::support::process::Run::new("curl").args(arguments)
+            };
+            let known = curl().args(["--cert", &client.cert, "--key", &client.key]).input("");
+            known.exits(0).complains("426").complains(&format!("TLSv{version}"));
+            let output = curl().input("");
+            assert!(output.code != 0 && output.stderr.contains("alert"), "{}: {}", output.code, output.stderr);
+            refused += 2;
+        }
+        let output = server.stop().exits(0).complains(&format!("connections 1, refused {refused}"));
+        let output = output.complains("connected, /, CN=client").complains("did not return a certificate");
+        let recorded = std::fs::read_to_string(&record).expect("the recording");
+        for lines in [output.stdout(), &recorded] {
+            let events = crate::support::events(lines);
+            let open = events.iter().find(|event| event["type"] == "open").expect("a session");
+            assert_eq!(open["subject"], "CN=client");
+            let told = |event: &&serde_json::Value| {
+                event["error"].to_string().contains(": TLS: the client's certificate is refused")
+            };
+            assert!(events.iter().any(|event| told(&event)), "{lines}");
+        }
+    }
+}
+
+#[test]
+fn client_certificates_are_asked_for_by_tls_with_a_file_that_holds_some() {
+    let files = scratch();
+    let junk = text(&crate::support::write(&files, "junk.pem", "not a certificate"));
+    run(&["listen", "127.0.0.1:0", "--client-ca", &junk], "").exits(2).complains("--tls");
+    for file in [&junk, "/no/such.pem"] {
+        run(&["listen", "127.0.0.1:0", "--tls", "--client-ca", file], "").exits(8).complains(file);
+    }
 }

@@ -300,6 +300,7 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
         subprotocol: handshake.subprotocol.clone(),
         extensions: handshake.extensions.clone(),
         handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),
+        subject: None,
     };
     shared.opened(peer.id(), body, handshake);
 }

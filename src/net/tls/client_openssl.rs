@@ -4,6 +4,7 @@
 //! certificate; `-v` promises the chain, the version and the cipher. Trust, defaults and the ciphers
 //! are those native-tls sets up.
 
+use std::path::Path;
 use std::pin::Pin;
 
 use openssl::asn1::Asn1Time;
@@ -70,16 +71,22 @@ fn trust(builder: &mut SslConnectorBuilder, tls: &ClientTls) -> Result<(), TlsEr
         return Ok(());
     };
     let of_file = |errors: ErrorStack| TlsError::of_file(path, "CA file", &shorten(&errors.to_string()));
-    let certificates = X509::stack_from_pem(&read(path, "CA file")?).map_err(of_file)?;
-    if certificates.is_empty() {
-        return Err(TlsError::of_file(path, "CA file", "holds no PEM certificate"));
-    }
     let mut store = X509StoreBuilder::new().map_err(of_file)?;
-    for certificate in certificates {
+    for certificate in authorities(path, "CA file")? {
         store.add_cert(certificate).map_err(of_file)?;
     }
     builder.set_cert_store(store.build());
     Ok(())
+}
+
+/// The certificates in a file, of which there is at least one.
+pub(super) fn authorities(path: &Path, what: &str) -> Result<Vec<X509>, TlsError> {
+    let certificates = X509::stack_from_pem(&read(path, what)?)
+        .map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
+    if certificates.is_empty() {
+        return Err(TlsError::of_file(path, what, "holds no PEM certificate"));
+    }
+    Ok(certificates)
 }
 
 /// Makes the connector show this certificate to a server that asks for one.
@@ -156,7 +163,7 @@ pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
     lines
 }
 
-fn names(name: &X509NameRef) -> String {
+pub(super) fn names(name: &X509NameRef) -> String {
     let entries = name.entries().map(|entry| {
         let key = entry.object().nid().short_name().unwrap_or("?");
         let value = entry.data().to_string().unwrap_or_default();

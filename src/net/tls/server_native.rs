@@ -5,7 +5,7 @@ use std::path::Path;
 use native_tls::TlsAcceptor;
 
 use super::identity::{self, PemIdentity};
-use super::{TlsError, TlsVersion, native_identity, shorten};
+use super::{ServerDemands, TlsError, native_identity, shorten};
 use crate::net::transport::Transport;
 
 /// A server's side of TLS over any other byte stream.
@@ -22,21 +22,24 @@ impl ServerTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
-        Self::new(&identity::from_pem_files(cert, key, None)?, min)
+    pub fn from_files(cert: &Path, key: &Path, demands: &ServerDemands) -> Result<Self, TlsError> {
+        Self::new(&identity::from_pem_files(cert, key, None)?, demands)
     }
 
     /// From a chain and a PKCS#8 key in PEM.
     ///
     /// # Errors
     /// What cannot be used.
-    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
-        Self::new(&PemIdentity { chain: chain.to_vec(), key: key.to_vec() }, min)
+    pub fn from_pem(chain: &[u8], key: &[u8], demands: &ServerDemands) -> Result<Self, TlsError> {
+        Self::new(&PemIdentity { chain: chain.to_vec(), key: key.to_vec() }, demands)
     }
 
-    fn new(pem: &PemIdentity, min: TlsVersion) -> Result<Self, TlsError> {
+    fn new(pem: &PemIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
+        if demands.client_ca.is_some() {
+            return Err(TlsError::other("this system's TLS library has no way to ask for client certificates"));
+        }
         let acceptor = TlsAcceptor::builder(native_identity(pem)?)
-            .min_protocol_version(Some(min.protocol()))
+            .min_protocol_version(Some(demands.min.protocol()))
             .build()
             .map_err(|error| TlsError::other(shorten(&error.to_string())))?;
         Ok(Self { acceptor: acceptor.into() })
@@ -50,4 +53,9 @@ impl ServerTls {
         let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
         Ok(Transport::Tls(Box::new(stream)))
     }
+}
+
+/// Nothing: clients are not asked for certificates.
+pub(crate) fn subject(_stream: &ServerStream) -> Option<String> {
+    None
 }

@@ -3,16 +3,25 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::time::Duration;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
-use openssl::ssl::{Ssl, SslAcceptor, SslMethod, SslVersion};
-use openssl::x509::X509;
+use openssl::ssl::{self, Ssl, SslAcceptor, SslAcceptorBuilder, SslMethod, SslRef, SslVerifyMode, SslVersion};
+use openssl::stack::Stack;
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::X509VerifyFlags;
+use openssl::x509::{X509, X509VerifyResult};
 use tokio_openssl::SslStream;
 
+use super::client::{authorities, names};
 use super::identity::{self, PemIdentity};
-use super::{TlsError, TlsVersion, shorten};
+use super::{ServerDemands, TlsError, TlsVersion, shorten};
+use crate::net::connection::io_text;
 use crate::net::transport::Transport;
+
+/// Longest wait for a client that was turned away to take notice.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A server's side of TLS over any other byte stream.
 pub(crate) type ServerStream = SslStream<Transport>;
@@ -32,21 +41,30 @@ impl ServerTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, min: TlsVersion) -> Result<Self, TlsError> {
-        Self::build(&identity::from_pem_files(cert, key, None)?, min)
-            .map_err(|reason| TlsError::of_file(cert, "certificate", &reason))
+    pub fn from_files(cert: &Path, key: &Path, demands: &ServerDemands) -> Result<Self, TlsError> {
+        let builder = Self::builder(&identity::from_pem_files(cert, key, None)?, demands.min)
+            .map_err(|reason| TlsError::of_file(cert, "certificate", &reason))?;
+        Self::build(builder, demands)
     }
 
     /// From a chain and a PKCS#8 key in PEM.
     ///
     /// # Errors
     /// What cannot be used.
-    pub fn from_pem(chain: &[u8], key: &[u8], min: TlsVersion) -> Result<Self, TlsError> {
+    pub fn from_pem(chain: &[u8], key: &[u8], demands: &ServerDemands) -> Result<Self, TlsError> {
         let pem = PemIdentity { chain: chain.to_vec(), key: key.to_vec() };
-        Self::build(&pem, min).map_err(TlsError::other)
+        Self::build(Self::builder(&pem, demands.min).map_err(TlsError::other)?, demands)
     }
 
-    fn build(pem: &PemIdentity, min: TlsVersion) -> Result<Self, String> {
+    fn build(mut builder: SslAcceptorBuilder, demands: &ServerDemands) -> Result<Self, TlsError> {
+        if let Some(path) = &demands.client_ca {
+            let of_file = |errors: ErrorStack| TlsError::of_file(path, "client CA file", &reason(&errors));
+            ask_for_certificates(&mut builder, authorities(path, "client CA file")?).map_err(of_file)?;
+        }
+        Ok(Self { acceptor: builder.build() })
+    }
+
+    fn builder(pem: &PemIdentity, min: TlsVersion) -> Result<SslAcceptorBuilder, String> {
         let mut certificates = X509::stack_from_pem(&pem.chain).map_err(|errors| reason(&errors))?.into_iter();
         let Some(leaf) = certificates.next() else { return Err("holds no PEM certificate".to_owned()) };
         let key = PKey::private_key_from_pem(&pem.key).map_err(|errors| reason(&errors))?;
@@ -66,7 +84,7 @@ impl ServerTls {
                 builder.add_extra_chain_cert(certificate)?;
             }
             builder.set_private_key(&key)?;
-            Ok(Self { acceptor: builder.build() })
+            Ok(builder)
         };
         build().map_err(|errors: ErrorStack| reason(&errors))
     }
@@ -79,8 +97,47 @@ impl ServerTls {
         let failed = |errors: &ErrorStack| TlsError::of_text(&errors.to_string());
         let ssl = Ssl::new(self.acceptor.context()).map_err(|errors| failed(&errors))?;
         let mut stream = Box::new(SslStream::new(ssl, transport).map_err(|errors| failed(&errors))?);
-        let accepted = Pin::new(&mut *stream).accept().await;
-        accepted.map_err(|error| TlsError::of_text(&error.to_string()))?;
-        Ok(Transport::Tls(stream))
+        let Err(error) = Pin::new(&mut *stream).accept().await else { return Ok(Transport::Tls(stream)) };
+        let error = explain(&error, stream.ssl());
+        // The alert is on its way, and so may be the client's request, which must not be answered by a reset that
+        // overtakes the alert.
+        let _ = tokio::time::timeout(LINGER, stream.get_mut().linger()).await;
+        Err(error)
     }
+}
+
+/// Makes clients show a certificate that leads to one of these.
+fn ask_for_certificates(builder: &mut SslAcceptorBuilder, authorities: Vec<X509>) -> Result<(), ErrorStack> {
+    let mut store = X509StoreBuilder::new()?;
+    // An authority need not be a root, and a client's own certificate may be trusted as it is.
+    store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+    let mut names = Stack::new()?;
+    for authority in authorities {
+        names.push(authority.subject_name().to_owned()?)?;
+        store.add_cert(authority)?;
+    }
+    builder.set_cert_store(store.build());
+    builder.set_client_ca_list(names);
+    // Without it, sessions that are taken up again would be refused.
+    builder.set_session_id_context(b"wsp")?;
+    builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    Ok(())
+}
+
+fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
+    if let Some(error) = error.io_error() {
+        return TlsError::other(io_text(error));
+    }
+    if error.ssl_error().is_none() {
+        return TlsError::other("the client closed the connection during the handshake");
+    }
+    match ssl.verify_result() {
+        X509VerifyResult::OK => TlsError::of_text(&error.to_string()),
+        verified => TlsError::other(format!("the client's certificate is refused: {}", verified.error_string())),
+    }
+}
+
+/// Whom the client's certificate names, where it has shown one.
+pub(crate) fn subject(stream: &ServerStream) -> Option<String> {
+    stream.ssl().peer_certificate().map(|certificate| names(certificate.subject_name()))
 }
