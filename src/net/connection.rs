@@ -29,6 +29,8 @@ use crate::message::{Message, MessageKind};
 const FRAGMENT_ABOVE: usize = 256 * 1024;
 /// Payload bytes of such a fragment.
 const FRAGMENT: usize = 64 * 1024;
+/// Bytes of a frame that are no payload, about.
+const FRAME_HEAD: usize = 8;
 /// A connection that moved a frame larger than this gets fresh buffers once it is idle.
 const SHED_ABOVE: u64 = 32 * 1024;
 /// Most that may wait in the write buffer; beyond it pongs replace one another.
@@ -154,6 +156,10 @@ struct Fragments {
     payload: Bytes,
     opcode: Data,
     compressed: bool,
+    /// Most payload bytes of a frame.
+    size: usize,
+    /// Bytes handed over since the last flush.
+    unflushed: usize,
 }
 
 /// One open WebSocket.
@@ -348,8 +354,15 @@ impl Connection {
                 ready!(self.poll_stream_flush(cx, Some(message)))?;
                 continue;
             }
+            if self.fragments.as_ref().is_some_and(|fragments| fragments.unflushed >= FRAGMENT) {
+                ready!(self.poll_stream_flush(cx, None))?;
+            }
             let Some(fragments) = &mut self.fragments else { return Poll::Ready(Ok(())) };
-            let piece = fragments.payload.split_to(fragments.payload.len().min(FRAGMENT));
+            if fragments.unflushed >= FRAGMENT {
+                fragments.unflushed = 0;
+            }
+            let piece = fragments.payload.split_to(fragments.payload.len().min(fragments.size));
+            fragments.unflushed += piece.len() + FRAME_HEAD;
             let last = fragments.payload.is_empty();
             let frame = data_frame(piece, fragments.opcode, last, fragments.compressed);
             fragments.opcode = Data::Continue;
@@ -358,7 +371,6 @@ impl Connection {
                 self.fragments = None;
             }
             self.hand_over(WsMessage::Frame(frame))?;
-            ready!(self.poll_stream_flush(cx, None))?;
         }
     }
 
@@ -415,24 +427,19 @@ impl Connection {
             None => None,
         };
         let is_compressed = compressed.is_some();
-        let mut payload = compressed.unwrap_or_else(|| message.into_payload());
+        let payload = compressed.unwrap_or_else(|| message.into_payload());
         if payload.len() as u64 > SHED_ABOVE {
             self.sent_large = true;
         }
-        if let Some(size) = fragment.filter(|size| *size > 0 && *size < payload.len()) {
-            let mut opcode = opcode;
-            let mut compressed = is_compressed;
-            while !payload.is_empty() {
-                let piece = payload.split_to(payload.len().min(size));
-                let frame = data_frame(piece, opcode, payload.is_empty(), compressed);
-                (opcode, compressed) = (Data::Continue, false);
-                self.hand_over(WsMessage::Frame(frame))?;
-            }
-            return Ok(());
-        }
-        if payload.len() > FRAGMENT_ABOVE {
+        let size = match fragment.filter(|size| *size > 0 && *size < payload.len()) {
+            // A frame larger than the write buffer would never fit.
+            Some(size) => Some(size.min(FRAGMENT_ABOVE)),
+            None => Some(FRAGMENT).filter(|_| payload.len() > FRAGMENT_ABOVE),
+        };
+        if let Some(size) = size {
             self.unflushed = true;
-            self.fragments = Some(Box::new(Fragments { payload, opcode, compressed: is_compressed }));
+            let fragments = Fragments { payload, opcode, compressed: is_compressed, size, unflushed: 0 };
+            self.fragments = Some(Box::new(fragments));
             return Ok(());
         }
         self.hand_over(WsMessage::Frame(data_frame(payload, opcode, true, is_compressed)))

@@ -217,6 +217,13 @@ impl Socket {
         }
     }
 
+    /// So many bytes, or what there is before the end.
+    pub fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count && self.fill() {}
+        let count = count.min(self.unread.len());
+        self.unread.drain(..count).collect()
+    }
+
     /// Everything up to the end of the stream.
     pub fn read_rest(&mut self) -> Vec<u8> {
         while self.fill() {}
