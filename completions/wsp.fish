@@ -160,6 +160,16 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-issuer -d 'W
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
 slow\t'The client is read no faster'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l delay -d 'Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l loss -d 'Do not send this share of the messages: 5%, 0.05 or 1/20' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l corrupt -d 'Change a character or byte in this share of the messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l duplicate -d 'Send this share of the messages twice' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l stall -d 'Neither read nor write for a while, again and again: \'2s every 10s\', first after 10 s of a session' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-after -d 'Close each session after N messages, both ways together, or after D; answers go out first' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close -d 'Close with this; without --close-after right after opening [default: 1000]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reject -d 'Answer every upgrade with this status, and BODY; -H adds headers' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l fragment -d 'Send messages in frames of at most this many payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l seed -d 'Where chance begins: the same seed gives each session the same faults [default: another each time, printed]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -173,6 +183,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --br
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-pong -d 'Do not answer pings'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'

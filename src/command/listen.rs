@@ -4,12 +4,14 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 
 use super::connect::plan;
+use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, TlsMin};
 use super::settings;
@@ -131,6 +133,9 @@ pub struct ListenArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub faults: FaultArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -192,6 +197,13 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         }
         _ => TlsSource::None,
     };
+    let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let faults = args.faults.settings().map(Rc::new);
+    if let Some(faults) = faults.as_ref().filter(|faults| faults.is_random() && args.faults.seed.is_none())
+        && !args.output.quiet
+    {
+        host.stderr.line(format!("faults are those of --seed {}", faults.seed));
+    }
     Ok(Server {
         address,
         tls,
@@ -199,7 +211,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         paths: args.paths.clone(),
         origins: args.allow_origin.clone(),
         subprotocols: args.subprotocols.clone(),
-        headers: args.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
+        headers: headers.clone(),
         deflate: settings::deflate(args.compress.as_deref())?,
         handshake_timeout: args.handshake_timeout,
         port_file: args.port_file.clone(),
@@ -230,8 +242,10 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
                     idle_timeout: args.idle_timeout,
                 },
                 close_timeout: args.close_timeout,
-                fragment: None,
+                fragment: args.faults.fragment,
             },
+            faults,
+            reject: args.faults.rejection(&headers),
             guard: guards::guards(&args.guards)?,
         },
     })

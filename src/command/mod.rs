@@ -5,6 +5,7 @@
 pub mod config;
 pub mod connect;
 pub mod curl;
+pub mod faults;
 pub mod generate;
 pub mod guards;
 pub mod layers;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use super::faults::FaultSettings;
 use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
@@ -55,6 +56,10 @@ pub struct HubSettings {
     pub driver: DriverSettings,
     /// Who is let in and how much they may send.
     pub guard: GuardSettings,
+    /// What is to go wrong in sessions.
+    pub faults: Option<Rc<FaultSettings>>,
+    /// Every upgrade is answered so.
+    pub reject: Option<Refuse>,
 }
 
 /// Messages that wait for room in full mailboxes.
@@ -425,8 +430,13 @@ impl Hub {
     /// What the run amounted to, in a line.
     pub fn summary(&self) -> String {
         let counters = &self.counters;
+        let faults = if self.settings.faults.is_some() || self.settings.reject.is_some() {
+            format!(", faults {}{}", counters.faults.total(), counters.faults.in_brackets())
+        } else {
+            String::new()
+        };
         format!(
-            "connections {}, refused {}, received {}, sent {}, dropped {}{}",
+            "connections {}, refused {}, received {}, sent {}, dropped {}{}{faults}",
             counters.connections.get(),
             counters.refused.get(),
             counters.received.messages.get(),

@@ -2,6 +2,7 @@
 //! the life of the whole ([`run`]). Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
 pub mod alarm;
+pub mod faults;
 pub mod guard;
 pub mod handler;
 pub mod hub;

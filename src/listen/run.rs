@@ -30,7 +30,7 @@ use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr
 use crate::net::self_signed;
 use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
-use crate::observe::counters::ErrorKind;
+use crate::observe::counters::{ErrorKind, Fault};
 use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
@@ -120,8 +120,14 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
         .map_err(|error| Error::Bind { address: server.address.to_string(), cause: io_text(&error) })?;
     announce(&server, &listener, tls.is_some(), &hub)?;
     let guards = Guards::new(&server.hub.guard);
-    let joining = Rc::clone(&guards);
-    let admit = move |head: &Parts, peer: PeerAddr| joining.admit(head, peer);
+    let (joining, rejecting) = (Rc::clone(&guards), Rc::clone(&hub));
+    let admit = move |head: &Parts, peer: PeerAddr| match &rejecting.settings.reject {
+        Some(reject) => {
+            rejecting.counters.faults.one(Fault::Rejected);
+            Err(reject.clone())
+        }
+        None => joining.admit(head, peer),
+    };
     let door = Rc::new(Door {
         hub: Rc::clone(&hub),
         guards,
@@ -321,6 +327,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
                 buffers: BufferRole::Many,
                 max_message_size: door.max_message_size,
                 deflate: accepted.deflate,
+                no_pong: hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };
             let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
             let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);

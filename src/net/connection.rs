@@ -59,7 +59,7 @@ impl BufferRole {
 pub enum Incoming {
     /// A whole data message.
     Message(Message),
-    /// A ping; the pong is already on its way.
+    /// A ping; the pong is already on its way, if there is to be one.
     Ping(Bytes),
     /// A pong.
     Pong(Bytes),
@@ -148,6 +148,8 @@ pub struct ConnectionSettings {
     pub max_message_size: usize,
     /// permessage-deflate as negotiated.
     pub deflate: Option<Agreed>,
+    /// Pings are not answered, against RFC 6455 section 5.5.2.
+    pub no_pong: bool,
 }
 
 /// The rest of a message that is being sent in fragments.
@@ -198,7 +200,10 @@ impl Connection {
             .max_write_buffer_size(MAX_WRITE_BUFFER)
             .max_message_size(Some(wire_limit))
             .max_frame_size(Some(wire_limit));
-        let tap = Tap::new(transport, prefix, settings.deflate.is_some());
+        let mut tap = Tap::new(transport, prefix, settings.deflate.is_some());
+        if settings.no_pong {
+            tap.hide_pings();
+        }
         let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
         let mut connection = Self {
             ws: None,
@@ -267,6 +272,7 @@ impl Connection {
                 }
             }
             WsMessage::Ping(payload) => Incoming::Ping(payload),
+            WsMessage::Pong(payload) if self.stream()?.get_mut().take_hidden() => Incoming::Ping(payload),
             WsMessage::Pong(payload) => Incoming::Pong(payload),
             WsMessage::Close(None) => Incoming::Close(CloseReason::default()),
             WsMessage::Close(Some(frame)) => {

@@ -12,6 +12,7 @@ mod connect_upgrade;
 mod credentials;
 mod curl_import;
 mod exit_codes;
+mod faults;
 mod generate;
 mod guards;
 mod identities;
