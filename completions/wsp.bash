@@ -440,7 +440,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --schema --on-invalid --dead-letter --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -543,6 +543,18 @@ _wsp() {
                     return 0
                     ;;
                 --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-invalid)
+                    COMPREPLY=($(compgen -W "reply close drop" -- "${cur}"))
+                    return 0
+                    ;;
+                --dead-letter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -144,6 +144,11 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Clos
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Take messages alone that match this JSON Schema' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)' -r -f -a "reply\t'An error message'
+close\t'Close 1008'
+drop\t'Nothing'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l dead-letter -d 'Keep such messages here, as event lines with the error; what is there already is kept, too' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r

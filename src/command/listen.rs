@@ -23,6 +23,7 @@ use crate::host::Host;
 use crate::listen::handler::Mode;
 use crate::listen::hub::HubSettings;
 use crate::listen::run::{Server, TlsSource};
+use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::queue::OverflowPolicy;
@@ -130,6 +131,23 @@ pub struct ListenArgs {
     /// Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub record: Option<PathBuf>,
+    /// Take messages alone that match this JSON Schema
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub schema: Option<PathBuf>,
+    /// What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "reply",
+        requires = "schema",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub on_invalid: OnInvalidArg,
+    /// Keep such messages here, as event lines with the error; what is there already is kept, too
+    #[arg(long, value_name = "F", requires = "schema", hide_short_help = true, help_heading = "Messages")]
+    pub dead_letter: Option<PathBuf>,
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
@@ -152,6 +170,17 @@ pub enum OnFull {
     Block,
     /// The slow client is closed with 1008
     Disconnect,
+}
+
+/// `--on-invalid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnInvalidArg {
+    /// An error message
+    Reply,
+    /// Close 1008
+    Close,
+    /// Nothing
+    Drop,
 }
 
 fn parse_positive(text: &str) -> Result<usize, String> {
@@ -204,6 +233,15 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     {
         host.stderr.line(format!("faults are those of --seed {}", faults.seed));
     }
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
+    let validation = schema.map(|schema| Validation {
+        schema,
+        on_invalid: match args.on_invalid {
+            OnInvalidArg::Reply => OnInvalid::Reply,
+            OnInvalidArg::Close => OnInvalid::Close,
+            OnInvalidArg::Drop => OnInvalid::Drop,
+        },
+    });
     Ok(Server {
         address,
         tls,
@@ -217,6 +255,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         port_file: args.port_file.clone(),
         max_message_size: args.max_message_size,
         record: args.record.clone(),
+        dead_letters: args.dead_letter.clone(),
         grace: args.grace,
         hub: HubSettings {
             print: mode.prints() || asked_to_print,
@@ -246,6 +285,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             },
             faults,
             reject: args.faults.rejection(&headers),
+            validation,
             guard: guards::guards(&args.guards)?,
         },
     })

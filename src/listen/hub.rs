@@ -18,6 +18,7 @@ use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
+use super::validation::Validation;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
@@ -60,6 +61,8 @@ pub struct HubSettings {
     pub faults: Option<Rc<FaultSettings>>,
     /// Every upgrade is answered so.
     pub reject: Option<Refuse>,
+    /// The shape messages must have.
+    pub validation: Option<Validation>,
 }
 
 /// Messages that wait for room in full mailboxes.
@@ -266,9 +269,8 @@ impl Hub {
         &self.recording
     }
 
-    /// Records and prints a message received from session `id`.
+    /// Prints a message received from session `id`.
     pub fn print(&self, id: u64, message: &Message) {
-        self.recording.message(id, Direction::In, message);
         if !self.prints() {
             return;
         }
@@ -282,8 +284,9 @@ impl Hub {
         output.wrote();
     }
 
-    /// Counts a message received from a session.
+    /// Counts and records a message received from a session.
     pub fn received(&self, mailbox: &Mailbox, message: &Message) {
+        self.recording.message(mailbox.id, Direction::In, message);
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
     }
@@ -308,6 +311,17 @@ impl Hub {
         self.counters.errors.one(kind);
         self.notice(format!("{}: {text}", session_name(id)));
         self.event(id, None, EventBody::Error { error: text.to_owned() });
+    }
+
+    /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
+    /// `-v`, told.
+    pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
+        if self.recording.dead_letter(id, message, error) {
+            self.counters.dead_letters.one(DropReason::Invalid);
+        } else {
+            self.counters.dropped.one(DropReason::Invalid);
+        }
+        self.offence(id, ErrorKind::Invalid, error);
     }
 
     /// A session did what it may not: counted, an event and, under `-v`, told.
@@ -430,13 +444,18 @@ impl Hub {
     /// What the run amounted to, in a line.
     pub fn summary(&self) -> String {
         let counters = &self.counters;
+        let dead_letters = if self.settings.validation.is_some() {
+            format!(", dead-lettered {}{}", counters.dead_letters.total(), counters.dead_letters.in_brackets())
+        } else {
+            String::new()
+        };
         let faults = if self.settings.faults.is_some() || self.settings.reject.is_some() {
             format!(", faults {}{}", counters.faults.total(), counters.faults.in_brackets())
         } else {
             String::new()
         };
         format!(
-            "connections {}, refused {}, received {}, sent {}, dropped {}{}{faults}",
+            "connections {}, refused {}, received {}, sent {}, dropped {}{}{dead_letters}{faults}",
             counters.connections.get(),
             counters.refused.get(),
             counters.received.messages.get(),

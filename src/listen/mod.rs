@@ -10,3 +10,4 @@ pub mod mailbox;
 pub mod peer;
 pub mod recording;
 pub mod run;
+pub mod validation;

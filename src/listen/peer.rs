@@ -22,6 +22,7 @@ use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
+use super::validation::OnInvalid;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
@@ -130,6 +131,9 @@ impl ServerPeer {
         if let Some(faulty) = &mut self.faults {
             faulty.faults.on_message();
         }
+        if let Some(Err(error)) = self.hub.settings.validation.as_ref().map(|validation| validation.check(&message)) {
+            return self.not_taken(&message, &error, replies);
+        }
         if self.handler.leaves_printing() {
             self.hub.print(self.mailbox.id, &message);
         }
@@ -140,6 +144,22 @@ impl ServerPeer {
         {
             // The answers are among them.
             faulty.owed = self.mailbox.waiting();
+        }
+    }
+
+    /// A message does not have the shape it must have.
+    fn not_taken(&mut self, message: &Message, error: &str, replies: &mut Replies) {
+        self.hub.not_taken(self.mailbox.id, message, &format!("invalid message: {error}"));
+        match self.hub.settings.validation.as_ref().map(|validation| validation.on_invalid) {
+            Some(OnInvalid::Reply) => {
+                self.sends.push(error_message("invalid message", Some(error)));
+                self.reply(replies);
+            }
+            Some(OnInvalid::Close) => {
+                self.close = Some(Box::new(CloseReason::new(1008, &format!("invalid message: {error}"))));
+                self.expelled = true;
+            }
+            Some(OnInvalid::Drop) | None => {}
         }
     }
 

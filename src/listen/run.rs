@@ -32,6 +32,7 @@ use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::counters::{ErrorKind, Fault};
 use crate::session::{Driver, End};
+use crate::sink::line_file::{Kind, LineFile};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
 use crate::source::framing::{Framing, Splitter};
@@ -85,6 +86,8 @@ pub struct Server {
     pub max_message_size: usize,
     /// Where everything is recorded.
     pub record: Option<PathBuf>,
+    /// Where messages are kept that do not have the shape they must have.
+    pub dead_letters: Option<PathBuf>,
     /// For closing all sessions at the end.
     pub grace: Duration,
     /// What happens to messages.
@@ -113,6 +116,9 @@ pub async fn run(server: Server, host: Host) -> Result<Exit, Error> {
     let hub = Hub::new(server.hub.clone(), host.stderr.clone(), Output::new(host.stdout));
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
+    }
+    if let Some(path) = &server.dead_letters {
+        hub.recording().keep_dead_letters(LineFile::append(path, Kind::DeadLetters)?);
     }
     let tls = server_tls(&server, &hub)?;
     let listener = Listener::bind(&server.address)

@@ -56,7 +56,7 @@ const LIBRARIES: [(&str, &[&str]); 23] = [
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
-    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
+    ("nix", &["sink/line_file.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
     ("rpassword", &["command/mod.rs"]),

@@ -30,4 +30,5 @@ mod rude_servers;
 mod schema;
 mod sending;
 mod tls;
+mod validation;
 mod wscat;
