@@ -120,7 +120,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__connect)
-            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
+            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --session --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +208,10 @@ _wsp() {
                     ;;
                 --dir)
                     COMPREPLY=($(compgen -W "out in" -- "${cur}"))
+                    return 0
+                    ;;
+                --session)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --header)

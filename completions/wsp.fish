@@ -51,6 +51,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay -d 'Send the 
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the times between messages by N; max sends them as fast as they are taken' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l dir -d 'Send what was sent (out), or what was received (in)' -r -f -a "out\t'What was sent'
 in\t'What was received'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l session -d 'Send the messages of this session alone, such as s2; with several URLs each gets them' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
