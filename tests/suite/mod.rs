@@ -15,6 +15,7 @@ mod exit_codes;
 mod faults;
 mod generate;
 mod guards;
+mod hostile;
 mod identities;
 mod imports;
 mod install;
