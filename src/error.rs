@@ -8,7 +8,7 @@ use crate::net::tls::{TlsError, TlsErrorKind};
 use crate::net::tunnel::ProxyError;
 use crate::queue::spool::error::SpoolError;
 use crate::session::End;
-use crate::sink::record::RecordError;
+use crate::sink::line_file::{Kind, RecordError};
 
 /// A failure with a line for the person who must act.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum Error {
         /// Why.
         cause: String,
     },
-    /// A recording cannot be written.
+    /// A recording or dead letters cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Several things are wrong, all of them told at once; at least one.
@@ -157,7 +157,10 @@ impl Error {
             },
             Self::Bind { .. } => "another port, or 0 for any free one",
             Self::Spool(error) => error.hint(),
-            Self::Record(_) => "--record FILE writes to another file",
+            Self::Record(error) => match error.kind {
+                Kind::Recording => "--record FILE writes to another file",
+                Kind::DeadLetters => "--dead-letter FILE writes to another file",
+            },
             _ => return None,
         };
         Some(hint.to_owned())

@@ -15,6 +15,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
+use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
@@ -29,6 +30,7 @@ use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
 use crate::listen::run::{Server, TlsSource};
+use crate::listen::validation::{OnInvalid, Validation};
 use crate::listen::site::{Console, Files, Site};
 use crate::message::Message;
 use crate::net::connection::io_text;
@@ -220,6 +222,26 @@ pub struct ListenArgs {
     /// /health says 503 when nobody was connected for 5 minutes
     #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub require_clients: bool,
+    /// Take messages alone that match this JSON Schema
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub schema: Option<PathBuf>,
+    /// What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "reply",
+        requires = "schema",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub on_invalid: OnInvalidArg,
+    /// Keep such messages here, as event lines with the error; what is there already is kept, too
+    #[arg(long, value_name = "F", requires = "schema", hide_short_help = true, help_heading = "Messages")]
+    pub dead_letter: Option<PathBuf>,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub faults: FaultArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -236,6 +258,17 @@ pub enum OnFull {
     Block,
     /// The slow client is closed with 1008
     Disconnect,
+}
+
+/// `--on-invalid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnInvalidArg {
+    /// An error message
+    Reply,
+    /// Close 1008
+    Close,
+    /// Nothing
+    Drop,
 }
 
 /// A number above 0.
@@ -285,6 +318,22 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         }
         _ => TlsSource::None,
     };
+    let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let faults = args.faults.settings().map(Rc::new);
+    if let Some(faults) = faults.as_ref().filter(|faults| faults.is_random() && args.faults.seed.is_none())
+        && !args.output.quiet
+    {
+        host.stderr.line(format!("faults are those of --seed {}", faults.seed));
+    }
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
+    let validation = schema.map(|schema| Validation {
+        schema,
+        on_invalid: match args.on_invalid {
+            OnInvalidArg::Reply => OnInvalid::Reply,
+            OnInvalidArg::Close => OnInvalid::Close,
+            OnInvalidArg::Drop => OnInvalid::Drop,
+        },
+    });
     Ok(Server {
         address,
         tls,
@@ -292,12 +341,13 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         paths: args.paths.clone(),
         origins: args.allow_origin.clone(),
         subprotocols: args.subprotocols.clone(),
-        headers: args.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
+        headers: headers.clone(),
         deflate: settings::deflate(args.compress.as_deref())?,
         handshake_timeout: args.handshake_timeout,
         port_file: args.port_file.clone(),
         max_message_size: args.max_message_size,
         record: args.record.clone(),
+        dead_letters: args.dead_letter.clone(),
         grace: args.grace,
         site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
@@ -329,8 +379,11 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
                     idle_timeout: args.idle_timeout,
                 },
                 close_timeout: args.close_timeout,
-                fragment: None,
+                fragment: args.faults.fragment,
             },
+            faults,
+            reject: args.faults.rejection(&headers),
+            validation,
             guard: guards::guards(&args.guards)?,
         },
     })

@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod control;
+pub mod faults;
 pub mod guard;
 pub mod handler;
 pub mod hub;
@@ -14,3 +15,4 @@ pub mod peer;
 pub mod recording;
 pub mod run;
 pub mod site;
+pub mod validation;

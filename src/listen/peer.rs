@@ -3,6 +3,8 @@
 //! Leaves what messages mean to the [`Handler`], the loop to the session's driver. Invariants: what a handler sends goes
 //! out in order; a session whose answers have no room is not read from.
 
+mod faulty;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,15 +14,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use faulty::Faulty;
+
 use super::alarm::Alarm;
+use super::faults::Faults;
 use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::{Mailbox, Way};
+use super::validation::OnInvalid;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
-use crate::observe::counters::{DropReason, ErrorKind};
+use crate::observe::counters::{DropReason, ErrorKind, Fault};
 use crate::protocol::Now;
 use crate::session::{Outgoing, Peer, Replies};
 
@@ -42,13 +48,16 @@ pub struct ServerPeer {
     closing: bool,
     /// It did what it may not: nothing of it counts any more.
     expelled: bool,
+    faults: Option<Box<Faulty>>,
     give_up: Option<Pin<Box<Sleep>>>,
 }
 
 impl ServerPeer {
     /// A session that has just joined.
     pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>) -> Self {
-        let guard = SessionGuard::new(&hub.settings.guard, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let guard = SessionGuard::new(&hub.settings.guard, now);
+        let faults = hub.settings.faults.as_ref().map(|settings| Box::new(Faulty::new(Faults::new(settings, now))));
         Self {
             hub,
             mailbox,
@@ -62,6 +71,7 @@ impl ServerPeer {
             close: None,
             closing: false,
             expelled: false,
+            faults,
             give_up: None,
         }
     }
@@ -84,6 +94,11 @@ impl ServerPeer {
             // Nothing can be sent behind our Close.
             self.hub.counters.dropped.add(DropReason::ReceiverGone, self.sends.len() as u64);
             self.sends.clear();
+        }
+        if let (Some(faulty), None) = (&mut self.faults, self.hub.settings.on_full) {
+            for message in self.sends.drain(..) {
+                faulty.send(&message, true, &self.hub);
+            }
         }
         for message in self.sends.drain(..) {
             // Asked for by name, the queue and its policy hold for replies too.
@@ -113,11 +128,39 @@ impl ServerPeer {
             }
         }
         self.hub.received(&self.mailbox, &message);
+        if let Some(faulty) = &mut self.faults {
+            faulty.faults.on_message();
+        }
+        if let Some(Err(error)) = self.hub.settings.validation.as_ref().map(|validation| validation.check(&message)) {
+            return self.not_taken(&message, &error, replies);
+        }
         if self.handler.leaves_printing() {
             self.hub.print(self.mailbox.id, &message);
         }
         self.act(|handler, actions| handler.on_message(message, actions));
         self.reply(replies);
+        if let Some(faulty) = &mut self.faults
+            && self.hub.settings.on_full.is_some()
+        {
+            // The answers are among them.
+            faulty.owed = self.mailbox.waiting();
+        }
+    }
+
+    /// A message does not have the shape it must have.
+    fn not_taken(&mut self, message: &Message, error: &str, replies: &mut Replies) {
+        self.hub.not_taken(self.mailbox.id, message, &format!("invalid message: {error}"));
+        match self.hub.settings.validation.as_ref().map(|validation| validation.on_invalid) {
+            Some(OnInvalid::Reply) => {
+                self.sends.push(error_message("invalid message", Some(error)));
+                self.reply(replies);
+            }
+            Some(OnInvalid::Close) => {
+                self.close = Some(Box::new(CloseReason::new(1008, &format!("invalid message: {error}"))));
+                self.expelled = true;
+            }
+            Some(OnInvalid::Drop) | None => {}
+        }
     }
 
     /// Tells the peer what it did, and closes.
@@ -135,95 +178,14 @@ impl ServerPeer {
     fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
         self.closing = true;
         self.mailbox.begin_close();
+        // Nothing goes out behind it, and what waits must not keep the peer's answer from being read.
+        self.hub.counters.dropped.add(DropReason::ReceiverGone, self.ready.len() as u64);
+        self.ready.clear();
         Poll::Ready(Outgoing::Close(close))
     }
 
-    /// Before the session has said who it is: nothing but its answer goes out.
-    fn poll_at_the_gate(&mut self, until: std::time::Instant, cx: &mut Context<'_>) -> Poll<Outgoing> {
-        if self.close.is_none() && self.alarm.poll(until, cx).is_ready() {
-            self.expel(&SessionGuard::too_late());
-        }
-        if let Some(message) = self.ready.pop_front() {
-            return Poll::Ready(Outgoing::Message(message));
-        }
-        if let Some(close) = self.close.take() {
-            return self.begin_close(*close);
-        }
-        if self.hub.is_stopping() {
-            return self.begin_close(going_away());
-        }
-        self.mailbox.watch(cx);
-        Poll::Pending
-    }
-
-    /// As [`Peer::poll_can_receive`].
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
-            return Poll::Pending;
-        }
-        // What is ready goes out first: the connection wakes the task when it takes more.
-        if !self.ready.is_empty() {
-            return Poll::Pending;
-        }
-        if let Some(guard) = &mut self.guard {
-            let now = Instant::now().into_std();
-            let pause = guard.pause(now);
-            if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-        if !self.hub.has_room_to_record(cx) {
-            return Poll::Pending;
-        }
-        if self.hub.prints() && !self.hub.has_room_to_print(cx) {
-            return Poll::Pending;
-        }
-        self.handler.poll_can_receive(cx)
-    }
-
-    /// Whether the session must close whatever waits for it.
-    fn must_close(&self) -> bool {
-        self.mailbox.has_overflowed() || self.mailbox.is_asked_to_close()
-    }
-}
-
-fn going_away() -> CloseReason {
-    CloseReason::new(1001, "the server is shutting down")
-}
-
-impl Peer for ServerPeer {
-    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
-        let id = self.mailbox.id;
-        match incoming {
-            Incoming::Message(message) => {
-                // A handler that has said it closes is told nothing more.
-                if self.close.is_none() && !self.expelled {
-                    self.on_message(message, replies);
-                }
-            }
-            Incoming::Ping(payload) => self.hub.event(id, Some(Direction::In), EventBody::Ping(payload)),
-            Incoming::Pong(payload) => self.hub.event(id, Some(Direction::In), EventBody::Pong(payload)),
-            Incoming::Close(close) => {
-                let body = EventBody::Close { code: close.code, reason: close.reason, clean: true };
-                self.hub.event(id, Some(Direction::In), body);
-            }
-        }
-    }
-
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
-        self.mailbox.note(Way::Out, false);
-        if self.closing {
-            return Poll::Pending;
-        }
-        if self.hub.is_aborting() {
-            return Poll::Ready(Outgoing::Abort);
-        }
-        if self.mailbox.has_overflowed() {
-            return self.begin_close(CloseReason::new(1008, "too slow: the send queue is full"));
-        }
-        if let Some(close) = self.mailbox.take_close() {
-            return self.begin_close(close);
-        }
+    /// What the session wants sent, faults apart.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
         if let Some(until) = self.guard.as_ref().and_then(|guard| guard.waits_until()) {
             return self.poll_at_the_gate(until, cx);
         }
@@ -264,6 +226,132 @@ impl Peer for ServerPeer {
         Poll::Pending
     }
 
+    /// Before the session has said who it is: nothing but its answer goes out.
+    fn poll_at_the_gate(&mut self, until: std::time::Instant, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        if self.close.is_none() && self.alarm.poll(until, cx).is_ready() {
+            self.expel(&SessionGuard::too_late());
+        }
+        if let Some(message) = self.ready.pop_front() {
+            return Poll::Ready(Outgoing::Message(message));
+        }
+        if let Some(close) = self.close.take() {
+            return self.begin_close(*close);
+        }
+        if self.hub.is_stopping() {
+            return self.begin_close(going_away());
+        }
+        self.mailbox.watch(cx);
+        Poll::Pending
+    }
+
+    /// As [`Peer::poll_can_receive`].
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
+            return Poll::Pending;
+        }
+        if let Some(faulty) = self.faults.as_ref().filter(|_| !self.closing) {
+            // What is due goes out first, and whatever is under way wakes the task when it is.
+            if !faulty.may_receive(&self.hub) {
+                return Poll::Pending;
+            }
+        }
+        // What is ready goes out first: the connection wakes the task when it takes more.
+        if !self.ready.is_empty() {
+            return Poll::Pending;
+        }
+        if let Some(guard) = self.guard.as_mut().filter(|_| !self.closing) {
+            let now = Instant::now().into_std();
+            let pause = guard.pause(now);
+            if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        if !self.hub.has_room_to_record(cx) {
+            return Poll::Pending;
+        }
+        if self.hub.prints() && !self.hub.has_room_to_print(cx) {
+            return Poll::Pending;
+        }
+        self.handler.poll_can_receive(cx)
+    }
+
+    /// Whether the session must close whatever waits for it.
+    fn must_close(&self) -> bool {
+        self.mailbox.has_overflowed() || self.mailbox.is_asked_to_close()
+    }
+}
+
+impl Drop for ServerPeer {
+    fn drop(&mut self) {
+        let under_way = self.faults.as_ref().map_or(0, |faulty| faulty.faults.waiting());
+        let left = (self.ready.len() + under_way) as u64;
+        self.hub.counters.dropped.add(DropReason::ReceiverGone, left);
+        self.hub.counters.dropped.add(DropReason::QueueFull, self.unplaced.len() as u64);
+    }
+}
+
+fn going_away() -> CloseReason {
+    CloseReason::new(1001, "the server is shutting down")
+}
+
+impl Peer for ServerPeer {
+    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
+        let id = self.mailbox.id;
+        match incoming {
+            Incoming::Message(message) => {
+                // A handler that has said it closes is told nothing more.
+                let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
+                if !closes && !self.expelled {
+                    self.on_message(message, replies);
+                }
+            }
+            Incoming::Ping(payload) => {
+                if self.faults.as_ref().is_some_and(|faulty| faulty.faults.answers_no_ping()) {
+                    self.hub.counters.faults.one(Fault::Unanswered);
+                }
+                self.hub.event(id, Some(Direction::In), EventBody::Ping(payload));
+            }
+            Incoming::Pong(payload) => self.hub.event(id, Some(Direction::In), EventBody::Pong(payload)),
+            Incoming::Close(close) => {
+                let body = EventBody::Close { code: close.code, reason: close.reason, clean: true };
+                self.hub.event(id, Some(Direction::In), body);
+            }
+        }
+    }
+
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        self.mailbox.note(Way::Out, false);
+        if self.closing {
+            return Poll::Pending;
+        }
+        if self.hub.is_aborting() {
+            return Poll::Ready(Outgoing::Abort);
+        }
+        if self.mailbox.has_overflowed() {
+            return self.begin_close(CloseReason::new(1008, "too slow: the send queue is full"));
+        }
+        if let Some(close) = self.mailbox.take_close() {
+            return self.begin_close(close);
+        }
+        match self.faults.take() {
+            None => self.poll_next(cx),
+            Some(mut faulty) => {
+                let outgoing = self.poll_faulty(&mut faulty, cx);
+                self.faults = Some(faulty);
+                outgoing
+            }
+        }
+    }
+
+    fn poll_may_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(faulty) = &mut self.faults else { return Poll::Ready(()) };
+        if self.hub.is_stopping() || self.mailbox.is_asked_to_close() {
+            return Poll::Ready(());
+        }
+        self.mailbox.watch(cx);
+        faulty.poll_may_run(&self.hub, cx)
+    }
+
     fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.mailbox.note(Way::Out, true);
         self.mailbox.watch(cx);
@@ -285,7 +373,12 @@ impl Peer for ServerPeer {
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
         match outgoing {
-            Outgoing::Message(message) => self.hub.sent(&self.mailbox, message),
+            Outgoing::Message(message) => {
+                self.hub.sent(&self.mailbox, message);
+                if let Some(faulty) = &mut self.faults {
+                    faulty.faults.on_message();
+                }
+            }
             Outgoing::Close(close) => {
                 self.on_out(EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true });
             }

@@ -34,8 +34,9 @@ use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, AdminSettings, Serving};
-use crate::observe::counters::ErrorKind;
+use crate::observe::counters::{ErrorKind, Fault};
 use crate::session::{Driver, End};
+use crate::sink::line_file::{Kind, LineFile};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
 
@@ -89,6 +90,8 @@ pub struct Server {
     pub max_message_size: usize,
     /// Where everything is recorded.
     pub record: Option<PathBuf>,
+    /// Where messages are kept that do not have the shape they must have.
+    pub dead_letters: Option<PathBuf>,
     /// For closing all sessions at the end.
     pub grace: Duration,
     /// What plain requests get.
@@ -124,6 +127,9 @@ pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Re
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }
+    if let Some(path) = &server.dead_letters {
+        hub.recording().keep_dead_letters(LineFile::append(path, Kind::DeadLetters)?);
+    }
     let tls = server_tls(&server, &hub)?;
     let listener = Listener::bind(&server.address)
         .await
@@ -136,6 +142,10 @@ pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Re
     let guards = Guards::new(&server.hub.guard);
     let (joining, letting_in, refusing) = (Rc::clone(&hub), Rc::clone(&guards), Rc::clone(&hub));
     let admit = move |head: &Parts, peer: PeerAddr| {
+        if let Some(reject) = &joining.settings.reject {
+            joining.counters.faults.one(Fault::Rejected);
+            return Err(reject.clone());
+        }
         joining.settings.mode.admit(&joining, head)?;
         letting_in.admit(head, peer)
     };
@@ -362,6 +372,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
                 buffers: BufferRole::Many,
                 max_message_size: door.max_message_size,
                 deflate: accepted.deflate,
+                no_pong: hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };
             let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
             let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);

@@ -262,6 +262,7 @@ impl Connector {
             buffers: options.buffers,
             max_message_size: options.max_message_size,
             deflate,
+            no_pong: false,
         };
         Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
     }

@@ -391,6 +391,10 @@ fn refusal(refuse: &Refuse) -> Response<Body> {
         }
         _ => {}
     }
+    // What is given takes the place of what is said above.
+    for (name, _) in &refuse.headers {
+        headers.remove(name);
+    }
     for (name, value) in &refuse.headers {
         headers.append(name, value.clone());
     }

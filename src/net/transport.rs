@@ -89,11 +89,17 @@ impl Transport {
         };
     }
 
-    /// Ends our half and discards what still comes until the peer has ended its own.
-    pub async fn linger(&mut self) {
+    /// Ends our half and discards what still comes, up to so many bytes, until the peer has ended its own.
+    pub async fn linger(&mut self, most: usize) {
         let mut scrap = [0_u8; 4096];
-        if self.shutdown().await.is_ok() {
-            while self.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        let mut left = most;
+        if self.shutdown().await.is_err() {
+            return;
+        }
+        while left > 0
+            && let Ok(read @ 1..) = self.read(&mut scrap).await
+        {
+            left = left.saturating_sub(read);
         }
     }
 

@@ -253,6 +253,28 @@ impl Durations {
     }
 }
 
+labels! {
+    /// What was done wrong on purpose.
+    Fault {
+        /// A message was sent late.
+        Delayed => "delayed",
+        /// A message was not sent.
+        Lost => "lost",
+        /// A message was changed.
+        Corrupted => "corrupted",
+        /// A message was sent twice.
+        Duplicated => "duplicated",
+        /// For a while nothing was read or written.
+        Stalled => "stalled",
+        /// A session was ended.
+        Closed => "closed",
+        /// An upgrade was refused.
+        Rejected => "rejected",
+        /// A ping was not answered.
+        Unanswered => "unanswered",
+    }
+}
+
 /// What has been counted since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -286,6 +308,8 @@ pub struct Counters {
     pub request_time: Durations,
     /// Round trips of pings.
     pub ping_time: Durations,
+    /// What was done wrong on purpose.
+    pub faults: ByLabel<Fault>,
 }
 
 #[cfg(test)]
@@ -308,6 +332,9 @@ mod tests {
             assert_eq!(label.index(), place);
         }
         for (place, label) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(label.index(), place);
+        }
+        for (place, label) in Fault::ALL.iter().enumerate() {
             assert_eq!(label.index(), place);
         }
     }

@@ -6,6 +6,7 @@ pub mod line;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod null;
+pub mod line_file;
 pub mod record;
 pub mod stdio;
 pub mod stdout;

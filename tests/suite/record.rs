@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::peers::{chromium, node};
-use crate::support::{FakeServer, Frame, Opcode, events, listen, require, run, scratch, text, write, wsp};
+use crate::support::{FakeServer, Frame, Opcode, RawClient, events, listen, require, run, scratch, text, write, wsp};
 
 /// What matters of an event: type, direction, payload, close code.
 fn gist(events: &[Value]) -> Vec<Value> {
@@ -371,6 +371,63 @@ fn a_server_records_all_its_sessions() {
     let server = listen(&["--echo", "--record", &text(&full)]);
     run(&["connect", &server.url, "-x", "a", "-n", "1"], "");
     server.process.outcome().exits(32).complains(&text(&full));
+}
+
+#[test]
+fn each_of_many_sessions_is_recorded_whole_and_can_be_replayed_alone() {
+    const SESSIONS: usize = 60;
+    let directory = scratch();
+    for name in ["r.jsonl", "r.har"] {
+        let path = directory.path().join(name);
+        let server = listen(&["--echo", "--record", &text(&path), "--close-timeout", "100ms"]);
+        let mut clients: Vec<_> = (0..SESSIONS).map(|_| RawClient::connect(server.port)).collect();
+        // All at a time, a word of each in turn.
+        for word in 0..5 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.say(Frame::text(&format!("{number}: {word}")));
+            }
+        }
+        let mut spoken = Vec::new();
+        for client in &mut clients {
+            spoken.push((0..5).map(|_| client.read_text()).collect::<Vec<_>>());
+            client.say(Frame::close(1000, "done"));
+        }
+        for mut client in clients {
+            client.read_rest();
+        }
+        server.stop().exits(0).complains("connections 60");
+        if name == "r.har" {
+            let entries = har(&path);
+            assert_eq!(entries.len(), SESSIONS);
+            for entry in &entries {
+                // Five words each way and the Close, and nobody else's.
+                let (received, sent) = (frames(entry, "receive"), frames(entry, "send"));
+                assert_eq!((received.len(), sent.len()), (6, 5));
+                assert_eq!(received[..5], sent);
+            }
+        }
+        let left = std::fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(left, if name == "r.har" { 2 } else { 1 }, "no parts are left");
+        let echo = listen(&["--echo"]);
+        let replay = ["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", "-w", "-1"];
+        for session in [1, 17, SESSIONS] {
+            let name = format!("s{session}");
+            let output = run(&[&replay[..], &["--session", &name, &echo.url]].concat(), "").exits(0);
+            let words: Vec<_> = output.stdout().lines().map(str::to_owned).collect();
+            assert!(spoken.contains(&words), "{name}: {words:?}");
+            assert!(session != 1 || words == spoken[0], "the first that came is s1: {words:?}");
+        }
+        // With several URLs each gets it.
+        let output = run(&[&replay[..], &["--session", "s2", &echo.url, &echo.url]].concat(), "").exits(0);
+        assert_eq!(output.stdout().lines().count(), 10, "{}", output.stdout());
+        let none = run(&[&replay[..], &["--session", "s61", &echo.url]].concat(), "").exits(2);
+        none.prints("").complains("nothing of session s61");
+        // All of them together, where nothing is said.
+        let all = run(&["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", &echo.url], "").exits(0);
+        assert_eq!(all.stdout().lines().count(), 5 * SESSIONS);
+    }
+    run(&["connect", "ws://127.0.0.1:1/", "--replay", "r", "--session", "first"], "").exits(2).complains("s1, s2");
+    run(&["connect", "ws://127.0.0.1:1/", "--session", "s1"], "").exits(2).complains("--replay");
 }
 
 #[test]
