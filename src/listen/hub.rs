@@ -432,7 +432,7 @@ impl Hub {
     pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         if self.settings.verbose {
-            self.notice(format!("{}: {}", session_name(id), text.escape_debug()));
+            self.notice(format!("{}: {text}", session_name(id)));
         }
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
