@@ -52,6 +52,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay -d 'Send the 
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the times between messages by N; max sends them as fast as they are taken' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l dir -d 'Send what was sent (out), or what was received (in)' -r -f -a "out\t'What was sent'
 in\t'What was received'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l session -d 'Send the messages of this session alone, such as s2; with several URLs each gets them' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
@@ -185,6 +186,21 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happ
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Take messages alone that match this JSON Schema' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)' -r -f -a "reply\t'An error message'
+close\t'Close 1008'
+drop\t'Nothing'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l dead-letter -d 'Keep such messages here, as event lines with the error; what is there already is kept, too' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l delay -d 'Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l loss -d 'Do not send this share of the messages: 5%, 0.05 or 1/20' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l corrupt -d 'Change a character or byte in this share of the messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l duplicate -d 'Send this share of the messages twice' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l stall -d 'Neither read nor write for a while, again and again: \'2s every 10s\', first after 10 s of a session' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-after -d 'Close each session after N messages, both ways together, or after D; answers go out first' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close -d 'Close with this; without --close-after right after opening [default: 1000]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reject -d 'Answer every upgrade with this status, and BODY; -H adds headers' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l fragment -d 'Send messages in frames of at most this many payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l seed -d 'Where chance begins: the same seed gives each session the same faults [default: another each time, printed]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -201,6 +217,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-pong -d 'Do not answer pings'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'

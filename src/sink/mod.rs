@@ -3,10 +3,10 @@
 pub mod file;
 mod har_file;
 pub mod line;
+pub mod line_file;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod null;
-pub mod line_file;
 pub mod record;
 pub mod stdio;
 pub mod stdout;

@@ -70,8 +70,8 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
     (
         "nix",
         &[
-            "sink/record.rs",
             "sink/har_file.rs",
+            "sink/line_file.rs",
             "sink/file/appender.rs",
             "observe/process.rs",
             "prompt/terminal.rs",
