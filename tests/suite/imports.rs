@@ -50,7 +50,7 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
-    ("rcgen", &["net/self_signed.rs"]),
+    ("rcgen", &["net/self_signed/"]),
     ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
