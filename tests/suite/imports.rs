@@ -45,7 +45,7 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
     ("shell_words", &["command/curl.rs"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls"]),
-    ("openssl", &["net/tls/"]),
+    ("openssl", &["net/tls/", "net/self_signed/"]),
     ("hyper", &["net/upgrade.rs", "net/listener.rs", "net/tunnel.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
