@@ -55,7 +55,7 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
     ("shell_words", &["command/curl.rs"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls"]),
-    ("openssl", &["net/tls/"]),
+    ("openssl", &["net/tls/", "net/self_signed/"]),
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
@@ -66,7 +66,7 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
     ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
-    ("rcgen", &["net/self_signed.rs"]),
+    ("rcgen", &["net/self_signed/"]),
     (
         "nix",
         &[

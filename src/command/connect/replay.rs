@@ -262,11 +262,11 @@ impl Progress {
     }
 
     fn text(&self) -> String {
-        let sent = self.sent;
+        let sent = format!("replay: {} message{}", self.sent, if self.sent == 1 { "" } else { "s" });
         if self.size == 0 {
-            return format!("replay: {sent} messages");
+            return sent;
         }
-        format!("replay: {sent} messages, {} % of the recording", self.read.min(self.size) * 100 / self.size)
+        format!("{sent}, {} % of the recording", self.read.min(self.size) * 100 / self.size)
     }
 }
 
