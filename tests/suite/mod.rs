@@ -27,5 +27,7 @@ mod rude_clients;
 mod rude_servers;
 mod schema;
 mod sending;
+mod spool;
+mod spool_kills;
 mod tls;
 mod wscat;

@@ -2,7 +2,7 @@
 //!
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
-//! clients and servers of other people, and `proxies` what stands between a client and its server.
+//! clients and servers of other people, `proxies` what stands between a client and its server, and `recorder` writes down what arrives.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod certs;
@@ -10,6 +10,7 @@ pub mod fake;
 pub mod peers;
 pub mod process;
 pub mod proxies;
+pub mod recorder;
 pub mod terminal;
 pub mod wire;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use fake::FakeServer;
 pub use process::{Output, Run, Server, listen, run, wsp};
+pub use recorder::Recorder;
 pub use wire::{Frame, Opcode, RawClient, Socket};
 
 /// How long any single wait may take. Long, because it is only reached when a test fails.
