@@ -49,6 +49,8 @@ mod schema;
 mod script;
 mod sending;
 mod static_files;
+mod spool;
+mod spool_kills;
 mod tls;
 mod validation;
 mod wscat;
