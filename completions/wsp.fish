@@ -170,7 +170,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there; the first match wins, the others go to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; of an HTTP request they are lines' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; lines of an HTTP request' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
@@ -178,7 +178,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes: a file, or an endpoint' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Where messages go that no destination takes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rate -d 'Most messages a second to all destinations together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r

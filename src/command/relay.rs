@@ -20,7 +20,7 @@ use self::http::HttpArgs;
 use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
-use super::values::{duration, size};
+use super::values::{duration, rate, size};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -35,6 +35,7 @@ use crate::protocol;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{BatchSink, End, EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::pace::Pacer;
 use crate::queue::stop::Stop;
 use crate::session::driver::DriverSettings;
 use crate::session::opening::OpeningPlan;
@@ -64,7 +65,7 @@ pub struct RelayArgs {
     /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go: -, file:PATH, exec:COMMAND, http(s)://, null:, ws://, wss://; each of several gets everything
+    /// Where they go: as FROM, and http(s)://, null:; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message
@@ -98,7 +99,7 @@ pub struct RelayArgs {
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time; of an HTTP request they are lines
+    /// Messages handed to a sink at a time; lines of an HTTP request
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
     /// Payload bytes of a batch
@@ -116,15 +117,21 @@ pub struct RelayArgs {
     /// When a queue is full: block, drop-oldest or drop-newest
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
-    /// Where messages go that no destination takes: a file, or an endpoint
+    /// Where messages go that no destination takes
     ///
     /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
     /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
     /// and so is what waits for a destination that fails for good (--reconnect=N).
     #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
     pub dead_letter: Option<String>,
+    /// Most messages a second to all destinations together
+    ///
+    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
+    /// what is tried again. With --both each way has a pace of its own.
+    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Queue")]
+    pub rate: Option<f64>,
     /// Dropped messages are a failure (exit 31)
-    #[arg(long, help_heading = "Queue")]
+    #[arg(long, hide_short_help = true, help_heading = "Queue")]
     pub fail_on_drop: bool,
     /// Longest time to deliver what waits at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
@@ -284,6 +291,7 @@ impl<'a> Build<'a> {
             dead_letters: Rc::clone(&dead_letters),
             notice: Rc::clone(&notice),
         };
+        self.set_pace(&flow);
         let mut flows = vec![Rc::clone(&flow)];
         let mut back = None;
         if args.both {
@@ -297,6 +305,7 @@ impl<'a> Build<'a> {
                 lanes: vec![Rc::clone(&lane)],
             };
             let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
+            self.set_pace(&flow);
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
         }
@@ -315,6 +324,16 @@ impl<'a> Build<'a> {
             timeout: args.connection.timeout,
             fail_on_drop: args.fail_on_drop,
         })
+    }
+
+    /// All that leaves a flow has one pace.
+    fn set_pace(&self, flow: &Flow) {
+        if let Some(rate) = self.args.rate {
+            let pacer = Rc::new(Pacer::new(rate));
+            for lane in flow.lanes() {
+                lane.pace_by(&pacer);
+            }
+        }
     }
 
     fn notice(&self) -> Rc<dyn Fn(String)> {

@@ -93,6 +93,23 @@ pub fn frame_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads a rate: so many a second.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    let scaled = [("k", 1e3), ("K", 1e3), ("M", 1e6)]
+        .iter()
+        .find_map(|(unit, scale)| number.strip_suffix(unit).map(|number| (number, *scale)));
+    let (number, scale) = scaled.unwrap_or((number, 1.0));
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match number.parse::<f64>() {
+        Ok(number) if plain && number > 0.0 && number.is_finite() => Ok(number * scale),
+        _ => Err(format!("'{text}' is no rate: write 500, 0.5 or 2.5k, per second")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,13 +3,15 @@
 //! Leaves what happens to messages to both ends. Invariants: the bounds hold, but for what one message's filter yields
 //! at once; what the policy drops is settled as dropped; what was put back comes out first.
 
-use std::cell::{Cell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::ledger::Settlement;
+use super::pace::Pacer;
 use super::{OverflowPolicy, Pushed, Queue};
 use crate::observe::counters::{Count, DropReason};
 
@@ -34,6 +36,7 @@ pub struct Lane {
     /// Times a message was tried again.
     pub retried: Count,
     settings: LaneSettings,
+    pace: OnceCell<(Rc<Pacer>, u32)>,
     queue: RefCell<Queue<Envelope>>,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
@@ -51,6 +54,7 @@ impl Lane {
             delivered: Count::default(),
             retried: Count::default(),
             settings,
+            pace: OnceCell::new(),
             queue: RefCell::new(Queue::new(settings.max_messages, settings.max_bytes, settings.policy)),
             ended: Cell::new(false),
             abandoned: Cell::new(false),
@@ -98,11 +102,19 @@ impl Lane {
         self.wake_reader();
     }
 
+    /// From now on its messages leave at this pace.
+    pub fn pace_by(&self, pacer: &Rc<Pacer>) {
+        let _ = self.pace.set((Rc::clone(pacer), pacer.join()));
+    }
+
     /// The next message; `None` when there will be no more.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
-        let next = self.queue.borrow_mut().pop();
-        if let Some(envelope) = next {
-            self.has_room_again();
+        if let Some((pacer, number)) = self.pace.get()
+            && self.next_size().is_some()
+        {
+            ready!(pacer.poll(*number, cx));
+        }
+        if let Some(envelope) = self.take() {
             return Poll::Ready(Some(envelope));
         }
         if self.ended.get() {
@@ -115,11 +127,21 @@ impl Lane {
         Poll::Pending
     }
 
-    /// The next message, when there is one now.
+    /// The next message, when there is one that may leave now.
     pub fn try_next(&self) -> Option<Envelope> {
+        if self.pace.get().is_some_and(|(pacer, number)| !pacer.is_open(*number)) {
+            return None;
+        }
+        self.take()
+    }
+
+    fn take(&self) -> Option<Envelope> {
         let next = self.queue.borrow_mut().pop();
         if next.is_some() {
             self.has_room_again();
+            if let Some((pacer, number)) = self.pace.get() {
+                pacer.spend(*number);
+            }
         }
         next
     }
