@@ -63,6 +63,11 @@ impl Intake {
         Ok(self.hand_on(last).await)
     }
 
+    /// What was read of a last piece is forgotten.
+    pub fn forget(&mut self) {
+        let _ = self.splitter.finish();
+    }
+
     async fn hand_on(&mut self, pieces: impl IntoIterator<Item = Vec<u8>>) -> bool {
         for piece in pieces {
             if self.io.stop.unless(Step::Aborting, self.io.room()).await.is_none() {

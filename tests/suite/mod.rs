@@ -23,6 +23,7 @@ mod proxy;
 mod reach;
 mod record;
 mod relay;
+mod relay_conformance;
 mod relay_dead_letters;
 mod relay_exec;
 mod relay_files;

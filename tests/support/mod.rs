@@ -3,9 +3,12 @@
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
 //! clients and servers of other people, and `proxies` what stands between a client and its server; `files` waits for what is written, `programs` looks at what a server runs.
+//! `ends` are what stands at either end of a relay.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
+pub mod balance;
 pub mod certs;
+pub mod ends;
 pub mod fake;
 pub mod files;
 pub mod peers;
