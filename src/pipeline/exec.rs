@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -273,14 +274,14 @@ async fn read(
             return Ok(());
         }
         has_said_any.set(true);
-        if !intake.take(&chunk[..read]).await? {
+        if !intake.take(Bytes::copy_from_slice(&chunk[..read])).await? {
             return Ok(());
         }
     }
     let mut left = 0;
     while left < LEFT_BEHIND {
         let read = process::read_now(&stdout, &mut chunk);
-        if read == 0 || !intake.take(&chunk[..read]).await? {
+        if read == 0 || !intake.take(Bytes::copy_from_slice(&chunk[..read])).await? {
             break;
         }
         left += read;

@@ -53,7 +53,7 @@ impl StdioSource {
                 let text = format!("cannot read standard input: {}", io_text(&error));
                 EndError::new(Exit::Internal, text)
             })?;
-            if !intake.take(&chunk).await? {
+            if !intake.take(chunk).await? {
                 return Ok(());
             }
         }

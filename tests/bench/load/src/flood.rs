@@ -38,16 +38,7 @@ fn serve(mut stream: TcpStream, count: usize, block: &[u8], message_len: usize) 
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut head = Vec::new();
-    let mut piece = [0; 4096];
-    while frame::head_end(&head).is_none() {
-        match stream.read(&mut piece)? {
-            0 => return Err("the client left during the upgrade".into()),
-            len => head.extend(&piece[..len]),
-        }
-    }
-    stream.write_all(frame::answer(&String::from_utf8_lossy(&head))?.as_bytes())?;
-
+    upgrade(&mut stream)?;
     let own = std::process::id();
     let (start, cpu) = (Instant::now(), process::cpu_us(own)?);
     let mut bytes_left = count * message_len;
@@ -60,10 +51,23 @@ fn serve(mut stream: TcpStream, count: usize, block: &[u8], message_len: usize) 
     frame::push(&mut close, frame::CLOSE, &1000u16.to_be_bytes(), false);
     stream.write_all(&close)?;
     // Its Close, after which it is the server that ends the stream (RFC 6455 section 7.1.1).
-    let _ = stream.read(&mut piece);
+    let _ = stream.read(&mut [0; 128]);
     drop(stream);
     let seconds = start.elapsed().as_secs_f64();
     let own_us = (process::cpu_us(own)? - cpu) / count as f64;
     println!("{{\"messages\":{count},\"seconds\":{seconds:.6},\"own_us\":{own_us:.4}}}");
     Ok(())
+}
+
+/// Reads a request and answers it. A client that speaks before it has the answer is not one of ours.
+pub fn upgrade(stream: &mut TcpStream) -> Outcome<()> {
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    while frame::head_end(&head).is_none() {
+        match stream.read(&mut piece)? {
+            0 => return Err("the client left during the upgrade".into()),
+            len => head.extend(&piece[..len]),
+        }
+    }
+    Ok(stream.write_all(frame::answer(&String::from_utf8_lossy(&head))?.as_bytes())?)
 }

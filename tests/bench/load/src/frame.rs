@@ -102,10 +102,11 @@ pub fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// Counts the whole messages in a stream of unmasked frames, however it is cut.
+/// Counts the whole messages in a stream of frames, however it is cut. A server's are not masked.
 #[derive(Debug, Default)]
 pub struct Replies {
-    head: [u8; 10],
+    masked: bool,
+    head: [u8; 14],
     seen: usize,
     payload: u64,
     payload_left: u64,
@@ -114,11 +115,18 @@ pub struct Replies {
     pub messages: u64,
     /// Of these, those that were compressed.
     pub compressed: u64,
+    /// A client's Close has come.
+    pub closed: bool,
     message_bytes: u64,
     in_compressed: bool,
 }
 
 impl Replies {
+    /// Follows what a client sends, up to its Close.
+    pub fn of_client() -> Self {
+        Self { masked: true, ..Self::default() }
+    }
+
     /// Follows more of the stream. `size`: what every plain message must have as its payload.
     pub fn follow(&mut self, mut bytes: &[u8], size: u64) -> Outcome<()> {
         while !bytes.is_empty() {
@@ -144,21 +152,22 @@ impl Replies {
     }
 
     fn head_len(&self) -> usize {
+        let key = if self.masked { KEY.len() } else { 0 };
         match (self.seen, self.head[1] & !MASK) {
             (0 | 1, _) => 2,
-            (_, 126) => 4,
-            (_, 127) => 10,
-            _ => 2,
+            (_, 126) => 4 + key,
+            (_, 127) => 10 + key,
+            _ => 2 + key,
         }
     }
 
     fn start_frame(&mut self) -> Outcome<()> {
         self.first = self.head[0];
         let len = self.head[1];
-        if len & MASK != 0 {
-            return Err("the server masked a frame".into());
+        if (len & MASK != 0) != self.masked {
+            return Err("a frame masked by a server, or not masked by a client".into());
         }
-        self.payload = match len {
+        self.payload = match len & !MASK {
             126 => u64::from(u16::from_be_bytes([self.head[2], self.head[3]])),
             127 => self.head[2..10].iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
             len => u64::from(len),
@@ -172,7 +181,11 @@ impl Replies {
         match self.first & 0x0f {
             0..=2 => {}
             9 | 10 => return Ok(()),
-            _ => return Err(format!("the server sent an unexpected frame {:#04x}", self.first).into()),
+            8 if self.masked => {
+                self.closed = true;
+                return Ok(());
+            }
+            _ => return Err(format!("the peer sent an unexpected frame {:#04x}", self.first).into()),
         }
         if self.first & 0x0f != 0 {
             self.in_compressed = self.first & RSV1 != 0;
@@ -218,6 +231,22 @@ mod tests {
         replies.follow(&empty, 0).unwrap();
         assert_eq!(replies.messages, 1);
         assert!(Replies::default().follow(&stream, 199).is_err());
+    }
+
+    #[test]
+    fn follows_a_client_up_to_its_close() {
+        let mut stream = Vec::new();
+        push(&mut stream, TEXT, &json_text(20), true);
+        push(&mut stream, TEXT, &json_text(20), true);
+        push(&mut stream, CLOSE, &[3, 232], true);
+        for step in 1..stream.len() {
+            let mut sent = Replies::of_client();
+            for piece in stream.chunks(step) {
+                assert!(!sent.closed);
+                sent.follow(piece, 20).unwrap();
+            }
+            assert_eq!((sent.messages, sent.closed), (2, true), "{step}");
+        }
     }
 
     #[test]

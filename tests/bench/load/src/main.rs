@@ -1,10 +1,11 @@
 //! `wsp-load`: raw WebSocket peers for the benchmarks, cheap enough not to be what is measured.
 //!
-//! Owns the command line of the jobs: `flood` (a server that sends), `echo` (clients that
+//! Owns the command line of the jobs: `flood` (a server that sends), `drain` (one that reads), `echo` (clients that
 //! count replies), `idle` (clients that hold connections), each printing one line of JSON, and
 //! `floor` (the cheapest echo server there can be).
 //! Loopback only; every run is bounded by a count or a time. `tests/bench/run` drives it.
 
+mod drain;
 mod echo;
 mod flood;
 mod floor;
@@ -24,6 +25,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "\
 usage:
   wsp-load flood [--count 1000000] [--size 200] [--rounds 1]
+  wsp-load drain [--size 200]
   wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
   wsp-load floor [--size 20]
   wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]";
@@ -44,6 +46,7 @@ fn run() -> Outcome<()> {
     let options = Options::read(arguments)?;
     match job.as_str() {
         "flood" => flood::run(&options),
+        "drain" => drain::run(&options),
         "floor" => floor::run(&options),
         "echo" => echo::run(&options),
         "idle" => idle::run(&options),
