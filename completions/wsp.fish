@@ -230,7 +230,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there, the others to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; lines of an HTTP request' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
@@ -245,6 +245,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes th
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rate -d 'Most messages a second to all destinations together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r

@@ -22,7 +22,7 @@ use super::connect::plan::{colour, format};
 use super::options::{ConnectionArgs, OutputArgs};
 use super::settings;
 use super::spool::{SpoolArgs, print_status};
-use super::values::{duration, size};
+use super::values::{duration, rate, size};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -37,6 +37,7 @@ use crate::protocol;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{BatchSink, End, EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
 use crate::queue::stop::Stop;
 use crate::session::driver::DriverSettings;
@@ -101,7 +102,7 @@ pub struct RelayArgs {
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time
+    /// Messages handed to a sink at a time; lines of an HTTP request
     #[arg(long, value_name = "N", help_heading = "Queue")]
     pub batch: Option<usize>,
     /// Payload bytes of a batch
@@ -129,6 +130,12 @@ pub struct RelayArgs {
     /// What is kept on disk.
     #[command(flatten)]
     pub spool: SpoolArgs,
+    /// Most messages a second to all destinations together
+    ///
+    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
+    /// what is tried again. With --both each way has a pace of its own.
+    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Queue")]
+    pub rate: Option<f64>,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, hide_short_help = true, help_heading = "Queue")]
     pub fail_on_drop: bool,
@@ -296,6 +303,7 @@ impl<'a> Build<'a> {
             dead_letters: Rc::clone(&dead_letters),
             notice: Rc::clone(&notice),
         };
+        self.set_pace(&flow);
         let mut flows = vec![Rc::clone(&flow)];
         let mut back = None;
         if args.both {
@@ -309,6 +317,7 @@ impl<'a> Build<'a> {
                 lanes: vec![Rc::clone(&lane)],
             };
             let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
+            self.set_pace(&flow);
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
         }
@@ -331,6 +340,16 @@ impl<'a> Build<'a> {
             timeout: args.connection.timeout,
             fail_on_drop: args.fail_on_drop,
         })
+    }
+
+    /// All that leaves a flow has one pace.
+    fn set_pace(&self, flow: &Flow) {
+        if let Some(rate) = self.args.rate {
+            let pacer = Rc::new(Pacer::new(rate));
+            for lane in flow.lanes() {
+                lane.pace_by(&pacer);
+            }
+        }
     }
 
     fn notice(&self) -> Rc<dyn Fn(String)> {

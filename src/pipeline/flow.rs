@@ -232,6 +232,7 @@ impl Inlet for Flow {
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
+        let message = message.detached();
         let receipt = self.ledger.receive(message.len(), None);
         self.bury(&Lineage { origin, seq, time: Timestamp::now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);

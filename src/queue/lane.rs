@@ -3,14 +3,15 @@
 //! Leaves what happens to messages to both ends. Invariants: the bounds hold, but for what one message's filter yields
 //! at once; what the policy drops is settled as dropped; what was put back comes out first.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::ledger::{Ledger, Settlement};
+use super::pace::Pacer;
 use super::spool::{Spool, SpoolLane};
 use super::wakers::Waits;
 use super::{OverflowPolicy, Pushed, Queue};
@@ -44,6 +45,7 @@ pub struct Lane {
     /// Times a message was tried again.
     pub retried: Count,
     settings: LaneSettings,
+    pace: OnceCell<(Rc<Pacer>, u32)>,
     backing: Backing,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
@@ -71,6 +73,7 @@ impl Lane {
             delivered: Count::default(),
             retried: Count::default(),
             settings,
+            pace: OnceCell::new(),
             backing,
             ended: Cell::new(false),
             abandoned: Cell::new(false),
@@ -125,9 +128,19 @@ impl Lane {
         self.waits.readers.wake();
     }
 
+    /// From now on its messages leave at this pace.
+    pub fn pace_by(&self, pacer: &Rc<Pacer>) {
+        let _ = self.pace.set((Rc::clone(pacer), pacer.join()));
+    }
+
     /// The next message; `None` when there will be no more.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
-        if let Some(envelope) = self.try_next() {
+        if let Some((pacer, number)) = self.pace.get()
+            && self.next_size().is_some()
+        {
+            ready!(pacer.poll(*number, cx));
+        }
+        if let Some(envelope) = self.take() {
             return Poll::Ready(Some(envelope));
         }
         let is_over = match &self.backing {
@@ -144,14 +157,24 @@ impl Lane {
         Poll::Pending
     }
 
-    /// The next message, when there is one now.
+    /// The next message, when there is one that may leave now.
     pub fn try_next(&self) -> Option<Envelope> {
+        if self.pace.get().is_some_and(|(pacer, number)| !pacer.is_open(*number)) {
+            return None;
+        }
+        self.take()
+    }
+
+    fn take(&self) -> Option<Envelope> {
         let next = match &self.backing {
             Backing::Memory(queue) => queue.borrow_mut().pop(),
             Backing::Spool(lane) => lane.pop(),
         };
         if next.is_some() {
             self.has_room_again();
+            if let Some((pacer, number)) = self.pace.get() {
+                pacer.spend(*number);
+            }
         }
         next
     }

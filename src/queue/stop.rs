@@ -67,7 +67,7 @@ impl Stop {
         poll_fn(|cx| self.poll_reached(step, cx)).await;
     }
 
-    /// Waits for `future`, or `None` when this step is reached first, also where the future would always be ready.
+    /// Waits for `future`, or `None` when this step is reached first or has been: what is always ready ends too.
     pub async fn unless<F: Future>(&self, step: Step, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| match self.poll_reached(step, cx) {

@@ -1,5 +1,6 @@
 //! Where messages come from other than a WebSocket.
 
+pub mod chunks;
 pub mod file;
 pub mod framing;
 pub mod lines;

@@ -4,9 +4,12 @@
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written, and `recorder` writes down what arrives.
+//! `ends` are what stands at either end of a relay.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
+pub mod balance;
 pub mod certs;
+pub mod ends;
 pub mod fake;
 pub mod files;
 pub mod http;

@@ -94,6 +94,12 @@ pub fn http_server(rules: &serde_json::Value) -> HttpServer {
 }
 
 impl HttpServer {
+    /// Everything it has been sent until now.
+    pub fn so_far(&self) -> Vec<Told> {
+        let lines = self.process.lines_so_far();
+        lines.iter().skip(1).map(|line| serde_json::from_str(line).expect("a request")).collect()
+    }
+
     /// Ends it; everything it was sent.
     #[track_caller]
     pub fn stop(self) -> Vec<Told> {

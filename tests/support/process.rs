@@ -218,6 +218,13 @@ impl Process {
         self.stdout.state.lock().expect("captured stream").1
     }
 
+    /// The whole lines of stdout until now.
+    pub fn lines_so_far(&self) -> Vec<String> {
+        let bytes = self.stdout.bytes();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&bytes[..whole]).lines().map(str::to_owned).collect()
+    }
+
     fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("stdin still open");
         stdin.write_all(bytes)?;
