@@ -12,6 +12,7 @@
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
+pub mod bench;
 pub mod command;
 pub mod config;
 pub mod endpoint;

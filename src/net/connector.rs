@@ -4,10 +4,12 @@
 use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 
+use super::bulk::Bulk;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
-use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
+use super::deflate::{Codec, DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
 use super::proxy::ProxyRules;
 use super::tls::{ClientConnector, ClientTls, TlsError};
@@ -136,6 +138,31 @@ pub struct Handshake {
     pub extensions: Option<String>,
 }
 
+/// A byte stream whose upgrade is done.
+#[derive(Debug)]
+pub struct Opened {
+    transport: Transport,
+    /// What was read past the HTTP head.
+    prefix: Bytes,
+    settings: ConnectionSettings,
+}
+
+impl Opened {
+    /// For use as one of few.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        Connection::new(self.transport, self.prefix, &self.settings)
+    }
+
+    /// For use as one of thousands, or under load.
+    #[must_use]
+    pub fn into_bulk(self) -> Bulk {
+        let settings = &self.settings;
+        let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
+        Bulk::new(self.transport, &self.prefix, codec, settings.max_message_size)
+    }
+}
+
 /// Makes connections to one target, as often as asked.
 pub struct Connector {
     options: ConnectOptions,
@@ -190,13 +217,22 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
+        let (opened, handshake) = self.open().await?;
+        Ok((opened.into_connection(), handshake))
+    }
+
+    /// Makes one connection, and leaves open how it is used.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn open(&self) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
         tokio::time::timeout(limit, self.follow())
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
-    async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
+    async fn follow(&self) -> Result<(Opened, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
         let mut heads = Vec::new();
@@ -204,10 +240,10 @@ impl Connector {
         loop {
             let same_place = is_same_place(&target, &self.options.target);
             let refusal = match self.attempt(&target, same_place).await {
-                Ok((connection, mut handshake)) => {
+                Ok((opened, mut handshake)) => {
                     handshake.total = started.elapsed();
                     handshake.redirects = heads;
-                    return Ok((connection, handshake));
+                    return Ok((opened, handshake));
                 }
                 Err(ConnectError::Refused(refusal)) => refusal,
                 Err(error) => return Err(error),
@@ -231,7 +267,7 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
+    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Opened, Handshake), ConnectError> {
         let options = &self.options;
         let (transport, mut handshake) = self.reach(target).await?;
         let transport = if target.secure {
@@ -273,7 +309,7 @@ impl Connector {
             max_message_size: options.max_message_size,
             deflate,
         };
-        Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+        Ok((Opened { transport: upgraded.transport, prefix: upgraded.prefix, settings }, handshake))
     }
 
     /// A byte stream to the target, directly or through a proxy.

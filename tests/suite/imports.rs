@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -19,6 +19,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("sink", &["message", "net"]),
     ("prompt", &["config"]),
     ("error", &["exit", "session", "sink", "net"]),
+    ("bench", &["filter", "net", "message", "endpoint", "host", "error", "exit"]),
     (
         "listen",
         &[
@@ -29,14 +30,14 @@ const ROOMS: [(&str, &[&str]); 17] = [
     (
         "command",
         &[
-            "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink", "net",
+            "bench", "listen", "observe", "protocol", "prompt", "session", "queue", "filter", "source", "sink", "net",
             "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -53,9 +54,20 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("tokio_socks", &["net/tunnel.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed.rs"]),
-    ("nix", &["sink/record.rs", "sink/har_file.rs", "prompt/terminal.rs"]),
+    (
+        "nix",
+        &[
+            "sink/record.rs",
+            "sink/har_file.rs",
+            "prompt/terminal.rs",
+            "net/dial.rs",
+            "bench/machine.rs",
+            "bench/shard/park.rs",
+        ],
+    ),
     ("toml", &["config/file.rs"]),
     ("strsim", &["config/nearest.rs"]),
+    ("hdrhistogram", &["bench/histogram.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];
 
