@@ -4,7 +4,7 @@
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
-//! - [`listen`]: what the test server does with messages.
+//! - [`listen`]: what the test server does with messages. [`bench`]: the load tester.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
 //! - [`config`]: how a setting is decided, and where from.
@@ -64,6 +64,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
+        Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
         stderr.line(format!("wsp: {error}"));

@@ -4,14 +4,12 @@
 //! that sees the crate `hdrhistogram`. Values are nanoseconds, told apart from half a microsecond on to three digits, up
 //! to an hour. Invariant: a percentile beyond which fewer than ten samples lie is no number.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
 /// The least value told apart from nothing, in nanoseconds.
 const LOWEST: u64 = 1_000;
@@ -25,67 +23,71 @@ pub const BEYOND: f64 = 10.0;
 pub const PERCENTILES: [(&str, f64); 5] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
 
-/// Latencies of one kind.
-#[derive(Debug, Clone)]
-pub struct Latencies(Histogram<u64>);
+/// Latencies of one kind. Takes memory from the first one on.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies(Option<Box<Histogram<u64>>>);
 
-impl Default for Latencies {
-    fn default() -> Self {
-        Self::new()
-    }
+// The bounds are constants that the library takes.
+#[allow(clippy::expect_used)]
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("bounds the library takes")
 }
 
 impl Latencies {
     /// None yet.
-    ///
-    /// # Panics
-    /// Never: the bounds are constants that the library takes.
     #[must_use]
     pub fn new() -> Self {
-        #[allow(clippy::expect_used)]
-        Self(Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("bounds the library takes"))
+        Self(None)
     }
 
     /// Adds one, in nanoseconds.
     pub fn record(&mut self, nanos: u64) {
-        self.0.saturating_record(nanos);
+        self.0.get_or_insert_with(|| Box::new(empty())).saturating_record(nanos);
     }
 
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
-        // Same bounds: nothing can be out of range.
-        let _ = self.0.add(&other.0);
+        if let Some(other) = &other.0 {
+            // Same bounds: nothing can be out of range.
+            let _ = self.0.get_or_insert_with(|| Box::new(empty())).add(&**other);
+        }
     }
 
-    /// Forgets all.
+    /// Forgets all, and keeps the memory.
     pub fn clear(&mut self) {
-        if !self.0.is_empty() {
-            self.0.reset();
+        if let Some(histogram) = self.0.as_mut().filter(|histogram| !histogram.is_empty()) {
+            histogram.reset();
         }
     }
 
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.0.as_ref().map_or(0, |histogram| histogram.len())
     }
 
     /// The mean in nanoseconds, 0 of none.
     #[must_use]
     pub fn mean(&self) -> f64 {
-        self.0.mean()
+        self.0.as_ref().map_or(0.0, |histogram| histogram.mean())
+    }
+
+    /// The least in nanoseconds, 0 of none.
+    #[must_use]
+    pub fn min(&self) -> u64 {
+        self.0.as_ref().map_or(0, |histogram| histogram.min())
     }
 
     /// The greatest in nanoseconds, 0 of none.
     #[must_use]
     pub fn max(&self) -> u64 {
-        self.0.max()
+        self.0.as_ref().map_or(0, |histogram| histogram.max())
     }
 
     /// The value in nanoseconds below which this share, in percent, lies; whether it may be told or not.
     #[must_use]
     pub fn at(&self, percentile: f64) -> u64 {
-        self.0.value_at_percentile(percentile)
+        self.0.as_ref().map_or(0, |histogram| histogram.value_at_percentile(percentile))
     }
 
     /// As [`Latencies::at`], or `None` when fewer than ten samples lie beyond.
@@ -111,7 +113,7 @@ impl Latencies {
         Summary {
             count,
             mean: (count > 0).then(|| self.mean() / 1e6),
-            min: some(self.0.min()),
+            min: some(self.min()),
             max: some(self.max()),
             p50,
             p90,
@@ -126,11 +128,11 @@ impl Latencies {
     /// The V2-deflate form in base64, as HDR logs have it; empty when there is none.
     #[must_use]
     pub fn to_base64(&self) -> String {
-        if self.0.is_empty() {
+        let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else {
             return String::new();
-        }
+        };
         let mut bytes = Vec::new();
-        match V2DeflateSerializer::new().serialize(&self.0, &mut bytes) {
+        match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
             Ok(_) => BASE64.encode(bytes),
             Err(_) => String::new(),
         }
@@ -141,21 +143,23 @@ impl Latencies {
     /// # Errors
     /// Text that is no such histogram.
     pub fn from_base64(text: &str) -> Result<Self, String> {
-        let mut latencies = Self::new();
         if text.is_empty() {
-            return Ok(latencies);
+            return Ok(Self::new());
         }
         let bytes = BASE64.decode(text).map_err(|error| format!("no base64: {error}"))?;
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| format!("no HDR histogram: {error}"))?;
-        latencies.0.add(&read).map_err(|error| format!("a histogram with other bounds: {error}"))?;
-        Ok(latencies)
+        let mut histogram = empty();
+        histogram.add(&read).map_err(|error| format!("a histogram with other bounds: {error}"))?;
+        Ok(Self(Some(Box::new(histogram))))
     }
 
     /// The values there are with their counts, rising, in nanoseconds.
-    pub fn values(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()))
+    #[must_use]
+    pub fn values(&self) -> Vec<(u64, u64)> {
+        let steps = self.0.iter().flat_map(|histogram| histogram.iter_recorded());
+        steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 }
 
@@ -211,50 +215,44 @@ impl Summary {
     }
 }
 
-/// One interval of a log.
-#[derive(Debug)]
-pub struct Interval<'a> {
-    /// What kind of latency it is.
-    pub tag: &'a str,
+/// The latencies of one kind in one stretch of time, as a line of an HDR log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logged {
+    /// What kind it is.
+    pub tag: &'static str,
     /// Seconds since the log began.
     pub start: f64,
     /// How long it was, in seconds.
     pub seconds: f64,
-    /// What was recorded in it.
-    pub latencies: &'a Latencies,
+    /// The greatest, in milliseconds.
+    pub max: f64,
+    /// The V2-deflate form in base64.
+    pub histogram: String,
 }
 
-/// An HDR interval log in V2-deflate, as stock HDR tools read it.
-///
-/// # Errors
-/// Never in practice: it is written to memory.
-pub fn interval_log(
-    comment: &str,
-    start: std::time::SystemTime,
-    intervals: &[Interval<'_>],
-) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut serializer = V2DeflateSerializer::new();
-    let failed = |error: &dyn std::fmt::Debug| format!("cannot write the log: {error:?}");
-    let mut writer = IntervalLogWriterBuilder::new()
-        .add_comment(comment)
-        .with_start_time(start)
-        .with_base_time(start)
-        .with_max_value_divisor(1e6)
-        .begin_log_with(&mut bytes, &mut serializer)
-        .map_err(|error| failed(&error))?;
-    for interval in intervals {
-        let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-        writer
-            .write_histogram(
-                &interval.latencies.0,
-                time(interval.start),
-                time(interval.seconds),
-                Tag::new(interval.tag),
-            )
-            .map_err(|error| failed(&error))?;
+impl Logged {
+    /// What was recorded from `start` on for `seconds`; `None` where nothing was.
+    #[must_use]
+    pub fn of(tag: &'static str, start: f64, seconds: f64, latencies: &Latencies) -> Option<Self> {
+        let histogram = latencies.to_base64();
+        let max = millis(latencies.max());
+        (!histogram.is_empty()).then_some(Self { tag, start, seconds, max, histogram })
     }
-    Ok(bytes)
+}
+
+/// An interval log as the HDR tools write and read it; `begun` in seconds since 1970.
+#[must_use]
+pub fn interval_log(comment: &str, begun: f64, intervals: &[Logged]) -> String {
+    let mut log = format!(
+        "#{comment}\n#[Histogram log format version 1.3]\n#[StartTime: {begun:.3} (seconds since epoch)]\n\
+         #[BaseTime: {begun:.3} (seconds since epoch)]\n\
+         \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n"
+    );
+    for interval in intervals {
+        let Logged { tag, start, seconds, max, histogram } = interval;
+        let _ = writeln!(log, "Tag={tag},{start:.3},{seconds:.3},{max:.3},{histogram}");
+    }
+    log
 }
 
 #[cfg(test)]

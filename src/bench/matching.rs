@@ -123,12 +123,12 @@ impl Outstanding {
         }
     }
 
-    /// Settles the oldest message: where replies have nothing but their order.
-    pub fn take_oldest(&mut self) -> Option<Sent> {
+    /// Settles the oldest message, and tells its number: where replies have nothing but their order.
+    pub fn take_oldest(&mut self) -> Option<(u64, Sent)> {
         // The front is open: settled ones in front are dropped at once.
-        let sent = self.slots.front()?.sent;
-        self.take(self.first);
-        Some(sent)
+        let (sequence, sent) = (self.first, self.slots.front()?.sent);
+        self.take(sequence);
+        Some((sequence, sent))
     }
 
     /// Settles the message with this id.
@@ -275,9 +275,9 @@ mod tests {
     #[test]
     fn order_alone_settles_the_oldest() {
         let mut outstanding = with(3);
-        assert_eq!(outstanding.take_oldest(), Some(sent(0)));
+        assert_eq!(outstanding.take_oldest(), Some((0, sent(0))));
         outstanding.expire(15, |_| ());
-        assert_eq!(outstanding.take_oldest(), Some(sent(20)));
+        assert_eq!(outstanding.take_oldest(), Some((2, sent(20))));
         assert_eq!(outstanding.take_oldest(), None);
     }
 

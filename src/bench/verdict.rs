@@ -19,6 +19,8 @@ const LATE_P99: f64 = 0.10;
 const LATE_P50: f64 = 0.25;
 /// Share of the messages due that we may miss for our own reasons.
 const MISSED: f64 = 0.01;
+/// Fewer are chance.
+const MISSED_LEAST: u64 = 10;
 /// Share of the rate asked for that is to be achieved.
 pub const ACHIEVED: f64 = 0.99;
 /// A backlog below so many seconds' worth of messages is no sign of overload.
@@ -103,7 +105,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         found.push((Health::Degraded, text));
     }
     let missed = share(evidence.missed_generator, evidence.due);
-    if missed > MISSED {
+    if missed > MISSED && evidence.missed_generator >= MISSED_LEAST {
         let text = format!(
             "the generator missed {:.1} % of the messages due, more than 10 ms late for reasons of its own",
             missed * 100.0

@@ -2,6 +2,7 @@
 //!
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
+pub mod bench;
 pub mod config;
 pub mod connect;
 pub mod curl;
@@ -52,6 +53,8 @@ pub enum Action {
     Connect(Box<connect::ConnectArgs>),
     /// Run a WebSocket test server
     Listen(Box<listen::ListenArgs>),
+    /// Load-test a WebSocket server
+    Bench(Box<bench::BenchArgs>),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions or write man pages
@@ -89,8 +92,11 @@ fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meani
 impl Action {
     /// Puts the profile's URL where its name stands.
     fn go_to(&mut self, target: &Target) {
-        if let Self::Connect(args) = self {
-            args.urls.iter_mut().filter(|url| **url == target.word).for_each(|url| url.clone_from(&target.url));
+        let is_meant = |url: &&mut String| **url == target.word;
+        match self {
+            Self::Connect(args) => args.urls.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            Self::Bench(args) => args.url.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            _ => {}
         }
     }
 }
@@ -98,7 +104,10 @@ impl Action {
 /// The definition help, completions and man pages are made from.
 #[must_use]
 pub fn definition() -> Command {
-    Cli::command().mut_subcommands(|command| command.help_template(TEMPLATE)).help_template(TEMPLATE)
+    Cli::command()
+        .mut_subcommand("bench", bench::without_absent)
+        .mut_subcommands(|command| command.help_template(TEMPLATE))
+        .help_template(TEMPLATE)
 }
 
 /// Puts `connect` before a URL or a profile that stands where a subcommand would.
@@ -156,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "config", "generate"] {
+        for name in ["connect", "listen", "bench", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

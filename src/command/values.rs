@@ -93,6 +93,38 @@ pub fn frame_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads a rate, per second: `500`, `2.5k`, `1M`; `/s` may follow.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let expected = || format!("'{text}' is no rate: write 500, 2.5k or 1M, per second");
+    let number = text.strip_suffix("/s").unwrap_or(text).trim();
+    let (number, scale) = match number.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => number.strip_suffix(['m', 'M']).map_or((number, 1.0), |number| (number, 1e6)),
+    };
+    let value: f64 = number.parse().map_err(|_| expected())?;
+    if value.is_finite() && value >= 0.0 && !number.starts_with('+') { Ok(value * scale) } else { Err(expected()) }
+}
+
+/// Reads a share: `5%`, `0.05` or `1/20`.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn share(text: &str) -> Result<f64, String> {
+    let expected = || format!("'{text}' is no share: write 5%, 0.05 or 1/20");
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| expected());
+    let value = if let Some(percent) = text.strip_suffix('%') {
+        number(percent)? / 100.0
+    } else if let Some((part, whole)) = text.split_once('/') {
+        number(part)? / number(whole)?
+    } else {
+        number(text)?
+    };
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(expected()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +151,20 @@ mod tests {
             assert_eq!(duration(text).ok(), expected.map(Duration::from_millis), "{text}");
         }
         assert_eq!(wait("-1"), Ok(Wait::UntilClosed));
+    }
+
+    #[test]
+    fn reads_rates_and_shares() {
+        let rates =
+            [("500", Some(500.0)), ("2.5k", Some(2500.0)), ("1M/s", Some(1e6)), ("10/s", Some(10.0)), ("", None)];
+        for (text, expected) in rates.into_iter().chain([("-1", None), ("k", None), ("1x", None), ("inf", None)]) {
+            assert_eq!(rate(text).ok(), expected, "{text}");
+        }
+        let shares =
+            [("5%", Some(0.05)), ("0.05", Some(0.05)), ("1/20", Some(0.05)), ("0", Some(0.0)), ("100%", Some(1.0))];
+        for (text, expected) in shares.into_iter().chain([("101%", None), ("1/0", None), ("-1%", None), ("x", None)]) {
+            assert_eq!(share(text).ok(), expected, "{text}");
+        }
     }
 
     #[test]

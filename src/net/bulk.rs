@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connection::{CloseReason, ConnectionError, io_text};
 use super::deflate::{Codec, InflateError};
 use super::transport::Transport;
-use crate::message::{Message, MessageKind};
+use crate::message::MessageKind;
 
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
@@ -324,11 +324,17 @@ impl Bulk {
         Ok(())
     }
 
-    /// Appends a message to `out` as a frame of this connection's, compressed where that was agreed on.
-    pub fn append(&mut self, out: &mut Vec<u8>, message: &Message) {
-        let compressed = self.codec.as_mut().and_then(|codec| codec.compress(message.payload()));
-        let payload = compressed.as_ref().unwrap_or_else(|| message.payload());
-        append_frame(out, opcode(message.kind()), compressed.is_some(), payload, key());
+    /// Takes a message to send with the next flush, compressed where that was agreed on.
+    pub fn start_send(&mut self, kind: MessageKind, payload: &[u8]) {
+        match self.codec.as_mut().and_then(|codec| codec.compress(payload)) {
+            Some(compressed) => append_frame(&mut self.unsent, opcode(kind), true, &compressed, key()),
+            None => append_frame(&mut self.unsent, opcode(kind), false, payload, key()),
+        }
+    }
+
+    /// Takes a frame built ahead, to send with the next flush. Only where [`Bulk::is_plain`] or the frame is compressed.
+    pub fn start_prebuilt(&mut self, frame: &Prebuilt, offset: usize, part: &[u8]) {
+        frame.append(&mut self.unsent, offset, part);
     }
 
     /// Whether frames built ahead may be written: nothing is to be compressed.
@@ -337,21 +343,30 @@ impl Bulk {
         self.codec.is_none()
     }
 
-    /// Writes frames as they are; what the kernel does not take waits for [`Bulk::poll_flush`].
+    /// Writes what the kernel takes at once, and tells how much; the rest waits for [`Bulk::poll_flush`].
     ///
     /// # Errors
     /// [`ConnectionError::Lost`].
-    pub fn write(&mut self, frames: &[u8]) -> Result<(), ConnectionError> {
-        let mut written = 0;
-        if self.unsent.is_empty() {
-            match self.transport.try_write(frames) {
-                Ok(taken) => written = taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(lost(&error)),
+    pub fn flush_now(&mut self) -> Result<usize, ConnectionError> {
+        match self.transport.try_write(&self.unsent) {
+            Ok(written) if written == self.unsent.len() => {
+                self.clear_unsent();
+                Ok(written)
             }
+            Ok(written) => {
+                self.unsent.drain(..written);
+                Ok(written)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(lost(&error)),
         }
-        self.unsent.extend_from_slice(&frames[written..]);
-        Ok(())
+    }
+
+    fn clear_unsent(&mut self) {
+        self.unsent.clear();
+        if self.unsent.capacity() > KEPT {
+            self.unsent = Vec::new();
+        }
     }
 
     /// Bytes that wait to be written.
@@ -393,9 +408,7 @@ impl Bulk {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        if self.unsent.capacity() > KEPT {
-            self.unsent = Vec::new();
-        }
+        self.clear_unsent();
         // TLS holds records back until they are flushed.
         Pin::new(&mut self.transport).poll_flush(cx).map_err(|error| lost(&error))
     }

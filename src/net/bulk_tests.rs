@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokio::io::DuplexStream;
 
 use super::*;
+use crate::message::Message;
 use crate::net::connection::{BufferRole, Connection, ConnectionSettings, Incoming};
 use crate::net::deflate::{Agreed, DeflateOffer, Role, check_answer};
 
@@ -149,9 +150,10 @@ fn server(stream: DuplexStream, deflate: Option<Agreed>) -> Connection {
 async fn echo(mut bulk: Bulk, mut server: Connection, messages: Vec<Message>) {
     let mut buffer = vec![0; 1000];
     for message in messages {
-        let mut out = Vec::new();
-        bulk.append(&mut out, &message);
-        bulk.write(&out).expect("written");
+        bulk.start_send(message.kind(), message.payload());
+        let waiting = bulk.waiting();
+        let written = bulk.flush_now().expect("written");
+        assert_eq!(bulk.waiting(), waiting - written);
         poll_fn(|cx| bulk.poll_flush(cx)).await.expect("flushed");
         let Some(Incoming::Message(received)) = poll_fn(|cx| server.poll_receive(cx)).await.expect("received") else {
             panic!("a message");

@@ -2,6 +2,7 @@
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
 use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -217,29 +218,29 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
-        let (opened, handshake) = self.open().await?;
+        let (opened, handshake) = self.open(self.options.dial.interface).await?;
         Ok((opened.into_connection(), handshake))
     }
 
-    /// Makes one connection, and leaves open how it is used.
+    /// Makes one connection, from this local address where one is given, and leaves open how it is used.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn open(&self) -> Result<(Opened, Handshake), ConnectError> {
+    pub async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow())
+        tokio::time::timeout(limit, self.follow(source))
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
-    async fn follow(&self) -> Result<(Opened, Handshake), ConnectError> {
+    async fn follow(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
         let mut heads = Vec::new();
         let mut hops = 0;
         loop {
             let same_place = is_same_place(&target, &self.options.target);
-            let refusal = match self.attempt(&target, same_place).await {
+            let refusal = match self.attempt(&target, same_place, source).await {
                 Ok((opened, mut handshake)) => {
                     handshake.total = started.elapsed();
                     handshake.redirects = heads;
@@ -267,9 +268,14 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Opened, Handshake), ConnectError> {
+    async fn attempt(
+        &self,
+        target: &WsTarget,
+        same_place: bool,
+        source: Option<IpAddr>,
+    ) -> Result<(Opened, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, mut handshake) = self.reach(target).await?;
+        let (transport, mut handshake) = self.reach(target, source).await?;
         let transport = if target.secure {
             self.step.replace("the TLS handshake".to_owned());
             let started = Instant::now();
@@ -313,8 +319,15 @@ impl Connector {
     }
 
     /// A byte stream to the target, directly or through a proxy.
-    async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+    async fn reach(&self, target: &WsTarget, source: Option<IpAddr>) -> Result<(Transport, Handshake), ConnectError> {
         let options = &self.options;
+        let from_source;
+        let dial_options = if source == options.dial.interface {
+            &options.dial
+        } else {
+            from_source = DialOptions { interface: source, ..options.dial.clone() };
+            &from_source
+        };
         let proxy = match options.dial.unix_socket {
             None => options.proxies.choose(target).map_err(ProxyError::Setting)?,
             Some(_) => None,
@@ -322,12 +335,12 @@ impl Connector {
         let (transport, timings, leg) = match proxy {
             None => {
                 self.step.replace("look-up or TCP".to_owned());
-                let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+                let (transport, timings) = dial(&target.host, target.port, dial_options).await?;
                 (transport, timings, None)
             }
             Some(proxy) => {
                 self.step.replace(format!("the proxy {proxy}"));
-                let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
+                let (transport, timings, leg) = tunnel(proxy, target, dial_options, || self.proxy_tls()).await?;
                 (transport, timings, Some(leg))
             }
         };

@@ -89,10 +89,16 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
-            other => match Pin::new(other).poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
-                Poll::Ready(result) => result,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            },
+            other => {
+                let cx = &mut Context::from_waker(Waker::noop());
+                match Pin::new(&mut *other).poll_write(cx, bytes) {
+                    Poll::Ready(result) => {
+                        let _ = Pin::new(other).poll_flush(cx);
+                        result
+                    }
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
         }
     }
 

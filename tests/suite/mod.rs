@@ -1,6 +1,8 @@
 //! The tests, a module per area. Each test is a sentence about what `wsp` does.
 
 mod alive;
+mod bench;
+mod bench_reports;
 mod chromium;
 mod compression;
 mod config;

@@ -1,7 +1,7 @@
 //! What the tests share.
 //!
 //! `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
-//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `peers` starts the real
+//! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets and `target` one for load tests; `peers` starts the real
 //! clients and servers of other people, and `proxies` what stands between a client and its server.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
@@ -10,6 +10,7 @@ pub mod fake;
 pub mod peers;
 pub mod process;
 pub mod proxies;
+pub mod target;
 pub mod terminal;
 pub mod wire;
 

@@ -4,6 +4,11 @@
 //! this one, and what is in it to [`super::run`]. Invariants: units are in the names; `null` is too few samples; a report
 //! that is read back and written again is the same.
 
+pub mod csv;
+pub mod html;
+pub mod merge;
+pub mod text;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +35,7 @@ pub struct Report {
     /// The run was ended from outside.
     #[serde(default)]
     pub interrupted: bool,
-    /// `open` or `closed`; `push`, `send` or `connect` where nothing is answered.
+    /// `open` or `closed`.
     pub mode: String,
     /// The run itself.
     pub run: Run,
@@ -319,9 +324,9 @@ impl Report {
     /// The latency to quote, with its name.
     #[must_use]
     pub fn headline(&self) -> (&'static str, &Summary) {
-        match (&self.latency_ms.response, self.mode.as_str()) {
+        match (&self.latency_ms.response, self.load.kind.as_str()) {
             (Some(response), _) => ("response", response),
-            (None, "connect") => ("connect", &self.latency_ms.connect),
+            (None, "connect" | "push") => ("connect", &self.latency_ms.connect),
             (None, "send") => ("schedule", &self.latency_ms.schedule),
             (None, _) => ("service", &self.latency_ms.service),
         }
@@ -330,9 +335,9 @@ impl Report {
     /// Messages that count as slower than every answer.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
-        match self.mode.as_str() {
-            "open" | "closed" => self.messages.unanswered(),
-            _ => 0,
+        match self.load.kind.as_str() {
+            "push" | "send" | "connect" => 0,
+            _ => self.messages.unanswered(),
         }
     }
 
