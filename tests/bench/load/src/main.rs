@@ -10,6 +10,7 @@ mod flood;
 mod floor;
 mod frame;
 mod idle;
+mod late;
 mod options;
 mod peer;
 mod process;
@@ -26,6 +27,7 @@ usage:
   wsp-load flood [--count 1000000] [--size 200] [--rounds 1]
   wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
   wsp-load floor [--size 20]
+  wsp-load late  [--ms 5]
   wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]";
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run() -> Outcome<()> {
         "floor" => floor::run(&options),
         "echo" => echo::run(&options),
         "idle" => idle::run(&options),
+        "late" => late::run(&options),
         _ => Err(USAGE.into()),
     }
 }
