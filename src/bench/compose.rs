@@ -40,7 +40,7 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         if seconds > 0.0 { due / seconds } else { 0.0 }
     });
     let verdict = weigh(plan, &gathered, &shards, asked, achieved);
-    let connect_seconds = if plan.churn.is_some() {
+    let connect_seconds = if comes_and_goes(plan) {
         finished.connected.as_secs_f64() + seconds
     } else {
         finished.connected.as_secs_f64()
@@ -57,7 +57,7 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         load: load(plan, seconds),
         rate: Rate { asked, achieved, received: per_second(messages.received), sustained: verdict.sustained },
         connect: Connect {
-            asked: if plan.churn.is_some() { connections.tried } else { plan.connections as u64 },
+            asked: if comes_and_goes(plan) { connections.tried } else { plan.connections as u64 },
             ok: connections.opened,
             failed: gathered.failed.clone(),
             seconds: connect_seconds,
@@ -80,6 +80,11 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
     warn(&mut report, plan);
     conclude(&mut report, &plan.thresholds);
     (report, gathered.log)
+}
+
+/// Whether connections are opened while measuring.
+fn comes_and_goes(plan: &Plan) -> bool {
+    plan.churn.is_some() || plan.connection_course.is_some()
 }
 
 /// Whether there are response times.
@@ -202,7 +207,7 @@ fn publish(finished: &Finished<'_>, gathered: &Gathered) -> Option<Publish> {
 fn warn(report: &mut Report, plan: &Plan) {
     let mut warnings = std::mem::take(&mut report.generator.warnings);
     let open = report.connect.ok;
-    if plan.churn.is_none() && open < plan.connections as u64 {
+    if !comes_and_goes(plan) && open < plan.connections as u64 {
         warnings.push(format!(
             "measured with {} of {} connections: the others did not come about",
             whole(open as f64),

@@ -213,6 +213,7 @@ impl Gathered {
         let from = self.measure_from.unwrap_or_default();
         let measured = self.measure_to.saturating_sub(from) as f64 / 1e9;
         let phase = match second {
+            second if (second as f64) < -(self.warmup as f64 / 1e9) => Phase::Connect,
             ..0 => Phase::Warmup,
             second if (second as f64) < measured => Phase::Measure,
             _ => Phase::Drain,
@@ -237,7 +238,7 @@ impl Gathered {
             max: (latencies.count() > 0).then(|| millis(latencies.max())),
             cpu: open.cpu.values().map(share).fold(0.0, f64::max),
         });
-        if self.keeps_log && phase != Phase::Warmup {
+        if self.keeps_log && second >= 0 {
             let kinds = [("response", &open.response), ("service", &open.service), ("schedule", &open.schedule)];
             let lines = kinds.into_iter().filter_map(|(tag, latencies)| Logged::of(tag, second as f64, 1.0, latencies));
             self.log.extend(lines);

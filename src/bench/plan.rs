@@ -90,6 +90,8 @@ pub struct Plan {
     pub kind: Kind,
     /// So many at the same time.
     pub connections: usize,
+    /// How many are open over time, where that changes; the most is the number above.
+    pub connection_course: Option<Course>,
     /// Connections a second while opening them.
     pub connect_rate: Option<f64>,
     /// When messages are sent.
@@ -150,6 +152,9 @@ impl Plan {
     /// How long is measured, as far as it is known beforehand.
     #[must_use]
     pub fn measured(&self) -> Duration {
+        if let Some(course) = &self.connection_course {
+            return Duration::try_from_secs_f64(course.seconds()).unwrap_or_default();
+        }
         match (&self.load, self.messages) {
             (Load::Open { stages, .. }, _) if !stages.is_empty() => stages.iter().map(|stage| stage.duration).sum(),
             (Load::Open { rate, .. }, Some(messages)) if self.kind.sends() => {

@@ -346,7 +346,7 @@ impl<'a> Conductor<'a> {
                 self.ready += 1;
                 self.opened += opened;
                 if self.ready == self.threads.len() && self.phase == Phase::Connect {
-                    if self.opened > 0 {
+                    if self.opened > 0 || self.plan.connection_course.is_some() {
                         self.begin().await;
                     } else {
                         self.close();

@@ -322,3 +322,17 @@ fn a_server_that_breaks_the_protocol_is_named() {
     let report = bench(&target.url, &["-d", "300ms", "-c", "2"]);
     assert_eq!(report["errors"]["protocol"], 2, "{report:#}");
 }
+
+#[test]
+fn connections_come_and_go_by_stages() {
+    let target = echo();
+    let report = bench(&target.url, &["--stages", "500ms:20c,500ms:=20c,500ms:4c,300ms:=4c", "--rate", "300"]);
+    is_settled(&report);
+    assert_eq!((&report["load"]["connections"], &report["connect"]["ok"]), (&json!(20), &json!(20)), "{report:#}");
+    assert_eq!((&report["messages"]["lost"], &report["connect"]["closed_early"]), (&json!(0), &json!(0)));
+    assert!((report["load"]["measured_s"].as_f64().expect("a time") - 1.8).abs() < 0.01);
+    assert_eq!(report["closes"]["1000"], 20);
+    let closed = bench(&target.url, &["--stages", "300ms:5c,300ms:=5c"]);
+    assert_eq!(closed["connect"]["ok"], 5);
+    assert!(closed["messages"]["verified"].as_u64() > Some(20), "{:#}", closed["messages"]);
+}

@@ -52,7 +52,8 @@ pub fn html(report: &Report) -> String {
     );
     head(report, &mut page);
     table(report, &mut page);
-    let seconds: Vec<&Second> = report.series.iter().filter(|second| second.phase != "connect").collect();
+    let seconds: Vec<&Second> =
+        report.series.iter().filter(|second| matches!(second.phase.as_str(), "warmup" | "measure")).collect();
     if seconds.len() > 1 {
         page.push_str("<h2>Messages a second</h2>\n");
         let of = |get: fn(&Second) -> f64| seconds.iter().map(|second| (second.t, get(second))).collect();
@@ -110,7 +111,11 @@ fn head(report: &Report, page: &mut String) {
     }
     for outcome in &report.thresholds {
         let (class, word) = if outcome.ok { ("pass", "holds") } else { ("fail", "missed") };
-        let value = outcome.value.map(|value| format!(" ({} {})", number(value), outcome.unit)).unwrap_or_default();
+        let value = match (outcome.value, outcome.unit.as_str()) {
+            (Some(value), "share") => format!(" ({} %)", number(value * 100.0)),
+            (Some(value), unit) => format!(" ({} {unit})", number(value)),
+            (None, _) => String::new(),
+        };
         let expression = escape(&outcome.expression);
         let _ = writeln!(page, "<p><code>{expression}</code> <span class=\"{class}\">{word}</span>{value}</p>");
     }

@@ -4,7 +4,7 @@
 //! Invariants: a borrow of its state is never held while another link or the timeline is called; what is sent is written
 //! in the same pass, or its task is woken to write the rest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -36,6 +36,10 @@ pub(super) enum End {
 pub(super) struct Link {
     /// Its number among all connections of the run.
     pub(super) number: u32,
+    /// It is open, or on its way there or away.
+    pub(super) lives: Cell<bool>,
+    /// It ought to be open, where connections come and go.
+    pub(super) wanted: Cell<bool>,
     state: RefCell<State>,
     waker: RefCell<Option<Waker>>,
 }
@@ -53,7 +57,13 @@ struct State {
 
 impl Link {
     pub(super) fn new(number: u32) -> Rc<Self> {
-        Rc::new(Self { number, state: RefCell::default(), waker: RefCell::default() })
+        Rc::new(Self {
+            number,
+            lives: Cell::default(),
+            wanted: Cell::default(),
+            state: RefCell::default(),
+            waker: RefCell::default(),
+        })
     }
 
     /// It has been opened.
@@ -64,7 +74,7 @@ impl Link {
 
     pub(super) fn is_open(&self) -> bool {
         let state = self.state.borrow();
-        state.bulk.is_some() && state.talk.closing.is_none()
+        state.bulk.is_some() && state.talk.closing.is_none() && !state.talk.retiring
     }
 
     /// Has its task look at it again.
@@ -107,6 +117,12 @@ impl Link {
             drop(state);
             self.wake();
         }
+    }
+
+    /// Sends nothing more, and closes when everything is answered.
+    pub(super) fn retire(&self) {
+        self.state.borrow_mut().talk.retiring = true;
+        self.wake();
     }
 
     /// Begins the closing handshake.
@@ -244,14 +260,14 @@ impl State {
     /// Sends what is to be sent now, and writes what waits.
     fn write(&mut self, shard: &Shard, number: u32, now: &mut u64, cx: &mut Context<'_>) -> Poll<End> {
         let Self { bulk: Some(bulk), talk, .. } = self else { return Poll::Pending };
-        if talk.closing.is_none() && shard.is_closed_loop() {
+        if talk.closing.is_none() && talk.is_over(shard) {
+            talk.closing = Some(shard.now());
+            bulk.start_close(1000);
+        } else if talk.closing.is_none() && !talk.retiring && shard.is_closed_loop() {
             if *now == 0 {
                 *now = shard.now();
             }
-            if talk.wants_churn(shard) {
-                talk.closing = Some(*now);
-                bulk.start_close(1000);
-            } else if shard.floods() {
+            if shard.floods() {
                 // Only what the socket takes: a batch when the one before is written.
                 let room = if bulk.waiting() == 0 { FLOOD } else { 0 };
                 for _ in 0..room {
@@ -265,9 +281,6 @@ impl State {
                     talk.send(bulk, shard, number, *now, *now);
                 }
             }
-        } else if talk.closing.is_none() && talk.wants_churn(shard) {
-            talk.closing = Some(shard.now());
-            bulk.start_close(1000);
         }
         let before = bulk.waiting();
         if before > 0 {

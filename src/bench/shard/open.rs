@@ -36,8 +36,15 @@ pub struct Facts {
     pub extensions: Option<String>,
 }
 
-/// Opens all of them.
+/// How often the number of connections is adjusted, where it changes over time.
+const ADJUST: Duration = Duration::from_millis(10);
+
+/// Opens all of them, at the start of a run.
 pub(super) async fn all(shard: Rc<Shard>) {
+    if shard.plan.connection_course.is_some() {
+        shard.attempts_left.set(0);
+        return;
+    }
     let began = shard.now();
     for link in &shard.links {
         if let Some(rate) = shard.plan.connect_rate {
@@ -54,21 +61,57 @@ pub(super) async fn all(shard: Rc<Shard>) {
     }
 }
 
+/// Opens and closes connections as their number changes over time.
+pub(super) async fn follow(shard: Rc<Shard>) {
+    let Some(course) = &shard.plan.connection_course else { return };
+    let mut ticks = tokio::time::interval(ADJUST);
+    while !shard.stopped.get() && !shard.ending.get() {
+        let second = shard.now().saturating_sub(shard.measure_from.get()) as f64 / 1e9;
+        if second > course.seconds() {
+            return;
+        }
+        let wanted = course.rate_at(second).round();
+        for link in &shard.links {
+            match (f64::from(link.number) < wanted, link.wanted.get()) {
+                // One that failed is not tried again before its next turn.
+                (true, false) if !link.lives.get() => {
+                    let Ok(permit) = shard.handshakes.try_acquire() else { break };
+                    permit.forget();
+                    link.wanted.set(true);
+                    spawn_local(tokio::task::coop::unconstrained(life(Rc::clone(&shard), Rc::clone(link))));
+                }
+                (false, true) => {
+                    link.wanted.set(false);
+                    link.retire();
+                }
+                _ => {}
+            }
+        }
+        ticks.tick().await;
+    }
+}
+
 /// One connection from its opening to its end, again and again under `--churn`.
 async fn life(shard: Rc<Shard>, link: Rc<Link>) {
+    link.lives.set(true);
+    live(&shard, &link).await;
+    link.lives.set(false);
+}
+
+async fn live(shard: &Rc<Shard>, link: &Rc<Link>) {
     let mut first = true;
     loop {
         // Boxed, and gone when it is done: it is much larger than all that follows.
-        let opened = Box::pin(open(&shard, &link)).await;
+        let opened = Box::pin(open(shard, link)).await;
         shard.handshakes.add_permits(1);
         if std::mem::take(&mut first) {
-            shard.attempts_left.set(shard.attempts_left.get() - 1);
+            shard.attempts_left.set(shard.attempts_left.get().saturating_sub(1));
         }
         if opened {
             shard.open.set(shard.open.get() + 1);
-            let end = poll_fn(|cx| link.poll(&shard, cx)).await;
+            let end = poll_fn(|cx| link.poll(shard, cx)).await;
             shard.open.set(shard.open.get() - 1);
-            link.ended(&shard, &end);
+            link.ended(shard, &end);
         }
         if shard.plan.churn.is_none() || shard.stopped.get() || shard.ending.get() {
             return;

@@ -36,6 +36,8 @@ pub(super) struct Talk {
     last_ping: u64,
     /// What was seen of each sender.
     seen: Vec<Seen>,
+    /// Nothing more is sent; it is closed once everything is answered.
+    pub(super) retiring: bool,
     /// When we began to close it.
     pub(super) closing: Option<u64>,
     /// It is to end without more ado.
@@ -60,11 +62,12 @@ impl Talk {
         self.outstanding.len() >= MOST_UNDER_WAY || shard.in_flight.get() >= shard.most_in_flight
     }
 
-    /// Whether it has done its turn, under `--churn`.
-    pub(super) fn wants_churn(&self, shard: &Shard) -> bool {
-        shard.plan.churn.is_some_and(|count| self.answered >= count && self.outstanding.is_empty())
-            && shard.is_running()
-            && (!shard.plan.awaits() || self.answered > 0)
+    /// Whether it is to be closed now: it is not wanted any more, or has done its turn under `--churn`.
+    pub(super) fn is_over(&mut self, shard: &Shard) -> bool {
+        if !self.retiring && shard.plan.churn.is_some_and(|count| self.answered >= count) {
+            self.retiring = shard.is_running();
+        }
+        self.retiring && self.outstanding.is_empty()
     }
 
     /// Queues a message on the connection.
@@ -302,6 +305,7 @@ impl Talk {
             bulk.start_ping(b"wsp");
             wake = true;
         }
+        wake |= self.retiring && self.closing.is_none() && self.outstanding.is_empty();
         let patience = shard.plan.close_timeout.as_nanos() as u64;
         if self.closing.is_some_and(|since| now.saturating_sub(since) > patience) {
             self.given_up = Some("close timeout");

@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use tokio::task::spawn_local;
+
 use super::Shard;
 use super::park::Park;
 use crate::bench::schedule::{Due, judge};
@@ -21,6 +23,7 @@ pub(super) async fn drive(shard: Rc<Shard>) {
         park.sleep(wait).await;
     }
     shard.links.iter().for_each(|link| link.wake());
+    spawn_local(super::open::follow(Rc::clone(&shard)));
     if shard.timeline.borrow().is_none() {
         return;
     }

@@ -130,12 +130,13 @@ pub struct LoadArgs {
     #[arg(long, value_name = "R", value_parser = positive_rate, conflicts_with = "in_flight", help_heading = "Load")]
     pub rate: Option<f64>,
     /// Closed loop: so many under way on each connection [default: 1]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536), conflicts_with = "stages", help_heading = "Load")]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536), help_heading = "Load")]
     pub in_flight: Option<u32>,
     /// Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps
     ///
     /// Each stage is DURATION:RATE. The rate goes evenly from that of the stage before (--rate at first, else 0) to this
-    /// one; with = it is this one all the time. The warm-up has the first rate.
+    /// one; with = it is this one all the time. The warm-up has the first rate. With a c behind the numbers they are
+    /// connections: 10s:100c opens up to 100 in 10 s, a later 10s:0c closes them again.
     #[arg(long, value_name = "S", help_heading = "Load")]
     pub stages: Option<String>,
     /// Even or random (Poisson) spacing in open loop

@@ -8,7 +8,7 @@ use super::{LoadArgs, ModeArg, SpacingArg};
 use crate::bench::marker;
 use crate::bench::payload::{Matching, Payload, Variant, random_json};
 use crate::bench::plan::{Compose, Kind, Load, Plan};
-use crate::bench::schedule::{Spacing, parse_stages};
+use crate::bench::schedule::{Course, Spacing, parse_stages};
 use crate::bench::threshold::{Numbers, Threshold};
 use crate::command::connect::plan::{Draft, InputKind};
 use crate::command::options::ConnectionArgs;
@@ -27,6 +27,8 @@ const SIZE: usize = 64;
 const OBJECTS: usize = 64;
 /// The least random JSON object: braces and the marker.
 const LEAST_JSON: usize = 30;
+/// Most connections.
+const MOST_CONNECTIONS: u32 = 1_000_000;
 /// Most source addresses.
 const MOST_SOURCES: usize = 4096;
 /// The rate at which the search for the greatest begins.
@@ -39,6 +41,10 @@ const FIRST_RATE: f64 = 1000.0;
 pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     refuse(&args.connection)?;
     let kind = kind(args)?;
+    let connection_course = connection_course(args)?;
+    // A number of connections is never negative, and not that large.
+    #[allow(clippy::cast_sign_loss)]
+    let connections = connection_course.as_ref().map_or(args.connections as usize, |(_, most)| *most as usize);
     let (payload, payload_text) = payload(args)?;
     let matching = matching(args, kind, &payload)?;
     let connect = settings::connect_options(url, &args.connection, false)?;
@@ -50,7 +56,8 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
         connect,
         sources: args.source_ip.as_deref().map(sources).transpose()?.unwrap_or_default(),
         kind,
-        connections: args.connections as usize,
+        connections,
+        connection_course: connection_course.map(|(course, _)| course),
         connect_rate: args.connect_rate,
         load: load(args)?,
         duration: args.duration.unwrap_or(DURATION),
@@ -89,7 +96,8 @@ fn refuse(args: &ConnectionArgs) -> Result<(), Error> {
 }
 
 fn kind(args: &LoadArgs) -> Result<Kind, Error> {
-    let is_open = args.rate.is_some() || args.stages.is_some() || args.find_max.is_some();
+    let rates = args.stages.as_ref().is_some_and(|stages| !is_of_connections(stages));
+    let is_open = args.rate.is_some() || rates || args.find_max.is_some();
     let mode = match args.mode {
         ModeArg::Echo => Kind::Echo,
         ModeArg::Push => Kind::Push,
@@ -134,12 +142,45 @@ fn kind(args: &LoadArgs) -> Result<Kind, Error> {
     Ok(Kind::Publish { senders: senders as usize })
 }
 
+/// Whether stages are about connections: `10s:500c`.
+fn is_of_connections(stages: &str) -> bool {
+    stages.split(',').all(|stage| stage.trim().ends_with('c'))
+}
+
+/// How many connections are open over time, and the most of them.
+fn connection_course(args: &LoadArgs) -> Result<Option<(Course, f64)>, Error> {
+    let Some(text) = args.stages.as_ref().filter(|text| is_of_connections(text)) else { return Ok(None) };
+    let number = |text: &str| rate(text.trim_end_matches('c')).map(f64::round);
+    let stages = parse_stages(text, duration, number)
+        .map_err(|error| Error::usage(format!("--stages: {error}"), "for example '10s:100c,1m:=500c'"))?;
+    let most = stages.iter().map(|stage| stage.rate).fold(0.0, f64::max);
+    if most > f64::from(MOST_CONNECTIONS) {
+        return Err(Error::usage(format!("--stages: more than {MOST_CONNECTIONS} connections"), "fewer"));
+    }
+    let conflict = [
+        (args.churn.is_some(), "--churn"),
+        (args.publish.is_some(), "--publish"),
+        (!args.warmup.is_zero(), "--warmup"),
+        (args.find_max.is_some(), "--find-max"),
+    ];
+    if let Some((_, flag)) = conflict.iter().find(|(given, _)| *given) {
+        return Err(Error::usage(
+            format!("--stages of connections and {flag} do not go together"),
+            "leave one of them out",
+        ));
+    }
+    Ok(Some((Course::staged(Duration::ZERO, 0.0, &stages), most)))
+}
+
 fn load(args: &LoadArgs) -> Result<Load, Error> {
+    if args.in_flight.is_some() && args.stages.as_ref().is_some_and(|stages| !is_of_connections(stages)) {
+        return Err(Error::usage("--stages and --in-flight do not go together", "stages of connections (10s:100c) do"));
+    }
     let spacing = match args.spacing {
         SpacingArg::Even => Spacing::Even,
         SpacingArg::Poisson => Spacing::Poisson,
     };
-    if let Some(text) = &args.stages {
+    if let Some(text) = args.stages.as_ref().filter(|text| !is_of_connections(text)) {
         let stages = parse_stages(text, duration, rate)
             .map_err(|error| Error::usage(format!("--stages: {error}"), "for example '10s:1k,1m:50k' or '10s:=1k'"))?;
         return Ok(Load::Open { rate: args.rate.unwrap_or_default(), stages, spacing });
