@@ -31,6 +31,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "relay" -d 'Move messages between endpoints, with queues and acknowledgements'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions, write man pages or files for monitoring'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "bench" -d 'Load-test a WebSocket server'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
@@ -328,3 +329,168 @@ complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_su
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from monitoring" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s c -l connections -d 'Connections at the same time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-rate -d 'Open so many a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s d -l duration -d 'Measure so long [default: 10s]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s n -l messages -d 'Measure so many messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l warmup -d 'Send so long before measuring' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l rate -d 'Open loop: so many messages a second in all' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l in-flight -d 'Closed loop: so many under way on each connection [default: 1]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l stages -d 'Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l spacing -d 'Even or random (Poisson) spacing in open loop' -r -f -a "even\t'As evenly as the rate allows'
+poisson\t'As independent users would'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l mode -d 'echo, push, send or connect' -r -f -a "echo\t'Each message is answered'
+push\t'The server speaks'
+send\t'Nothing is awaited'
+connect\t'Nothing is sent'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l publish -d 'The first N connections send, and every message is to reach all; needs --rate or --stages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l churn -d 'Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l deadline -d 'A message not answered for so long is lost' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threads -d 'Threads [default: a processor each, one less for a target on this machine]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l source-ip -d 'Connect from these addresses in turn: A,B or 10.0.0.0/24' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l seed -d 'What random choices are drawn from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l csv -d 'Write the seconds to F as CSV' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l html -d 'Write a page with charts to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l hdr -d 'Write an HDR interval log to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s b -l binary -d 'Send binary messages'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l json -d 'One JSON object on stdout (wsp.bench/1)'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ndjson -d 'A line of JSON each second, the report last'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "report" -d 'Add reports up: histograms are merged, percentiles never averaged'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "compare" -d 'Run against two targets in turn, A B A B, and say whether they differ'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l csv -d 'Write the seconds to F as CSV' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l html -d 'Write a page with charts to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l hdr -d 'Write an HDR interval log to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l json -d 'One JSON object on stdout (wsp.bench/1)'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l ndjson -d 'A line of JSON each second, the report last'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l repeat -d 'Runs of each; below 4 nothing can be decided' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s c -l connections -d 'Connections at the same time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-rate -d 'Open so many a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s d -l duration -d 'Measure so long [default: 10s]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s n -l messages -d 'Measure so many messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l warmup -d 'Send so long before measuring' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l rate -d 'Open loop: so many messages a second in all' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l in-flight -d 'Closed loop: so many under way on each connection [default: 1]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l stages -d 'Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l spacing -d 'Even or random (Poisson) spacing in open loop' -r -f -a "even\t'As evenly as the rate allows'
+poisson\t'As independent users would'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l mode -d 'echo, push, send or connect' -r -f -a "echo\t'Each message is answered'
+push\t'The server speaks'
+send\t'Nothing is awaited'
+connect\t'Nothing is sent'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l publish -d 'The first N connections send, and every message is to reach all; needs --rate or --stages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l churn -d 'Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l deadline -d 'A message not answered for so long is lost' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l threads -d 'Threads [default: a processor each, one less for a target on this machine]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l source-ip -d 'Connect from these addresses in turn: A,B or 10.0.0.0/24' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l seed -d 'What random choices are drawn from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l json -d 'One JSON object on stdout'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s b -l binary -d 'Send binary messages'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -4,7 +4,7 @@
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
-//! - [`listen`]: what the test server does with messages.
+//! - [`listen`]: what the test server does with messages. [`bench`]: the load tester.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
@@ -15,6 +15,7 @@
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
+pub mod bench;
 pub mod broker;
 pub mod command;
 pub mod config;
@@ -70,6 +71,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
+        Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
         for error in error.each() {

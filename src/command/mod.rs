@@ -3,6 +3,7 @@
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
 pub mod admin;
+pub mod bench;
 pub mod brokers;
 pub mod config;
 pub mod connect;
@@ -63,6 +64,8 @@ pub enum Action {
     Listen(Box<listen::ListenArgs>),
     /// Move messages between endpoints, with queues and acknowledgements
     Relay(Box<relay::RelayArgs>),
+    /// Load-test a WebSocket server
+    Bench(Box<bench::BenchArgs>),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions, write man pages or files for monitoring
@@ -100,8 +103,11 @@ fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meani
 impl Action {
     /// Puts the profile's URL where its name stands.
     fn go_to(&mut self, target: &Target) {
-        if let Self::Connect(args) = self {
-            args.urls.iter_mut().filter(|url| **url == target.word).for_each(|url| url.clone_from(&target.url));
+        let is_meant = |url: &&mut String| **url == target.word;
+        match self {
+            Self::Connect(args) => args.urls.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            Self::Bench(args) => args.url.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            _ => {}
         }
     }
 }
@@ -109,7 +115,10 @@ impl Action {
 /// The definition help, completions and man pages are made from.
 #[must_use]
 pub fn definition() -> Command {
-    Cli::command().mut_subcommands(|command| command.help_template(TEMPLATE)).help_template(TEMPLATE)
+    Cli::command()
+        .mut_subcommand("bench", bench::without_absent)
+        .mut_subcommands(|command| command.help_template(TEMPLATE))
+        .help_template(TEMPLATE)
 }
 
 /// Puts `connect` before a URL or a profile that stands where a subcommand would.
@@ -167,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "relay", "config", "generate"] {
+        for name in ["connect", "listen", "relay", "bench", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

@@ -2,12 +2,15 @@
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
 use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 
+use super::bulk::Bulk;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
-use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
+use super::deflate::{Codec, DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
 use super::proxy::{Proxy, ProxyRules};
 use super::tls::{ClientConnector, ClientTls, TlsError};
@@ -136,6 +139,31 @@ pub struct Handshake {
     pub extensions: Option<String>,
 }
 
+/// A byte stream whose upgrade is done.
+#[derive(Debug)]
+pub struct Opened {
+    transport: Transport,
+    /// What was read past the HTTP head.
+    prefix: Bytes,
+    settings: ConnectionSettings,
+}
+
+impl Opened {
+    /// For use as one of few.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        Connection::new(self.transport, self.prefix, &self.settings)
+    }
+
+    /// For use as one of thousands, or under load.
+    #[must_use]
+    pub fn into_bulk(self) -> Bulk {
+        let settings = &self.settings;
+        let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
+        Bulk::new(self.transport, &self.prefix, codec, settings.max_message_size)
+    }
+}
+
 /// Makes connections to one target, as often as asked.
 pub struct Connector {
     options: ConnectOptions,
@@ -190,24 +218,33 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
+        let (opened, handshake) = self.open(self.options.dial.interface).await?;
+        Ok((opened.into_connection(), handshake))
+    }
+
+    /// Makes one connection, from this local address where one is given, and leaves open how it is used.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow())
+        tokio::time::timeout(limit, self.follow(source))
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
-    async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
+    async fn follow(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
         let mut heads = Vec::new();
         let mut hops = 0;
         loop {
             let same_place = is_same_place(&target, &self.options.target);
-            let refusal = match self.attempt(&target, same_place).await {
-                Ok((connection, mut handshake)) => {
+            let refusal = match self.attempt(&target, same_place, source).await {
+                Ok((opened, mut handshake)) => {
                     handshake.total = started.elapsed();
                     handshake.redirects = heads;
-                    return Ok((connection, handshake));
+                    return Ok((opened, handshake));
                 }
                 Err(ConnectError::Refused(refusal)) => refusal,
                 Err(error) => return Err(error),
@@ -231,9 +268,14 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
+    async fn attempt(
+        &self,
+        target: &WsTarget,
+        same_place: bool,
+        source: Option<IpAddr>,
+    ) -> Result<(Opened, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, mut handshake) = self.open(target).await?;
+        let (transport, mut handshake) = self.open_stream(target, source).await?;
         let started = Instant::now();
         let request = UpgradeRequest {
             target,
@@ -264,12 +306,16 @@ impl Connector {
             deflate,
             no_pong: false,
         };
-        Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+        Ok((Opened { transport: upgraded.transport, prefix: upgraded.prefix, settings }, handshake))
     }
 
     /// A byte stream to the target that says what the target says, TLS included where it is meant.
-    async fn open(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
-        let (transport, mut handshake) = self.reach(target).await?;
+    async fn open_stream(
+        &self,
+        target: &WsTarget,
+        source: Option<IpAddr>,
+    ) -> Result<(Transport, Handshake), ConnectError> {
+        let (transport, mut handshake) = self.reach(target, source).await?;
         if !target.secure {
             return Ok((transport, handshake));
         }
@@ -287,7 +333,9 @@ impl Connector {
         let limit = self.options.connect_timeout;
         let opening = async {
             match self.proxy(target)?.filter(|proxy| !target.secure && proxy.is_http()) {
-                None => self.open(target).await.map(|(transport, _)| (transport, None)),
+                None => {
+                    self.open_stream(target, self.options.dial.interface).await.map(|(transport, _)| (transport, None))
+                }
                 Some(proxy) => {
                     self.step.replace(format!("the proxy {proxy}"));
                     let (transport, ..) = reach(proxy, &self.options.dial, || self.proxy_tls()).await?;
@@ -314,17 +362,24 @@ impl Connector {
     }
 
     /// A byte stream to the target, directly or through a proxy.
-    async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+    async fn reach(&self, target: &WsTarget, source: Option<IpAddr>) -> Result<(Transport, Handshake), ConnectError> {
         let options = &self.options;
+        let from_source;
+        let dial_options = if source == options.dial.interface {
+            &options.dial
+        } else {
+            from_source = DialOptions { interface: source, ..options.dial.clone() };
+            &from_source
+        };
         let (transport, timings, leg) = match self.proxy(target)? {
             None => {
                 self.step.replace("look-up or TCP".to_owned());
-                let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+                let (transport, timings) = dial(&target.host, target.port, dial_options).await?;
                 (transport, timings, None)
             }
             Some(proxy) => {
                 self.step.replace(format!("the proxy {proxy}"));
-                let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
+                let (transport, timings, leg) = tunnel(proxy, target, dial_options, || self.proxy_tls()).await?;
                 (transport, timings, Some(leg))
             }
         };

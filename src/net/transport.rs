@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -80,6 +81,34 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
+    /// Writes what is taken at once; `WouldBlock` when nothing is. Whoever needs the rest written polls.
+    ///
+    /// # Errors
+    /// What the byte stream says.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+            other => {
+                let cx = &mut Context::from_waker(Waker::noop());
+                match Pin::new(&mut *other).poll_write(cx, bytes) {
+                    Poll::Ready(result) => {
+                        let _ = Pin::new(other).poll_flush(cx);
+                        result
+                    }
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    /// Makes dropping a TCP connection reset it, so that its ports are free at once.
+    pub fn reset_on_drop(&self) {
+        if let Self::Tcp(stream) = self {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Waits until the peer has said something or left.
     pub async fn readable(&self) {
         let _ = match self {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -28,6 +28,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "message", "host", "error", "exit",
         ],
     ),
+    ("bench", &["filter", "net", "message", "endpoint", "host", "error", "exit"]),
     (
         "listen",
         &[
@@ -38,14 +39,14 @@ const ROOMS: [(&str, &[&str]); 20] = [
     (
         "command",
         &[
-            "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
-            "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
+            "bench", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter",
+            "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 29] = [
+const LIBRARIES: [(&str, &[&str]); 31] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -77,14 +78,19 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
             "prompt/terminal.rs",
             "listen/handler/exec/",
             "process/",
+            "net/dial.rs",
+            "bench/machine.rs",
+            "bench/shard/park.rs",
         ],
     ),
+    ("hdrhistogram", &["bench/histogram.rs"]),
     ("toml", &["config/file.rs", "command/script.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
     ("rustix", &["process/"]),
     ("redb", &["queue/spool/"]),
     ("tower_http", &["listen/site/files.rs"]),
     ("strsim", &["config/nearest.rs"]),
+    ("hdrhistogram", &["bench/histogram.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];
 

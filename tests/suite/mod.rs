@@ -4,6 +4,8 @@ mod ack;
 mod admin;
 mod admin_hostile;
 mod alive;
+mod bench;
+mod bench_reports;
 mod chromium;
 mod compression;
 mod config;

@@ -11,6 +11,7 @@ mod flood;
 mod floor;
 mod frame;
 mod idle;
+mod late;
 mod options;
 mod peer;
 mod process;
@@ -29,6 +30,7 @@ usage:
   wsp-load drain [--size 200]
   wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
   wsp-load floor [--size 20]
+  wsp-load late  [--ms 5]
   wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]
   wsp-load store --directory DIR [--count 1000000] [--group 5000] [--size 200] [--packed]";
 
@@ -53,6 +55,7 @@ fn run() -> Outcome<()> {
         "echo" => echo::run(&options),
         "idle" => idle::run(&options),
         "store" => store::run(&options),
+        "late" => late::run(&options),
         _ => Err(USAGE.into()),
     }
 }
