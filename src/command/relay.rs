@@ -359,6 +359,10 @@ impl<'a> Build<'a> {
                 }
                 ends.push(running(self.sink(NullSink)?, as_sink()));
             }
+            Endpoint::Kafka(url) => {
+                let found = brokers::kafka(&self.broker(url), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
             Endpoint::Nats(url) => {
                 let found = brokers::nats(&self.broker(url), io)?;
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));

@@ -1,6 +1,8 @@
 //! Where messages come from other than a WebSocket.
 
 pub mod framing;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod replay;

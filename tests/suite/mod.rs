@@ -16,6 +16,8 @@ mod generate;
 mod identities;
 mod imports;
 mod install;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod listen;
 mod listen_limits;
 #[cfg(feature = "nats")]
