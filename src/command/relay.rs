@@ -45,16 +45,18 @@ Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+  wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
+  wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
 
 /// Flags of `wsp relay`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, null:, ws://, wss://
+    /// Where messages come from: -, ws://, wss://, kafka://, nats://
     #[arg(value_name = "FROM")]
     pub from: String,
-    /// Where they go; each of several gets everything
+    /// Where they go, null: included; each of several gets everything
     #[arg(value_name = "TO", required = true)]
     pub to: Vec<String>,
     /// Choose and transform; each output is a message

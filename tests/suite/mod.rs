@@ -2,6 +2,7 @@
 
 mod alive;
 mod chromium;
+mod compose;
 mod compression;
 mod config;
 mod connect_events;

@@ -113,7 +113,11 @@ pub fn config(properties: &Properties) -> ClientConfig {
 pub fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), AddressError> {
     config(properties).create_native_config().map(|_| ()).map_err(|error| {
         let text = match &error {
-            KafkaError::ClientConfig(_, what, name, value) => format!("rdkafka.{name}={value}: {}", what.trim()),
+            KafkaError::ClientConfig(_, what, name, value) => {
+                let is_secret = ["password", "secret", "pem", "token"].iter().any(|word| name.contains(word));
+                let value = if is_secret { "…" } else { value };
+                format!("rdkafka.{name}={value}: {}", what.trim())
+            }
             other => other.to_string(),
         };
         AddressError(format!("{}: {text}", settings.shown))
