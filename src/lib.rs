@@ -10,6 +10,7 @@
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`observe`]: counters, and who sees them: metrics, health, the admin address.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`broker`]: Kafka and NATS, as far as both their sides share it.
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.

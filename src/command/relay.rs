@@ -56,6 +56,8 @@ Examples:
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
   wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
+  wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
+  wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
 
 /// Messages handed to a sink at a time, where that makes no difference to who gets them.
@@ -65,7 +67,7 @@ const BATCH: usize = 1000;
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, nats://
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present = "status")]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything
@@ -467,11 +469,15 @@ impl<'a> Build<'a> {
                     ends.push(running(Box::new(self.file_sink(path)?), as_sink()));
                 }
             }
+            Endpoint::Kafka(url) => {
+                let found = brokers::kafka(&self.broker(url), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
             Endpoint::Nats(url) => {
                 let found = brokers::nats(&self.broker(url), io)?;
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
             }
-            other => {
+            other @ Endpoint::WsListen { .. } => {
                 return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
             }
         }

@@ -166,6 +166,9 @@ async fn carry<S: WindowSink>(
             Problem::Never(reason) => (reason, None),
             Problem::Again { reason, after } => (reason, after),
         };
+        if after.is_some_and(|after| after.is_zero()) {
+            continue;
+        }
         failures += 1;
         if !settings.patience.allows(failures, was_reached) {
             if !io.dead_letters.are_kept() {
@@ -176,6 +179,7 @@ async fn carry<S: WindowSink>(
             if way.again.is_empty() && !take_waiting(lane, way).await {
                 return Ok(());
             }
+            sink.give_up();
             (io.notice)(format!("{}: {} messages are given up: {reason}", sink.name(), way.again.len()));
             for (_, envelope) in way.again.drain(..) {
                 io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);

@@ -154,7 +154,7 @@ pub enum Problem {
     Again {
         /// Why not now.
         reason: String,
-        /// As the other side wants it.
+        /// As the other side wants it; at once, and not counted as a try, when it is zero.
         after: Option<std::time::Duration>,
     },
     /// It will never be taken.

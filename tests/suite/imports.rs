@@ -46,7 +46,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 31] = [
+const LIBRARIES: [(&str, &[&str]); 32] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -65,6 +65,7 @@ const LIBRARIES: [(&str, &[&str]); 31] = [
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
+    ("rdkafka", &["broker/kafka/reach.rs", "source/kafka.rs", "sink/kafka.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
     ("rcgen", &["net/self_signed/"]),

@@ -7,6 +7,7 @@ mod alive;
 mod bench;
 mod bench_reports;
 mod chromium;
+mod compose;
 mod compression;
 mod config;
 mod connect_events;
@@ -26,6 +27,8 @@ mod hostile;
 mod identities;
 mod imports;
 mod install;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod listen;
 mod listen_input;
 mod listen_limits;

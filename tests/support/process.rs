@@ -260,6 +260,11 @@ impl Process {
         }
     }
 
+    /// Whether a whole line of stdout contains `part` by now.
+    pub fn has_printed(&self, part: &str) -> bool {
+        line_with(&self.stdout.bytes(), part).is_some()
+    }
+
     /// Waits until a whole line of stdout contains `part`; that line.
     #[track_caller]
     pub fn wait_for_stdout(&self, part: &str) -> String {
