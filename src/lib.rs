@@ -4,7 +4,7 @@
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
-//! - [`listen`]: what the test server does with messages. [`bench`]: the load tester.
+//! - [`listen`]: what the test server does with messages. [`mod@bench`]: the load tester.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
