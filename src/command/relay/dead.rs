@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::Build;
+use super::build::Build;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::Error;
 use crate::message::render::Format;

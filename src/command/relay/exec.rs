@@ -1,6 +1,7 @@
 //! The end that an `exec:` endpoint makes.
 
-use super::{Build, InputArg};
+use super::args::InputArg;
+use super::build::Build;
 use crate::error::Error;
 use crate::pipeline::exec::ExecEnd;
 use crate::source::lines::LineKind;

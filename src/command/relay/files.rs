@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Build, InputArg};
+use super::args::InputArg;
+use super::build::Build;
 use crate::command::options::{FormatArg, OutputArgs};
 use crate::command::values::{duration, size};
 use crate::error::Error;
