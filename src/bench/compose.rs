@@ -39,7 +39,7 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         let due = course.count_at(warmup + seconds) - course.count_at(warmup);
         if seconds > 0.0 { due / seconds } else { 0.0 }
     });
-    let verdict = weigh(plan, &gathered, &shards, asked, achieved);
+    let verdict = weigh(plan, &gathered, &shards, asked, achieved, seconds);
     let connect_seconds = if comes_and_goes(plan) {
         finished.connected.as_secs_f64() + seconds
     } else {
@@ -92,7 +92,14 @@ fn has_response(plan: &Plan) -> bool {
     plan.mode() == "open" && plan.kind != Kind::Send
 }
 
-fn weigh(plan: &Plan, gathered: &Gathered, shards: &[Shard], asked: Option<f64>, achieved: f64) -> Verdict {
+fn weigh(
+    plan: &Plan,
+    gathered: &Gathered,
+    shards: &[Shard],
+    asked: Option<f64>,
+    achieved: f64,
+    seconds: f64,
+) -> Verdict {
     let busy = |(index, shard): (usize, &Shard)| (shard.cpu, gathered.busy.get(&index).cloned().unwrap_or_default());
     let messages = &gathered.measured;
     judge(&Evidence {
@@ -105,6 +112,7 @@ fn weigh(plan: &Plan, gathered: &Gathered, shards: &[Shard], asked: Option<f64>,
         response: has_response(plan).then_some(&gathered.response),
         shards: shards.iter().enumerate().map(busy).collect(),
         backlog: gathered.backlog(),
+        seconds,
     })
 }
 

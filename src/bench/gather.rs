@@ -24,6 +24,7 @@ struct Sample {
     length: u64,
     open: u64,
     in_flight: u64,
+    behind: u64,
     cpu: u64,
     waited: u64,
 }
@@ -156,12 +157,14 @@ impl Gathered {
             length: interval.length,
             open: interval.open,
             in_flight: interval.in_flight,
+            behind: interval.behind,
             cpu: interval.cpu,
             waited: interval.waited,
         });
         self.recent.push((interval.end, interval.written, interval.read));
         if shard == 0 {
-            self.backlog.push((interval.end, self.in_flight()));
+            let last = self.samples.iter().filter_map(|samples| samples.last());
+            self.backlog.push((interval.end, last.map(|sample| sample.behind).sum()));
         }
         self.add_to_second(interval, error_count);
     }
@@ -257,12 +260,12 @@ impl Gathered {
         self.samples.iter().filter_map(|samples| samples.last()).map(|sample| sample.open).sum()
     }
 
-    /// Messages under way while measuring, several times a second.
+    /// How far replies were behind while measuring, several times a second.
     #[must_use]
     pub fn backlog(&self) -> Vec<u64> {
         let from = self.measure_from.unwrap_or(u64::MAX);
         let within = self.backlog.iter().filter(|(end, _)| *end > from && *end <= self.measure_to);
-        within.map(|(_, in_flight)| *in_flight).collect()
+        within.map(|(_, behind)| *behind).collect()
     }
 
     /// How each shard did while measuring.

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Losses that are remembered, so that a reply which comes after all is told from a duplicate.
+/// Stretches of losses that are remembered, so that a reply which comes after all is told from a duplicate.
 const LOSSES: usize = 4096;
 /// Answered ids that are remembered beyond those outstanding.
 const RECENT_IDS: usize = 1024;
@@ -56,8 +56,10 @@ pub struct Outstanding {
     slots: VecDeque<Slot>,
     open: usize,
     highest: Option<u64>,
-    /// Lost sequence numbers, rising.
-    lost: VecDeque<u64>,
+    /// One past the highest number a reply has come to, in time or not.
+    heard: u64,
+    /// Lost sequence numbers, rising: from the first of a stretch to one past its last.
+    lost: VecDeque<(u64, u64)>,
     ids: HashMap<Box<[u8]>, u64>,
 }
 
@@ -78,6 +80,13 @@ impl Outstanding {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.open == 0
+    }
+
+    /// How far replies are behind: messages sent after the last one that was answered, in time or not. A message that got
+    /// lost on its way counts until a later one is answered, one that still waits counts even when it was given up.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.next_sequence() - self.heard
     }
 
     /// Notes a message that was sent; its number is what [`Outstanding::next_sequence`] said.
@@ -110,17 +119,36 @@ impl Outstanding {
                 self.open -= 1;
                 let reordered = self.highest.is_some_and(|highest| sequence < highest);
                 self.highest = self.highest.max(Some(sequence));
+                self.heard = self.heard.max(sequence + 1);
                 self.drop_settled();
                 Reply::First { sent, reordered }
             }
-            _ => match self.lost.binary_search(&sequence) {
-                Ok(at) => {
-                    self.lost.remove(at);
-                    Reply::Late
+            _ => {
+                if self.take_lost(sequence) {
+                    self.heard = self.heard.max(sequence + 1);
+                    return Reply::Late;
                 }
-                Err(_) => Reply::Duplicate,
-            },
+                Reply::Duplicate
+            }
         }
+    }
+
+    /// Forgets a loss; whether it was one.
+    fn take_lost(&mut self, sequence: u64) -> bool {
+        let at = self.lost.partition_point(|(_, past)| *past <= sequence);
+        let Some((first, past)) = self.lost.get(at).copied().filter(|(first, _)| *first <= sequence) else {
+            return false;
+        };
+        match (first == sequence, past == sequence + 1) {
+            (true, true) => drop(self.lost.remove(at)),
+            (true, false) => self.lost[at].0 = sequence + 1,
+            (false, true) => self.lost[at].1 = sequence,
+            (false, false) => {
+                self.lost[at].1 = sequence;
+                self.lost.insert(at + 1, (sequence + 1, past));
+            }
+        }
+        true
     }
 
     /// Settles the oldest message, and tells its number: where replies have nothing but their order.
@@ -157,7 +185,10 @@ impl Outstanding {
             }
             if slot.open {
                 self.open -= 1;
-                self.lost.push_back(self.first);
+                match self.lost.back_mut() {
+                    Some((_, past)) if *past == self.first => *past += 1,
+                    _ => self.lost.push_back((self.first, self.first + 1)),
+                }
                 if self.lost.len() > LOSSES {
                     self.lost.pop_front();
                 }
@@ -171,6 +202,7 @@ impl Outstanding {
     /// Gives all of them up: the connection is gone.
     pub fn abandon(&mut self, lost: impl FnMut(Sent)) {
         self.expire(u64::MAX, lost);
+        self.heard = self.next_sequence();
     }
 
     fn drop_settled(&mut self) {
@@ -273,6 +305,34 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_of_losses_is_remembered_whole() {
+        let count = 10 * LOSSES as u64;
+        let mut outstanding = with(count);
+        outstanding.expire(u64::MAX, |_| ());
+        assert_eq!(outstanding.lost.len(), 1);
+        for sequence in [0, 5, count - 1, 4, 6] {
+            assert_eq!(outstanding.take(sequence), Reply::Late, "{sequence}");
+            assert_eq!(outstanding.take(sequence), Reply::Duplicate, "{sequence}");
+        }
+        assert_eq!(outstanding.lost, [(1, 4), (7, count - 1)]);
+    }
+
+    #[test]
+    fn what_waits_is_behind_and_what_was_lost_on_the_way_is_not() {
+        let mut outstanding = with(10);
+        assert_eq!(outstanding.behind(), 10);
+        outstanding.take(0);
+        outstanding.take(3);
+        assert_eq!(outstanding.behind(), 6, "1 and 2 got lost, or come out of order");
+        outstanding.expire(80, |_| ());
+        assert_eq!(outstanding.behind(), 6, "given up, and waiting all the same");
+        assert_eq!((outstanding.take(6), outstanding.behind()), (Reply::Late, 3));
+        assert_eq!((outstanding.take(5), outstanding.behind()), (Reply::Late, 3));
+        outstanding.abandon(|_| ());
+        assert_eq!(outstanding.behind(), 0);
+    }
+
+    #[test]
     fn order_alone_settles_the_oldest() {
         let mut outstanding = with(3);
         assert_eq!(outstanding.take_oldest(), Some((0, sent(0))));
@@ -344,6 +404,7 @@ mod tests {
                 }
                 prop_assert_eq!(sends, answered + lost + outstanding.len() as u64);
                 prop_assert_eq!(outstanding.iter().count(), outstanding.len());
+                prop_assert!(outstanding.behind() <= sends);
                 prop_assert!(outstanding.oldest().is_some() != outstanding.is_empty());
             }
         }

@@ -47,8 +47,12 @@ pub struct Evidence<'a> {
     pub response: Option<&'a Latencies>,
     /// Each thread's share of computing time, over all and second by second.
     pub shards: Vec<(f64, Vec<f64>)>,
-    /// Messages under way, several times a second while measuring.
+    /// How far replies were behind, several times a second while measuring: what was sent after the last message that was
+    /// answered. What expires stays in it, since it may wait all the same; what gets lost on its way leaves it with the
+    /// next answer.
     pub backlog: Vec<u64>,
+    /// Seconds that were measured.
+    pub seconds: f64,
 }
 
 /// How the generator did.
@@ -126,10 +130,13 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let health = found.first().map_or(Health::Valid, |(health, _)| *health);
     let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
     if let (Some(false), Some(asked)) = (sustained, evidence.asked) {
+        let waits = evidence.backlog.last().copied().unwrap_or_default() as f64;
+        let taken =
+            if evidence.seconds > 0.0 { evidence.achieved - waits / evidence.seconds } else { evidence.achieved };
         let text = format!(
             "not sustained: the target took {} of {} messages a second; what waited grew to the end, so response times say \
              how long the run was",
-            whole(evidence.achieved),
+            whole(taken),
             whole(asked)
         );
         reasons.push(text);
@@ -169,7 +176,7 @@ fn is_long_busy(seconds: &[f64]) -> bool {
     seconds.windows(BUSY_SECONDS).any(|window| window.iter().all(|cpu| *cpu > BUSY))
 }
 
-/// Whether what is under way grows to the end: its least in the last quarter against that in the one before. The least,
+/// Whether what waits grows to the end: its least in the last quarter against that in the one before. The least,
 /// since a target that stands still now and then makes the backlog rise and fall.
 fn is_growing(backlog: &[u64], asked: f64) -> bool {
     let quarter = backlog.len() / 4;
@@ -205,6 +212,7 @@ pub fn whole(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::matching::{Outstanding, Sent};
 
     fn of(micros: &[u64]) -> Latencies {
         let mut latencies = Latencies::new();
@@ -275,6 +283,73 @@ mod tests {
         let refused = Evidence { achieved: 700.0, missed_target: 3000, ..open() };
         assert_eq!(judge(&refused).sustained, Some(false));
         assert_eq!(judge(&Evidence::default()).sustained, None);
+    }
+
+    /// What a run of 4 s would have to say, 1,000 messages a second on one connection, from messages matched one by one.
+    struct Target {
+        /// Messages it answers a second, in order; what comes faster waits.
+        takes: f64,
+        /// Every so many messages one gets lost; 0 for none.
+        loses: u64,
+        /// It stands still for so many milliseconds of each second.
+        stands: u64,
+        /// It answers nothing from this millisecond on.
+        ends: u64,
+        /// Given up after so many milliseconds.
+        deadline: u64,
+    }
+
+    impl Target {
+        fn backlog(&self) -> Vec<u64> {
+            let mut outstanding = Outstanding::default();
+            let (mut samples, mut answered, mut capacity) = (Vec::new(), 0, 0.0);
+            for now in 0..4000 {
+                outstanding.push(Sent { intended: now, written: now, variant: 0 });
+                capacity += if now % 1000 < self.stands || now >= self.ends { 0.0 } else { self.takes / 1000.0 };
+                while capacity >= 1.0 && answered <= now {
+                    if self.loses == 0 || answered % self.loses != 0 {
+                        outstanding.take(answered);
+                    }
+                    answered += 1;
+                    capacity -= 1.0;
+                }
+                if answered > now {
+                    capacity = capacity.min(1.0);
+                }
+                outstanding.expire(now.saturating_sub(self.deadline), |_| ());
+                if now % 200 == 199 {
+                    samples.push(outstanding.behind());
+                }
+            }
+            samples
+        }
+    }
+
+    #[test]
+    fn overload_is_told_at_any_deadline_and_from_losses() {
+        let able = Target { takes: 5000.0, loses: 0, stands: 0, ends: u64::MAX, deadline: 5000 };
+        let table = [
+            ("able", Target { ..able }, true),
+            ("loses a twentieth", Target { loses: 20, ..able }, true),
+            ("loses a twentieth, deadline passed", Target { loses: 20, deadline: 300, ..able }, true),
+            ("loses half", Target { loses: 2, ..able }, true),
+            ("stalls and catches up", Target { stands: 400, ..able }, true),
+            ("stalls beyond the deadline and catches up", Target { stands: 400, deadline: 100, ..able }, true),
+            ("stalls, loses, catches up", Target { stands: 400, deadline: 100, loses: 20, ..able }, true),
+            ("takes a fifth", Target { takes: 200.0, ..able }, false),
+            ("takes a fifth, the deadline passes", Target { takes: 200.0, deadline: 500, ..able }, false),
+            ("takes nine tenths, the deadline passes", Target { takes: 900.0, deadline: 100, ..able }, false),
+            ("takes half and loses", Target { takes: 500.0, loses: 20, deadline: 300, ..able }, false),
+            ("answers no more", Target { ends: 1500, deadline: 200, ..able }, false),
+        ];
+        for (name, target, sustained) in table {
+            let backlog = target.backlog();
+            let verdict = judge(&Evidence { backlog: backlog.clone(), seconds: 4.0, ..open() });
+            assert_eq!(verdict.sustained, Some(sustained), "{name}: {backlog:?}");
+        }
+        let half = Target { takes: 500.0, deadline: 300, ..able };
+        let verdict = judge(&Evidence { backlog: half.backlog(), seconds: 4.0, ..open() });
+        assert!(verdict.reasons[0].contains("took 500 of 1,000"), "{verdict:?}");
     }
 
     #[test]

@@ -149,6 +149,8 @@ struct Shard {
     deadline: u64,
     most_in_flight: u64,
     in_flight: Cell<u64>,
+    /// How far replies are behind, over all connections.
+    behind: Cell<u64>,
     open: Cell<u64>,
     attempts_left: Cell<usize>,
     opened: Cell<u64>,
@@ -284,6 +286,7 @@ impl Housekeeping {
         interval.waited = waited - self.waited;
         interval.open = shard.open.get();
         interval.in_flight = shard.in_flight.get();
+        interval.behind = shard.behind.get();
         interval.loop_max = shard.loop_max.take();
         (self.handed_over, self.cpu, self.waited) = (now, cpu, waited);
         permit.send(Event::Interval(interval));
@@ -335,6 +338,7 @@ impl Shard {
             deadline: plan.deadline.as_nanos() as u64,
             most_in_flight: MOST_IN_FLIGHT / shards as u64,
             in_flight: Cell::default(),
+            behind: Cell::default(),
             open: Cell::default(),
             opened: Cell::default(),
             last_opened: Cell::default(),

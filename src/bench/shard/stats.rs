@@ -93,6 +93,8 @@ pub struct Interval {
     pub open: u64,
     /// Messages under way at its end.
     pub in_flight: u64,
+    /// How far replies were behind at its end, counting what was given up and may still wait.
+    pub behind: u64,
     /// Most bytes that waited to be written on a connection.
     pub queue_max: u64,
     /// How much later than wanted the loop came round at worst, in nanoseconds.

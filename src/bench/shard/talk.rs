@@ -119,6 +119,7 @@ impl Talk {
         }
         if awaits {
             shard.in_flight.set(shard.in_flight.get() + 1);
+            shard.behind.set(shard.behind.get() + 1);
         } else {
             self.unanswerable += 1;
             shard.published(number, sequence, shard.is_measured(intended));
@@ -191,6 +192,7 @@ impl Talk {
         };
         let mut damaged = false;
         let mut place = None;
+        let behind = self.outstanding.behind();
         let reply = match &shard.plan.matching {
             Matching::Marker => match payload::find(variants, shard.run, number, &self.outstanding, bytes) {
                 Found::Message { sequence } => {
@@ -219,6 +221,7 @@ impl Talk {
                 None => Reply::Unknown,
             },
         };
+        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
         let (sent, reordered) = match reply {
             Reply::First { sent, reordered } => (sent, reordered),
             other => {
@@ -317,12 +320,14 @@ impl Talk {
     /// The connection is gone, and with it what was under way.
     pub(super) fn abandon(&mut self, shard: &Shard) {
         let mut interval = shard.interval.borrow_mut();
+        shard.behind.set(shard.behind.get() - self.outstanding.behind());
         self.outstanding.abandon(|sent| lose(shard, &mut interval, &sent));
     }
 
     /// The run is over, and nothing more is waited for.
     pub(super) fn censor(&mut self, shard: &Shard) {
         let mut interval = shard.interval.borrow_mut();
+        shard.behind.set(shard.behind.get() - self.outstanding.behind());
         self.outstanding.abandon(|sent| {
             shard.in_flight.set(shard.in_flight.get() - 1);
             shard.counts(&mut interval, sent.intended).censored += 1;
