@@ -8,6 +8,7 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod curl;
+pub mod dashboard;
 pub mod generate;
 pub mod guards;
 pub mod layers;

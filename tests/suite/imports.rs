@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
+    ("tui", &["observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
@@ -38,14 +39,14 @@ const ROOMS: [(&str, &[&str]); 20] = [
     (
         "command",
         &[
-            "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
+            "tui", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
             "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 29] = [
+const LIBRARIES: [(&str, &[&str]); 30] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -59,13 +60,14 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs", "net/fetch.rs"]),
     ("httpdate", &["net/post.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
+    ("ratatui", &["tui/view", "tui/driver.rs", "tui/terminal.rs"]),
     ("rcgen", &["net/self_signed.rs"]),
     (
         "nix",
@@ -75,6 +77,8 @@ const LIBRARIES: [(&str, &[&str]); 29] = [
             "sink/file/appender.rs",
             "observe/process.rs",
             "prompt/terminal.rs",
+            "tui/terminal.rs",
+            "tui/driver.rs",
             "listen/handler/exec/",
             "process/",
         ],

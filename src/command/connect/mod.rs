@@ -1,5 +1,6 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
+mod control;
 pub mod info;
 mod input;
 pub mod outage;
@@ -149,6 +150,11 @@ pub struct ConnectArgs {
         help_heading = "Recordings"
     )]
     pub dir: DirArg,
+    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    ///
+    /// Nothing is read from stdin and nothing printed; a session that ends stays there, and r connects it again.
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["execute", "replay", "echo", "reply_jq", "input", "null", "delimiter", "whole"], help_heading = "Monitoring")]
+    pub tui: bool,
     /// wscat's meaning: -x takes no @FILE, --wait is a fixed time. No flag of its own.
     #[arg(skip)]
     pub wscat: bool,
