@@ -37,6 +37,7 @@ pub mod queue;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod tui;
 
 use std::ffi::OsString;
 use std::io::Write as _;

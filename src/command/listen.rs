@@ -15,11 +15,12 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
+use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
-use super::{payload, script, settings};
+use super::{dashboard, payload, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -216,6 +217,9 @@ pub struct ListenArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
+    pub tui: bool,
     /// The admin address.
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -286,7 +290,12 @@ pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
 pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
     let server = server(args, &host)?;
     let colour = server.hub.colour;
-    let console = server.hub.name_sessions.then(|| prompt::opener(&host, colour));
+    let console = if args.tui {
+        let screen = Screen::of(&host, "--tui", "wsp listen")?;
+        Some(dashboard::opener(if colour { screen } else { screen.without_colours() }))
+    } else {
+        server.hub.name_sessions.then(|| prompt::opener(&host, colour))
+    };
     crate::listen::run::run(server, host, console).await
 }
 
@@ -301,7 +310,8 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         Some(InputArg::Json) => InputKind::Events,
         Some(InputArg::Raw) | None => InputKind::Lines,
     };
-    let has_prompt = host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
+    let has_prompt =
+        !args.tui && host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
     let asked_to_print = args.output.json || args.output.format.is_some();
     let tls_demands = ServerDemands {
         min: match args.tls_min {
@@ -353,7 +363,7 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         input,
         hub: HubSettings {
-            print: mode.prints() || asked_to_print,
+            print: !args.tui && (mode.prints() || asked_to_print),
             mode,
             ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),

@@ -9,6 +9,7 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod curl;
+pub mod dashboard;
 pub mod faults;
 pub mod generate;
 pub mod guards;

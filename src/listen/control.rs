@@ -44,9 +44,11 @@ impl Control for Hub {
     }
 
     fn queues(&self) -> Vec<QueueReading> {
-        let mut send = QueueReading { name: "send", depth: 0, utilization: 0.0 };
+        let mut send = QueueReading { name: "send".into(), depth: 0, capacity: 0, bytes: 0, utilization: 0.0 };
         self.each_session(|mailbox| {
             send.depth += mailbox.waiting();
+            send.capacity += mailbox.capacity();
+            send.bytes += mailbox.waiting_bytes();
             send.utilization = send.utilization.max(mailbox.utilization());
         });
         vec![send]
@@ -108,6 +110,7 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         queue: SessionQueue { depth: mailbox.waiting(), bytes: mailbox.waiting_bytes(), capacity: mailbox.capacity() },
         dropped: mailbox.dropped.get(),
         round_trip_ms: mailbox.round_trip.get().map(milliseconds),
+        retry_in_ms: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod connector;
 pub mod deflate;
 pub mod dial;
+pub mod fetch;
 pub mod http;
 pub mod listener;
 pub mod pace;

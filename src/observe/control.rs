@@ -3,12 +3,13 @@
 //! Owns the trait that each kind of run implements and the readings it gives. Leaves HTTP to `admin`. Invariant:
 //! readings are copies of a moment; nobody who holds one holds up the run.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::counters::{Counters, Traffic};
 use super::tap::Tap;
@@ -51,13 +52,23 @@ pub trait Control {
 
     /// Closes a session; whether there is one of that name.
     fn close(&self, session: &str, close: CloseReason) -> bool;
+
+    /// Ends a session's connection and opens another; whether this is a session of that name that can do so.
+    fn reconnect(&self, _session: &str) -> bool {
+        false
+    }
+
+    /// What waits on disk, where something may.
+    fn spool(&self) -> Option<SpoolReading> {
+        None
+    }
 }
 
 /// A message on its way into the queues of its receivers, which may have to wait for room.
 pub type Delivering = Pin<Box<dyn Future<Output = Delivery>>>;
 
 /// What became of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Sessions that will be sent it.
     pub sent: u64,
@@ -68,30 +79,53 @@ pub struct Delivery {
 }
 
 /// The state of one queue, or of all of one name.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueReading {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Messages in it.
     pub depth: usize,
+    /// Messages it can hold.
+    #[serde(default)]
+    pub capacity: usize,
+    /// Payload bytes in it.
+    #[serde(default)]
+    pub bytes: usize,
     /// How full it is, from 0 to 1; the fullest one's where there are several.
     pub utilization: f64,
 }
 
+/// What waits on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolReading {
+    /// Messages.
+    pub messages: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// How long the oldest has waited, in milliseconds, where that is known.
+    pub oldest_ms: Option<u64>,
+}
+
 /// What a session is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
+    /// Its connection is being opened.
+    Connecting,
     /// Messages go both ways.
     Open,
     /// It has been held back for a while: its peer does not read, or there is no room for what it sends.
     Throttled,
+    /// Its connection was lost and will be opened again.
+    Retrying,
     /// It is about to end.
     Closing,
+    /// It has ended and can be opened again.
+    Closed,
 }
 
 /// Messages and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficReading {
     /// Messages.
     pub messages: u64,
@@ -106,7 +140,7 @@ impl From<&Traffic> for TrafficReading {
 }
 
 /// What waits for a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionQueue {
     /// Messages.
     pub depth: usize,
@@ -117,7 +151,7 @@ pub struct SessionQueue {
 }
 
 /// One session.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionReading {
     /// Its name, as events have it.
     pub id: String,
@@ -139,6 +173,9 @@ pub struct SessionReading {
     pub dropped: u64,
     /// The last round trip of a ping.
     pub round_trip_ms: Option<f64>,
+    /// How long until it connects again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
 }
 
 /// A time in milliseconds, to the microsecond.

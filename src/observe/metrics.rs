@@ -30,7 +30,7 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
     let one = |value: u64| vec![(None, value)];
     let queues = run.queues();
     let gauges = |value: &dyn Fn(&super::control::QueueReading) -> f64| {
-        queues.iter().map(|queue| (Some(("queue", queue.name)), value(queue))).collect::<Vec<_>>()
+        queues.iter().map(|queue| (Some(("queue", queue.name.as_ref())), value(queue))).collect::<Vec<_>>()
     };
     let waiting: usize = queues.iter().map(|queue| queue.depth).sum();
     let (received, sent) = (&counters.received, &counters.sent);

@@ -27,6 +27,7 @@ GET    /metrics                for Prometheus
 GET    /health                 200 when well, 503 when not
 GET    /sessions               who is connected
 POST   /sessions/ID/messages   sends the body to one
+POST   /sessions/ID/reconnect  opens another connection, where this side opens them
 DELETE /sessions/ID            closes one (?code=1000&reason=…)
 POST   /broadcast              sends the body to all
 GET    /events                 what happens, as it happens
@@ -43,6 +44,7 @@ enum Route<'p> {
     Broadcast,
     Session(&'p str),
     Messages(&'p str),
+    Reconnect(&'p str),
 }
 
 impl<'p> Route<'p> {
@@ -59,6 +61,7 @@ impl<'p> Route<'p> {
                 match rest.split_once('/') {
                     None if !rest.is_empty() => Self::Session(rest),
                     Some((id, "messages")) if !id.is_empty() => Self::Messages(id),
+                    Some((id, "reconnect")) if !id.is_empty() => Self::Reconnect(id),
                     _ => return None,
                 }
             }
@@ -68,7 +71,7 @@ impl<'p> Route<'p> {
     /// The methods it knows, as the Allow header names them.
     fn allows(self) -> &'static str {
         match self {
-            Self::Broadcast | Self::Messages(_) => "POST",
+            Self::Broadcast | Self::Messages(_) | Self::Reconnect(_) => "POST",
             Self::Session(_) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -122,6 +125,8 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
             }
         }
         Route::Session(id) => close(&state, id, &head.uri),
+        Route::Reconnect(id) if state.run.reconnect(id) => as_json(StatusCode::OK, &json!({ "id": id })),
+        Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session of this id is one that connects"),
     }
 }
 
