@@ -222,6 +222,12 @@ fn warn(report: &mut Report, plan: &Plan) {
             whole(plan.connections as f64)
         ));
     }
+    if plan.kind == Kind::Push && report.messages.received == 0 {
+        warnings.push(
+            "nothing was received: does the server speak of its own accord, or does it await an --init message?"
+                .to_owned(),
+        );
+    }
     let waited = report.generator.shards.iter().map(|shard| shard.waited).fold(0.0, f64::max);
     if waited > 0.10 {
         warnings.push(format!(

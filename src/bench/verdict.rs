@@ -10,7 +10,7 @@ const BUSY: f64 = 0.80;
 /// So many seconds on end.
 const BUSY_SECONDS: usize = 3;
 /// Beyond this share of the whole time it was the bottleneck.
-const SATURATED: f64 = 0.97;
+pub const SATURATED: f64 = 0.97;
 /// Lateness below this is never held against us, in nanoseconds.
 const FLOOR: u64 = 50_000;
 /// Of the response time's p99.
