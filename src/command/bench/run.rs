@@ -66,7 +66,8 @@ impl Session {
         let seconds = &mut self.seconds;
         let mut second = |second: &_| {
             if let Some(stdout) = seconds {
-                print(&line(second), stdout);
+                // The report at the end meets the same fault.
+                let _ = print(&line(second), stdout);
             }
         };
         let control =
@@ -240,7 +241,7 @@ async fn comparison(args: &CompareArgs, host: &mut Host) -> Result<Exit, Error> 
     } else {
         words(args, &reports, &differences, invalid)
     };
-    print(&shown, &mut host.stdout);
+    print(&shown, &mut host.stdout)?;
     Ok(ended.unwrap_or(if invalid > 0 { Exit::Invalid } else { Exit::Done }))
 }
 
