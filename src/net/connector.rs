@@ -123,6 +123,8 @@ pub struct Handshake {
     pub tcp: Duration,
     /// TLS handshake, zero without TLS.
     pub tls: Duration,
+    /// Whether the TLS handshake took up an earlier session.
+    pub resumed: bool,
     /// From the request to its answer.
     pub upgrade: Duration,
     /// All of it, redirects included.
@@ -323,6 +325,7 @@ impl Connector {
         let started = Instant::now();
         let transport = self.tls()?.handshake(&target.host, transport).await?;
         handshake.tls = started.elapsed();
+        handshake.resumed = transport.is_resumed();
         handshake.certificate = transport.describe_certificate();
         Ok((transport, handshake))
     }

@@ -173,6 +173,27 @@ fn an_interrupt_ends_measuring_and_reports() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let target = echo();
+    let script = |more: &str| format!("{} bench {} -n 50 -c 2 {more}", env!("CARGO_BIN_EXE_wsp"), target.url);
+    let shell =
+        |more: &str| Run::new("sh").arg("-c").arg(script(more)).env("XDG_CONFIG_HOME", "/nonexistent").input("");
+    shell(">/dev/full").exits(1).complains("cannot write to standard output: No space left");
+    shell("--csv /dev/full").exits(32).complains("/dev/full").complains("hint: ");
+    assert!(shell("| head -1").exits(0).stdout().starts_with("wsp bench ws://"));
+}
+
+#[test]
+fn connections_that_are_gone_are_named_as_the_cause() {
+    let server = listen(&["--echo", "--close-after", "500ms", "--close", "4000:bye"]);
+    let output =
+        bench_output(&server.url, &["--rate", "200", "-d", "2s"]).exits(40).complains("no connection was open");
+    let seen = report(&output);
+    assert_eq!((&seen["errors"]["close 4000"], &seen["connect"]["closed_early"]), (&json!(10), &json!(10)));
+}
+
+#[test]
 fn each_second_is_a_line_and_the_report_the_last() {
     let target = echo();
     let arguments = ["bench", &target.url, "--rate", "300", "-d", "3s", "--warmup", "1s", "--ndjson"];

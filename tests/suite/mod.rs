@@ -6,6 +6,7 @@ mod admin_hostile;
 mod alive;
 mod bench;
 mod bench_reports;
+mod bench_targets;
 mod chromium;
 mod compose;
 mod compression;

@@ -62,6 +62,14 @@ pub fn node_server(options: &str) -> PeerServer {
     PeerServer::started(node("ws-server.js").arg(options))
 }
 
+/// The echo server on Bun.
+#[track_caller]
+pub fn bun_server() -> PeerServer {
+    let program = root().join("tests/peers/node_modules/.bin/bun");
+    assert!(program.exists(), "npm `bun` is not installed: run tests/run, or `npm ci` in tests/peers");
+    PeerServer::started(Run::new(program).arg(script("bun-server.js")))
+}
+
 /// The `websockets` echo server with these options (JSON).
 #[track_caller]
 pub fn python_server(options: &str) -> PeerServer {
