@@ -12,6 +12,7 @@ pub mod dial;
 pub mod fetch;
 pub mod http;
 pub mod listener;
+pub mod origin;
 pub mod pace;
 pub mod post;
 pub mod proxy;
