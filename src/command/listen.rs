@@ -155,6 +155,8 @@ pub struct ListenArgs {
     #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
     /// Let pages of this origin in, and no others (403)
+    ///
+    /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
