@@ -9,6 +9,7 @@ pub mod connect;
 pub mod console;
 pub mod curl;
 pub mod dashboard;
+pub mod demo;
 pub mod generate;
 pub mod guards;
 pub mod layers;
@@ -20,6 +21,7 @@ pub mod relay;
 pub mod script;
 pub mod settings;
 pub mod spool;
+pub mod top;
 pub mod values;
 pub mod wscat;
 
@@ -36,6 +38,7 @@ use wscat::Meaning;
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
 Examples:
+  wsp demo                                 a first look that needs nothing
   wsp listen 8080 --echo                   a server to try things on
   wsp localhost:8080                       connect to it: type lines, read replies
   echo hello | wsp connect ws://localhost:8080/
@@ -63,6 +66,10 @@ pub enum Action {
     Listen(Box<listen::ListenArgs>),
     /// Move messages between endpoints, with queues and acknowledgements
     Relay(Box<relay::RelayArgs>),
+    /// Show running wsp processes on a dashboard, through their admin addresses
+    Top(top::TopArgs),
+    /// A feed on loopback with the dashboard on it: a first look that needs nothing
+    Demo(demo::DemoArgs),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions, write man pages or files for monitoring
@@ -167,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "relay", "config", "generate"] {
+        for name in ["connect", "listen", "relay", "top", "demo", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

@@ -5,6 +5,7 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod dashboard;
 mod dead;
 mod exec;
 mod files;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::dashboard::Ends;
 use self::files::{FileArgs, line_format};
 use self::http::HttpArgs;
 use super::brokers::{self, Broker};
@@ -135,6 +137,9 @@ pub struct RelayArgs {
     /// Longest time to deliver what waits at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
     pub grace: Duration,
+    /// Show ends, queues and messages on a dashboard; ? there shows the keys
+    #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
+    pub tui: bool,
     /// `file:` ends.
     #[command(flatten)]
     pub files: FileArgs,
@@ -192,10 +197,15 @@ pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
     }
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let stderr = host.stderr.clone();
+    let screen = if args.tui { Some(dashboard::screen(args, &host)?) } else { None };
     let mut build = Build::new(args, host)?;
-    let relay = build.relay()?;
+    let mut relay = build.relay()?;
     let flows = relay.flows.clone();
+    let shown = screen.map(|screen| build.dashboard.show(screen, &mut relay)).transpose()?;
     let ended = relay.run(&mut signals).await;
+    if let Some(shown) = shown {
+        shown.close();
+    }
     for error in &ended.errors {
         stderr.line(format!("wsp: {error}"));
         if let Some(hint) = &error.hint {
@@ -221,6 +231,7 @@ struct Build<'a> {
     line_format: Format,
     opening: Rc<OpeningPlan>,
     sessions: usize,
+    dashboard: Ends,
 }
 
 impl<'a> Build<'a> {
@@ -236,6 +247,7 @@ impl<'a> Build<'a> {
             stdout: Some(host.stdout),
             opening: Rc::new(settings::opening(&args.connection)?),
             sessions: 0,
+            dashboard: Ends::default(),
         })
     }
 
@@ -330,6 +342,7 @@ impl<'a> Build<'a> {
             grace: args.grace,
             timeout: args.connection.timeout,
             fail_on_drop: args.fail_on_drop,
+            quit: None,
         })
     }
 
@@ -397,8 +410,18 @@ impl<'a> Build<'a> {
         Ok(Box::new(Dispatch::new(sink, batch, self.retry()?)))
     }
 
-    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    /// The ends of an endpoint, known to whoever looks.
     fn ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
+        let number = self.sessions + 1;
+        self.dashboard.begin();
+        let made = self.make_ends(endpoint, io, is_from)?;
+        self.sessions = self.sessions.max(number);
+        self.dashboard.add(format!("s{number}"), endpoint, io, is_from);
+        Ok(made)
+    }
+
+    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    fn make_ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
         let name = endpoint.to_string();
         let running = |end: Box<dyn End>, io: EndIo| Running { name: name.clone(), end, io, is_last: false };
         let as_source = || EndIo { lane: None, ..io.clone() };
@@ -492,6 +515,7 @@ impl<'a> Build<'a> {
                 fragment: None,
             },
             retry,
+            life: self.dashboard.life(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json, Schema};
+use crate::message::event::{Direction, Event, EventBody};
 use crate::message::{Message, MessageKind};
 use crate::observe::counters::{Count, DropReason};
+use crate::observe::tap::Tap;
 use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
@@ -64,6 +66,8 @@ pub struct Flow {
     pub rejected: Count,
     /// Messages that wait where the source takes them from, as far as it knows.
     pub lag: Cell<u64>,
+    /// Where what comes in can be seen, if somebody looks.
+    pub tap: OnceCell<Rc<Tap>>,
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
@@ -82,6 +86,7 @@ impl Flow {
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
             lag: Cell::new(0),
+            tap: OnceCell::new(),
             dead_letters,
             sources: Cell::new(sources),
             failed,
@@ -222,6 +227,14 @@ impl Inlet for Flow {
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
         // What came in the same buffer is not kept alive by what waits.
         let message = message.detached();
+        if let Some(tap) = self.tap.get() {
+            tap.offer(message.len(), || Event {
+                time: Timestamp::now(),
+                session: origin.session.clone(),
+                dir: Some(Direction::In),
+                body: EventBody::Message(message.clone()),
+            });
+        }
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: Timestamp::now() };
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {

@@ -48,6 +48,8 @@ pub struct Relay {
     pub timeout: Option<Duration>,
     /// Dropped messages are a failure.
     pub fail_on_drop: bool,
+    /// Ready when a person wants it to end.
+    pub quit: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 /// How it ended.
@@ -79,6 +81,10 @@ impl Relay {
         let mut timeout = self.timeout.map(|limit| Box::pin(sleep(limit)));
         poll_fn(|cx| {
             loop {
+                if self.quit.as_mut().is_some_and(|quit| quit.as_mut().poll(cx).is_ready()) {
+                    self.quit = None;
+                    self.drain(&mut state);
+                }
                 self.heed(signals, &mut state, cx);
                 self.watch_time(&mut timeout, &mut state, cx);
                 let before = running.len();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::control::Life;
 use super::dispatch::RetrySettings;
 use crate::error::{Error, end_exit};
 use crate::exit::Exit;
@@ -46,20 +47,28 @@ pub struct WsClient {
     pub driver: DriverSettings,
     /// Connecting again; `most: Some(0)` never does.
     pub retry: RetrySettings,
+    /// Where it is told how things stand.
+    pub life: Rc<Life>,
 }
 
 impl End for WsClient {
     fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
-        Box::pin(self.converse(io))
+        Box::pin(async move {
+            let life = Rc::clone(&self.life);
+            let ended = self.converse(io).await;
+            life.ended();
+            ended
+        })
     }
 }
 
 impl WsClient {
     async fn converse(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { connector, session, opening, protocol, driver, retry } = *self;
+        let Self { connector, session, opening, protocol, driver, retry, life } = *self;
         let url = connector.target().to_string();
         let mut peer =
             WsPeer::new(io.clone(), Origin::new(session, url.clone()), opening, protocol, driver.close_timeout);
+        peer.life = Some(Rc::clone(&life));
         let mut failures = 0_u32;
         loop {
             let connecting = io.stop.unless(peer.last_step(), connector.connect());
@@ -71,6 +80,7 @@ impl WsClient {
                     }
                     failures = 0;
                     peer.opened();
+                    life.opened();
                     let end = Driver::new(&mut connection, &mut peer, driver).run().await;
                     peer.lost();
                     if io.stop.step() >= peer.last_step() || peer.is_finished() {
@@ -96,6 +106,7 @@ impl WsClient {
             }
             failures += 1;
             let wait = retry.backoff.wait(failures, fastrand::f64());
+            life.lost(wait);
             (io.notice)(format!("{error}; connecting again in {:.1} s (retry {failures})", wait.as_secs_f64()));
             if io.stop.unless(peer.last_step(), sleep(wait)).await.is_none() {
                 return Ok(());
@@ -125,6 +136,7 @@ struct WsPeer {
     prev: Json,
     close_timeout: Duration,
     give_up: Option<Pin<Box<Sleep>>>,
+    life: Option<Rc<Life>>,
 }
 
 /// What the session's protocol works through.
@@ -220,6 +232,7 @@ impl WsPeer {
             prev: Json::null(),
             close_timeout,
             give_up: None,
+            life: None,
         }
     }
 
@@ -364,6 +377,12 @@ impl Peer for WsPeer {
         }
         let deadline = Instant::now() + self.close_timeout;
         self.give_up.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
+    }
+
+    fn on_round_trip(&mut self, time: Duration) {
+        if let Some(life) = &self.life {
+            life.round_trip(time);
+        }
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {

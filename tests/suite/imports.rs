@@ -39,8 +39,8 @@ const ROOMS: [(&str, &[&str]); 21] = [
     (
         "command",
         &[
-            "tui", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter", "source",
-            "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
+            "tui", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter",
+            "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];

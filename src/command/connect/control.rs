@@ -81,9 +81,10 @@ impl ClientControl {
             queue: SessionQueue { depth: inbox.len(), bytes: inbox.bytes(), capacity: INBOX_MESSAGES },
             dropped: 0,
             round_trip_ms: info.round_trip.get().map(milliseconds),
-            retry_in_ms: info.retry_at.get().map(|at| {
-                u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()
-            }),
+            retry_in_ms: info
+                .retry_at
+                .get()
+                .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
         }
     }
 }
@@ -102,9 +103,10 @@ impl Control for ClientControl {
                 bytes: sum.bytes + one.bytes,
             })
         };
-        for (traffic, now) in
-            [(&counters.received, sum(|info| info.received.reading())), (&counters.sent, sum(|info| info.sent.reading()))]
-        {
+        for (traffic, now) in [
+            (&counters.received, sum(|info| info.received.reading())),
+            (&counters.sent, sum(|info| info.sent.reading())),
+        ] {
             traffic.messages.add(now.messages - traffic.messages.get());
             traffic.bytes.add(now.bytes - traffic.bytes.get());
         }
