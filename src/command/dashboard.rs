@@ -132,7 +132,15 @@ struct ServerDashboard {
 /// The way to open the dashboard of a server, once it is known where that listens.
 pub fn opener(screen: Screen) -> OpenConsole {
     Box::new(move |address| {
-        let screen = screen.titled(format!("wsp listen {address}"));
+        let title = format!("wsp listen {address}");
+        opener_titled(screen, title)(address)
+    })
+}
+
+/// As [`opener`], under another title.
+pub fn opener_titled(screen: Screen, title: String) -> OpenConsole {
+    Box::new(move |_| {
+        let screen = screen.titled(title);
         let dashboard = ServerDashboard { screen: Some(screen), shown: None, ended: false };
         // What would have been printed is on the dashboard.
         Some((Box::new(dashboard) as Box<dyn Console>, Output::over(std::io::sink())))
@@ -150,8 +158,12 @@ impl Console for ServerDashboard {
                 }
             }
         }
-        if !self.ended {
-            self.ended = self.shown.as_mut().is_none_or(|shown| shown.poll_ended(cx).is_ready());
+        if !self.ended && self.shown.as_mut().is_none_or(|shown| shown.poll_ended(cx).is_ready()) {
+            self.ended = true;
+            // Who has left sees how the server closes.
+            if let Some(shown) = self.shown.take() {
+                shown.close();
+            }
         }
         if self.ended { Poll::Ready(()) } else { Poll::Pending }
     }

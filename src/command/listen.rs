@@ -301,7 +301,7 @@ pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
     crate::listen::run::run(server, host, console).await
 }
 
-fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
+pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
     let mode = mode(args)?;

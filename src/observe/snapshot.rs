@@ -16,6 +16,9 @@ use super::counters::{ByLabel, Label};
 pub struct Snapshot {
     /// The subcommand.
     pub mode: String,
+    /// When it started, where that is told; as events write times.
+    #[serde(skip_serializing)]
+    pub started: String,
     /// Received from peers.
     pub received: TrafficReading,
     /// Sent to peers.
@@ -53,6 +56,7 @@ impl Snapshot {
         let sessions = run.sessions(most_sessions);
         Self {
             mode: run.mode().to_owned(),
+            started: String::new(),
             received: TrafficReading::from(&counters.received),
             sent: TrafficReading::from(&counters.sent),
             connections: counters.connections.get(),

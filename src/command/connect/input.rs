@@ -54,25 +54,31 @@ pub enum Input {
 
 /// A person at the dashboard.
 pub struct DashboardInput {
-    shown: Shown,
+    shown: Option<Shown>,
     control: Rc<ClientControl>,
-    ended: bool,
 }
 
 impl DashboardInput {
     /// Shows the run.
     pub fn open(screen: Screen, control: Rc<ClientControl>) -> Result<Self, Error> {
         let shown = screen.show(Rc::clone(&control) as Rc<dyn Control>)?;
-        Ok(Self { shown, control, ended: false })
+        Ok(Self { shown: Some(shown), control })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) {
         if self.control.watch(cx) {
             shared.changed.set(true);
         }
-        if !self.ended && self.shown.poll_ended(cx).is_ready() {
-            self.ended = true;
+        if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
             shared.stop(Exit::Done);
+            // Who has left sees how the sessions close.
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(shown) = self.shown.take() {
+            shown.close();
         }
     }
 }
@@ -121,7 +127,7 @@ impl Input {
                 prompt.close();
                 stderr.restore();
             }
-            Self::Dashboard(dashboard) => dashboard.shown.close(),
+            Self::Dashboard(mut dashboard) => dashboard.close(),
             _ => {}
         }
     }

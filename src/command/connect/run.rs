@@ -24,7 +24,6 @@ use super::plan::Plan;
 use super::shared::{Inbox, Shared};
 use super::verbose;
 use crate::command::dashboard::Screen;
-use crate::command::options::ColorArg;
 use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
@@ -60,13 +59,8 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
     };
     let infos: Vec<_> = connectors.iter().enumerate().map(named).collect();
-    let mut recording = args.record.as_deref().map(|path| recorder(path, args.replay.as_deref())).transpose()?;
-    if let Some(recording) = &mut recording {
-        for info in &infos {
-            recording.name_session(&info.id, &info.url);
-        }
-    }
-    let screen = args.tui.then(|| screen(args, &plan, &host, &infos)).transpose()?;
+    let recording = recording(args, &infos)?;
+    let screen = plan.dashboard.then(|| screen(&plan, &host, &infos)).transpose()?;
     let (mut input, output) = match screen {
         // What would have been printed is on the dashboard.
         Some(_) => (Input::Ended, Output::over(std::io::sink())),
@@ -145,11 +139,11 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     input.close(&shared.stderr);
     shared.stderr.progress("");
     shared.summary();
-    Ok(exit_of(&shared, first_failure))
+    Ok(outcome(&shared, first_failure))
 }
 
-/// What the run came to.
-fn exit_of(shared: &Shared, first_failure: Option<Exit>) -> Exit {
+/// The code of the run.
+fn outcome(shared: &Shared, first_failure: Option<Exit>) -> Exit {
     match (shared.stopping(), first_failure) {
         _ if shared.has_record_failed() => Exit::Storage,
         (Some(Exit::Done) | None, Some(failure)) => failure,
@@ -158,15 +152,25 @@ fn exit_of(shared: &Shared, first_failure: Option<Exit>) -> Exit {
     }
 }
 
+/// The recording that was asked for, which knows all sessions.
+fn recording(args: &ConnectArgs, infos: &[Rc<SessionInfo>]) -> Result<Option<Recorder>, Error> {
+    let mut recording = args.record.as_deref().map(|path| recorder(path, args.replay.as_deref())).transpose()?;
+    if let Some(recording) = &mut recording {
+        for info in infos {
+            recording.name_session(&info.id, &info.url);
+        }
+    }
+    Ok(recording)
+}
+
 /// The terminal, for a dashboard.
-fn screen(args: &ConnectArgs, plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<Screen, Error> {
+fn screen(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<Screen, Error> {
     let title = match infos {
         [only] => only.url.clone(),
         several => format!("{} URLs", several.len()),
     };
     let screen = Screen::of(host, "--tui", format!("wsp connect {title}"))?;
-    let uncoloured = args.output.color != ColorArg::Always && !plan.colour;
-    Ok(if uncoloured { screen.without_colours() } else { screen })
+    Ok(if plan.colour { screen } else { screen.without_colours() })
 }
 
 /// Opens the recording to write, which must not be the one to send.
@@ -314,7 +318,7 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     if shared.plan.verbose {
         verbose::show(shared, peer.id(), handshake);
-    } else if shared.plan.interactive {
+    } else if shared.plan.interactive && !shared.plan.dashboard {
         shared.notice_of(peer.id(), &format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
     let body = EventBody::Open {

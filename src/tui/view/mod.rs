@@ -121,12 +121,12 @@ fn head(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let sessions = model.sessions.total() + left_out;
     let narrow = area.width < COLUMNS_FOR_ALL;
     let facts = if narrow {
-        format!("{sessions} up {} in {}/s", age(text_seconds(model)), rate(sum(0)))
+        format!("{sessions} up {} in {}/s", age(uptime(model)), rate(sum(0)))
     } else {
         let plural = if sessions == 1 { "" } else { "s" };
         let size = |place| if area.width < 100 { String::new() } else { format!(" {}/s", bytes(sum(place))) };
         let (incoming, outgoing) = (rate(sum(0)), rate(sum(1)));
-        let up = age(text_seconds(model));
+        let up = age(uptime(model));
         format!("{sessions} session{plural}  in {incoming}/s{}  out {outgoing}/s{}  up {up}", size(2), size(3))
     };
     let lost = model.sources.iter().filter(|source| matches!(source.link, Link::Lost(_))).count();
@@ -149,8 +149,13 @@ fn head(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     put_right(buffer, (area.x, area.y), area.width, &facts, theme.dim);
 }
 
-fn text_seconds(model: &Model) -> f64 {
-    super::model::sessions::seconds(model.started, model.now)
+/// How long this has run; of a process that is looked at from elsewhere, how long that has.
+fn uptime(model: &Model) -> f64 {
+    let told = match &model.sources[..] {
+        [only] => only.snapshot.started.parse().ok(),
+        _ => None,
+    };
+    super::model::sessions::seconds(told.unwrap_or(model.started), model.now)
 }
 
 /// The title of a pane, with facts behind it.

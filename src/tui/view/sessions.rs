@@ -149,8 +149,15 @@ fn cell(buffer: &mut Buffer, at: (u16, u16), width: u16, column: Column, (model,
         Column::Peer => {
             let peer = shown(reading.peer.as_bytes(), 200);
             let target = shown(reading.target.as_bytes(), 200);
-            let text = if target == "/" || target == peer { peer } else { format!("{peer} {target}") };
-            (text, plain)
+            let is_plain = target == "/" || target == peer;
+            // Where there is little room, the path says more than an address, and that more than a scheme.
+            let text = match format!("{peer} {target}") {
+                _ if is_plain => peer,
+                both if columns(&both) <= width => both,
+                _ => format!("{target} {peer}"),
+            };
+            let bare = text.split_once("://").map(|(_, place)| place.to_owned());
+            (bare.filter(|_| columns(&text) > width).unwrap_or(text), plain)
         }
         Column::State => state(row, theme),
         Column::RateIn => (rate(row.rates[0]), if row.rates[0] > 0.0 { theme.incoming } else { theme.dim }),
