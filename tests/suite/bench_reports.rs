@@ -126,10 +126,13 @@ fn too_few_files_are_named_before_anything_is_opened() {
 
 #[test]
 fn mistakes_are_told_before_connecting() {
-    let table: [(&[&str], i32, &str); 17] = [
+    let table: [(&[&str], i32, &str); 20] = [
         (&["--rate", "0"], 2, "no rate"),
         (&["--rate", "x"], 2, "no rate"),
         (&["--stages", "10s"], 2, "no stage"),
+        (&["-d", "0"], 2, "measures nothing"),
+        (&["--deadline", "0"], 2, "loses every message"),
+        (&["--match", "bogus"], 2, "no way to match"),
         (&["--threshold", "p99"], 2, "no threshold"),
         (&["--find-max", "nonsense<1"], 2, "cannot be compared"),
         (&["--mode", "push", "--rate", "5"], 2, "--mode push"),

@@ -1,4 +1,4 @@
-//! Starts other people's clients and servers: npm `ws` and `wscat`, Python `websockets`, headless Chromium, curl.
+//! Starts other people's clients and servers: npm `ws` and `wscat`, Bun, Python `websockets`, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
