@@ -11,3 +11,4 @@ pub mod http;
 pub mod run;
 pub mod window;
 pub mod ws;
+pub mod ws_listen;

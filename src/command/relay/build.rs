@@ -66,6 +66,8 @@ impl<'a> Build<'a> {
         {
             return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
         }
+        args.check_protocols(&from, &to)?;
+        self.check_servers(&from, &to)?;
         let stop = Rc::new(Stop::default());
         let (dead_letters, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
