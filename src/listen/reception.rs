@@ -107,6 +107,11 @@ struct Door {
 }
 
 impl Reception {
+    /// Whether clients come by TLS.
+    pub fn is_secure(&self) -> bool {
+        !matches!(self.tls, TlsSource::None)
+    }
+
     /// Takes its address and reads its certificate.
     ///
     /// # Errors
@@ -135,7 +140,6 @@ impl Reception {
             }
         })
     }
-
 }
 
 impl Bound {

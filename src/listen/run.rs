@@ -175,4 +175,3 @@ async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals, input: &mu
     }
     cut_short
 }
-

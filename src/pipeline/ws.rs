@@ -260,7 +260,8 @@ impl WsPeer {
     /// Whether there is something to send, now or later.
     fn has_work(&self) -> bool {
         let io = &self.hand.io;
-        io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
+        !self.hand.in_flight.is_empty()
+            || io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
     }
 
     /// How full the pipeline behind this is.

@@ -7,6 +7,7 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -25,12 +26,18 @@ use crate::listen::hub::HubSettings;
 use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::site::Site;
 use crate::message::render::Format;
+use crate::net::connection::BufferRole;
+use crate::net::connector::{ConnectOptions, Connector};
 use crate::net::tls::{ServerDemands, TlsVersion};
+use crate::pipeline::flow::Flow;
+use crate::pipeline::proxy::{Path, Proxy};
 use crate::pipeline::ws_listen::{AudienceSettings, WsServer};
 use crate::protocol;
 use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
+use crate::queue::lane::LaneSettings;
 use crate::session::driver::DriverSettings;
+use crate::session::keepalive::KeepaliveSettings;
 
 /// Flags of server ends.
 #[derive(Debug, Clone, Args)]
@@ -87,15 +94,35 @@ pub struct ServerArgs {
     /// something again. Where there is no other client, or none of them takes anything, all wait on.
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, conflicts_with = "client_on_full", hide_short_help = true, help_heading = "Server ends")]
     pub client_patience: Duration,
+    /// Speak feed, envelope or gateway at every WebSocket end
+    ///
+    /// feed (servers): clients register with filters and get the messages that pass. envelope: data is acknowledged once a
+    /// destination took it, and what is not acknowledged is sent again on a new connection; either side may ask for status,
+    /// capabilities, back pressure, a subscription or a replay. gateway (servers): what a client writes is validated and
+    /// answered ACK once a destination took it, else ERROR; what comes the other way goes to every client.
+    #[arg(long, value_name = "P", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
+    pub protocol: Option<ProtocolArg>,
+    /// feed: a filter's values stand where JQ says; a new NAME is a further list of allowed values
+    #[arg(long = "feed-field", value_name = "NAME=JQ", hide_short_help = true, help_heading = "Messages")]
+    pub feed_fields: Vec<String>,
+    /// feed: time a client has to register
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
+    pub register_timeout: Duration,
+    /// envelope: request this of every peer, for example 'subscribe={"jq":".price > 100"}'
+    #[arg(long = "request", value_name = "METHOD=PARAMS", hide_short_help = true, help_heading = "Messages")]
+    pub requests: Vec<String>,
+    /// envelope: messages that may wait for an acknowledgement
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, hide_short_help = true, help_heading = "Messages")]
+    pub window: usize,
+    /// envelope: messages a peer can have replayed
+    #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Messages")]
+    pub replay_size: usize,
     /// --protocol for FROM alone
     #[arg(long, value_name = "P", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub from_protocol: Option<ProtocolArg>,
     /// --protocol for TO alone
     #[arg(long, value_name = "P", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub to_protocol: Option<ProtocolArg>,
-    /// What is spoken.
-    #[command(flatten)]
-    pub protocol: ProtocolArgs,
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
@@ -114,10 +141,21 @@ pub enum ClientOnFull {
     Disconnect,
 }
 
+impl ClientOnFull {
+    fn policy(self) -> OverflowPolicy {
+        match self {
+            Self::Block => OverflowPolicy::Block,
+            Self::DropOldest => OverflowPolicy::DropOldest,
+            Self::DropNewest => OverflowPolicy::DropNewest,
+            Self::Disconnect => OverflowPolicy::Disconnect,
+        }
+    }
+}
+
 impl RelayArgs {
     fn protocol_arg(&self, is_from: bool) -> ProtocolArg {
         let own = if is_from { self.servers.from_protocol } else { self.servers.to_protocol };
-        own.or(self.servers.protocol.protocol).unwrap_or(ProtocolArg::Raw)
+        own.or(self.servers.protocol).unwrap_or(ProtocolArg::Raw)
     }
 
     /// Flags that say what is spoken, where nobody would speak it, are a mistake.
@@ -133,14 +171,14 @@ impl RelayArgs {
         if servers.to_protocol.is_some() && !to_speaks {
             return stray("--to-protocol", "no TO is a WebSocket");
         }
-        if servers.protocol.protocol.is_some() && !to_speaks && !speaks(from) {
+        if servers.protocol.is_some() && !to_speaks && !speaks(from) {
             return stray("--protocol", "no end is a WebSocket");
         }
         let spoken = |wanted| [true, false].into_iter().any(|is_from| self.protocol_arg(is_from) == wanted);
-        if !servers.protocol.feed_fields.is_empty() && !spoken(ProtocolArg::Feed) {
+        if !servers.feed_fields.is_empty() && !spoken(ProtocolArg::Feed) {
             return Err(Error::usage("--feed-field is of --protocol feed", "add it, or leave this out"));
         }
-        if !servers.protocol.requests.is_empty() && !spoken(ProtocolArg::Envelope) {
+        if !servers.requests.is_empty() && !spoken(ProtocolArg::Envelope) {
             return Err(Error::usage("--request is of --protocol envelope", "add it, or leave this out"));
         }
         Ok(())
@@ -148,15 +186,17 @@ impl RelayArgs {
 
     /// What is spoken at one side.
     pub(super) fn protocol(&self, is_from: bool) -> Result<protocol::Settings, Error> {
-        let mut args = self.servers.protocol.clone();
-        let chosen = self.protocol_arg(is_from);
-        args.protocol = Some(chosen);
-        if chosen != ProtocolArg::Feed {
-            args.feed_fields.clear();
-        }
-        if chosen != ProtocolArg::Envelope {
-            args.requests.clear();
-        }
+        let (args, chosen) = (&self.servers, self.protocol_arg(is_from));
+        let of = |list: &[String], protocol| if chosen == protocol { list.to_vec() } else { Vec::new() };
+        let args = ProtocolArgs {
+            protocol: Some(chosen),
+            feed_fields: of(&args.feed_fields, ProtocolArg::Feed),
+            register_timeout: args.register_timeout,
+            requests: of(&args.requests, ProtocolArg::Envelope),
+            request_timeout: self.http.request_timeout,
+            window: args.window,
+            replay_size: args.replay_size,
+        };
         settings::protocol(&args, Behind::Broker)
     }
 
@@ -278,14 +318,64 @@ impl Build<'_> {
         AudienceSettings {
             max_messages: args.client_queue_size,
             max_bytes: args.client_queue_bytes,
-            policy: args.client_on_full.map(|policy| match policy {
-                ClientOnFull::Block => OverflowPolicy::Block,
-                ClientOnFull::DropOldest => OverflowPolicy::DropOldest,
-                ClientOnFull::DropNewest => OverflowPolicy::DropNewest,
-                ClientOnFull::Disconnect => OverflowPolicy::Disconnect,
-            }),
+            policy: args.client_on_full.map(ClientOnFull::policy),
             patience: args.client_patience,
         }
+    }
+
+    /// Whether both ends are one connection for one connection, each way.
+    pub(super) fn is_proxy(&self, from: &Endpoint, to: &Endpoint) -> bool {
+        let is_raw = |is_from| self.args.protocol_arg(is_from) == ProtocolArg::Raw;
+        let are_sockets = matches!((from, to), (Endpoint::WsListen { .. }, Endpoint::Ws(_)));
+        self.args.both && are_sockets && is_raw(true) && is_raw(false)
+    }
+
+    /// Both ends as one.
+    pub(super) fn proxy(&self, from: &Endpoint, to: &Endpoint, flows: (&Rc<Flow>, &Rc<Flow>)) -> Result<Proxy, Error> {
+        let (args, connection) = (self.args, &self.args.connection);
+        let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
+            return Err(Error::Internal(format!("{from} and {to} are no proxy")));
+        };
+        for (flag, is_given) in [
+            ("--spool", args.spool.spool.is_some()),
+            ("--rate", args.rate.is_some()),
+            ("--init", !connection.init.is_empty()),
+            ("--heartbeat", connection.heartbeat.is_some()),
+            ("--heartbeat-reply", connection.heartbeat_reply.is_some()),
+            ("--client-on-full disconnect", args.servers.client_on_full == Some(ClientOnFull::Disconnect)),
+        ] {
+            if is_given {
+                return Err(Error::usage(
+                    format!("{flag}: a proxy (ws-listen to ws, --both) says nothing of its own and keeps nothing"),
+                    "leave it out",
+                ));
+            }
+        }
+        let (reception, mut hub) = self.reception(from)?;
+        // Pings go from end to end.
+        let keepalive = KeepaliveSettings { ping_interval: None, ..settings::keepalive(connection, false) };
+        hub.driver.keepalive = keepalive;
+        let options =
+            ConnectOptions { buffers: BufferRole::Many, ..settings::connect_options(url, connection, false)? };
+        let names_path = options.target.path_and_query != "/";
+        Ok(Proxy {
+            near: from.to_string(),
+            far: to.to_string(),
+            reception,
+            driver: hub.driver,
+            hub,
+            connector: Connector::new(options)?,
+            path: if names_path && !path.is_empty() { Path::Instead } else { Path::Before },
+            may_compress: !connection.no_compress,
+            there: Rc::clone(flows.0),
+            back: Rc::clone(flows.1),
+            queue: LaneSettings {
+                max_messages: args.servers.client_queue_size,
+                max_bytes: args.servers.client_queue_bytes,
+                policy: args.servers.client_on_full.map_or(OverflowPolicy::Block, ClientOnFull::policy),
+            },
+            stderr: self.stderr.clone(),
+        })
     }
 
     /// Two servers cannot write their ports to one file.

@@ -112,7 +112,8 @@ impl House {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         // Nothing is printed here.
         let nowhere = std::fs::File::options().write(true).open("/dev/null");
-        let nowhere = nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
+        let nowhere =
+            nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
         let hub = Hub::new(settings, stderr, Output::new(nowhere));
         let bound = reception.bind(&hub).await.map_err(|error| end_error(&error))?;
         bound.announce(&hub).map_err(|error| end_error(&error))?;
