@@ -30,7 +30,8 @@ use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
-use crate::listen::run::{Server, TlsSource};
+use crate::listen::reception::{Reception, TlsSource};
+use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
@@ -278,7 +279,7 @@ pub enum OnInvalidArg {
 }
 
 /// A number above 0.
-pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("it must be a whole number above 0".to_owned()),
@@ -347,21 +348,25 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         },
     });
     Ok(Server {
-        address,
-        tls,
-        tls_demands,
-        paths: args.paths.clone(),
-        origins: args.allow_origin.clone(),
-        subprotocols: args.subprotocols.clone(),
-        headers: headers.clone(),
-        deflate: settings::deflate(args.compress.as_deref())?,
-        handshake_timeout: args.handshake_timeout,
-        port_file: args.port_file.clone(),
-        max_message_size: args.max_message_size,
+        reception: Reception {
+            address,
+            tls,
+            tls_demands,
+            paths: args.paths.clone(),
+            origins: args.allow_origin.clone(),
+            subprotocols: args.subprotocols.clone(),
+            headers: headers.clone(),
+            deflate: settings::deflate(args.compress.as_deref())?,
+            handshake_timeout: args.handshake_timeout,
+            port_file: args.port_file.clone(),
+            max_message_size: args.max_message_size,
+            site: site(args)?,
+            bridge: None,
+            shown_path: "/".to_owned(),
+        },
         record: args.record.clone(),
         dead_letters: args.dead_letter.clone(),
         grace: args.grace,
-        site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         input,
         hub: HubSettings {

@@ -10,6 +10,7 @@ mod ends;
 mod exec;
 mod files;
 mod http;
+mod servers;
 
 use self::build::Build;
 use super::spool::print_status;

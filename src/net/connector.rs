@@ -54,6 +54,8 @@ pub struct ConnectOptions {
     pub redirects: Option<u32>,
     /// Sizes of buffers.
     pub buffers: BufferRole,
+    /// Pings are left to whoever reads them.
+    pub no_pong: bool,
 }
 
 /// Why no connection came about.
@@ -139,6 +141,8 @@ pub struct Handshake {
     pub subprotocol: Option<String>,
     /// The extensions agreed on, as the server put them.
     pub extensions: Option<String>,
+    /// The answer's headers.
+    pub headers: http::HeaderMap,
 }
 
 /// A byte stream whose upgrade is done.
@@ -190,6 +194,12 @@ impl Connector {
             connector.tls()?;
         }
         Ok(connector)
+    }
+
+    /// One for other options that agree with these on TLS, which is not prepared again.
+    #[must_use]
+    pub fn with(&self, options: ConnectOptions) -> Self {
+        Self { options, tls: self.tls.clone(), proxy_tls: self.proxy_tls.clone(), step: RefCell::default() }
     }
 
     fn tls(&self) -> Result<&ClientConnector, TlsError> {
@@ -301,12 +311,13 @@ impl Connector {
         handshake.subprotocol = upgraded.subprotocol;
         handshake.request_head = upgraded.request_head;
         handshake.response_head = upgraded.response_head;
+        handshake.headers = upgraded.headers;
         let settings = ConnectionSettings {
             role: Role::Client,
             buffers: options.buffers,
             max_message_size: options.max_message_size,
             deflate,
-            no_pong: false,
+            no_pong: options.no_pong,
         };
         Ok((Opened { transport: upgraded.transport, prefix: upgraded.prefix, settings }, handshake))
     }
@@ -360,7 +371,8 @@ impl Connector {
     }
 
     /// What the user set.
-    pub(super) fn options(&self) -> &ConnectOptions {
+    #[must_use]
+    pub fn options(&self) -> &ConnectOptions {
         &self.options
     }
 

@@ -8,6 +8,8 @@ pub mod dispatch;
 pub mod exec;
 pub mod flow;
 pub mod http;
+pub mod proxy;
 pub mod run;
 pub mod window;
 pub mod ws;
+pub mod ws_listen;

@@ -21,7 +21,7 @@ use crate::net::connection::{CloseReason, Incoming};
 use crate::net::connector::Connector;
 use crate::observe::counters::{DropReason, Label};
 use crate::protocol::conversation::{Carrier, Conversation, Told};
-use crate::protocol::{Depth, Measure, Outcome, Protocol, Ticket};
+use crate::protocol::{self, Depth, Measure, Outcome, Ticket};
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
@@ -41,7 +41,7 @@ pub struct WsClient {
     /// What it says by itself.
     pub opening: Rc<OpeningPlan>,
     /// What it speaks; lives as long as the session.
-    pub protocol: Box<dyn Protocol>,
+    pub protocol: protocol::Settings,
     /// Limits in time.
     pub driver: DriverSettings,
     /// Connecting again; `most: Some(0)` never does.
@@ -104,7 +104,8 @@ impl WsClient {
     }
 }
 
-fn end_error(error: &Error) -> EndError {
+/// An error of the core as what ends an end.
+pub(super) fn end_error(error: &Error) -> EndError {
     let exit = match error.exit() {
         // It ended in order, but with work left.
         Exit::Done => Exit::Lost,
@@ -118,6 +119,7 @@ struct WsPeer {
     opening: Opening,
     needs_json: bool,
     conversation: Conversation,
+    protocol: protocol::Settings,
     hand: Hand,
     next_ticket: Ticket,
     closing: bool,
@@ -206,13 +208,14 @@ impl WsPeer {
         io: EndIo,
         origin: Rc<Origin>,
         opening: Rc<OpeningPlan>,
-        protocol: Box<dyn Protocol>,
+        protocol: protocol::Settings,
         close_timeout: Duration,
     ) -> Self {
         Self {
             needs_json: opening.needs_json(),
             opening: Opening::new(opening),
-            conversation: Conversation::new(protocol),
+            conversation: Conversation::new(protocol.session()),
+            protocol,
             hand: Hand { io, origin, seq: 0, ready: VecDeque::new(), in_flight: VecDeque::new(), close: None },
             next_ticket: 1,
             closing: false,
@@ -257,7 +260,8 @@ impl WsPeer {
     /// Whether there is something to send, now or later.
     fn has_work(&self) -> bool {
         let io = &self.hand.io;
-        io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
+        !self.hand.in_flight.is_empty()
+            || io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
     }
 
     /// How full the pipeline behind this is.
@@ -281,6 +285,9 @@ impl WsPeer {
     fn poll_lane(&mut self, lane: &Lane, cx: &mut Context<'_>) -> Poll<Option<()>> {
         let Some(envelope) = std::task::ready!(lane.poll_next(cx)) else { return Poll::Ready(None) };
         let message = envelope.message.clone();
+        if envelope.attempts == 0 {
+            self.protocol.on_published(&message);
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.hand.in_flight.push_back((ticket, envelope));

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::files::FileArgs;
 use super::http::HttpArgs;
+use super::servers::ServerArgs;
 use crate::command::options::{ConnectionArgs, OutputArgs};
 use crate::command::spool::SpoolArgs;
 use crate::command::values::{duration, rate, size};
@@ -29,7 +30,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, kafka://, nats://
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, ws-listen://,
+    /// wss-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present = "status")]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything
@@ -112,6 +114,9 @@ pub struct RelayArgs {
     /// `http://` ends.
     #[command(flatten)]
     pub http: HttpArgs,
+    /// `ws-listen://` ends.
+    #[command(flatten)]
+    pub servers: ServerArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,

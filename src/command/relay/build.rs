@@ -14,7 +14,7 @@ use crate::host::{Host, Stderr};
 use crate::message::render::Format;
 use crate::pipeline::dispatch::RetrySettings;
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
-use crate::pipeline::run::Relay;
+use crate::pipeline::run::{Relay, Running};
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
@@ -66,6 +66,8 @@ impl<'a> Build<'a> {
         {
             return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
         }
+        args.check_protocols(&from, &to)?;
+        self.check_servers(&from, &to)?;
         let stop = Rc::new(Stop::default());
         let (dead_letters, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
@@ -133,12 +135,23 @@ impl<'a> Build<'a> {
             self.begin(spool, &flows)?;
         }
         let back_flow = back.as_ref().map(|(flow, _)| flow);
+        if let (Some(to), Some(back)) =
+            (sinks.first().map(|(to, _)| to).filter(|to| self.is_proxy(&from, to)), back_flow)
+        {
+            let proxy = self.proxy(&from, to, (&flow, back))?;
+            let name = from.to_string();
+            ends.push(Running { name, end: Box::new(proxy), io: io(Some(&flow), None), is_last: false });
+            sinks.clear();
+        }
+        let is_proxy = sinks.is_empty();
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
             ends.extend(self.ends(&endpoint, &io(back, Some(lane)), false)?);
         }
         let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
-        ends.extend(self.ends(&from, &io(Some(&flow), back_lane), true)?);
+        if !is_proxy {
+            ends.extend(self.ends(&from, &io(Some(&flow), back_lane), true)?);
+        }
         Ok(Relay {
             flows,
             ends,

@@ -14,7 +14,6 @@ use crate::net::connector::Connector;
 use crate::pipeline::dispatch::{BatchSettings, Dispatch};
 use crate::pipeline::run::Running;
 use crate::pipeline::ws::WsClient;
-use crate::protocol;
 use crate::queue::end::{BatchSink, End, EndIo};
 use crate::session::driver::DriverSettings;
 use crate::sink::null::NullSink;
@@ -46,7 +45,7 @@ impl<'a> Build<'a> {
         let mut ends = Vec::new();
         match endpoint {
             Endpoint::Ws(url) => {
-                let end = self.ws(url)?;
+                let end = self.ws(url, &name, is_from)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Http(url) => {
@@ -96,8 +95,9 @@ impl<'a> Build<'a> {
                 let found = brokers::nats(&self.broker(url), io)?;
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
             }
-            other @ Endpoint::WsListen { .. } => {
-                return Err(Error::usage(format!("{other}: this endpoint is not there yet"), "see wsp relay --help"));
+            server @ Endpoint::WsListen { .. } => {
+                let end = self.server(server, is_from)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
             }
         }
         Ok(ends)
@@ -119,7 +119,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn ws(&mut self, url: &str) -> Result<WsClient, Error> {
+    fn ws(&mut self, url: &str, name: &str, is_from: bool) -> Result<WsClient, Error> {
         let connection = &self.args.connection;
         let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
         let mut retry = self.retry()?;
@@ -129,7 +129,7 @@ impl<'a> Build<'a> {
             connector,
             session: self.session(),
             opening: Rc::clone(&self.opening),
-            protocol: protocol::Settings::Raw.session(),
+            protocol: self.args.client_protocol(name, is_from)?,
             driver: DriverSettings {
                 keepalive: settings::keepalive(connection, false),
                 close_timeout: connection.close_timeout,
