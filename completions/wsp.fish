@@ -253,6 +253,9 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -304,6 +307,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: wh
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l require-clients -d '/health says 503 when no WebSocket connection was open for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'

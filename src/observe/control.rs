@@ -3,6 +3,7 @@
 //! Owns the trait that each kind of run implements and the readings it gives. Leaves HTTP to `admin`. Invariant:
 //! readings are copies of a moment; nobody who holds one holds up the run.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,6 +33,16 @@ pub trait Control {
     /// The queues by their names, which are a closed set.
     fn queues(&self) -> Vec<QueueReading>;
 
+    /// Messages that were received and have no outcome yet.
+    fn waiting(&self) -> u64 {
+        self.queues().iter().map(|queue| queue.depth as u64).sum()
+    }
+
+    /// Messages that wait where a source takes them from, by the source, where it knows.
+    fn lags(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     /// Names each single queue that is full.
     fn each_full_queue(&self, full: &mut dyn FnMut(u64));
 
@@ -40,17 +51,37 @@ pub trait Control {
         false
     }
 
+    /// Sessions that can be listed.
+    fn listed(&self) -> usize {
+        self.active()
+    }
+
     /// The first sessions, up to `limit`.
     fn sessions(&self, limit: usize) -> Vec<SessionReading>;
 
-    /// Sends a message to one session, where there is one of that name.
-    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering>;
+    /// Sends a message to one session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal>;
 
     /// Sends a message to all sessions.
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering;
 
-    /// Closes a session; whether there is one of that name.
-    fn close(&self, session: &str, close: CloseReason) -> bool;
+    /// Closes a session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal>;
+}
+
+/// Why a session is not done to as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No session has this name.
+    Unknown,
+    /// This one cannot be done so to.
+    Unfit(&'static str),
 }
 
 /// A message on its way into the queues of its receivers, which may have to wait for room.
@@ -68,14 +99,27 @@ pub struct Delivery {
 }
 
 /// The state of one queue, or of all of one name.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QueueReading {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Messages in it.
     pub depth: usize,
+    /// Payload bytes in it.
+    pub bytes: usize,
+    /// Messages it can hold.
+    pub capacity: usize,
     /// How full it is, from 0 to 1; the fullest one's where there are several.
     pub utilization: f64,
+    /// The most messages that were in it at a time, where that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<usize>,
+    /// Bytes it takes up in a spool, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_bytes: Option<u64>,
+    /// Age of the message that has waited longest, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<f64>,
 }
 
 /// What a session is doing.
@@ -88,6 +132,12 @@ pub enum SessionState {
     Throttled,
     /// It is about to end.
     Closing,
+    /// It has not opened yet.
+    Connecting,
+    /// It has failed, and is tried again in a while.
+    Retrying,
+    /// It has ended.
+    Ended,
 }
 
 /// Messages and their bytes.
@@ -121,6 +171,9 @@ pub struct SessionQueue {
 pub struct SessionReading {
     /// Its name, as events have it.
     pub id: String,
+    /// The pipeline it belongs to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
     /// Who is at the other end.
     pub peer: String,
     /// What it is doing.

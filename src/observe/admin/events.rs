@@ -112,8 +112,10 @@ fn snapshot(state: &State) -> Value {
         "filtered": counters.filtered.get(),
         "dropped": by_label(&counters.dropped),
         "dead_letters": by_label(&counters.dead_letters),
+        "waiting": run.waiting(),
         "errors": by_label(&counters.errors),
-        "sessions_left_out": run.active().saturating_sub(sessions.len()),
+        "queues": run.queues(),
+        "sessions_left_out": run.listed().saturating_sub(sessions.len()),
         "sessions": sessions,
     })
 }
