@@ -45,6 +45,7 @@ mod push;
 mod reach;
 mod record;
 mod relay;
+mod relay_admin;
 mod relay_conformance;
 mod relay_dead_letters;
 mod relay_exec;
