@@ -260,6 +260,12 @@ impl Process {
         }
     }
 
+    /// Whether a whole line of stderr contains both by now.
+    pub fn has_said(&self, one: &str, other: &str) -> bool {
+        let bytes = self.stderr.bytes();
+        String::from_utf8_lossy(&bytes).lines().any(|line| line.contains(one) && line.contains(other))
+    }
+
     /// Whether a whole line of stdout contains `part` by now.
     pub fn has_printed(&self, part: &str) -> bool {
         line_with(&self.stdout.bytes(), part).is_some()

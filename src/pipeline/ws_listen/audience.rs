@@ -102,6 +102,7 @@ pub struct Audience {
     settings: AudienceSettings,
     clients: RefCell<Vec<Rc<Client>>>,
     changed: Wakers,
+    gave_way: Cell<bool>,
     /// Handed out and not settled.
     open: Cell<usize>,
 }
@@ -115,6 +116,7 @@ impl Audience {
             settings,
             clients: RefCell::default(),
             changed: Wakers::default(),
+            gave_way: Cell::new(false),
             open: Cell::new(0),
         })
     }
@@ -184,7 +186,15 @@ impl Audience {
         let Some(size) = lane.next_size() else { return !clients.is_empty() };
         let waits = match self.settings.policy {
             Some(OverflowPolicy::Block) => clients.iter().any(|client| !client.fits(size)),
-            Some(_) => false,
+            Some(_) => {
+                // Who is full gets a turn to send before anything is dropped for it.
+                let gives_way = !self.gave_way.get() && clients.iter().any(|client| !client.fits(size));
+                self.gave_way.set(gives_way);
+                if gives_way {
+                    cx.waker().wake_by_ref();
+                }
+                gives_way
+            }
             None => {
                 let now = Instant::now();
                 let mut due: Option<Instant> = None;
