@@ -22,6 +22,9 @@ _wsp() {
             wsp,connect)
                 cmd="wsp__subcmd__connect"
                 ;;
+            wsp,demo)
+                cmd="wsp__subcmd__demo"
+                ;;
             wsp,generate)
                 cmd="wsp__subcmd__generate"
                 ;;
@@ -30,6 +33,9 @@ _wsp() {
                 ;;
             wsp,relay)
                 cmd="wsp__subcmd__relay"
+                ;;
+            wsp,top)
+                cmd="wsp__subcmd__top"
                 ;;
             wsp__subcmd__config,path)
                 cmd="wsp__subcmd__config__subcmd__path"
@@ -56,7 +62,7 @@ _wsp() {
 
     case "${cmd}" in
         wsp)
-            opts="-h -V --help --version connect listen relay config generate"
+            opts="-h -V --help --version connect listen relay top demo config generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -126,7 +132,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__connect)
-            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
+            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --tui --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -403,6 +409,40 @@ _wsp() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wsp__subcmd__demo)
+            opts="-n -h --seed --rate --count --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wsp__subcmd__generate)
             opts="-h --help completions man monitoring"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -460,7 +500,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
+            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --tui --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -722,7 +762,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-j -v -q -H -u -o -s -i -k -L -4 -6 -h --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --fail-on-drop --grace --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
+            opts="-j -v -q -H -u -o -s -i -k -L -4 -6 -h --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -994,6 +1034,32 @@ _wsp() {
                     ;;
                 --retry-factor)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__top)
+            opts="-k -h --control --token-env --cacert --insecure --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --token-env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cacert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

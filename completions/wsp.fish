@@ -29,6 +29,8 @@ complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "relay" -d 'Move messages between endpoints, with queues and acknowledgements'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "top" -d 'Show running wsp processes on a dashboard, through their admin addresses'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "demo" -d 'A feed on loopback with the dashboard on it: a first look that needs nothing'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions, write man pages or files for monitoring'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
@@ -108,6 +110,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s r -l raw-output -d '
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s t -l timestamps -d 'Time before each message'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s P -l show-ping-pong -d 'Show pings and pongs on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l echo -d 'Send back what arrives, and read no stdin'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s k -l insecure -d 'Accept any certificate'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s L -l location -d 'Follow redirects'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 4 -l ipv4 -d 'Use IPv4 only'
@@ -200,6 +203,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve a page at / that connects to this server, sends, and shows and filters messages'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
@@ -284,6 +288,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A messag
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tui -d 'Show ends, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
@@ -295,6 +300,21 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 6 -l ipv6 -d 'Use IPv6
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l no-compress -d 'Do not offer permessage-deflate'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l token-env -d 'Send the token in this environment variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l cacert -d 'Trust the certificates in this PEM file, and no others (https)' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l color -d 'auto, always or never' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l control -d 'Allow sending, closing and reconnecting; without it the dashboard only looks'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -s k -l insecure -d 'Accept any certificate (https)'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l seed -d 'The same seed makes the same feed' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l rate -d 'Messages a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -s n -l count -d 'In a pipe: end after N messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l color -d 'auto, always or never' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "show" -d 'Print every option that is set, its value and its origin'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "path" -d 'Print where the configuration file is looked for'
