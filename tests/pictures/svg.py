@@ -132,13 +132,17 @@ def main():
             if is_reversed:
                 out.append(f'<rect x="{x:g}" y="{y:g}" width="{length:g}" height="{HEIGHT}" fill="{colour}"/>')
                 colour = BACKGROUND
+            # Viewers differ in what they do with spaces: words stand where they stand.
             look = "" if colour == FOREGROUND else f' fill="{colour}"'
             look += ' font-weight="bold"' if bold else ""
             look += ' text-decoration="underline"' if underlined else ""
-            out.append(
-                f'<text x="{x:g}" y="{y + 13.5:g}" textLength="{length:g}" lengthAdjust="spacingAndGlyphs"{look}>'
-                f"{escape(text)}</text>"
-            )
+            for word in re.finditer(r"\S+(?: \S+)*", text):
+                before = sum(columns(character) for character in text[: word.start()])
+                length = sum(columns(character) for character in word.group()) * WIDTH
+                out.append(
+                    f'<text x="{x + before * WIDTH:g}" y="{y + 13.5:g}" textLength="{length:g}" '
+                    f'lengthAdjust="spacingAndGlyphs"{look}>{escape(word.group())}</text>'
+                )
     out += ["</g>", "</svg>"]
     print("\n".join(out))
 
