@@ -354,6 +354,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A messag
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tui -d 'Show ends, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls -d 'wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'

@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod dashboard;
 mod dead;
 mod ends;
 mod exec;

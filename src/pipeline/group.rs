@@ -83,6 +83,12 @@ impl Group {
         }
     }
 
+    /// All of them stop reading and drain.
+    pub fn drain_all(&mut self) {
+        self.is_stopping = true;
+        self.members.iter().for_each(|member| member.orders.stop_once());
+    }
+
     /// Waits for the next thing that happens.
     pub async fn next(&mut self) -> Happened {
         poll_fn(|cx| self.poll_next(cx)).await

@@ -169,6 +169,8 @@ impl Driver {
     ) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.look();
+        self.draw();
         loop {
             let due = self.due(Instant::now());
             let drawing = async move {

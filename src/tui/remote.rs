@@ -166,11 +166,13 @@ async fn watch_once(connector: &Connector, waiting: &RefCell<Waiting>) -> String
 /// What an answer says that is none.
 async fn refused(answer: Fetched) -> String {
     let status = answer.status;
+    if status == StatusCode::UNAUTHORIZED {
+        return format!("{status}; --token-env VAR sends a token");
+    }
     let text = answer.text(REASON).await;
     let reason = serde_json::from_str::<serde_json::Value>(&text).ok();
     let reason = reason.as_ref().and_then(|reason| reason["error"].as_str()).unwrap_or_default();
-    let hint = if status == StatusCode::UNAUTHORIZED { " (--token-env VAR sends one)" } else { "" };
-    format!("{status} {reason}{hint}").trim_end().to_owned()
+    format!("{status} {reason}").trim_end().to_owned()
 }
 
 impl Source for Far {

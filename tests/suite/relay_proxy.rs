@@ -70,9 +70,9 @@ fn a_request_and_its_answer_are_carried() {
 fn pings_pongs_and_closes_go_from_end_to_end() {
     let server = FakeServer::once(|request| {
         let mut socket = request.accept();
-        let ping = socket.read_frame().expect("a ping");
-        assert!(ping.is(Opcode::Ping), "{ping:?}");
-        assert_eq!(ping.payload, b"from the client");
+        let asked = socket.read_frame().expect("a ping");
+        assert!(asked.is(Opcode::Ping), "{asked:?}");
+        assert_eq!(asked.payload, b"from the client");
         socket.say(Frame::new(Opcode::Pong, "from the server's own mind"));
         socket.say(Frame::new(Opcode::Ping, "from the server"));
         let pong = socket.read_frame().expect("a pong");
@@ -89,8 +89,8 @@ fn pings_pongs_and_closes_go_from_end_to_end() {
     let pong = client.read_frame().expect("a pong");
     assert!(pong.is(Opcode::Pong), "{pong:?}");
     assert_eq!(pong.payload, b"from the server's own mind", "nobody but the server answers");
-    let ping = client.read_frame().expect("a ping");
-    assert!(ping.is(Opcode::Ping), "{ping:?}");
+    let asked = client.read_frame().expect("a ping");
+    assert!(asked.is(Opcode::Ping), "{asked:?}");
     client.say(Frame::new(Opcode::Pong, "by hand"));
     assert_eq!(client.read_text(), "last");
     let close = client.read_close();

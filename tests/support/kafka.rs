@@ -23,16 +23,25 @@ impl Kafka {
     /// Starts one; `more` makes further settings of its ports.
     #[track_caller]
     pub fn start(more: impl Fn(u16, u16) -> String, format: &str) -> Self {
-        let (directory, port, controller) = (scratch(), closed_port(), closed_port());
-        write(&directory, "more.properties", more(port, controller));
-        let mut server = Self { directory, port, controller, process: None, format: format.to_owned() };
-        server.go();
-        server
+        // A port that is free now may be somebody's when the broker comes to it.
+        let mut started = (1..=5).filter_map(|_| {
+            let (directory, port, controller) = (scratch(), closed_port(), closed_port());
+            write(&directory, "more.properties", more(port, controller));
+            let mut server = Self { directory, port, controller, process: None, format: format.to_owned() };
+            server.has_started().then_some(server)
+        });
+        started.next().expect("a broker")
     }
 
     /// Starts it, again after [`Kafka::stop`].
     #[track_caller]
     pub fn go(&mut self) {
+        assert!(self.has_started(), "port {} or {} is taken", self.port, self.controller);
+    }
+
+    /// Whether its ports were free.
+    #[track_caller]
+    fn has_started(&mut self) -> bool {
         let own = root().join("target/test-kafka/libs");
         let libs = std::env::var_os("WSP_TEST_KAFKA_LIBS").map_or(own, PathBuf::from);
         assert!(libs.is_dir(), "{} is missing: run tests/run", libs.display());
@@ -45,8 +54,9 @@ impl Kafka {
             .arg(libs)
             .limit(Duration::from_secs(90))
             .spawn();
-        process.wait_for_stdout("Kafka Server started");
-        self.process = Some(process);
+        let outcome = process.wait_for_stdout_of(&["Kafka Server started", "Address already in use"]);
+        self.process = (outcome == 0).then_some(process);
+        self.process.is_some()
     }
 
     /// Kills it; its data stays.

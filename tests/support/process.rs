@@ -282,6 +282,18 @@ impl Process {
         }
     }
 
+    /// Waits until a whole line of stdout contains one of these; which one.
+    #[track_caller]
+    pub fn wait_for_stdout_of(&self, parts: &[&str]) -> usize {
+        let one = |bytes: &[u8], _| parts.iter().position(|part| line_with(bytes, part).is_some());
+        match self.stdout.wait(self.limit, one) {
+            Ok(place) => place,
+            Err(seen) => {
+                panic!("none of {parts:?} on stdout: {seen}\nstderr: {}", String::from_utf8_lossy(&self.stderr.bytes()))
+            }
+        }
+    }
+
     /// Ends stdin and waits for the program to leave by itself.
     #[track_caller]
     pub fn finish(mut self) -> Output {

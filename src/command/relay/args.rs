@@ -110,6 +110,9 @@ pub struct RelayArgs {
     /// Longest time to deliver what waits at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
     pub grace: Duration,
+    /// Show ends, queues and messages on a dashboard; ? there shows the keys
+    #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
+    pub tui: bool,
     /// `file:` ends.
     #[command(flatten)]
     pub files: FileArgs,

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
+use super::dashboard::screen;
+use crate::command::dashboard::{Screen, Shown};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Signals, Stderr};
@@ -21,12 +23,14 @@ use crate::sink::record::Recorder;
 
 /// Runs the pipeline that the flags describe.
 pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
+    let screen = args.tui.then(|| screen(args, &around.host)).transpose()?;
     let relay = Build::new(args, around, None)?.relay()?;
-    let scene = Scene::open(args, around).await?;
+    let mut scene = Scene::open(args, around).await?;
+    scene.show(screen)?;
     let mut group = Group::new(Rc::clone(&around.watch), signals);
     group.start(relay);
     let mut ended = Vec::new();
-    while let Happened::Ended { seen, ended: how, .. } = group.next().await {
+    while let Happened::Ended { seen, ended: how, .. } = scene.next(&mut group).await {
         ended.push((seen, how));
     }
     scene.close(group, ended, Vec::new()).await
@@ -38,6 +42,7 @@ pub(super) struct Scene<'a> {
     stderr: Stderr,
     watch: Rc<Watch>,
     admin: Option<Serving>,
+    shown: Option<Shown>,
 }
 
 impl<'a> Scene<'a> {
@@ -61,16 +66,42 @@ impl<'a> Scene<'a> {
                 Some(admin.serve(Rc::clone(&watch) as Rc<dyn Control>))
             }
         };
-        Ok(Self { args, stderr, watch, admin })
+        Ok(Self { args, stderr, watch, admin, shown: None })
+    }
+
+    /// Opens the dashboard, where there is to be one.
+    pub(super) fn show(&mut self, screen: Option<Screen>) -> Result<(), Error> {
+        let run = || Rc::clone(&self.watch) as Rc<dyn Control>;
+        self.shown = screen.map(|screen| screen.show(run())).transpose()?;
+        Ok(())
+    }
+
+    /// What happens next. A person who leaves the dashboard ends the run, and sees how it drains.
+    pub(super) async fn next(&mut self, group: &mut Group) -> Happened {
+        std::future::poll_fn(|cx| {
+            if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
+                self.hide();
+                group.drain_all();
+            }
+            group.poll_next(cx)
+        })
+        .await
+    }
+
+    fn hide(&mut self) {
+        if let Some(shown) = self.shown.take() {
+            shown.close();
+        }
     }
 
     /// Closes them, gives the accounts of `last`, and says how all of it ended.
     pub(super) async fn close(
-        self,
+        mut self,
         mut group: Group,
         last: Vec<(Rc<Seen>, Ended)>,
         mut exits: Vec<Exit>,
     ) -> Result<Exit, Error> {
+        self.hide();
         let recorded = group.finish_recording(self.args.grace).await;
         if let Some(admin) = self.admin {
             admin.stop().await;

@@ -9,7 +9,7 @@ use super::theme::Theme;
 use super::{chart, title};
 use crate::observe::control::SessionState;
 use crate::tui::model::sessions::{Column, Row, seconds};
-use crate::tui::model::{Model, Pane};
+use crate::tui::model::{Link, Model, Pane};
 
 /// Columns by how much they tell, with their widths; the peer gets what is left.
 const BY_WORTH: [(Column, u16); 13] = [
@@ -104,8 +104,16 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     }
     let rows = usize::from(area.height - 2);
     if sessions.is_empty() {
-        let text = if sessions.total() == 0 { "nobody is connected" } else { "no session matches" };
-        put(buffer, (area.x + SIGN, area.y + 2), area.width.saturating_sub(SIGN), text, theme.dim);
+        let lost = model.sources.iter().find_map(|source| match &source.link {
+            Link::Lost(reason) => Some(format!("{} is lost: {reason}", source.label)),
+            _ => None,
+        });
+        let (text, style) = match lost {
+            _ if sessions.total() > 0 => ("no session matches".to_owned(), theme.dim),
+            Some(lost) => (shown(lost.as_bytes(), 400), theme.bad),
+            None => ("nobody is connected".to_owned(), theme.dim),
+        };
+        put(buffer, (area.x + SIGN, area.y + 2), area.width.saturating_sub(SIGN), &text, style);
         return;
     }
     let cursor = sessions.place().unwrap_or(0);
