@@ -4,6 +4,7 @@
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
+//! - [`tui`]: the dashboard.
 //! - [`listen`]: what the test server does with messages. [`mod@bench`]: the load tester.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
@@ -37,6 +38,7 @@ pub mod queue;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod tui;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -71,6 +73,8 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
+        Action::Top(args) => block_on(command::top::run(&args, host)),
+        Action::Demo(args) => block_on(command::demo::run(&args, host)),
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
         Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };

@@ -107,7 +107,8 @@ fn weigh(
         achieved,
         due: messages.due(),
         missed_generator: messages.missed_generator,
-        missed_target: messages.missed_backpressure + messages.missed_closed,
+        missed_target: messages.missed_backpressure,
+        missed_closed: messages.missed_closed,
         schedule: asked.map(|_| &gathered.schedule),
         response: has_response(plan).then_some(&gathered.response),
         shards: shards.iter().enumerate().map(busy).collect(),
@@ -221,6 +222,12 @@ fn warn(report: &mut Report, plan: &Plan) {
             whole(open as f64),
             whole(plan.connections as f64)
         ));
+    }
+    if plan.kind == Kind::Push && report.messages.received == 0 {
+        warnings.push(
+            "nothing was received: does the server speak of its own accord, or does it await an --init message?"
+                .to_owned(),
+        );
     }
     let waited = report.generator.shards.iter().map(|shard| shard.waited).fold(0.0, f64::max);
     if waited > 0.10 {

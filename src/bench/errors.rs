@@ -132,7 +132,10 @@ pub fn remedy(kind: &str) -> Option<&'static str> {
         "http 401" | "http 403" => "-u USER:PASSWORD, --bearer TOKEN, -H or -o send what the server wants",
         "http 404" => "check the path of the URL",
         "http 429" | "http 503" => "the server limits connections: fewer with -c, or slower with --connect-rate",
-        "no ports" => "--source-ip LIST connects from more addresses; see also net.ipv4.ip_local_port_range",
+        "no ports" => {
+            "--source-ip LIST connects from more addresses, which must be this machine's own; see also \
+             net.ipv4.ip_local_port_range"
+        }
         "no files" => "ulimit -n N allows more open files",
         "reset" | "close 1006" => "the server cut connections off: its log may say why",
         "too large" => "--max-message-size SIZE accepts larger messages",

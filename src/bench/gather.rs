@@ -94,6 +94,8 @@ pub struct Gathered {
     warmup: u64,
     /// Read and written in the last intervals, for the live view.
     recent: Vec<(u64, u64, u64)>,
+    /// Since when there are messages.
+    busy_from: Option<u64>,
 }
 
 impl Gathered {
@@ -161,6 +163,9 @@ impl Gathered {
             cpu: interval.cpu,
             waited: interval.waited,
         });
+        if self.busy_from.is_none() && interval.written + interval.read > 0 {
+            self.busy_from = Some(interval.end - interval.length);
+        }
         self.recent.push((interval.end, interval.written, interval.read));
         if shard == 0 {
             let last = self.samples.iter().filter_map(|samples| samples.last());
@@ -295,8 +300,10 @@ impl Gathered {
     pub fn fill(&mut self, live: &mut Live, now: u64) {
         let since = now.saturating_sub(SECOND);
         self.recent.retain(|(end, ..)| *end > since);
-        live.sent = self.recent.iter().map(|(_, written, _)| *written).sum::<u64>() as f64;
-        live.received = self.recent.iter().map(|(.., read)| *read).sum::<u64>() as f64;
+        // In the first second there is less than a second to go by.
+        let seconds = now.saturating_sub(since.max(self.busy_from.unwrap_or_default())).max(SECOND / 10) as f64 / 1e9;
+        live.sent = self.recent.iter().map(|(_, written, _)| *written).sum::<u64>() as f64 / seconds;
+        live.received = self.recent.iter().map(|(.., read)| *read).sum::<u64>() as f64 / seconds;
         live.open = self.open();
         live.in_flight = self.in_flight();
         live.errors = self.errors.total();

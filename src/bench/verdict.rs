@@ -10,7 +10,7 @@ const BUSY: f64 = 0.80;
 /// So many seconds on end.
 const BUSY_SECONDS: usize = 3;
 /// Beyond this share of the whole time it was the bottleneck.
-const SATURATED: f64 = 0.97;
+pub const SATURATED: f64 = 0.97;
 /// Lateness below this is never held against us, in nanoseconds.
 const FLOOR: u64 = 50_000;
 /// Of the response time's p99.
@@ -39,8 +39,10 @@ pub struct Evidence<'a> {
     pub due: u64,
     /// Missed because we came too late.
     pub missed_generator: u64,
-    /// Missed because a connection had too much under way, or none was open.
+    /// Missed because a connection had too much under way.
     pub missed_target: u64,
+    /// Missed because none was open.
+    pub missed_closed: u64,
     /// Lateness.
     pub schedule: Option<&'a Latencies>,
     /// Response times.
@@ -119,7 +121,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     found.extend(lateness(evidence));
     let sustained = evidence.asked.map(|asked| {
         let short = evidence.achieved < ACHIEVED * asked;
-        let by_target = evidence.missed_target > evidence.missed_generator;
+        let by_target = evidence.missed_target + evidence.missed_closed > evidence.missed_generator;
         if short && !by_target {
             let text = format!("the generator sent {} of {} messages a second", whole(evidence.achieved), whole(asked));
             found.push((Health::Degraded, text));
@@ -133,12 +135,13 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         let waits = evidence.backlog.last().copied().unwrap_or_default() as f64;
         let taken =
             if evidence.seconds > 0.0 { evidence.achieved - waits / evidence.seconds } else { evidence.achieved };
-        let text = format!(
-            "not sustained: the target took {} of {} messages a second; what waited grew to the end, so response times say \
-             how long the run was",
-            whole(taken),
-            whole(asked)
-        );
+        let end = if is_growing(&evidence.backlog, asked) || evidence.missed_target > evidence.missed_closed {
+            "what waited grew to the end, so response times say how long the run was"
+        } else {
+            "for the others no connection was open"
+        };
+        let text =
+            format!("not sustained: the target took {} of {} messages a second; {end}", whole(taken), whole(asked));
         reasons.push(text);
     }
     Verdict { health, sustained, reasons }
@@ -280,8 +283,14 @@ mod tests {
         assert_eq!(judge(&Evidence { backlog: stalls, ..open() }).sustained, Some(true));
         let level: Vec<u64> = vec![400; 40];
         assert_eq!(judge(&Evidence { backlog: level, ..open() }).sustained, Some(true));
-        let refused = Evidence { achieved: 700.0, missed_target: 3000, ..open() };
-        assert_eq!(judge(&refused).sustained, Some(false));
+        for (refused, words) in [
+            (Evidence { achieved: 700.0, missed_target: 3000, ..open() }, "what waited grew"),
+            (Evidence { achieved: 700.0, missed_closed: 3000, ..open() }, "no connection was open"),
+        ] {
+            let verdict = judge(&refused);
+            assert_eq!(verdict.sustained, Some(false));
+            assert!(verdict.reasons[0].contains(words), "{verdict:?}");
+        }
         assert_eq!(judge(&Evidence::default()).sustained, None);
     }
 

@@ -10,9 +10,10 @@ mod ends;
 mod exec;
 mod files;
 mod http;
+mod run;
 mod servers;
 
-use self::build::Build;
+use self::build::Surroundings;
 use super::spool::print_status;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -28,20 +29,7 @@ pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
     if let (true, Some(directory)) = (args.spool.status, &args.spool.spool) {
         return print_status(directory, args.output.json, &mut host);
     }
-    let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let stderr = host.stderr.clone();
-    let mut build = Build::new(args, host)?;
-    let relay = build.relay()?;
-    let flows = relay.flows.clone();
-    let ended = relay.run(&mut signals).await;
-    for error in &ended.errors {
-        stderr.line(format!("wsp: {error}"));
-        if let Some(hint) = &error.hint {
-            stderr.line(format!("hint: {hint}"));
-        }
-    }
-    for flow in &flows {
-        stderr.line(flow.ledger.to_string());
-    }
-    Ok(ended.exit)
+    let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let around = Surroundings::new(host);
+    run::run(args, &around, signals).await
 }

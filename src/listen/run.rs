@@ -90,7 +90,7 @@ async fn open_admin(settings: &AdminSettings, hub: &Rc<Hub>) -> Result<Serving, 
         .map_err(|error| Error::Bind { address: settings.address.to_string(), cause: io_text(&error) })?;
     hub.stderr.line(format!("admin on {}", admin.url()));
     if admin.is_open() {
-        hub.notice("admin: other machines can reach it and no token is asked for; --admin-token-env VAR asks for one");
+        hub.notice(crate::observe::admin::OPEN);
     }
     Ok(admin.serve(Rc::clone(hub) as Rc<dyn Control>))
 }

@@ -18,6 +18,7 @@ use super::transport::Transport;
 use super::tunnel::{ProxyError, ProxyLeg, reach, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
+use crate::message::har::{Exchange, Times};
 
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
@@ -125,6 +126,8 @@ pub struct Handshake {
     pub tcp: Duration,
     /// TLS handshake, zero without TLS.
     pub tls: Duration,
+    /// Whether the TLS handshake took up an earlier session.
+    pub resumed: bool,
     /// From the request to its answer.
     pub upgrade: Duration,
     /// All of it, redirects included.
@@ -141,6 +144,20 @@ pub struct Handshake {
     pub extensions: Option<String>,
     /// The answer's headers.
     pub headers: http::HeaderMap,
+}
+
+impl Handshake {
+    /// What a recording shows of it.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange<'_> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        Exchange {
+            request: &self.request_head,
+            response: &self.response_head,
+            address: &self.address,
+            times: Times { dns: ms(self.dns), tcp: ms(self.tcp), tls: ms(self.tls), upgrade: ms(self.upgrade) },
+        }
+    }
 }
 
 /// A byte stream whose upgrade is done.
@@ -334,6 +351,7 @@ impl Connector {
         let started = Instant::now();
         let transport = self.tls()?.handshake(&target.host, transport).await?;
         handshake.tls = started.elapsed();
+        handshake.resumed = transport.is_resumed();
         handshake.certificate = transport.describe_certificate();
         Ok((transport, handshake))
     }

@@ -29,6 +29,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::deflate::{Agreed, DeflateOffer, accept};
 use super::http::{self as server, Body, HttpError, RequestBody};
+use super::origin::is_own;
 use super::pace::Pace;
 use super::tls::ServerTls;
 use super::transport::Transport;
@@ -209,7 +210,7 @@ pub struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
     /// Origins let in; empty lets every one in. No browser leaves the header out, so a request
-    /// without it comes from elsewhere and is let in.
+    /// without it comes from elsewhere and is let in, as are pages of our own.
     pub origins: Vec<String>,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
@@ -461,8 +462,12 @@ fn check(request: &Parts, settings: &UpgradeSettings) -> Result<String, Refuse> 
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
     }
-    let is_foreign = |origin: &&str| !settings.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
-    if !settings.origins.is_empty() && values(headers, &header::ORIGIN).iter().any(is_foreign) {
+    let is_allowed = |origin: &HeaderValue| {
+        let named = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+        // Pages served here are ours.
+        settings.origins.iter().any(named) || settings.site.is_some() && is_own(origin, headers)
+    };
+    if !settings.origins.is_empty() && !headers.get_all(header::ORIGIN).iter().all(is_allowed) {
         return Err(Refuse::new(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
     let keys = values(headers, &header::SEC_WEBSOCKET_KEY);

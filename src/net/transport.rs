@@ -149,4 +149,10 @@ impl Transport {
             _ => Vec::new(),
         }
     }
+
+    /// Whether the server took up an earlier TLS session.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        matches!(self, Self::ClientTls(stream) if super::tls::is_resumed(stream))
+    }
 }

@@ -291,4 +291,8 @@ impl Inlet for Flow {
             .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
             .unwrap_or((0, 1))
     }
+
+    fn full_since(&self) -> Option<Timestamp> {
+        self.lanes().iter().filter_map(|lane| lane.full_since()).min()
+    }
 }

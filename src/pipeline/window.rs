@@ -15,7 +15,6 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture, Problem};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::queue::window::{Answer, WindowSink};
 use crate::session::backoff::Backoff;
@@ -188,6 +187,7 @@ async fn carry<S: WindowSink>(
         }
         let wait = settings.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
         lane.retried.add(way.again.len() as u64);
+        lane.retries();
         (io.notice)(format!("{}: {reason}; again in {:.1} s (retry {failures})", sink.name(), wait.as_secs_f64()));
         sleep(wait).await;
     }
@@ -224,8 +224,7 @@ async fn pump<S: WindowSink>(
                 match outcome {
                     Ok(()) => {
                         *failures = 0;
-                        lane.delivered.one();
-                        envelope.settle(Settlement::Delivered);
+                        lane.took(envelope);
                     }
                     Err(Problem::Never(reason)) => bury(sink.name(), io, envelope, &reason),
                     Err(other) => {

@@ -126,10 +126,13 @@ fn too_few_files_are_named_before_anything_is_opened() {
 
 #[test]
 fn mistakes_are_told_before_connecting() {
-    let table: [(&[&str], i32, &str); 17] = [
+    let table: [(&[&str], i32, &str); 20] = [
         (&["--rate", "0"], 2, "no rate"),
         (&["--rate", "x"], 2, "no rate"),
         (&["--stages", "10s"], 2, "no stage"),
+        (&["-d", "0"], 2, "measures nothing"),
+        (&["--deadline", "0"], 2, "loses every message"),
+        (&["--match", "bogus"], 2, "no way to match"),
         (&["--threshold", "p99"], 2, "no threshold"),
         (&["--find-max", "nonsense<1"], 2, "cannot be compared"),
         (&["--mode", "push", "--rate", "5"], 2, "--mode push"),
@@ -170,6 +173,28 @@ fn an_interrupt_ends_measuring_and_reports() {
         assert!((150.0..=210.0).contains(&rate), "{rate}");
     }
     wsp(["bench", &target.url, "-d", "10m", "--timeout", "500ms"]).input("").exits(124).complains("");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let target = echo();
+    let script = |more: &str| format!("{} bench {} -n 50 -c 2 {more}", env!("CARGO_BIN_EXE_wsp"), target.url);
+    let shell =
+        |more: &str| Run::new("sh").arg("-c").arg(script(more)).env("XDG_CONFIG_HOME", "/nonexistent").input("");
+    shell(">/dev/full").exits(1).complains("cannot write to standard output: No space left");
+    shell("--csv /dev/full").exits(32).complains("/dev/full").complains("hint: ");
+    assert!(shell("| head -1").exits(0).stdout().starts_with("wsp bench ws://"));
+}
+
+#[test]
+fn connections_that_are_gone_are_named_as_the_cause() {
+    let server = listen(&["--echo", "--close-after", "500ms", "--close", "4000:bye"]);
+    let output = bench_output(&server.url, &["--rate", "200", "-d", "2s"]).complains("no connection was open");
+    // 41 where the machine had no time for the generator either.
+    assert!([40, 41].contains(&output.code), "{}", output.stderr);
+    let seen = report(&output);
+    assert_eq!((&seen["errors"]["close 4000"], &seen["connect"]["closed_early"]), (&json!(10), &json!(10)));
 }
 
 #[test]

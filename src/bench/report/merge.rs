@@ -98,7 +98,11 @@ fn add(sum: &mut Report, other: &Report) -> Result<(), String> {
     generator.rss_bytes += more.rss_bytes;
     generator.ports_left = generator.ports_left.min(more.ports_left);
     generator.source_addresses += more.source_addresses;
-    generator.warnings.extend(more.warnings.iter().cloned());
+    for warning in &more.warnings {
+        if !generator.warnings.contains(warning) {
+            generator.warnings.push(warning.clone());
+        }
+    }
     Ok(())
 }
 

@@ -173,7 +173,7 @@ fn messages(report: &Report, lines: &mut Vec<String>) {
     }
     for (count, what) in [
         (messages.cross_talk, "of another connection"),
-        (messages.late, "late"),
+        (messages.late, "answered after the deadline"),
         (messages.censored, "cut off by the end"),
     ] {
         if count > 0 {
@@ -188,7 +188,7 @@ fn latencies(report: &Report, lines: &mut Vec<String>) {
     for name in PERCENTILES.map(|(name, _)| name).iter().chain(&["max"]) {
         let _ = write!(head, "{name:>10}");
     }
-    lines.push(head);
+    let mut rows = Vec::new();
     let latency = &report.latency_ms;
     let closed = report.mode == "closed";
     let row = |name: &str, summary: &Summary, note: &str| {
@@ -206,23 +206,29 @@ fn latencies(report: &Report, lines: &mut Vec<String>) {
         format!("{line}{max:>10} ms   {note}").trim_end().to_owned()
     };
     if let Some(response) = &latency.response {
-        lines.push(row("response", response, "from the intended send time  <- quote this"));
+        rows.push(row("response", response, "from the intended send time  <- quote this"));
     }
     if report.load.kind == "connect" || report.load.kind == "push" {
-        lines.push(row("connect", &latency.connect, "look-up to the answer to the upgrade"));
+        rows.push(row("connect", &latency.connect, "look-up to the answer to the upgrade"));
     } else if report.load.kind == "echo" {
         let note = if closed { "from the write; closed loop, blind to stalls" } else { "from the actual write" };
-        lines.push(row("service", &latency.service, note));
+        rows.push(row("service", &latency.service, note));
     }
     if !closed {
-        lines.push(row("schedule", &latency.schedule, "our own lateness"));
+        rows.push(row("schedule", &latency.schedule, "our own lateness"));
     }
     if latency.ping.count > 0 {
-        lines.push(row("ping", &latency.ping, "ping to pong"));
+        rows.push(row("ping", &latency.ping, "ping to pong"));
+    }
+    if !rows.is_empty() {
+        lines.push(head);
+        lines.append(&mut rows);
     }
     if closed && report.load.kind == "echo" {
         let mean = latency.service.mean.unwrap_or_default() / 1000.0;
-        let in_flight = report.load.in_flight.unwrap_or_default() * report.connect.ok;
+        // Connections that come and go are more than there are at a time.
+        let connections = report.connect.ok.min(report.load.connections);
+        let in_flight = report.load.in_flight.unwrap_or_default() * connections;
         lines.push(format!(
             "check      mean {:.4} ms x {}/s = {} in flight, of {} allowed",
             mean * 1000.0,

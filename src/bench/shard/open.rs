@@ -171,6 +171,7 @@ fn fail(shard: &Shard, kind: &str, text: String) {
 fn record(shard: &Shard, handshake: &Handshake) {
     let mut interval = shard.interval.borrow_mut();
     interval.connections.opened += 1;
+    interval.connections.resumed += u64::from(handshake.resumed);
     let opening = interval.opening.get_or_insert_default();
     let nanos = |time: Duration| time.as_nanos() as u64;
     opening.total.record(nanos(handshake.total));

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use tokio::task::spawn_local;
 
 use super::Shard;
-use super::park::Park;
+use super::park::{Early, Park};
 use crate::bench::schedule::{Due, judge};
 
 /// Shortest sleep, in nanoseconds: several messages may be due at the end of it.
 const GRAIN: u64 = 20_000;
+/// Where messages are at least so far apart, their times are met more closely than a sleep alone meets them.
+const APART: u64 = 400_000;
 /// Messages sent in one pass before what has arrived is looked at.
 const PASS: u64 = 256;
 
@@ -27,15 +29,28 @@ pub(super) async fn drive(shard: Rc<Shard>) {
     if shard.timeline.borrow().is_none() {
         return;
     }
+    let mut early = Early::default();
     loop {
         shard.send_due(shard.now());
         let due = shard.next_due.get();
         if due == u64::MAX {
             return;
         }
-        match due.checked_sub(shard.now()) {
-            Some(wait) => park.sleep(wait.max(GRAIN)).await,
-            None => tokio::task::yield_now().await,
+        let now = shard.now();
+        let Some(wait) = due.checked_sub(now) else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        if wait < APART {
+            park.sleep(wait.max(GRAIN)).await;
+            continue;
+        }
+        let sleep = early.sleep(wait);
+        park.sleep(sleep).await;
+        early.learn(shard.now().saturating_sub(now + sleep));
+        // Reads go on meanwhile: yielding looks at the sockets.
+        while shard.now() < due && shard.next_due.get() == due {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -72,7 +72,7 @@ impl Outputs {
     /// A file that cannot be written.
     pub fn write(&mut self, report: &Report, log: &[Logged], begun: f64, host: &mut Host) -> Result<(), Error> {
         let shown = if self.json || self.ndjson { report.to_json() + "\n" } else { text::text(report) };
-        print(&shown, &mut host.stdout);
+        let printed = print(&shown, &mut host.stdout);
         if let Some(target) = &mut self.csv {
             target.write(&csv::csv(report))?;
         }
@@ -83,7 +83,7 @@ impl Outputs {
             let comment = format!("wsp bench {}: nanoseconds; Interval_Max in milliseconds", report.run.url);
             target.write(&interval_log(&comment, begun, log))?;
         }
-        Ok(())
+        printed
     }
 }
 
@@ -92,7 +92,15 @@ pub fn line(second: &Second) -> String {
     serde_json::to_string(second).unwrap_or_default() + "\n"
 }
 
-/// A reader that has seen enough is no error.
-pub fn print(text: &str, stdout: &mut File) {
-    let _ = stdout.write_all(text.as_bytes());
+/// Prints on stdout. A reader that has seen enough is no error.
+///
+/// # Errors
+/// Anything else that keeps it from being written.
+pub fn print(text: &str, stdout: &mut File) -> Result<(), Error> {
+    match stdout.write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Internal(format!("cannot write to standard output: {}", io_text(&error))))
+        }
+        _ => Ok(()),
+    }
 }

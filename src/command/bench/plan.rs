@@ -40,6 +40,7 @@ const FIRST_RATE: f64 = 1000.0;
 /// Usage, unreadable files, filters and templates that do not compile.
 pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     refuse(&args.connection)?;
+    refuse_nothing(args)?;
     let kind = kind(args)?;
     let connection_course = connection_course(args)?;
     // A number of connections is never negative, and not that large.
@@ -66,7 +67,7 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
         payload,
         payload_text,
         matching,
-        deadline: args.deadline.max(Duration::from_millis(1)),
+        deadline: args.deadline,
         churn: args.churn,
         init,
         init_wait,
@@ -79,6 +80,17 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
         stages_text: args.stages.clone(),
         thresholds: args.thresholds.iter().map(|text| threshold("--threshold", text)).collect::<Result<_, _>>()?,
     })
+}
+
+/// Times in which nothing could happen are a slip.
+fn refuse_nothing(args: &LoadArgs) -> Result<(), Error> {
+    if args.duration.is_some_and(|duration| duration.is_zero()) && args.mode != ModeArg::Connect {
+        return Err(Error::usage("--duration 0 measures nothing", "-d 10s, or -n 1000 for a number of messages"));
+    }
+    if args.deadline.is_zero() {
+        return Err(Error::usage("--deadline 0 loses every message", "--deadline 5s"));
+    }
+    Ok(())
 }
 
 /// Connection options that have no meaning here are refused, not ignored.
@@ -292,7 +304,10 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
         )),
         Some(text) => {
             let source = text.strip_prefix("jq:").ok_or_else(|| {
-                Error::usage(format!("--match {text}"), "marker, fifo or jq:FILTER, for example jq:.id")
+                Error::usage(
+                    format!("--match: '{text}' is no way to match"),
+                    "marker, fifo or jq:FILTER, for example jq:.id",
+                )
             })?;
             let is_same = matches!(payload, Payload::Variants(variants) if variants.len() == 1);
             if is_same {

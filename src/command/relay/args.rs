@@ -5,6 +5,7 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use super::files::FileArgs;
 use super::http::HttpArgs;
 use super::servers::ServerArgs;
+use crate::command::admin::AdminArgs;
 use crate::command::options::{ConnectionArgs, OutputArgs};
 use crate::command::spool::SpoolArgs;
 use crate::command::values::{duration, rate, size};
@@ -52,7 +54,7 @@ pub struct RelayArgs {
     pub non_json: NonJsonArg,
     /// JSON Schema of what is passed on; other messages are dead letters
     #[arg(long, value_name = "F", help_heading = "Messages")]
-    pub schema: Option<std::path::PathBuf>,
+    pub schema: Option<PathBuf>,
     /// Messages that match go there, the others to TO
     #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
     pub routes: Vec<String>,
@@ -117,6 +119,17 @@ pub struct RelayArgs {
     /// `ws-listen://` ends.
     #[command(flatten)]
     pub servers: ServerArgs,
+    /// Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten
+    ///
+    /// Of WebSocket ends everything, both ways and as it is on the wire; of other ends what is received from them.
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub record: Option<PathBuf>,
+    /// The admin address.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// /health says 503 when no WebSocket connection was open for 5 minutes
+    #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
+    pub require_clients: bool,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,

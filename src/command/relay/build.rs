@@ -2,6 +2,7 @@
 //!
 //! Leaves the ends to `ends`. Invariant: nothing runs before everything is built.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::args::{NonJsonArg, OnFull, RelayArgs};
@@ -14,20 +15,39 @@ use crate::host::{Host, Stderr};
 use crate::message::render::Format;
 use crate::pipeline::dispatch::RetrySettings;
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
-use crate::pipeline::run::{Relay, Running};
+use crate::pipeline::run::{Orders, Relay, Running};
+use crate::pipeline::watch::{Seen, View, Watch};
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
-use crate::queue::stop::Stop;
 use crate::session::opening::OpeningPlan;
+
+/// What all pipelines of a process share.
+pub(super) struct Surroundings {
+    /// Streams and whether they are terminals.
+    pub(super) host: Host,
+    /// What is seen of all of them.
+    pub(super) watch: Rc<Watch>,
+    /// Sessions named so far.
+    pub(super) sessions: Cell<usize>,
+}
+
+impl Surroundings {
+    pub(super) fn new(host: Host) -> Self {
+        Self { host, watch: Rc::default(), sessions: Cell::new(0) }
+    }
+}
 
 /// What is needed while a relay is put together.
 pub(super) struct Build<'a> {
     pub(super) args: &'a RelayArgs,
-    pub(super) stdin: Option<std::fs::File>,
-    pub(super) stdout: Option<std::fs::File>,
+    pub(super) around: &'a Surroundings,
+    /// The pipeline's name, where it has one.
+    pub(super) name: Option<String>,
+    pub(super) reads_stdin: bool,
+    pub(super) writes_stdout: bool,
     pub(super) stderr: Stderr,
     pub(super) format: Format,
     pub(super) to_terminal: bool,
@@ -35,23 +55,38 @@ pub(super) struct Build<'a> {
     /// How messages become lines where no person reads them.
     pub(super) line_format: Format,
     pub(super) opening: Rc<OpeningPlan>,
-    pub(super) sessions: usize,
+    pub(super) views: Vec<Rc<View>>,
+    pub(super) orders: Rc<Orders>,
+    /// Nothing is to be opened: it is only tried whether all fits together.
+    is_trial: bool,
 }
 
 impl<'a> Build<'a> {
-    pub(super) fn new(args: &'a RelayArgs, host: Host) -> Result<Self, Error> {
+    pub(super) fn new(args: &'a RelayArgs, around: &'a Surroundings, name: Option<String>) -> Result<Self, Error> {
+        let host = &around.host;
         Ok(Self {
             args,
-            format: format(&args.output, &host, args.jq.is_some()),
+            around,
+            name,
+            format: format(&args.output, host, args.jq.is_some()),
             to_terminal: host.stdout_is_terminal,
-            colour: colour(args.output.color, &host),
+            colour: colour(args.output.color, host),
             line_format: line_format(&args.output),
-            stderr: host.stderr,
-            stdin: Some(host.stdin),
-            stdout: Some(host.stdout),
+            stderr: host.stderr.clone(),
+            reads_stdin: false,
+            writes_stdout: false,
             opening: Rc::new(settings::opening(&args.connection)?),
-            sessions: 0,
+            views: Vec::new(),
+            orders: Rc::default(),
+            is_trial: false,
         })
+    }
+
+    /// Puts everything together and throws it away: nothing is opened.
+    #[allow(dead_code)]
+    pub(super) fn try_out(mut self) -> Result<(), Error> {
+        self.is_trial = true;
+        self.relay().map(drop)
     }
 
     pub(super) fn relay(&mut self) -> Result<Relay, Error> {
@@ -68,44 +103,20 @@ impl<'a> Build<'a> {
         }
         args.check_protocols(&from, &to)?;
         self.check_servers(&from, &to)?;
-        let stop = Rc::new(Stop::default());
-        let (dead_letters, mut ends) = self.dead_letters(&stop)?;
+        let (stop, session) = (Rc::clone(&self.orders.stop), self.session());
+        let (dead_letters, dead_lane, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
-        let spool = args.spool.open(args.on_full)?;
+        let spool = if self.is_trial {
+            args.spool.settings(args.on_full).map(|_| None)?
+        } else {
+            args.spool.open(args.on_full)?
+        };
         let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, spool.as_deref()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
         let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
-        let mut routes = Vec::new();
-        for text in &args.routes {
-            let (source, target) = text
-                .rsplit_once("=>")
-                .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
-            let target = endpoint(target.trim())?;
-            let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
-            let lane = known.unwrap_or_else(|| {
-                let lane = lane(&target);
-                sinks.push((target, Rc::clone(&lane)));
-                lane
-            });
-            routes.push(Route { when: settings::filter("--route", source.trim())?, lane });
-        }
-        let flow = Flow::new(
-            FlowSettings {
-                filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
-                non_json: match args.non_json {
-                    NonJsonArg::Drop => NonJson::Drop,
-                    NonJsonArg::Pass => NonJson::Pass,
-                    NonJsonArg::Error => NonJson::Reject,
-                },
-                schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
-                routes,
-                route_all: args.route_all,
-                lanes,
-            },
-            1,
-            Rc::clone(&dead_letters),
-            Rc::clone(&notice),
-        );
+        let routes = self.routes(&mut sinks, &lane)?;
+        let settings = self.flow_settings(routes, lanes)?;
+        let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
         let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
             inlet: inlet.map(|flow| Rc::clone(flow) as Rc<dyn Inlet>),
             lane,
@@ -139,27 +150,73 @@ impl<'a> Build<'a> {
             (sinks.first().map(|(to, _)| to).filter(|to| self.is_proxy(&from, to)), back_flow)
         {
             let proxy = self.proxy(&from, to, (&flow, back))?;
-            let name = from.to_string();
-            ends.push(Running { name, end: Box::new(proxy), io: io(Some(&flow), None), is_last: false });
+            let (name, io) = (from.to_string(), io(Some(&flow), None));
+            let view = View::new(&self.around.watch, session.clone(), &name, false, &io);
+            self.views.push(Rc::clone(&view));
+            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, view });
             sinks.clear();
         }
         let is_proxy = sinks.is_empty();
         for (endpoint, lane) in sinks {
             let back = back_flow.filter(|_| gives(&endpoint));
-            ends.extend(self.ends(&endpoint, &io(back, Some(lane)), false)?);
+            let session = self.session();
+            ends.extend(self.ends(&endpoint, &io(back, Some(lane)), session, false)?);
         }
         let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
         if !is_proxy {
-            ends.extend(self.ends(&from, &io(Some(&flow), back_lane), true)?);
+            ends.extend(self.ends(&from, &io(Some(&flow), back_lane), session, true)?);
         }
+        let mut views = std::mem::take(&mut self.views);
+        // FROM comes first.
+        views.rotate_right(1);
         Ok(Relay {
-            flows,
+            seen: Rc::new(Seen { name: self.name.clone(), flows, views, dead_letters: dead_lane }),
             ends,
             spool,
-            stop,
+            orders: Rc::clone(&self.orders),
             grace: args.grace,
             timeout: args.connection.timeout,
             fail_on_drop: args.fail_on_drop,
+        })
+    }
+
+    /// What --route says, with lanes for destinations that are not known yet.
+    fn routes(
+        &self,
+        sinks: &mut Vec<(Endpoint, Rc<Lane>)>,
+        lane: &dyn Fn(&Endpoint) -> Rc<Lane>,
+    ) -> Result<Vec<Route>, Error> {
+        let mut routes = Vec::new();
+        for text in &self.args.routes {
+            let (source, target) = text
+                .rsplit_once("=>")
+                .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
+            let target = endpoint(target.trim())?;
+            let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
+            let lane = known.unwrap_or_else(|| {
+                let lane = lane(&target);
+                sinks.push((target, Rc::clone(&lane)));
+                lane
+            });
+            routes.push(Route { when: settings::filter("--route", source.trim())?, lane });
+        }
+        Ok(routes)
+    }
+
+    /// What happens to messages on their way from FROM.
+    fn flow_settings(&self, routes: Vec<Route>, lanes: Vec<Rc<Lane>>) -> Result<FlowSettings, Error> {
+        let args = self.args;
+        Ok(FlowSettings {
+            filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
+            non_json: match args.non_json {
+                NonJsonArg::Drop => NonJson::Drop,
+                NonJsonArg::Pass => NonJson::Pass,
+                NonJsonArg::Error => NonJson::Reject,
+            },
+            schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+            routes,
+            route_all: args.route_all,
+            lanes,
         })
     }
 
@@ -175,10 +232,11 @@ impl<'a> Build<'a> {
 
     pub(super) fn notice(&self) -> Rc<dyn Fn(String)> {
         let (stderr, quiet) = (self.stderr.clone(), self.args.output.quiet);
-        Rc::new(move |text| {
-            if !quiet {
-                stderr.line(format!("wsp: {text}"));
-            }
+        let (watch, name) = (Rc::clone(&self.around.watch), self.name.clone());
+        Rc::new(move |text| match &name {
+            _ if quiet => {}
+            Some(name) if watch.names_pipelines() => stderr.line(format!("wsp: {name}: {text}")),
+            _ => stderr.line(format!("wsp: {text}")),
         })
     }
 
@@ -217,9 +275,10 @@ impl<'a> Build<'a> {
         }
     }
 
-    pub(super) fn session(&mut self) -> String {
-        self.sessions += 1;
-        format!("s{}", self.sessions)
+    pub(super) fn session(&self) -> String {
+        let sessions = &self.around.sessions;
+        sessions.set(sessions.get() + 1);
+        format!("s{}", sessions.get())
     }
 
     pub(super) fn retry(&self) -> Result<RetrySettings, Error> {

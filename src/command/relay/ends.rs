@@ -2,6 +2,7 @@
 //!
 //! What an end needs beyond a few settings stands in its own file.
 
+use std::fs::File;
 use std::rc::Rc;
 
 use super::args::InputArg;
@@ -10,9 +11,11 @@ use crate::command::brokers::{self, Broker};
 use crate::command::settings;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::net::connection::io_text;
 use crate::net::connector::Connector;
 use crate::pipeline::dispatch::{BatchSettings, Dispatch};
 use crate::pipeline::run::Running;
+use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
 use crate::queue::end::{BatchSink, End, EndIo};
 use crate::session::driver::DriverSettings;
@@ -37,15 +40,32 @@ impl<'a> Build<'a> {
     }
 
     /// The ends an endpoint is made of: one that does both, or a source and a sink.
-    pub(super) fn ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
+    pub(super) fn ends(
+        &mut self,
+        endpoint: &Endpoint,
+        io: &EndIo,
+        session: String,
+        is_from: bool,
+    ) -> Result<Vec<Running>, Error> {
         let name = endpoint.to_string();
-        let running = |end: Box<dyn End>, io: EndIo| Running { name: name.clone(), end, io, is_last: false };
+        let is_client = matches!(endpoint, Endpoint::Ws(_));
+        let view = View::new(&self.around.watch, session, &name, is_client, io);
+        self.views.push(Rc::clone(&view));
+        let io = &view.over(io);
+        let session = view.id.clone();
+        let running = |end: Box<dyn End>, io: EndIo| Running {
+            name: name.clone(),
+            end,
+            io,
+            is_last: false,
+            view: Rc::clone(&view),
+        };
         let as_source = || EndIo { lane: None, ..io.clone() };
         let as_sink = || EndIo { inlet: None, ..io.clone() };
         let mut ends = Vec::new();
         match endpoint {
             Endpoint::Ws(url) => {
-                let end = self.ws(url, &name, is_from)?;
+                let end = self.ws(url, is_from, &view)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Http(url) => {
@@ -56,12 +76,12 @@ impl<'a> Build<'a> {
                 ends.push(running(self.sink(sink, most)?, as_sink()));
             }
             Endpoint::Exec(command) => {
-                let end = self.exec(command, &name, is_from)?;
+                let end = self.exec(command, &name, session, is_from)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Stdio => {
                 if io.inlet.is_some() {
-                    ends.push(running(Box::new(self.stdin()?), as_source()));
+                    ends.push(running(Box::new(self.stdin(session)?), as_source()));
                 }
                 if io.lane.is_some() {
                     let sink = self.stdout()?;
@@ -82,17 +102,17 @@ impl<'a> Build<'a> {
                     ));
                 }
                 if io.inlet.is_some() {
-                    ends.push(running(Box::new(self.file_source(path, &name)), as_source()));
+                    ends.push(running(Box::new(self.file_source(path, &name, session)), as_source()));
                 } else {
                     ends.push(running(Box::new(self.file_sink(path)?), as_sink()));
                 }
             }
             Endpoint::Kafka(url) => {
-                let found = brokers::kafka(&self.broker(url), io)?;
+                let found = brokers::kafka(&self.broker(url, session), io)?;
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
             }
             Endpoint::Nats(url) => {
-                let found = brokers::nats(&self.broker(url), io)?;
+                let found = brokers::nats(&self.broker(url, session), io)?;
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
             }
             server @ Endpoint::WsListen { .. } => {
@@ -103,7 +123,7 @@ impl<'a> Build<'a> {
         Ok(ends)
     }
 
-    fn broker<'u>(&mut self, url: &'u str) -> Broker<'u>
+    fn broker<'u>(&self, url: &'u str, session: String) -> Broker<'u>
     where
         'a: 'u,
     {
@@ -111,7 +131,7 @@ impl<'a> Build<'a> {
         Broker {
             url,
             connection: &args.connection,
-            session: self.session(),
+            session,
             bytes: args.queue_bytes,
             batch: args.batch,
             batch_bytes: args.batch_bytes,
@@ -119,7 +139,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn ws(&mut self, url: &str, name: &str, is_from: bool) -> Result<WsClient, Error> {
+    fn ws(&self, url: &str, is_from: bool, view: &Rc<View>) -> Result<WsClient, Error> {
         let connection = &self.args.connection;
         let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
         let mut retry = self.retry()?;
@@ -127,22 +147,23 @@ impl<'a> Build<'a> {
         retry.most = Some(connection.reconnect.unwrap_or(0));
         Ok(WsClient {
             connector,
-            session: self.session(),
+            session: view.id.clone(),
             opening: Rc::clone(&self.opening),
-            protocol: self.args.client_protocol(name, is_from)?,
+            protocol: self.args.client_protocol(view.endpoint(), is_from)?,
             driver: DriverSettings {
                 keepalive: settings::keepalive(connection, false),
                 close_timeout: connection.close_timeout,
                 fragment: None,
             },
             retry,
+            view: Rc::clone(view),
         })
     }
 
-    fn stdin(&mut self) -> Result<StdioSource, Error> {
+    fn stdin(&mut self, session: String) -> Result<StdioSource, Error> {
         Ok(StdioSource {
-            file: self.stdin.take().ok_or_else(|| twice("input"))?,
-            session: self.session(),
+            file: once(&mut self.reads_stdin, &self.around.host.stdin, "input")?,
+            session,
             framing: Framing::Lines,
             kind: match self.args.input {
                 Some(InputArg::Json) => LineKind::Events,
@@ -154,7 +175,7 @@ impl<'a> Build<'a> {
 
     fn stdout(&mut self) -> Result<StdioSink, Error> {
         Ok(StdioSink {
-            output: Output::new(self.stdout.take().ok_or_else(|| twice("output"))?),
+            output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
             format: self.format,
             to_terminal: self.to_terminal,
             colour: self.colour,
@@ -162,6 +183,10 @@ impl<'a> Build<'a> {
     }
 }
 
-fn twice(stream: &str) -> Error {
-    Error::usage(format!("standard {stream} is used twice"), "one endpoint may be -")
+/// A standard stream, for one endpoint.
+fn once(is_taken: &mut bool, stream: &File, name: &str) -> Result<File, Error> {
+    if std::mem::replace(is_taken, true) {
+        return Err(Error::usage(format!("standard {name} is used twice"), "one endpoint may be -"));
+    }
+    stream.try_clone().map_err(|error| Error::Internal(format!("standard {name}: {}", io_text(&error))))
 }

@@ -92,7 +92,7 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome) {
-        let state = &mut self.state;
+        let state = &mut *self.state;
         let Some(place) = state.in_flight.iter().position(|(known, _)| Some(*known) == ticket) else { return };
         let Some((_, letter)) = state.in_flight.remove(place) else { return };
         let fate = match outcome {
