@@ -250,12 +250,13 @@ fn distinct(file: &str) -> usize {
 
 /// A gateway before a broker: what one client writes reaches the clients of every gateway.
 #[track_caller]
-fn gateway_over(first: &str, second: &str, more: &[&str]) {
+fn gateway_over(first: &str, second: &str, are_ready: impl FnOnce()) {
     let gateway = |to: &str| {
-        let relay = wsp(["relay", "ws-listen://127.0.0.1:0/ws", to, "--protocol", "gateway", "--both"]).args(more);
+        let relay = wsp(["relay", "ws-listen://127.0.0.1:0/ws", to, "--protocol", "gateway", "--both"]);
         Server::ready(relay.limit(3 * crate::support::DEADLINE))
     };
     let (one, two) = (gateway(first), gateway(second));
+    are_ready();
     let mut clients: Vec<Socket> =
         [&one, &one, &two].map(|server| RawClient::open(server.port, "/ws", "").0).into_iter().collect();
     let ids: Vec<Value> = clients.iter_mut().map(|client| parsed(client)["clientId"].clone()).collect();
@@ -298,7 +299,7 @@ fn gateways_over_nats_reach_each_others_clients() {
         return;
     }
     let server = crate::support::nats::Nats::start(&[]);
-    gateway_over(&server.url("chat"), &server.url("chat"), &[]);
+    gateway_over(&server.url("chat"), &server.url("chat"), || server.wait_for_subscribers("chat", 2));
 }
 
 #[cfg(feature = "kafka")]
@@ -312,5 +313,5 @@ fn gateways_over_kafka_reach_each_others_clients() {
     let server = shared();
     let topic = Other(&server).create("websocket-messages", 1, &[]);
     let url = |group: &str| format!("kafka://{server}/{topic}?group={group}-{topic}&start=earliest");
-    gateway_over(&url("one"), &url("two"), &[]);
+    gateway_over(&url("one"), &url("two"), || ());
 }
