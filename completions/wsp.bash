@@ -1401,12 +1401,20 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-j -v -q -H -u -o -s -i -k -L -4 -6 -h --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
+            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -h --file --check --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jq)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

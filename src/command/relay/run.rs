@@ -21,7 +21,14 @@ use crate::sink::record::Recorder;
 
 /// Runs the pipeline that the flags describe.
 pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
-    let relay = Build::new(args, around, None)?.relay()?;
+    let build = Build::new(args, around, None)?;
+    if args.check {
+        return build.try_out().map(|()| Exit::Done);
+    }
+    let relay = {
+        let mut build = build;
+        build.relay()?
+    };
     let scene = Scene::open(args, around).await?;
     let mut group = Group::new(Rc::clone(&around.watch), signals);
     group.start(relay);
