@@ -50,6 +50,7 @@ mod relay_dead_letters;
 mod relay_exec;
 mod relay_files;
 mod relay_http;
+mod relay_kills;
 mod relay_many;
 mod rude_clients;
 mod rude_servers;
