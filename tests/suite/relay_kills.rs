@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::process::ChildStdin;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::Signal;
@@ -17,16 +17,17 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
 }
 
-/// Writes numbered lines from `first` on to a relay until it is gone or has had them all.
-fn feed(relay: &mut Process, first: u64) -> std::thread::JoinHandle<()> {
+/// Writes numbered lines from `first` on to a relay until it is gone; its input does not end before.
+fn feed(relay: &mut Process, first: u64) -> std::thread::JoinHandle<ChildStdin> {
     let mut input = relay.take_input();
     std::thread::spawn(move || {
         for start in (first..first + 30_000).step_by(100) {
             let lines: String = (start..start + 100).map(|number| format!("{number:08};\n")).collect();
             if input.write_all(lines.as_bytes()).is_err() {
-                return;
+                break;
             }
         }
+        input
     })
 }
 
@@ -36,35 +37,46 @@ fn numbers(content: &str) -> Vec<u64> {
     content.lines().filter_map(whole).collect()
 }
 
-/// Kills relays to this destination, of which `arrived` is all there ever came.
+/// Bytes of a line.
+const LINE: usize = 10;
+
+/// A destination of which everything that ever came can be read.
+struct Destination<'a> {
+    endpoint: &'a str,
+    /// Bytes that have come.
+    size: &'a dyn Fn() -> usize,
+    /// What came after so many bytes.
+    content: &'a dyn Fn(usize) -> String,
+}
+
+/// Kills relays to this destination.
 #[track_caller]
-fn no_kill_loses_anything(to: &str, more: &[&str], arrived: impl Fn() -> Vec<u64>) {
-    let seed = variable("WSP_TEST_SEED", 7);
-    let mut random = fastrand::Rng::with_seed(seed);
+fn no_kill_loses_anything(to: &Destination, more: &[&str]) {
+    let start = variable("WSP_TEST_SEED", 7);
+    let mut random = fastrand::Rng::with_seed(start);
     let directory = scratch();
     let spool = text(&directory.path().join("spool"));
     let (mut seen, mut last, mut recovered) = (0, 0, 0);
     for kill in 0..variable("WSP_TEST_KILLS", 10) {
         let (queue, most) = [("3", 50), ("100", 1000), ("10000", 5000)][random.usize(..3)];
-        let arguments = [&["relay", "-", to, "--spool", &spool, "--queue-size", queue], more].concat();
+        let arguments = [&["relay", "-", to.endpoint, "--spool", &spool, "--queue-size", queue], more].concat();
         let mut relay = wsp(&arguments).spawn();
         let feeder = feed(&mut relay, last + 1);
-        let wanted = seen + random.usize(1..most);
-        wait_until("nothing arrives", || (arrived().len() >= wanted || relay.has_ended()).then_some(()));
+        let wanted = seen + random.usize(1..most) * LINE;
+        wait_until("nothing arrives", || ((to.size)() >= wanted).then_some(()));
         relay.signal(Signal::SIGKILL);
-        assert_eq!(relay.outcome().code, 137, "kill {kill} of seed {seed}");
-        feeder.join().expect("the feeder");
-        let before = arrived().len();
-        let output = run(&[&["relay", "-", to, "--spool", &spool], more].concat(), "").exits(0);
+        assert_eq!(relay.outcome().code, 137, "kill {kill} of seed {start}");
+        drop(feeder.join().expect("the feeder"));
+        let before = (to.size)();
+        let output = run(&[&["relay", "-", to.endpoint, "--spool", &spool], more].concat(), "").exits(0);
         let balance = output.stderr.lines().last().unwrap_or_default();
         assert!(balance.ends_with("+ filtered 0 + dropped 0 + dead-lettered 0 + waiting 0"), "{}", output.stderr);
-        let all = arrived();
-        recovered += all.len() - before;
-        for number in &all[seen..] {
-            assert!(*number <= last + 1, "kill {kill} of seed {seed}: {number} after {last}");
-            last = last.max(*number);
+        recovered += (to.size)() - before;
+        for number in numbers(&(to.content)(seen)) {
+            assert!(number <= last + 1, "kill {kill} of seed {start}: {number} after {last}");
+            last = last.max(number);
         }
-        seen = all.len();
+        seen = (to.size)();
     }
     assert!(recovered > 0 && last > 0, "kills left something behind");
 }
@@ -73,10 +85,12 @@ fn no_kill_loses_anything(to: &str, more: &[&str], arrived: impl Fn() -> Vec<u64
 fn a_file_misses_nothing_after_any_kill() {
     let directory = scratch();
     let path = directory.path().join("out");
-    let arrived = || numbers(&std::fs::read_to_string(&path).unwrap_or_default());
-    no_kill_loses_anything(&format!("file:{}", text(&path)), &[], arrived);
+    let size = || std::fs::metadata(&path).map_or(0, |file| usize::try_from(file.len()).expect("a size"));
+    let content = |from: usize| std::fs::read_to_string(&path).expect("the file")[from..].to_owned();
+    let endpoint = format!("file:{}", text(&path));
+    no_kill_loses_anything(&Destination { endpoint: &endpoint, size: &size, content: &content }, &[]);
     // Nothing but whole numbers, and pieces where a line was torn.
-    let content = std::fs::read_to_string(Path::new(&path)).expect("the file");
+    let content = std::fs::read_to_string(&path).expect("the file");
     assert!(
         content.lines().all(|line| line.len() <= 9 && line.bytes().all(|byte| byte.is_ascii_digit() || byte == b';'))
     );
@@ -135,6 +149,7 @@ fn take(mut socket: &TcpStream, taken: &Mutex<String>) -> Option<()> {
 #[test]
 fn an_http_server_misses_nothing_after_any_kill() {
     let server = Taker::start();
-    let arrived = || numbers(&server.bodies.lock().expect("bodies"));
-    no_kill_loses_anything(&server.url, &["--batch", "20"], arrived);
+    let size = || server.bodies.lock().expect("bodies").len();
+    let content = |from: usize| server.bodies.lock().expect("bodies")[from..].to_owned();
+    no_kill_loses_anything(&Destination { endpoint: &server.url, size: &size, content: &content }, &["--batch", "20"]);
 }
