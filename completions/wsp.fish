@@ -227,6 +227,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s f -l file -d 'Run the pipelines of a file, read it again at SIGHUP' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s j -l jq -d 'Choose and transform; each output is a message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq and --route cannot read: drop, pass, or error (a dead letter)' -r -f -a "drop\t'It is filtered out'
 pass\t'It goes on unchanged'
@@ -240,12 +241,12 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payloa
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes that may wait for one destination' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When a queue is full: block, drop-oldest, drop-newest or spool' -r -f -a "block\t'The source waits'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When full: block, drop-oldest, drop-newest, spool' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 spool\t'What does not fit in memory goes to the spool'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Keep what no destination takes: in a file, or at an endpoint' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on; they survive a crash' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes the spool holds, shared evenly by the destinations' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
@@ -350,6 +351,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l reconnect -d 'Connect 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-max -d 'Longest wait before connecting again' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l check -d 'Check flags and the file of pipelines, open nothing, and end'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A message goes to every route that matches'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'

@@ -82,6 +82,14 @@ pub enum Error {
     /// Several things are wrong, all of them told at once; at least one.
     #[error("{}", lines(.0))]
     Several(Vec<Error>),
+    /// Something wrong that stands in a file.
+    #[error("{place} {error}")]
+    At {
+        /// File and line.
+        place: String,
+        /// What is wrong.
+        error: Box<Error>,
+    },
     /// A spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -119,9 +127,10 @@ impl Error {
         match self {
             // What does not compile is told apart only where that is all there is.
             Self::Several(errors) => {
-                let other = errors.iter().find(|error| !matches!(error, Self::Compile { .. }));
+                let other = errors.iter().find(|error| error.exit() != Exit::Compile);
                 other.or(errors.first()).map_or(Exit::Internal, Self::exit)
             }
+            Self::At { error, .. } => error.exit(),
             Self::Usage { .. } => Exit::Usage,
             Self::Compile { .. } => Exit::Compile,
             Self::Tls(_) => Exit::Tls,
@@ -148,6 +157,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Usage { hint, .. } | Self::NoConnection { hint, .. } => hint.as_str(),
+            Self::At { error, .. } => return error.hint(),
             Self::Tls(error) => tls_hint(error)?,
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Tls(error) => tls_hint(error)?,

@@ -229,6 +229,25 @@ impl Signals {
     }
 }
 
+/// SIGHUP, as it comes: the wish that files are read again.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over from its default.
+    ///
+    /// # Errors
+    /// When the runtime cannot install a handler.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// The next signal.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_recv(cx).map(|_| ())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

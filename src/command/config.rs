@@ -187,7 +187,9 @@ fn rows_of(arg: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Vec<Row> {
 impl Row {
     fn json(&self) -> String {
         let (from, line) = match &self.origin {
-            Origin::Profile { file, line, .. } => (Some(file.display().to_string()), Some(*line)),
+            Origin::Profile { file, line, .. } | Origin::Pipeline { file, line, .. } => {
+                (Some(file.display().to_string()), Some(*line))
+            }
             Origin::Variable(name) => (Some(name.clone()), None),
             Origin::Flag | Origin::Default => (None, None),
         };

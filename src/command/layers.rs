@@ -290,8 +290,22 @@ fn layers(
     (vec![variables, settings], faults)
 }
 
+/// The options of a subcommand, and what the command line, whole as it was resolved, says of them.
+pub fn options_given(
+    definition: &mut Command,
+    subcommand: &str,
+    matches: &ArgMatches,
+) -> (Vec<OptionSpec>, Vec<Setting>) {
+    definition.build();
+    let command = definition.find_subcommand(subcommand);
+    let specs = command.map(specs).unwrap_or_default();
+    let matches = matches.subcommand_matches(subcommand);
+    let given = matches.map(|matches| given(&specs, command, matches)).unwrap_or_default();
+    (specs, given)
+}
+
 /// Parses each setting alone: what it needs, and what is wrong with its value.
-fn try_each(
+pub fn try_each(
     definition: &mut Command,
     subcommand: &str,
     layers: &[Vec<Setting>],

@@ -96,6 +96,11 @@ pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli,
         args.wscat = true;
         args.connection.passphrase = meaning.passphrase;
     }
+    if let Action::Relay(args) = &mut cli.action
+        && args.file.is_some()
+    {
+        (args.options, args.given) = layers::options_given(&mut definition(), "relay", &resolved.matches);
+    }
     if let Some(target) = &resolved.target {
         cli.action.go_to(target);
     }

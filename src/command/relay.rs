@@ -11,6 +11,8 @@ mod ends;
 mod exec;
 mod files;
 mod http;
+mod many;
+mod plan;
 mod run;
 mod servers;
 
@@ -32,5 +34,8 @@ pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
     }
     let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let around = Surroundings::new(host);
-    run::run(args, &around, signals).await
+    match &args.file {
+        Some(path) => many::run(path, args, &around, signals).await,
+        None => run::run(args, &around, signals).await,
+    }
 }

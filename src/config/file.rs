@@ -38,15 +38,17 @@ pub struct Profile {
     entries: Vec<Entry>,
 }
 
+/// A key and what it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    key: String,
-    value: Value,
-    line: usize,
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) value: Value,
+    pub(super) line: usize,
 }
 
+/// What a key may be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Value {
+pub(super) enum Value {
     Switch(bool),
     /// Numbers stay as they are written.
     One(String),
@@ -104,36 +106,11 @@ impl Profile {
     /// # Errors
     /// Every value of a kind its option does not take.
     pub fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
-        let mut settings = Vec::new();
-        let mut faults = Vec::new();
-        for entry in &self.entries {
-            let Some(spec) = spec(specs, &entry.key) else { continue };
-            let origin = Origin::Profile { profile: self.name.clone(), file: self.file.clone(), line: entry.line };
-            let fault = |what: &str, hint: &str| Fault::new(format!("{origin} {}: {what}", entry.key), hint);
-            let values = |values: &[String]| Wish::Values(values.iter().map(OsString::from).collect());
-            let wish = match (&entry.value, spec.takes) {
-                (Value::Switch(on), Takes::Nothing | Takes::Maybe) => {
-                    settings.push(switched(spec, *on, specs, origin));
-                    continue;
-                }
-                (Value::Switch(_), Takes::Value) => {
-                    faults.push(fault("a value is wanted, not true or false", "strings stand in quotes"));
-                    continue;
-                }
-                (_, Takes::Nothing) => {
-                    faults.push(fault("true or false is wanted", "write true or false, without quotes"));
-                    continue;
-                }
-                (Value::One(text), _) => values(std::slice::from_ref(text)),
-                (Value::Several(texts), _) if spec.repeats => values(texts),
-                (Value::Several(_), _) => {
-                    faults.push(fault("one value is wanted, not an array", "only options that repeat take arrays"));
-                    continue;
-                }
-            };
-            settings.push(Setting { option: spec.name.clone(), wish, origin });
-        }
-        (settings, faults)
+        settings_of(&self.entries, specs, |line| Origin::Profile {
+            profile: self.name.clone(),
+            file: self.file.clone(),
+            line,
+        })
     }
 
     /// Whether it says anything besides where to connect.
@@ -159,6 +136,50 @@ impl Profile {
     }
 }
 
+/// What entries want of these options; keys that are not among them are left alone.
+pub(super) fn settings_of(
+    entries: &[Entry],
+    specs: &[OptionSpec],
+    origin: impl Fn(usize) -> Origin,
+) -> (Vec<Setting>, Vec<Fault>) {
+    let mut settings = Vec::new();
+    let mut faults = Vec::new();
+    for entry in entries {
+        let Some(spec) = spec(specs, &entry.key) else { continue };
+        let origin = origin(entry.line);
+        let fault = |what: &str, hint: &str| Fault::new(format!("{origin} {}: {what}", entry.key), hint);
+        let values = |values: &[String]| Wish::Values(values.iter().map(OsString::from).collect());
+        let wish = match (&entry.value, spec.takes) {
+            (Value::Switch(on), Takes::Nothing | Takes::Maybe) => {
+                settings.push(switched(spec, *on, specs, origin));
+                continue;
+            }
+            (Value::Switch(_), Takes::Value) => {
+                faults.push(fault("a value is wanted, not true or false", "strings stand in quotes"));
+                continue;
+            }
+            (_, Takes::Nothing) => {
+                faults.push(fault("true or false is wanted", "write true or false, without quotes"));
+                continue;
+            }
+            (Value::One(text), _) => values(std::slice::from_ref(text)),
+            (Value::Several(texts), _) if spec.repeats => values(texts),
+            (Value::Several(_), _) => {
+                faults.push(fault("one value is wanted, not an array", "only options that repeat take arrays"));
+                continue;
+            }
+        };
+        settings.push(Setting { option: spec.name.clone(), wish, origin });
+    }
+    (settings, faults)
+}
+
+/// The line of a byte, from 1.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    1 + memchr::memchr_iter(b'\n', before).count()
+}
+
 /// Walks over the file and gathers what is wrong.
 struct Reader<'a> {
     path: &'a Path,
@@ -169,8 +190,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        1 + memchr::memchr_iter(b'\n', before).count()
+        line_of(self.text, offset)
     }
 
     fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
@@ -252,7 +272,8 @@ impl Reader<'_> {
     }
 }
 
-fn value_of(value: &DeValue<'_>) -> Option<Value> {
+/// A value, when it is one that options take.
+pub(super) fn value_of(value: &DeValue<'_>) -> Option<Value> {
     match value {
         DeValue::Boolean(on) => Some(Value::Switch(*on)),
         DeValue::Array(items) => {

@@ -8,6 +8,7 @@
 pub mod decide;
 pub mod file;
 pub mod nearest;
+pub mod pipelines;
 pub mod place;
 pub mod redact;
 pub mod variables;
@@ -49,6 +50,15 @@ pub enum Origin {
         /// The line of the key, from 1.
         line: usize,
     },
+    /// A table of a file of pipelines.
+    Pipeline {
+        /// Its name or number.
+        pipeline: String,
+        /// The file.
+        file: PathBuf,
+        /// The line of the key, from 1.
+        line: usize,
+    },
     /// Nobody said anything.
     Default,
 }
@@ -61,6 +71,7 @@ impl Origin {
             Self::Flag => "flag",
             Self::Variable(_) => "env",
             Self::Profile { .. } => "profile",
+            Self::Pipeline { .. } => "pipeline",
             Self::Default => "default",
         }
     }
@@ -72,6 +83,7 @@ impl fmt::Display for Origin {
             Self::Flag | Self::Default => f.write_str(self.kind()),
             Self::Variable(name) => f.write_str(name),
             Self::Profile { profile, file, line } => write!(f, "{}:{line}: [profile.{profile}]", file.display()),
+            Self::Pipeline { pipeline, file, line } => write!(f, "{}:{line}: pipeline {pipeline}:", file.display()),
         }
     }
 }
@@ -148,7 +160,7 @@ impl Setting {
         match &self.origin {
             Origin::Flag | Origin::Default => format!("--{}", self.option),
             Origin::Variable(name) => name.clone(),
-            origin @ Origin::Profile { .. } => format!("{origin} {}", self.option),
+            origin @ (Origin::Profile { .. } | Origin::Pipeline { .. }) => format!("{origin} {}", self.option),
         }
     }
 }

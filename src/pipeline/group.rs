@@ -76,6 +76,11 @@ impl Group {
         self.members.iter().any(|member| member.key == key)
     }
 
+    /// Whether none runs.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// One pipeline stops reading and drains.
     pub fn drain(&self, key: u64) {
         if let Some(member) = self.members.iter().find(|member| member.key == key) {

@@ -89,7 +89,7 @@ const LIBRARIES: [(&str, &[&str]); 33] = [
         ],
     ),
     ("hdrhistogram", &["bench/histogram.rs"]),
-    ("toml", &["config/file.rs", "command/script.rs"]),
+    ("toml", &["config/file.rs", "config/pipelines.rs", "command/script.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
     ("rustix", &["process/"]),
     ("redb", &["queue/spool/"]),

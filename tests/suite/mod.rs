@@ -52,6 +52,8 @@ mod relay_dead_letters;
 mod relay_exec;
 mod relay_files;
 mod relay_http;
+mod relay_kills;
+mod relay_many;
 mod relay_protocols;
 mod relay_proxy;
 mod relay_servers;

@@ -451,3 +451,25 @@ fn tls_is_set_as_for_every_other_end() {
         assert!(output.stderr.contains("TLS") && output.stderr.contains("--cert"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn what_waits_in_a_stream_is_the_lag_of_its_source() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&["-js"]);
+    let mut client = server.client();
+    stream(&mut client, "LAG", "lag");
+    run(&["relay", "-", &server.url("lag?stream=LAG")], numbers(1..=500)).exits(0);
+    let url = server.url("lag?stream=LAG&durable=wsp");
+    let relay =
+        wsp(["relay", &url, "null:", "--rate", "1", "--queue-size", "5", "--admin", "0", "--grace", "0"]).spawn();
+    let port = super::relay_admin::port_of(&relay);
+    let lag = |answer: &crate::support::http::Answer| {
+        let line = answer.text().lines().find(|line| line.starts_with("wsp_lag{source=\"nats://"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    crate::support::http::wait_for(port, "/metrics", |answer| lag(answer).is_some_and(|lag| lag > 0.5));
+    relay.signal(Signal::SIGTERM);
+    relay.outcome();
+}

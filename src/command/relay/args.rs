@@ -17,6 +17,7 @@ use crate::command::admin::AdminArgs;
 use crate::command::options::{ConnectionArgs, OutputArgs};
 use crate::command::spool::SpoolArgs;
 use crate::command::values::{duration, rate, size};
+use crate::config::{OptionSpec, Setting};
 
 /// Examples at the head of the help.
 pub const EXAMPLES: &str = "\
@@ -24,7 +25,7 @@ Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
-  wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
+  wsp relay -f relay.toml                              many pipelines, as the file says
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
@@ -34,11 +35,32 @@ Examples:
 pub struct RelayArgs {
     /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, ws-listen://,
     /// wss-listen://, kafka://, nats://
-    #[arg(value_name = "FROM", required_unless_present = "status")]
+    #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything
-    #[arg(value_name = "TO", required_unless_present = "status")]
+    #[arg(value_name = "TO", required_unless_present_any = ["status", "file"])]
     pub to: Vec<String>,
+    /// Run the pipelines of a file, read it again at SIGHUP
+    ///
+    /// Each is a [[pipeline]] table with from, to (an array), name where wanted, and any long option by its name
+    /// and with its values; what may be given more than once is an array. Flags, and WSP_* variables, hold for every
+    /// pipeline that says nothing else; --admin, --record and --check are for the whole run. All that is wrong with the file
+    /// is told at once.
+    ///
+    /// At SIGHUP pipelines that have not changed go on undisturbed, but for those that have failed, which start anew.
+    /// Those that have changed or are gone stop reading and deliver what waits, for --grace at the longest; then the new
+    /// ones start. A file with faults changes nothing. A pipeline that fails does not stop the others.
+    #[arg(short, long, value_name = "RELAY.TOML", conflicts_with_all = ["from", "status"])]
+    pub file: Option<PathBuf>,
+    /// Check flags and the file of pipelines, open nothing, and end
+    #[arg(long, conflicts_with = "status", hide_short_help = true)]
+    pub check: bool,
+    /// The options there are, for the file.
+    #[arg(skip)]
+    pub options: Vec<OptionSpec>,
+    /// What was given beside the file.
+    #[arg(skip)]
+    pub given: Vec<Setting>,
     /// Choose and transform; each output is a message
     #[arg(short, long, value_name = "F", help_heading = "Messages")]
     pub jq: Option<String>,
@@ -85,7 +107,7 @@ pub struct RelayArgs {
     /// Bytes that may wait for one destination
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
     pub queue_bytes: usize,
-    /// When a queue is full: block, drop-oldest, drop-newest or spool
+    /// When full: block, drop-oldest, drop-newest, spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
     /// Keep what no destination takes: in a file, or at an endpoint
@@ -102,7 +124,7 @@ pub struct RelayArgs {
     ///
     /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
     /// what is tried again. With --both each way has a pace of its own.
-    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Queue")]
+    #[arg(long, value_name = "R", value_parser = rate, hide_short_help = true, help_heading = "Queue")]
     pub rate: Option<f64>,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, hide_short_help = true, help_heading = "Queue")]

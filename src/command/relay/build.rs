@@ -83,10 +83,12 @@ impl<'a> Build<'a> {
     }
 
     /// Puts everything together and throws it away: nothing is opened.
-    #[allow(dead_code)]
     pub(super) fn try_out(mut self) -> Result<(), Error> {
         self.is_trial = true;
-        self.relay().map(drop)
+        let sessions = self.around.sessions.get();
+        let tried = self.relay().map(drop);
+        self.around.sessions.set(sessions);
+        tried
     }
 
     pub(super) fn relay(&mut self) -> Result<Relay, Error> {

@@ -23,8 +23,12 @@ use crate::sink::record::Recorder;
 
 /// Runs the pipeline that the flags describe.
 pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
+    let mut build = Build::new(args, around, None)?;
+    if args.check {
+        return build.try_out().map(|()| Exit::Done);
+    }
     let screen = args.tui.then(|| screen(args, &around.host)).transpose()?;
-    let relay = Build::new(args, around, None)?.relay()?;
+    let relay = build.relay()?;
     let mut scene = Scene::open(args, around).await?;
     scene.show(screen)?;
     let mut group = Group::new(Rc::clone(&around.watch), signals);

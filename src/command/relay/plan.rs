@@ -1,0 +1,238 @@
+//! From a file of pipelines to what each of them is to be run with, or everything that is wrong with it.
+//!
+//! Each pipeline's settings pass the same parser as the command line. Leaves TOML to `config/` and running to `many`.
+//! Invariants: nothing is opened; a pipeline that comes out can be built, unless the world changes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::FromArgMatches as _;
+
+use super::args::RelayArgs;
+use super::build::{Build, Surroundings};
+use crate::command::{definition, layers, settings};
+use crate::config::pipelines::{Pipeline, parse};
+use crate::config::{Fault, Setting, Wish, decide::decide};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::net::connection::io_text;
+
+/// Options of the whole run.
+const EVERYWHERE: [&str; 7] = ["file", "check", "status", "admin", "admin-token-env", "require-clients", "record"];
+
+/// A pipeline as it is to be run.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    /// Its name, or its number.
+    pub(super) name: String,
+    /// Whether somebody gave it that name.
+    pub(super) is_named: bool,
+    /// What it is run with.
+    pub(super) args: RelayArgs,
+    /// Differs when it is to be run in another way.
+    pub(super) print: (Vec<OsString>, Option<Vec<u8>>),
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn read(path: &Path, args: &RelayArgs, around: &Surroundings) -> Result<Vec<Planned>, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = format!("cannot read {}: {}", path.display(), io_text(&error));
+        Error::usage(text, "-f wants a file with [[pipeline]] tables")
+    })?;
+    let known: Vec<String> = args.options.iter().map(|option| option.name.clone()).collect();
+    let (pipelines, faults) = parse(path, &text, &known, &EVERYWHERE);
+    let mut planner = Planner { args, around, errors: faults.into_iter().map(usage).collect(), uses: Uses::default() };
+    let all: Vec<_> = pipelines.iter().filter_map(|pipeline| planner.plan(pipeline)).collect();
+    if planner.errors.is_empty() { Ok(all) } else { Err(Error::Several(planner.errors)) }
+}
+
+fn usage(fault: Fault) -> Error {
+    Error::Usage { message: fault.message, hint: fault.hint }
+}
+
+/// What only one endpoint of a process may use, and the place of who does.
+#[derive(Default)]
+struct Uses(BTreeMap<Use, String>);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Stdin,
+    Stdout,
+    Spool(PathBuf),
+    Address(String),
+}
+
+impl Use {
+    fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::Stdout => "standard output".to_owned(),
+            Self::Spool(path) => format!("the spool {}", path.display()),
+            Self::Address(address) => format!("the address {address}"),
+        }
+    }
+}
+
+struct Planner<'a> {
+    args: &'a RelayArgs,
+    around: &'a Surroundings,
+    errors: Vec<Error>,
+    uses: Uses,
+}
+
+impl Planner<'_> {
+    fn at(&mut self, pipeline: &Pipeline, line: usize, error: Error) {
+        self.errors.push(Error::At { place: pipeline.origin(line).to_string(), error: Box::new(error) });
+    }
+
+    /// What a pipeline is to be run with, unless something is wrong with it.
+    fn plan(&mut self, pipeline: &Pipeline) -> Option<Planned> {
+        let before = self.errors.len();
+        let (own, faults) = pipeline.settings(&self.args.options);
+        self.errors.extend(faults.into_iter().map(usage));
+        let mut definition = definition();
+        let (needs, faults) = layers::try_each(&mut definition, "relay", std::slice::from_ref(&own), Vec::new());
+        self.errors.extend(faults.into_iter().map(usage));
+        self.check_texts(pipeline, &own);
+        let is_for_one = |setting: &Setting| !EVERYWHERE.contains(&&*setting.option);
+        let given = self.args.given.iter().filter(|setting| is_for_one(setting)).cloned().collect();
+        let (decided, faults) = decide(&self.args.options, &[], vec![own, given], &needs);
+        self.errors.extend(faults.into_iter().map(usage));
+        self.check_uses(pipeline, &decided);
+        let (from, to) = (pipeline.from.as_ref()?, &pipeline.to);
+        if self.errors.len() > before || to.is_empty() {
+            return None;
+        }
+        let words = ["wsp", "relay"].map(OsString::from);
+        let settings = decided.iter().flat_map(Setting::arguments);
+        let ends = ["--", &from.0].into_iter().chain(to.iter().map(|(text, _)| &**text)).map(OsString::from);
+        let line: Vec<OsString> = words.into_iter().chain(settings).chain(ends).collect();
+        let parsed = definition.try_get_matches_from_mut(&line).and_then(|matches| {
+            let matches = matches.subcommand_matches("relay").cloned().unwrap_or_default();
+            RelayArgs::from_arg_matches(&matches)
+        });
+        let args = match parsed {
+            Ok(args) => args,
+            Err(error) => {
+                let what = error.to_string();
+                let what = what.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                self.at(pipeline, pipeline.line, Error::usage(what, "wsp relay --help tells what goes together"));
+                return None;
+            }
+        };
+        if let Err(error) = Build::new(&args, self.around, None).and_then(Build::try_out) {
+            let text = error.to_string();
+            let named = decided.iter().find(|setting| text.contains(&format!("--{}", setting.option)));
+            let line = named.map_or(pipeline.line, |setting| pipeline.line_of(&setting.option));
+            self.at(pipeline, line, error);
+        }
+        let schema = args.schema.as_ref().and_then(|path| std::fs::read(path).ok());
+        (self.errors.len() == before).then(|| Planned {
+            name: pipeline.name.clone(),
+            is_named: pipeline.is_named,
+            args,
+            print: (line, schema),
+        })
+    }
+
+    /// Endpoints and filters, each by itself.
+    fn check_texts(&mut self, pipeline: &Pipeline, own: &[Setting]) {
+        let endpoint =
+            |text: &str| Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"));
+        for (text, line) in pipeline.from.iter().chain(&pipeline.to) {
+            if let Err(error) = endpoint(text) {
+                self.at(pipeline, *line, error);
+            }
+        }
+        for setting in own {
+            let line = pipeline.line_of(&setting.option);
+            for text in texts(setting) {
+                let checked = match &*setting.option {
+                    "jq" => settings::filter("--jq", text).map(drop),
+                    "schema" => settings::schema("--schema", Path::new(text)).map(drop),
+                    "init-wait" => settings::filter("--init-wait", text).map(drop),
+                    "route" => match text.rsplit_once("=>") {
+                        None => Err(Error::usage(format!("--route '{text}' has no =>"), "write JQ=>ENDPOINT")),
+                        Some((source, target)) => {
+                            if let Err(error) = endpoint(target.trim()) {
+                                self.at(pipeline, line, error);
+                            }
+                            settings::filter("--route", source.trim()).map(drop)
+                        }
+                    },
+                    _ => Ok(()),
+                };
+                if let Err(error) = checked {
+                    self.at(pipeline, line, error);
+                }
+            }
+        }
+    }
+
+    /// What only one may use.
+    fn check_uses(&mut self, pipeline: &Pipeline, decided: &[Setting]) {
+        let values = |option: &'static str| {
+            let settings = decided.iter().filter(move |setting| setting.option == option);
+            settings.flat_map(move |setting| texts(setting).map(move |text| (text, pipeline.line_of(option))))
+        };
+        let both = decided.iter().any(|setting| setting.option == "both" && setting.wish == Wish::On);
+        let from = pipeline.from.iter().map(|(text, line)| (&**text, *line, true, both));
+        let to = pipeline.to.iter().map(|(text, line)| (&**text, *line, both, true));
+        // A route to an endpoint that is there already goes to the same one.
+        let is_new = |target: &str| !pipeline.to.iter().any(|(text, _)| text == target);
+        let targets = values("route").filter_map(|(text, line)| Some((text.rsplit_once("=>")?.1.trim(), line)));
+        let mut routes: Vec<_> = targets.filter(|(target, _)| is_new(target)).collect();
+        routes.sort_unstable();
+        routes.dedup_by_key(|(target, _)| *target);
+        let routes = routes.into_iter().map(|(target, line)| (target, line, false, true));
+        let dead = values("dead-letter").map(|(text, line)| (text, line, false, true));
+        for (text, line, is_read, is_written) in from.chain(to).chain(routes).chain(dead) {
+            match Endpoint::parse(text) {
+                Ok(Endpoint::Stdio) => {
+                    if is_read {
+                        self.uses(pipeline, line, Use::Stdin, "one endpoint of all pipelines may read it");
+                    }
+                    if is_written {
+                        self.uses(pipeline, line, Use::Stdout, "one endpoint of all pipelines may write to it");
+                    }
+                }
+                Ok(Endpoint::WsListen { address, .. }) => {
+                    let address = address.to_string();
+                    if !address.ends_with(":0") {
+                        self.uses(pipeline, line, Use::Address(address), "give each a port of its own");
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (path, line) in values("spool") {
+            let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+            self.uses(pipeline, line, Use::Spool(path), "give each pipeline a spool of its own");
+        }
+    }
+
+    fn uses(&mut self, pipeline: &Pipeline, line: usize, what: Use, hint: &str) {
+        let place = pipeline.origin(line).to_string();
+        match self.uses.0.get(&what) {
+            Some(other) => {
+                let text = format!("{} is used twice, also at {}", what.name(), other.trim_end_matches(':'));
+                self.at(pipeline, line, Error::usage(text, hint));
+            }
+            None => {
+                self.uses.0.insert(what, place);
+            }
+        }
+    }
+}
+
+fn texts(setting: &Setting) -> impl Iterator<Item = &str> {
+    let values = match &setting.wish {
+        Wish::Values(values) => &values[..],
+        Wish::On | Wish::Off => &[],
+    };
+    values.iter().filter_map(|value| value.to_str())
+}

@@ -1,0 +1,252 @@
+//! A file of pipelines: `[[pipeline]]` tables with `from`, `to`, `name` and any long option by its name.
+//!
+//! Owns its reading. Leaves what endpoints and filters mean to the command line. Invariant: what is wrong is told all at
+//! once, each with its line, and nothing that is read is lost by it, so that more that is wrong can be found.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::file::{Entry, Value, line_of, settings_of, value_of};
+use super::nearest::nearest;
+use super::{Fault, OptionSpec, Origin, Setting};
+use crate::config::file;
+
+/// Keys that are no options.
+const OWN: [&str; 3] = ["name", "from", "to"];
+
+/// Text and the line it stands at.
+pub type Placed = (String, usize);
+
+/// A `[[pipeline]]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pipeline {
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// Its name, or its number among the others.
+    pub name: String,
+    /// Whether somebody gave it that name.
+    pub is_named: bool,
+    /// Where it begins.
+    pub line: usize,
+    /// Where messages come from.
+    pub from: Option<Placed>,
+    /// Where they go.
+    pub to: Vec<Placed>,
+    entries: Vec<Entry>,
+}
+
+impl Pipeline {
+    /// What it wants of these options, and every value of a kind its option does not take.
+    pub fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+        settings_of(&self.entries, specs, |line| self.origin(line))
+    }
+
+    /// A line of it, as the origin of something.
+    pub fn origin(&self, line: usize) -> Origin {
+        Origin::Pipeline { pipeline: self.name.clone(), file: self.file.clone(), line }
+    }
+
+    /// Something wrong at a line of it.
+    pub fn fault(&self, line: usize, what: &str, hint: impl Into<String>) -> Fault {
+        Fault::new(format!("{} {what}", self.origin(line)), hint)
+    }
+
+    /// The line of a key, or where the table begins.
+    pub fn line_of(&self, key: &str) -> usize {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.map_or(self.line, |entry| entry.line)
+    }
+}
+
+/// Reads the text of a file whose keys may be the `known` options; those of `everywhere` are of the whole run.
+pub fn parse(path: &Path, text: &str, known: &[String], everywhere: &[&str]) -> (Vec<Pipeline>, Vec<Fault>) {
+    let mut reader = Reader { path, text, known, everywhere, faults: Vec::new() };
+    let pipelines = reader.pipelines();
+    (pipelines, reader.faults)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    known: &'a [String],
+    everywhere: &'a [&'a str],
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
+        let place = format!("{}:{}", self.path.display(), line_of(self.text, offset));
+        self.faults.push(Fault::new(format!("{place}: {what}"), hint));
+    }
+
+    fn pipelines(&mut self) -> Vec<Pipeline> {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            // A parser's message may quote the line it stumbled over, and that line may hold a secret.
+            let what = error.message().lines().next().unwrap_or("not TOML").to_owned();
+            self.fault(error.span().map_or(0, |span| span.start), &what, "see https://toml.io for how TOML is written");
+        }
+        if !errors.is_empty() {
+            return Vec::new();
+        }
+        let mut tables = Vec::new();
+        for (key, value) in document.get_ref() {
+            let at = key.span().start;
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("pipeline", DeValue::Array(items)) => {
+                    for item in items {
+                        match item.get_ref() {
+                            DeValue::Table(table) => tables.push((item.span().start, table)),
+                            _ => self.fault(item.span().start, "this is no table", "write [[pipeline]]"),
+                        }
+                    }
+                }
+                ("pipeline", DeValue::Table(table)) => {
+                    self.fault(at, "[pipeline] is a table alone", "write [[pipeline]], which may stand more than once");
+                    tables.push((at, table));
+                }
+                ("pipeline", _) => self.fault(at, "'pipeline' is no table", "write [[pipeline]]"),
+                (word, _) => {
+                    let hint = match nearest(word, ["pipeline"]) {
+                        Some(_) => "did you mean [[pipeline]]?".to_owned(),
+                        None => "everything stands below [[pipeline]]".to_owned(),
+                    };
+                    self.fault(at, &format!("'{word}' is not known here"), hint);
+                }
+            }
+        }
+        if tables.is_empty() && self.faults.is_empty() {
+            self.fault(0, "there is no pipeline", "[[pipeline]] begins one, with from = \"…\" and to = [\"…\"]");
+        }
+        let mut pipelines: Vec<Pipeline> = Vec::new();
+        for (place, (at, table)) in tables.into_iter().enumerate() {
+            let pipeline = self.pipeline(place + 1, at, table);
+            if let Some(other) = pipelines.iter().find(|other| other.name == pipeline.name) {
+                let what = format!("line {} has a pipeline of this name, too", other.line);
+                self.faults.push(pipeline.fault(pipeline.line, &what, "give each a name of its own"));
+            }
+            pipelines.push(pipeline);
+        }
+        pipelines
+    }
+
+    fn pipeline(&mut self, number: usize, at: usize, table: &DeTable<'_>) -> Pipeline {
+        let name = table.iter().find(|(key, _)| key.get_ref() == "name").map(|(_, value)| value.get_ref());
+        let name = match name {
+            Some(DeValue::String(text)) if !text.trim().is_empty() => Some(text.clone().into_owned()),
+            _ => None,
+        };
+        let mut pipeline = Pipeline {
+            file: self.path.to_owned(),
+            is_named: name.is_some(),
+            name: name.unwrap_or_else(|| number.to_string()),
+            line: line_of(self.text, at),
+            from: None,
+            to: Vec::new(),
+            entries: Vec::new(),
+        };
+        for (key, value) in table {
+            let line = line_of(self.text, key.span().start);
+            self.key(&mut pipeline, key.get_ref(), line, value.get_ref());
+        }
+        // As they stand in the file.
+        pipeline.entries.sort_by_key(|entry| entry.line);
+        for (is_missing, key) in [(pipeline.from.is_none(), "from"), (pipeline.to.is_empty(), "to")] {
+            if is_missing && !table.iter().any(|(known, _)| known.get_ref() == key) {
+                let what = format!("there is no '{key}'");
+                self.faults.push(pipeline.fault(pipeline.line, &what, "a pipeline has from = \"…\" and to = [\"…\"]"));
+            }
+        }
+        pipeline
+    }
+
+    fn key(&mut self, pipeline: &mut Pipeline, key: &str, line: usize, value: &DeValue<'_>) {
+        let mut fault = |what: &str, hint: String| {
+            let fault = pipeline.fault(line, &format!("{key}: {what}"), hint);
+            self.faults.push(fault);
+        };
+        let Some(found) = value_of(value) else {
+            return fault(
+                "this kind of value is not taken",
+                "write text, a number, true, false or an array of text".to_owned(),
+            );
+        };
+        match (key, found) {
+            ("name", Value::One(_)) if pipeline.is_named => {}
+            ("from", Value::One(text)) => pipeline.from = Some((text, line)),
+            ("to", Value::One(text)) => pipeline.to = vec![(text, line)],
+            ("to", Value::Several(texts)) if !texts.is_empty() => {
+                pipeline.to = texts.into_iter().map(|text| (text, line)).collect();
+            }
+            ("to", _) => fault("endpoints are wanted", "write to = [\"…\"]".to_owned()),
+            ("name" | "from", _) => fault("one text is wanted", format!("write {key} = \"…\"")),
+            (key, _) if self.everywhere.contains(&key) => {
+                fault("this is for the whole run, not for one pipeline", format!("give it as a flag: --{key}"));
+            }
+            (key, value) if self.known.iter().any(|known| known == key) => {
+                pipeline.entries.push(file::Entry { key: key.to_owned(), value, line });
+            }
+            (key, _) => {
+                let names = self.known.iter().map(String::as_str).chain(OWN);
+                let hint = match nearest(key, names) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => "keys are name, from, to and the long options of wsp relay".to_owned(),
+                };
+                fault("no option has this name", hint);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::specs;
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Pipeline>, Vec<String>) {
+        let known: Vec<String> = specs().into_iter().map(|spec| spec.name).collect();
+        let (pipelines, faults) = parse(Path::new("r.toml"), text, &known, &["admin"]);
+        (pipelines, faults.iter().map(|fault| format!("{fault} | {}", fault.hint)).collect())
+    }
+
+    #[test]
+    fn tables_become_pipelines_with_their_settings() {
+        let text = "[[pipeline]]\nname = 'a'\nfrom = '-'\nto = ['null:', 'file:x']\nheader = ['A: 1']\n\n\
+                    [[pipeline]]\nto = 'null:'\nfrom = 'ws://h/'\ninsecure = true\n";
+        let (pipelines, faults) = read(text);
+        assert_eq!(faults, [""; 0]);
+        assert_eq!((&*pipelines[0].name, pipelines[0].is_named, pipelines[0].line), ("a", true, 1));
+        assert_eq!(pipelines[0].to, [("null:".to_owned(), 4), ("file:x".to_owned(), 4)]);
+        assert_eq!((&*pipelines[1].name, pipelines[1].is_named, pipelines[1].line), ("2", false, 7));
+        assert_eq!(pipelines[1].from, Some(("ws://h/".to_owned(), 9)));
+        let (settings, faults) = pipelines[1].settings(&specs());
+        assert_eq!((settings[0].arguments(), faults), (vec!["--insecure".into()], vec![]));
+        assert_eq!(settings[0].place(), "r.toml:10: pipeline 2: insecure");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_with_its_line() {
+        let text = "pipelin = 1\n[[pipeline]]\nname = 'a'\nfrm = '-'\nto = []\nadmin = '0'\n\
+                    [[pipeline]]\nname = 'a'\nfrom = 3\nto = 'null:'\ninsecure = 1979-05-27\n";
+        let (_, faults) = read(text);
+        let expected = [
+            "r.toml:1: 'pipelin' is not known here | did you mean [[pipeline]]?",
+            "r.toml:4: pipeline a: frm: no option has this name | did you mean 'from'?",
+            "r.toml:5: pipeline a: to: endpoints are wanted | write to = [\"…\"]",
+            "r.toml:6: pipeline a: admin: this is for the whole run, not for one pipeline | give it as a flag: --admin",
+            "r.toml:2: pipeline a: there is no 'from' | a pipeline has from = \"…\" and to = [\"…\"]",
+            "r.toml:11: pipeline a: insecure: this kind of value is not taken | \
+             write text, a number, true, false or an array of text",
+            "r.toml:7: pipeline a: line 2 has a pipeline of this name, too | give each a name of its own",
+        ];
+        for line in expected {
+            assert!(faults.iter().any(|fault| fault == line), "{line} in {faults:#?}");
+        }
+        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+        let (_, faults) = read("");
+        assert!(faults[0].starts_with("r.toml:1: there is no pipeline"), "{faults:?}");
+        let (_, faults) = read("[pipeline]\nfrom = '-'\nto = 'null:'\n");
+        assert!(faults[0].contains("[[pipeline]]"), "{faults:?}");
+    }
+}
