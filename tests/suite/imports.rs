@@ -25,8 +25,8 @@ const ROOMS: [(&str, &[&str]); 22] = [
     (
         "pipeline",
         &[
-            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker", "net",
-            "message", "host", "error", "exit",
+            "listen", "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker",
+            "net", "message", "host", "error", "exit",
         ],
     ),
     ("bench", &["filter", "net", "message", "endpoint", "host", "error", "exit"]),

@@ -23,7 +23,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
-  wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+  wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both      a proxy, its two balances at the end
   wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect

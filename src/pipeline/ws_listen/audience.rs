@@ -319,8 +319,7 @@ impl Audience {
         }
         let lane = self.io.lane.as_ref()?;
         if copies.taken.get() {
-            lane.delivered.one();
-            envelope.settle(Settlement::Delivered);
+            lane.took(envelope);
         } else if copies.gone.get() {
             return Some(envelope);
         } else if let Some(reason) = copies.rejected.take() {
