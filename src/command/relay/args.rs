@@ -23,7 +23,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
-  wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both      a proxy, its two balances at the end
+  wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both   a proxy
   wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
@@ -32,8 +32,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, ws-listen://,
-    /// wss-listen://, kafka://, nats://
+    /// Where from: -, file:PATH, exec:CMD, ws[s]://, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present = "status")]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything
@@ -85,7 +84,7 @@ pub struct RelayArgs {
     /// Bytes that may wait for one destination
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
     pub queue_bytes: usize,
-    /// When a queue is full: block, drop-oldest, drop-newest or spool
+    /// When it is full: block, drop-oldest, drop-newest or spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
     /// Keep what no destination takes: in a file, or at an endpoint

@@ -167,8 +167,9 @@ impl Audience {
             }
             match lane.poll_next(cx) {
                 Poll::Ready(Some(envelope)) => self.hand_out(envelope, hub),
-                Poll::Ready(None) => {}
-                Poll::Pending => return Poll::Pending,
+                // A spool that failed gives no more, whatever it holds.
+                Poll::Ready(None) if self.open.get() == 0 => return Poll::Ready(()),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
