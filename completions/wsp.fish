@@ -240,7 +240,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payloa
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes that may wait for one destination' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When it is full: block, drop-oldest, drop-newest or spool' -r -f -a "block\t'The source waits'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When full: block, drop-oldest, drop-newest, spool' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 spool\t'What does not fit in memory goes to the spool'"

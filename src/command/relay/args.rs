@@ -84,7 +84,7 @@ pub struct RelayArgs {
     /// Bytes that may wait for one destination
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
     pub queue_bytes: usize,
-    /// When it is full: block, drop-oldest, drop-newest or spool
+    /// When full: block, drop-oldest, drop-newest, spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
     pub on_full: OnFull,
     /// Keep what no destination takes: in a file, or at an endpoint
