@@ -22,9 +22,7 @@ use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 /// Flags of the spool.
 #[derive(Debug, Clone, Args)]
 pub struct SpoolArgs {
-    /// Store messages in DIR before they are handed on
-    ///
-    /// They survive a crash.
+    /// Store messages in DIR before they are handed on, safe from a crash
     #[arg(long, value_name = "DIR", help_heading = "Queue")]
     pub spool: Option<PathBuf>,
     /// Bytes the spool holds, shared evenly by the destinations

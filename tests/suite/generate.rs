@@ -52,7 +52,7 @@ fn every_subcommand_has_a_man_page_and_the_main_one_has_the_exit_codes() {
 
 #[test]
 fn help_begins_with_examples_and_the_short_one_fits_a_screen() {
-    for name in ["connect", "listen", "bench"] {
+    for name in ["connect", "listen", "relay", "bench"] {
         let long = run(&[name, "--help"], "").exits(0);
         let (before, _) = long.stdout().split_once("Usage:").expect("a usage line");
         let examples = before.lines().filter(|line| line.contains("wsp ")).count();

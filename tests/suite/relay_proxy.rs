@@ -6,8 +6,10 @@ use nix::sys::signal::Signal;
 
 use crate::support::balance::Balance;
 use crate::support::ends::{lines, number};
+use crate::support::files::read;
+use crate::support::http::{admin_port, ask, get, sample};
 use crate::support::peers::{node_server, python, python_server};
-use crate::support::{FakeServer, Frame, Opcode, RawClient, Server, closed_port, require, wsp};
+use crate::support::{FakeServer, Frame, Opcode, RawClient, Server, closed_port, require, scratch, text, wsp};
 
 /// A proxy before this server.
 #[track_caller]
@@ -75,9 +77,9 @@ fn pings_pongs_and_closes_go_from_end_to_end() {
         assert_eq!(asked.payload, b"from the client");
         socket.say(Frame::new(Opcode::Pong, "from the server's own mind"));
         socket.say(Frame::new(Opcode::Ping, "from the server"));
-        let pong = socket.read_frame().expect("a pong");
-        assert!(pong.is(Opcode::Pong), "{pong:?}");
-        assert_eq!(pong.payload, b"by hand");
+        let answered = socket.read_frame().expect("a pong");
+        assert!(answered.is(Opcode::Pong), "{answered:?}");
+        assert_eq!(answered.payload, b"by hand");
         socket.say(Frame::text("last"));
         socket.say(Frame::close(4000, "the reason"));
         let answer = socket.read_close();
@@ -86,9 +88,9 @@ fn pings_pongs_and_closes_go_from_end_to_end() {
     let relay = proxy(&server.url, &[]);
     let mut client = RawClient::connect(relay.port);
     client.say(Frame::new(Opcode::Ping, "from the client"));
-    let pong = client.read_frame().expect("a pong");
-    assert!(pong.is(Opcode::Pong), "{pong:?}");
-    assert_eq!(pong.payload, b"from the server's own mind", "nobody but the server answers");
+    let answered = client.read_frame().expect("a pong");
+    assert!(answered.is(Opcode::Pong), "{answered:?}");
+    assert_eq!(answered.payload, b"from the server's own mind", "nobody but the server answers");
     let asked = client.read_frame().expect("a ping");
     assert!(asked.is(Opcode::Ping), "{asked:?}");
     client.say(Frame::new(Opcode::Pong, "by hand"));
@@ -245,4 +247,34 @@ fn a_signal_closes_both_sides_in_order() {
     assert_eq!(client.answer_close(), 1001);
     server.join();
     relay.process.outcome().exits(0);
+}
+
+#[test]
+fn what_passes_is_recorded_and_each_client_can_be_seen_and_closed() {
+    let echo = crate::support::listen(&["--echo"]);
+    let directory = scratch();
+    let record = text(&directory.path().join("traffic.jsonl"));
+    let relay = proxy(&echo.url, &["--admin", "127.0.0.1:0", "--record", &record]);
+    let port = admin_port(&relay);
+    let mut client = RawClient::connect(relay.port);
+    client.say(Frame::text("hello"));
+    assert_eq!(client.read_text(), "hello");
+    let sessions = get(port, "/sessions").is(200).json();
+    let ids: Vec<&str> = sessions.as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids, ["s1", "s1.1"], "{sessions}");
+    assert_eq!(sessions[1]["received"]["messages"], 1);
+    let metrics = get(port, "/metrics").is(200);
+    assert!(sample(metrics.text(), "wsp_delivered_total") > 1.9, "{}", metrics.text());
+    ask(port, "DELETE", "/sessions/s1.1?code=4001&reason=enough", "", b"").is(200);
+    assert_eq!(client.answer_close(), 4001);
+    relay.stop().exits(0);
+    let recorded: Vec<serde_json::Value> =
+        read(record.as_ref()).lines().map(|line| serde_json::from_str(line).expect("an event line")).collect();
+    let seen: Vec<_> = recorded
+        .iter()
+        .filter(|event| event["session"] == "s1.1")
+        .map(|event| (event["dir"].as_str().unwrap_or_default(), event["type"].as_str().expect("a type")))
+        .collect();
+    assert_eq!(seen, [("", "open"), ("in", "text"), ("out", "text"), ("in", "close")], "{recorded:?}");
+    echo.stop();
 }

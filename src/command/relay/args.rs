@@ -24,8 +24,9 @@ pub const EXAMPLES: &str = "\
 Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
-  wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+  wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both   a proxy
   wsp relay -f relay.toml                              many pipelines, as the file says
+  wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
@@ -33,8 +34,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, ws-listen://,
-    /// wss-listen://, kafka://, nats://
+    /// Where from: -, file:PATH, exec:CMD, ws[s]://, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything

@@ -151,9 +151,9 @@ impl<'a> Build<'a> {
         if let (Some(to), Some(back)) =
             (sinks.first().map(|(to, _)| to).filter(|to| self.is_proxy(&from, to)), back_flow)
         {
-            let proxy = self.proxy(&from, to, (&flow, back))?;
             let (name, io) = (from.to_string(), io(Some(&flow), None));
             let view = View::new(&self.around.watch, session.clone(), &name, false, &io);
+            let proxy = self.proxy(&from, to, (&flow, back), &view)?;
             self.views.push(Rc::clone(&view));
             ends.push(Running { name, end: Box::new(proxy), io, is_last: false, view });
             sinks.clear();

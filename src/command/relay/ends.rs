@@ -116,7 +116,7 @@ impl<'a> Build<'a> {
                 ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
             }
             server @ Endpoint::WsListen { .. } => {
-                let end = self.server(server, is_from)?;
+                let end = self.server(server, is_from, &view)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
         }

@@ -31,6 +31,7 @@ use crate::net::connector::{ConnectOptions, Connector};
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::proxy::{Path, Proxy};
+use crate::pipeline::watch::View;
 use crate::pipeline::ws_listen::{AudienceSettings, WsServer};
 use crate::protocol;
 use crate::protocol::gateway::Behind;
@@ -301,7 +302,7 @@ impl Build<'_> {
     }
 
     /// A server end.
-    pub(super) fn server(&self, endpoint: &Endpoint, is_from: bool) -> Result<WsServer, Error> {
+    pub(super) fn server(&self, endpoint: &Endpoint, is_from: bool, view: &Rc<View>) -> Result<WsServer, Error> {
         let (reception, hub) = self.reception(endpoint)?;
         Ok(WsServer {
             name: endpoint.to_string(),
@@ -310,6 +311,7 @@ impl Build<'_> {
             protocol: self.args.protocol(is_from)?,
             audience: self.audience(),
             stderr: self.stderr.clone(),
+            view: Rc::clone(view),
         })
     }
 
@@ -331,7 +333,13 @@ impl Build<'_> {
     }
 
     /// Both ends as one.
-    pub(super) fn proxy(&self, from: &Endpoint, to: &Endpoint, flows: (&Rc<Flow>, &Rc<Flow>)) -> Result<Proxy, Error> {
+    pub(super) fn proxy(
+        &self,
+        from: &Endpoint,
+        to: &Endpoint,
+        flows: (&Rc<Flow>, &Rc<Flow>),
+        view: &Rc<View>,
+    ) -> Result<Proxy, Error> {
         let (args, connection) = (self.args, &self.args.connection);
         let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
             return Err(Error::Internal(format!("{from} and {to} are no proxy")));
@@ -375,6 +383,7 @@ impl Build<'_> {
                 policy: args.servers.client_on_full.map_or(OverflowPolicy::Block, ClientOnFull::policy),
             },
             stderr: self.stderr.clone(),
+            view: Rc::clone(view),
         })
     }
 

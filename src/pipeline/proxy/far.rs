@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::near::{deliver_all, drop_all};
+use super::Ways;
 use super::pair::{Ending, Pair};
 use crate::net::connection::Incoming;
 use crate::observe::counters::DropReason;
 use crate::pipeline::flow::Flow;
+use crate::pipeline::watch::View;
 use crate::queue::end::Inlet as _;
 use crate::queue::envelope::{Envelope, Origin};
-use crate::queue::lane::Lane;
 use crate::queue::stop::{Step, Stop};
 use crate::session::{End, Outgoing, Peer, Replies};
 
@@ -27,8 +27,9 @@ use crate::session::{End, Outgoing, Peer, Replies};
 pub struct Far {
     pair: Rc<Pair>,
     back: Rc<Flow>,
-    lane: Rc<Lane>,
+    ways: Ways,
     origin: Rc<Origin>,
+    view: Rc<View>,
     stop: Rc<Stop>,
     seq: u64,
     /// Handed to the connection, not yet written to its socket.
@@ -42,19 +43,21 @@ pub struct Far {
 
 impl Far {
     /// A connection that has just been opened.
-    pub fn new(
+    pub(super) fn new(
         pair: Rc<Pair>,
         back: Rc<Flow>,
-        lane: Rc<Lane>,
+        ways: Ways,
         origin: Rc<Origin>,
         stop: Rc<Stop>,
         close_timeout: Duration,
+        view: Rc<View>,
     ) -> Self {
         Self {
             pair,
             back,
-            lane,
+            ways,
             origin,
+            view,
             stop,
             seq: 0,
             in_flight: VecDeque::new(),
@@ -70,7 +73,7 @@ impl Far {
         if let End::Closed { close, by_us: false } = end {
             self.pair.far_closes(close);
         }
-        drop_all(&mut self.in_flight, &self.lane);
+        self.ways.drop_all(&mut self.in_flight);
         self.pair.far_goes();
         self.back.end();
     }
@@ -100,7 +103,7 @@ impl Peer for Far {
         if let Some(frame) = self.pair.poll_control_to_far(cx) {
             return Poll::Ready(frame);
         }
-        match self.lane.poll_next(cx) {
+        match self.ways.lane.poll_next(cx) {
             Poll::Ready(Some(envelope)) => {
                 let message = envelope.message.clone();
                 self.in_flight.push_back(envelope);
@@ -138,11 +141,12 @@ impl Peer for Far {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.view.poll_room(cx));
         if self.pair.near_is_gone() { Poll::Ready(()) } else { self.back.poll_ready(cx) }
     }
 
     fn on_flushed(&mut self) {
-        deliver_all(&mut self.in_flight, &self.lane);
+        self.ways.deliver(self.in_flight.drain(..));
         if let Some(waker) = self.flushed.take() {
             waker.wake();
         }

@@ -10,7 +10,7 @@ mod near;
 mod pair;
 mod reach;
 
-use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,18 +20,21 @@ use self::near::Near;
 use self::pair::Pair;
 use self::reach::Reach;
 use super::flow::Flow;
+use super::watch::{Guest, View};
 use super::ws_listen::House;
 use crate::host::Stderr;
 use crate::listen::handler::{Handler, MakeHandler, Mode, Quiet};
-use crate::listen::hub::{Hub, HubSettings, session_name};
+use crate::listen::hub::{Hub, HubSettings};
 use crate::listen::mailbox::Mailbox;
 use crate::listen::reception::Reception;
 use crate::net::connection::Connection;
 use crate::net::connector::Connector;
 use crate::net::listener::Accepted;
+use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
-use crate::queue::envelope::Origin;
+use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::session::Driver;
 use crate::session::driver::DriverSettings;
@@ -64,6 +67,8 @@ pub struct Proxy {
     pub driver: DriverSettings,
     /// Where it says that it is ready.
     pub stderr: Stderr,
+    /// How it is seen.
+    pub view: Rc<View>,
 }
 
 impl End for Proxy {
@@ -74,8 +79,21 @@ impl End for Proxy {
 
 impl Proxy {
     async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { near, far, mut reception, hub, connector, path, may_compress, there, back, queue, driver, stderr } =
-            *self;
+        let Self {
+            near,
+            far,
+            mut reception,
+            hub,
+            connector,
+            path,
+            may_compress,
+            there,
+            back,
+            queue,
+            driver,
+            stderr,
+            view,
+        } = *self;
         let keeps_credentials = hub.guard.credentials.is_some() && !hub.guard.has_gate();
         let reach =
             Rc::new(Reach { connector, path, may_compress, keeps_credentials, is_secure: reception.is_secure() });
@@ -83,12 +101,41 @@ impl Proxy {
             let request = reach.request(head, peer);
             Box::pin(reach.clone().open(request))
         }));
-        let pairs = Pairs { near, far, there, back, queue, driver, io: io.clone(), open: Rc::default() };
+        let pairs = Pairs { near, far, there, back, queue, driver, io: io.clone(), view: Rc::clone(&view) };
         let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(pairs)), ..hub }, stderr).await?;
+        view.houses(&house.hub);
         io.stop.reached(Step::Draining).await;
         house.close(&io).await;
         Ok(())
     }
+}
+
+/// What waits for one side, and where it is counted with what waits for the same side of all others.
+struct Ways {
+    lane: Rc<Lane>,
+    account: Rc<Lane>,
+}
+
+impl Ways {
+    /// Settles what has been written as delivered.
+    fn deliver(&self, envelopes: impl Iterator<Item = Envelope>) {
+        for envelope in envelopes {
+            self.account.took(envelope);
+        }
+    }
+
+    /// Settles all that waits as dropped.
+    fn drop_all(&self, in_flight: &mut VecDeque<Envelope>) {
+        let rest = std::iter::from_fn(|| self.lane.try_next());
+        for envelope in in_flight.drain(..).chain(rest) {
+            envelope.settle(Settlement::Dropped(DropReason::ReceiverGone));
+        }
+    }
+}
+
+/// Where a flow counts what is delivered.
+fn account(flow: &Flow, otherwise: &Rc<Lane>) -> Rc<Lane> {
+    flow.lanes().into_iter().next().unwrap_or_else(|| Rc::clone(otherwise))
 }
 
 /// Makes a pair of each client.
@@ -100,12 +147,12 @@ struct Pairs {
     queue: LaneSettings,
     driver: DriverSettings,
     io: EndIo,
-    open: Rc<Cell<usize>>,
+    view: Rc<View>,
 }
 
 impl fmt::Debug for Pairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pairs({} open)", self.open.get())
+        write!(f, "Pairs({})", self.near)
     }
 }
 
@@ -114,17 +161,19 @@ impl MakeHandler for Pairs {
         let far = accepted.far.take().and_then(|far| far.downcast::<Connection>().ok());
         // Whoever is let in has been led there.
         let Some(connection) = far else { return Box::new(Quiet) };
-        let session = session_name(mailbox.id);
+        let guest = Guest::new(&self.view, mailbox, accepted);
+        let session = guest.session.clone();
         let to_far = Rc::new(Lane::new(self.far.clone(), self.queue));
         let to_near = Rc::new(Lane::new(self.near.clone(), self.queue));
         let pair = Rc::new(Pair::new(Rc::clone(mailbox)));
         let far = Far::new(
             Rc::clone(&pair),
             self.back.branch(Rc::clone(&to_near)),
-            Rc::clone(&to_far),
+            Ways { lane: Rc::clone(&to_far), account: account(&self.there, &to_far) },
             Origin::new(session.clone(), self.far.clone()),
             Rc::clone(&self.io.stop),
             self.driver.close_timeout,
+            Rc::clone(&self.view),
         );
         let slot = hub.begin_program();
         let driver = self.driver;
@@ -136,6 +185,8 @@ impl MakeHandler for Pairs {
             drop(slot);
         });
         let there = self.there.branch(to_far);
-        Box::new(Near::new(pair, there, to_near, Origin::new(session, self.near.clone())))
+        let account = account(&self.back, &to_near);
+        let origin = Origin::new(session, self.near.clone());
+        Box::new(Near::new(pair, there, Ways { lane: to_near, account }, origin, guest, Rc::clone(&self.view)))
     }
 }

@@ -6,24 +6,26 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::Ways;
 use super::pair::{Ending, Pair};
 use crate::listen::handler::{Actions, Handler};
 use crate::message::Message;
 use crate::net::connection::Incoming;
 use crate::observe::counters::DropReason;
 use crate::pipeline::flow::Flow;
+use crate::pipeline::watch::{Guest, View};
 use crate::queue::end::Inlet as _;
 use crate::queue::envelope::{Envelope, Origin};
-use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::session::Outgoing;
 
 /// A client's side.
 pub struct Near {
     pair: Rc<Pair>,
     there: Rc<Flow>,
-    lane: Rc<Lane>,
+    ways: Ways,
     origin: Rc<Origin>,
+    guest: Guest,
+    view: Rc<View>,
     seq: u64,
     /// Handed to the connection, not yet written to its socket.
     in_flight: VecDeque<Envelope>,
@@ -31,24 +33,15 @@ pub struct Near {
 
 impl Near {
     /// A client that has just been let in.
-    pub fn new(pair: Rc<Pair>, there: Rc<Flow>, lane: Rc<Lane>, origin: Rc<Origin>) -> Self {
-        Self { pair, there, lane, origin, seq: 0, in_flight: VecDeque::new() }
-    }
-}
-
-/// Settles all that waits as dropped.
-pub(super) fn drop_all(in_flight: &mut VecDeque<Envelope>, lane: &Lane) {
-    let rest = std::iter::from_fn(|| lane.try_next());
-    for envelope in in_flight.drain(..).chain(rest) {
-        envelope.settle(Settlement::Dropped(DropReason::ReceiverGone));
-    }
-}
-
-/// Settles what has been written as delivered.
-pub(super) fn deliver_all(in_flight: &mut VecDeque<Envelope>, lane: &Lane) {
-    for envelope in in_flight.drain(..) {
-        lane.delivered.one();
-        envelope.settle(Settlement::Delivered);
+    pub(super) fn new(
+        pair: Rc<Pair>,
+        there: Rc<Flow>,
+        ways: Ways,
+        origin: Rc<Origin>,
+        guest: Guest,
+        view: Rc<View>,
+    ) -> Self {
+        Self { pair, there, ways, origin, guest, view, seq: 0, in_flight: VecDeque::new() }
     }
 }
 
@@ -58,10 +51,12 @@ impl Handler for Near {
             return self.there.lose(1, DropReason::ReceiverGone);
         }
         self.seq += 1;
+        self.guest.came(&message);
         self.there.push(&self.origin, self.seq, message, None);
     }
 
     fn on_control(&mut self, incoming: &Incoming) {
+        self.guest.incoming(incoming);
         match incoming {
             Incoming::Ping(payload) => self.pair.control_to_far(Outgoing::Ping(payload.clone())),
             Incoming::Pong(payload) => self.pair.control_to_far(Outgoing::Pong(payload.clone())),
@@ -74,8 +69,9 @@ impl Handler for Near {
         if !actions.is_idle() {
             return;
         }
-        match self.lane.poll_next(cx) {
+        match self.ways.lane.poll_next(cx) {
             Poll::Ready(Some(envelope)) => {
+                self.guest.went(&envelope.message);
                 actions.send(envelope.message.clone());
                 self.in_flight.push_back(envelope);
             }
@@ -93,12 +89,13 @@ impl Handler for Near {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.view.poll_room(cx));
         if self.pair.far_is_gone() { Poll::Ready(()) } else { self.there.poll_ready(cx) }
     }
 
     fn on_flushed(&mut self) {
         let had_some = !self.in_flight.is_empty();
-        deliver_all(&mut self.in_flight, &self.lane);
+        self.ways.deliver(self.in_flight.drain(..));
         if had_some && self.pair.far_is_gone() {
             // Now it may end.
             self.pair.far_goes();
@@ -106,7 +103,7 @@ impl Handler for Near {
     }
 
     fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty() || !self.lane.is_empty()
+        !self.in_flight.is_empty() || !self.ways.lane.is_empty()
     }
 }
 
@@ -114,6 +111,6 @@ impl Drop for Near {
     fn drop(&mut self) {
         self.pair.near_goes();
         self.there.end();
-        drop_all(&mut self.in_flight, &self.lane);
+        self.ways.drop_all(&mut self.in_flight);
     }
 }

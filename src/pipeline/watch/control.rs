@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Seen, View, Watch};
+use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
@@ -40,7 +41,12 @@ impl Control for Watch {
     }
 
     fn active(&self) -> usize {
-        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).filter(|view| view.is_connected()).count()
+        self.pipelines
+            .borrow()
+            .iter()
+            .flat_map(|seen| &seen.views)
+            .map(|view| view.house().map_or(usize::from(view.is_connected()), |hub| hub.active()))
+            .sum()
     }
 
     fn queues(&self) -> Vec<QueueReading> {
@@ -93,16 +99,35 @@ impl Control for Watch {
     }
 
     fn listed(&self) -> usize {
-        self.pipelines.borrow().iter().map(|seen| seen.views.len()).sum()
+        let clients = |view: &Rc<View>| view.house().map_or(0, |hub| hub.active());
+        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).map(|view| 1 + clients(view)).sum()
     }
 
     fn sessions(&self, limit: usize) -> Vec<SessionReading> {
         let pipelines = self.pipelines.borrow();
         let views = pipelines.iter().flat_map(|seen| seen.views.iter().map(move |view| (seen, view)));
-        views.take(limit).map(|(seen, view)| view.reading(self.shown_name(seen).map(str::to_owned))).collect()
+        let mut readings = Vec::new();
+        for (seen, view) in views {
+            let pipeline = self.shown_name(seen).map(str::to_owned);
+            readings.push(view.reading(pipeline.clone()));
+            // Clients of a server follow it.
+            for mut client in view.house().map(|hub| Control::sessions(&*hub, limit)).unwrap_or_default() {
+                client.id = format!("{}.{}", view.id, client.id.trim_start_matches('s'));
+                client.pipeline.clone_from(&pipeline);
+                readings.push(client);
+            }
+            if readings.len() >= limit {
+                break;
+            }
+        }
+        readings.truncate(limit);
+        readings
     }
 
     fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
+        if let Some((hub, client)) = self.find_client(session) {
+            return Control::send(hub, &client, message);
+        }
         let (seen, view) = self.find(session).ok_or(Refusal::Unknown)?;
         let lane = view.lane.clone().ok_or(Refusal::Unfit("this end only gives messages"))?;
         let flow = seen.flows.iter().find(|flow| flow.lanes().iter().any(|known| Rc::ptr_eq(known, &lane)));
@@ -119,6 +144,9 @@ impl Control for Watch {
     }
 
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
+        if let Some((hub, client)) = self.find_client(session) {
+            return Control::close(&*hub, &client, close);
+        }
         let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
         if !view.is_client {
             return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
@@ -142,6 +170,13 @@ impl Watch {
             let view = seen.views.iter().find(|view| view.id == session)?;
             Some((Rc::clone(seen), Rc::clone(view)))
         })
+    }
+
+    /// A client of a server: who has it, and its name there.
+    fn find_client(&self, session: &str) -> Option<(Rc<Hub>, String)> {
+        let (server, number) = session.split_once('.')?;
+        let (_, view) = self.find(server)?;
+        Some((view.house()?, format!("s{number}")))
     }
 
     /// Every queue, and whether it is that of dead letters.

@@ -4,6 +4,7 @@
 //! and without a recording a message costs a look at a flag; the sums of pipelines that have ended stay in all sums.
 
 mod control;
+mod guest;
 mod recording;
 mod view;
 
@@ -12,6 +13,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
+pub use self::guest::Guest;
 pub use self::recording::Recording;
 pub use self::view::View;
 use super::flow::Flow;

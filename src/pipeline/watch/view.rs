@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Watch;
 use crate::error::end_text;
+use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
 use crate::net::connection::{CloseReason, ConnectionError, Incoming};
@@ -52,6 +53,7 @@ pub struct View {
     lag: Cell<Option<u64>>,
     wish: RefCell<Option<CloseReason>>,
     wishes: Wakers,
+    house: RefCell<Option<Rc<Hub>>>,
 }
 
 impl View {
@@ -75,6 +77,7 @@ impl View {
             lag: Cell::new(None),
             wish: RefCell::new(None),
             wishes: Wakers::default(),
+            house: RefCell::new(None),
         });
         if let (Some(lane), false) = (&view.lane, is_client) {
             let (watch, id) = (Rc::clone(watch), view.id.clone());
@@ -90,6 +93,32 @@ impl View {
             Rc::new(SeenInlet { inlet, view }) as Rc<dyn Inlet>
         };
         EndIo { inlet: io.inlet.as_ref().map(seen), ..io.clone() }
+    }
+
+    /// It is a server, whose clients are here.
+    pub fn houses(&self, hub: &Rc<Hub>) {
+        *self.house.borrow_mut() = Some(Rc::clone(hub));
+    }
+
+    /// Who has the clients, where it is a server.
+    pub fn house(&self) -> Option<Rc<Hub>> {
+        self.house.borrow().clone()
+    }
+
+    /// This came from a client of it.
+    pub fn came(&self, session: &str, message: &Message) {
+        self.received.message(message.len());
+        self.watch.message(session, Direction::In, message);
+    }
+
+    /// This went to a client of it.
+    pub fn went(&self, session: &str, message: &Message) {
+        self.watch.message(session, Direction::Out, message);
+    }
+
+    /// Something else happened with a client of it.
+    pub fn guest(&self, session: &str, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
+        self.watch.event(session, dir, body);
     }
 
     /// The endpoint, without secrets.

@@ -167,8 +167,9 @@ impl Audience {
             }
             match lane.poll_next(cx) {
                 Poll::Ready(Some(envelope)) => self.hand_out(envelope, hub),
-                Poll::Ready(None) => {}
-                Poll::Pending => return Poll::Pending,
+                // A spool that failed gives no more, whatever it holds.
+                Poll::Ready(None) if self.open.get() == 0 => return Poll::Ready(()),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
@@ -319,8 +320,7 @@ impl Audience {
         }
         let lane = self.io.lane.as_ref()?;
         if copies.taken.get() {
-            lane.delivered.one();
-            envelope.settle(Settlement::Delivered);
+            lane.took(envelope);
         } else if copies.gone.get() {
             return Some(envelope);
         } else if let Some(reason) = copies.rejected.take() {

@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 use super::audience::{Audience, Client, Fate, Letter};
 use crate::listen::handler::{Actions, Handler};
 use crate::message::Message;
-use crate::net::connection::CloseReason;
+use crate::net::connection::{CloseReason, Incoming};
 use crate::observe::counters::{ErrorKind, Label as _};
+use crate::pipeline::watch::Guest;
 use crate::protocol::conversation::{Carrier, Conversation, Told};
 use crate::protocol::{Depth, Measure, Outcome, Ticket};
 use crate::queue::envelope::Origin;
@@ -32,6 +33,7 @@ pub struct Member {
 struct State {
     audience: Rc<Audience>,
     origin: Rc<Origin>,
+    guest: Guest,
     client: Option<Rc<Client>>,
     seq: u64,
     next_ticket: Ticket,
@@ -115,12 +117,13 @@ impl Carrier for Hand<'_, '_> {
 
 impl Member {
     /// A client that has just been accepted.
-    pub fn new(audience: Rc<Audience>, origin: Rc<Origin>) -> Self {
+    pub fn new(audience: Rc<Audience>, origin: Rc<Origin>, guest: Guest) -> Self {
         Self {
             conversation: Conversation::new(audience.protocol.session()),
             state: State {
                 audience,
                 origin,
+                guest,
                 client: None,
                 seq: 0,
                 next_ticket: 1,
@@ -190,6 +193,10 @@ impl Handler for Member {
         for (_, letter) in self.state.in_flight.drain(..) {
             self.state.audience.settle(letter, Fate::Taken);
         }
+    }
+
+    fn on_control(&mut self, incoming: &Incoming) {
+        self.state.guest.incoming(incoming);
     }
 
     fn is_busy(&self) -> bool {

@@ -14,11 +14,12 @@ pub use audience::AudienceSettings;
 
 use self::audience::Audience;
 use self::member::Member;
+use super::watch::{Guest, View};
 use super::ws::end_error;
 use crate::exit::Exit;
 use crate::host::Stderr;
 use crate::listen::handler::{Handler, MakeHandler, Mode};
-use crate::listen::hub::{Hub, HubSettings, session_name};
+use crate::listen::hub::{Hub, HubSettings};
 use crate::listen::mailbox::Mailbox;
 use crate::listen::reception::Reception;
 use crate::net::connection::io_text;
@@ -46,6 +47,8 @@ pub struct WsServer {
     pub audience: AudienceSettings,
     /// Where it says that it is ready.
     pub stderr: Stderr,
+    /// How it is seen.
+    pub view: Rc<View>,
 }
 
 impl End for WsServer {
@@ -56,10 +59,11 @@ impl End for WsServer {
 
 impl WsServer {
     async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { name, reception, hub, protocol, audience, stderr } = *self;
+        let Self { name, reception, hub, protocol, audience, stderr, view } = *self;
         let audience = Audience::new(io.clone(), protocol, audience);
-        let members = Members { name, audience: Rc::clone(&audience) };
+        let members = Members { name, audience: Rc::clone(&audience), view: Rc::clone(&view) };
         let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(members)), ..hub }, stderr).await?;
+        view.houses(&house.hub);
         let work = async {
             let told = async {
                 if io.inlet.is_some() {
@@ -83,6 +87,7 @@ impl WsServer {
 struct Members {
     name: String,
     audience: Rc<Audience>,
+    view: Rc<View>,
 }
 
 impl fmt::Debug for Members {
@@ -92,9 +97,10 @@ impl fmt::Debug for Members {
 }
 
 impl MakeHandler for Members {
-    fn handler(&self, _hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, _accepted: &mut Accepted) -> Box<dyn Handler> {
-        let origin = Origin::new(session_name(mailbox.id), self.name.clone());
-        Box::new(Member::new(Rc::clone(&self.audience), origin))
+    fn handler(&self, _hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
+        let guest = Guest::new(&self.view, mailbox, accepted);
+        let origin = Origin::new(guest.session.clone(), self.name.clone());
+        Box::new(Member::new(Rc::clone(&self.audience), origin, guest))
     }
 }
 
