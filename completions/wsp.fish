@@ -29,6 +29,8 @@ complete -c wsp -n "__fish_wsp_needs_command" -s V -l version -d 'Print version'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "connect" -d 'Connect to a WebSocket server; `wsp URL` is short for it'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "listen" -d 'Run a WebSocket test server'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "relay" -d 'Move messages between endpoints, with queues and acknowledgements'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "top" -d 'Show running wsp processes on a dashboard, through their admin addresses'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "demo" -d 'A feed on loopback with the dashboard on it: a first look that needs nothing'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions, write man pages or files for monitoring'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "bench" -d 'Load-test a WebSocket server'
@@ -110,6 +112,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s r -l raw-output -d '
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s t -l timestamps -d 'Time before each message'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s P -l show-ping-pong -d 'Show pings and pongs on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l echo -d 'Send back what arrives, and read no stdin'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s k -l insecure -d 'Accept any certificate'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s L -l location -d 'Follow redirects'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 4 -l ipv4 -d 'Use IPv4 only'
@@ -217,6 +220,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve a page at / that connects to this server, sends, and shows and filters messages'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-pong -d 'Do not answer pings'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
@@ -253,6 +257,53 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l path -d 'Serve this path too; others than these and that of the address get 404' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l port-file -d 'Write the port here once it is open' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-cert -d 'wss-listen: certificate chain, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-key -d 'wss-listen: key of the certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-size -d 'Messages that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-bytes -d 'Bytes that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-on-full -d 'When a client\'s queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]' -r -f -a "block\t'Everybody waits'
+drop-oldest\t'Its oldest messages make room'
+drop-newest\t'It does not get the new message'
+disconnect\t'It is closed with 1008'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-patience -d 'How long a client that takes nothing may hold up the others' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l protocol -d 'Speak feed, envelope or gateway at every WebSocket end' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l feed-field -d 'feed: a filter\'s values stand where JQ says; a new NAME is a further list of allowed values' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l register-timeout -d 'feed: time a client has to register' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l replay-size -d 'envelope: messages a peer can have replayed' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l from-protocol -d '--protocol for FROM alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l to-protocol -d '--protocol for TO alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-connections -d 'Most sessions at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l message-rate -d 'Most messages a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-secret-env -d 'The same, signed by HS256 with the secret in this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-audience -d 'What aud of a JSON Web Token must name' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-issuer -d 'What iss of a JSON Web Token must be' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longest time for that message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
+slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -303,7 +354,10 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A messag
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tui -d 'Show ends, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls -d 'wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'
@@ -314,6 +368,21 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 6 -l ipv6 -d 'Use IPv6
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l no-compress -d 'Do not offer permessage-deflate'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l token-env -d 'Send the token in this environment variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l cacert -d 'Trust the certificates in this PEM file, and no others (https)' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l color -d 'auto, always or never' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand top" -l control -d 'Allow sending, closing and reconnecting; without it the dashboard only looks'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -s k -l insecure -d 'Accept any certificate (https)'
+complete -c wsp -n "__fish_wsp_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l seed -d 'The same seed makes the same feed' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l rate -d 'Messages a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -s n -l count -d 'In a pipe: end after N messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -l color -d 'auto, always or never' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c wsp -n "__fish_wsp_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "show" -d 'Print every option that is set, its value and its origin'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and not __fish_seen_subcommand_from show path sample" -f -a "path" -d 'Print where the configuration file is looked for'

@@ -29,6 +29,55 @@ pub struct Host {
     pub colour: bool,
     /// Where programs keep their state for this user.
     pub state: Option<PathBuf>,
+    /// What the terminal can show.
+    pub display: Display,
+}
+
+/// How many colours a terminal shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// None are wanted, or none are there.
+    None,
+    /// The sixteen of old, as the user has set them.
+    #[default]
+    Sixteen,
+    /// A table of 256.
+    Many,
+    /// Any.
+    True,
+}
+
+/// What a terminal can show, as far as the environment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Display {
+    /// Colours.
+    pub depth: Depth,
+    /// Only ASCII.
+    pub ascii: bool,
+    /// A light background.
+    pub light: bool,
+    /// The cursor cannot be moved.
+    pub dumb: bool,
+}
+
+impl Display {
+    /// What these variables say.
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let term = value("TERM").unwrap_or_default();
+        let depth = match value("COLORTERM").as_deref() {
+            _ if value("NO_COLOR").is_some() || term == "dumb" => Depth::None,
+            Some("truecolor" | "24bit") => Depth::True,
+            _ if term.contains("256color") => Depth::Many,
+            _ => Depth::Sixteen,
+        };
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| value(name)).unwrap_or_default();
+        let locale = locale.to_ascii_lowercase();
+        // Where no locale is set, terminals of today show UTF-8 all the same; the console of Linux does not draw braille.
+        let ascii = term == "linux" || !(locale.is_empty() || locale.contains("utf-8") || locale.contains("utf8"));
+        let background = value("COLORFGBG").and_then(|pair| pair.rsplit(';').next()?.parse::<u8>().ok());
+        Self { depth, ascii, light: matches!(background, Some(7 | 9..=15)), dumb: term == "dumb" }
+    }
 }
 
 impl Host {
@@ -49,6 +98,7 @@ impl Host {
             stderr: Stderr::of_this_process(),
             colour: !plain,
             state: state_directory(),
+            display: Display::of(|name| std::env::var(name).ok()),
         })
     }
 }
@@ -176,5 +226,24 @@ impl Signals {
     /// The next signal.
     pub async fn next(&mut self) -> StopSignal {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_says_what_a_terminal_shows() {
+        let display = |pairs: &[(&str, &str)]| {
+            Display::of(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(display(&[("TERM", "xterm-256color"), ("LANG", "en_US.UTF-8")]).depth, Depth::Many);
+        assert_eq!(display(&[("TERM", "xterm"), ("COLORTERM", "truecolor")]).depth, Depth::True);
+        assert_eq!(display(&[("COLORTERM", "truecolor"), ("NO_COLOR", "1")]).depth, Depth::None);
+        assert_eq!(display(&[("TERM", "screen"), ("NO_COLOR", "")]).depth, Depth::Sixteen);
+        assert!(display(&[("TERM", "linux")]).ascii && display(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]).ascii);
+        assert!(!display(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]).ascii && !display(&[]).ascii);
+        assert!(display(&[("COLORFGBG", "0;15")]).light && !display(&[("COLORFGBG", "15;default;0")]).light);
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
-//! - [`listen`]: what the test server does with messages. [`bench`]: the load tester.
+//! - [`tui`]: the dashboard.
+//! - [`listen`]: what the test server does with messages. [`mod@bench`]: the load tester.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`observe`]: counters, and who sees them: metrics, health, the admin address.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`broker`]: Kafka and NATS, as far as both their sides share it.
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
@@ -36,6 +38,7 @@ pub mod queue;
 pub mod session;
 pub mod sink;
 pub mod source;
+pub mod tui;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -70,6 +73,8 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
+        Action::Top(args) => block_on(command::top::run(&args, host)),
+        Action::Demo(args) => block_on(command::demo::run(&args, host)),
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
         Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };

@@ -11,6 +11,7 @@ use crate::exit::{self, Exit};
 use crate::host::Host;
 use crate::net::connection::io_text;
 use crate::observe::monitoring;
+use crate::tui::keymap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,8 +104,10 @@ fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) ->
     page.extend_from_slice(b".SH EXIT STATUS\n.nf\n");
     page.extend_from_slice(exit::TABLE.replace('-', "\\-").as_bytes());
     page.extend_from_slice(b"\n.fi\n");
+    let keys = keymap::text();
     let sections = match name {
-        "wsp" => vec![("WSCAT", super::wscat::DIFFERENCES)],
+        "wsp" => vec![("DASHBOARD KEYS", keys.as_str()), ("WSCAT", super::wscat::DIFFERENCES)],
+        "wsp-top" => vec![("KEYS", keys.as_str())],
         "wsp-config" => vec![("SETTINGS", super::config::ABOUT)],
         _ => Vec::new(),
     };

@@ -15,11 +15,12 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
+use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
-use super::{payload, script, settings};
+use super::{dashboard, payload, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -29,7 +30,8 @@ use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
-use crate::listen::run::{Server, TlsSource};
+use crate::listen::reception::{Reception, TlsSource};
+use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
@@ -154,6 +156,8 @@ pub struct ListenArgs {
     #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
     /// Let pages of this origin in, and no others (403)
+    ///
+    /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
@@ -216,6 +220,9 @@ pub struct ListenArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
+    pub tui: bool,
     /// The admin address.
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -272,7 +279,7 @@ pub enum OnInvalidArg {
 }
 
 /// A number above 0.
-pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("it must be a whole number above 0".to_owned()),
@@ -286,11 +293,16 @@ pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
 pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
     let server = server(args, &host)?;
     let colour = server.hub.colour;
-    let console = server.hub.name_sessions.then(|| prompt::opener(&host, colour));
+    let console = if args.tui {
+        let screen = Screen::of(&host, "--tui", "wsp listen")?;
+        Some(dashboard::opener(if colour { screen } else { screen.without_colours() }))
+    } else {
+        server.hub.name_sessions.then(|| prompt::opener(&host, colour))
+    };
     crate::listen::run::run(server, host, console).await
 }
 
-fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
+pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
     let mode = mode(args)?;
@@ -301,7 +313,8 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         Some(InputArg::Json) => InputKind::Events,
         Some(InputArg::Raw) | None => InputKind::Lines,
     };
-    let has_prompt = host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
+    let has_prompt =
+        !args.tui && host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
     let asked_to_print = args.output.json || args.output.format.is_some();
     let tls_demands = ServerDemands {
         min: match args.tls_min {
@@ -335,25 +348,29 @@ fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         },
     });
     Ok(Server {
-        address,
-        tls,
-        tls_demands,
-        paths: args.paths.clone(),
-        origins: args.allow_origin.clone(),
-        subprotocols: args.subprotocols.clone(),
-        headers: headers.clone(),
-        deflate: settings::deflate(args.compress.as_deref())?,
-        handshake_timeout: args.handshake_timeout,
-        port_file: args.port_file.clone(),
-        max_message_size: args.max_message_size,
+        reception: Reception {
+            address,
+            tls,
+            tls_demands,
+            paths: args.paths.clone(),
+            origins: args.allow_origin.clone(),
+            subprotocols: args.subprotocols.clone(),
+            headers: headers.clone(),
+            deflate: settings::deflate(args.compress.as_deref())?,
+            handshake_timeout: args.handshake_timeout,
+            port_file: args.port_file.clone(),
+            max_message_size: args.max_message_size,
+            site: site(args)?,
+            bridge: None,
+            shown_path: "/".to_owned(),
+        },
         record: args.record.clone(),
         dead_letters: args.dead_letter.clone(),
         grace: args.grace,
-        site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         input,
         hub: HubSettings {
-            print: mode.prints() || asked_to_print,
+            print: !args.tui && (mode.prints() || asked_to_print),
             mode,
             ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),

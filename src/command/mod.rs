@@ -9,6 +9,8 @@ pub mod config;
 pub mod connect;
 pub mod console;
 pub mod curl;
+pub mod dashboard;
+pub mod demo;
 pub mod faults;
 pub mod generate;
 pub mod guards;
@@ -21,6 +23,7 @@ pub mod relay;
 pub mod script;
 pub mod settings;
 pub mod spool;
+pub mod top;
 pub mod values;
 pub mod wscat;
 
@@ -37,6 +40,7 @@ use wscat::Meaning;
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
 Examples:
+  wsp demo                                 a first look that needs nothing
   wsp listen 8080 --echo                   a server to try things on
   wsp localhost:8080                       connect to it: type lines, read replies
   echo hello | wsp connect ws://localhost:8080/
@@ -66,6 +70,10 @@ pub enum Action {
     Relay(Box<relay::RelayArgs>),
     /// Load-test a WebSocket server
     Bench(Box<bench::BenchArgs>),
+    /// Show running wsp processes on a dashboard, through their admin addresses
+    Top(top::TopArgs),
+    /// A feed on loopback with the dashboard on it: a first look that needs nothing
+    Demo(demo::DemoArgs),
     /// Show where a setting came from, and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions, write man pages or files for monitoring
@@ -176,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_short_help_is_one_screen() {
-        for name in ["connect", "listen", "relay", "bench", "config", "generate"] {
+        for name in ["connect", "listen", "relay", "bench", "top", "demo", "config", "generate"] {
             let mut command = definition();
             command.build();
             let help = command.find_subcommand_mut(name).expect("a subcommand").render_help().to_string();

@@ -12,6 +12,7 @@ pub mod input;
 pub mod mailbox;
 pub mod pace;
 pub mod peer;
+pub mod reception;
 pub mod recording;
 pub mod run;
 pub mod site;

@@ -46,6 +46,8 @@ pub struct ServerPeer {
     unplaced: Unplaced,
     close: Option<Box<CloseReason>>,
     closing: bool,
+    /// To end without a word.
+    cut: bool,
     /// It did what it may not: nothing of it counts any more.
     expelled: bool,
     faults: Option<Box<Faulty>>,
@@ -70,6 +72,7 @@ impl ServerPeer {
             unplaced: Unplaced::new(),
             close: None,
             closing: false,
+            cut: false,
             expelled: false,
             faults,
             give_up: None,
@@ -84,6 +87,7 @@ impl ServerPeer {
             sends: &mut self.sends,
             unplaced: &mut self.unplaced,
             close: &mut self.close,
+            cut: &mut self.cut,
         };
         act(&mut *self.handler, &mut actions);
     }
@@ -205,6 +209,9 @@ impl ServerPeer {
                 return self.begin_close(*close);
             }
             self.act(|handler, actions| handler.poll(cx, actions));
+            if self.cut {
+                return Poll::Ready(Outgoing::Abort);
+            }
             if !self.sends.is_empty() || self.close.is_some() {
                 continue;
             }
@@ -297,6 +304,9 @@ fn going_away() -> CloseReason {
 impl Peer for ServerPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         let id = self.mailbox.id;
+        if !matches!(incoming, Incoming::Message(_)) {
+            self.handler.on_control(&incoming);
+        }
         match incoming {
             Incoming::Message(message) => {
                 // A handler that has said it closes is told nothing more.
@@ -395,6 +405,12 @@ impl Peer for ServerPeer {
     fn on_pass_end(&mut self) {
         if self.hub.prints() || self.hub.recording().is_waiting() {
             self.hub.flush();
+        }
+    }
+
+    fn on_flushed(&mut self) {
+        if self.ready.is_empty() && self.sends.is_empty() {
+            self.handler.on_flushed();
         }
     }
 

@@ -18,6 +18,7 @@ use super::transport::Transport;
 use super::tunnel::{ProxyError, ProxyLeg, reach, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
+use crate::message::har::{Exchange, Times};
 
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct ConnectOptions {
     pub redirects: Option<u32>,
     /// Sizes of buffers.
     pub buffers: BufferRole,
+    /// Pings are left to whoever reads them.
+    pub no_pong: bool,
 }
 
 /// Why no connection came about.
@@ -139,6 +142,22 @@ pub struct Handshake {
     pub subprotocol: Option<String>,
     /// The extensions agreed on, as the server put them.
     pub extensions: Option<String>,
+    /// The answer's headers.
+    pub headers: http::HeaderMap,
+}
+
+impl Handshake {
+    /// What a recording shows of it.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange<'_> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        Exchange {
+            request: &self.request_head,
+            response: &self.response_head,
+            address: &self.address,
+            times: Times { dns: ms(self.dns), tcp: ms(self.tcp), tls: ms(self.tls), upgrade: ms(self.upgrade) },
+        }
+    }
 }
 
 /// A byte stream whose upgrade is done.
@@ -190,6 +209,12 @@ impl Connector {
             connector.tls()?;
         }
         Ok(connector)
+    }
+
+    /// One for other options that agree with these on TLS, which is not prepared again.
+    #[must_use]
+    pub fn with(&self, options: ConnectOptions) -> Self {
+        Self { options, tls: self.tls.clone(), proxy_tls: self.proxy_tls.clone(), step: RefCell::default() }
     }
 
     fn tls(&self) -> Result<&ClientConnector, TlsError> {
@@ -301,12 +326,13 @@ impl Connector {
         handshake.subprotocol = upgraded.subprotocol;
         handshake.request_head = upgraded.request_head;
         handshake.response_head = upgraded.response_head;
+        handshake.headers = upgraded.headers;
         let settings = ConnectionSettings {
             role: Role::Client,
             buffers: options.buffers,
             max_message_size: options.max_message_size,
             deflate,
-            no_pong: false,
+            no_pong: options.no_pong,
         };
         Ok((Opened { transport: upgraded.transport, prefix: upgraded.prefix, settings }, handshake))
     }
@@ -360,7 +386,8 @@ impl Connector {
     }
 
     /// What the user set.
-    pub(super) fn options(&self) -> &ConnectOptions {
+    #[must_use]
+    pub fn options(&self) -> &ConnectOptions {
         &self.options
     }
 

@@ -21,6 +21,11 @@ impl Count {
         self.add(1);
     }
 
+    /// Grows to a sum that was counted elsewhere.
+    pub fn reach(&self, sum: u64) {
+        self.0.set(self.0.get().max(sum));
+    }
+
     /// The sum.
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -78,6 +83,11 @@ impl<L: Label> ByLabel<L> {
     /// Adds one to one of them.
     pub fn one(&self, label: L) {
         self.add(label, 1);
+    }
+
+    /// One of them grows to a sum that was counted elsewhere.
+    pub fn reach(&self, label: L, sum: u64) {
+        self.counts[label.index()].reach(sum);
     }
 
     /// One of them.

@@ -10,6 +10,8 @@ pub mod health;
 pub mod metrics;
 pub mod monitoring;
 pub mod process;
+pub mod snapshot;
 pub mod tap;
 
 pub use control::Control;
+pub use snapshot::Snapshot;

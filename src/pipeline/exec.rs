@@ -27,7 +27,6 @@ use crate::process::{self, Plan, Program};
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::sink::line;
 use crate::source::framing::Framing;
@@ -121,6 +120,7 @@ impl ExecEnd {
                 return Err(EndError::new(Exit::Lost, text));
             }
             let wait = self.retry.backoff.wait(failures, fastrand::f64());
+            io.lane.iter().for_each(|lane| lane.retries());
             (io.notice)(format!("{}: {reason}; started again in {:.1} s", self.name, wait.as_secs_f64()));
             let mut time = pin!(sleep(wait));
             let is_over = poll_fn(|cx| {
@@ -378,8 +378,7 @@ impl Feeder {
         while self.waiting.front().is_some_and(|(end, _)| *end <= read) {
             if let Some((_, envelope)) = self.waiting.pop_front() {
                 self.delivered += 1;
-                self.lane.delivered.one();
-                envelope.settle(Settlement::Delivered);
+                self.lane.took(envelope);
             }
             self.pause = SOON;
         }

@@ -30,7 +30,7 @@ pub enum NonJson {
 }
 
 /// A destination for the messages that match.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// Which.
     pub when: Filter,
@@ -39,7 +39,7 @@ pub struct Route {
 }
 
 /// What a flow does with messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FlowSettings {
     /// Chooses and transforms; each output is a message.
     pub filter: Option<Filter>,
@@ -90,6 +90,19 @@ impl Flow {
             lane.join(&flow.ledger);
         }
         Rc::new(flow)
+    }
+
+    /// A flow of its own that does the same and has the same account, for one source and one destination.
+    pub fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
+        Rc::new(Self {
+            settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
+            ledger: Rc::clone(&self.ledger),
+            rejected: Count::default(),
+            lag: Cell::new(0),
+            dead_letters: Rc::clone(&self.dead_letters),
+            sources: Cell::new(1),
+            failed: Rc::clone(&self.failed),
+        })
     }
 
     /// Every destination once.
@@ -277,5 +290,9 @@ impl Inlet for Flow {
             .map(|lane| lane.depth())
             .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
             .unwrap_or((0, 1))
+    }
+
+    fn full_since(&self) -> Option<Timestamp> {
+        self.lanes().iter().filter_map(|lane| lane.full_since()).min()
     }
 }

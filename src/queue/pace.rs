@@ -1,7 +1,7 @@
 //! How fast messages may leave: at most so many a second from several lanes together, which take turns.
 //!
 //! [`Pace`] and [`Turns`] are pure, time is an argument; [`Pacer`] adds the clock. Invariants: over any time no more passes
-//! than the rate allows, but for one message and what [`CATCH_UP`] allows for timers that ring late; a lane that asks
+//! than the rate allows, but for one message and what `CATCH_UP` allows for timers that ring late; a lane that asks
 //! waits for no more than one message of every other.
 
 use std::cell::{Cell, RefCell};

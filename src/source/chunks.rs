@@ -1,7 +1,7 @@
 //! A stream read by a thread, a chunk for each permit: what was read when reading is to stop can be taken to the last byte.
 //!
 //! Reading cannot be cancelled, so the thread is left behind at the end of the process. Invariant: no more than
-//! [`PERMITS`] chunks have been read that nobody has taken.
+//! `PERMITS` chunks have been read that nobody has taken.
 
 use std::fs::File;
 use std::io::{self, Read as _};

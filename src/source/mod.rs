@@ -3,6 +3,8 @@
 pub mod chunks;
 pub mod file;
 pub mod framing;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lines;
 #[cfg(feature = "nats")]
 pub mod nats;

@@ -190,8 +190,9 @@ fn a_report_that_cannot_be_written_is_no_success() {
 #[test]
 fn connections_that_are_gone_are_named_as_the_cause() {
     let server = listen(&["--echo", "--close-after", "500ms", "--close", "4000:bye"]);
-    let output =
-        bench_output(&server.url, &["--rate", "200", "-d", "2s"]).exits(40).complains("no connection was open");
+    let output = bench_output(&server.url, &["--rate", "200", "-d", "2s"]).complains("no connection was open");
+    // 41 where the machine had no time for the generator either.
+    assert!([40, 41].contains(&output.code), "{}", output.stderr);
     let seen = report(&output);
     assert_eq!((&seen["errors"]["close 4000"], &seen["connect"]["closed_early"]), (&json!(10), &json!(10)));
 }

@@ -4,7 +4,7 @@
 
 use crate::support::{root, run, scratch, text};
 
-const SUBCOMMANDS: [&str; 6] = ["connect", "listen", "relay", "bench", "config", "generate"];
+const SUBCOMMANDS: [&str; 8] = ["connect", "listen", "relay", "bench", "top", "demo", "config", "generate"];
 
 /// Fails when the file in the repository differs, and tells how to refresh it.
 #[track_caller]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -20,12 +20,13 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
+    ("tui", &["observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
         &[
-            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker", "net",
-            "message", "host", "error", "exit",
+            "listen", "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker",
+            "net", "message", "host", "error", "exit",
         ],
     ),
     ("bench", &["filter", "net", "message", "endpoint", "host", "error", "exit"]),
@@ -39,14 +40,14 @@ const ROOMS: [(&str, &[&str]); 21] = [
     (
         "command",
         &[
-            "bench", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter",
-            "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
+            "tui", "bench", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue",
+            "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 31] = [
+const LIBRARIES: [(&str, &[&str]); 33] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -60,13 +61,15 @@ const LIBRARIES: [(&str, &[&str]); 31] = [
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs"]),
+    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs", "net/fetch.rs"]),
     ("httpdate", &["net/post.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
+    ("rdkafka", &["broker/kafka/reach.rs", "source/kafka.rs", "sink/kafka.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
+    ("ratatui", &["tui/view", "tui/driver.rs", "tui/terminal.rs"]),
     ("rcgen", &["net/self_signed/"]),
     (
         "nix",
@@ -76,6 +79,8 @@ const LIBRARIES: [(&str, &[&str]); 31] = [
             "sink/file/appender.rs",
             "observe/process.rs",
             "prompt/terminal.rs",
+            "tui/terminal.rs",
+            "tui/driver.rs",
             "listen/handler/exec/",
             "process/",
             "net/dial.rs",

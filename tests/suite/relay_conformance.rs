@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::balance::Balance;
-use crate::support::ends::{Fifo, Http, PlainFile, Program, Receiver, Ws, lines, number};
+use crate::support::ends::{Fifo, Http, PlainFile, Program, Receiver, Ws, WsGuest, lines, number};
 use crate::support::files::{append, read, wait_until};
 use crate::support::process::Process;
-use crate::support::{DEADLINE, FakeServer, Frame, require, scratch, text, write, wsp};
+use crate::support::{DEADLINE, FakeServer, Frame, RawClient, closed_port, require, scratch, text, write, wsp};
 
 type MakeReceiver = fn() -> Box<dyn Receiver>;
 
 /// Every sink, by name.
-const RECEIVERS: [(&str, MakeReceiver); 8] = [
+const RECEIVERS: [(&str, MakeReceiver); 9] = [
     ("file", || Box::new(PlainFile::new("never"))),
     ("file, synced in batches", || Box::new(PlainFile::new("batch"))),
     ("file, synced in time", || Box::new(PlainFile::new("20ms"))),
@@ -29,6 +29,7 @@ const RECEIVERS: [(&str, MakeReceiver); 8] = [
     ("http", || Box::new(Http::new("1"))),
     ("http in batches", || Box::new(Http::new("100"))),
     ("ws", || Box::new(Ws::new())),
+    ("ws-listen", || Box::new(WsGuest::new())),
 ];
 
 /// A relay from standard input to a receiver and further ends.
@@ -223,7 +224,7 @@ struct Giver {
 type MakeGiver = fn(u32, usize) -> Giver;
 
 /// Every source, by name; made to give so many numbers in lines of that width, and to end then or when it is told to.
-const GIVERS: [(&str, MakeGiver); 5] = [
+const GIVERS: [(&str, MakeGiver); 6] = [
     ("stdin", |count, width| Giver {
         endpoint: "-".to_owned(),
         arguments: Vec::new(),
@@ -250,6 +251,29 @@ const GIVERS: [(&str, MakeGiver); 5] = [
             socket.read_rest();
         });
         Giver { endpoint: server.url.clone(), arguments: Vec::new(), input: None, _kept: Box::new(server) }
+    }),
+    ("ws-listen", |count, width| {
+        let port = closed_port();
+        let giving = std::thread::spawn(move || {
+            let deadline = Instant::now() + DEADLINE;
+            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(Instant::now() < deadline, "nobody listens");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let mut socket = RawClient::connect(port);
+            let lines = lines(1, count, width);
+            // In blocks, until the server has had enough.
+            let frames: Vec<Vec<u8>> = lines.lines().map(|line| Frame::text(line).masked().bytes()).collect();
+            for block in frames.chunks(100) {
+                if !socket.try_write(block.concat()) {
+                    return;
+                }
+            }
+            socket.answer_close();
+        });
+        let arguments = vec!["--max-connections".to_owned(), "9".to_owned()];
+        let endpoint = format!("ws-listen://127.0.0.1:{port}");
+        Giver { endpoint, arguments, input: None, _kept: Box::new(giving) }
     }),
 ];
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::closed_port;
 use super::files::{list, make_fifo, read, wait_until};
 use super::peers::{HttpServer, http_server};
-use super::process::{Process, Server, listen_at};
+use super::process::{Process, Server, listen_at, wsp};
 use super::programs::{self, children_of};
 use super::{scratch, text};
 
@@ -313,6 +313,67 @@ impl Receiver for Ws {
         self.server.take().expect("a server").stop();
         relay.wait_for_stderr("connecting again");
         self.server = Some(Self::start(self.port));
+        true
+    }
+}
+
+/// A WebSocket client of a server end.
+pub struct WsGuest {
+    client: Option<Process>,
+    port: u16,
+    before: Vec<u32>,
+    visits: u32,
+}
+
+impl WsGuest {
+    pub fn new() -> Self {
+        let port = closed_port();
+        Self { client: Some(Self::start(port)), port, before: Vec::new(), visits: 1 }
+    }
+
+    /// One that comes as soon as there is somebody to come to, and stays.
+    fn start(port: u16) -> Process {
+        let url = format!("ws://127.0.0.1:{port}/");
+        let words = ["--format", "raw", "-w", "-1", "--reconnect", "--retry-delay", "10ms", "--retry-max", "50ms"];
+        wsp(["connect", &url]).args(words).limit(3 * super::DEADLINE).spawn()
+    }
+
+    fn client(&self) -> &Process {
+        self.client.as_ref().expect("a client")
+    }
+}
+
+impl Receiver for WsGuest {
+    fn endpoint(&self) -> String {
+        format!("ws-listen://127.0.0.1:{}/", self.port)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        vec!["-v".to_owned()]
+    }
+
+    fn got(&self) -> Vec<u32> {
+        let here = self.client().lines_so_far();
+        self.before.iter().copied().chain(here.iter().map(|line| number(line))).collect()
+    }
+
+    fn pause(&mut self, _: &Process) {
+        self.client().signal(Signal::SIGSTOP);
+    }
+
+    fn resume(&mut self, _: &Process) {
+        self.client().signal(Signal::SIGCONT);
+    }
+
+    fn go_and_come_back(&mut self, relay: &Process) -> bool {
+        self.before = self.got();
+        let client = self.client.take().expect("a client");
+        client.signal(Signal::SIGTERM);
+        client.outcome();
+        relay.wait_for_stderr(&format!("s{} 127.0.0.1:", self.visits));
+        wait_until("a client that is missed", || relay.has_said(&format!("s{}", self.visits), "closed").then_some(()));
+        self.visits += 1;
+        self.client = Some(Self::start(self.port));
         true
     }
 }

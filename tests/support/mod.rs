@@ -1,6 +1,6 @@
 //! What the tests share.
 //!
-//! `nats` starts a real message broker; `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
+//! `kafka` and `nats` start real message brokers; `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written, and `recorder` writes down what arrives.
@@ -14,6 +14,8 @@ pub mod ends;
 pub mod fake;
 pub mod files;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod peers;

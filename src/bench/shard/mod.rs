@@ -1,7 +1,7 @@
 //! A shard: one thread with a runtime of its own and fixed connections.
 //!
 //! Owns what the connections of a thread share: buffers, counts, the clock, frames built ahead, and the phases of the
-//! run as this thread goes through them. Leaves one connection to [`link`], the timeline to [`timeline`].
+//! run as this thread goes through them. Leaves one connection to `link`, the timeline to `timeline`.
 //! Invariants: nothing here is shared with another thread but the events it sends, the command it watches and the
 //! broadcasts' counters; no timer belongs to a connection.
 

@@ -1,6 +1,6 @@
 //! `wsp bench`: the load tester.
 //!
-//! Owns its flags. What they mean together is [`plan`]'s business, running and printing [`run`]'s.
+//! Owns its flags. What they mean together is `plan`'s business, running and printing [`run`]'s.
 
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]

@@ -3,7 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::net::connector::Handshake;
+use crate::observe::control::TrafficReading;
 use crate::prompt::SessionState;
 
 /// One session, from the first connection to the last.
@@ -29,6 +32,16 @@ pub struct SessionInfo {
     pub sent: Traffic,
     /// The handshake of the last connection.
     pub handshake: RefCell<Option<Handshake>>,
+    /// When the present connection was opened, as others read it.
+    pub opened_at: Cell<Option<Timestamp>>,
+    /// When it will be opened again.
+    pub retry_at: Cell<Option<Timestamp>>,
+    /// A close was asked for.
+    pub closing: Cell<bool>,
+    /// Another connection was asked for.
+    pub again: Cell<bool>,
+    /// No further connection is wanted.
+    pub given_up: Cell<bool>,
 }
 
 /// Messages and payload bytes of one direction.
@@ -43,6 +56,11 @@ impl Traffic {
     pub fn add(&self, bytes: usize) {
         self.messages.set(self.messages.get() + 1);
         self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    /// What was counted so far.
+    pub fn reading(&self) -> TrafficReading {
+        TrafficReading { messages: self.messages.get(), bytes: self.bytes.get() }
     }
 }
 
@@ -68,6 +86,11 @@ impl SessionInfo {
             received: Traffic::default(),
             sent: Traffic::default(),
             handshake: RefCell::default(),
+            opened_at: Cell::default(),
+            retry_at: Cell::default(),
+            closing: Cell::default(),
+            again: Cell::default(),
+            given_up: Cell::default(),
         }
     }
 
@@ -75,6 +98,8 @@ impl SessionInfo {
     pub fn opened(&self, handshake: Handshake) {
         self.state.set(SessionState::Open);
         self.since.set(Some(Instant::now()));
+        self.opened_at.set(Some(Timestamp::now()));
+        self.retry_at.set(None);
         self.connections.set(self.connections.get() + 1);
         *self.handshake.borrow_mut() = Some(handshake);
     }
@@ -83,6 +108,8 @@ impl SessionInfo {
     pub fn left(&self, state: SessionState) {
         self.state.set(state);
         self.since.set(None);
+        self.opened_at.set(None);
+        self.closing.set(false);
     }
 
     /// One line: name, state, URL.

@@ -10,19 +10,23 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
+use super::control::ClientControl;
 use super::info::SessionInfo;
 use super::plan::{Plan, input_error};
 use super::prompt::PromptInput;
 use super::replay::Replay;
 use super::shared::{Inbox, Shared};
 use super::slash;
+use crate::command::dashboard::{Screen, Shown};
 use crate::command::{console, settings};
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::filter::Draft;
 use crate::host::{Host, Stderr};
 use crate::message::event::{InputEvent, parse_input_line};
 use crate::message::input::{InputKind, decode};
 use crate::net::connection::{CloseReason, io_text};
+use crate::observe::Control;
 use crate::prompt::{PromptSettings, history_file};
 use crate::session::Outgoing;
 use crate::sink::stdout::Output;
@@ -34,6 +38,8 @@ const MAX_INPUT: usize = 1 << 30;
 
 /// Where messages to send come from.
 pub enum Input {
+    /// A person at the dashboard.
+    Dashboard(Box<DashboardInput>),
     /// A person at the prompt.
     Prompt(Box<PromptInput>),
     /// `-x`, handed out once.
@@ -44,6 +50,37 @@ pub enum Input {
     Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
     /// All has been handed out.
     Ended,
+}
+
+/// A person at the dashboard.
+pub struct DashboardInput {
+    shown: Option<Shown>,
+    control: Rc<ClientControl>,
+}
+
+impl DashboardInput {
+    /// Shows the run.
+    pub fn open(screen: Screen, control: Rc<ClientControl>) -> Result<Self, Error> {
+        let shown = screen.show(Rc::clone(&control) as Rc<dyn Control>)?;
+        Ok(Self { shown: Some(shown), control })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+        if self.control.watch(cx) {
+            shared.changed.set(true);
+        }
+        if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
+            shared.stop(Exit::Done);
+            // Who has left sees how the sessions close.
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(shown) = self.shown.take() {
+            shown.close();
+        }
+    }
 }
 
 impl Input {
@@ -85,9 +122,13 @@ impl Input {
 
     /// Gives the terminal back, if it was taken.
     pub fn close(self, stderr: &Stderr) {
-        if let Self::Prompt(prompt) = self {
-            prompt.close();
-            stderr.restore();
+        match self {
+            Self::Prompt(prompt) => {
+                prompt.close();
+                stderr.restore();
+            }
+            Self::Dashboard(mut dashboard) => dashboard.close(),
+            _ => {}
         }
     }
 
@@ -100,6 +141,9 @@ impl Input {
             }
             return;
         }
+        if let Self::Dashboard(dashboard) = self {
+            return dashboard.poll(cx, shared);
+        }
         loop {
             if matches!(self, Self::Ended) || shared.stopping().is_some() {
                 return;
@@ -108,7 +152,7 @@ impl Input {
                 return;
             }
             match self {
-                Self::Prompt(_) | Self::Ended => return,
+                Self::Dashboard(_) | Self::Prompt(_) | Self::Ended => return,
                 Self::Drafts(drafts) => {
                     for draft in std::mem::take(drafts) {
                         match shared.plan.fill(&draft) {

@@ -1,5 +1,6 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
+mod control;
 pub mod info;
 mod input;
 pub mod outage;
@@ -153,6 +154,11 @@ pub struct ConnectArgs {
     /// Send the messages of this session alone, such as s2; with several URLs each gets them
     #[arg(long, value_name = "sN", value_parser = session, requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub session: Option<usize>,
+    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    ///
+    /// Nothing is read from stdin and nothing printed; a session that ends stays there, and r connects it again.
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["execute", "replay", "echo", "reply_jq", "input", "null", "delimiter", "whole"], help_heading = "Monitoring")]
+    pub tui: bool,
     /// wscat's meaning: -x takes no @FILE, --wait is a fixed time. No flag of its own.
     #[arg(skip)]
     pub wscat: bool,

@@ -110,6 +110,8 @@ pub struct Plan {
     pub max_message_size: usize,
     /// End of input closes at once: a person typed Ctrl-D.
     pub interactive: bool,
+    /// A dashboard shows everything, and a person says when it ends.
+    pub dashboard: bool,
 }
 
 impl Plan {
@@ -192,6 +194,7 @@ impl Plan {
             backoff: settings::backoff(connection)?,
             max_message_size: connection.max_message_size,
             interactive,
+            dashboard: args.tui,
         })
     }
 

@@ -11,16 +11,19 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::ConnectArgs;
+use super::control::ClientControl;
 use super::info::SessionInfo;
-use super::input::Input;
+use super::input::{DashboardInput, Input};
 use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
 use super::plan::Plan;
 use super::shared::{Inbox, Shared};
 use super::verbose;
+use crate::command::dashboard::Screen;
 use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
@@ -34,6 +37,7 @@ use crate::session::driver::DriverSettings;
 use crate::session::retry::is_worth_retrying;
 use crate::session::{Driver, End};
 use crate::sink::record::Recorder;
+use crate::sink::stdout::Output;
 
 /// Bytes of a refused answer's body that are shown.
 const BODY_SHOWN: usize = 1024;
@@ -48,32 +52,34 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         return Err(Error::usage("no URL to connect to", "wsp connect URL, @PROFILE or --curl LINE"));
     }
     let plan = Plan::new(args, &host)?;
-    let connectors = args
-        .urls
-        .iter()
-        .map(|url| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let connector = |url: &String| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?);
+    let connectors = args.urls.iter().map(connector).collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let named = |(index, connector): (usize, &Connector)| {
         Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
     };
     let infos: Vec<_> = connectors.iter().enumerate().map(named).collect();
-    let mut recording = args.record.as_deref().map(|path| recorder(path, args.replay.as_deref())).transpose()?;
-    if let Some(recording) = &mut recording {
-        for info in &infos {
-            recording.name_session(&info.id, &info.url);
-        }
-    }
-    let (mut input, output) = Input::open(&plan, &host, &infos)?;
+    let recording = recording(args, &infos)?;
+    let screen = plan.dashboard.then(|| screen(&plan, &host, &infos)).transpose()?;
+    let (mut input, output) = match screen {
+        // What would have been printed is on the dashboard.
+        Some(_) => (Input::Ended, Output::over(std::io::sink())),
+        None => Input::open(&plan, &host, &infos)?,
+    };
     let shared = Shared::new(plan, host.stderr, output);
     *shared.recorder.borrow_mut() = recording;
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
+    let known = infos.clone();
     for (connector, info) in connectors.into_iter().zip(infos) {
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         inboxes.push(Rc::clone(&inbox));
         let peer = ClientPeer::new(Rc::clone(&shared), inbox, info);
         sessions.push(Some(Box::pin(session(Rc::clone(&shared), connector, peer))));
+    }
+    if let Some(screen) = screen {
+        let control = ClientControl::new(Rc::clone(&shared), known.into_iter().zip(inboxes.iter().cloned()).collect());
+        input = Input::Dashboard(Box::new(DashboardInput::open(screen, control)?));
     }
     let mut timeout = shared.plan.timeout.map(|limit| Box::pin(sleep(limit)));
     let mut first_failure = None;
@@ -133,14 +139,38 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     input.close(&shared.stderr);
     shared.stderr.progress("");
     shared.summary();
-    if shared.has_record_failed() {
-        return Ok(Exit::Storage);
-    }
-    Ok(match (shared.stopping(), first_failure) {
+    Ok(outcome(&shared, first_failure))
+}
+
+/// The code of the run.
+fn outcome(shared: &Shared, first_failure: Option<Exit>) -> Exit {
+    match (shared.stopping(), first_failure) {
+        _ if shared.has_record_failed() => Exit::Storage,
         (Some(Exit::Done) | None, Some(failure)) => failure,
         (Some(exit), _) => exit,
         (None, None) => Exit::Done,
-    })
+    }
+}
+
+/// The recording that was asked for, which knows all sessions.
+fn recording(args: &ConnectArgs, infos: &[Rc<SessionInfo>]) -> Result<Option<Recorder>, Error> {
+    let mut recording = args.record.as_deref().map(|path| recorder(path, args.replay.as_deref())).transpose()?;
+    if let Some(recording) = &mut recording {
+        for info in infos {
+            recording.name_session(&info.id, &info.url);
+        }
+    }
+    Ok(recording)
+}
+
+/// The terminal, for a dashboard.
+fn screen(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<Screen, Error> {
+    let title = match infos {
+        [only] => only.url.clone(),
+        several => format!("{} URLs", several.len()),
+    };
+    let screen = Screen::of(host, "--tui", format!("wsp connect {title}"))?;
+    Ok(if plan.colour { screen } else { screen.without_colours() })
 }
 
 /// Opens the recording to write, which must not be the one to send.
@@ -168,15 +198,37 @@ async fn unless_stopped<F: Future>(shared: &Shared, future: F) -> Option<F::Outp
     .await
 }
 
+/// Waits for `future`, or `None` when nobody wants the connection any more.
+async fn unless_given_up<F: Future>(info: &SessionInfo, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| if info.given_up.take() { Poll::Ready(None) } else { future.as_mut().poll(cx).map(Some) })
+        .await
+}
+
 /// One session: connect, talk, and again where that is asked for.
 async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer) -> Exit {
     let mut outages = Outages::default();
-    let exit = connect_until_done(&shared, &connector, &mut peer, &mut outages).await;
-    peer.info().left(SessionState::Closed);
+    let exit = loop {
+        let exit = connect_until_done(&shared, &connector, &mut peer, &mut outages).await;
+        peer.info().left(SessionState::Closed);
+        if !shared.plan.dashboard {
+            break exit;
+        }
+        if shared.stopping().is_some() || wait_for_wish(&shared, peer.info()).await.is_none() {
+            break Exit::Done;
+        }
+    };
     if let Some(summary) = outages.summary() {
         shared.notice_of(peer.id(), &format!("{}: {summary}", peer.url()));
     }
     exit
+}
+
+/// At a dashboard a session that has ended waits for whoever wants another connection, or the end of the run.
+async fn wait_for_wish(shared: &Shared, info: &SessionInfo) -> Option<()> {
+    info.given_up.set(false);
+    let wish = std::future::poll_fn(|_| if info.again.take() { Poll::Ready(()) } else { Poll::Pending });
+    unless_stopped(shared, wish).await
 }
 
 async fn connect_until_done(
@@ -187,8 +239,10 @@ async fn connect_until_done(
 ) -> Exit {
     let mut failures = 0_u32;
     let mut replies_due = 0;
+    peer.info().left(SessionState::Connecting);
     loop {
-        let Some(connected) = unless_stopped(shared, connector.connect()).await else { return Exit::Done };
+        let connecting = unless_given_up(peer.info(), connector.connect());
+        let Some(Some(connected)) = unless_stopped(shared, connecting).await else { return Exit::Done };
         let (error, again) = match connected {
             Ok((mut connection, handshake)) => {
                 if let Some(gap) = outages.over(tokio::time::Instant::now()) {
@@ -208,6 +262,10 @@ async fn connect_until_done(
                 let end = Driver::new(&mut connection, &mut *peer, settings).run().await;
                 report_end(shared, peer, &end);
                 let exit = end_exit(&end);
+                if peer.info().again.take() && shared.stopping().is_none() {
+                    peer.info().left(SessionState::Connecting);
+                    continue;
+                }
                 if exit == Exit::Done || shared.stopping().is_some() {
                     let unmet = shared.plan.expect.is_some() && shared.stopping().is_none();
                     return if unmet { Exit::Expectation } else { exit };
@@ -242,9 +300,14 @@ async fn connect_until_done(
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         shared.event(peer.id(), None, EventBody::Retry { attempt: failures, delay_ms });
         shared.output.borrow_mut().flush();
-        if unless_stopped(shared, sleep(delay)).await.is_none() {
-            return Exit::Done;
-        }
+        peer.info().retry_at.set(Timestamp::now().checked_add(delay).ok());
+        let info = peer.info();
+        let mut delay = std::pin::pin!(sleep(delay));
+        let waiting =
+            std::future::poll_fn(|cx| if info.again.take() { Poll::Ready(()) } else { delay.as_mut().poll(cx) });
+        let Some(Some(())) = unless_stopped(shared, unless_given_up(info, waiting)).await else { return Exit::Done };
+        info.retry_at.set(None);
+        info.left(SessionState::Connecting);
     }
 }
 
@@ -255,7 +318,7 @@ pub(super) fn milliseconds(duration: Duration) -> String {
 fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     if shared.plan.verbose {
         verbose::show(shared, peer.id(), handshake);
-    } else if shared.plan.interactive {
+    } else if shared.plan.interactive && !shared.plan.dashboard {
         shared.notice_of(peer.id(), &format!("connected to {} (Ctrl-D ends)", handshake.url));
     }
     let body = EventBody::Open {

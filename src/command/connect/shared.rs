@@ -17,16 +17,19 @@ use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
-use crate::message::har::{Exchange, Times};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
 use crate::net::connector::Handshake;
+use crate::observe::counters::Counters;
+use crate::observe::tap::Tap;
 use crate::session::Outgoing;
 use crate::sink::record::{RecordError, Recorder};
 use crate::sink::stdout::{Output, OutputFailure};
 
 /// Messages an inbox may hold before reading of input pauses.
-const INBOX_MESSAGES: usize = 1024;
+pub const INBOX_MESSAGES: usize = 1024;
+/// Bytes of an event that is no message, about.
+const EVENT: usize = 100;
 /// Payload bytes an inbox may hold before reading of input pauses.
 const INBOX_BYTES: usize = 1024 * 1024;
 
@@ -57,6 +60,11 @@ impl Inbox {
     /// How much waits.
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Payload bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes the oldest.
@@ -95,6 +103,10 @@ pub struct Shared {
     pub output: RefCell<Output>,
     /// Output filter; `/jq` changes it.
     pub filter: RefCell<Option<Filter>>,
+    /// What is counted for whoever looks.
+    pub counters: Counters,
+    /// Where events can be seen.
+    pub tap: Tap,
     /// The recording, while there is one.
     pub recorder: RefCell<Option<Recorder>>,
     /// Recordings that are being closed.
@@ -121,6 +133,8 @@ impl Shared {
             plan,
             stderr,
             output: RefCell::new(output),
+            counters: Counters::default(),
+            tap: Tap::default(),
             recorder: RefCell::new(None),
             ending: RefCell::default(),
             record_failed: Cell::new(false),
@@ -215,13 +229,14 @@ impl Shared {
         if let Some(event) = self.print_event(session, None, body)
             && let Some(recorder) = &mut *self.recorder.borrow_mut()
         {
-            recorder.opened(&event, &exchange(handshake));
+            recorder.opened(&event, &handshake.exchange());
         }
     }
 
     /// The event, unless nobody wants it.
     fn print_event(&self, session: &str, dir: Option<Direction>, body: EventBody) -> Option<Event> {
-        let print = self.plan.format == Format::Json;
+        self.tap.offer(EVENT, || Event { time: Timestamp::now(), session: session.into(), dir, body: body.clone() });
+        let print = self.plan.format == Format::Json && !self.plan.dashboard;
         if !print && self.recorder.borrow().is_none() {
             return None;
         }
@@ -242,7 +257,7 @@ impl Shared {
     /// A message was sent: recorded, and printed when event lines are what is printed.
     pub fn sent(&self, session: &str, message: &Message) {
         self.record(session, Direction::Out, message);
-        if self.plan.format == Format::Json {
+        if self.plan.format == Format::Json && !self.plan.dashboard {
             let mut output = self.output.borrow_mut();
             write_message_line(output.buffer(), Timestamp::now(), session, Direction::Out, message);
             output.wrote();
@@ -250,6 +265,12 @@ impl Shared {
     }
 
     fn record(&self, session: &str, dir: Direction, message: &Message) {
+        self.tap.offer(message.len(), || Event {
+            time: Timestamp::now(),
+            session: session.into(),
+            dir: Some(dir),
+            body: EventBody::Message(message.detached()),
+        });
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.message(Timestamp::now(), session, dir, message);
         }
@@ -430,22 +451,6 @@ fn naming<'t>(session: Option<&str>, text: &'t str) -> Cow<'t, str> {
         (Some(session), Some(text)) => format!("wsp: {session}: {text}").into(),
         // A text of several lines is about the same session to its end.
         (Some(session), None) => format!("{session} {}", text.replace('\n', &format!("\n{session} "))).into(),
-    }
-}
-
-/// What a recording shows of a handshake.
-fn exchange(handshake: &Handshake) -> Exchange<'_> {
-    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-    Exchange {
-        request: &handshake.request_head,
-        response: &handshake.response_head,
-        address: &handshake.address,
-        times: Times {
-            dns: ms(handshake.dns),
-            tcp: ms(handshake.tcp),
-            tls: ms(handshake.tls),
-            upgrade: ms(handshake.upgrade),
-        },
     }
 }
 

@@ -37,6 +37,17 @@ pub enum Payload {
     Plain(Vec<Message>),
     /// These in turn, at least one, filled in each time.
     Templates(Vec<Arc<Template>>),
+    /// Whatever this makes of their numbers.
+    Made(Maker),
+}
+
+/// Makes a message of its number.
+pub struct Maker(pub Box<dyn Fn(u64) -> Message>);
+
+impl std::fmt::Debug for Maker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Maker")
+    }
 }
 
 impl Payload {
@@ -50,6 +61,7 @@ impl Payload {
                 text.extend_from_slice(b"\"}");
                 Message::text_from_bytes(text).map_err(|error| error.to_string())
             }
+            Self::Made(maker) => Ok((maker.0)(seq)),
             Self::Plain(messages) => Ok(messages[turn(messages.len())].clone()),
             Self::Templates(templates) => {
                 let text = templates[turn(templates.len())].render(seq).map_err(|error| error.to_string())?;
@@ -61,7 +73,7 @@ impl Payload {
 
 /// Makes messages and places them before every session, for as long as it is polled.
 pub async fn generate(hub: Rc<Hub>, settings: Rc<PushSettings>) {
-    let mut maker = Maker { hub, settings, seq: 0, left_out: 0, failed: false };
+    let mut maker = Making { hub, settings, seq: 0, left_out: 0, failed: false };
     loop {
         maker.hub.wait_for(|hub| hub.active() > 0).await;
         let mut pace = Pace::new(maker.settings.rate, Instant::now().into_std());
@@ -78,7 +90,7 @@ pub async fn generate(hub: Rc<Hub>, settings: Rc<PushSettings>) {
     }
 }
 
-struct Maker {
+struct Making {
     hub: Rc<Hub>,
     settings: Rc<PushSettings>,
     seq: u64,
@@ -86,7 +98,7 @@ struct Maker {
     failed: bool,
 }
 
-impl Maker {
+impl Making {
     async fn make_one(&mut self) {
         self.seq += 1;
         let message = match self.settings.payload.make(self.seq) {
@@ -114,7 +126,7 @@ impl Maker {
     }
 }
 
-impl Drop for Maker {
+impl Drop for Making {
     fn drop(&mut self) {
         if self.left_out > 0 {
             self.hub.notice(format!("{} messages came too late and were not made", self.left_out));

@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
 use super::{State, now, routes};
 use crate::message::event::time_text;
 use crate::net::http::Body;
-use crate::observe::control::TrafficReading;
-use crate::observe::counters::{ByLabel, Label};
+use crate::observe::Snapshot;
 use crate::observe::tap::Subscription;
 
 /// What the answer is.
@@ -95,34 +94,18 @@ impl Drop for View {
 
 /// The state of a run.
 fn snapshot(state: &State) -> Value {
-    let run = &state.run;
-    let counters = run.counters();
     let (_, health) = routes::health_of(state);
-    let sessions = run.sessions(SESSIONS);
-    json!({
+    let mut told = json!({
         "time": time_text(Timestamp::now()),
         "started": time_text(state.started),
         "healthy": health["healthy"],
         "status": health["status"],
         "details": health["details"],
-        "received": TrafficReading::from(&counters.received),
-        "sent": TrafficReading::from(&counters.sent),
-        "reconnects": counters.reconnects.get(),
-        "delivered": counters.delivered.get(),
-        "filtered": counters.filtered.get(),
-        "dropped": by_label(&counters.dropped),
-        "dead_letters": by_label(&counters.dead_letters),
-        "errors": by_label(&counters.errors),
-        "sessions_left_out": run.active().saturating_sub(sessions.len()),
-        "sessions": sessions,
-    })
-}
-
-/// Those that are not zero.
-fn by_label<L: Label>(counts: &ByLabel<L>) -> Map<String, Value> {
-    counts
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(label, count)| (label.name().to_owned(), count.into()))
-        .collect()
+    });
+    if let (Value::Object(told), Ok(Value::Object(reading))) =
+        (&mut told, serde_json::to_value(Snapshot::of(&*state.run, SESSIONS)))
+    {
+        told.extend(reading);
+    }
+    told
 }

@@ -16,6 +16,7 @@ use super::{State, events, now};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
+use crate::observe::control::Refusal;
 use crate::observe::health::Status;
 use crate::observe::metrics;
 
@@ -27,6 +28,7 @@ GET    /metrics                for Prometheus
 GET    /health                 200 when well, 503 when not
 GET    /sessions               who is connected
 POST   /sessions/ID/messages   sends the body to one
+POST   /sessions/ID/reconnect  opens another connection, where this side opens them
 DELETE /sessions/ID            closes one (?code=1000&reason=…)
 POST   /broadcast              sends the body to all
 GET    /events                 what happens, as it happens
@@ -43,6 +45,7 @@ enum Route<'p> {
     Broadcast,
     Session(&'p str),
     Messages(&'p str),
+    Reconnect(&'p str),
 }
 
 impl<'p> Route<'p> {
@@ -59,6 +62,7 @@ impl<'p> Route<'p> {
                 match rest.split_once('/') {
                     None if !rest.is_empty() => Self::Session(rest),
                     Some((id, "messages")) if !id.is_empty() => Self::Messages(id),
+                    Some((id, "reconnect")) if !id.is_empty() => Self::Reconnect(id),
                     _ => return None,
                 }
             }
@@ -68,7 +72,7 @@ impl<'p> Route<'p> {
     /// The methods it knows, as the Allow header names them.
     fn allows(self) -> &'static str {
         match self {
-            Self::Broadcast | Self::Messages(_) => "POST",
+            Self::Broadcast | Self::Messages(_) | Self::Reconnect(_) => "POST",
             Self::Session(_) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -114,14 +118,16 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
             };
             let delivering = match route {
                 Route::Messages(id) => Rc::clone(&state.run).send(id, message),
-                _ => Some(Rc::clone(&state.run).broadcast(message)),
+                _ => Ok(Rc::clone(&state.run).broadcast(message)),
             };
             match delivering {
-                Some(delivering) => as_json(StatusCode::OK, &delivering.await),
-                None => no_session(),
+                Ok(delivering) => as_json(StatusCode::OK, &delivering.await),
+                Err(refusal) => refuse(refusal),
             }
         }
         Route::Session(id) => close(&state, id, &head.uri),
+        Route::Reconnect(id) if state.run.reconnect(id) => as_json(StatusCode::OK, &json!({ "id": id })),
+        Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session of this id is one that connects"),
     }
 }
 
@@ -194,10 +200,9 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     match close_of(uri.query().unwrap_or_default()) {
         Ok(close) => {
             let code = close.code;
-            if state.run.close(id, close) {
-                as_json(StatusCode::OK, &json!({ "id": id, "code": code }))
-            } else {
-                no_session()
+            match state.run.close(id, close) {
+                Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "code": code })),
+                Err(refusal) => refuse(refusal),
             }
         }
         Err(text) => fault(StatusCode::BAD_REQUEST, text),
@@ -221,8 +226,11 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
     Ok(close)
 }
 
-fn no_session() -> Response<Body> {
-    fault(StatusCode::NOT_FOUND, "no session has this id")
+fn refuse(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session has this id"),
+        Refusal::Unfit(text) => fault(StatusCode::CONFLICT, text),
+    }
 }
 
 fn deny(denied: Denied) -> Response<Body> {

@@ -1,10 +1,11 @@
 //! `wsp-load`: raw WebSocket peers for the benchmarks, cheap enough not to be what is measured.
 //!
 //! Owns the command line of the jobs: `flood` (a server that sends), `drain` (one that reads), `echo` (clients that
-//! count replies), `idle` (clients that hold connections), each printing one line of JSON, and
+//! count replies), `idle` (clients that hold connections), `crowd` (clients of one broadcast), each printing one line of JSON, and
 //! `floor` (the cheapest echo server there can be) and `store` (the spool's store in a bare loop).
 //! Loopback only; every run is bounded by a count or a time. `tests/bench/run` drives it.
 
+mod crowd;
 mod drain;
 mod echo;
 mod flood;
@@ -32,6 +33,7 @@ usage:
   wsp-load floor [--size 20]
   wsp-load late  [--ms 5]
   wsp-load idle  --port P [--connections 5000] [--sources 1] [--message BYTES] [--deflate] [--settle 2] [--pid PID]
+  wsp-load crowd --port P [--connections 5000] [--sources 1] [--stopped 0] [--rate 40] [--messages 400] [--pid PID]
   wsp-load store --directory DIR [--count 1000000] [--group 5000] [--size 200] [--packed]";
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run() -> Outcome<()> {
         "floor" => floor::run(&options),
         "echo" => echo::run(&options),
         "idle" => idle::run(&options),
+        "crowd" => crowd::run(&options),
         "store" => store::run(&options),
         "late" => late::run(&options),
         _ => Err(USAGE.into()),

@@ -1,0 +1,532 @@
+//! What keys change (pure).
+//!
+//! Owns what an action means in each pane and what a typed line is for. Leaves which key is which action to the keymap.
+//! Invariant: what cannot be undone asks first.
+
+use super::line::Line;
+use super::messages::Choice;
+use super::sessions::SessionKey;
+use super::{Detail, Effect, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
+use crate::filter::PeerFilter;
+use crate::message::event::{Direction, EventBody};
+use crate::message::{Message, MessageKind};
+use crate::tui::keymap::{self, Action, Key};
+
+/// Most bytes that are copied: terminals take no more.
+const COPIED: usize = 74_000;
+/// What a session is thrown out with: forbidden.
+const KICK: u16 = 3003;
+
+impl Model {
+    /// A key was pressed.
+    pub fn key(&mut self, key: Key) -> Vec<Effect> {
+        if self.typing.is_some() {
+            return self.typing_key(key);
+        }
+        keymap::action(key).map_or_else(Vec::new, |action| self.act(action))
+    }
+
+    /// A text was pasted.
+    pub fn paste(&mut self, text: &str) {
+        if let Some(typing) = &mut self.typing
+            && !matches!(typing.purpose, Purpose::Close { .. })
+        {
+            typing.line.insert(text);
+            self.line_changed();
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Quit => return vec![Effect::Quit],
+            Action::Interrupt => return vec![Effect::Interrupt],
+            Action::Suspend => return vec![Effect::Suspend],
+            Action::Redraw => return vec![Effect::Redraw],
+            Action::Help => {
+                self.overlay = if matches!(self.overlay, Overlay::Help(_)) { Overlay::None } else { Overlay::Help(0) };
+            }
+            Action::NextPane => self.go_to_pane(1),
+            Action::PreviousPane => self.go_to_pane(Pane::ALL.len() - 1),
+            Action::Pane(number) => {
+                self.overlay = Overlay::None;
+                self.pane = Pane::ALL[usize::from(number).min(Pane::ALL.len() - 1)];
+            }
+            Action::Zoom => self.zoom = !self.zoom,
+            Action::Up => self.go(-1),
+            Action::Down => self.go(1),
+            Action::PageUp => self.go(-self.page()),
+            Action::PageDown => self.go(self.page()),
+            Action::Top => self.go_to_first(),
+            Action::End => self.go_to_last(),
+            Action::Detail => self.look_closer(),
+            Action::Back => self.back(),
+            Action::Filter => match self.pane {
+                Pane::Sessions => self.ask(Purpose::SessionFilter, &String::from(self.sessions.filter())),
+                Pane::Log => self.ask(Purpose::LogFilter, &String::from(self.log.filter())),
+                _ => {
+                    let jq = self.messages.choice().jq.as_ref().map(|(source, _)| source.clone());
+                    self.ask(Purpose::Filter, &jq.unwrap_or_default());
+                }
+            },
+            Action::Clear => {
+                self.messages.set_choice(Choice::default());
+                self.sessions.set_filter("");
+                self.log.set_filter("");
+                self.say("everything is shown");
+            }
+            Action::Search => {
+                self.ask(Purpose::Search, &self.messages.choice().search.clone().unwrap_or_default());
+            }
+            Action::Pause => self.messages.toggle_pause(),
+            Action::Direction => self.choose(|choice| {
+                choice.direction = match choice.direction {
+                    None => Some(Direction::In),
+                    Some(Direction::In) => Some(Direction::Out),
+                    Some(Direction::Out) => None,
+                };
+            }),
+            Action::Kind => self.choose(|choice| choice.kinds = choice.kinds.next()),
+            Action::OnlySession => {
+                let current = self.sessions.current().map(|row| row.key.clone());
+                self.choose(|choice| choice.session = if choice.session == current { None } else { current });
+            }
+            Action::Times => {
+                self.times = match self.times {
+                    Times::Absolute => Times::Ago,
+                    Times::Ago => Times::Since,
+                    Times::Since => Times::Absolute,
+                };
+            }
+            Action::Sort => self.sessions.sort_next(),
+            Action::Reverse => self.sessions.reverse(),
+            Action::Mark => self.sessions.mark(),
+            Action::Queue => self.queues.next(),
+            Action::Theme => self.light = !self.light,
+            Action::Hex => self.toggle_hex(),
+            Action::Send => self.begin_sending(),
+            Action::Close => self.ask_to_close(1000, ""),
+            Action::Kick => self.ask_to_close(KICK, "thrown out"),
+            Action::Reconnect => return self.reconnect(),
+            Action::Save => return vec![self.save(None)],
+            Action::SaveAs => self.ask(Purpose::SaveAs, ""),
+            Action::Copy => return self.copy(),
+        }
+        Vec::new()
+    }
+
+    fn page(&self) -> isize {
+        isize::try_from((self.rows / 3).max(3)).unwrap_or(3)
+    }
+
+    fn go_to_pane(&mut self, by: usize) {
+        self.overlay = Overlay::None;
+        let place = Pane::ALL.iter().position(|pane| *pane == self.pane).unwrap_or(0);
+        self.pane = Pane::ALL[(place + by) % Pane::ALL.len()];
+    }
+
+    fn go(&mut self, by: isize) {
+        match &mut self.overlay {
+            Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::KEYS.len() - 1),
+            Overlay::Detail(detail) => {
+                detail.top = detail.top.saturating_add_signed(by).min(detail.lines.len().saturating_sub(1));
+            }
+            Overlay::None => match self.pane {
+                Pane::Sessions => self.sessions.go(by),
+                Pane::Queues => self.queues.next(),
+                Pane::Messages => self.messages.go(by),
+                Pane::Log => self.log.go(by),
+            },
+        }
+    }
+
+    fn go_to_first(&mut self) {
+        match (&mut self.overlay, self.pane) {
+            (Overlay::None, Pane::Messages) => self.messages.go_to_first(),
+            _ => self.go(isize::MIN / 2),
+        }
+    }
+
+    fn go_to_last(&mut self) {
+        match (&mut self.overlay, self.pane) {
+            (Overlay::None, Pane::Messages) => self.messages.follow(),
+            (Overlay::None, Pane::Log) => self.log.end(),
+            _ => self.go(isize::MAX / 2),
+        }
+    }
+
+    fn back(&mut self) {
+        if !matches!(self.overlay, Overlay::None) {
+            self.overlay = Overlay::None;
+        } else if self.zoom {
+            self.zoom = false;
+        } else if self.messages.is_held() {
+            self.messages.follow();
+        }
+        self.remark = None;
+    }
+
+    fn look_closer(&mut self) {
+        match (&self.overlay, self.pane) {
+            (Overlay::None, Pane::Messages) => {
+                if let Some(entry) = self.messages.current().cloned() {
+                    // What is looked at stays where it is.
+                    self.overlay = Overlay::Detail(Box::new(Detail {
+                        entry,
+                        hex: false,
+                        form: detail::Form::Text,
+                        lines: Vec::new(),
+                        top: 0,
+                    }));
+                    self.lay_out_detail();
+                } else {
+                    self.say("there is no message to look at");
+                }
+            }
+            (Overlay::None, Pane::Sessions) => {
+                let current = self.sessions.current().map(|row| row.key.clone());
+                self.choose(|choice| choice.session = current);
+                self.pane = Pane::Messages;
+            }
+            (Overlay::None, Pane::Queues) => self.queues.next(),
+            (Overlay::None, Pane::Log) => {}
+            _ => self.overlay = Overlay::None,
+        }
+    }
+
+    fn toggle_hex(&mut self) {
+        if let Overlay::Detail(detail) = &mut self.overlay {
+            detail.hex = !detail.hex;
+            detail.top = 0;
+        }
+        self.lay_out_detail();
+    }
+
+    fn lay_out_detail(&mut self) {
+        if let Overlay::Detail(detail) = &mut self.overlay {
+            let kind = match &detail.entry.event.body {
+                EventBody::Message(message) => message.kind(),
+                _ => MessageKind::Binary,
+            };
+            (detail.form, detail.lines) = detail::lines(detail.entry.payload(), kind, detail.hex);
+        }
+    }
+
+    fn choose(&mut self, change: impl FnOnce(&mut Choice)) {
+        let mut choice = self.messages.choice().clone();
+        change(&mut choice);
+        self.messages.set_choice(choice);
+    }
+
+    fn ask(&mut self, purpose: Purpose, text: &str) {
+        self.typing = Some(Typing { purpose, line: Line::of(text), error: None, before: text.to_owned() });
+    }
+
+    fn may_act(&mut self) -> bool {
+        if !self.can_control() {
+            self.complain("read-only: with --control sessions can be acted on");
+        }
+        self.can_control()
+    }
+
+    fn begin_sending(&mut self) {
+        if !self.may_act() {
+            return;
+        }
+        let marked: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
+        let to = match self.sessions.current() {
+            _ if !marked.is_empty() => To::Marked(marked),
+            Some(row) => To::One(row.key.clone()),
+            None => To::All,
+        };
+        self.ask(Purpose::Send(to), "");
+    }
+
+    fn next_receiver(&self, to: &To) -> To {
+        let marked: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
+        match (to, self.sessions.current()) {
+            (To::One(_), _) if !marked.is_empty() => To::Marked(marked),
+            (To::One(_) | To::Marked(_), _) | (To::All, None) => To::All,
+            (To::All, Some(row)) => To::One(row.key.clone()),
+        }
+    }
+
+    fn ask_to_close(&mut self, code: u16, reason: &'static str) {
+        if !self.may_act() {
+            return;
+        }
+        match self.sessions.current() {
+            Some(row) => {
+                let purpose = Purpose::Close { session: row.key.clone(), reason };
+                self.ask(purpose, &code.to_string());
+            }
+            None => self.say("there is no session to close"),
+        }
+    }
+
+    fn reconnect(&mut self) -> Vec<Effect> {
+        if !self.may_act() {
+            return Vec::new();
+        }
+        match self.sessions.current() {
+            Some(row) => vec![Effect::Reconnect(row.key.clone())],
+            None => Vec::new(),
+        }
+    }
+
+    fn save(&self, name: Option<String>) -> Effect {
+        if let Overlay::Detail(detail) = &self.overlay {
+            let ending = match detail.form {
+                detail::Form::Json => "json",
+                detail::Form::Text => "txt",
+                detail::Form::Hex => "bin",
+            };
+            let content = detail.entry.payload().to_vec();
+            let what = format!("{} bytes", content.len());
+            return Effect::Save { name, kind: ("message", ending), content, what };
+        }
+        if self.pane == Pane::Log {
+            let lines = self.log.shown(usize::MAX);
+            let what = format!("{} lines", lines.len());
+            let texts: Vec<_> = lines.iter().map(|line| format!("{:.3} {}\n", line.time, line.text)).collect();
+            return Effect::Save { name, kind: ("log", "txt"), content: texts.concat().into_bytes(), what };
+        }
+        let mut content = Vec::new();
+        self.messages.chosen().for_each(|entry| entry.event.write_line(&mut content));
+        let what = format!("{} messages", self.messages.len());
+        Effect::Save { name, kind: ("messages", "jsonl"), content, what }
+    }
+
+    fn copy(&mut self) -> Vec<Effect> {
+        let entry = match &self.overlay {
+            Overlay::Detail(detail) => Some(&detail.entry),
+            _ => self.messages.current(),
+        };
+        match entry.map(|entry| entry.payload().to_vec()) {
+            None => self.say("there is no message to copy"),
+            Some(payload) if payload.len() > COPIED => {
+                self.complain(format!("{} bytes are too many for the clipboard; w saves them", payload.len()));
+            }
+            Some(payload) => return vec![Effect::Copy(payload)],
+        }
+        Vec::new()
+    }
+
+    fn typing_key(&mut self, key: Key) -> Vec<Effect> {
+        let Some(typing) = &mut self.typing else { return Vec::new() };
+        match key {
+            Key::Ctrl('c') => return vec![Effect::Interrupt],
+            Key::Ctrl('z') => return vec![Effect::Suspend],
+            Key::Esc => {
+                let typing = self.typing.take();
+                self.undo(typing);
+                return Vec::new();
+            }
+            _ => {}
+        }
+        if let Purpose::Close { .. } = typing.purpose {
+            return self.closing_key(key);
+        }
+        match (key, &typing.purpose) {
+            (Key::Enter, _) => return self.entered(),
+            (Key::Up | Key::Down, Purpose::Send(_)) => self.history.go(&mut typing.line, key == Key::Up),
+            (Key::Tab, Purpose::Send(to)) => {
+                let to = to.clone();
+                let next = self.next_receiver(&to);
+                if let Some(typing) = &mut self.typing {
+                    typing.purpose = Purpose::Send(next);
+                }
+            }
+            _ => {
+                if typing.line.key(key) {
+                    self.line_changed();
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn closing_key(&mut self, key: Key) -> Vec<Effect> {
+        let Some(typing) = &mut self.typing else { return Vec::new() };
+        match key {
+            Key::Char('y' | 'Y') => {
+                let code = typing.line.text().parse().ok().filter(|code| matches!(code, 1000 | 3000..=4999));
+                let Some(code) = code else {
+                    typing.error = Some("a close code here is 1000, or 3000 to 4999".to_owned());
+                    return Vec::new();
+                };
+                let Purpose::Close { session, reason } = typing.purpose.clone() else { return Vec::new() };
+                self.typing = None;
+                return vec![Effect::Close(session, code, reason)];
+            }
+            Key::Char(c) if c.is_ascii_digit() && typing.line.text().len() < 4 => {
+                typing.line.key(key);
+            }
+            Key::Char(c) if c.is_ascii_digit() => {
+                // The first digit begins another code.
+                typing.line = Line::of(&c.to_string());
+            }
+            Key::Char('n' | 'N' | 'q') => self.typing = None,
+            Key::Char(_) => {}
+            _ => {
+                typing.line.key(key);
+            }
+        }
+        Vec::new()
+    }
+
+    /// The line is another: filters follow while they are typed.
+    fn line_changed(&mut self) {
+        let Some(typing) = &mut self.typing else { return };
+        typing.error = None;
+        let text = typing.line.text().to_owned();
+        match typing.purpose {
+            Purpose::Filter => self.filter_changed(text.trim()),
+            Purpose::Search => {
+                let search = Some(text.to_lowercase()).filter(|text| !text.is_empty());
+                self.choose(|choice| choice.search = search);
+            }
+            Purpose::SessionFilter => self.sessions.set_filter(&text),
+            Purpose::LogFilter => self.log.set_filter(&text),
+            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
+        }
+    }
+
+    fn filter_changed(&mut self, source: &str) {
+        if source.is_empty() {
+            self.choose(|choice| choice.jq = None);
+            return;
+        }
+        match PeerFilter::compile(source) {
+            Ok(filter) => self.choose(|choice| choice.jq = Some((source.to_owned(), filter))),
+            Err(error) => {
+                if let Some(typing) = &mut self.typing {
+                    typing.error = Some(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Enter: what was typed holds, unless something is wrong with it.
+    fn entered(&mut self) -> Vec<Effect> {
+        let Some(typing) = self.typing.take_if(|typing| typing.error.is_none()) else { return Vec::new() };
+        let text = typing.line.text().to_owned();
+        match typing.purpose {
+            Purpose::Send(to) => {
+                self.history.add(&text);
+                vec![Effect::Send(to, Message::text(text))]
+            }
+            Purpose::SaveAs if text.is_empty() => Vec::new(),
+            Purpose::SaveAs => vec![self.save(Some(text))],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Esc: it is as it was before.
+    fn undo(&mut self, typing: Option<Typing>) {
+        let Some(typing) = typing else { return };
+        let before = typing.before.clone();
+        match typing.purpose {
+            Purpose::Filter => self.filter_changed(&before),
+            Purpose::Search => {
+                let search = Some(before).filter(|text| !text.is_empty());
+                self.choose(|choice| choice.search = search);
+            }
+            Purpose::SessionFilter => self.sessions.set_filter(&before),
+            Purpose::LogFilter => self.log.set_filter(&before),
+            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::keymap::tests::keys;
+    use crate::tui::model::tests::model;
+
+    fn typed(model: &mut Model, text: &str) -> Vec<Effect> {
+        let effects = keys(text).into_iter().flat_map(|key| model.key(key)).collect();
+        while model.messages.step() {}
+        effects
+    }
+
+    #[test]
+    fn a_filter_holds_while_it_is_typed_and_says_what_is_wrong() {
+        let mut model = model();
+        assert_eq!(model.messages.len(), 5);
+        typed(&mut model, "/.price > 50");
+        assert_eq!(model.messages.len(), 1);
+        typed(&mut model, " |");
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()));
+        assert_eq!(model.messages.len(), 1, "the last one that was right holds");
+        typed(&mut model, "<enter>");
+        assert!(model.typing.is_some(), "what is wrong is not taken");
+        typed(&mut model, "<back><back><enter>");
+        assert!(model.typing.is_none());
+        typed(&mut model, "/<c-u>x<esc>");
+        assert_eq!(model.messages.len(), 1, "it is as it was before");
+        typed(&mut model, "/<c-u><enter>");
+        assert_eq!(model.messages.len(), 5);
+        typed(&mut model, "/def f: f; f");
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()), "nothing that may not end");
+    }
+
+    #[test]
+    fn closing_asks_first() {
+        let mut model = model();
+        assert_eq!(typed(&mut model, "x<enter>n"), []);
+        assert_eq!(typed(&mut model, "xy"), [Effect::Close((0, "s1".into()), 1000, "")]);
+        assert_eq!(typed(&mut model, "x4001y"), [Effect::Close((0, "s1".into()), 4001, "")]);
+        assert_eq!(typed(&mut model, "x1006y"), []);
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()));
+        assert_eq!(typed(&mut model, "<esc>1jKy"), [Effect::Close((0, "s2".into()), KICK, "thrown out")]);
+    }
+
+    #[test]
+    fn messages_go_to_one_to_the_marked_or_to_all() {
+        let mut model = model();
+        let sent = |to, text: &str| vec![Effect::Send(to, Message::text(text))];
+        assert_eq!(typed(&mut model, "ihello q<enter>"), sent(To::One((0, "s1".into())), "hello q"));
+        assert_eq!(typed(&mut model, "i<up><tab><enter>"), sent(To::All, "hello q"));
+        let marked = To::Marked(vec![(0, "s1".into()), (0, "s2".into())]);
+        assert_eq!(typed(&mut model, "1mjm3ia<enter>"), sent(marked, "a"));
+        assert_eq!(typed(&mut model, "r"), [Effect::Reconnect((0, "s2".into()))]);
+        model.control = false;
+        assert_eq!(typed(&mut model, "i<esc>xr"), []);
+        assert!(model.remark.as_ref().is_some_and(|(text, is_error, _)| *is_error && text.contains("--control")));
+    }
+
+    #[test]
+    fn what_is_shown_is_saved() {
+        let mut model = model();
+        let saved = |effects: Vec<Effect>| match &effects[..] {
+            [Effect::Save { name, kind, content, what }] => {
+                (name.clone(), kind.1, String::from_utf8_lossy(content).lines().count(), what.clone())
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(saved(typed(&mut model, "w")), (None, "jsonl", 5, "5 messages".into()));
+        assert_eq!(typed(&mut model, "dd"), []);
+        assert_eq!(saved(typed(&mut model, "w")).2, 1, "only what goes out is shown");
+        assert_eq!(typed(&mut model, "d"), []);
+        assert_eq!(saved(typed(&mut model, "Wname<enter>")), (Some("name".into()), "jsonl", 5, "5 messages".into()));
+        assert_eq!(saved(typed(&mut model, "g<enter>w")).1, "json");
+        assert_eq!(typed(&mut model, "y"), [Effect::Copy(br#"{"price":10,"asset":"EUR"}"#.to_vec())]);
+        assert_eq!(saved(typed(&mut model, "<esc>4w")), (None, "txt", 2, "2 lines".into()));
+    }
+
+    #[test]
+    fn keys_lead_out_of_what_they_led_into() {
+        let mut model = model();
+        typed(&mut model, "?jjj");
+        assert!(matches!(model.overlay, Overlay::Help(3)));
+        typed(&mut model, "<esc><enter>h");
+        assert!(matches!(&model.overlay, Overlay::Detail(detail) if detail.form == detail::Form::Hex));
+        typed(&mut model, "<esc><up><up>");
+        assert!(model.messages.is_held());
+        typed(&mut model, "<esc>");
+        assert!(!model.messages.is_held());
+        assert_eq!(typed(&mut model, "q"), [Effect::Quit]);
+        assert_eq!(typed(&mut model, "/q<c-c>"), [Effect::Interrupt]);
+    }
+}

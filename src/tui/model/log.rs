@@ -1,0 +1,98 @@
+//! What happened beside messages, and what was said: a bounded list of lines (pure).
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+
+/// Most lines that are kept.
+const LINES: usize = 2000;
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// Something happened.
+    Event,
+    /// Something to look at.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// A line.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// When.
+    pub time: Timestamp,
+    /// How grave.
+    pub grade: Grade,
+    /// What.
+    pub text: String,
+}
+
+/// The lines, and where the view stands.
+#[derive(Debug, Default)]
+pub struct Log {
+    lines: VecDeque<LogLine>,
+    /// Lines between the last one shown and the last one.
+    back: usize,
+    filter: String,
+}
+
+impl Log {
+    /// One more line.
+    pub fn add(&mut self, time: Timestamp, grade: Grade, text: impl Into<String>) {
+        let line = LogLine { time, grade, text: text.into() };
+        if self.lines.len() >= LINES {
+            self.lines.pop_front();
+        }
+        // A view that was scrolled holds still.
+        if self.back > 0 && self.allows(&line) {
+            self.back += 1;
+        }
+        self.lines.push_back(line);
+    }
+
+    fn allows(&self, line: &LogLine) -> bool {
+        self.filter.is_empty() || line.text.to_lowercase().contains(&self.filter.to_lowercase())
+    }
+
+    /// So many lines, as the view stands.
+    pub fn shown(&self, count: usize) -> Vec<&LogLine> {
+        let mut lines: Vec<_> =
+            self.lines.iter().rev().filter(|line| self.allows(line)).skip(self.back).take(count).collect();
+        lines.reverse();
+        lines
+    }
+
+    /// Moves the view.
+    pub fn go(&mut self, by: isize) {
+        let most = self.lines.iter().filter(|line| self.allows(line)).count().saturating_sub(1);
+        self.back = self.back.saturating_add_signed(-by).min(most);
+    }
+
+    /// To the last line.
+    pub fn end(&mut self) {
+        self.back = 0;
+    }
+
+    /// What must be in what is shown.
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Shows only lines with this text.
+    pub fn set_filter(&mut self, filter: &str) {
+        filter.clone_into(&mut self.filter);
+        self.back = 0;
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}

@@ -1,0 +1,498 @@
+//! What the dashboard shows, and how what happens and what is typed changes it (pure).
+//!
+//! Time is an argument, what is to be done comes back as an [`Effect`]. Keys are in [`keys`]. Leaves drawing to the view
+//! and acting to the driver. Invariant: everything kept is bounded.
+
+pub mod detail;
+mod keys;
+pub mod line;
+pub mod log;
+pub mod messages;
+pub mod queues;
+pub mod sessions;
+
+use std::rc::Rc;
+
+use jiff::Timestamp;
+
+use crate::message::Message;
+use crate::message::event::{Direction, Event, EventBody};
+use crate::observe::Snapshot;
+use detail::Form;
+use line::{History, Line};
+use log::{Grade, Log};
+use messages::{Entry, Messages};
+use queues::Queues;
+use sessions::{Rates, SessionKey, Sessions, seconds};
+
+/// How long a remark stays.
+const REMARK: f64 = 6.0;
+
+/// What a source told since the last look.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Its state, where that was read anew.
+    pub snapshot: Option<Snapshot>,
+    /// What happened.
+    pub events: Vec<Rc<Event>>,
+    /// How much is missing there.
+    pub missed: u64,
+    /// Whether it can be seen, where that changed.
+    pub link: Option<Link>,
+}
+
+/// Whether a source can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Link {
+    /// It is being looked for.
+    #[default]
+    Connecting,
+    /// It can.
+    Live,
+    /// It cannot, for this reason.
+    Lost(String),
+}
+
+/// A run that is looked at.
+#[derive(Debug)]
+pub struct SourceState {
+    /// As the user named it.
+    pub label: String,
+    /// Whether it can be seen.
+    pub link: Link,
+    /// Its state, without the sessions.
+    pub snapshot: Snapshot,
+    /// A second: messages in and out, bytes in and out.
+    pub rates: [f64; 4],
+    track: Option<Rates>,
+}
+
+/// A part of the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pane {
+    /// Sessions.
+    Sessions,
+    /// Queues.
+    Queues,
+    /// Messages.
+    Messages,
+    /// Events and errors.
+    Log,
+}
+
+impl Pane {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Sessions, Self::Queues, Self::Messages, Self::Log];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "Sessions",
+            Self::Queues => "Queues",
+            Self::Messages => "Messages",
+            Self::Log => "Log",
+        }
+    }
+}
+
+/// How times are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Times {
+    /// The time of the day, UTC.
+    #[default]
+    Absolute,
+    /// How long ago.
+    Ago,
+    /// How long after the one before.
+    Since,
+}
+
+/// What lies over the panes.
+#[derive(Debug, Default)]
+pub enum Overlay {
+    /// Nothing.
+    #[default]
+    None,
+    /// The keys, from this line on.
+    Help(usize),
+    /// One message.
+    Detail(Box<Detail>),
+}
+
+/// One message in full.
+#[derive(Debug)]
+pub struct Detail {
+    /// Which.
+    pub entry: Entry,
+    /// Whether bytes were asked for.
+    pub hex: bool,
+    /// How the lines are to be read.
+    pub form: Form,
+    /// The payload as lines.
+    pub lines: Vec<String>,
+    /// The first line that is shown.
+    pub top: usize,
+}
+
+/// Who gets what is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// One session.
+    One(SessionKey),
+    /// These.
+    Marked(Vec<SessionKey>),
+    /// All of them.
+    All,
+}
+
+/// What a line is typed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// A program that chooses messages.
+    Filter,
+    /// A text in messages.
+    Search,
+    /// A text in sessions.
+    SessionFilter,
+    /// A text in the log.
+    LogFilter,
+    /// A message.
+    Send(To),
+    /// The code to close with.
+    Close {
+        /// Whom.
+        session: SessionKey,
+        /// And why.
+        reason: &'static str,
+    },
+    /// The name of a file.
+    SaveAs,
+}
+
+/// A line that is being typed.
+#[derive(Debug)]
+pub struct Typing {
+    /// What for.
+    pub purpose: Purpose,
+    /// The line.
+    pub line: Line,
+    /// What is wrong with it.
+    pub error: Option<String>,
+    /// What it was before, for whoever changes their mind.
+    before: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// End.
+    Quit,
+    /// As a signal would.
+    Interrupt,
+    /// Stop until continued.
+    Suspend,
+    /// Draw everything anew.
+    Redraw,
+    /// Send a message.
+    Send(To, Message),
+    /// Close a session.
+    Close(SessionKey, u16, &'static str),
+    /// Connect again.
+    Reconnect(SessionKey),
+    /// To the clipboard.
+    Copy(Vec<u8>),
+    /// Into a file: a name that was given, or what it may be called by itself; what; and how that is told.
+    Save {
+        /// The name that was typed.
+        name: Option<String>,
+        /// The middle of a name made up, and its ending.
+        kind: (&'static str, &'static str),
+        /// What is written.
+        content: Vec<u8>,
+        /// What that is.
+        what: String,
+    },
+}
+
+/// Everything that is shown.
+#[derive(Debug)]
+pub struct Model {
+    /// What this is a dashboard of.
+    pub title: String,
+    /// The runs that are looked at.
+    pub sources: Vec<SourceState>,
+    /// Their sessions.
+    pub sessions: Sessions,
+    /// Their messages.
+    pub messages: Messages,
+    /// Their queues.
+    pub queues: Queues,
+    /// Events and errors.
+    pub log: Log,
+    /// The pane that keys go to.
+    pub pane: Pane,
+    /// Whether it is shown alone.
+    pub zoom: bool,
+    /// What lies over the panes.
+    pub overlay: Overlay,
+    /// The line being typed.
+    pub typing: Option<Typing>,
+    /// A remark, whether it is an error, and since when.
+    pub remark: Option<(String, bool, Timestamp)>,
+    /// How times are written.
+    pub times: Times,
+    /// Whether the screen is light.
+    pub light: bool,
+    /// Rows of the screen.
+    pub rows: usize,
+    /// When this began.
+    pub started: Timestamp,
+    /// The time.
+    pub now: Timestamp,
+    control: bool,
+    history: History,
+}
+
+impl Model {
+    /// A dashboard of these sources. Without `control` nothing can be acted on.
+    #[must_use]
+    pub fn new(title: impl Into<String>, labels: Vec<String>, control: bool, now: Timestamp) -> Self {
+        let source = |label| SourceState {
+            label,
+            link: Link::Connecting,
+            snapshot: Snapshot::default(),
+            rates: [0.0; 4],
+            track: None,
+        };
+        Self {
+            title: title.into(),
+            sources: labels.into_iter().map(source).collect(),
+            sessions: Sessions::default(),
+            messages: Messages::default(),
+            queues: Queues::default(),
+            log: Log::default(),
+            pane: Pane::Messages,
+            zoom: false,
+            overlay: Overlay::None,
+            typing: None,
+            remark: None,
+            times: Times::Absolute,
+            light: false,
+            rows: 24,
+            started: now,
+            now,
+            control,
+            history: History::default(),
+        }
+    }
+
+    /// Time goes on; whether that changes what is shown.
+    pub fn tick(&mut self, now: Timestamp) -> bool {
+        let second = |time: Timestamp| time.as_second();
+        let changed = second(self.now) != second(now);
+        self.now = now;
+        self.remark.take_if(|(_, _, since)| seconds(*since, now) > REMARK).is_some() || changed
+    }
+
+    /// What a source told; whether that changes what is shown.
+    pub fn saw(&mut self, source: usize, look: Look, now: Timestamp) -> bool {
+        let changed = look.snapshot.is_some() || !look.events.is_empty() || look.missed > 0 || look.link.is_some();
+        self.now = now;
+        self.messages.miss(look.missed);
+        if let Some(link) = look.link {
+            self.link_changed(source, link);
+        }
+        for event in look.events {
+            self.happened(source, event);
+        }
+        if let Some(mut snapshot) = look.snapshot {
+            self.queues.set(source, &snapshot.queues);
+            self.sessions.set(source, std::mem::take(&mut snapshot.sessions), now);
+            let state = &mut self.sources[source];
+            let (received, sent) = (snapshot.received, snapshot.sent);
+            let counts = [received.messages, sent.messages, received.bytes, sent.bytes];
+            state.rates = state.track.get_or_insert_with(|| Rates::new(now, counts)).take(now, counts);
+            state.snapshot = snapshot;
+        }
+        changed
+    }
+
+    fn link_changed(&mut self, source: usize, link: Link) {
+        let state = &mut self.sources[source];
+        if state.link == link {
+            return;
+        }
+        let label = &state.label;
+        match &link {
+            Link::Lost(reason) => {
+                self.log.add(self.now, Grade::Error, format!("{label}: lost: {reason}; looking for it"));
+                // Another process may count from the beginning.
+                state.track = None;
+                state.rates = [0.0; 4];
+                self.sessions.set(source, Vec::new(), self.now);
+            }
+            Link::Live if state.link != Link::Connecting => {
+                self.log.add(self.now, Grade::Event, format!("{label}: there again"));
+            }
+            _ => {}
+        }
+        state.link = link;
+    }
+
+    fn happened(&mut self, source: usize, event: Rc<Event>) {
+        let prefix = if self.sources.len() > 1 { format!("{} ", self.sources[source].label) } else { String::new() };
+        let line = match &event.body {
+            EventBody::Open { url, peer, .. } => {
+                let who = peer.as_ref().or(url.as_ref()).map_or("", String::as_str);
+                Some((Grade::Event, format!("open {who}")))
+            }
+            EventBody::Close { code, reason, clean } => {
+                let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+                let way = if event.dir == Some(Direction::Out) { "close sent" } else { "closed" };
+                let grade = if *clean { Grade::Event } else { Grade::Warning };
+                Some((grade, format!("{way}: {code} {reason}").trim_end().to_owned()))
+            }
+            EventBody::Error { error } => Some((Grade::Error, error.clone())),
+            EventBody::Retry { attempt, delay_ms } => {
+                let delay = *delay_ms as f64 / 1000.0;
+                Some((Grade::Warning, format!("connecting again in {delay:.1} s (retry {attempt})")))
+            }
+            _ => None,
+        };
+        if let Some((grade, text)) = line {
+            self.log.add(event.time, grade, format!("{prefix}{} {text}", event.session));
+        }
+        let is_shown = matches!(
+            event.body,
+            EventBody::Message(_) | EventBody::Ping(_) | EventBody::Pong(_) | EventBody::Close { .. }
+        );
+        if is_shown {
+            self.messages.add(source, event);
+        }
+    }
+
+    /// A line that would have gone to stderr.
+    pub fn heard(&mut self, line: &str) {
+        let grade = if line.starts_with("wsp: ") { Grade::Warning } else { Grade::Event };
+        self.log.add(self.now, grade, line);
+    }
+
+    /// What became of something that was to be done.
+    pub fn done(&mut self, result: Result<String, String>) {
+        match result {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => self.say(text),
+            Err(text) => self.complain(text),
+        }
+    }
+
+    fn say(&mut self, text: impl Into<String>) {
+        self.remark = Some((text.into(), false, self.now));
+    }
+
+    fn complain(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        self.log.add(self.now, Grade::Error, text.clone());
+        self.remark = Some((text, true, self.now));
+    }
+
+    /// The name of a session as it is shown: with its source where there are several.
+    #[must_use]
+    pub fn session_name(&self, source: usize, id: &str) -> String {
+        match self.sources.get(source) {
+            Some(state) if self.sources.len() > 1 => format!("{}/{id}", state.label),
+            _ => id.to_owned(),
+        }
+    }
+
+    /// Whether something can be acted on.
+    #[must_use]
+    pub fn can_control(&self) -> bool {
+        self.control
+    }
+}
+
+#[cfg(test)]
+pub(in crate::tui) mod tests {
+    use super::*;
+    use crate::observe::control::{QueueReading, SessionQueue, SessionReading, SessionState, TrafficReading};
+
+    /// A session that has received so many messages.
+    pub(in crate::tui) fn reading(id: &str, received: u64) -> SessionReading {
+        SessionReading {
+            id: id.into(),
+            pipeline: None,
+            peer: format!("127.0.0.1:{}", 5000 + received),
+            state: SessionState::Open,
+            target: "/".into(),
+            since: "1970-01-01T00:00:00Z".into(),
+            received: TrafficReading { messages: received, bytes: received * 100 },
+            sent: TrafficReading { messages: 2 * received, bytes: received * 10 },
+            queue: SessionQueue { depth: received as usize % 1000, bytes: 0, capacity: 1000 },
+            dropped: 0,
+            round_trip_ms: Some(0.25),
+            retry_in_ms: None,
+        }
+    }
+
+    /// A message of a session at so many seconds.
+    pub(in crate::tui) fn message(session: &str, seconds: i64, dir: Direction, message: Message) -> Rc<Event> {
+        let time = Timestamp::from_second(seconds).expect("a time");
+        Rc::new(Event { time, session: session.into(), dir: Some(dir), body: EventBody::Message(message) })
+    }
+
+    /// A server with three sessions and some messages.
+    pub(in crate::tui) fn model() -> Model {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let mut model = Model::new("wsp listen ws://127.0.0.1:8080/", vec!["here".into()], true, at(0));
+        let mut slow = reading("s2", 950);
+        slow.state = SessionState::Throttled;
+        slow.dropped = 12;
+        let mut retrying = reading("s3", 3);
+        retrying.state = SessionState::Retrying;
+        retrying.retry_in_ms = Some(3000);
+        let queue = |depth| QueueReading {
+            name: "send".into(),
+            depth,
+            capacity: 3000,
+            bytes: depth * 80,
+            utilization: 0.3,
+            ..QueueReading::default()
+        };
+        for (second, depth) in [(0, 10), (1, 400), (2, 953), (3, 700)] {
+            let snapshot = Snapshot {
+                mode: "listen".into(),
+                received: TrafficReading { messages: 1200 * second, bytes: 120_000 * second },
+                sent: TrafficReading { messages: 2400 * second, bytes: 240_000 * second },
+                queues: vec![queue(depth)],
+                dropped: [("queue-full".to_owned(), 12)].into(),
+                sessions: vec![reading("s1", 40 * second), slow.clone(), retrying.clone()],
+                ..Snapshot::default()
+            };
+            let now = at(i64::try_from(second).expect("small"));
+            model.saw(0, Look { snapshot: Some(snapshot), link: Some(Link::Live), ..Look::default() }, now);
+        }
+        let events = vec![
+            message("s1", 1, Direction::In, Message::text(r#"{"price":10,"asset":"EUR"}"#)),
+            message("s1", 1, Direction::Out, Message::text("plain \u{1b}[31mtext\u{7}\nsecond line")),
+            message("s2", 2, Direction::In, Message::text(r#"{"price":99,"asset":"日本円😀é"}"#)),
+            message("s3", 3, Direction::In, Message::binary(vec![0, 1, 2, 0xff, b'A'])),
+            message("s2", 3, Direction::In, Message::text("שלום עולם")),
+        ];
+        model.saw(0, Look { events, missed: 12_304, ..Look::default() }, at(3));
+        let open = EventBody::Open {
+            url: None,
+            peer: Some("127.0.0.1:5040".into()),
+            subprotocol: None,
+            extensions: None,
+            handshake_ms: None,
+            subject: None,
+        };
+        let open = Event { time: at(0), session: "s1".into(), dir: None, body: open };
+        let error = EventBody::Error { error: "it broke".into() };
+        let error = Event { time: at(2), session: "s3".into(), dir: None, body: error };
+        model.saw(0, Look { events: vec![Rc::new(open), Rc::new(error)], ..Look::default() }, at(3));
+        model
+    }
+}

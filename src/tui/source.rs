@@ -1,0 +1,124 @@
+//! Where what is shown comes from, and what acts on it: a run in this process.
+//!
+//! Owns the looks at it. Leaves the same from afar to `remote`. Invariants: a run is read through copies; acting goes the
+//! way of any other message or wish to close.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::model::{Link, Look};
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::observe::control::Delivery;
+use crate::observe::tap::Subscription;
+use crate::observe::{Control, Snapshot};
+
+/// How often the state is read.
+const SNAPSHOT: Duration = Duration::from_millis(200);
+/// Most sessions that are shown.
+const SESSIONS: usize = 5000;
+
+/// What is to be done to sessions of one source.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Send to these, or to all.
+    Send(Option<Vec<String>>, Message),
+    /// Close one.
+    Close(String, CloseReason),
+    /// Connect again.
+    Reconnect(String),
+}
+
+/// What became of it, in words.
+pub type Acting = Pin<Box<dyn Future<Output = Result<String, String>>>>;
+
+/// Something to look at.
+pub trait Source {
+    /// What there is to see since the last look.
+    fn look(&mut self, now: Instant) -> Look;
+
+    /// Does something.
+    fn act(&mut self, act: Act) -> Acting;
+}
+
+/// A run in this process.
+pub struct Here {
+    run: Rc<dyn Control>,
+    subscription: Option<Subscription>,
+    snapshot_at: Instant,
+    told: bool,
+}
+
+impl Here {
+    /// Begins to look.
+    #[must_use]
+    pub fn new(run: Rc<dyn Control>, now: Instant) -> Self {
+        let subscription = run.tap().subscribe(now);
+        Self { run, subscription, snapshot_at: now, told: false }
+    }
+}
+
+impl Source for Here {
+    fn look(&mut self, now: Instant) -> Look {
+        let mut look = Look::default();
+        if !std::mem::replace(&mut self.told, true) {
+            look.link = Some(Link::Live);
+        }
+        if let Some(subscription) = &self.subscription {
+            let seen = subscription.look(now);
+            look.events = seen.events.into();
+            look.missed = seen.missed;
+        }
+        if now >= self.snapshot_at {
+            self.snapshot_at = now + SNAPSHOT;
+            look.snapshot = Some(Snapshot::of(&*self.run, SESSIONS));
+        }
+        look
+    }
+
+    fn act(&mut self, act: Act) -> Acting {
+        let run = Rc::clone(&self.run);
+        match act {
+            Act::Send(None, message) => Box::pin(async move { told(run.broadcast(message).await) }),
+            Act::Send(Some(names), message) => Box::pin(async move {
+                let mut sum = Delivery::default();
+                for name in names {
+                    let delivering = Rc::clone(&run).send(&name, message.clone());
+                    let delivery = delivering.map_err(|refusal| format!("{name}: {refusal}: not sent"))?.await;
+                    sum.sent += delivery.sent;
+                    sum.dropped += delivery.dropped;
+                }
+                told(sum)
+            }),
+            Act::Close(name, close) => {
+                let closing = run.close(&name, close);
+                let result =
+                    closing.map(|()| format!("closing {name}")).map_err(|refusal| format!("{name}: {refusal}"));
+                Box::pin(std::future::ready(result))
+            }
+            Act::Reconnect(name) => {
+                let result = if run.reconnect(&name) {
+                    Ok(format!("connecting {name} again"))
+                } else {
+                    Err(format!("{name} connected to this side; only it can connect again"))
+                };
+                Box::pin(std::future::ready(result))
+            }
+        }
+    }
+}
+
+/// A delivery in words.
+///
+/// # Errors
+/// The same, where not all was sent.
+pub fn told(delivery: Delivery) -> Result<String, String> {
+    match (delivery.sent, delivery.dropped) {
+        (0, 0) => Err("nobody is there to send to".to_owned()),
+        (1, 0) => Ok("sent".to_owned()),
+        (sent, 0) => Ok(format!("sent to {sent}")),
+        (sent, dropped) => Err(format!("sent to {sent}, dropped for {dropped}")),
+    }
+}

@@ -1,0 +1,267 @@
+//! The terminal: taken over, and given back however this ends.
+//!
+//! Owns raw mode, the other screen, the thread that reads keys and the one that writes frames: a terminal that is slow
+//! to take them holds nobody up. Leaves what keys mean and what frames show to others. Invariants: the terminal is given
+//! back once, on return, on error, on panic and before a stop; nothing is drawn afterwards.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use tokio::sync::mpsc;
+
+use super::keymap::Key;
+
+/// The other screen, without a cursor, pastes marked as such.
+const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
+/// Back to where it was.
+const GIVE_BACK: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l";
+/// Longest wait for a frame under way.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the thread that reads keys looks whether it should end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Keys that may wait.
+const KEYS: usize = 256;
+
+/// Whether the terminal is ours.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// What a person did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// A key.
+    Key(Key),
+    /// A text that was pasted.
+    Paste(String),
+    /// The screen has another size.
+    Resized,
+    /// Nothing more can be read.
+    Gone,
+}
+
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    TAKEN.store(true, Ordering::SeqCst);
+    let mut out = io::stdout().lock();
+    out.write_all(TAKE).and_then(|()| out.flush())
+}
+
+/// Gives the terminal back, if it is ours.
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(GIVE_BACK).and_then(|()| out.flush());
+        let _ = disable_raw_mode();
+    }
+}
+
+/// The frame under way, and whether there is one.
+#[derive(Debug, Default)]
+struct Slot {
+    frame: Option<Vec<u8>>,
+    writing: bool,
+    over: bool,
+}
+
+type Shared = Arc<(Mutex<Slot>, Condvar)>;
+
+/// A terminal that is ours.
+#[derive(Debug)]
+pub struct Terminal {
+    slot: Shared,
+    reading: Arc<AtomicBool>,
+}
+
+impl Terminal {
+    /// Takes the terminal over. Frames go to `stdout`, keys come out of the channel.
+    ///
+    /// # Errors
+    /// When it cannot be set up.
+    pub fn take(stdout: File) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
+        static HOOK: OnceLock<()> = OnceLock::new();
+        HOOK.get_or_init(|| {
+            let report = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                give_back();
+                report(panic);
+            }));
+        });
+        take()?;
+        let slot = Shared::default();
+        let reading = Arc::new(AtomicBool::new(true));
+        let terminal = Rc::new(Self { slot: Arc::clone(&slot), reading: Arc::clone(&reading) });
+        std::thread::Builder::new().name("screen".to_owned()).spawn(move || write_frames(stdout, &slot))?;
+        let (sender, typed) = mpsc::channel(KEYS);
+        std::thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&reading, &sender))?;
+        Ok((terminal, typed))
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
+        self.slot.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last frame has been written.
+    pub fn is_idle(&self) -> bool {
+        let slot = self.slot();
+        slot.frame.is_none() && !slot.writing
+    }
+
+    /// Has this written, after what is being written.
+    pub fn write(&self, frame: &[u8]) {
+        if TAKEN.load(Ordering::SeqCst) {
+            self.slot().frame.get_or_insert_default().extend_from_slice(frame);
+            self.slot.1.notify_all();
+        }
+    }
+
+    /// Waits, for a while, until all is written.
+    fn settle(&self) {
+        let waits = |slot: &mut Slot| slot.frame.is_some() || slot.writing;
+        let _ = self.slot.1.wait_timeout_while(self.slot(), PATIENCE, waits);
+    }
+
+    /// Gives the terminal back for good.
+    pub fn close(&self) {
+        self.reading.store(false, Ordering::SeqCst);
+        self.settle();
+        give_back();
+        self.slot().over = true;
+        self.slot.1.notify_all();
+    }
+
+    /// Gives the terminal back and stops this process; when it is continued the terminal is ours again.
+    pub fn suspend(&self) {
+        self.settle();
+        give_back();
+        // All that was started with this, as Ctrl-Z does; this process itself listens for that signal.
+        let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+        let _ = kill(Pid::this(), Signal::SIGSTOP);
+        self.resume();
+    }
+
+    /// The process was continued.
+    pub fn resume(&self) {
+        let _ = take();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Sends this process a signal, so that what was asked for goes the usual way.
+pub fn signal_self(signal: SelfSignal) {
+    let signal = match signal {
+        SelfSignal::Interrupt => Signal::SIGINT,
+        SelfSignal::Terminate => Signal::SIGTERM,
+    };
+    let _ = kill(Pid::this(), signal);
+}
+
+/// A signal for this process.
+#[derive(Debug, Clone, Copy)]
+pub enum SelfSignal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+fn write_frames(mut stdout: File, shared: &Shared) {
+    let (slot, changed) = &**shared;
+    loop {
+        let mut guard = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.writing = false;
+        changed.notify_all();
+        let waits = |slot: &mut Slot| slot.frame.is_none() && !slot.over;
+        let mut guard = changed.wait_while(guard, waits).unwrap_or_else(PoisonError::into_inner);
+        let Some(frame) = guard.frame.take() else { return };
+        guard.writing = true;
+        drop(guard);
+        // Who has given the terminal back draws no more.
+        if TAKEN.load(Ordering::SeqCst) {
+            let _ = stdout.write_all(&frame).and_then(|()| stdout.flush());
+        }
+    }
+}
+
+fn read_keys(reading: &AtomicBool, typed: &mpsc::Sender<Typed>) {
+    while reading.load(Ordering::SeqCst) {
+        let event = match event::poll(LOOK) {
+            Ok(false) => continue,
+            Ok(true) => event::read(),
+            Err(error) => Err(error),
+        };
+        let item = match event {
+            Ok(Event::Key(pressed)) => match key(pressed) {
+                Some(key) => Typed::Key(key),
+                None => continue,
+            },
+            Ok(Event::Paste(text)) => Typed::Paste(text),
+            Ok(Event::Resize(..)) => Typed::Resized,
+            Ok(_) => continue,
+            Err(_) => Typed::Gone,
+        };
+        let is_last = item == Typed::Gone;
+        if typed.blocking_send(item).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn key(pressed: KeyEvent) -> Option<Key> {
+    if pressed.kind == KeyEventKind::Release {
+        return None;
+    }
+    Some(match pressed.code {
+        KeyCode::Char(c) if pressed.modifiers.contains(KeyModifiers::CONTROL) => Key::Ctrl(c.to_ascii_lowercase()),
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Esc,
+        KeyCode::Tab => Key::Tab,
+        KeyCode::BackTab => Key::BackTab,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Delete => Key::Delete,
+        _ => return None,
+    })
+}
+
+/// Where frames are made, before they are written in one piece.
+#[derive(Debug, Clone, Default)]
+pub struct Canvas(Rc<RefCell<Vec<u8>>>);
+
+impl Canvas {
+    /// What has been drawn since the last time.
+    pub fn take(&self) -> Vec<u8> {
+        self.0.take()
+    }
+}
+
+impl Write for Canvas {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! The keys, from the one table of them.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::text::put;
+use super::theme::Theme;
+use crate::tui::keymap::KEYS;
+
+/// Columns for the keys.
+const WIDTH: u16 = 12;
+
+/// Draws them from this one on.
+pub fn draw(buffer: &mut Buffer, area: Rect, top: usize, theme: &Theme) {
+    let line = if theme.ascii { "-" } else { "─" };
+    put(buffer, (area.x, area.y), area.width, &line.repeat(usize::from(area.width)), theme.title);
+    put(buffer, (area.x, area.y), area.width, &format!("{line} Keys (Up, Down; Esc back) "), theme.focus);
+    let rows = usize::from(area.height.saturating_sub(1));
+    // The last one is at the bottom, not alone at the top.
+    let top = top.min(KEYS.len().saturating_sub(rows));
+    for (line, row) in KEYS.iter().skip(top).take(rows).enumerate() {
+        let y = area.y + 1 + line as u16;
+        put(buffer, (area.x + 1, y), WIDTH.min(area.width.saturating_sub(1)), row.shown, theme.focus);
+        let x = WIDTH + 2;
+        put(buffer, (area.x + x, y), area.width.saturating_sub(x), row.help, Style::new());
+    }
+}

@@ -1,0 +1,204 @@
+//! Screens as they look: keys in, a screen out.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::{Color, Modifier};
+
+use super::draw;
+use super::theme::Theme;
+use crate::host::{Depth, Display};
+use crate::tui::keymap::tests::keys;
+use crate::tui::model::Model;
+use crate::tui::model::tests::model;
+
+const PLAIN: Display = Display { depth: Depth::None, ascii: false, light: false, dumb: false };
+const SIXTEEN: Display = Display { depth: Depth::Sixteen, ascii: false, light: false, dumb: false };
+const ASCII: Display = Display { depth: Depth::None, ascii: true, light: false, dumb: false };
+const TRUE: Display = Display { depth: Depth::True, ascii: false, light: false, dumb: false };
+
+fn press(model: &mut Model, typed: &str) {
+    for key in keys(typed) {
+        let _ = model.key(key);
+    }
+    while model.messages.step() {}
+}
+
+fn buffer(model: &Model, (width, height): (u16, u16), display: Display) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+    let theme = Theme::new(display, model.light);
+    terminal.draw(|frame| draw(frame, model, &theme)).expect("a frame");
+    terminal.backend().buffer().clone()
+}
+
+/// The screen after these keys.
+fn screen(typed: &str, size: (u16, u16), display: Display) -> String {
+    let mut model = model();
+    model.rows = usize::from(size.1);
+    press(&mut model, typed);
+    text(&buffer(&model, size, display))
+}
+
+fn text(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in 0..buffer.area.height {
+        let mut row = String::new();
+        let mut skip = 0;
+        for x in 0..buffer.area.width {
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
+            let symbol = buffer[(x, y)].symbol();
+            skip = super::text::columns(symbol).saturating_sub(1);
+            row.push_str(symbol);
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Runs of cells that look alike, row by row.
+fn styles(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in 0..buffer.area.height {
+        let mut runs: Vec<(String, String)> = Vec::new();
+        for x in 0..buffer.area.width {
+            let cell = &buffer[(x, y)];
+            let mut style = match cell.fg {
+                Color::Reset => String::new(),
+                colour => colour.to_string(),
+            };
+            for (modifier, name) in
+                [(Modifier::BOLD, "+bold"), (Modifier::REVERSED, "+reversed"), (Modifier::UNDERLINED, "+underlined")]
+            {
+                if cell.modifier.contains(modifier) {
+                    style.push_str(name);
+                }
+            }
+            match runs.last_mut() {
+                Some((last, symbols)) if *last == style => symbols.push_str(cell.symbol()),
+                _ => runs.push((style, cell.symbol().to_owned())),
+            }
+        }
+        let row = runs.iter().filter(|(style, symbols)| !style.is_empty() && !symbols.trim().is_empty());
+        let row: Vec<String> = row.map(|(style, symbols)| format!("{style}[{}]", symbols.trim())).collect();
+        text.push_str(&row.join(" "));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn all_panes_at_80_by_24() {
+    insta::assert_snapshot!(screen("", (80, 24), PLAIN));
+}
+
+#[test]
+fn all_panes_on_a_large_screen() {
+    insta::assert_snapshot!(screen("", (160, 44), PLAIN));
+}
+
+#[test]
+fn one_pane_at_a_time_at_40_by_10() {
+    let panes = ["1", "2", "3", "4"].map(|pane| screen(pane, (40, 10), PLAIN));
+    insta::assert_snapshot!(panes.join("\n"));
+}
+
+#[test]
+fn all_panes_in_ascii() {
+    let shown = screen("", (80, 24), ASCII);
+    let ours = shown.lines().filter(|line| !line.contains("EUR") && !line.contains("日") && !line.contains("ש"));
+    assert!(ours.clone().all(str::is_ascii), "{shown}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn colours_say_what_words_say() {
+    insta::assert_snapshot!(styles(&buffer(&model(), (80, 24), SIXTEEN)));
+}
+
+#[test]
+fn without_colours_there_are_none() {
+    let plain = buffer(&model(), (80, 24), PLAIN);
+    assert!(plain.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+    let exact = buffer(&model(), (80, 24), TRUE);
+    assert!(exact.content.iter().any(|cell| matches!(cell.fg, Color::Rgb(..))));
+    assert_eq!(text(&plain), text(&exact), "the words are the same");
+}
+
+#[test]
+fn a_light_screen_has_colours_of_its_own() {
+    let mut light = model();
+    press(&mut light, "c");
+    assert_ne!(styles(&buffer(&light, (80, 24), TRUE)), styles(&buffer(&model(), (80, 24), TRUE)));
+}
+
+#[test]
+fn help_shows_the_keys() {
+    insta::assert_snapshot!(screen("?", (80, 24), PLAIN));
+    let last = screen("?G", (40, 10), PLAIN);
+    assert!(last.contains("Ctrl-C"), "{last}");
+}
+
+#[test]
+fn a_wrong_filter_is_told_under_the_line() {
+    insta::assert_snapshot!(screen("/.price >", (80, 24), PLAIN));
+}
+
+#[test]
+fn a_filter_and_a_pause_stand_in_the_title() {
+    insta::assert_snapshot!(screen("/.price > 5<enter> ", (80, 24), PLAIN));
+}
+
+#[test]
+fn a_message_in_full() {
+    let json = screen("g<enter>", (80, 14), PLAIN);
+    let bytes = screen("gjjj<enter>", (80, 14), PLAIN);
+    let hex = screen("g<enter>h", (60, 12), PLAIN);
+    insta::assert_snapshot!([json, bytes, hex].join("\n"));
+}
+
+#[test]
+fn questions_stand_at_the_bottom() {
+    let bottom = |typed: &str| {
+        let screen = screen(typed, (60, 20), PLAIN);
+        screen.lines().skip(18).map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(["x", "x99y", "ihello", "i<tab>", "W", "fplain", "K"].map(bottom).join("\n"));
+}
+
+#[test]
+fn sessions_are_sorted_marked_and_filtered() {
+    insta::assert_snapshot!(screen("1joooom/s<enter>", (120, 20), PLAIN));
+}
+
+#[test]
+fn wide_signs_and_other_scripts_break_no_row() {
+    let model = model();
+    let drawn = buffer(&model, (80, 24), PLAIN);
+    for y in 0..24 {
+        let width: u16 = {
+            let row: String = text(&drawn).lines().nth(y).expect("a row").to_owned();
+            super::text::columns(&row)
+        };
+        assert!(width <= 80, "row {y}");
+    }
+    let whole: String = drawn.content.iter().map(ratatui::buffer::Cell::symbol).collect();
+    assert!(!whole.contains(char::is_control), "nothing drives the terminal");
+    assert!(whole.contains("\\u001b[31mtext\\u0007\\nsecond line"), "it is shown instead");
+}
+
+#[test]
+fn it_draws_at_any_size() {
+    let mut model = model();
+    for typed in ["", "?", "<esc><enter>", "<esc>/.x", "<esc>x", "<esc>1", "2", "4z"] {
+        press(&mut model, typed);
+        for width in [0, 1, 2, 5, 13, 40, 61, 115, 140] {
+            for height in [0, 1, 2, 3, 5, 16, 17, 41] {
+                let _ = buffer(&model, (width, height), SIXTEEN);
+            }
+        }
+    }
+}

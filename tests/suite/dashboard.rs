@@ -1,0 +1,434 @@
+//! The dashboard, in a real terminal with real keys and real traffic.
+
+use std::rc::Rc;
+
+use nix::sys::signal::Signal;
+use wscat_plus::command::dashboard::Screen;
+use wscat_plus::host::Host;
+use wscat_plus::observe::Control;
+use wscat_plus::observe::control::Refusal;
+
+use crate::support::terminal::Terminal;
+use crate::support::{Frame, Process, RawClient, Server, events, listen, require, run, wsp};
+
+const WSP: &str = env!("CARGO_BIN_EXE_wsp");
+
+macro_rules! terminal {
+    ($columns:expr, $rows:expr) => {
+        match require("tmux") {
+            true => Terminal::sized($columns, $rows),
+            false => return,
+        }
+    };
+}
+
+/// Starts a server with the dashboard on it; its port.
+fn serve(terminal: &Terminal, arguments: &str) -> u16 {
+    let file = terminal.state().with_file_name("port");
+    let _ = std::fs::remove_file(&file);
+    let folder = file.parent().expect("its folder");
+    terminal.line(&format!(
+        "cd {}; clear; LANG=C.UTF-8 {WSP} listen :0 --tui --port-file port {arguments}",
+        folder.display()
+    ));
+    terminal.wait_for("Sessions");
+    std::fs::read_to_string(file).expect("the port").trim().parse().expect("a number")
+}
+
+/// The lines of a pane, from its title to the next one's.
+fn pane<'s>(screen: &'s str, name: &str) -> Vec<&'s str> {
+    let is_title = |line: &&str| line.starts_with("─ ") || line.starts_with("▶ ");
+    let mut lines = screen.lines().skip_while(|line| !(is_title(line) && line.contains(&format!(" {name} "))));
+    let title = lines.next();
+    title.into_iter().chain(lines.take_while(|line| !is_title(line))).collect()
+}
+
+/// The sequence numbers of the messages on the screen.
+fn numbers(screen: &str) -> Vec<u64> {
+    let number = |line: &&str| line.split_once("\"seq\":")?.1.split([',', '}']).next()?.parse().ok();
+    pane(screen, "Messages").iter().filter_map(number).collect()
+}
+
+/// How many are new, in the title of the messages.
+fn new(screen: &str) -> Option<u64> {
+    let title = pane(screen, "Messages").first().copied()?.replace(',', "");
+    let words: Vec<&str> = title.split_whitespace().collect();
+    let place = words.iter().position(|word| *word == "new")?;
+    words[place - 1].parse().ok()
+}
+
+fn reader(url: &str) -> Process {
+    wsp(["connect", url, "-w", "-1"]).spawn()
+}
+
+#[test]
+fn a_server_is_seen_filtered_and_acted_on() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "");
+    terminal.wait_for("nobody is connected");
+    let mut one = RawClient::connect(port);
+    terminal.wait_until("the session", |screen| {
+        pane(screen, "Sessions").iter().any(|line| line.contains("s1") && line.contains("open"))
+    });
+    for price in [1, 5, 9] {
+        one.say(Frame::text(&format!(r#"{{"price":{price}}}"#)));
+    }
+    one.say(Frame::text("\x1b[2J\x1b]0;title\x07gone"));
+    terminal.wait_for("\\u001b[2J\\u001b]0;title\\u0007gone");
+    terminal.type_in("/.price >");
+    terminal.wait_until("what is wrong", |screen| {
+        let bottom: Vec<&str> = screen.trim_end().lines().rev().take(2).collect();
+        bottom[1].starts_with("jq .price >") && !bottom[0].is_empty() && !bottom[0].contains("Enter:")
+    });
+    terminal.type_in(" 4");
+    terminal.keys(&["Enter"]);
+    let screen = terminal.wait_until("the two that match", |screen| {
+        let shown = pane(screen, "Messages").join("\n");
+        shown.contains("\"price\":5") && shown.contains("\"price\":9") && !shown.contains("\"price\":1")
+    });
+    assert!(!screen.contains("gone"), "{screen}");
+    terminal.keys(&["Enter"]);
+    terminal.wait_for("  \"price\": 9");
+    terminal.keys(&["Escape"]);
+    terminal.type_in("ihello <q>");
+    terminal.keys(&["Enter"]);
+    assert_eq!(one.read_text(), "hello <q>");
+    terminal.type_in("w");
+    terminal.wait_for("saved 2 messages to wsp-messages-");
+    let folder = terminal.state().parent().expect("its folder");
+    let saved = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let saved = saved.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).collect::<Vec<_>>();
+    let events = events(&std::fs::read_to_string(&saved[0]).expect("what was saved"));
+    assert_eq!((saved.len(), &events[1]["text"], events.len()), (1, &r#"{"price":9}"#.into(), 2));
+    terminal.type_in("x");
+    terminal.wait_for("close s1 with code 1000");
+    terminal.type_in("y");
+    assert_eq!(one.read_close().close_code(), 1000);
+    one.frame(&Frame::close(1000, ""));
+    terminal.wait_for("nobody is connected");
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn it_holds_still_while_a_flood_arrives_and_answers() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--push 5k");
+    let client = reader(&format!("ws://127.0.0.1:{port}/"));
+    terminal.wait_until("a full pane of the flood, and what is not shown", |screen| {
+        numbers(screen).len() >= 5 && screen.contains("not shown")
+    });
+    terminal.keys(&["Up", "Up"]);
+    let before = terminal.wait_until("it is held", |screen| new(screen).is_some());
+    let after = terminal.wait_until("more than a screenful is new", |screen| new(screen).is_some_and(|new| new > 100));
+    assert_eq!(numbers(&before), numbers(&after), "it holds still");
+    assert!(new(&after) > new(&before));
+    terminal.keys(&["End"]);
+    let live = terminal.wait_until("it is live", |screen| new(screen).is_none());
+    assert!(numbers(&live).first() > numbers(&after).last());
+    terminal.keys(&["Space"]);
+    let paused = terminal.wait_for("PAUSED");
+    terminal.wait_until("it counts", |screen| new(screen) > new(&paused).max(Some(100)));
+    terminal.type_in("/.seq % 2 == 0");
+    terminal.keys(&["Enter"]);
+    terminal.wait_until("even numbers only", |screen| {
+        let numbers = numbers(screen);
+        !numbers.is_empty() && numbers.iter().all(|number| number % 2 == 0)
+    });
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    client.finish().exits(0);
+}
+
+#[test]
+fn it_fits_every_size() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--push 20");
+    let client = reader(&format!("ws://127.0.0.1:{port}/"));
+    terminal.wait_until("messages", |screen| !numbers(screen).is_empty());
+    terminal.resize(40, 10);
+    terminal.wait_until("one pane", |screen| {
+        screen.lines().count() <= 10 && screen.contains("▶ Messages") && !screen.contains("Sessions")
+    });
+    terminal.keys(&["BTab", "BTab"]);
+    terminal.wait_until("another", |screen| screen.contains("▶ Sessions") && screen.contains("s1"));
+    terminal.resize(160, 45);
+    terminal.wait_until("all, with the message beside the list", |screen| {
+        ["Sessions", "Queues", "Messages", "Log"].iter().all(|name| screen.contains(name))
+            && screen.contains("  \"seq\": ")
+    });
+    terminal.type_in("?");
+    terminal.wait_until("the keys", |screen| screen.contains("Ctrl-Z") && screen.contains("hold still, or go on"));
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    client.finish().exits(0);
+}
+
+#[test]
+fn colours_follow_the_environment() {
+    let terminal = terminal!(80, 24);
+    terminal.line(&format!("NO_COLOR=1 LANG=C.UTF-8 {WSP} listen :0 --tui"));
+    terminal.wait_for("nobody is connected");
+    // 39 is the colour of what has none.
+    let is_coloured =
+        |screen: &str| screen.split("\x1b[").any(|code| code.starts_with(['3', '9']) && !code.starts_with("39m"));
+    assert!(!is_coloured(&terminal.coloured()), "{}", terminal.coloured());
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    terminal.line(&format!("clear; LANG=C {WSP} listen :0 --tui"));
+    terminal.wait_for("nobody is connected");
+    assert!(is_coloured(&terminal.coloured()));
+    assert!(terminal.screen().is_ascii(), "{}", terminal.screen());
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn it_stops_and_goes_on() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--echo");
+    terminal.keys(&["C-z"]);
+    terminal.wait_until("the shell", |screen| screen.lines().any(|line| line.starts_with('$')));
+    terminal.line("clear; stty -a | tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig -e icrnl");
+    terminal.wait_until("the terminal as it was", |screen| screen.lines().any(|line| line.trim() == "4"));
+    terminal.line("fg");
+    terminal.wait_for("nobody is connected");
+    let mut client = RawClient::connect(port);
+    client.say(Frame::text("still here"));
+    assert_eq!(client.read_text(), "still here");
+    terminal.wait_for("still here");
+    terminal.keys(&["C-c"]);
+    assert_eq!(client.read_close().close_code(), 1001);
+    client.frame(&Frame::close(1001, ""));
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn signals_give_the_terminal_back() {
+    let terminal = terminal!(80, 24);
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 143), (Signal::SIGINT, 130)] {
+        let server = listen(&["--echo"]);
+        let file = terminal.state().with_file_name("pid");
+        let command = format!("sh -c 'echo $$ > {}; exec {WSP} connect --tui {}'", file.display(), server.url);
+        terminal.line(&format!("clear; {command}"));
+        terminal.wait_until("it is open", |screen| {
+            pane(screen, "Sessions").iter().any(|line| line.contains("s1") && line.contains("open"))
+        });
+        let id = std::fs::read_to_string(file).expect("its id").trim().parse().expect("a number");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).expect("sending a signal");
+        assert_eq!(terminal.ended(), code, "{signal}");
+    }
+}
+
+/// Not a test by itself: it runs in the terminal of the next one.
+#[tokio::test(flavor = "local")]
+#[ignore = "panics on purpose"]
+async fn panics_at_a_dashboard() {
+    let host = Host::of_this_process().expect("streams");
+    let screen = Screen::of(&host, "this", "about to panic").expect("a terminal");
+    let mut shown = screen.show(Rc::new(Panics) as Rc<dyn Control>).expect("a dashboard");
+    shown.ended().await;
+}
+
+/// A run that panics when it is looked at closely.
+struct Panics;
+
+impl Control for Panics {
+    fn mode(&self) -> &'static str {
+        "panic"
+    }
+
+    fn counters(&self) -> &wscat_plus::observe::counters::Counters {
+        panic!("on purpose");
+    }
+
+    fn tap(&self) -> &wscat_plus::observe::tap::Tap {
+        Box::leak(Box::default())
+    }
+
+    fn active(&self) -> usize {
+        0
+    }
+
+    fn queues(&self) -> Vec<wscat_plus::observe::control::QueueReading> {
+        Vec::new()
+    }
+
+    fn each_full_queue(&self, _full: &mut dyn FnMut(u64)) {}
+
+    fn sessions(&self, _limit: usize) -> Vec<wscat_plus::observe::control::SessionReading> {
+        Vec::new()
+    }
+
+    fn send(
+        self: Rc<Self>,
+        _session: &str,
+        _message: wscat_plus::message::Message,
+    ) -> Result<wscat_plus::observe::control::Delivering, Refusal> {
+        Err(Refusal::Unknown)
+    }
+
+    fn broadcast(self: Rc<Self>, _message: wscat_plus::message::Message) -> wscat_plus::observe::control::Delivering {
+        Box::pin(std::future::ready(wscat_plus::observe::control::Delivery::default()))
+    }
+
+    fn close(&self, _session: &str, _close: wscat_plus::net::connection::CloseReason) -> Result<(), Refusal> {
+        Err(Refusal::Unknown)
+    }
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    let terminal = terminal!(100, 30);
+    let program = std::env::current_exe().expect("this program");
+    let arguments = "--ignored --exact --nocapture suite::dashboard::panics_at_a_dashboard";
+    terminal.line(&format!("clear; {} {arguments}", program.display()));
+    terminal.wait_for("on purpose");
+    assert_eq!(terminal.ended(), 101);
+}
+
+#[test]
+fn clients_are_closed_and_connected_again() {
+    let terminal = terminal!(100, 24);
+    let (echo, push) = (listen(&["--echo"]), listen(&["--push", "20"]));
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} connect --tui {} {}", echo.url, push.url));
+    let line = |screen: &str, id: &str| {
+        let of = |line: &&&str| line.split_whitespace().any(|word| word == id);
+        pane(screen, "Sessions").iter().find(of).map(|line| (*line).to_owned()).unwrap_or_default()
+    };
+    terminal.wait_until("both", |screen| line(screen, "s1").contains("open") && line(screen, "s2").contains("open"));
+    terminal.type_in("ihello");
+    terminal.keys(&["Enter"]);
+    terminal.type_in("fhello");
+    terminal.keys(&["Enter"]);
+    terminal.wait_until("out and in", |screen| {
+        let shown = pane(screen, "Messages").join("\n");
+        shown.contains("▸    5B hello") && shown.contains("◂    5B hello")
+    });
+    terminal.type_in("x4001y");
+    terminal.wait_until("one is closed, and the other goes on", |screen| {
+        line(screen, "s1").contains("closed") && line(screen, "s2").contains("open")
+    });
+    terminal.type_in("r");
+    terminal.wait_until("it is open again", |screen| line(screen, "s1").contains("open"));
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    let told = echo.stop();
+    assert!(told.stderr.contains("connections 2"), "{}", told.stderr);
+    push.stop();
+}
+
+#[test]
+fn a_relay_is_seen_and_ends_in_order() {
+    let terminal = terminal!(100, 24);
+    let source = listen(&["--push", "50"]);
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} relay --tui {} null:", source.url));
+    terminal.wait_until("messages, and the lane", |screen| {
+        !numbers(screen).is_empty() && pane(screen, "Queues").concat().contains("null:")
+    });
+    terminal.type_in("q");
+    terminal.wait_for("received ");
+    let screen = terminal.screen();
+    assert!(screen.contains("waiting 0"), "{screen}");
+    assert_eq!(terminal.ended(), 0);
+    source.stop();
+}
+
+#[test]
+fn processes_are_looked_at_from_elsewhere() {
+    let terminal = terminal!(100, 24);
+    let started = |port: &str| {
+        let server = listen(&["--push", "20", "--admin", port]);
+        let line = server.process.wait_for_stderr("admin on http://127.0.0.1:");
+        let (_, rest) = line.split_once("admin on http://127.0.0.1:").expect("the address");
+        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        (server, port)
+    };
+    let ((one, port_one), (two, port_two)) = (started("0"), started("0"));
+    let (client_one, client_two) = (reader(&one.url), reader(&two.url));
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} top {port_one} http://127.0.0.1:{port_two}"));
+    let (name_one, name_two) = (format!("127.0.0.1:{port_one}/s1"), format!("127.0.0.1:{port_two}/s1"));
+    terminal.wait_until("both", |screen| screen.contains(&name_one) && screen.contains(&name_two));
+    terminal.type_in("x");
+    terminal.wait_for("read-only");
+    two.stop();
+    client_two.finish();
+    terminal.wait_until("one is lost", |screen| screen.contains("1 LOST"));
+    let (two, _) = started(&port_two);
+    terminal.wait_until("it is there again", |screen| !screen.contains("LOST") && screen.contains("there again"));
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} top {port_one} --control"));
+    terminal.wait_for("s1");
+    terminal.type_in("xy");
+    terminal.wait_for("nobody is connected");
+    client_one.finish().exits(0);
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn a_token_is_sent_and_its_lack_is_told() {
+    let terminal = terminal!(100, 24);
+    let server = wsp(["listen", ":0", "--echo", "--admin", "0", "--admin-token-env", "TOKEN"]).env("TOKEN", "secret-x");
+    let server = Server::ready(server);
+    let line = server.process.wait_for_stderr("admin on http://127.0.0.1:");
+    let (_, rest) = line.split_once("admin on http://127.0.0.1:").expect("the address");
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    terminal.line(&format!("clear; {WSP} top {port}"));
+    terminal.wait_for("--token-env");
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    terminal.line(&format!("clear; TOKEN=secret-x {WSP} top {port} --token-env TOKEN"));
+    terminal.wait_for("nobody is connected");
+    terminal.wait_until("it is seen", |screen| !screen.contains("LOST") && !screen.contains("connecting"));
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    server.stop();
+}
+
+#[test]
+fn the_demo_needs_nothing() {
+    let terminal = terminal!(120, 30);
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} demo"));
+    terminal.wait_until("its clients and its feed", |screen| {
+        ["/steady", "/slow", "/comes-and-goes", "/talks", "trade", "reading"].iter().all(|text| screen.contains(text))
+    });
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn in_a_pipe_the_demo_prints_its_feed() {
+    let feed = |seed: &str| run(&["demo", "--seed", seed, "-n", "50", "--rate", "5k"], "").exits(0).stdout().to_owned();
+    let one = feed("7");
+    assert_eq!(one, feed("7"));
+    assert_ne!(one, feed("8"));
+    assert_eq!(one.lines().count(), 50);
+    for line in one.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("JSON");
+    }
+    let piped = std::process::Command::new("bash")
+        .args(["-c", &format!("set -o pipefail; {WSP} demo --rate 1k | head -3")])
+        .output()
+        .expect("running bash");
+    assert_eq!((piped.status.code(), piped.stdout.split(|byte| *byte == b'\n').count() - 1), (Some(0), 3));
+}
+
+#[test]
+fn without_a_terminal_it_says_so() {
+    let url = "ws://127.0.0.1:1/";
+    for arguments in [
+        &["listen", ":0", "--tui"][..],
+        &["connect", url, "--tui"],
+        &["relay", url, "null:", "--tui"],
+        &["top", "127.0.0.1:1"],
+    ] {
+        run(arguments, "").exits(2).complains("not terminals");
+    }
+    run(&["relay", "-", "null:", "--tui"], "").exits(2).complains("- cannot be an end");
+    run(&["top", "ws://127.0.0.1:1/"], "").exits(2);
+    run(&["top"], "").exits(2);
+}
