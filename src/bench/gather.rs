@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::counts::{Bytes, Connections, Messages};
 use super::errors::Errors;
 use super::histogram::{Latencies, Logged, millis};
-use super::live::{Live, Phase};
+use super::live::{Details, Live, Phase, SHOWN};
 use super::report::{Second, Shard};
 use super::schedule::CatchUp;
 use super::shard::stats::{Deliveries, Interval, Opening};
@@ -294,6 +294,25 @@ impl Gathered {
             }
         };
         self.samples.iter().enumerate().map(of).collect()
+    }
+
+    /// What a dashboard shows of the run so far.
+    #[must_use]
+    pub fn details(&self, resident: u64) -> Details {
+        let kinds = [("response", &self.response), ("service", &self.service), ("schedule", &self.schedule)];
+        let some: Vec<_> = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0).collect();
+        let row = |(name, latencies): &(&'static str, &Latencies)| {
+            let told = SHOWN.map(|(_, percentile)| latencies.percentile(percentile).map(millis));
+            (*name, told, Some(millis(latencies.max())))
+        };
+        let messages = &self.measured;
+        Details {
+            rows: some.iter().map(row).collect(),
+            doublings: some.first().map(|(_, latencies)| latencies.doublings()).unwrap_or_default(),
+            kinds: self.errors.counts().into_iter().collect(),
+            faults: [messages.duplicated, messages.reordered, messages.corrupt, messages.unexpected],
+            resident,
+        }
     }
 
     /// Fills in what is to be seen now, at `now` nanoseconds since the run began.

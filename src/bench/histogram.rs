@@ -98,6 +98,23 @@ impl Latencies {
         (beyond >= BEYOND - 1e-6).then(|| self.at(percentile))
     }
 
+    /// How many lie in each doubling of a tenth of a millisecond: the upper end in milliseconds, from the first that has
+    /// any to the last.
+    #[must_use]
+    pub fn doublings(&self) -> Vec<(f64, u64)> {
+        let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else { return Vec::new() };
+        let mut found = Vec::new();
+        let (mut low, mut high) = (0, 100_000_u64);
+        while low <= histogram.max() {
+            let count = histogram.count_between(low, high);
+            if count > 0 || !found.is_empty() {
+                found.push((millis(high), count));
+            }
+            (low, high) = (high + 1, high * 2);
+        }
+        found
+    }
+
     /// What a report says of them. `unanswered` messages would have taken longer than any of these.
     #[must_use]
     pub fn summary(&self, unanswered: u64) -> Summary {

@@ -71,7 +71,30 @@ pub struct Live {
     pub missed: u64,
     /// Share of its time each thread was computing.
     pub cpu: Vec<f64>,
+    /// What a dashboard shows besides; for a line it is not made.
+    pub details: Option<Details>,
 }
+
+/// What is to be seen of a run as a whole, so far.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Details {
+    /// Latencies as in the report: their name, percentiles as far as they may be told, and the greatest.
+    pub rows: Vec<Row>,
+    /// How many of the first kind of them lie in each doubling of a tenth of a millisecond.
+    pub doublings: Vec<(f64, u64)>,
+    /// Errors by kind.
+    pub kinds: Vec<(String, u64)>,
+    /// Messages duplicated, reordered, corrupt and unexpected.
+    pub faults: [u64; 4],
+    /// Resident memory.
+    pub resident: u64,
+}
+
+/// A kind of latency, its percentiles and the greatest, in milliseconds.
+pub type Row = (&'static str, [Option<f64>; 4], Option<f64>);
+
+/// The percentiles of [`Details::rows`].
+pub const SHOWN: [(&str, f64); 4] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 impl Live {
     /// One line of at most 79 characters.

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub begun: f64,
     /// What ended it early.
     pub signal: Option<StopSignal>,
+    /// A person ended it early.
+    pub enough: bool,
     /// `--timeout` ended it.
     pub timed_out: bool,
 }
@@ -56,6 +58,10 @@ pub struct Control<'a> {
     pub live: &'a watch::Sender<Live>,
     /// Whether lines of an HDR log are wanted.
     pub keeps_log: bool,
+    /// Whether live figures have details.
+    pub detailed: bool,
+    /// Ends measuring as a person's wish, when it is told so.
+    pub enough: &'a tokio::sync::Notify,
     /// Told each second that is over.
     pub second: &'a mut dyn FnMut(&Second),
 }
@@ -106,9 +112,10 @@ pub async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
     let threads = conductor.end();
     result?;
     threads?;
-    let Conductor { gathered, facts, broadcasts, signal, timed_out, started, connected, measured, memory, .. } =
-        conductor;
-    if gathered.connections.opened == 0 && signal.is_none() && !timed_out {
+    let Conductor {
+        gathered, facts, broadcasts, signal, enough, timed_out, started, connected, measured, memory, ..
+    } = conductor;
+    if gathered.connections.opened == 0 && signal.is_none() && !timed_out && !enough {
         return Err(no_connection(&plan, &gathered));
     }
     let finished = Finished {
@@ -123,11 +130,11 @@ pub async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
         connected,
         measured,
         memory,
-        interrupted: signal.is_some() || timed_out,
+        interrupted: signal.is_some() || timed_out || enough,
     };
     let (report, log) = super::compose::report(finished);
     let begun = started.as_millisecond() as f64 / 1000.0;
-    Ok(Outcome { report, log, begun, signal, timed_out })
+    Ok(Outcome { report, log, begun, signal, enough, timed_out })
 }
 
 /// Looks the target up once for all connections.
@@ -181,6 +188,8 @@ struct Conductor<'a> {
     drained: usize,
     done: usize,
     signal: Option<StopSignal>,
+    /// A person has seen enough.
+    enough: bool,
     timed_out: bool,
     started: jiff::Timestamp,
     connected: Duration,
@@ -220,6 +229,7 @@ impl<'a> Conductor<'a> {
             drained: 0,
             done: 0,
             signal: None,
+            enough: false,
             timed_out: false,
             started: jiff::Timestamp::now(),
             connected: Duration::ZERO,
@@ -270,6 +280,10 @@ impl<'a> Conductor<'a> {
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 signal = self.control.signals.next() => self.interrupt(signal),
+                () = self.control.enough.notified() => {
+                    self.enough = true;
+                    self.stop();
+                }
                 () = tokio::time::sleep_until(timeout.unwrap_or(far)), if timeout.is_some() && !self.timed_out => {
                     self.timed_out = true;
                     self.stop();
@@ -428,6 +442,7 @@ impl<'a> Conductor<'a> {
             ..Live::default()
         };
         self.gathered.fill(&mut live, now);
+        live.details = self.control.detailed.then(|| self.gathered.details(self.memory.1));
         self.control.live.send_replace(live);
         self.tell_seconds();
     }

@@ -6,6 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::sync::{Notify, watch};
+
+use crate::bench::live::Live;
 use crate::error::Error;
 use crate::host::{Host, Stderr};
 use crate::listen::hub::Hub;
@@ -14,7 +17,7 @@ use crate::net::connection::io_text;
 use crate::observe::Control;
 use crate::sink::stdout::Output;
 use crate::tui::source::{Here, Source};
-use crate::tui::{Dashboard, DashboardSettings, Heard};
+use crate::tui::{Dashboard, DashboardSettings, Heard, LoadScreen};
 
 /// What a dashboard takes from the host, once it is known that there can be one.
 pub struct Screen {
@@ -84,6 +87,17 @@ impl Screen {
         Ok(Shown { dashboard, stderr: self.stderr })
     }
 
+    /// Takes the terminal over for a load test; `enough` is told when the person has seen enough of it.
+    ///
+    /// # Errors
+    /// When the terminal cannot be set up.
+    pub fn follow(self, live: watch::Receiver<Live>, enough: Rc<Notify>) -> Result<Following, Error> {
+        let DashboardSettings { title, display, stdout, .. } = self.settings;
+        let screen =
+            LoadScreen::open(title, display, stdout, live, enough).map_err(|error| cannot("the dashboard", &error))?;
+        Ok(Following { screen })
+    }
+
     /// As [`Screen::open`], for one run of this process.
     ///
     /// # Errors
@@ -96,6 +110,18 @@ impl Screen {
 
 fn cannot(what: &str, error: &std::io::Error) -> Error {
     Error::Internal(format!("{what}: cannot use the terminal: {}", io_text(error)))
+}
+
+/// The dashboard of a load test, as it is shown.
+pub struct Following {
+    screen: LoadScreen,
+}
+
+impl Following {
+    /// Gives the terminal back.
+    pub fn close(self) {
+        self.screen.close();
+    }
 }
 
 /// A dashboard that is shown.

@@ -8,6 +8,7 @@
 
 pub mod driver;
 pub mod keymap;
+pub mod load;
 pub mod model;
 pub mod remote;
 pub mod source;
@@ -15,3 +16,4 @@ pub mod terminal;
 pub mod view;
 
 pub use driver::{Dashboard, DashboardSettings, Heard};
+pub use load::LoadScreen;

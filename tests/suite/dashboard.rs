@@ -432,3 +432,34 @@ fn without_a_terminal_it_says_so() {
     run(&["top", "ws://127.0.0.1:1/"], "").exits(2);
     run(&["top"], "").exits(2);
 }
+
+#[test]
+fn a_load_test_is_seen_while_it_goes_on_and_reports_when_it_is_left() {
+    let terminal = terminal!(80, 24);
+    let server = listen(&["--echo"]);
+    let start = |more: &str| {
+        terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} bench {} --rate 200 -d 10m --tui {more}", server.url));
+        terminal.wait_until("figures of a run", |screen| {
+            let row = screen.lines().find(|line| line.starts_with("response "));
+            screen.contains("measure") && row.is_some_and(|row| row.split_whitespace().nth(1) != Some("–"))
+        })
+    };
+    let screen = start("");
+    for part in ["conns 10/10", "asked 200/s", "msg/s", "errors 0", "schedule", "shard0", "q stop and report"] {
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    terminal.type_in("?");
+    terminal.wait_for("measure no more, and report");
+    terminal.keys(&["Escape"]);
+    terminal.resize(40, 10);
+    terminal.wait_until("a small screen", |screen| screen.lines().next().is_some_and(|line| line.contains("measure")));
+    terminal.resize(80, 24);
+    terminal.type_in("q");
+    terminal.wait_for("interrupted: these are the figures up to then");
+    assert!([0, 41].contains(&terminal.ended()), "a busy machine may be the bottleneck, an end by hand is none");
+    start("--threshold 'p50<1h'");
+    terminal.keys(&["C-c"]);
+    terminal.wait_for("p50<1h ok");
+    assert_eq!(terminal.ended(), 130);
+    wsp(["bench", &server.url, "--tui", "-d", "1s"]).input("").exits(2).complains("--tui needs a terminal");
+}

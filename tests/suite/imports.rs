@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config"]),
-    ("tui", &["observe", "filter", "net", "message", "host"]),
+    ("tui", &["bench", "observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "session", "sink", "queue", "net"]),
     (
         "pipeline",
@@ -69,7 +69,7 @@ const LIBRARIES: [(&str, &[&str]); 33] = [
     ("rdkafka", &["broker/kafka/reach.rs", "source/kafka.rs", "sink/kafka.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
-    ("ratatui", &["tui/view", "tui/driver.rs", "tui/terminal.rs"]),
+    ("ratatui", &["tui/view", "tui/driver.rs", "tui/load.rs", "tui/terminal.rs"]),
     ("rcgen", &["net/self_signed/"]),
     (
         "nix",
@@ -81,6 +81,7 @@ const LIBRARIES: [(&str, &[&str]); 33] = [
             "prompt/terminal.rs",
             "tui/terminal.rs",
             "tui/driver.rs",
+            "tui/load.rs",
             "listen/handler/exec/",
             "process/",
             "net/dial.rs",

@@ -64,6 +64,9 @@ pub struct BenchArgs {
     /// Where reports go.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Show the run on a dashboard while it goes on; q there ends measuring and reports
+    #[arg(long, hide_short_help = true, conflicts_with = "ndjson", help_heading = "Report")]
+    pub tui: bool,
 }
 
 /// What else `wsp bench` does.

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::rc::Rc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::output::{Outputs, line, print};
 use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
@@ -18,6 +19,7 @@ use crate::bench::report::{FindMax, Report, Step, merge::merge};
 use crate::bench::run::{Control, Outcome, run as conduct};
 use crate::bench::threshold::Threshold;
 use crate::bench::verdict::{ACHIEVED, SATURATED};
+use crate::command::dashboard::{Following, Screen};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr, StopSignal};
@@ -45,13 +47,25 @@ struct Session {
     keeps_log: bool,
     /// Where each second goes.
     seconds: Option<File>,
+    /// The dashboard, where there is one.
+    screen: Option<Following>,
+    /// A person at it has seen enough.
+    enough: Rc<Notify>,
 }
 
 impl Session {
-    fn new(host: &Host, quiet: bool, keeps_log: bool, prints_seconds: bool) -> Result<Self, Error> {
+    fn new(
+        host: &Host,
+        quiet: bool,
+        keeps_log: bool,
+        prints_seconds: bool,
+        screen: Option<Screen>,
+    ) -> Result<Self, Error> {
         let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
         let (live, seen) = watch::channel(Live::default());
-        if !quiet && host.stderr.is_terminal() {
+        let enough = Rc::new(Notify::new());
+        let screen = screen.map(|screen| screen.follow(seen.clone(), Rc::clone(&enough))).transpose()?;
+        if screen.is_none() && !quiet && host.stderr.is_terminal() {
             show_progress(&host.stderr, seen);
         }
         let seconds = if prints_seconds {
@@ -59,7 +73,7 @@ impl Session {
         } else {
             None
         };
-        Ok(Self { signals, live, keeps_log, seconds })
+        Ok(Self { signals, live, keeps_log, seconds, screen, enough })
     }
 
     async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
@@ -70,8 +84,14 @@ impl Session {
                 let _ = print(&line(second), stdout);
             }
         };
-        let control =
-            Control { signals: &mut self.signals, live: &self.live, keeps_log: self.keeps_log, second: &mut second };
+        let control = Control {
+            signals: &mut self.signals,
+            live: &self.live,
+            keeps_log: self.keeps_log,
+            detailed: self.screen.is_some(),
+            enough: &self.enough,
+            second: &mut second,
+        };
         conduct(plan, control).await
     }
 }
@@ -92,11 +112,17 @@ async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     let plan = super::plan::plan(args.url.as_deref().unwrap_or_default(), &args.load)?;
     let condition = args.load.find_max.as_deref().map(conditions).transpose()?;
     let mut outputs = Outputs::open(&args.output)?;
-    let mut session = Session::new(host, args.output.quiet, outputs.keeps_log(), outputs.prints_seconds())?;
+    let screen =
+        args.tui.then(|| Screen::of(host, "--tui", format!("wsp bench {}", plan.connect.target))).transpose()?;
+    let prints_seconds = outputs.prints_seconds();
+    let mut session = Session::new(host, args.output.quiet, outputs.keeps_log(), prints_seconds, screen)?;
     let outcome = match condition {
         Some(conditions) => find_max(plan, &conditions, &mut session).await,
         None => session.run(&plan).await,
     };
+    if let Some(screen) = session.screen.take() {
+        screen.close();
+    }
     host.stderr.progress("");
     let outcome = outcome?;
     outputs.write(&outcome.report, &outcome.log, outcome.begun, host)?;
@@ -133,7 +159,7 @@ async fn find_max(plan: Plan, conditions: &[Threshold], session: &mut Session) -
         let reason = why_not(report);
         let ok = reason.is_none();
         steps.push(Step { rate, achieved: report.rate.achieved, ok, reason, p99: report.headline().1.p99 });
-        let ended = outcome.signal.is_some() || outcome.timed_out;
+        let ended = outcome.signal.is_some() || outcome.timed_out || outcome.enough;
         last = Some(outcome);
         if ended {
             break None;
@@ -207,7 +233,7 @@ fn report(args: &ReportArgs, host: &mut Host) -> Result<Exit, Error> {
 /// `wsp bench compare`.
 async fn comparison(args: &CompareArgs, host: &mut Host) -> Result<Exit, Error> {
     let plans = [super::plan::plan(&args.a, &args.load)?, super::plan::plan(&args.b, &args.load)?];
-    let mut session = Session::new(host, false, false, false)?;
+    let mut session = Session::new(host, false, false, false, None)?;
     let mut reports: [Vec<Report>; 2] = [Vec::new(), Vec::new()];
     let mut ended = None;
     // A B A B: what changes on the machine meanwhile meets both.

@@ -6,6 +6,7 @@
 pub mod detail;
 mod keys;
 pub mod line;
+pub mod load;
 pub mod log;
 pub mod messages;
 pub mod queues;

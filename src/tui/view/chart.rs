@@ -64,6 +64,9 @@ fn mark_dot(level: usize) -> u32 {
 #[must_use]
 pub fn bar(share: f64, width: usize, ascii: bool) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    if width == 0 {
+        return String::new();
+    }
     // Neither below zero nor long.
     #[allow(clippy::cast_sign_loss)]
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;

@@ -7,6 +7,7 @@ mod chart;
 mod detail;
 mod footer;
 mod help;
+pub mod load;
 mod log;
 mod messages;
 mod queues;
