@@ -412,11 +412,11 @@ impl<'a> Build<'a> {
 
     /// The ends of an endpoint, known to whoever looks.
     fn ends(&mut self, endpoint: &Endpoint, io: &EndIo, is_from: bool) -> Result<Vec<Running>, Error> {
-        let number = self.sessions + 1;
+        let before = self.sessions;
         self.dashboard.begin();
         let made = self.make_ends(endpoint, io, is_from)?;
-        self.sessions = self.sessions.max(number);
-        self.dashboard.add(format!("s{number}"), endpoint, io, is_from);
+        let session = (self.sessions > before).then_some(self.sessions);
+        self.dashboard.add(session, endpoint, io, is_from);
         Ok(made)
     }
 

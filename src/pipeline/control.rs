@@ -175,10 +175,6 @@ impl Control for RelayControl {
         }
     }
 
-    fn has_spent_retries(&self) -> bool {
-        self.ends.iter().any(|end| end.life.state.get() == SessionState::Closed)
-    }
-
     fn sessions(&self, limit: usize) -> Vec<SessionReading> {
         let reading = |end: &ShownEnd| {
             let received = end.flow.as_ref().map(|flow| TrafficReading {

@@ -26,7 +26,10 @@ fn serve(terminal: &Terminal, arguments: &str) -> u16 {
     let file = terminal.state().with_file_name("port");
     let _ = std::fs::remove_file(&file);
     let folder = file.parent().expect("its folder");
-    terminal.line(&format!("cd {}; clear; LANG=C.UTF-8 {WSP} listen :0 --tui --port-file port {arguments}", folder.display()));
+    terminal.line(&format!(
+        "cd {}; clear; LANG=C.UTF-8 {WSP} listen :0 --tui --port-file port {arguments}",
+        folder.display()
+    ));
     terminal.wait_for("Sessions");
     std::fs::read_to_string(file).expect("the port").trim().parse().expect("a number")
 }
@@ -184,7 +187,7 @@ fn it_stops_and_goes_on() {
     let terminal = terminal!(80, 24);
     let port = serve(&terminal, "--echo");
     terminal.keys(&["C-z"]);
-    terminal.wait_until("the shell", |screen| screen.lines().any(|line| line.starts_with("$")));
+    terminal.wait_until("the shell", |screen| screen.lines().any(|line| line.starts_with('$')));
     terminal.line("clear; stty -a | tr ' ;' '\\n\\n' | grep -cx -e icanon -e echo -e isig -e icrnl");
     terminal.wait_until("the terminal as it was", |screen| screen.lines().any(|line| line.trim() == "4"));
     terminal.line("fg");
@@ -410,7 +413,7 @@ fn in_a_pipe_the_demo_prints_its_feed() {
         .args(["-c", &format!("set -o pipefail; {WSP} demo --rate 1k | head -3")])
         .output()
         .expect("running bash");
-    assert_eq!((piped.status.code(), piped.stdout.iter().filter(|byte| **byte == b'\n').count()), (Some(0), 3));
+    assert_eq!((piped.status.code(), String::from_utf8_lossy(&piped.stdout).lines().count()), (Some(0), 3));
 }
 
 #[test]

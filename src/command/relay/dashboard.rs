@@ -60,12 +60,13 @@ impl Ends {
         Rc::clone(&self.life)
     }
 
-    /// It was made.
-    pub fn add(&mut self, id: String, endpoint: &Endpoint, io: &EndIo, is_from: bool) {
+    /// It was made, and gave its session this number if it has one.
+    pub fn add(&mut self, session: Option<usize>, endpoint: &Endpoint, io: &EndIo, is_from: bool) {
         // Others have nothing to tell: they are there, or the relay ends.
         if !matches!(endpoint, Endpoint::Ws(_)) {
             self.life.opened();
         }
+        let id = session.map_or_else(|| format!("end{}", self.made.len() + 1), |number| format!("s{number}"));
         self.made.push(Made {
             id,
             name: endpoint.to_string(),
