@@ -38,6 +38,7 @@ main() {
         return
     fi
     check_tools
+    choose_kafka
     choose_openssl
     build
     put_in_place
@@ -58,7 +59,8 @@ Builds wsp and installs it with its man pages and completions. Needs no root.
 
 Options:
   --prefix DIR       where to install [default: $PREFIX, else ~/.local]
-  --features LIST    build with these cargo features only, separated by commas [default: `default`];
+  --features LIST    build with these cargo features only, separated by commas [default: `kafka,nats`];
+                     `kafka` and `nats` are the brokers relay can speak to, and
                      `vendored` builds OpenSSL from source instead of using the system's
   --uninstall        remove the files again, and nothing else
   -h, --help         this help
@@ -103,9 +105,9 @@ missing() {
     printf 'install.sh: missing: %s\n' "$1" >&2
     cat >&2 <<'TEXT'
 These commands install all that the build needs:
-  Debian, Ubuntu:  sudo apt-get install rustup gcc pkg-config libssl-dev perl make && rustup default stable
-  Fedora:          sudo dnf install rust cargo gcc pkgconf-pkg-config openssl-devel perl-core make
-  Alpine:          sudo apk add rust cargo gcc musl-dev pkgconf openssl-dev perl make
+  Debian, Ubuntu:  sudo apt-get install rustup gcc g++ pkg-config libssl-dev perl make && rustup default stable
+  Fedora:          sudo dnf install rust cargo gcc gcc-c++ pkgconf-pkg-config openssl-devel perl-core make
+  Alpine:          sudo apk add rust cargo gcc g++ bash musl-dev pkgconf openssl-dev perl make
   Arch:            sudo pacman -S --needed rust base-devel openssl pkgconf perl
   macOS:           xcode-select --install; brew install rust
 Where the packaged Rust is older than 1.90: https://rustup.rs
@@ -129,6 +131,23 @@ check_tools() {
         missing "Rust 1.90 or newer (this is rustc ${version:-of an unknown version}; 'rustup update' may be enough)"
     fi
     has "${CC:-cc}" || missing "a C compiler (${CC:-cc})"
+}
+
+# librdkafka is built from source, for which C alone is not enough.
+choose_kafka() {
+    without=
+    has "${CXX:-c++}" || has g++ || without="a C++ compiler"
+    has make || without=${without:+$without and }make
+    has bash || without=${without:+$without and }bash
+    [ -n "$without" ] || return 0
+    case $choose_features,$features, in
+    yes,*kafka,*) missing "$without, to build librdkafka (or --features nats, which does without Kafka)" ;;
+    no,*)
+        say "Kafka: left out, because $without is missing here; the rest is built"
+        choose_features=yes
+        features=nats
+        ;;
+    esac
 }
 
 # Uses the system's OpenSSL where its headers are, else has cargo build one.

@@ -33,6 +33,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -f -a "top" -d 'Show running wsp p
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "demo" -d 'A feed on loopback with the dashboard on it: a first look that needs nothing'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "config" -d 'Show where a setting came from, and what can be set'
 complete -c wsp -n "__fish_wsp_needs_command" -f -a "generate" -d 'Print shell completions, write man pages or files for monitoring'
+complete -c wsp -n "__fish_wsp_needs_command" -f -a "bench" -d 'Load-test a WebSocket server'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
@@ -54,6 +55,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay -d 'Send the 
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the times between messages by N; max sends them as fast as they are taken' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l dir -d 'Send what was sent (out), or what was received (in)' -r -f -a "out\t'What was sent'
 in\t'What was received'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l session -d 'Send the messages of this session alone, such as s2; with several URLs each gets them' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
@@ -188,6 +190,21 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happ
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Take messages alone that match this JSON Schema' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)' -r -f -a "reply\t'An error message'
+close\t'Close 1008'
+drop\t'Nothing'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l dead-letter -d 'Keep such messages here, as event lines with the error; what is there already is kept, too' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l delay -d 'Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l loss -d 'Do not send this share of the messages: 5%, 0.05 or 1/20' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l corrupt -d 'Change a character or byte in this share of the messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l duplicate -d 'Send this share of the messages twice' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l stall -d 'Neither read nor write for a while, again and again: \'2s every 10s\', first after 10 s of a session' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-after -d 'Close each session after N messages, both ways together, or after D; answers go out first' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close -d 'Close with this; without --close-after right after opening [default: 1000]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reject -d 'Answer every upgrade with this status, and BODY; -H adds headers' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l fragment -d 'Send messages in frames of at most this many payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l seed -d 'Where chance begins: the same seed gives each session the same faults [default: another each time, printed]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -205,6 +222,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed c
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-pong -d 'Do not answer pings'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors only on stderr'
@@ -217,7 +235,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there, the others to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; lines of an HTTP request' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
@@ -232,12 +250,60 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes th
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rate -d 'Most messages a second to all destinations together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l grace -d 'Longest time to deliver what waits at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a file aside before it grows beyond this, and go on with an empty one' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l path -d 'Serve this path too; others than these and that of the address get 404' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l port-file -d 'Write the port here once it is open' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-cert -d 'wss-listen: certificate chain, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-key -d 'wss-listen: key of the certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-size -d 'Messages that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-bytes -d 'Bytes that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-on-full -d 'When a client\'s queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]' -r -f -a "block\t'Everybody waits'
+drop-oldest\t'Its oldest messages make room'
+drop-newest\t'It does not get the new message'
+disconnect\t'It is closed with 1008'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-patience -d 'How long a client that takes nothing may hold up the others' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l protocol -d 'Speak feed, envelope or gateway at every WebSocket end' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l feed-field -d 'feed: a filter\'s values stand where JQ says; a new NAME is a further list of allowed values' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l register-timeout -d 'feed: time a client has to register' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l replay-size -d 'envelope: messages a peer can have replayed' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l from-protocol -d '--protocol for FROM alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l to-protocol -d '--protocol for TO alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-connections -d 'Most sessions at a time; others get 503' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l message-rate -d 'Most messages a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-secret-env -d 'The same, signed by HS256 with the secret in this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-audience -d 'What aud of a JSON Web Token must name' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-issuer -d 'What iss of a JSON Web Token must be' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longest time for that message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
+slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -290,6 +356,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what wa
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fail-on-drop -d 'Dropped messages are a failure (exit 31)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tui -d 'Show ends, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls -d 'wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'
@@ -330,3 +398,168 @@ complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_su
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from monitoring" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s c -l connections -d 'Connections at the same time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-rate -d 'Open so many a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s d -l duration -d 'Measure so long [default: 10s]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s n -l messages -d 'Measure so many messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l warmup -d 'Send so long before measuring' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l rate -d 'Open loop: so many messages a second in all' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l in-flight -d 'Closed loop: so many under way on each connection [default: 1]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l stages -d 'Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l spacing -d 'Even or random (Poisson) spacing in open loop' -r -f -a "even\t'As evenly as the rate allows'
+poisson\t'As independent users would'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l mode -d 'echo, push, send or connect' -r -f -a "echo\t'Each message is answered'
+push\t'The server speaks'
+send\t'Nothing is awaited'
+connect\t'Nothing is sent'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l publish -d 'The first N connections send, and every message is to reach all; needs --rate or --stages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l churn -d 'Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l deadline -d 'A message not answered for so long is lost' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threads -d 'Threads [default: a processor each, one less for a target on this machine]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l source-ip -d 'Connect from these addresses in turn: A,B or 10.0.0.0/24' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l seed -d 'What random choices are drawn from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l csv -d 'Write the seconds to F as CSV' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l html -d 'Write a page with charts to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l hdr -d 'Write an HDR interval log to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s b -l binary -d 'Send binary messages'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l json -d 'One JSON object on stdout (wsp.bench/1)'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ndjson -d 'A line of JSON each second, the report last'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "report" -d 'Add reports up: histograms are merged, percentiles never averaged'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "compare" -d 'Run against two targets in turn, A B A B, and say whether they differ'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l csv -d 'Write the seconds to F as CSV' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l html -d 'Write a page with charts to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l hdr -d 'Write an HDR interval log to F' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l json -d 'One JSON object on stdout (wsp.bench/1)'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -l ndjson -d 'A line of JSON each second, the report last'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l repeat -d 'Runs of each; below 4 nothing can be decided' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s c -l connections -d 'Connections at the same time' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-rate -d 'Open so many a second' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s d -l duration -d 'Measure so long [default: 10s]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s n -l messages -d 'Measure so many messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l warmup -d 'Send so long before measuring' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l rate -d 'Open loop: so many messages a second in all' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l in-flight -d 'Closed loop: so many under way on each connection [default: 1]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l stages -d 'Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l spacing -d 'Even or random (Poisson) spacing in open loop' -r -f -a "even\t'As evenly as the rate allows'
+poisson\t'As independent users would'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l mode -d 'echo, push, send or connect' -r -f -a "echo\t'Each message is answered'
+push\t'The server speaks'
+send\t'Nothing is awaited'
+connect\t'Nothing is sent'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l publish -d 'The first N connections send, and every message is to reach all; needs --rate or --stages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l churn -d 'Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l deadline -d 'A message not answered for so long is lost' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l threads -d 'Threads [default: a processor each, one less for a target on this machine]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l source-ip -d 'Connect from these addresses in turn: A,B or 10.0.0.0/24' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l seed -d 'What random choices are drawn from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s o -l origin -d 'Origin header' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cert -d 'Client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l key -d 'Key of the client certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l pkcs12 -d 'Client certificate and key as PKCS#12' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
+1.3\t'TLS 1.3'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l sni -d 'Name to ask for and to check, where it differs from the URL\'s host' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-redirects -d 'Most redirects to follow' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l proxy -d 'Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; \'\' for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l resolve -d 'Use ADDR for HOST:PORT instead of a look-up' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l unix-socket -d 'Connect to this unix socket instead of the URL\'s host' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l interface -d 'Local address to connect from' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l ping-interval -d 'Time between pings, 0 for none' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat -d 'Send this message at intervals' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-interval -d 'Time between heartbeats' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-max -d 'Longest wait before connecting again' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l json -d 'One JSON object on stdout'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s b -l binary -d 'Send binary messages'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s k -l insecure -d 'Accept any certificate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s L -l location -d 'Follow redirects'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s 4 -l ipv4 -d 'Use IPv4 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s 6 -l ipv6 -d 'Use IPv6 only'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l no-compress -d 'Do not offer permessage-deflate'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'

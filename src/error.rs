@@ -8,7 +8,7 @@ use crate::net::tls::{TlsError, TlsErrorKind};
 use crate::net::tunnel::ProxyError;
 use crate::queue::spool::error::SpoolError;
 use crate::session::End;
-use crate::sink::record::RecordError;
+use crate::sink::line_file::{Kind, RecordError};
 
 /// A failure with a line for the person who must act.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,18 @@ pub enum Error {
         /// Why.
         cause: ConnectError,
     },
+    /// Of many connections none came about.
+    #[error("no connection to {url}: {text}")]
+    NoConnection {
+        /// Where to, without user info.
+        url: String,
+        /// What most of them failed of.
+        kind: String,
+        /// The first of these.
+        text: String,
+        /// What helps.
+        hint: String,
+    },
     /// TLS files cannot be read or used.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -64,7 +76,7 @@ pub enum Error {
         /// Why.
         cause: String,
     },
-    /// A recording cannot be written.
+    /// A recording or dead letters cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Several things are wrong, all of them told at once; at least one.
@@ -73,6 +85,14 @@ pub enum Error {
     /// A spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// A report cannot be written.
+    #[error("cannot write the report {path}: {cause}")]
+    Report {
+        /// Where to.
+        path: String,
+        /// Why.
+        cause: String,
+    },
     /// Something around us failed.
     #[error("{0}")]
     Internal(String),
@@ -105,6 +125,7 @@ impl Error {
             Self::Usage { .. } => Exit::Usage,
             Self::Compile { .. } => Exit::Compile,
             Self::Tls(_) => Exit::Tls,
+            Self::NoConnection { .. } => Exit::Connect,
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Dial(DialError::NoAddress { .. }) => Exit::NoAddress,
                 ConnectError::Dial(DialError::LookupFailed { .. }) => Exit::LookupFailed,
@@ -117,7 +138,7 @@ impl Error {
             Self::Ended { end, .. } => end_exit(end),
             Self::RetriesSpent { .. } => Exit::Lost,
             Self::Bind { .. } => Exit::Bind,
-            Self::Record(_) | Self::Spool(_) => Exit::Storage,
+            Self::Record(_) | Self::Report { .. } | Self::Spool(_) => Exit::Storage,
             Self::Internal(_) => Exit::Internal,
         }
     }
@@ -126,7 +147,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Usage { hint, .. } => hint.as_str(),
+            Self::Usage { hint, .. } | Self::NoConnection { hint, .. } => hint.as_str(),
             Self::Tls(error) => tls_hint(error)?,
             Self::Connect { cause, .. } => match cause {
                 ConnectError::Tls(error) => tls_hint(error)?,
@@ -157,7 +178,11 @@ impl Error {
             },
             Self::Bind { .. } => "another port, or 0 for any free one",
             Self::Spool(error) => error.hint(),
-            Self::Record(_) => "--record FILE writes to another file",
+            Self::Record(error) => match error.kind {
+                Kind::Recording => "--record FILE writes to another file",
+                Kind::DeadLetters => "--dead-letter FILE writes to another file",
+            },
+            Self::Report { .. } => "another path, or --json prints it",
             _ => return None,
         };
         Some(hint.to_owned())

@@ -5,17 +5,19 @@
 //! - [`command`]: what the user types, a file per subcommand; the only place that sees clap.
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
 //! - [`tui`]: the dashboard.
-//! - [`listen`]: what the test server does with messages.
+//! - [`listen`]: what the test server does with messages. [`mod@bench`]: the load tester.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
 //! - [`observe`]: counters, and who sees them: metrics, health, the admin address.
 //! - [`filter`]: jq and templates. [`queue`]: bounded queues. [`source`], [`sink`]: stdin, stdout.
+//! - [`broker`]: Kafka and NATS, as far as both their sides share it.
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
+pub mod bench;
 pub mod broker;
 pub mod command;
 pub mod config;
@@ -77,6 +79,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         #[cfg(feature = "tui")]
         Action::Demo(args) => block_on(command::demo::run(&args, host)),
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
+        Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };
     result.unwrap_or_else(|error| {
         for error in error.each() {

@@ -5,6 +5,8 @@
 
 pub mod address;
 pub mod headers;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 

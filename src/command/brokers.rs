@@ -2,16 +2,13 @@
 //!
 //! Leaves what parameters mean to `broker/`. Where a build has no such broker, says so.
 
-#[cfg(feature = "nats")]
-use std::rc::Rc;
-
 use super::options::ConnectionArgs;
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 use super::{settings, values};
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::broker::Patience;
 use crate::error::Error;
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::pipeline::window::{WindowSettings, Windowed};
 use crate::queue::end::{End, EndIo};
 
@@ -36,7 +33,7 @@ pub struct Broker<'a> {
 /// Ends of an endpoint, each with what it works with.
 pub type Ends = Vec<(Box<dyn End>, EndIo)>;
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 impl Broker<'_> {
     fn patience(&self) -> Patience {
         Patience::of(self.connection.reconnect)
@@ -53,7 +50,7 @@ impl Broker<'_> {
 }
 
 /// What stands in a file, or in an environment variable.
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 fn secret(name: &str, is_file: bool) -> Result<String, String> {
     let text = if is_file {
         std::fs::read_to_string(name)
@@ -64,13 +61,13 @@ fn secret(name: &str, is_file: bool) -> Result<String, String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 fn address_error(error: &crate::broker::address::AddressError) -> Error {
     Error::usage(error.to_string(), "see wsp relay --help")
 }
 
 /// Without this feature.
-#[cfg(not(feature = "nats"))]
+#[cfg(not(all(feature = "kafka", feature = "nats")))]
 fn left_out(broker: &Broker<'_>, name: &str) -> Error {
     let shown = crate::endpoint::without_secrets(broker.url);
     Error::usage(
@@ -87,6 +84,7 @@ fn left_out(broker: &Broker<'_>, name: &str) -> Error {
 pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     use std::cell::RefCell;
     use std::collections::VecDeque;
+    use std::rc::Rc;
 
     use crate::broker::nats::NatsSettings;
     use crate::queue::envelope::Origin;
@@ -144,4 +142,63 @@ pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
 #[cfg(not(feature = "nats"))]
 pub fn nats(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
     Err(left_out(broker, "nats"))
+}
+
+/// `kafka://`.
+///
+/// # Errors
+/// What is wrong with the address.
+#[cfg(feature = "kafka")]
+pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
+    use crate::broker::kafka::{KafkaSettings, Producing, reach};
+    use crate::sink::kafka::KafkaSink;
+    use crate::source::kafka::KafkaSource;
+
+    /// Messages under way: as many as a broker far away needs to be kept busy.
+    const WINDOW: usize = 50_000;
+
+    let connection = broker.connection;
+    let mut trust = settings::client_tls(connection)?;
+    // Without --cert there is no TLS key: then --key is the key of messages.
+    let key_flag = trust.key.clone().filter(|_| trust.cert.is_none());
+    if key_flag.is_some() {
+        trust.key = None;
+    }
+    let duration = |text: &str| values::duration(text).ok();
+    let settings = KafkaSettings::parse(broker.url, &trust, connection.connect_timeout, secret, duration)
+        .map_err(|error| address_error(&error))?;
+    let producing = Producing { linger: broker.batch_age, messages: broker.batch, bytes: broker.batch_bytes };
+    let verify = |properties| reach::verify(&settings, &properties).map_err(|error| address_error(&error));
+    let mut ends: Ends = Vec::new();
+    if io.inlet.is_some() {
+        verify(settings.consumer())?;
+        let source = KafkaSource {
+            settings: settings.clone(),
+            session: broker.session.clone(),
+            backoff: settings::backoff(connection)?,
+            patience: broker.patience(),
+        };
+        ends.push((Box::new(source), EndIo { lane: None, ..io.clone() }));
+    }
+    if io.lane.is_some() {
+        verify(settings.producer(producing))?;
+        let key = match (&settings.key, key_flag.as_deref().and_then(std::path::Path::to_str)) {
+            (Some(source), _) => Some(settings::filter("?key", source)?),
+            (None, Some(source)) => Some(settings::filter("--key", source)?),
+            (None, None) => None,
+        };
+        let sink = KafkaSink::new(settings, producing, key);
+        let end = Windowed { sink, settings: broker.window(WINDOW)? };
+        ends.push((Box::new(end), EndIo { inlet: None, ..io.clone() }));
+    }
+    Ok(ends)
+}
+
+/// `kafka://`.
+///
+/// # Errors
+/// Always: it is not built in.
+#[cfg(not(feature = "kafka"))]
+pub fn kafka(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
+    Err(left_out(broker, "kafka"))
 }

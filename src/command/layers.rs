@@ -84,7 +84,8 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
     }
     definition.build();
     let lenient = definition.clone().ignore_errors(true).try_get_matches_from(&arguments)?;
-    let layered = lenient.subcommand().filter(|(name, _)| !PLAIN.contains(name));
+    let layered =
+        lenient.subcommand().filter(|(name, matches)| !PLAIN.contains(name) && matches.subcommand().is_none());
     let Some((name, matches)) = layered else {
         let matches = definition.try_get_matches_from(arguments)?;
         return Ok(Resolved { matches, added: Vec::new(), target: None });

@@ -16,6 +16,7 @@ use http::header::{HeaderName, HeaderValue};
 use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
 use super::dashboard::Screen;
+use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size};
@@ -29,8 +30,10 @@ use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
-use crate::listen::run::{Server, TlsSource};
+use crate::listen::reception::{Reception, TlsSource};
+use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
+use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
 use crate::net::connection::io_text;
 use crate::net::tls::{ServerDemands, TlsVersion};
@@ -153,6 +156,8 @@ pub struct ListenArgs {
     #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
     /// Let pages of this origin in, and no others (403)
+    ///
+    /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
@@ -224,6 +229,26 @@ pub struct ListenArgs {
     /// /health says 503 when nobody was connected for 5 minutes
     #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub require_clients: bool,
+    /// Take messages alone that match this JSON Schema
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub schema: Option<PathBuf>,
+    /// What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "reply",
+        requires = "schema",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub on_invalid: OnInvalidArg,
+    /// Keep such messages here, as event lines with the error; what is there already is kept, too
+    #[arg(long, value_name = "F", requires = "schema", hide_short_help = true, help_heading = "Messages")]
+    pub dead_letter: Option<PathBuf>,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub faults: FaultArgs,
     /// How messages are printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -242,8 +267,19 @@ pub enum OnFull {
     Disconnect,
 }
 
+/// `--on-invalid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnInvalidArg {
+    /// An error message
+    Reply,
+    /// Close 1008
+    Close,
+    /// Nothing
+    Drop,
+}
+
 /// A number above 0.
-pub(super) fn parse_positive(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("it must be a whole number above 0".to_owned()),
@@ -295,21 +331,42 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
         }
         _ => TlsSource::None,
     };
+    let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
+    let faults = args.faults.settings().map(Rc::new);
+    if let Some(faults) = faults.as_ref().filter(|faults| faults.is_random() && args.faults.seed.is_none())
+        && !args.output.quiet
+    {
+        host.stderr.line(format!("faults are those of --seed {}", faults.seed));
+    }
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
+    let validation = schema.map(|schema| Validation {
+        schema,
+        on_invalid: match args.on_invalid {
+            OnInvalidArg::Reply => OnInvalid::Reply,
+            OnInvalidArg::Close => OnInvalid::Close,
+            OnInvalidArg::Drop => OnInvalid::Drop,
+        },
+    });
     Ok(Server {
-        address,
-        tls,
-        tls_demands,
-        paths: args.paths.clone(),
-        origins: args.allow_origin.clone(),
-        subprotocols: args.subprotocols.clone(),
-        headers: args.headers.iter().map(|text| header(text)).collect::<Result<_, _>>()?,
-        deflate: settings::deflate(args.compress.as_deref())?,
-        handshake_timeout: args.handshake_timeout,
-        port_file: args.port_file.clone(),
-        max_message_size: args.max_message_size,
+        reception: Reception {
+            address,
+            tls,
+            tls_demands,
+            paths: args.paths.clone(),
+            origins: args.allow_origin.clone(),
+            subprotocols: args.subprotocols.clone(),
+            headers: headers.clone(),
+            deflate: settings::deflate(args.compress.as_deref())?,
+            handshake_timeout: args.handshake_timeout,
+            port_file: args.port_file.clone(),
+            max_message_size: args.max_message_size,
+            site: site(args)?,
+            bridge: None,
+            shown_path: "/".to_owned(),
+        },
         record: args.record.clone(),
+        dead_letters: args.dead_letter.clone(),
         grace: args.grace,
-        site: site(args)?,
         admin: args.admin.settings(args.max_message_size, args.require_clients)?,
         input,
         hub: HubSettings {
@@ -339,8 +396,11 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
                     idle_timeout: args.idle_timeout,
                 },
                 close_timeout: args.close_timeout,
-                fragment: None,
+                fragment: args.faults.fragment,
             },
+            faults,
+            reject: args.faults.rejection(&headers),
+            validation,
             guard: guards::guards(&args.guards)?,
         },
     })

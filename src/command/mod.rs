@@ -3,6 +3,7 @@
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
 pub mod admin;
+pub mod bench;
 pub mod brokers;
 pub mod config;
 pub mod connect;
@@ -12,6 +13,7 @@ pub mod curl;
 pub mod dashboard;
 #[cfg(feature = "tui")]
 pub mod demo;
+pub mod faults;
 pub mod generate;
 pub mod guards;
 pub mod layers;
@@ -69,6 +71,8 @@ pub enum Action {
     Listen(Box<listen::ListenArgs>),
     /// Move messages between endpoints, with queues and acknowledgements
     Relay(Box<relay::RelayArgs>),
+    /// Load-test a WebSocket server
+    Bench(Box<bench::BenchArgs>),
     /// Show running wsp processes on a dashboard, through their admin addresses
     #[cfg(feature = "tui")]
     Top(top::TopArgs),
@@ -112,8 +116,11 @@ fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meani
 impl Action {
     /// Puts the profile's URL where its name stands.
     fn go_to(&mut self, target: &Target) {
-        if let Self::Connect(args) = self {
-            args.urls.iter_mut().filter(|url| **url == target.word).for_each(|url| url.clone_from(&target.url));
+        let is_meant = |url: &&mut String| **url == target.word;
+        match self {
+            Self::Connect(args) => args.urls.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            Self::Bench(args) => args.url.iter_mut().filter(is_meant).for_each(|url| url.clone_from(&target.url)),
+            _ => {}
         }
     }
 }
@@ -121,7 +128,10 @@ impl Action {
 /// The definition help, completions and man pages are made from.
 #[must_use]
 pub fn definition() -> Command {
-    Cli::command().mut_subcommands(|command| command.help_template(TEMPLATE)).help_template(TEMPLATE)
+    Cli::command()
+        .mut_subcommand("bench", bench::without_absent)
+        .mut_subcommands(|command| command.help_template(TEMPLATE))
+        .help_template(TEMPLATE)
 }
 
 /// Puts `connect` before a URL or a profile that stands where a subcommand would.

@@ -208,6 +208,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         connect_timeout: args.connect_timeout,
         redirects: args.location.then_some(args.max_redirects),
         buffers: BufferRole::Stream,
+        no_pong: false,
     })
 }
 

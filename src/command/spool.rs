@@ -67,6 +67,15 @@ impl SpoolArgs {
     /// # Errors
     /// Flags that do not go together, and a spool that cannot be used.
     pub fn open(&self, on_full: OnFull) -> Result<Option<Rc<Spool>>, Error> {
+        let Some((directory, settings)) = self.settings(on_full)? else { return Ok(None) };
+        Ok(Some(Spool::open(directory, settings)?))
+    }
+
+    /// Where the spool is and how it is used, when there is to be one.
+    ///
+    /// # Errors
+    /// Flags that do not go together.
+    pub fn settings(&self, on_full: OnFull) -> Result<Option<(&Path, SpoolSettings)>, Error> {
         let Some(directory) = &self.spool else {
             if on_full == OnFull::Spool {
                 return Err(Error::usage("--on-full spool needs a spool", "--spool DIR says where it is"));
@@ -88,8 +97,7 @@ impl SpoolArgs {
             SpoolFullArg::DropOldest => SpoolFull::DropOldest,
             SpoolFullArg::DropNewest => SpoolFull::DropNewest,
         };
-        let settings = SpoolSettings { always, most: self.spool_max as u64, full };
-        Ok(Some(Spool::open(directory, settings)?))
+        Ok(Some((directory, SpoolSettings { always, most: self.spool_max as u64, full })))
     }
 }
 

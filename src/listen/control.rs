@@ -15,7 +15,8 @@ use crate::message::event::time_text;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
-    Delivering, Delivery, QueueReading, SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds,
+    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
+    milliseconds,
 };
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
@@ -44,8 +45,10 @@ impl Control for Hub {
     }
 
     fn queues(&self) -> Vec<QueueReading> {
-        let mut send = QueueReading { name: "send".into(), depth: 0, capacity: 0, bytes: 0, utilization: 0.0 };
+        let mut send = QueueReading { name: "send".into(), ..QueueReading::default() };
         self.each_session(|mailbox| {
+            send.bytes += mailbox.waiting_bytes();
+            send.capacity += mailbox.capacity();
             send.depth += mailbox.waiting();
             send.capacity += mailbox.capacity();
             send.bytes += mailbox.waiting_bytes();
@@ -66,9 +69,9 @@ impl Control for Hub {
         Hub::sessions(self).iter().take(limit).map(|mailbox| reading(mailbox)).collect()
     }
 
-    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering> {
-        let mailbox = self.session(number(session)?)?;
-        Some(Box::pin(deliver(self, vec![mailbox], message)))
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
+        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
+        Ok(Box::pin(deliver(self, vec![mailbox], message)))
     }
 
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering {
@@ -76,12 +79,9 @@ impl Control for Hub {
         Box::pin(deliver(self, all, message))
     }
 
-    fn close(&self, session: &str, close: CloseReason) -> bool {
-        let mailbox = number(session).and_then(|id| self.session(id));
-        if let Some(mailbox) = &mailbox {
-            mailbox.ask_to_close(close);
-        }
-        mailbox.is_some()
+    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
+        number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?.ask_to_close(close);
+        Ok(())
     }
 }
 
@@ -101,6 +101,7 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
     };
     SessionReading {
         id: session_name(mailbox.id),
+        pipeline: None,
         peer: mailbox.peer.to_string(),
         state,
         target: mailbox.target.to_string(),

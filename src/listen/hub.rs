@@ -13,10 +13,12 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use super::faults::FaultSettings;
 use super::guard::GuardSettings;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
+use super::validation::Validation;
 use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
@@ -61,6 +63,12 @@ pub struct HubSettings {
     pub driver: DriverSettings,
     /// Who is let in and how much they may send.
     pub guard: GuardSettings,
+    /// What is to go wrong in sessions.
+    pub faults: Option<Rc<FaultSettings>>,
+    /// Every upgrade is answered so.
+    pub reject: Option<Refuse>,
+    /// The shape messages must have.
+    pub validation: Option<Validation>,
 }
 
 /// Messages that wait for room in full mailboxes.
@@ -409,11 +417,22 @@ impl Hub {
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
+    /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
+    /// `-v`, told.
+    pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
+        if self.recording.dead_letter(id, message, error) {
+            self.counters.dead_letters.one(DropReason::Invalid);
+        } else {
+            self.counters.dropped.one(DropReason::Invalid);
+        }
+        self.offence(id, ErrorKind::Invalid, error);
+    }
+
     /// A session did what it may not: counted, an event and, under `-v`, told.
     pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         if self.settings.verbose {
-            self.notice(format!("{}: {}", session_name(id), text.escape_debug()));
+            self.notice(format!("{}: {text}", session_name(id)));
         }
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
@@ -535,8 +554,18 @@ impl Hub {
     /// What the run amounted to, in a line.
     pub fn summary(&self) -> String {
         let counters = &self.counters;
+        let dead_letters = if self.settings.validation.is_some() {
+            format!(", dead-lettered {}{}", counters.dead_letters.total(), counters.dead_letters.in_brackets())
+        } else {
+            String::new()
+        };
+        let faults = if self.settings.faults.is_some() || self.settings.reject.is_some() {
+            format!(", faults {}{}", counters.faults.total(), counters.faults.in_brackets())
+        } else {
+            String::new()
+        };
         format!(
-            "connections {}, refused {}, received {}, sent {}, dropped {}{}",
+            "connections {}, refused {}, received {}, sent {}, dropped {}{}{dead_letters}{faults}",
             counters.connections.get(),
             counters.refused.get(),
             counters.received.messages.get(),

@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod control;
+pub mod faults;
 pub mod guard;
 pub mod handler;
 pub mod hub;
@@ -11,6 +12,8 @@ pub mod input;
 pub mod mailbox;
 pub mod pace;
 pub mod peer;
+pub mod reception;
 pub mod recording;
 pub mod run;
 pub mod site;
+pub mod validation;

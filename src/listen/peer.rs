@@ -3,6 +3,8 @@
 //! Leaves what messages mean to the [`Handler`], the loop to the session's driver. Invariants: what a handler sends goes
 //! out in order; a session whose answers have no room is not read from.
 
+mod faulty;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,15 +14,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use faulty::Faulty;
+
 use super::alarm::Alarm;
+use super::faults::Faults;
 use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::{Mailbox, Way};
+use super::validation::OnInvalid;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
-use crate::observe::counters::{DropReason, ErrorKind};
+use crate::observe::counters::{DropReason, ErrorKind, Fault};
 use crate::protocol::Now;
 use crate::session::{Outgoing, Peer, Replies};
 
@@ -40,15 +46,20 @@ pub struct ServerPeer {
     unplaced: Unplaced,
     close: Option<Box<CloseReason>>,
     closing: bool,
+    /// To end without a word.
+    cut: bool,
     /// It did what it may not: nothing of it counts any more.
     expelled: bool,
+    faults: Option<Box<Faulty>>,
     give_up: Option<Pin<Box<Sleep>>>,
 }
 
 impl ServerPeer {
     /// A session that has just joined.
     pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>) -> Self {
-        let guard = SessionGuard::new(&hub.settings.guard, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let guard = SessionGuard::new(&hub.settings.guard, now);
+        let faults = hub.settings.faults.as_ref().map(|settings| Box::new(Faulty::new(Faults::new(settings, now))));
         Self {
             hub,
             mailbox,
@@ -61,7 +72,9 @@ impl ServerPeer {
             unplaced: Unplaced::new(),
             close: None,
             closing: false,
+            cut: false,
             expelled: false,
+            faults,
             give_up: None,
         }
     }
@@ -74,6 +87,7 @@ impl ServerPeer {
             sends: &mut self.sends,
             unplaced: &mut self.unplaced,
             close: &mut self.close,
+            cut: &mut self.cut,
         };
         act(&mut *self.handler, &mut actions);
     }
@@ -84,6 +98,11 @@ impl ServerPeer {
             // Nothing can be sent behind our Close.
             self.hub.counters.dropped.add(DropReason::ReceiverGone, self.sends.len() as u64);
             self.sends.clear();
+        }
+        if let (Some(faulty), None) = (&mut self.faults, self.hub.settings.on_full) {
+            for message in self.sends.drain(..) {
+                faulty.send(&message, true, &self.hub);
+            }
         }
         for message in self.sends.drain(..) {
             // Asked for by name, the queue and its policy hold for replies too.
@@ -113,11 +132,39 @@ impl ServerPeer {
             }
         }
         self.hub.received(&self.mailbox, &message);
+        if let Some(faulty) = &mut self.faults {
+            faulty.faults.on_message();
+        }
+        if let Some(Err(error)) = self.hub.settings.validation.as_ref().map(|validation| validation.check(&message)) {
+            return self.not_taken(&message, &error, replies);
+        }
         if self.handler.leaves_printing() {
             self.hub.print(self.mailbox.id, &message);
         }
         self.act(|handler, actions| handler.on_message(message, actions));
         self.reply(replies);
+        if let Some(faulty) = &mut self.faults
+            && self.hub.settings.on_full.is_some()
+        {
+            // The answers are among them.
+            faulty.owed = self.mailbox.waiting();
+        }
+    }
+
+    /// A message does not have the shape it must have.
+    fn not_taken(&mut self, message: &Message, error: &str, replies: &mut Replies) {
+        self.hub.not_taken(self.mailbox.id, message, &format!("invalid message: {error}"));
+        match self.hub.settings.validation.as_ref().map(|validation| validation.on_invalid) {
+            Some(OnInvalid::Reply) => {
+                self.sends.push(error_message("invalid message", Some(error)));
+                self.reply(replies);
+            }
+            Some(OnInvalid::Close) => {
+                self.close = Some(Box::new(CloseReason::new(1008, &format!("invalid message: {error}"))));
+                self.expelled = true;
+            }
+            Some(OnInvalid::Drop) | None => {}
+        }
     }
 
     /// Tells the peer what it did, and closes.
@@ -135,7 +182,55 @@ impl ServerPeer {
     fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
         self.closing = true;
         self.mailbox.begin_close();
+        // Nothing goes out behind it, and what waits must not keep the peer's answer from being read.
+        self.hub.counters.dropped.add(DropReason::ReceiverGone, self.ready.len() as u64);
+        self.ready.clear();
         Poll::Ready(Outgoing::Close(close))
+    }
+
+    /// What the session wants sent, faults apart.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        if let Some(until) = self.guard.as_ref().and_then(|guard| guard.waits_until()) {
+            return self.poll_at_the_gate(until, cx);
+        }
+        if !self.opened {
+            self.opened = true;
+            self.act(|handler, actions| handler.on_open(actions));
+        }
+        if let Some(control) = self.mailbox.take_control() {
+            return Poll::Ready(control);
+        }
+        loop {
+            self.ready.extend(self.sends.drain(..));
+            if let Some(message) = self.ready.pop_front() {
+                return Poll::Ready(Outgoing::Message(message));
+            }
+            if let Some(close) = self.close.take() {
+                return self.begin_close(*close);
+            }
+            self.act(|handler, actions| handler.poll(cx, actions));
+            if self.cut {
+                return Poll::Ready(Outgoing::Abort);
+            }
+            if !self.sends.is_empty() || self.close.is_some() {
+                continue;
+            }
+            if !self.handler.takes_outgoing() {
+                self.mailbox.watch(cx);
+                break;
+            }
+            let Some(message) = self.mailbox.poll_next(cx) else { break };
+            self.hub.wake_waiting();
+            self.act(|handler, actions| handler.on_outgoing(message, actions));
+        }
+        if let Some(close) = self.mailbox.take_close_after_all() {
+            return self.begin_close(close);
+        }
+        // What was queued before the stop goes out first.
+        if self.hub.is_stopping() && !self.handler.is_busy() {
+            return self.begin_close(going_away());
+        }
+        Poll::Pending
     }
 
     /// Before the session has said who it is: nothing but its answer goes out.
@@ -161,11 +256,17 @@ impl ServerPeer {
         if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
             return Poll::Pending;
         }
+        if let Some(faulty) = self.faults.as_ref().filter(|_| !self.closing) {
+            // What is due goes out first, and whatever is under way wakes the task when it is.
+            if !faulty.may_receive(&self.hub) {
+                return Poll::Pending;
+            }
+        }
         // What is ready goes out first: the connection wakes the task when it takes more.
         if !self.ready.is_empty() {
             return Poll::Pending;
         }
-        if let Some(guard) = &mut self.guard {
+        if let Some(guard) = self.guard.as_mut().filter(|_| !self.closing) {
             let now = Instant::now().into_std();
             let pause = guard.pause(now);
             if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
@@ -187,6 +288,15 @@ impl ServerPeer {
     }
 }
 
+impl Drop for ServerPeer {
+    fn drop(&mut self) {
+        let under_way = self.faults.as_ref().map_or(0, |faulty| faulty.faults.waiting());
+        let left = (self.ready.len() + under_way) as u64;
+        self.hub.counters.dropped.add(DropReason::ReceiverGone, left);
+        self.hub.counters.dropped.add(DropReason::QueueFull, self.unplaced.len() as u64);
+    }
+}
+
 fn going_away() -> CloseReason {
     CloseReason::new(1001, "the server is shutting down")
 }
@@ -194,14 +304,23 @@ fn going_away() -> CloseReason {
 impl Peer for ServerPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         let id = self.mailbox.id;
+        if !matches!(incoming, Incoming::Message(_)) {
+            self.handler.on_control(&incoming);
+        }
         match incoming {
             Incoming::Message(message) => {
                 // A handler that has said it closes is told nothing more.
-                if self.close.is_none() && !self.expelled {
+                let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
+                if !closes && !self.expelled {
                     self.on_message(message, replies);
                 }
             }
-            Incoming::Ping(payload) => self.hub.event(id, Some(Direction::In), EventBody::Ping(payload)),
+            Incoming::Ping(payload) => {
+                if self.faults.as_ref().is_some_and(|faulty| faulty.faults.answers_no_ping()) {
+                    self.hub.counters.faults.one(Fault::Unanswered);
+                }
+                self.hub.event(id, Some(Direction::In), EventBody::Ping(payload));
+            }
             Incoming::Pong(payload) => self.hub.event(id, Some(Direction::In), EventBody::Pong(payload)),
             Incoming::Close(close) => {
                 let body = EventBody::Close { code: close.code, reason: close.reason, clean: true };
@@ -224,44 +343,23 @@ impl Peer for ServerPeer {
         if let Some(close) = self.mailbox.take_close() {
             return self.begin_close(close);
         }
-        if let Some(until) = self.guard.as_ref().and_then(|guard| guard.waits_until()) {
-            return self.poll_at_the_gate(until, cx);
-        }
-        if !self.opened {
-            self.opened = true;
-            self.act(|handler, actions| handler.on_open(actions));
-        }
-        if let Some(control) = self.mailbox.take_control() {
-            return Poll::Ready(control);
-        }
-        loop {
-            self.ready.extend(self.sends.drain(..));
-            if let Some(message) = self.ready.pop_front() {
-                return Poll::Ready(Outgoing::Message(message));
+        match self.faults.take() {
+            None => self.poll_next(cx),
+            Some(mut faulty) => {
+                let outgoing = self.poll_faulty(&mut faulty, cx);
+                self.faults = Some(faulty);
+                outgoing
             }
-            if let Some(close) = self.close.take() {
-                return self.begin_close(*close);
-            }
-            self.act(|handler, actions| handler.poll(cx, actions));
-            if !self.sends.is_empty() || self.close.is_some() {
-                continue;
-            }
-            if !self.handler.takes_outgoing() {
-                self.mailbox.watch(cx);
-                break;
-            }
-            let Some(message) = self.mailbox.poll_next(cx) else { break };
-            self.hub.wake_waiting();
-            self.act(|handler, actions| handler.on_outgoing(message, actions));
         }
-        if let Some(close) = self.mailbox.take_close_after_all() {
-            return self.begin_close(close);
+    }
+
+    fn poll_may_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(faulty) = &mut self.faults else { return Poll::Ready(()) };
+        if self.hub.is_stopping() || self.mailbox.is_asked_to_close() {
+            return Poll::Ready(());
         }
-        // What was queued before the stop goes out first.
-        if self.hub.is_stopping() && !self.handler.is_busy() {
-            return self.begin_close(going_away());
-        }
-        Poll::Pending
+        self.mailbox.watch(cx);
+        faulty.poll_may_run(&self.hub, cx)
     }
 
     fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -285,7 +383,12 @@ impl Peer for ServerPeer {
 
     fn on_sent(&mut self, outgoing: &Outgoing) {
         match outgoing {
-            Outgoing::Message(message) => self.hub.sent(&self.mailbox, message),
+            Outgoing::Message(message) => {
+                self.hub.sent(&self.mailbox, message);
+                if let Some(faulty) = &mut self.faults {
+                    faulty.faults.on_message();
+                }
+            }
             Outgoing::Close(close) => {
                 self.on_out(EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true });
             }
@@ -302,6 +405,12 @@ impl Peer for ServerPeer {
     fn on_pass_end(&mut self) {
         if self.hub.prints() || self.hub.recording().is_waiting() {
             self.hub.flush();
+        }
+    }
+
+    fn on_flushed(&mut self) {
+        if self.ready.is_empty() && self.sends.is_empty() {
+            self.handler.on_flushed();
         }
     }
 

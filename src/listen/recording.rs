@@ -1,7 +1,7 @@
-//! `--record` of the server: what is recorded of its sessions, and the recording's failure.
+//! `--record` and `--dead-letter` of the server: what is written of its sessions, and the failure to do so.
 //!
-//! Leaves the files to `sink/record`. Invariants: without `--record` nothing is done; the recording's own waker is the
-//! task's that tends standard output.
+//! Leaves the files to `sink/`. Invariants: without those flags nothing is done; the files' own waker is the task's that
+//! tends standard output; a session is not read from while one of them has no room.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
@@ -11,14 +11,16 @@ use jiff::Timestamp;
 
 use super::hub::session_name;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody};
+use crate::message::event::{Direction, Event, EventBody, write_dead_letter_line};
 use crate::message::har::Exchange;
+use crate::sink::line_file::LineFile;
 use crate::sink::record::{RecordError, Recorder};
 
-/// The recording of a run, where there is one.
+/// The recording of a run and its dead letters, where they are wanted.
 #[derive(Debug, Default)]
 pub struct Recording {
     recorder: RefCell<Option<Recorder>>,
+    dead_letters: RefCell<Option<LineFile>>,
     failure: RefCell<Option<RecordError>>,
     full: Cell<bool>,
 }
@@ -29,9 +31,24 @@ impl Recording {
         *self.recorder.borrow_mut() = Some(recorder);
     }
 
+    /// Begins to keep dead letters.
+    pub fn keep_dead_letters(&self, file: LineFile) {
+        *self.dead_letters.borrow_mut() = Some(file);
+    }
+
     /// Whether something waits to be written.
     pub fn is_waiting(&self) -> bool {
         self.recorder.borrow().as_ref().is_some_and(Recorder::is_waiting)
+            || self.dead_letters.borrow().as_ref().is_some_and(LineFile::is_waiting)
+    }
+
+    /// Keeps a message that was not taken, and why; false when such are not kept.
+    pub fn dead_letter(&self, id: u64, message: &Message, error: &str) -> bool {
+        let mut slot = self.dead_letters.borrow_mut();
+        let Some(file) = &mut *slot else { return false };
+        let (time, session) = (Timestamp::now(), session_name(id));
+        file.line(|buffer| write_dead_letter_line(buffer, time, &session, Direction::In, message, error));
+        true
     }
 
     /// A session begins, which asked for `target`.
@@ -78,26 +95,39 @@ impl Recording {
     /// Writes what is due; whether there is room for more.
     ///
     /// # Errors
-    /// The recording has failed, as [`Recording::failure`] tells.
+    /// A file has failed, as [`Recording::failure`] tells.
     pub fn poll_tend(&self, cx: &mut Context<'_>) -> Result<Poll<()>, String> {
-        let mut slot = self.recorder.borrow_mut();
-        let Some(recorder) = &mut *slot else { return Ok(Poll::Ready(())) };
-        recorder.poll_due(cx);
-        let room = recorder.poll_room(cx);
-        self.full.set(room.is_pending());
-        let Some(failure) = recorder.failure().cloned() else { return Ok(room) };
-        *slot = None;
-        let text = failure.to_string();
-        self.failure.replace(Some(failure));
-        Err(text)
+        let (mut has_room, mut failure) = (true, None);
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            recorder.poll_due(cx);
+            has_room &= recorder.poll_room(cx).is_ready();
+            failure = recorder.failure().cloned();
+        }
+        if let Some(file) = &mut *self.dead_letters.borrow_mut() {
+            file.poll_due(cx);
+            has_room &= file.poll_room(cx).is_ready();
+            failure = failure.or_else(|| file.failure().cloned());
+        }
+        self.full.set(!has_room && failure.is_none());
+        if let Some(failure) = failure {
+            // What is left waits for nobody any more.
+            drop((self.recorder.take(), self.dead_letters.take()));
+            let text = failure.to_string();
+            self.failure.borrow_mut().get_or_insert(failure);
+            return Err(text);
+        }
+        Ok(if has_room { Poll::Ready(()) } else { Poll::Pending })
     }
 
     /// Writes the rest and closes the files, within `limit`.
     pub async fn finish(&self, limit: Duration) {
-        let Some(mut recorder) = self.recorder.take() else { return };
-        let finished = tokio::time::timeout(limit, std::future::poll_fn(|cx| recorder.poll_finish(cx))).await;
-        if let Ok(Err(failure)) = finished {
-            self.failure.replace(Some(failure));
+        let recording = finish_one(self.recorder.take(), Recorder::poll_finish);
+        let dead_letters = finish_one(self.dead_letters.take(), LineFile::poll_finish);
+        let both = futures_util::future::join(recording, dead_letters);
+        if let Ok((first, second)) = tokio::time::timeout(limit, both).await
+            && let Err(failure) = first.and(second)
+        {
+            self.failure.borrow_mut().get_or_insert(failure);
         }
     }
 
@@ -105,4 +135,12 @@ impl Recording {
     pub fn failure(&self) -> Option<RecordError> {
         self.failure.borrow().clone()
     }
+}
+
+async fn finish_one<T>(
+    file: Option<T>,
+    finish: impl Fn(&mut T, &mut Context<'_>) -> Poll<Result<(), RecordError>>,
+) -> Result<(), RecordError> {
+    let Some(mut file) = file else { return Ok(()) };
+    std::future::poll_fn(|cx| finish(&mut file, cx)).await
 }

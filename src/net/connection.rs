@@ -29,6 +29,8 @@ use crate::message::{Message, MessageKind};
 const FRAGMENT_ABOVE: usize = 256 * 1024;
 /// Payload bytes of such a fragment.
 const FRAGMENT: usize = 64 * 1024;
+/// Bytes of a frame that are no payload, about.
+const FRAME_HEAD: usize = 8;
 /// A connection that moved a frame larger than this gets fresh buffers once it is idle.
 const SHED_ABOVE: u64 = 32 * 1024;
 /// Most that may wait in the write buffer; beyond it pongs replace one another.
@@ -57,7 +59,7 @@ impl BufferRole {
 pub enum Incoming {
     /// A whole data message.
     Message(Message),
-    /// A ping; the pong is already on its way.
+    /// A ping; the pong is already on its way, if there is to be one.
     Ping(Bytes),
     /// A pong.
     Pong(Bytes),
@@ -146,6 +148,8 @@ pub struct ConnectionSettings {
     pub max_message_size: usize,
     /// permessage-deflate as negotiated.
     pub deflate: Option<Agreed>,
+    /// Pings are not answered, against RFC 6455 section 5.5.2.
+    pub no_pong: bool,
 }
 
 /// The rest of a message that is being sent in fragments.
@@ -154,6 +158,10 @@ struct Fragments {
     payload: Bytes,
     opcode: Data,
     compressed: bool,
+    /// Most payload bytes of a frame.
+    size: usize,
+    /// Bytes handed over since the last flush.
+    unflushed: usize,
 }
 
 /// One open WebSocket.
@@ -192,7 +200,10 @@ impl Connection {
             .max_write_buffer_size(MAX_WRITE_BUFFER)
             .max_message_size(Some(wire_limit))
             .max_frame_size(Some(wire_limit));
-        let tap = Tap::new(transport, prefix, settings.deflate.is_some());
+        let mut tap = Tap::new(transport, prefix, settings.deflate.is_some());
+        if settings.no_pong {
+            tap.hide_pings();
+        }
         let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
         let mut connection = Self {
             ws: None,
@@ -261,6 +272,7 @@ impl Connection {
                 }
             }
             WsMessage::Ping(payload) => Incoming::Ping(payload),
+            WsMessage::Pong(payload) if self.stream()?.get_mut().take_hidden() => Incoming::Ping(payload),
             WsMessage::Pong(payload) => Incoming::Pong(payload),
             WsMessage::Close(None) => Incoming::Close(CloseReason::default()),
             WsMessage::Close(Some(frame)) => {
@@ -348,8 +360,15 @@ impl Connection {
                 ready!(self.poll_stream_flush(cx, Some(message)))?;
                 continue;
             }
+            if self.fragments.as_ref().is_some_and(|fragments| fragments.unflushed >= FRAGMENT) {
+                ready!(self.poll_stream_flush(cx, None))?;
+            }
             let Some(fragments) = &mut self.fragments else { return Poll::Ready(Ok(())) };
-            let piece = fragments.payload.split_to(fragments.payload.len().min(FRAGMENT));
+            if fragments.unflushed >= FRAGMENT {
+                fragments.unflushed = 0;
+            }
+            let piece = fragments.payload.split_to(fragments.payload.len().min(fragments.size));
+            fragments.unflushed += piece.len() + FRAME_HEAD;
             let last = fragments.payload.is_empty();
             let frame = data_frame(piece, fragments.opcode, last, fragments.compressed);
             fragments.opcode = Data::Continue;
@@ -358,7 +377,6 @@ impl Connection {
                 self.fragments = None;
             }
             self.hand_over(WsMessage::Frame(frame))?;
-            ready!(self.poll_stream_flush(cx, None))?;
         }
     }
 
@@ -415,24 +433,19 @@ impl Connection {
             None => None,
         };
         let is_compressed = compressed.is_some();
-        let mut payload = compressed.unwrap_or_else(|| message.into_payload());
+        let payload = compressed.unwrap_or_else(|| message.into_payload());
         if payload.len() as u64 > SHED_ABOVE {
             self.sent_large = true;
         }
-        if let Some(size) = fragment.filter(|size| *size > 0 && *size < payload.len()) {
-            let mut opcode = opcode;
-            let mut compressed = is_compressed;
-            while !payload.is_empty() {
-                let piece = payload.split_to(payload.len().min(size));
-                let frame = data_frame(piece, opcode, payload.is_empty(), compressed);
-                (opcode, compressed) = (Data::Continue, false);
-                self.hand_over(WsMessage::Frame(frame))?;
-            }
-            return Ok(());
-        }
-        if payload.len() > FRAGMENT_ABOVE {
+        let size = match fragment.filter(|size| *size > 0 && *size < payload.len()) {
+            // A frame larger than the write buffer would never fit.
+            Some(size) => Some(size.min(FRAGMENT_ABOVE)),
+            None => Some(FRAGMENT).filter(|_| payload.len() > FRAGMENT_ABOVE),
+        };
+        if let Some(size) = size {
             self.unflushed = true;
-            self.fragments = Some(Box::new(Fragments { payload, opcode, compressed: is_compressed }));
+            let fragments = Fragments { payload, opcode, compressed: is_compressed, size, unflushed: 0 };
+            self.fragments = Some(Box::new(fragments));
             return Ok(());
         }
         self.hand_over(WsMessage::Frame(data_frame(payload, opcode, true, is_compressed)))

@@ -2,12 +2,15 @@
 //! time limit. Each step is another file's; this one puts them in order and names what failed.
 
 use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 
+use super::bulk::Bulk;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
-use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
+use super::deflate::{Codec, DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
 use super::proxy::{Proxy, ProxyRules};
 use super::tls::{ClientConnector, ClientTls, TlsError};
@@ -15,6 +18,7 @@ use super::transport::Transport;
 use super::tunnel::{ProxyError, ProxyLeg, reach, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
+use crate::message::har::{Exchange, Times};
 
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
@@ -51,6 +55,8 @@ pub struct ConnectOptions {
     pub redirects: Option<u32>,
     /// Sizes of buffers.
     pub buffers: BufferRole,
+    /// Pings are left to whoever reads them.
+    pub no_pong: bool,
 }
 
 /// Why no connection came about.
@@ -120,6 +126,8 @@ pub struct Handshake {
     pub tcp: Duration,
     /// TLS handshake, zero without TLS.
     pub tls: Duration,
+    /// Whether the TLS handshake took up an earlier session.
+    pub resumed: bool,
     /// From the request to its answer.
     pub upgrade: Duration,
     /// All of it, redirects included.
@@ -134,6 +142,47 @@ pub struct Handshake {
     pub subprotocol: Option<String>,
     /// The extensions agreed on, as the server put them.
     pub extensions: Option<String>,
+    /// The answer's headers.
+    pub headers: http::HeaderMap,
+}
+
+impl Handshake {
+    /// What a recording shows of it.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange<'_> {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        Exchange {
+            request: &self.request_head,
+            response: &self.response_head,
+            address: &self.address,
+            times: Times { dns: ms(self.dns), tcp: ms(self.tcp), tls: ms(self.tls), upgrade: ms(self.upgrade) },
+        }
+    }
+}
+
+/// A byte stream whose upgrade is done.
+#[derive(Debug)]
+pub struct Opened {
+    transport: Transport,
+    /// What was read past the HTTP head.
+    prefix: Bytes,
+    settings: ConnectionSettings,
+}
+
+impl Opened {
+    /// For use as one of few.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        Connection::new(self.transport, self.prefix, &self.settings)
+    }
+
+    /// For use as one of thousands, or under load.
+    #[must_use]
+    pub fn into_bulk(self) -> Bulk {
+        let settings = &self.settings;
+        let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
+        Bulk::new(self.transport, &self.prefix, codec, settings.max_message_size)
+    }
 }
 
 /// Makes connections to one target, as often as asked.
@@ -160,6 +209,12 @@ impl Connector {
             connector.tls()?;
         }
         Ok(connector)
+    }
+
+    /// One for other options that agree with these on TLS, which is not prepared again.
+    #[must_use]
+    pub fn with(&self, options: ConnectOptions) -> Self {
+        Self { options, tls: self.tls.clone(), proxy_tls: self.proxy_tls.clone(), step: RefCell::default() }
     }
 
     fn tls(&self) -> Result<&ClientConnector, TlsError> {
@@ -190,24 +245,33 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
+        let (opened, handshake) = self.open(self.options.dial.interface).await?;
+        Ok((opened.into_connection(), handshake))
+    }
+
+    /// Makes one connection, from this local address where one is given, and leaves open how it is used.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow())
+        tokio::time::timeout(limit, self.follow(source))
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
     }
 
-    async fn follow(&self) -> Result<(Connection, Handshake), ConnectError> {
+    async fn follow(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let started = Instant::now();
         let mut target = self.options.target.clone();
         let mut heads = Vec::new();
         let mut hops = 0;
         loop {
             let same_place = is_same_place(&target, &self.options.target);
-            let refusal = match self.attempt(&target, same_place).await {
-                Ok((connection, mut handshake)) => {
+            let refusal = match self.attempt(&target, same_place, source).await {
+                Ok((opened, mut handshake)) => {
                     handshake.total = started.elapsed();
                     handshake.redirects = heads;
-                    return Ok((connection, handshake));
+                    return Ok((opened, handshake));
                 }
                 Err(ConnectError::Refused(refusal)) => refusal,
                 Err(error) => return Err(error),
@@ -231,9 +295,14 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, target: &WsTarget, same_place: bool) -> Result<(Connection, Handshake), ConnectError> {
+    async fn attempt(
+        &self,
+        target: &WsTarget,
+        same_place: bool,
+        source: Option<IpAddr>,
+    ) -> Result<(Opened, Handshake), ConnectError> {
         let options = &self.options;
-        let (transport, mut handshake) = self.open(target).await?;
+        let (transport, mut handshake) = self.open_stream(target, source).await?;
         let started = Instant::now();
         let request = UpgradeRequest {
             target,
@@ -257,18 +326,24 @@ impl Connector {
         handshake.subprotocol = upgraded.subprotocol;
         handshake.request_head = upgraded.request_head;
         handshake.response_head = upgraded.response_head;
+        handshake.headers = upgraded.headers;
         let settings = ConnectionSettings {
             role: Role::Client,
             buffers: options.buffers,
             max_message_size: options.max_message_size,
             deflate,
+            no_pong: options.no_pong,
         };
-        Ok((Connection::new(upgraded.transport, upgraded.prefix, &settings), handshake))
+        Ok((Opened { transport: upgraded.transport, prefix: upgraded.prefix, settings }, handshake))
     }
 
     /// A byte stream to the target that says what the target says, TLS included where it is meant.
-    async fn open(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
-        let (transport, mut handshake) = self.reach(target).await?;
+    async fn open_stream(
+        &self,
+        target: &WsTarget,
+        source: Option<IpAddr>,
+    ) -> Result<(Transport, Handshake), ConnectError> {
+        let (transport, mut handshake) = self.reach(target, source).await?;
         if !target.secure {
             return Ok((transport, handshake));
         }
@@ -276,6 +351,7 @@ impl Connector {
         let started = Instant::now();
         let transport = self.tls()?.handshake(&target.host, transport).await?;
         handshake.tls = started.elapsed();
+        handshake.resumed = transport.is_resumed();
         handshake.certificate = transport.describe_certificate();
         Ok((transport, handshake))
     }
@@ -286,7 +362,9 @@ impl Connector {
         let limit = self.options.connect_timeout;
         let opening = async {
             match self.proxy(target)?.filter(|proxy| !target.secure && proxy.is_http()) {
-                None => self.open(target).await.map(|(transport, _)| (transport, None)),
+                None => {
+                    self.open_stream(target, self.options.dial.interface).await.map(|(transport, _)| (transport, None))
+                }
                 Some(proxy) => {
                     self.step.replace(format!("the proxy {proxy}"));
                     let (transport, ..) = reach(proxy, &self.options.dial, || self.proxy_tls()).await?;
@@ -308,22 +386,30 @@ impl Connector {
     }
 
     /// What the user set.
-    pub(super) fn options(&self) -> &ConnectOptions {
+    #[must_use]
+    pub fn options(&self) -> &ConnectOptions {
         &self.options
     }
 
     /// A byte stream to the target, directly or through a proxy.
-    async fn reach(&self, target: &WsTarget) -> Result<(Transport, Handshake), ConnectError> {
+    async fn reach(&self, target: &WsTarget, source: Option<IpAddr>) -> Result<(Transport, Handshake), ConnectError> {
         let options = &self.options;
+        let from_source;
+        let dial_options = if source == options.dial.interface {
+            &options.dial
+        } else {
+            from_source = DialOptions { interface: source, ..options.dial.clone() };
+            &from_source
+        };
         let (transport, timings, leg) = match self.proxy(target)? {
             None => {
                 self.step.replace("look-up or TCP".to_owned());
-                let (transport, timings) = dial(&target.host, target.port, &options.dial).await?;
+                let (transport, timings) = dial(&target.host, target.port, dial_options).await?;
                 (transport, timings, None)
             }
             Some(proxy) => {
                 self.step.replace(format!("the proxy {proxy}"));
-                let (transport, timings, leg) = tunnel(proxy, target, &options.dial, || self.proxy_tls()).await?;
+                let (transport, timings, leg) = tunnel(proxy, target, dial_options, || self.proxy_tls()).await?;
                 (transport, timings, Some(leg))
             }
         };

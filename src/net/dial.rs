@@ -232,6 +232,9 @@ async fn race(addresses: &[IpAddr], port: u16, interface: Option<IpAddr>) -> Res
 async fn attempt(address: SocketAddr, interface: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(interface) = interface {
+        // The port is chosen while connecting, so that one may serve many targets.
+        #[cfg(target_os = "linux")]
+        let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true);
         socket.bind(SocketAddr::new(interface, 0))?;
     }
     let stream = socket.connect(address).await?;

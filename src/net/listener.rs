@@ -5,6 +5,7 @@
 //! requests get ([`UpgradeSettings::site`]), and HTTP itself to `http`.
 //! Invariant: TLS and request head are whole within the handshake time limit, or the socket closes.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -27,6 +29,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::deflate::{Agreed, DeflateOffer, accept};
 use super::http::{self as server, Body, HttpError, RequestBody};
+use super::origin::is_own;
 use super::pace::Pace;
 use super::tls::ServerTls;
 use super::transport::Transport;
@@ -187,12 +190,27 @@ pub type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Out
 /// Told of each request that was refused.
 pub type OnRefused = dyn Fn(PeerAddr, &Refuse);
 
+/// What stands behind a session that is let in: what it agreed to, which the answer to the client repeats.
+pub struct Bridged {
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<String>,
+    /// permessage-deflate, when it may be used.
+    pub deflate: Option<DeflateOffer>,
+    /// Headers added to the answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// For whoever takes the session over.
+    pub far: Box<dyn Any>,
+}
+
+/// Goes to what stands behind a request that was admitted, before it is answered.
+pub type Bridge = dyn Fn(&Parts, PeerAddr) -> Pin<Box<dyn Future<Output = Result<Bridged, Refuse>>>>;
+
 /// What an upgrade must look like and what is answered.
 pub struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
     /// Origins let in; empty lets every one in. No browser leaves the header out, so a request
-    /// without it comes from elsewhere and is let in.
+    /// without it comes from elsewhere and is let in, as are pages of our own.
     pub origins: Vec<String>,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
@@ -209,10 +227,11 @@ pub struct UpgradeSettings {
     pub site: Option<Box<Site>>,
     /// Told of each refusal.
     pub on_refused: Box<OnRefused>,
+    /// What decides after all others, and in place of `subprotocols` and `deflate`.
+    pub bridge: Option<Rc<Bridge>>,
 }
 
 /// An upgraded byte stream and what was agreed.
-#[derive(Debug)]
 pub struct Accepted {
     /// The stream, TLS included.
     pub transport: Transport,
@@ -228,6 +247,8 @@ pub struct Accepted {
     pub deflate: Option<Agreed>,
     /// What [`UpgradeSettings::admit`] gave.
     pub pass: Pass,
+    /// What [`UpgradeSettings::bridge`] led to.
+    pub far: Option<Box<dyn Any>>,
 }
 
 /// Why no session came of a byte stream.
@@ -278,7 +299,14 @@ pub async fn upgrade(
     Box::pin(handshake).await
 }
 
-type Agreement = (Box<Parts>, Option<String>, Option<Agreed>, Pass);
+/// All that was agreed on with a client.
+struct Agreement {
+    head: Box<Parts>,
+    subprotocol: Option<String>,
+    deflate: Option<Agreed>,
+    pass: Pass,
+    far: Option<Box<dyn Any>>,
+}
 
 /// What the answers leave behind for the code around the HTTP connection.
 #[derive(Default)]
@@ -301,15 +329,12 @@ async fn serve(
         on_request();
         match &settings.site {
             Some(site) if is_plain(&request, settings) => Either::Left(site(request, peer)),
-            _ => {
-                let response = answer(request.into_parts().0, peer, settings, &mut outcome.borrow_mut());
-                Either::Right(std::future::ready(response))
-            }
+            _ => Either::Right(answer(request.into_parts().0, peer, settings, &outcome)),
         }
     })
     .await;
     let Outcome { agreed, answered } = outcome.into_inner();
-    if let (Ok(()), Some((head, subprotocol, deflate, pass))) = (&served.result, agreed) {
+    if let (Ok(()), Some(Agreement { head, subprotocol, deflate, pass, far })) = (&served.result, agreed) {
         return Ok(Some(Accepted {
             transport: served.transport,
             prefix: served.unread,
@@ -318,6 +343,7 @@ async fn serve(
             subprotocol,
             deflate,
             pass,
+            far,
         }));
     }
     let result = match served.result {
@@ -337,9 +363,21 @@ fn is_plain(request: &Request<RequestBody>, settings: &UpgradeSettings) -> bool 
         && !settings.paths.iter().any(|path| path == request.uri().path())
 }
 
-fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &mut Outcome) -> Response<Body> {
+async fn answer(
+    request: Parts,
+    peer: PeerAddr,
+    settings: &UpgradeSettings,
+    outcome: &RefCell<Outcome>,
+) -> Response<Body> {
     let admit = |key| (settings.admit)(&request, peer).map(|pass| (key, pass));
-    let (key, pass) = match check(&request, settings).and_then(admit) {
+    let mut admitted = check(&request, settings).and_then(admit).map(|(key, pass)| (key, pass, None));
+    if let (Ok((_, _, bridged)), Some(bridge)) = (&mut admitted, &settings.bridge) {
+        match bridge(&request, peer).await {
+            Ok(far) => *bridged = Some(far),
+            Err(refuse) => admitted = Err(refuse),
+        }
+    }
+    let (key, pass, bridged) = match admitted {
         Ok(admitted) => admitted,
         Err(refuse) => {
             (settings.on_refused)(peer, &refuse);
@@ -347,8 +385,13 @@ fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &
         }
     };
     let offers = values(&request.headers, &header::SEC_WEBSOCKET_EXTENSIONS);
-    let deflate = settings.deflate.as_ref().and_then(|ours| accept(ours, &offers));
-    let subprotocol = choose_subprotocol(&settings.subprotocols, &request.headers);
+    let (subprotocol, ours, bridged_headers, far) = match bridged {
+        Some(Bridged { subprotocol, deflate, headers, far }) => (subprotocol, deflate, headers, Some(far)),
+        None => {
+            (choose_subprotocol(&settings.subprotocols, &request.headers), settings.deflate.clone(), Vec::new(), None)
+        }
+    };
+    let deflate = ours.as_ref().and_then(|ours| accept(ours, &offers));
     let mut response = Response::new(Body::whole(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -361,10 +404,10 @@ fn answer(request: Parts, peer: PeerAddr, settings: &UpgradeSettings, outcome: &
     if let Some(agreed) = &deflate {
         insert(headers, header::SEC_WEBSOCKET_EXTENSIONS, &agreed.to_header());
     }
-    for (name, value) in &settings.headers {
+    for (name, value) in settings.headers.iter().chain(&bridged_headers) {
         headers.append(name, value.clone());
     }
-    outcome.agreed = Some((Box::new(request), subprotocol, deflate, pass));
+    outcome.borrow_mut().agreed = Some(Agreement { head: Box::new(request), subprotocol, deflate, pass, far });
     response
 }
 
@@ -391,6 +434,10 @@ fn refusal(refuse: &Refuse) -> Response<Body> {
         }
         _ => {}
     }
+    // What is given takes the place of what is said above.
+    for (name, _) in &refuse.headers {
+        headers.remove(name);
+    }
     for (name, value) in &refuse.headers {
         headers.append(name, value.clone());
     }
@@ -415,8 +462,12 @@ fn check(request: &Parts, settings: &UpgradeSettings) -> Result<String, Refuse> 
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
     }
-    let is_foreign = |origin: &&str| !settings.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
-    if !settings.origins.is_empty() && values(headers, &header::ORIGIN).iter().any(is_foreign) {
+    let is_allowed = |origin: &HeaderValue| {
+        let named = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+        // Pages served here are ours.
+        settings.origins.iter().any(named) || settings.site.is_some() && is_own(origin, headers)
+    };
+    if !settings.origins.is_empty() && !headers.get_all(header::ORIGIN).iter().all(is_allowed) {
         return Err(Refuse::new(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
     }
     let keys = values(headers, &header::SEC_WEBSOCKET_KEY);
@@ -464,6 +515,7 @@ mod tests {
             admit: Box::new(|_, _| Ok(None)),
             site: None,
             on_refused: Box::new(|_, _| ()),
+            bridge: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! the upgrade (RFC 6455 section 4), permessage-deflate (RFC 7692) and framing. Knows nothing of
 //! commands, sessions or what messages mean.
 
+pub mod bulk;
 pub mod connection;
 pub mod connector;
 pub mod deflate;
@@ -11,6 +12,7 @@ pub mod dial;
 pub mod fetch;
 pub mod http;
 pub mod listener;
+pub mod origin;
 pub mod pace;
 pub mod post;
 pub mod proxy;

@@ -1,11 +1,17 @@
 //! A certificate for trying things on this machine: a CA made for the run and a leaf it signed.
+//!
+//! Owns what is in them. The making is OpenSSL's, which is there for TLS anyway, and rcgen's where the TLS library
+//! is the system's own.
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
-use sha2::{Digest, Sha256};
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[path = "self_signed/with_openssl.rs"]
+mod making;
+#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[path = "self_signed/with_rcgen.rs"]
+mod making;
 
+/// The CA's name.
+const ISSUER: &str = "wsp test CA";
 /// What the leaf is valid for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Browsers accept no leaf valid for longer than 398 days.
@@ -28,37 +34,13 @@ pub struct SelfSigned {
 ///
 /// # Errors
 /// What the crypto library says.
-pub fn generate() -> Result<SelfSigned, rcgen::Error> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca_params = params(Vec::new(), "wsp test CA")?;
-    ca_params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca_params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = ca_params.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca_params, ca_key);
-    let key = KeyPair::generate()?;
-    let mut leaf_params = params(NAMES.iter().map(ToString::to_string).collect(), "localhost")?;
-    leaf_params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf_params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf_params.use_authority_key_identifier_extension = true;
-    let leaf = leaf_params.signed_by(&key, &issuer)?;
-    let digest: Vec<String> = Sha256::digest(leaf.der()).iter().map(|byte| format!("{byte:02X}")).collect();
-    Ok(SelfSigned {
-        chain_pem: format!("{}{}", leaf.pem(), ca.pem()),
-        key_pem: key.serialize_pem(),
-        ca_pem: ca.pem(),
-        fingerprint: digest.join(":"),
-    })
+pub fn generate() -> Result<SelfSigned, String> {
+    making::generate().map_err(|error| error.to_string())
 }
 
-fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = CertificateParams::new(names)?;
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    params.distinguished_name = name;
-    let now = time::OffsetDateTime::now_utc();
-    params.not_before = now - time::Duration::days(1);
-    params.not_after = now + time::Duration::days(DAYS);
-    Ok(params)
+fn fingerprint(digest: &[u8]) -> String {
+    let bytes: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The tap under the framing layer: follows incoming frame headers in the bytes that pass by.
 //!
 //! Owns the bytes that came behind the HTTP head, the RSV1 bit of compressed messages (cleared in
-//! place, with a [`Note`] for the layer above) and the wire's byte counters. Leaves every check to
-//! the framing layer: what is not legal is passed on as it is and refused there.
+//! place, with a [`Note`] for the layer above), pings that shall not be answered (passed on as pongs, with a mark) and the
+//! wire's byte counters. Leaves every check to the framing layer: what is not legal is passed on as it is and refused there.
 //! Invariants: no byte is added, dropped or held back; lengths, masks and payloads are never
 //! touched; one note per data message, in the order in which they start.
 
@@ -21,6 +21,8 @@ const MASK: u8 = 0x80;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
 /// Opcodes from here on are control frames.
 const FIRST_CONTROL: u8 = 8;
 /// First byte and length byte: every header has them.
@@ -57,6 +59,10 @@ pub struct FrameFollower {
     fragmented: bool,
     /// A Close has passed: what follows is no message any more.
     closed: bool,
+    /// Pings are passed on as pongs, which nobody answers.
+    hides_pings: bool,
+    /// For each pong passed on so far whether it was a ping.
+    hidden: VecDeque<bool>,
     largest_frame: u64,
     messages_completed: u64,
     controls_completed: u64,
@@ -120,6 +126,10 @@ impl FrameFollower {
         self.fin = *byte & FIN != 0;
         self.control = opcode >= FIRST_CONTROL;
         self.closed |= opcode == CLOSE;
+        if self.hides_pings && matches!(opcode, PING | PONG) && !self.closed {
+            self.hidden.push_back(opcode == PING);
+            *byte = (*byte & !OPCODE) | PONG;
+        }
         let starts_message = matches!(opcode, TEXT | BINARY) && !self.fragmented;
         if self.deflate && starts_message && !self.closed {
             let compressed = *byte & RSV1 != 0;
@@ -147,6 +157,16 @@ impl FrameFollower {
             self.notes = VecDeque::new();
         }
         note
+    }
+
+    /// From now on pings are passed on as pongs.
+    pub fn hide_pings(&mut self) {
+        self.hides_pings = true;
+    }
+
+    /// Whether the oldest pong not asked for yet was a ping.
+    pub fn take_hidden(&mut self) -> bool {
+        self.hidden.pop_front().unwrap_or(false)
     }
 
     /// Notes of messages that have started and were not asked for yet.
@@ -206,6 +226,16 @@ impl<S> Tap<S> {
     /// See [`FrameFollower::take_note`]: to be called once per data message, when it is complete.
     pub fn take_note(&mut self) -> Option<Note> {
         self.follower.take_note()
+    }
+
+    /// See [`FrameFollower::hide_pings`].
+    pub fn hide_pings(&mut self) {
+        self.follower.hide_pings();
+    }
+
+    /// See [`FrameFollower::take_hidden`].
+    pub fn take_hidden(&mut self) -> bool {
+        self.follower.take_hidden()
     }
 
     /// See [`FrameFollower::notes_pending`].

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use super::connection::io_text;
 pub use client::ClientConnector;
-pub(crate) use client::{ClientStream, describe};
+pub(crate) use client::{ClientStream, describe, is_resumed};
 #[cfg(any(target_os = "macos", target_os = "windows"))]
 use identity::PemIdentity;
 pub use server::ServerTls;

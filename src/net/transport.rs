@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -80,6 +81,34 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
+    /// Writes what is taken at once; `WouldBlock` when nothing is. Whoever needs the rest written polls.
+    ///
+    /// # Errors
+    /// What the byte stream says.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+            other => {
+                let cx = &mut Context::from_waker(Waker::noop());
+                match Pin::new(&mut *other).poll_write(cx, bytes) {
+                    Poll::Ready(result) => {
+                        let _ = Pin::new(other).poll_flush(cx);
+                        result
+                    }
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    /// Makes dropping a TCP connection reset it, so that its ports are free at once.
+    pub fn reset_on_drop(&self) {
+        if let Self::Tcp(stream) = self {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Waits until the peer has said something or left.
     pub async fn readable(&self) {
         let _ = match self {
@@ -89,11 +118,17 @@ impl Transport {
         };
     }
 
-    /// Ends our half and discards what still comes until the peer has ended its own.
-    pub async fn linger(&mut self) {
+    /// Ends our half and discards what still comes, up to so many bytes, until the peer has ended its own.
+    pub async fn linger(&mut self, most: usize) {
         let mut scrap = [0_u8; 4096];
-        if self.shutdown().await.is_ok() {
-            while self.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        let mut left = most;
+        if self.shutdown().await.is_err() {
+            return;
+        }
+        while left > 0
+            && let Ok(read @ 1..) = self.read(&mut scrap).await
+        {
+            left = left.saturating_sub(read);
         }
     }
 
@@ -113,5 +148,11 @@ impl Transport {
             Self::ClientTls(stream) => super::tls::describe(stream),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether the server took up an earlier TLS session.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        matches!(self, Self::ClientTls(stream) if super::tls::is_resumed(stream))
     }
 }

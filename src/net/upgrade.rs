@@ -101,6 +101,8 @@ pub struct Upgraded {
     pub subprotocol: Option<String>,
     /// The values of Sec-WebSocket-Extensions.
     pub extensions: Vec<String>,
+    /// All headers of the answer.
+    pub headers: HeaderMap,
     /// The request, secrets redacted.
     pub request_head: String,
     /// The answer, secrets redacted.
@@ -186,6 +188,7 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
         prefix: Bytes::copy_from_slice(&parts.read_buf),
         subprotocol,
         extensions,
+        headers: response.headers().clone(),
         request_head,
         response_head,
     })

@@ -33,6 +33,16 @@ pub trait Control {
     /// The queues by their names, which are a closed set.
     fn queues(&self) -> Vec<QueueReading>;
 
+    /// Messages that were received and have no outcome yet.
+    fn waiting(&self) -> u64 {
+        self.queues().iter().map(|queue| queue.depth as u64).sum()
+    }
+
+    /// Messages that wait where a source takes them from, by the source, where it knows.
+    fn lags(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     /// Names each single queue that is full.
     fn each_full_queue(&self, full: &mut dyn FnMut(u64));
 
@@ -41,26 +51,50 @@ pub trait Control {
         false
     }
 
+    /// Sessions that can be listed.
+    fn listed(&self) -> usize {
+        self.active()
+    }
+
     /// The first sessions, up to `limit`.
     fn sessions(&self, limit: usize) -> Vec<SessionReading>;
 
-    /// Sends a message to one session, where there is one of that name.
-    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering>;
+    /// Sends a message to one session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal>;
 
     /// Sends a message to all sessions.
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering;
 
-    /// Closes a session; whether there is one of that name.
-    fn close(&self, session: &str, close: CloseReason) -> bool;
+    /// Closes a session.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal>;
 
     /// Ends a session's connection and opens another; whether this is a session of that name that can do so.
     fn reconnect(&self, _session: &str) -> bool {
         false
     }
+}
 
-    /// What waits on disk, where something may.
-    fn spool(&self) -> Option<SpoolReading> {
-        None
+/// Why a session is not done to as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No session has this name.
+    Unknown,
+    /// This one cannot be done so to.
+    Unfit(&'static str),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "it has ended",
+            Self::Unfit(why) => why,
+        })
     }
 }
 
@@ -79,7 +113,7 @@ pub struct Delivery {
 }
 
 /// The state of one queue, or of all of one name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueReading {
     /// Its name.
     pub name: Cow<'static, str>,
@@ -93,17 +127,26 @@ pub struct QueueReading {
     pub bytes: usize,
     /// How full it is, from 0 to 1; the fullest one's where there are several.
     pub utilization: f64,
+    /// The most messages that were in it at a time, where that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_water: Option<usize>,
+    /// Bytes it takes up in a spool, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool_bytes: Option<u64>,
+    /// Age of the message that has waited longest, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<f64>,
 }
 
 /// What waits on disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpoolReading {
     /// Messages.
     pub messages: u64,
     /// Payload bytes.
     pub bytes: u64,
-    /// How long the oldest has waited, in milliseconds, where that is known.
-    pub oldest_ms: Option<u64>,
+    /// How long the oldest has waited, where that is known.
+    pub oldest_ms: Option<f64>,
 }
 
 /// What a session is doing.
@@ -120,7 +163,7 @@ pub enum SessionState {
     Retrying,
     /// It is about to end.
     Closing,
-    /// It has ended and can be opened again.
+    /// It has ended.
     Closed,
 }
 
@@ -155,6 +198,9 @@ pub struct SessionQueue {
 pub struct SessionReading {
     /// Its name, as events have it.
     pub id: String,
+    /// The pipeline it belongs to, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
     /// Who is at the other end.
     pub peer: String,
     /// What it is doing.

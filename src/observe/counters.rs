@@ -21,6 +21,11 @@ impl Count {
         self.add(1);
     }
 
+    /// Grows to a sum that was counted elsewhere.
+    pub fn reach(&self, sum: u64) {
+        self.0.set(self.0.get().max(sum));
+    }
+
     /// The sum.
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -78,6 +83,11 @@ impl<L: Label> ByLabel<L> {
     /// Adds one to one of them.
     pub fn one(&self, label: L) {
         self.add(label, 1);
+    }
+
+    /// One of them grows to a sum that was counted elsewhere.
+    pub fn reach(&self, label: L, sum: u64) {
+        self.counts[label.index()].reach(sum);
     }
 
     /// One of them.
@@ -253,6 +263,28 @@ impl Durations {
     }
 }
 
+labels! {
+    /// What was done wrong on purpose.
+    Fault {
+        /// A message was sent late.
+        Delayed => "delayed",
+        /// A message was not sent.
+        Lost => "lost",
+        /// A message was changed.
+        Corrupted => "corrupted",
+        /// A message was sent twice.
+        Duplicated => "duplicated",
+        /// For a while nothing was read or written.
+        Stalled => "stalled",
+        /// A session was ended.
+        Closed => "closed",
+        /// An upgrade was refused.
+        Rejected => "rejected",
+        /// A ping was not answered.
+        Unanswered => "unanswered",
+    }
+}
+
 /// What has been counted since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -286,6 +318,8 @@ pub struct Counters {
     pub request_time: Durations,
     /// Round trips of pings.
     pub ping_time: Durations,
+    /// What was done wrong on purpose.
+    pub faults: ByLabel<Fault>,
 }
 
 #[cfg(test)]
@@ -308,6 +342,9 @@ mod tests {
             assert_eq!(label.index(), place);
         }
         for (place, label) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(label.index(), place);
+        }
+        for (place, label) in Fault::ALL.iter().enumerate() {
             assert_eq!(label.index(), place);
         }
     }

@@ -32,9 +32,10 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
     let gauges = |value: &dyn Fn(&super::control::QueueReading) -> f64| {
         queues.iter().map(|queue| (Some(("queue", queue.name.as_ref())), value(queue))).collect::<Vec<_>>()
     };
-    let waiting: usize = queues.iter().map(|queue| queue.depth).sum();
+    let waiting = run.waiting();
+    let lags = run.lags();
     let (received, sent) = (&counters.received, &counters.sent);
-    vec![
+    let mut families = vec![
         counter(
             "wsp_messages_total",
             "Messages received (in) and sent (out).",
@@ -59,7 +60,7 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         ),
         labelled("wsp_dropped_total", "Messages dropped, by reason.", "reason", &counters.dropped),
         labelled("wsp_dead_letters_total", "Messages written to the dead letters.", "reason", &counters.dead_letters),
-        gauge("wsp_waiting", "Messages waiting in all queues.", vec![(None, waiting as f64)]),
+        gauge("wsp_waiting", "Messages received that wait for their outcome.", vec![(None, waiting as f64)]),
         gauge("wsp_queue_depth", "Messages waiting, by queue.", gauges(&|queue| queue.depth as f64)),
         gauge(
             "wsp_queue_utilization",
@@ -77,7 +78,12 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         ),
         histogram("wsp_request_seconds", "Time from a request to its answer.", &counters.request_time),
         histogram("wsp_ping_seconds", "Round trip time of pings.", &counters.ping_time),
-    ]
+    ];
+    if !lags.is_empty() {
+        let values = lags.iter().map(|(source, lag)| (Some(("source", &**source)), *lag as f64)).collect();
+        families.push(gauge("wsp_lag", "Messages that wait where a source takes them from.", values));
+    }
+    families
 }
 
 fn of_process(process: &ProcessReading, started: f64) -> Vec<MetricFamily> {

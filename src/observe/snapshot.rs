@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub reconnects: u64,
     /// Messages that reached where they were to go.
     pub delivered: u64,
+    /// Messages that were received and have no outcome yet.
+    pub waiting: u64,
     /// Messages that were kept from their receivers on purpose.
     pub filtered: u64,
     /// Messages dropped, by reason; those that are not zero.
@@ -53,7 +55,7 @@ impl Snapshot {
     #[must_use]
     pub fn of(run: &dyn Control, most_sessions: usize) -> Self {
         let counters = run.counters();
-        let sessions = run.sessions(most_sessions);
+        let (sessions, queues) = (run.sessions(most_sessions), run.queues());
         Self {
             mode: run.mode().to_owned(),
             started: String::new(),
@@ -66,9 +68,10 @@ impl Snapshot {
             dropped: by_label(&counters.dropped),
             dead_letters: by_label(&counters.dead_letters),
             errors: by_label(&counters.errors),
-            queues: run.queues(),
-            spool: run.spool(),
-            sessions_left_out: run.active().saturating_sub(sessions.len()),
+            spool: spool(&queues),
+            queues,
+            waiting: run.waiting(),
+            sessions_left_out: run.listed().saturating_sub(sessions.len()),
             sessions,
         }
     }
@@ -76,4 +79,18 @@ impl Snapshot {
 
 fn by_label<L: Label>(counts: &ByLabel<L>) -> BTreeMap<String, u64> {
     counts.iter().filter(|(_, count)| *count > 0).map(|(label, count)| (label.name().to_owned(), count)).collect()
+}
+
+/// What the queues have on disk, all together.
+fn spool(queues: &[QueueReading]) -> Option<SpoolReading> {
+    let stored: Vec<_> = queues.iter().filter_map(|queue| Some((queue, queue.spool_bytes?))).collect();
+    let oldest = |oldest: Option<f64>, queue: &QueueReading| match (oldest, queue.oldest_ms) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    };
+    (!stored.is_empty()).then(|| SpoolReading {
+        messages: stored.iter().map(|(queue, _)| queue.depth as u64).sum(),
+        bytes: stored.iter().map(|(_, bytes)| bytes).sum(),
+        oldest_ms: stored.iter().fold(None, |known, (queue, _)| oldest(known, queue)),
+    })
 }

@@ -15,7 +15,6 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::{BatchSink, End, EndError, EndIo, LocalFuture, Problem, Report};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::session::backoff::Backoff;
 
@@ -168,6 +167,7 @@ impl<S: BatchSink> Dispatch<S> {
                     }
                     let wait = self.retry.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
                     lane.retried.add(batch.len() as u64);
+                    lane.retries();
                     (io.notice)(format!("{}: {reason}; again in {:.1} s", self.sink.name(), wait.as_secs_f64()));
                     sleep(wait).await;
                 }
@@ -190,8 +190,7 @@ impl<S: BatchSink> Dispatch<S> {
             let Some(envelope) = batch.pop_front() else { break };
             match fate {
                 Ok(()) => {
-                    lane.delivered.one();
-                    envelope.settle(Settlement::Delivered);
+                    lane.took(envelope);
                 }
                 Err(Problem::Never(reason)) => self.bury(io, envelope, DropReason::Rejected, &reason).await,
                 Err(problem) => {
@@ -218,7 +217,6 @@ impl<S: BatchSink> Dispatch<S> {
 /// Settles the first so many as delivered.
 fn take(lane: &Lane, batch: &mut VecDeque<Envelope>, count: usize) {
     for envelope in batch.drain(..count.min(batch.len())) {
-        lane.delivered.one();
-        envelope.settle(Settlement::Delivered);
+        lane.took(envelope);
     }
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -26,7 +27,6 @@ use crate::process::{self, Plan, Program};
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::sink::line;
 use crate::source::framing::Framing;
@@ -120,6 +120,7 @@ impl ExecEnd {
                 return Err(EndError::new(Exit::Lost, text));
             }
             let wait = self.retry.backoff.wait(failures, fastrand::f64());
+            io.lane.iter().for_each(|lane| lane.retries());
             (io.notice)(format!("{}: {reason}; started again in {:.1} s", self.name, wait.as_secs_f64()));
             let mut time = pin!(sleep(wait));
             let is_over = poll_fn(|cx| {
@@ -159,46 +160,52 @@ impl ExecEnd {
         io: &EndIo,
         program: &mut Program,
         mut feeder: Option<&mut Feeder>,
-        intake: Option<&mut Intake>,
+        mut intake: Option<&mut Intake>,
         is_first: bool,
     ) -> Death {
         let (mut stdin, stdout) = (program.stdin.take(), program.stdout.take());
         let program = &*program;
         let has_said_any = Cell::new(false);
-        let mut reading = pin!(read(program, stdout, intake, &has_said_any));
-        let mut has_read = None;
-        let mut was_told = false;
-        let ended = poll_fn(|cx| {
-            if let (Some(feeder), Some(pipe)) = (&mut feeder, &mut stdin)
-                && feeder.poll(pipe, cx).is_ready()
-            {
-                stdin = None;
-                // It has closed its input and lives on: another one is wanted.
-                if !feeder.is_done() {
-                    program.end(process::PATIENCE);
+        let ended = {
+            let mut reading = pin!(read(program, stdout, intake.as_deref_mut(), &has_said_any));
+            let mut has_read = None;
+            let mut was_told = false;
+            poll_fn(|cx| {
+                if let (Some(feeder), Some(pipe)) = (&mut feeder, &mut stdin)
+                    && feeder.poll(pipe, cx).is_ready()
+                {
+                    stdin = None;
+                    // It has closed its input and lives on: another one is wanted.
+                    if !feeder.is_done() {
+                        program.end(process::PATIENCE);
+                    }
                 }
-            }
-            // A sink is told to end only when it has got everything.
-            if !was_told && stdin.is_none() && io.stop.poll_reached(Step::Draining, cx).is_ready() {
-                was_told = true;
-                program.end(if feeder.is_some() { PATIENCE } else { Duration::ZERO });
-            }
-            if has_read.is_none()
-                && let Poll::Ready(result) = reading.as_mut().poll(cx)
-            {
-                has_read = Some(result);
-            }
-            if let Some(Err(error)) = &has_read {
-                return Poll::Ready(Err(error.clone()));
-            }
-            let status = program.poll_status(cx);
-            match (status, &has_read) {
-                (Some(status), Some(Ok(()))) if program.is_over() => Poll::Ready(Ok(status)),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
+                // A sink is told to end only when it has got everything.
+                if !was_told && stdin.is_none() && io.stop.poll_reached(Step::Draining, cx).is_ready() {
+                    was_told = true;
+                    program.end(if feeder.is_some() { PATIENCE } else { Duration::ZERO });
+                }
+                if has_read.is_none()
+                    && let Poll::Ready(result) = reading.as_mut().poll(cx)
+                {
+                    has_read = Some(result);
+                }
+                if let Some(Err(error)) = &has_read {
+                    return Poll::Ready(Err(error.clone()));
+                }
+                let status = program.poll_status(cx);
+                match (status, &has_read) {
+                    (Some(status), Some(Ok(()))) if program.is_over() => Poll::Ready(Ok(status)),
+                    _ => Poll::Pending,
+                }
+            })
+            .await
+        };
         drop(stdin);
+        let ended = match (ended, intake) {
+            (Ok(status), Some(intake)) => intake_end(io, intake, status).await.map(|()| status),
+            (ended, _) => ended,
+        };
         match ended {
             Err(error) => {
                 program.end(Duration::ZERO);
@@ -264,22 +271,31 @@ async fn read(
         };
         let Some(read) = read else { break };
         if read == 0 {
-            return intake.finish().await.map(drop);
+            return Ok(());
         }
         has_said_any.set(true);
-        if !intake.take(&chunk[..read]).await? {
+        if !intake.take(Bytes::copy_from_slice(&chunk[..read])).await? {
             return Ok(());
         }
     }
     let mut left = 0;
     while left < LEFT_BEHIND {
         let read = process::read_now(&stdout, &mut chunk);
-        if read == 0 || !intake.take(&chunk[..read]).await? {
+        if read == 0 || !intake.take(Bytes::copy_from_slice(&chunk[..read])).await? {
             break;
         }
         left += read;
     }
-    intake.finish().await.map(drop)
+    Ok(())
+}
+
+/// A last line without its newline counts when the program ended by itself; what a signal cut off is no line.
+async fn intake_end(io: &EndIo, intake: &mut Intake, status: ExitStatus) -> Result<(), EndError> {
+    if status.code().is_some() && io.stop.step() == Step::Running {
+        return intake.finish().await.map(drop);
+    }
+    intake.forget();
+    Ok(())
 }
 
 /// What is on its way into a program.
@@ -362,8 +378,7 @@ impl Feeder {
         while self.waiting.front().is_some_and(|(end, _)| *end <= read) {
             if let Some((_, envelope)) = self.waiting.pop_front() {
                 self.delivered += 1;
-                self.lane.delivered.one();
-                envelope.settle(Settlement::Delivered);
+                self.lane.took(envelope);
             }
             self.pause = SOON;
         }

@@ -3,7 +3,7 @@
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,10 +11,8 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json, Schema};
-use crate::message::event::{Direction, Event, EventBody};
 use crate::message::{Message, MessageKind};
 use crate::observe::counters::{Count, DropReason};
-use crate::observe::tap::Tap;
 use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
@@ -32,7 +30,7 @@ pub enum NonJson {
 }
 
 /// A destination for the messages that match.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Route {
     /// Which.
     pub when: Filter,
@@ -41,7 +39,7 @@ pub struct Route {
 }
 
 /// What a flow does with messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FlowSettings {
     /// Chooses and transforms; each output is a message.
     pub filter: Option<Filter>,
@@ -66,8 +64,6 @@ pub struct Flow {
     pub rejected: Count,
     /// Messages that wait where the source takes them from, as far as it knows.
     pub lag: Cell<u64>,
-    /// Where what comes in can be seen, if somebody looks.
-    pub tap: OnceCell<Rc<Tap>>,
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
@@ -86,7 +82,6 @@ impl Flow {
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
             lag: Cell::new(0),
-            tap: OnceCell::new(),
             dead_letters,
             sources: Cell::new(sources),
             failed,
@@ -95,6 +90,19 @@ impl Flow {
             lane.join(&flow.ledger);
         }
         Rc::new(flow)
+    }
+
+    /// A flow of its own that does the same and has the same account, for one source and one destination.
+    pub fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
+        Rc::new(Self {
+            settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
+            ledger: Rc::clone(&self.ledger),
+            rejected: Count::default(),
+            lag: Cell::new(0),
+            dead_letters: Rc::clone(&self.dead_letters),
+            sources: Cell::new(1),
+            failed: Rc::clone(&self.failed),
+        })
     }
 
     /// Every destination once.
@@ -227,14 +235,6 @@ impl Inlet for Flow {
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
         // What came in the same buffer is not kept alive by what waits.
         let message = message.detached();
-        if let Some(tap) = self.tap.get() {
-            tap.offer(message.len(), || Event {
-                time: Timestamp::now(),
-                session: origin.session.clone(),
-                dir: Some(Direction::In),
-                body: EventBody::Message(message.clone()),
-            });
-        }
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: Timestamp::now() };
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
@@ -245,6 +245,7 @@ impl Inlet for Flow {
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
+        let message = message.detached();
         let receipt = self.ledger.receive(message.len(), None);
         self.bury(&Lineage { origin, seq, time: Timestamp::now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
@@ -289,5 +290,9 @@ impl Inlet for Flow {
             .map(|lane| lane.depth())
             .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
             .unwrap_or((0, 1))
+    }
+
+    fn full_since(&self) -> Option<Timestamp> {
+        self.lanes().iter().filter_map(|lane| lane.full_since()).min()
     }
 }

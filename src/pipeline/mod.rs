@@ -3,12 +3,15 @@
 //! [`flow`] is the way in (filter, route, copies for each destination), [`dispatch`] the way out (batches, retries), [`ws`] a
 //! WebSocket client as either end, [`exec`] a program as either, [`http`] a server that is posted to, [`window`] the way out to brokers, [`dead`] where messages go that nobody takes, [`run`] the life of the whole.
 
-pub mod control;
 pub mod dead;
 pub mod dispatch;
 pub mod exec;
 pub mod flow;
+pub mod group;
 pub mod http;
+pub mod proxy;
 pub mod run;
+pub mod watch;
 pub mod window;
 pub mod ws;
+pub mod ws_listen;

@@ -3,6 +3,7 @@
 //! Stop ladder: sources stop reading; what is queued is delivered; at the end of the grace time, or on a second signal, the
 //! rest is left. Invariant: the account is given last, after everything has ended.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,9 +12,8 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::flow::Flow;
+use super::watch::{Seen, View};
 use crate::exit::Exit;
-use crate::host::{Signals, StopSignal};
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo};
 use crate::queue::ledger::Ledger;
@@ -30,26 +30,56 @@ pub struct Running {
     pub io: EndIo,
     /// It only takes what nobody else took: it ends after all others.
     pub is_last: bool,
+    /// How it is seen.
+    pub view: Rc<View>,
 }
 
-/// Everything that runs.
+/// What a relay is told from outside.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// When to end.
+    pub stop: Rc<Stop>,
+    cut_short: Cell<Option<Exit>>,
+    /// What is being closed is to be left.
+    leave: Stop,
+    is_closing: Cell<bool>,
+}
+
+impl Orders {
+    /// Stops, unless that has begun.
+    pub fn stop_once(&self) {
+        self.stop.go(Step::Draining);
+    }
+
+    /// The first time stops, the second cuts short, which is what the code is for.
+    pub fn stop_or_cut_short(&self, exit: Exit) {
+        if self.is_closing.get() {
+            self.leave.go(Step::Aborting);
+        } else if self.stop.step() == Step::Running {
+            self.stop.go(Step::Draining);
+        } else {
+            self.cut_short.set(self.cut_short.get().or(Some(exit)));
+            self.stop.go(Step::Aborting);
+        }
+    }
+}
+
+/// Everything that runs of one pipeline.
 pub struct Relay {
-    /// Directions, each with its account.
-    pub flows: Vec<Rc<Flow>>,
+    /// How it is seen: its directions, each with its account, and its ends.
+    pub seen: Rc<Seen>,
     /// All ends.
     pub ends: Vec<Running>,
     /// Where messages are stored.
     pub spool: Option<Rc<Spool>>,
-    /// When to end.
-    pub stop: Rc<Stop>,
+    /// What it is told.
+    pub orders: Rc<Orders>,
     /// How long draining may take.
     pub grace: Duration,
     /// Longest time for the whole run.
     pub timeout: Option<Duration>,
     /// Dropped messages are a failure.
     pub fail_on_drop: bool,
-    /// Ready when a person wants it to end.
-    pub quit: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 /// How it ended.
@@ -75,17 +105,13 @@ struct State {
 
 impl Relay {
     /// Runs until every source has ended and everything is delivered, or until it is told to stop.
-    pub async fn run(mut self, signals: &mut Signals) -> Ended {
+    pub async fn run(mut self) -> Ended {
         let mut state = State::default();
         let mut running: Vec<_> = std::mem::take(&mut self.ends).into_iter().map(Start::of).collect();
         let mut timeout = self.timeout.map(|limit| Box::pin(sleep(limit)));
         poll_fn(|cx| {
             loop {
-                if self.quit.as_mut().is_some_and(|quit| quit.as_mut().poll(cx).is_ready()) {
-                    self.quit = None;
-                    self.drain(&mut state);
-                }
-                self.heed(signals, &mut state, cx);
+                self.heed(&mut state, cx);
                 self.watch_time(&mut timeout, &mut state, cx);
                 let before = running.len();
                 running.retain_mut(|start| match start.future.as_mut().poll(cx) {
@@ -113,24 +139,16 @@ impl Relay {
             }
         })
         .await;
-        self.close_spool(&mut state, signals).await;
+        self.close_spool(&mut state).await;
         Ended { exit: self.exit(&state), errors: state.errors }
     }
 
-    /// The first signal stops, the second cuts short.
-    fn heed(&self, signals: &mut Signals, state: &mut State, cx: &mut Context<'_>) {
-        while let Poll::Ready(signal) = signals.poll_next(cx) {
-            let exit = match signal {
-                StopSignal::Interrupt => Exit::Interrupted,
-                StopSignal::Terminate => Exit::Terminated,
-            };
-            if self.stop.step() == Step::Running {
-                self.drain(state);
-            } else {
-                state.cut_short.get_or_insert(exit);
-                self.stop.go(Step::Aborting);
-            }
+    /// Draining may take so long, whoever asked for it.
+    fn heed(&self, state: &mut State, cx: &mut Context<'_>) {
+        if self.orders.stop.poll_reached(Step::Draining, cx).is_ready() {
+            self.drain(state);
         }
+        state.cut_short = state.cut_short.or(self.orders.cut_short.get());
     }
 
     fn watch_time(&self, timeout: &mut Option<Pin<Box<Sleep>>>, state: &mut State, cx: &mut Context<'_>) {
@@ -139,16 +157,16 @@ impl Relay {
             state.errors.push(EndError::new(Exit::Timeout, "--timeout ran out"));
             self.drain(state);
         }
-        if self.stop.step() < Step::Aborting
+        if self.orders.stop.step() < Step::Aborting
             && state.grace.as_mut().is_some_and(|grace| grace.as_mut().poll(cx).is_ready())
         {
             state.cut_short.get_or_insert(Exit::Terminated);
-            self.stop.go(Step::Aborting);
+            self.orders.stop.go(Step::Aborting);
         }
     }
 
     fn drain(&self, state: &mut State) {
-        self.stop.go(Step::Draining);
+        self.orders.stop.go(Step::Draining);
         state.grace.get_or_insert_with(|| Box::pin(sleep(self.grace)));
     }
 
@@ -157,9 +175,13 @@ impl Relay {
         if let Some(inlet) = start.io.inlet.take() {
             inlet.end();
         }
-        let Err(error) = result else {
+        let is_over = |start: &Start, has_failed| {
             start.io.lane.iter().for_each(|lane| lane.abandon());
-            return false;
+            start.view.over_with(has_failed);
+            false
+        };
+        let Err(error) = result else {
+            return is_over(start, false);
         };
         state.changed = true;
         self.drain(state);
@@ -172,22 +194,20 @@ impl Relay {
                 return true;
             }
         }
-        start.io.lane.iter().for_each(|lane| lane.abandon());
-        false
+        is_over(start, error.exit != Exit::Done)
     }
 
     /// What was taken in is stored, what was delivered is removed; another signal cuts that short.
-    async fn close_spool(&self, state: &mut State, signals: &mut Signals) {
+    async fn close_spool(&self, state: &mut State) {
         let Some(spool) = &self.spool else { return };
         let is_known = state.errors.iter().any(|error| error.exit == Exit::Storage);
-        let mut close = std::pin::pin!(spool.close());
-        let closed = std::future::poll_fn(|cx| match close.as_mut().poll(cx) {
-            Poll::Ready(closed) => Poll::Ready(closed.map_err(EndError::from)),
-            Poll::Pending => {
-                signals.poll_next(cx).map(|_| Err(EndError::new(Exit::Storage, "the spool was left open")))
-            }
-        });
-        if let Err(error) = closed.await
+        self.orders.is_closing.set(true);
+        let closed = self.orders.leave.unless(Step::Aborting, spool.close()).await;
+        let closed = match closed {
+            Some(closed) => closed.map_err(EndError::from),
+            None => Err(EndError::new(Exit::Storage, "the spool was left open")),
+        };
+        if let Err(error) = closed
             && !is_known
         {
             state.errors.push(error);
@@ -196,7 +216,7 @@ impl Relay {
 
     /// The gravest for the data wins, then the first that happened.
     fn exit(&self, state: &State) -> Exit {
-        let any = |test: fn(&Ledger) -> bool| self.flows.iter().any(|flow| test(&flow.ledger));
+        let any = |test: fn(&Ledger) -> bool| self.seen.flows.iter().any(|flow| test(&flow.ledger));
         if state.errors.iter().any(|error| error.exit == Exit::Storage) {
             return Exit::Storage;
         }
@@ -236,11 +256,13 @@ struct Start {
     name: String,
     io: EndIo,
     is_last: bool,
+    view: Rc<View>,
 }
 
 impl Start {
     fn of(running: Running) -> Self {
-        let (name, io, is_last) = (running.name, running.io.clone(), running.is_last);
-        Self { future: running.end.run(running.io), name, io, is_last }
+        let (name, io, is_last, view) = (running.name, running.io.clone(), running.is_last, running.view);
+        view.began();
+        Self { future: running.end.run(running.io), name, io, is_last, view }
     }
 }

@@ -15,7 +15,6 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture, Problem};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::queue::window::{Answer, WindowSink};
 use crate::session::backoff::Backoff;
@@ -166,6 +165,9 @@ async fn carry<S: WindowSink>(
             Problem::Never(reason) => (reason, None),
             Problem::Again { reason, after } => (reason, after),
         };
+        if after.is_some_and(|after| after.is_zero()) {
+            continue;
+        }
         failures += 1;
         if !settings.patience.allows(failures, was_reached) {
             if !io.dead_letters.are_kept() {
@@ -176,6 +178,7 @@ async fn carry<S: WindowSink>(
             if way.again.is_empty() && !take_waiting(lane, way).await {
                 return Ok(());
             }
+            sink.give_up();
             (io.notice)(format!("{}: {} messages are given up: {reason}", sink.name(), way.again.len()));
             for (_, envelope) in way.again.drain(..) {
                 io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);
@@ -184,6 +187,7 @@ async fn carry<S: WindowSink>(
         }
         let wait = settings.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
         lane.retried.add(way.again.len() as u64);
+        lane.retries();
         (io.notice)(format!("{}: {reason}; again in {:.1} s (retry {failures})", sink.name(), wait.as_secs_f64()));
         sleep(wait).await;
     }
@@ -220,8 +224,7 @@ async fn pump<S: WindowSink>(
                 match outcome {
                     Ok(()) => {
                         *failures = 0;
-                        lane.delivered.one();
-                        envelope.settle(Settlement::Delivered);
+                        lane.took(envelope);
                     }
                     Err(Problem::Never(reason)) => bury(sink.name(), io, envelope, &reason),
                     Err(other) => {

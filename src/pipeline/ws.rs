@@ -4,16 +4,17 @@
 //! socket goes back to the lane when the connection is lost; reading pauses while the pipeline has no room.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::control::Life;
 use super::dispatch::RetrySettings;
+use super::watch::View;
 use crate::error::{Error, end_exit};
 use crate::exit::Exit;
 use crate::filter::Json;
@@ -22,7 +23,7 @@ use crate::net::connection::{CloseReason, Incoming};
 use crate::net::connector::Connector;
 use crate::observe::counters::{DropReason, Label};
 use crate::protocol::conversation::{Carrier, Conversation, Told};
-use crate::protocol::{Depth, Measure, Outcome, Protocol, Ticket};
+use crate::protocol::{self, Depth, Measure, Outcome, Ticket};
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
@@ -42,56 +43,55 @@ pub struct WsClient {
     /// What it says by itself.
     pub opening: Rc<OpeningPlan>,
     /// What it speaks; lives as long as the session.
-    pub protocol: Box<dyn Protocol>,
+    pub protocol: protocol::Settings,
     /// Limits in time.
     pub driver: DriverSettings,
     /// Connecting again; `most: Some(0)` never does.
     pub retry: RetrySettings,
-    /// Where it is told how things stand.
-    pub life: Rc<Life>,
+    /// How it is seen.
+    pub view: Rc<View>,
 }
 
 impl End for WsClient {
     fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
-        Box::pin(async move {
-            let life = Rc::clone(&self.life);
-            let ended = self.converse(io).await;
-            life.ended();
-            ended
-        })
+        Box::pin(self.converse(io))
     }
 }
 
 impl WsClient {
     async fn converse(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { connector, session, opening, protocol, driver, retry, life } = *self;
+        let Self { connector, session, opening, protocol, driver, retry, view } = *self;
         let url = connector.target().to_string();
-        let mut peer =
-            WsPeer::new(io.clone(), Origin::new(session, url.clone()), opening, protocol, driver.close_timeout);
-        peer.life = Some(Rc::clone(&life));
+        let origin = Origin::new(session, url.clone());
+        let mut peer = WsPeer::new(io.clone(), origin, opening, protocol, driver.close_timeout, Rc::clone(&view));
+
         let mut failures = 0_u32;
         loop {
             let connecting = io.stop.unless(peer.last_step(), connector.connect());
             let Some(connected) = connecting.await else { return Ok(()) };
             let (error, again) = match connected {
-                Ok((mut connection, _)) => {
+                Ok((mut connection, handshake)) => {
+                    view.opened(&handshake);
                     if failures > 0 {
                         (io.notice)(format!("{url}: connected again after {failures} retries"));
                     }
                     failures = 0;
                     peer.opened();
-                    life.opened();
                     let end = Driver::new(&mut connection, &mut peer, driver).run().await;
                     peer.lost();
+                    view.closed(&end);
                     if io.stop.step() >= peer.last_step() || peer.is_finished() {
                         return Ok(());
                     }
-                    if end_exit(&end) == Exit::Done && !peer.has_work() {
+                    let was_asked = std::mem::take(&mut peer.was_asked_to_close);
+                    let is_over = if was_asked { retry.most == Some(0) } else { end_exit(&end) == Exit::Done };
+                    if is_over && !peer.has_work() {
                         return Ok(());
                     }
                     (Error::Ended { url: url.clone(), end }, true)
                 }
                 Err(cause) => {
+                    view.failed(&cause.to_string());
                     let again = is_worth_retrying(&cause);
                     (Error::Connect { url: url.clone(), cause }, again)
                 }
@@ -106,16 +106,17 @@ impl WsClient {
             }
             failures += 1;
             let wait = retry.backoff.wait(failures, fastrand::f64());
-            life.lost(wait);
+            view.retries(failures, wait);
             (io.notice)(format!("{error}; connecting again in {:.1} s (retry {failures})", wait.as_secs_f64()));
-            if io.stop.unless(peer.last_step(), sleep(wait)).await.is_none() {
+            if peer.is_over_before(wait).await {
                 return Ok(());
             }
         }
     }
 }
 
-fn end_error(error: &Error) -> EndError {
+/// An error of the core as what ends an end.
+pub(super) fn end_error(error: &Error) -> EndError {
     let exit = match error.exit() {
         // It ended in order, but with work left.
         Exit::Done => Exit::Lost,
@@ -129,6 +130,7 @@ struct WsPeer {
     opening: Opening,
     needs_json: bool,
     conversation: Conversation,
+    protocol: protocol::Settings,
     hand: Hand,
     next_ticket: Ticket,
     closing: bool,
@@ -136,7 +138,9 @@ struct WsPeer {
     prev: Json,
     close_timeout: Duration,
     give_up: Option<Pin<Box<Sleep>>>,
-    life: Option<Rc<Life>>,
+    /// Somebody outside wanted it closed.
+    was_asked_to_close: bool,
+    view: Rc<View>,
 }
 
 /// What the session's protocol works through.
@@ -193,8 +197,7 @@ impl Carrier for Hand {
         let Some(lane) = &self.io.lane else { return };
         match outcome {
             Outcome::Taken => {
-                lane.delivered.one();
-                envelope.settle(Settlement::Delivered);
+                lane.took(envelope);
             }
             Outcome::Rejected(reason) => {
                 self.io.dead_letters.bury(envelope, DropReason::Rejected, &lane.name, &reason);
@@ -218,13 +221,15 @@ impl WsPeer {
         io: EndIo,
         origin: Rc<Origin>,
         opening: Rc<OpeningPlan>,
-        protocol: Box<dyn Protocol>,
+        protocol: protocol::Settings,
         close_timeout: Duration,
+        view: Rc<View>,
     ) -> Self {
         Self {
             needs_json: opening.needs_json(),
             opening: Opening::new(opening),
-            conversation: Conversation::new(protocol),
+            conversation: Conversation::new(protocol.session()),
+            protocol,
             hand: Hand { io, origin, seq: 0, ready: VecDeque::new(), in_flight: VecDeque::new(), close: None },
             next_ticket: 1,
             closing: false,
@@ -232,7 +237,8 @@ impl WsPeer {
             prev: Json::null(),
             close_timeout,
             give_up: None,
-            life: None,
+            was_asked_to_close: false,
+            view,
         }
     }
 
@@ -262,6 +268,21 @@ impl WsPeer {
         if self.hand.io.lane.is_some() { Step::Aborting } else { Step::Draining }
     }
 
+    /// Waits; true when there is nothing left to connect for.
+    async fn is_over_before(&self, wait: Duration) -> bool {
+        let (io, mut time) = (&self.hand.io, std::pin::pin!(sleep(wait)));
+        poll_fn(|cx| {
+            let is_told = io.stop.poll_reached(self.last_step(), cx).is_ready();
+            let gives_no_more = io.inlet.is_none() || io.stop.poll_reached(Step::Draining, cx).is_ready();
+            let is_drained = io.lane.as_ref().is_some_and(|lane| lane.poll_done(cx).is_ready());
+            if is_told || gives_no_more && is_drained && self.hand.in_flight.is_empty() {
+                return Poll::Ready(true);
+            }
+            time.as_mut().poll(cx).map(|()| false)
+        })
+        .await
+    }
+
     /// Whether everything was sent that will ever be.
     fn is_finished(&self) -> bool {
         self.finished && self.hand.in_flight.is_empty()
@@ -270,7 +291,8 @@ impl WsPeer {
     /// Whether there is something to send, now or later.
     fn has_work(&self) -> bool {
         let io = &self.hand.io;
-        io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
+        !self.hand.in_flight.is_empty()
+            || io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
     }
 
     /// How full the pipeline behind this is.
@@ -294,6 +316,9 @@ impl WsPeer {
     fn poll_lane(&mut self, lane: &Lane, cx: &mut Context<'_>) -> Poll<Option<()>> {
         let Some(envelope) = std::task::ready!(lane.poll_next(cx)) else { return Poll::Ready(None) };
         let message = envelope.message.clone();
+        if envelope.attempts == 0 {
+            self.protocol.on_published(&message);
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.hand.in_flight.push_back((ticket, envelope));
@@ -309,6 +334,7 @@ impl WsPeer {
 
 impl Peer for WsPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
+        self.view.incoming(&incoming);
         let Incoming::Message(message) = incoming else { return };
         if self.needs_json
             && let Ok(json) = Json::parse(message.payload())
@@ -329,6 +355,10 @@ impl Peer for WsPeer {
         }
         if self.hand.io.stop.poll_reached(Step::Aborting, cx).is_ready() {
             return Poll::Ready(Outgoing::Abort);
+        }
+        if let Some(close) = self.view.poll_wish(cx) {
+            self.was_asked_to_close = true;
+            return self.begin_close(close);
         }
         if let Some(message) = self.own(cx) {
             return Poll::Ready(Outgoing::Message(message));
@@ -379,13 +409,24 @@ impl Peer for WsPeer {
         self.give_up.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
     }
 
+    fn on_sent(&mut self, outgoing: &Outgoing) {
+        self.view.outgoing(outgoing);
+    }
+
+    fn on_replied(&mut self, message: &Message) {
+        self.view.sent(message);
+    }
+
+    fn on_pinged(&mut self, payload: &[u8]) {
+        self.view.outgoing(&Outgoing::Ping(Bytes::copy_from_slice(payload)));
+    }
+
     fn on_round_trip(&mut self, time: Duration) {
-        if let Some(life) = &self.life {
-            life.round_trip(time);
-        }
+        self.view.round_trip(time);
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.view.poll_room(cx));
         self.hand.io.inlet.as_ref().map_or(Poll::Ready(()), |inlet| inlet.poll_ready(cx))
     }
 
@@ -395,8 +436,7 @@ impl Peer for WsPeer {
             && let Some(lane) = &self.hand.io.lane
         {
             for (_, envelope) in self.hand.in_flight.drain(..) {
-                lane.delivered.one();
-                envelope.settle(Settlement::Delivered);
+                lane.took(envelope);
             }
             // With the last one settled there may be a Close to send.
             if self.finished {

@@ -236,7 +236,7 @@ impl Keeper {
     }
 
     fn is_anybody_left(&self) -> bool {
-        self.group.is_some_and(|group| killpg(group, None) != Err(Errno::ESRCH))
+        self.group.is_some_and(|group| killpg(group, None) != Err(Errno::ESRCH) && !is_dead(group))
     }
 }
 
@@ -270,6 +270,30 @@ pub fn read_now(pipe: &impl AsFd, into: &mut [u8]) -> usize {
 /// Bytes written to a pipe that nobody has read, also when nobody is left to; none where the system cannot say.
 pub fn unread(pipe: &impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
+}
+
+/// Whether a group has only processes that have ended and wait to be reaped, by whoever took them over. That may be nobody,
+/// as in many a container.
+fn is_dead(group: Pid) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    let mut seen = false;
+    for entry in entries.flatten() {
+        let is_process = entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_process {
+            continue;
+        }
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group.
+        let mut words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, group_of_it) = (words.next(), words.nth(1).and_then(|word| word.parse().ok()));
+        if group_of_it == Some(group.as_raw()) {
+            seen = true;
+            if !matches!(state, Some("Z" | "X")) {
+                return false;
+            }
+        }
+    }
+    seen
 }
 
 /// How a program ended, in words.

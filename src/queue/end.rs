@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use jiff::Timestamp;
+
 use super::envelope::{Envelope, Origin};
 use super::lane::Lane;
 use super::ledger::OnSafe;
@@ -53,6 +55,11 @@ pub trait Inlet {
 
     /// How full the fullest queue behind it is.
     fn depth(&self) -> (u64, u64);
+
+    /// Since when a queue behind it is full.
+    fn full_since(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Where messages go that nobody takes.
@@ -154,7 +161,7 @@ pub enum Problem {
     Again {
         /// Why not now.
         reason: String,
-        /// As the other side wants it.
+        /// As the other side wants it; at once, and not counted as a try, when it is zero.
         after: Option<std::time::Duration>,
     },
     /// It will never be taken.

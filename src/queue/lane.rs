@@ -3,14 +3,16 @@
 //! Leaves what happens to messages to both ends. Invariants: the bounds hold, but for what one message's filter yields
 //! at once; what the policy drops is settled as dropped; what was put back comes out first.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::ledger::{Ledger, Settlement};
+use super::pace::Pacer;
 use super::spool::{Spool, SpoolLane};
 use super::wakers::Waits;
 use super::{OverflowPolicy, Pushed, Queue};
@@ -41,14 +43,30 @@ pub struct Lane {
     pub name: String,
     /// Messages its destination took.
     pub delivered: Count,
+    /// Their payload bytes.
+    pub delivered_bytes: Count,
     /// Times a message was tried again.
     pub retried: Count,
     settings: LaneSettings,
+    pace: OnceCell<(Rc<Pacer>, u32)>,
     backing: Backing,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
     high_water: Cell<usize>,
+    /// What its destination failed at is tried again in a while.
+    retrying: Cell<bool>,
+    /// Sees what was delivered.
+    witness: OnceCell<Witness>,
     waits: Rc<Waits>,
+}
+
+/// Sees messages.
+struct Witness(Box<dyn Fn(&Envelope)>);
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
+    }
 }
 
 impl Lane {
@@ -69,12 +87,16 @@ impl Lane {
         Self {
             name,
             delivered: Count::default(),
+            delivered_bytes: Count::default(),
             retried: Count::default(),
             settings,
+            pace: OnceCell::new(),
             backing,
             ended: Cell::new(false),
             abandoned: Cell::new(false),
             high_water: Cell::new(0),
+            retrying: Cell::new(false),
+            witness: OnceCell::new(),
             waits,
         }
     }
@@ -125,9 +147,19 @@ impl Lane {
         self.waits.readers.wake();
     }
 
+    /// From now on its messages leave at this pace.
+    pub fn pace_by(&self, pacer: &Rc<Pacer>) {
+        let _ = self.pace.set((Rc::clone(pacer), pacer.join()));
+    }
+
     /// The next message; `None` when there will be no more.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
-        if let Some(envelope) = self.try_next() {
+        if let Some((pacer, number)) = self.pace.get()
+            && self.next_size().is_some()
+        {
+            ready!(pacer.poll(*number, cx));
+        }
+        if let Some(envelope) = self.take() {
             return Poll::Ready(Some(envelope));
         }
         let is_over = match &self.backing {
@@ -144,14 +176,24 @@ impl Lane {
         Poll::Pending
     }
 
-    /// The next message, when there is one now.
+    /// The next message, when there is one that may leave now.
     pub fn try_next(&self) -> Option<Envelope> {
+        if self.pace.get().is_some_and(|(pacer, number)| !pacer.is_open(*number)) {
+            return None;
+        }
+        self.take()
+    }
+
+    fn take(&self) -> Option<Envelope> {
         let next = match &self.backing {
             Backing::Memory(queue) => queue.borrow_mut().pop(),
             Backing::Spool(lane) => lane.pop(),
         };
         if next.is_some() {
             self.has_room_again();
+            if let Some((pacer, number)) = self.pace.get() {
+                pacer.spend(*number);
+            }
         }
         next
     }
@@ -185,6 +227,32 @@ impl Lane {
             }
         }
         self.waits.readers.wake();
+    }
+
+    /// Its destination took this message.
+    pub fn took(&self, envelope: Envelope) {
+        self.delivered.one();
+        self.delivered_bytes.add(envelope.message.len() as u64);
+        self.retrying.set(false);
+        if let Some(Witness(see)) = self.witness.get() {
+            see(&envelope);
+        }
+        envelope.settle(Settlement::Delivered);
+    }
+
+    /// From now on `see` is shown what its destination took.
+    pub fn show_to(&self, see: impl Fn(&Envelope) + 'static) {
+        let _ = self.witness.set(Witness(Box::new(see)));
+    }
+
+    /// Its destination has failed, and is tried again in a while, until it takes something.
+    pub fn retries(&self) {
+        self.retrying.set(true);
+    }
+
+    /// Whether its destination has failed and not taken anything since.
+    pub fn is_retrying(&self) -> bool {
+        self.retrying.get()
     }
 
     /// Nothing more will be pushed.
@@ -257,9 +325,41 @@ impl Lane {
         }
     }
 
-    /// Since when a writer waits.
+    /// Since when it is full: from the first writer that had to wait until a tenth of it is free again.
     pub fn full_since(&self) -> Option<Timestamp> {
+        self.is_full_no_more();
         self.waits.full_since.get()
+    }
+
+    /// Whether it is full: writers wait, or messages are dropped.
+    pub fn is_full(&self) -> bool {
+        self.full_since().is_some()
+            || match &self.backing {
+                Backing::Memory(queue) => queue.borrow().is_full(),
+                Backing::Spool(_) => false,
+            }
+    }
+
+    /// When the message that has waited longest was received, as far as that is known without reading from disk.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let time = |envelope: &Envelope| envelope.time;
+        match &self.backing {
+            Backing::Memory(queue) => queue.borrow().front().map(time),
+            Backing::Spool(lane) => lane.queue.borrow().front().map(time),
+        }
+    }
+
+    /// Bytes it takes up in the spool, when it has one.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        match &self.backing {
+            Backing::Memory(_) => None,
+            Backing::Spool(lane) => Some(lane.queue.borrow().stored_bytes()),
+        }
+    }
+
+    /// Whether it is the new message that is dropped when it is full.
+    pub fn drops_newest(&self) -> bool {
+        self.settings.policy == OverflowPolicy::DropNewest
     }
 
     /// Its bounds.
@@ -267,7 +367,14 @@ impl Lane {
         self.settings
     }
 
+    fn is_full_no_more(&self) {
+        if self.waits.full_since.get().is_some() && self.utilization() <= 0.9 {
+            self.waits.full_since.set(None);
+        }
+    }
+
     fn has_room_again(&self) {
+        self.is_full_no_more();
         if self.waits.writers.is_empty() {
             return;
         }

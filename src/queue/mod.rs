@@ -8,6 +8,7 @@ pub mod end;
 pub mod envelope;
 pub mod lane;
 pub mod ledger;
+pub mod pace;
 pub mod parked;
 pub mod spool;
 pub mod stop;

@@ -67,12 +67,12 @@ impl Stop {
         poll_fn(|cx| self.poll_reached(step, cx)).await;
     }
 
-    /// Waits for `future`, or `None` when this step is reached first.
+    /// Waits for `future`, or `None` when this step is reached first or has been: what is always ready ends too.
     pub async fn unless<F: Future>(&self, step: Step, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
-        poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => self.poll_reached(step, cx).map(|()| None),
+        poll_fn(|cx| match self.poll_reached(step, cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => future.as_mut().poll(cx).map(Some),
         })
         .await
     }

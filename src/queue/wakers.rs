@@ -38,7 +38,7 @@ pub struct Waits {
     pub readers: Wakers,
     /// For room.
     pub writers: Wakers,
-    /// Since when somebody waits for room.
+    /// Since when the queue is full: a slow receiver does not end it by taking one message.
     pub full_since: Cell<Option<Timestamp>>,
 }
 
@@ -53,7 +53,6 @@ impl Waits {
 
     /// There is room.
     pub fn room(&self) {
-        self.full_since.set(None);
         self.writers.wake();
     }
 }

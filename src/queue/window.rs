@@ -30,6 +30,9 @@ pub trait WindowSink {
     /// Adds what has been answered. Ready with an error when the link is lost, and all that was under way with it.
     fn poll_answers(&mut self, cx: &mut Context<'_>, answers: &mut Vec<Answer>) -> Poll<Problem>;
 
+    /// What was under way when the link was lost will not be handed over again.
+    fn give_up(&mut self) {}
+
     /// Everything has been answered: closes in order.
     fn finish(&mut self) -> LocalFuture<'_, ()>;
 }

@@ -50,6 +50,11 @@ pub trait Peer {
     /// Ready when what arrives can be taken in; `Pending` registers the waker and pauses reading.
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Ready unless nothing at all may be read or written for a while; `Pending` registers the waker.
+    fn poll_may_run(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Asked while nothing can be sent, so that the user can still leave: ready to
     /// end without a word.
     fn poll_urgent(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
@@ -177,6 +182,12 @@ impl<'a, P: Peer> Driver<'a, P> {
 
     fn pass(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, ConnectionError> {
         let started = now();
+        let is_ending = self.closing.is_some() || self.received_close.is_some();
+        if !is_ending && self.peer.poll_may_run(cx).is_pending() {
+            // What the peer says meanwhile lies unread.
+            self.keepalive.on_paused(started);
+            return Ok(None);
+        }
         let mut budget = PASS;
         loop {
             let sent = self.send_some(cx, started, &mut budget)?;

@@ -2,7 +2,10 @@
 
 pub mod file;
 mod har_file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod line;
+pub mod line_file;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod null;

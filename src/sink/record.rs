@@ -1,56 +1,55 @@
 //! A recording on disk: event lines, or HAR where the name ends in `.har`.
 //!
-//! Owns the recording's files. Lines are appended in blocks and cut only at line ends, so that what a kill leaves
-//! behind is readable up to its last whole line (`.har`: see `har_file`). Nothing waits longer than [`HOLD`] for its
-//! block to fill. Invariants: after the first failure nothing more is written and [`Recorder::failure`] names the
+//! Owns which of the two it is; leaves lines to `line_file` and HAR to `har_file`, and what they promise. Nothing waits
+//! longer than [`HOLD`]. Invariants: after the first failure nothing more is written and [`Recorder::failure`] names the
 //! file; nothing is lost between the last event and [`Recorder::poll_finish`].
 
-use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::har_file::HarFiles;
-use super::stdout::{Output, OutputFailure};
+pub use super::line_file::RecordError;
+use super::line_file::{HOLD, Kind, LineFile};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
-/// Longest time something waits to be written.
-pub const HOLD: Duration = Duration::from_millis(20);
-
-/// The recording failed: which file, and what the system says.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot write the recording {path}: {cause}")]
-pub struct RecordError {
-    /// The file.
-    pub path: String,
-    /// Why.
-    pub cause: String,
-}
-
 /// Writes what happens to a file.
 #[derive(Debug)]
-pub struct Recorder {
-    path: PathBuf,
-    way: Way,
+pub struct Recorder(Way);
+
+#[derive(Debug)]
+enum Way {
+    Lines(LineFile),
+    Har(Har),
+}
+
+#[derive(Debug)]
+struct Har {
+    files: HarFiles,
     failure: Option<RecordError>,
     dirty: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Debug)]
-enum Way {
-    /// The second handle is there to be closed, which may fail.
-    Lines(Output, Option<File>),
-    Har(HarFiles),
+fn har_error((path, error): (String, io::Error)) -> RecordError {
+    RecordError { kind: Kind::Recording, path, cause: io_text(&error) }
+}
+
+impl Har {
+    fn done(&mut self, result: Result<(), (String, io::Error)>) {
+        self.dirty = true;
+        if let Err(failure) = result.map_err(har_error) {
+            self.failure.get_or_insert(failure);
+        }
+    }
 }
 
 impl Recorder {
@@ -59,135 +58,103 @@ impl Recorder {
     /// # Errors
     /// When that fails.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
-        let named = |error: &io::Error| RecordError { path: path.display().to_string(), cause: io_text(error) };
         let is_har = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har"));
-        let way = if is_har {
-            Way::Har(HarFiles::create(path).map_err(|(path, error)| RecordError { path, cause: io_text(&error) })?)
+        Ok(Self(if is_har {
+            let files = HarFiles::create(path).map_err(har_error)?;
+            Way::Har(Har { files, failure: None, dirty: false, timer: None })
         } else {
-            let file = File::create(path).map_err(|error| named(&error))?;
-            let handle = file.try_clone().map_err(|error| named(&error))?;
-            Way::Lines(Output::new(file), Some(handle))
-        };
-        Ok(Self { path: path.to_owned(), way, failure: None, dirty: false, timer: None })
+            Way::Lines(LineFile::create(path, Kind::Recording)?)
+        }))
     }
 
     /// Where a session connects to: what stands in its HAR entries. Call it before anything else of that session.
     pub fn name_session(&mut self, session: &str, url: &str) {
-        if let Way::Har(files) = &mut self.way {
-            files.name_session(session, url);
+        if let Way::Har(har) = &mut self.0 {
+            har.files.name_session(session, url);
         }
     }
 
     /// A connection opened: the event, and what a HAR shows of its handshake.
     pub fn opened(&mut self, event: &Event, exchange: &Exchange<'_>) {
-        match &mut self.way {
-            Way::Lines(..) => self.event(event),
-            Way::Har(files) => {
-                let result = files.open(&event.session, event.time, exchange);
-                self.har_done(result);
+        match &mut self.0 {
+            Way::Lines(_) => self.event(event),
+            Way::Har(har) => {
+                let result = har.files.open(&event.session, event.time, exchange);
+                har.done(result);
             }
         }
     }
 
     /// Appends a data message.
     pub fn message(&mut self, time: Timestamp, session: &str, dir: Direction, message: &Message) {
-        match &mut self.way {
-            Way::Lines(output, _) => {
-                write_message_line(output.buffer(), time, session, dir, message);
-                output.wrote();
-                self.dirty = true;
-            }
-            Way::Har(files) => {
-                let result = files.message(time, session, dir, message);
-                self.har_done(result);
+        match &mut self.0 {
+            Way::Lines(file) => file.line(|buffer| write_message_line(buffer, time, session, dir, message)),
+            Way::Har(har) => {
+                let result = har.files.message(time, session, dir, message);
+                har.done(result);
             }
         }
     }
 
     /// Appends anything else.
     pub fn event(&mut self, event: &Event) {
-        match &mut self.way {
-            Way::Lines(output, _) => {
-                event.write_line(output.buffer());
-                output.wrote();
-                self.dirty = true;
-            }
+        match &mut self.0 {
+            Way::Lines(file) => file.line(|buffer| event.write_line(buffer)),
             // HAR has entries for sessions alone.
             Way::Har(_) if event.session == NO_SESSION => {}
-            Way::Har(files) => {
-                let result = files.event(event);
-                self.har_done(result);
+            Way::Har(har) => {
+                let result = har.files.event(event);
+                har.done(result);
             }
         }
     }
 
     /// A session will not be heard of again.
     pub fn forget_session(&mut self, session: &str) {
-        if let Way::Har(files) = &mut self.way {
-            files.forget_session(session);
-        }
-    }
-
-    fn har_done(&mut self, result: Result<(), (String, io::Error)>) {
-        self.dirty = true;
-        if let Err((path, error)) = result {
-            self.failure.get_or_insert(RecordError { path, cause: io_text(&error) });
+        if let Way::Har(har) = &mut self.0 {
+            har.files.forget_session(session);
         }
     }
 
     /// Why nothing more is written, once that is so.
     pub fn failure(&mut self) -> Option<&RecordError> {
-        if self.failure.is_none()
-            && let Way::Lines(output, _) = &self.way
-            && let Some(failure) = output.failure()
-        {
-            self.fail_with(failure);
+        match &mut self.0 {
+            Way::Lines(file) => file.failure(),
+            Way::Har(har) => har.failure.as_ref(),
         }
-        self.failure.as_ref()
-    }
-
-    fn fail_with(&mut self, failure: OutputFailure) {
-        let cause = match failure {
-            OutputFailure::Closed => "its reader has closed it".to_owned(),
-            OutputFailure::Failed(cause) => cause,
-        };
-        self.failure.get_or_insert(RecordError { path: self.path.display().to_string(), cause });
     }
 
     /// Whether something is there that [`Recorder::poll_due`] has yet to write.
     pub fn is_waiting(&self) -> bool {
-        self.dirty
+        match &self.0 {
+            Way::Lines(file) => file.is_waiting(),
+            Way::Har(har) => har.dirty,
+        }
     }
 
     /// Ready when more may be appended; a pipe that nobody reads says no.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.way {
-            Way::Lines(output, _) => output.poll_room(cx),
+        match &mut self.0 {
+            Way::Lines(file) => file.poll_room(cx),
             Way::Har(_) => Poll::Ready(()),
         }
     }
 
     /// Writes what has waited for [`HOLD`]; the waker is called when the rest has.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) {
-        if !self.dirty {
+        let har = match &mut self.0 {
+            Way::Lines(file) => return file.poll_due(cx),
+            Way::Har(har) => har,
+        };
+        if !har.dirty {
             return;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HOLD)));
+        let timer = har.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HOLD)));
         if timer.as_mut().poll(cx).is_ready() {
-            self.timer = None;
-            self.dirty = false;
-            self.flush(cx);
-        }
-    }
-
-    fn flush(&mut self, cx: &mut Context<'_>) {
-        match &mut self.way {
-            Way::Lines(output, _) => output.watch(cx),
-            Way::Har(files) => {
-                let result = files.flush();
-                self.har_done(result);
-                self.dirty = false;
-            }
+            har.timer = None;
+            let result = har.files.flush();
+            har.done(result);
+            har.dirty = false;
         }
     }
 
@@ -196,24 +163,16 @@ impl Recorder {
     /// # Errors
     /// The first failure of the recording.
     pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
-        match &mut self.way {
-            Way::Lines(output, handle) => {
-                if let Err(failure) = std::task::ready!(output.poll_finish(cx)) {
-                    self.fail_with(failure);
-                } else if let Some(handle) = handle.take()
-                    && let Err(error) = nix::unistd::close(handle)
-                {
-                    self.fail_with(OutputFailure::Failed(io_text(&error.into())));
+        match &mut self.0 {
+            Way::Lines(file) => file.poll_finish(cx),
+            Way::Har(har) => {
+                if har.failure.is_none() {
+                    let result = har.files.finish();
+                    har.done(result);
                 }
-            }
-            Way::Har(files) => {
-                if self.failure.is_none() {
-                    let result = files.finish();
-                    self.har_done(result);
-                }
+                Poll::Ready(har.failure.clone().map_or(Ok(()), Err))
             }
         }
-        Poll::Ready(self.failure.clone().map_or(Ok(()), Err))
     }
 }
 

@@ -36,7 +36,7 @@ fn opened(recorder: &mut Recorder, session: &str) {
 async fn flush(recorder: &mut Recorder) {
     poll_fn(|cx| {
         recorder.poll_due(cx);
-        if recorder.dirty { Poll::Pending } else { Poll::Ready(()) }
+        if recorder.is_waiting() { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
 }

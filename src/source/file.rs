@@ -62,7 +62,7 @@ impl FileSource {
         let mut pieces = read(self.path, self.follow);
         while let Some(piece) = io.stop.unless(Step::Draining, pieces.recv()).await {
             let goes_on = match piece {
-                Some(Ok(Piece::Bytes(bytes))) => intake.take(&bytes).await?,
+                Some(Ok(Piece::Bytes(bytes))) => intake.take(bytes).await?,
                 Some(Ok(Piece::EndOfFile)) => intake.finish().await?,
                 Some(Ok(Piece::Missing)) => {
                     (io.notice)(format!("{}: it is not there yet; waiting for it", self.name));

@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::framing::{Framing, Splitter};
 use crate::exit::Exit;
 use crate::message::Message;
@@ -30,6 +32,8 @@ pub struct Intake {
     inlet: Rc<dyn Inlet>,
     origin: Rc<Origin>,
     kind: LineKind,
+    framing: Framing,
+    max: usize,
     splitter: Splitter,
     seq: u64,
 }
@@ -38,20 +42,49 @@ impl Intake {
     /// For one source; `None` where there is no pipeline behind it.
     pub fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
         let inlet = io.inlet.clone()?;
-        Some(Self { io: io.clone(), inlet, origin, kind, splitter: Splitter::new(framing, max), seq: 0 })
+        let splitter = Splitter::new(framing.clone(), max);
+        Some(Self { io: io.clone(), inlet, origin, kind, framing, max, splitter, seq: 0 })
     }
 
     /// Takes what was read; false when the run is aborted.
     ///
     /// # Errors
     /// A message over the limit.
-    pub async fn take(&mut self, chunk: &[u8]) -> Result<bool, EndError> {
+    pub async fn take(&mut self, chunk: impl Into<Bytes>) -> Result<bool, EndError> {
+        let mut rest: Bytes = chunk.into();
+        if self.framing == Framing::Lines {
+            // What ends in this chunk is a slice of it; only what began in another is put together.
+            if self.splitter.waiting() > 0 {
+                let first = memchr::memchr(b'\n', &rest).map_or(rest.len(), |end| end + 1);
+                let first = rest.split_to(first);
+                if !self.cut(&first).await? {
+                    return Ok(false);
+                }
+            }
+            while let Some(end) = memchr::memchr(b'\n', &rest) {
+                let mut line = rest.split_to(end + 1);
+                line.truncate(if end > 0 && line[end - 1] == b'\r' { end - 1 } else { end });
+                if line.len() > self.max {
+                    return Err(self.too_long());
+                }
+                if !self.hand_on(line).await {
+                    return Ok(false);
+                }
+            }
+        }
+        self.cut(&rest).await
+    }
+
+    /// Puts together what may have begun earlier.
+    async fn cut(&mut self, chunk: &[u8]) -> Result<bool, EndError> {
         let mut pieces = Vec::new();
         let cut = self.splitter.push(chunk, |piece| pieces.push(piece));
-        if !self.hand_on(pieces).await {
-            return Ok(false);
+        for piece in pieces {
+            if !self.hand_on(piece.into()).await {
+                return Ok(false);
+            }
         }
-        cut.map(|()| true).map_err(|too_long| self.too_long(too_long.0))
+        cut.map(|()| true).map_err(|_| self.too_long())
     }
 
     /// What was read has ended: a last piece without its end counts. False when the run is aborted.
@@ -59,21 +92,26 @@ impl Intake {
     /// # Errors
     /// As [`Intake::take`].
     pub async fn finish(&mut self) -> Result<bool, EndError> {
-        let last = self.splitter.finish().map_err(|too_long| self.too_long(too_long.0))?;
-        Ok(self.hand_on(last).await)
+        match self.splitter.finish().map_err(|_| self.too_long())? {
+            Some(last) => Ok(self.hand_on(last.into()).await),
+            None => Ok(true),
+        }
     }
 
-    async fn hand_on(&mut self, pieces: impl IntoIterator<Item = Vec<u8>>) -> bool {
-        for piece in pieces {
-            if self.io.stop.unless(Step::Aborting, self.io.room()).await.is_none() {
-                return false;
-            }
+    /// What was read of a last piece is forgotten.
+    pub fn forget(&mut self) {
+        let _ = self.splitter.finish();
+    }
+
+    async fn hand_on(&mut self, piece: Bytes) -> bool {
+        let is_aborted = self.io.stop.unless(Step::Aborting, self.io.room()).await.is_none();
+        if !is_aborted {
             self.message(piece);
         }
-        true
+        !is_aborted
     }
 
-    fn message(&mut self, piece: Vec<u8>) {
+    fn message(&mut self, piece: Bytes) {
         if self.kind == LineKind::Either {
             self.kind = if Event::parse(&piece).is_ok() { LineKind::Events } else { LineKind::Raw };
         }
@@ -93,8 +131,8 @@ impl Intake {
         self.inlet.push(&self.origin, self.seq, message, None);
     }
 
-    fn too_long(&self, limit: usize) -> EndError {
-        let text = format!("{}: a message is over the limit of {limit} bytes", self.origin.endpoint);
+    fn too_long(&self) -> EndError {
+        let text = format!("{}: a message is over the limit of {} bytes", self.origin.endpoint, self.max);
         EndError::new(Exit::Usage, text).hint("--max-message-size SIZE accepts larger ones")
     }
 }

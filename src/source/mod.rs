@@ -1,7 +1,10 @@
 //! Where messages come from other than a WebSocket.
 
+pub mod chunks;
 pub mod file;
 pub mod framing;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lines;
 #[cfg(feature = "nats")]
 pub mod nats;

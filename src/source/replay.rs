@@ -181,8 +181,8 @@ fn is_har(beginning: &[u8]) -> bool {
     text.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\"log\""))
 }
 
-/// `s1` is the first session.
-fn session_number(name: &str) -> Option<usize> {
+/// The place of a session among those of a recording, from 0: `s1` is the first.
+pub fn session_number(name: &str) -> Option<usize> {
     name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
+use super::chunks::Chunks;
 use super::framing::Framing;
 use super::lines::{Intake, LineKind};
-use super::stdin;
 use crate::exit::Exit;
 use crate::net::connection::io_text;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
@@ -38,24 +38,24 @@ impl StdioSource {
         let Some(mut intake) = Intake::new(&io, origin, self.kind, self.framing, self.max_message_size) else {
             return Ok(());
         };
-        let mut chunks = stdin::read(self.file);
-        while let Some(chunk) = io.stop.unless(Step::Draining, chunks.recv()).await {
-            match chunk {
-                Some(Ok(chunk)) => {
-                    if !intake.take(&chunk).await? {
-                        return Ok(());
-                    }
-                }
-                Some(Err(error)) => {
-                    let text = format!("cannot read standard input: {}", io_text(&error));
-                    return Err(EndError::new(Exit::Internal, text));
-                }
-                None => {
-                    intake.finish().await?;
-                    return Ok(());
-                }
+        let mut chunks = Chunks::of(self.file);
+        loop {
+            let chunk = match io.stop.unless(Step::Draining, chunks.next()).await {
+                Some(Some(chunk)) => chunk,
+                Some(None) => return intake.finish().await.map(drop),
+                // What has been read cannot be given back.
+                None => match chunks.rest() {
+                    Some(chunk) => chunk,
+                    None => return Ok(()),
+                },
+            };
+            let chunk = chunk.map_err(|error| {
+                let text = format!("cannot read standard input: {}", io_text(&error));
+                EndError::new(Exit::Internal, text)
+            })?;
+            if !intake.take(chunk).await? {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }

@@ -85,21 +85,17 @@ impl Source for Here {
             Act::Send(Some(names), message) => Box::pin(async move {
                 let mut sum = Delivery::default();
                 for name in names {
-                    let Some(delivering) = Rc::clone(&run).send(&name, message.clone()) else {
-                        return Err(format!("{name} has ended: not sent"));
-                    };
-                    let delivery = delivering.await;
+                    let delivering = Rc::clone(&run).send(&name, message.clone());
+                    let delivery = delivering.map_err(|refusal| format!("{name}: {refusal}: not sent"))?.await;
                     sum.sent += delivery.sent;
                     sum.dropped += delivery.dropped;
                 }
                 told(sum)
             }),
             Act::Close(name, close) => {
-                let result = if run.close(&name, close) {
-                    Ok(format!("closing {name}"))
-                } else {
-                    Err(format!("{name} has ended already"))
-                };
+                let closing = run.close(&name, close);
+                let result =
+                    closing.map(|()| format!("closing {name}")).map_err(|refusal| format!("{name}: {refusal}"));
                 Box::pin(std::future::ready(result))
             }
             Act::Reconnect(name) => {

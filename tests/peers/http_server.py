@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
             told = {
                 "path": self.path,
                 "headers": {name.lower(): value for name, value in self.headers.items()},
-                "body": body.decode("utf-8", "backslashreplace") if len(body) < 4096 else len(body),
+                "body": body.decode("utf-8", "backslashreplace") if len(body) < 4 * 1024 * 1024 else len(body),
                 "from": str(self.client_address),
                 "answer": answer,
             }

@@ -110,3 +110,31 @@ fn the_page_is_served_under_a_strict_policy_beside_everything_else() {
     get(alone.port, "/page.html").is(404);
     run(&["listen", ":0", "--devconsole", "--path", "/"], "").exits(2).complains("--devconsole");
 }
+
+#[test]
+fn only_pages_of_allowed_origins_connect_and_those_served_here() {
+    let port = |url: &str| url.trim_end_matches('/').rsplit(':').next().map(str::to_owned).expect("a port");
+    let plain = listen(&["--echo", "--allow-origin", "https://good.example"]);
+    let console = listen(&["--echo", "--allow-origin", "https://good.example", "--devconsole"]);
+    for (server, own) in [(&plain, 5), (&console, 0)] {
+        let port = port(&server.url);
+        let table = [
+            ("https://good.example".to_owned(), 0),
+            ("https://GOOD.example".to_owned(), 0),
+            ("http://good.example".to_owned(), 5),
+            ("https://bad.example".to_owned(), 5),
+            ("null".to_owned(), 5),
+            (format!("http://127.0.0.1:{port}"), own),
+        ];
+        for (origin, code) in table {
+            let arguments = ["connect", &server.url, "--origin", &origin, "-x", "a", "-n", "1"];
+            let output = run(&arguments, "").exits(code);
+            assert_eq!(output.stdout(), if code == 0 { "a\n" } else { "" }, "{origin}");
+            assert_eq!(output.stderr.contains("403"), code != 0, "{origin}: {}", output.stderr);
+        }
+        let rebound = format!("evil.example:{port}");
+        let origin = format!("http://{rebound}");
+        run(&["connect", &server.url, "--host", &rebound, "--origin", &origin, "-x", "a"], "").exits(5);
+        run(&["connect", &server.url, "-x", "a", "-n", "1"], "").exits(0).prints("a\n");
+    }
+}

@@ -4,7 +4,7 @@
 
 use crate::support::{root, run, scratch, text};
 
-const SUBCOMMANDS: [&str; 5] = ["connect", "listen", "relay", "config", "generate"];
+const SUBCOMMANDS: [&str; 8] = ["connect", "listen", "relay", "bench", "top", "demo", "config", "generate"];
 
 /// Fails when the file in the repository differs, and tells how to refresh it.
 #[track_caller]
@@ -52,7 +52,7 @@ fn every_subcommand_has_a_man_page_and_the_main_one_has_the_exit_codes() {
 
 #[test]
 fn help_begins_with_examples_and_the_short_one_fits_a_screen() {
-    for name in ["connect", "listen"] {
+    for name in ["connect", "listen", "bench"] {
         let long = run(&[name, "--help"], "").exits(0);
         let (before, _) = long.stdout().split_once("Usage:").expect("a usage line");
         let examples = before.lines().filter(|line| line.contains("wsp ")).count();

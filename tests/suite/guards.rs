@@ -2,6 +2,7 @@
 //!
 //! Leaves credentials to `credentials`, requests that are no upgrade to `listen_limits`.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -203,25 +204,20 @@ fn slow_reads_no_faster_than_allowed_and_loses_nothing() {
 
 #[test]
 fn a_client_that_is_slowed_down_feels_it_and_the_others_do_not() {
-    let server = listen(&["--echo", "--byte-rate", "64KiB", "--on-rate", "slow", "--max-message-size", "1MiB"]);
-    let mut flood = RawClient::connect(server.port);
-    let writing = std::thread::spawn(move || {
-        let message = Frame::text(&"x".repeat(60_000)).masked().bytes();
-        // More than the kernel takes for the two of us: the writer comes to a stand.
-        for _ in 0..2000 {
-            if !flood.try_write(&message) {
-                return true;
-            }
-        }
-        false
-    });
+    let server = listen(&["--echo", "--byte-rate", "64KiB", "--on-rate", "slow", "--close-timeout", "100ms"]);
+    let mut flood = TcpStream::connect(("127.0.0.1", server.port)).expect("connecting");
+    flood.write_all(RawClient::request("/", "").as_bytes()).expect("a request");
+    flood.set_write_timeout(Some(Duration::from_millis(500))).expect("a deadline");
+    let message = Frame::text(&"x".repeat(60_000)).masked().bytes();
+    // More than the kernel takes for the two of us: the writer comes to a stand.
+    let stopped = (0..2000).find_map(|_| flood.write_all(&message).err()).expect("120 MB went through");
+    assert!(matches!(stopped.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stopped}");
     let mut other = RawClient::connect(server.port);
     for number in 0..1000 {
         other.say(Frame::text(&number.to_string()));
         assert_eq!(other.read_text(), number.to_string());
     }
-    server.stop();
-    assert!(writing.join().expect("the writer ends"), "120 MB went through");
+    server.stop().exits(0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("exit", &[]),
     ("config", &[]),
     ("host", &[]),
@@ -25,10 +25,11 @@ const ROOMS: [(&str, &[&str]); 21] = [
     (
         "pipeline",
         &[
-            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker", "net",
-            "message", "host", "error", "exit",
+            "listen", "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker",
+            "net", "message", "host", "error", "exit",
         ],
     ),
+    ("bench", &["filter", "net", "message", "endpoint", "host", "error", "exit"]),
     (
         "listen",
         &[
@@ -39,14 +40,14 @@ const ROOMS: [(&str, &[&str]); 21] = [
     (
         "command",
         &[
-            "tui", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue", "filter",
-            "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
+            "tui", "bench", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue",
+            "filter", "source", "sink", "net", "message", "endpoint", "host", "error", "exit", "config",
         ],
     ),
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 30] = [
+const LIBRARIES: [(&str, &[&str]); 33] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -56,7 +57,7 @@ const LIBRARIES: [(&str, &[&str]); 30] = [
     ("shell_words", &["command/curl.rs"]),
     ("tokio_tungstenite", &["net/connection.rs"]),
     ("native_tls", &["net/tls"]),
-    ("openssl", &["net/tls/"]),
+    ("openssl", &["net/tls/", "net/self_signed/"]),
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
@@ -65,15 +66,16 @@ const LIBRARIES: [(&str, &[&str]); 30] = [
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),
     ("async_nats", &["broker/nats", "source/nats.rs", "sink/nats.rs"]),
+    ("rdkafka", &["broker/kafka/reach.rs", "source/kafka.rs", "sink/kafka.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
     ("rustyline", &["prompt/"]),
     ("ratatui", &["tui/view", "tui/driver.rs", "tui/terminal.rs"]),
-    ("rcgen", &["net/self_signed.rs"]),
+    ("rcgen", &["net/self_signed/"]),
     (
         "nix",
         &[
-            "sink/record.rs",
             "sink/har_file.rs",
+            "sink/line_file.rs",
             "sink/file/appender.rs",
             "observe/process.rs",
             "prompt/terminal.rs",
@@ -81,14 +83,19 @@ const LIBRARIES: [(&str, &[&str]); 30] = [
             "tui/driver.rs",
             "listen/handler/exec/",
             "process/",
+            "net/dial.rs",
+            "bench/machine.rs",
+            "bench/shard/park.rs",
         ],
     ),
+    ("hdrhistogram", &["bench/histogram.rs"]),
     ("toml", &["config/file.rs", "command/script.rs"]),
     ("prometheus", &["observe/metrics.rs"]),
     ("rustix", &["process/"]),
     ("redb", &["queue/spool/"]),
     ("tower_http", &["listen/site/files.rs"]),
     ("strsim", &["config/nearest.rs"]),
+    ("hdrhistogram", &["bench/histogram.rs"]),
     ("rpassword", &["command/mod.rs"]),
 ];
 

@@ -181,8 +181,8 @@ fn control_c_closes_all_and_twice_leaves_at_once() {
 #[test]
 fn typed_lines_survive_a_flood() {
     let (terminal, port) = serving!("-q");
-    let flood = RawClient::connect(port);
-    let mut listener = RawClient::connect(port);
+    let flood = client(&terminal, port, 1);
+    let mut listener = client(&terminal, port, 2);
     let poured = flood.pour(Frame::text("a message of the flood").masked().bytes());
     terminal.wait_for("s1 a message of the flood");
     for number in 0..5 {

@@ -104,7 +104,7 @@ fn a_client_that_does_not_keep_up_loses_messages_and_delays_nobody() {
     let dropped = output.stderr.split("queue-full ").nth(1).expect("drops in the summary");
     let dropped: u64 =
         dropped.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).expect("a number");
-    assert!((1000..10_100).contains(&dropped), "{}", output.stderr);
+    assert!(dropped >= 1000, "{}", output.stderr);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::peers::{chromium, node};
-use crate::support::{FakeServer, Frame, Opcode, events, listen, require, run, scratch, text, write, wsp};
+use crate::support::terminal::Terminal;
+use crate::support::{FakeServer, Frame, Opcode, RawClient, events, listen, require, run, scratch, text, write, wsp};
 
 /// What matters of an event: type, direction, payload, close code.
 fn gist(events: &[Value]) -> Vec<Value> {
@@ -169,6 +170,38 @@ fn times_between_messages_are_kept_and_divided_by_the_speed() {
 }
 
 #[test]
+fn on_a_terminal_a_replay_says_how_far_it_is_and_takes_that_away_again() {
+    if !require("tmux") {
+        return;
+    }
+    let line = |second: u32, text: &str| {
+        format!(
+            "{{\"time\":\"2026-01-02T03:04:0{second}Z\",\"session\":\"s1\",\"dir\":\"out\",\"type\":\"text\",\"text\":\"{text}\"}}\n"
+        )
+    };
+    let directory = scratch();
+    let recording = text(&write(&directory, "r.jsonl", line(1, "a") + &line(3, "b") + &line(3, "c")));
+    let (out, err) = (directory.path().join("out"), directory.path().join("err"));
+    let server = listen(&["--echo"]);
+    let terminal = Terminal::open();
+    let wsp = env!("CARGO_BIN_EXE_wsp");
+    let command = format!("{wsp} connect {} --replay {recording} -n 3", server.url);
+    terminal.line(&format!("clear; {command} > {}", out.display()));
+    terminal.wait_for("replay: 1 message, 33 % of the recording");
+    assert_eq!(terminal.ended(), 0);
+    assert_eq!(read(&out), "a\nb\nc\n");
+    // What the line was written over is gone, too: it stood where the shell's prompt is now.
+    terminal.line(&format!("clear; {command} > {}; echo over", out.display()));
+    terminal.wait_for("replay: 1 message, ");
+    let screen = terminal.wait_until("the end", |screen| screen.lines().any(|line| line == "over"));
+    assert!(!screen.contains("replay: "), "{screen}");
+    // Nobody watches a file.
+    terminal.line(&format!("clear; {command} > {} 2> {}", out.display(), err.display()));
+    assert_eq!(terminal.ended(), 0);
+    assert_eq!((read(&out).as_str(), read(&err).as_str()), ("a\nb\nc\n", ""));
+}
+
+#[test]
 fn each_session_is_recorded_and_replayed_as_its_own() {
     let directory = scratch();
     let server = listen(&["--echo"]);
@@ -176,15 +209,21 @@ fn each_session_is_recorded_and_replayed_as_its_own() {
     for name in ["r.jsonl", "r.har"] {
         let path = text(&directory.path().join(name));
         run(&["connect", url, url, "--record", &path, "-w", "300ms"], "one\ntwo\n").exits(0);
-        // One session's own words, marked by hand.
+        // One session's own words, marked by hand: those of whichever was open first.
         let marked = read(Path::new(&path)).replacen("\"two\"", "\"first's\"", 1);
+        let before = &marked[..marked.find("first's").expect("the mark")];
+        let first = before.rsplit_once("session\":\"").and_then(|(_, name)| name.get(..2)).expect("its session");
+        let other = if first == "s1" { "s2" } else { "s1" };
+        let names = [(first.to_owned(), ["one", "first's"]), (other.to_owned(), ["one", "two"])];
         let marked = text(&write(&directory, &format!("marked-{name}"), marked));
         let output = run(&["connect", url, url, "--json", "--replay", &marked, "--speed", "max"], "").exits(0);
         let events = events(output.stdout());
-        for (session, expected) in [("s1", ["one", "first's"]), ("s2", ["one", "two"])] {
+        for (session, expected) in names {
             let texts: Vec<_> = events
                 .iter()
-                .filter(|event| event["session"] == session && event["dir"] == "out" && event["type"] == "text")
+                .filter(|event| {
+                    event["session"] == session.as_str() && event["dir"] == "out" && event["type"] == "text"
+                })
                 .map(|event| event["text"].as_str().expect("text"))
                 .collect();
             assert_eq!(texts, expected, "{name} {session}");
@@ -371,6 +410,63 @@ fn a_server_records_all_its_sessions() {
     let server = listen(&["--echo", "--record", &text(&full)]);
     run(&["connect", &server.url, "-x", "a", "-n", "1"], "");
     server.process.outcome().exits(32).complains(&text(&full));
+}
+
+#[test]
+fn each_of_many_sessions_is_recorded_whole_and_can_be_replayed_alone() {
+    const SESSIONS: usize = 60;
+    let directory = scratch();
+    for name in ["r.jsonl", "r.har"] {
+        let path = directory.path().join(name);
+        let server = listen(&["--echo", "--record", &text(&path), "--close-timeout", "100ms"]);
+        let mut clients: Vec<_> = (0..SESSIONS).map(|_| RawClient::connect(server.port)).collect();
+        // All at a time, a word of each in turn.
+        for word in 0..5 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.say(Frame::text(&format!("{number}: {word}")));
+            }
+        }
+        let mut spoken = Vec::new();
+        for client in &mut clients {
+            spoken.push((0..5).map(|_| client.read_text()).collect::<Vec<_>>());
+            client.say(Frame::close(1000, "done"));
+        }
+        for mut client in clients {
+            client.read_rest();
+        }
+        server.stop().exits(0).complains("connections 60");
+        if name == "r.har" {
+            let entries = har(&path);
+            assert_eq!(entries.len(), SESSIONS);
+            for entry in &entries {
+                // Five words each way and the Close, and nobody else's.
+                let (received, sent) = (frames(entry, "receive"), frames(entry, "send"));
+                assert_eq!((received.len(), sent.len()), (6, 5));
+                assert_eq!(received[..5], sent);
+            }
+        }
+        let left = std::fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(left, if name == "r.har" { 2 } else { 1 }, "no parts are left");
+        let echo = listen(&["--echo"]);
+        let replay = ["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", "-w", "-1"];
+        for session in [1, 17, SESSIONS] {
+            let name = format!("s{session}");
+            let output = run(&[&replay[..], &["--session", &name, &echo.url]].concat(), "").exits(0);
+            let words: Vec<_> = output.stdout().lines().map(str::to_owned).collect();
+            assert!(spoken.contains(&words), "{name}: {words:?}");
+            assert!(session != 1 || words == spoken[0], "the first that came is s1: {words:?}");
+        }
+        // With several URLs each gets it.
+        let output = run(&[&replay[..], &["--session", "s2", &echo.url, &echo.url]].concat(), "").exits(0);
+        assert_eq!(output.stdout().lines().count(), 10, "{}", output.stdout());
+        let none = run(&[&replay[..], &["--session", "s61", &echo.url]].concat(), "").exits(2);
+        none.prints("").complains("nothing of session s61");
+        // All of them together, where nothing is said.
+        let all = run(&["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", &echo.url], "").exits(0);
+        assert_eq!(all.stdout().lines().count(), 5 * SESSIONS);
+    }
+    run(&["connect", "ws://127.0.0.1:1/", "--replay", "r", "--session", "first"], "").exits(2).complains("s1, s2");
+    run(&["connect", "ws://127.0.0.1:1/", "--session", "s1"], "").exits(2).complains("--replay");
 }
 
 #[test]

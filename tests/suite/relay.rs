@@ -132,3 +132,44 @@ fn what_cannot_be_an_endpoint_is_named() {
         assert!(output.stderr.contains(word) && output.stderr.contains("hint:"), "{}", output.stderr);
     }
 }
+
+#[test]
+fn no_more_than_the_rate_leaves_for_all_destinations_together() {
+    let took = |arguments: &[&str], count| {
+        let output = run(&[&["relay", "-"], arguments].concat(), numbers(count)).exits(0);
+        assert!(balance(&output.stderr).starts_with(&format!("received {count} = delivered {count} ")));
+        output.took.as_millis()
+    };
+    // The first goes at once; twenty milliseconds may be made up for.
+    let one = took(&["-", "--rate", "100/s"], 41);
+    assert!((380..4000).contains(&one), "{one} ms");
+    let both = took(&["-", "null:", "--rate", "100"], 21);
+    assert!((380..4000).contains(&both), "{both} ms");
+    let many = took(&["exec:cat >/dev/null", "--rate", "20k"], 10_001);
+    assert!((480..5000).contains(&many), "{many} ms");
+    assert_eq!(run(&["relay", "-", "-", "--rate", "0"], "").code, 2);
+}
+
+#[test]
+fn what_comes_faster_than_the_rate_is_dropped_where_that_is_the_policy() {
+    let output = run(
+        &["relay", "-", "-", "--rate", "10", "--queue-size", "3", "--on-full", "drop-oldest", "--fail-on-drop"],
+        numbers(1000),
+    )
+    .exits(31);
+    assert!(output.stdout().ends_with("998\n999\n1000\n"), "{}", output.stdout());
+    let count = output.stdout().lines().count();
+    assert!(count < 100, "{count}");
+    assert!(balance(&output.stderr).contains(&format!("delivered {count} ")), "{}", output.stderr);
+    assert!(balance(&output.stderr).contains(&format!("dropped {0} (queue-full {0})", 1000 - count)));
+}
+
+#[test]
+fn a_run_ends_in_time_and_delivers_what_it_has() {
+    let mut relay = wsp(["relay", "-", "-", "--timeout", "200ms"]).spawn();
+    relay.send("1\n2\n");
+    relay.wait_for_stdout("2");
+    let output = relay.outcome().exits(124);
+    assert!(output.stderr.contains("--timeout ran out"), "{}", output.stderr);
+    assert!(balance(&output.stderr).starts_with("received 2 = delivered 2 "), "{}", output.stderr);
+}

@@ -78,7 +78,8 @@ fn what_waits_for_a_destination_that_fails_for_good_is_kept() {
     let busy = http_server(&json!({ "answers": vec![503; 40] }));
     for (number, to) in [&gone, &busy.url, "exec:exit 3", "file:/dev/full"].into_iter().enumerate() {
         let dead = text(&directory.path().join(format!("{number}.jsonl")));
-        let retries = ["--reconnect=1", "--retry-delay", "1ms"];
+        // Long enough for the input to be read before it is over.
+        let retries = ["--reconnect=1", "--retry-delay", "500ms", "--retry-factor", "1"];
         let output = run(&[&["relay", "-", to, "-", "--dead-letter", &dead], &retries[..]].concat(), numbers(1, 10));
         let code = if to.starts_with("file") { 32 } else { 30 };
         assert_eq!((output.code, output.stdout()), (code, numbers(1, 10).as_str()), "{to}: {}", output.stderr);

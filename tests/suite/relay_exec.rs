@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::files::{read, wait_for_content, wait_until};
-use crate::support::programs::{children_of, of_group, wait_for_end_of_children, wait_for_end_of_group};
+use crate::support::programs::{Program, children_of, of_group, wait_for_end_of_children, wait_for_end_of_group};
 use crate::support::{listen, run, scratch, text, wsp};
 
 fn numbers(from: usize, to: usize) -> String {
@@ -75,7 +75,9 @@ fn programs_that_are_killed_lose_nothing_they_have_not_read() {
     for number in 0..10 {
         relay.send(numbers(number * 200 + 1, number * 200 + 200));
         wait_until("some more lines", || (read(out.as_ref()).lines().count() >= number * 190 + 50).then_some(()));
-        let program = wait_until("a program", || children_of(relay.id()).into_iter().find(|one| !one.is_zombie));
+        // Until it has a group of its own it belongs to ours.
+        let is_ready = |one: &Program| !one.is_zombie && one.group == one.id;
+        let program = wait_until("a program", || children_of(relay.id()).into_iter().find(is_ready));
         kill(Pid::from_raw(i32::try_from(program.id).expect("an id")), Signal::SIGKILL).expect("our grandchild");
         wait_for_end_of_group(program.group);
     }

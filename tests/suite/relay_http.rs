@@ -241,7 +241,7 @@ fn nginx_takes_posts_with_a_client_certificate_and_says_when_one_is_too_large() 
     );
     let told = upstream.stop();
     assert_eq!(told.iter().map(|request| request.path.as_str()).collect::<Vec<_>>(), ["/new"; 3]);
-    assert_eq!(told[2].body, 402 * 1024 + 1);
+    assert_eq!(told[2].text().len(), 402 * 1024 + 1);
     // A server that nobody vouches for is not tried again.
     let output = run(&["relay", "-", &url, "--cert", &client.cert, "--key", &client.key], "1\n").exits(30);
     assert!(output.stderr.contains("certificate") && output.stderr.contains("--cacert"), "{}", output.stderr);

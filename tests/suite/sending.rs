@@ -94,6 +94,39 @@ fn a_real_server_puts_fragments_together() {
 }
 
 #[test]
+fn a_slow_reader_gets_every_one_of_very_many_fragments() {
+    const COUNT: usize = 2_000_000;
+    let server = FakeServer::listening(|listener| {
+        // What waits in the kernel is much less than the message takes in frames of 7 bytes.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4096).expect("a small buffer");
+        let mut socket = crate::support::fake::next(&listener).accept();
+        let bytes = socket.read_exactly(7 * COUNT);
+        assert_eq!(bytes.len(), 7 * COUNT);
+        for (index, frame) in bytes.chunks(7).enumerate() {
+            let first = match index {
+                0 => 1,
+                index if index + 1 == COUNT => 0x80,
+                _ => 0,
+            };
+            assert_eq!(frame[..2], [first, 0x81], "frame {index}");
+        }
+        assert_eq!(socket.answer_close(), 1000);
+    });
+    run(&["connect", &server.url, "--no-compress", "--fragment", "1", "--whole", "-w", "0"], "x".repeat(COUNT))
+        .exits(0);
+    server.join();
+}
+
+#[test]
+fn a_frame_never_outgrows_what_can_be_written() {
+    let server = listen(&["--echo"]);
+    let input = "0123456789abcdef".repeat(1 << 18);
+    let arguments = ["connect", "--no-compress", "--fragment", "3MiB", "--whole", "-n", "1", &server.url];
+    let output = run(&arguments, &input).exits(0);
+    assert!(output.stdout().trim_end() == input, "{} bytes", output.bytes.len());
+}
+
+#[test]
 fn fragments_of_nothing_are_refused() {
     run(&["connect", "ws://127.0.0.1:1/", "--fragment", "0"], "").exits(2).complains("--fragment");
 }

@@ -1,21 +1,29 @@
 //! What the tests share.
 //!
-//! `nats` starts a real message broker; `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
+//! `kafka` and `nats` start real message brokers; `process` runs `wsp` and other programs with their streams captured apart; `terminal` is a person at tmux; `wire` speaks
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
-//! server; `files` waits for what is written.
+//! server; `files` waits for what is written, and `recorder` writes down what arrives.
+//! `ends` are what stands at either end of a relay.
+//! `target` is a server for load tests.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
+pub mod balance;
 pub mod certs;
+pub mod ends;
 pub mod fake;
 pub mod files;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod peers;
 pub mod process;
 pub mod programs;
 pub mod proxies;
+pub mod recorder;
+pub mod target;
 pub mod terminal;
 pub mod wire;
 
@@ -24,6 +32,7 @@ use std::time::Duration;
 
 pub use fake::FakeServer;
 pub use process::{Output, Process, Run, Server, listen, run, wsp};
+pub use recorder::Recorder;
 pub use wire::{Frame, Opcode, RawClient, Socket};
 
 /// How long any single wait may take. Long, because it is only reached when a test fails.

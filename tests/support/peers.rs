@@ -1,4 +1,4 @@
-//! Starts other people's clients and servers: npm `ws` and `wscat`, Python `websockets`, headless Chromium, curl.
+//! Starts other people's clients and servers: npm `ws` and `wscat`, Bun, Python `websockets`, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
@@ -62,6 +62,14 @@ pub fn node_server(options: &str) -> PeerServer {
     PeerServer::started(node("ws-server.js").arg(options))
 }
 
+/// The echo server on Bun.
+#[track_caller]
+pub fn bun_server() -> PeerServer {
+    let program = root().join("tests/peers/node_modules/.bin/bun");
+    assert!(program.exists(), "npm `bun` is not installed: run tests/run, or `npm ci` in tests/peers");
+    PeerServer::started(Run::new(program).arg(script("bun-server.js")))
+}
+
 /// The `websockets` echo server with these options (JSON).
 #[track_caller]
 pub fn python_server(options: &str) -> PeerServer {
@@ -94,6 +102,12 @@ pub fn http_server(rules: &serde_json::Value) -> HttpServer {
 }
 
 impl HttpServer {
+    /// Everything it has been sent until now.
+    pub fn so_far(&self) -> Vec<Told> {
+        let lines = self.process.lines_so_far();
+        lines.iter().skip(1).map(|line| serde_json::from_str(line).expect("a request")).collect()
+    }
+
     /// Ends it; everything it was sent.
     #[track_caller]
     pub fn stop(self) -> Vec<Told> {

@@ -218,6 +218,13 @@ impl Process {
         self.stdout.state.lock().expect("captured stream").1
     }
 
+    /// The whole lines of stdout until now.
+    pub fn lines_so_far(&self) -> Vec<String> {
+        let bytes = self.stdout.bytes();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&bytes[..whole]).lines().map(str::to_owned).collect()
+    }
+
     fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("stdin still open");
         stdin.write_all(bytes)?;
@@ -253,6 +260,17 @@ impl Process {
         }
     }
 
+    /// Whether a whole line of stderr contains both by now.
+    pub fn has_said(&self, one: &str, other: &str) -> bool {
+        let bytes = self.stderr.bytes();
+        String::from_utf8_lossy(&bytes).lines().any(|line| line.contains(one) && line.contains(other))
+    }
+
+    /// Whether a whole line of stdout contains `part` by now.
+    pub fn has_printed(&self, part: &str) -> bool {
+        line_with(&self.stdout.bytes(), part).is_some()
+    }
+
     /// Waits until a whole line of stdout contains `part`; that line.
     #[track_caller]
     pub fn wait_for_stdout(&self, part: &str) -> String {
@@ -260,6 +278,18 @@ impl Process {
             Ok(line) => line,
             Err(seen) => {
                 panic!("no {part:?} on stdout: {seen}\nstderr: {}", String::from_utf8_lossy(&self.stderr.bytes()))
+            }
+        }
+    }
+
+    /// Waits until a whole line of stdout contains one of these; which one.
+    #[track_caller]
+    pub fn wait_for_stdout_of(&self, parts: &[&str]) -> usize {
+        let one = |bytes: &[u8], _| parts.iter().position(|part| line_with(bytes, part).is_some());
+        match self.stdout.wait(self.limit, one) {
+            Ok(place) => place,
+            Err(seen) => {
+                panic!("none of {parts:?} on stdout: {seen}\nstderr: {}", String::from_utf8_lossy(&self.stderr.bytes()))
             }
         }
     }

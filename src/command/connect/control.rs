@@ -16,7 +16,8 @@ use crate::message::event::time_text;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
-    Delivering, Delivery, QueueReading, SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds,
+    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
+    milliseconds,
 };
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
@@ -66,6 +67,7 @@ impl ClientControl {
     fn reading(info: &SessionInfo, inbox: &Inbox) -> SessionReading {
         SessionReading {
             id: info.id.clone(),
+            pipeline: None,
             peer: info.url.clone(),
             state: match info.state.get() {
                 _ if info.closing.get() => SessionState::Closing,
@@ -126,7 +128,7 @@ impl Control for ClientControl {
     }
 
     fn queues(&self) -> Vec<QueueReading> {
-        let mut send = QueueReading { name: "send".into(), depth: 0, capacity: 0, bytes: 0, utilization: 0.0 };
+        let mut send = QueueReading { name: "send".into(), ..QueueReading::default() };
         for (_, inbox) in &self.sessions {
             let inbox = inbox.borrow();
             send.depth += inbox.len();
@@ -150,10 +152,10 @@ impl Control for ClientControl {
         self.sessions.iter().take(limit).map(reading).collect()
     }
 
-    fn send(self: Rc<Self>, session: &str, message: Message) -> Option<Delivering> {
-        let (_, inbox) = self.session(session)?;
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
+        let (_, inbox) = self.session(session).ok_or(Refusal::Unknown)?;
         let delivery = self.push(inbox, Outgoing::Message(message));
-        Some(Box::pin(std::future::ready(delivery)))
+        Ok(Box::pin(std::future::ready(delivery)))
     }
 
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering {
@@ -166,18 +168,18 @@ impl Control for ClientControl {
         Box::pin(std::future::ready(sum))
     }
 
-    fn close(&self, session: &str, close: CloseReason) -> bool {
-        let Some((info, inbox)) = self.session(session) else { return false };
+    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
+        let (info, inbox) = self.session(session).ok_or(Refusal::Unknown)?;
         match info.state.get() {
             Stage::Open => {
                 info.closing.set(true);
                 inbox.borrow_mut().push(Outgoing::Close(close));
             }
-            Stage::Closed => return false,
+            Stage::Closed => return Err(Refusal::Unfit("it has ended already")),
             _ => info.given_up.set(true),
         }
         self.wake();
-        true
+        Ok(())
     }
 
     fn reconnect(&self, session: &str) -> bool {

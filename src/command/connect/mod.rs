@@ -20,6 +20,7 @@ use clap::{Args, ValueEnum};
 
 use super::options::{ConnectionArgs, OutputArgs};
 use super::values::{Wait, duration, frame_size, wait};
+use crate::source::replay::session_number;
 use plan::NonJson;
 use replay::Speed;
 
@@ -150,6 +151,9 @@ pub struct ConnectArgs {
         help_heading = "Recordings"
     )]
     pub dir: DirArg,
+    /// Send the messages of this session alone, such as s2; with several URLs each gets them
+    #[arg(long, value_name = "sN", value_parser = session, requires = "replay", hide_short_help = true, help_heading = "Recordings")]
+    pub session: Option<usize>,
     /// Show sessions, queues and messages on a dashboard; ? there shows the keys
     ///
     /// Nothing is read from stdin and nothing printed; a session that ends stays there, and r connects it again.
@@ -182,4 +186,9 @@ pub enum InputArg {
     Raw,
     /// Event lines; only type and payload are needed
     Json,
+}
+
+/// Reads `s2`: the second session of a recording.
+fn session(text: &str) -> Result<usize, String> {
+    session_number(text).ok_or_else(|| "sessions are called s1, s2 and so on".to_owned())
 }

@@ -162,6 +162,7 @@ impl Plan {
                 path: path.clone(),
                 speed: args.speed,
                 direction: if args.dir == DirArg::In { Direction::In } else { Direction::Out },
+                session: args.session,
             }),
             input,
             framing: framing(args)?,

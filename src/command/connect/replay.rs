@@ -65,6 +65,8 @@ pub struct ReplayPlan {
     pub speed: Speed,
     /// Whose messages are sent.
     pub direction: Direction,
+    /// Of which session, from 0; `None` is of all.
+    pub session: Option<usize>,
 }
 
 /// A recording being sent.
@@ -72,6 +74,9 @@ pub struct Replay {
     items: mpsc::Receiver<Item>,
     steps: VecDeque<Step>,
     speed: Speed,
+    /// The session whose messages are sent, and whether it was met.
+    only: Option<usize>,
+    met: bool,
     /// The first step's time, and when it had left.
     first: Option<Timestamp>,
     since: Option<Instant>,
@@ -97,6 +102,8 @@ impl Replay {
             items: recording.read(),
             steps: VecDeque::new(),
             speed: plan.speed,
+            only: plan.session,
+            met: false,
             first: None,
             since: None,
             timer: None,
@@ -120,10 +127,20 @@ impl Replay {
         self.progress.poll(cx, shared);
         while self.steps.is_empty() {
             match ready!(self.items.poll_recv(cx)) {
-                Some(Item::Steps(steps)) => self.steps = steps.into(),
+                Some(Item::Steps(mut steps)) => {
+                    if self.only.is_some() {
+                        steps.retain(|step| step.session == self.only);
+                    }
+                    self.met |= !steps.is_empty();
+                    self.steps = steps.into();
+                }
                 Some(Item::Notice(text)) => shared.notice(format!("wsp: --replay {text}")),
                 Some(Item::Failed(text)) => return Poll::Ready(Some(Err(format!("--replay {text}")))),
                 None => {
+                    if let (Some(number), false) = (self.only, self.met) {
+                        let text = format!("--replay: there is nothing of session s{} to send", number + 1);
+                        return Poll::Ready(Some(Err(text)));
+                    }
                     self.at_end = true;
                     let Some(close) = self.held_close.take() else {
                         self.finish(shared);
@@ -167,11 +184,12 @@ impl Replay {
     }
 
     fn hand_out(&mut self, step: Step, inboxes: &[Rc<RefCell<Inbox>>]) {
-        let target = match inboxes {
-            [one] => Some(one),
-            several => step.session.and_then(|session| several.get(session)),
+        let targets = match (inboxes, self.only, step.session) {
+            (all, Some(_), _) | (all @ [_], None, _) => all,
+            (several, None, Some(session)) => several.get(session..=session).unwrap_or_default(),
+            (_, None, None) => &[],
         };
-        let Some(inbox) = target else {
+        let Some((last, others)) = targets.split_last() else {
             self.skipped += 1;
             return;
         };
@@ -183,15 +201,16 @@ impl Replay {
             }
         }
         self.progress.read = step.read;
-        let event = match step.event {
-            // Where one session is far behind, its messages must not keep those of all others in memory.
-            InputEvent::Message(message) if inboxes.len() > 1 => InputEvent::Message(message.detached()),
-            event => event,
+        let mut push = |inbox: &RefCell<Inbox>, event| {
+            if let Some(outgoing) = outgoing(event) {
+                inbox.borrow_mut().push(outgoing);
+                self.progress.sent += 1;
+            }
         };
-        if let Some(outgoing) = outgoing(event) {
-            inbox.borrow_mut().push(outgoing);
-            self.progress.sent += 1;
+        for inbox in others {
+            push(inbox, step.event.clone());
         }
+        push(last, step.event);
     }
 
     fn finish(&mut self, shared: &Shared) {
@@ -243,11 +262,11 @@ impl Progress {
     }
 
     fn text(&self) -> String {
-        let sent = self.sent;
+        let sent = format!("replay: {} message{}", self.sent, if self.sent == 1 { "" } else { "s" });
         if self.size == 0 {
-            return format!("replay: {sent} messages");
+            return sent;
         }
-        format!("replay: {sent} messages, {} % of the recording", self.read.min(self.size) * 100 / self.size)
+        format!("{sent}, {} % of the recording", self.read.min(self.size) * 100 / self.size)
     }
 }
 

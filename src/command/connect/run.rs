@@ -52,11 +52,8 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         return Err(Error::usage("no URL to connect to", "wsp connect URL, @PROFILE or --curl LINE"));
     }
     let plan = Plan::new(args, &host)?;
-    let connectors = args
-        .urls
-        .iter()
-        .map(|url| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let connector = |url: &String| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?);
+    let connectors = args.urls.iter().map(connector).collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let named = |(index, connector): (usize, &Connector)| {
         Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
@@ -147,10 +144,8 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
 
 /// The code of the run.
 fn outcome(shared: &Shared, first_failure: Option<Exit>) -> Exit {
-    if shared.has_record_failed() {
-        return Exit::Storage;
-    }
     match (shared.stopping(), first_failure) {
+        _ if shared.has_record_failed() => Exit::Storage,
         (Some(Exit::Done) | None, Some(failure)) => failure,
         (Some(exit), _) => exit,
         (None, None) => Exit::Done,

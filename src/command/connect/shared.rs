@@ -17,7 +17,6 @@ use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
-use crate::message::har::{Exchange, Times};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
 use crate::net::connector::Handshake;
@@ -230,7 +229,7 @@ impl Shared {
         if let Some(event) = self.print_event(session, None, body)
             && let Some(recorder) = &mut *self.recorder.borrow_mut()
         {
-            recorder.opened(&event, &exchange(handshake));
+            recorder.opened(&event, &handshake.exchange());
         }
     }
 
@@ -452,22 +451,6 @@ fn naming<'t>(session: Option<&str>, text: &'t str) -> Cow<'t, str> {
         (Some(session), Some(text)) => format!("wsp: {session}: {text}").into(),
         // A text of several lines is about the same session to its end.
         (Some(session), None) => format!("{session} {}", text.replace('\n', &format!("\n{session} "))).into(),
-    }
-}
-
-/// What a recording shows of a handshake.
-fn exchange(handshake: &Handshake) -> Exchange<'_> {
-    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-    Exchange {
-        request: &handshake.request_head,
-        response: &handshake.response_head,
-        address: &handshake.address,
-        times: Times {
-            dns: ms(handshake.dns),
-            tcp: ms(handshake.tcp),
-            tls: ms(handshake.tls),
-            upgrade: ms(handshake.upgrade),
-        },
     }
 }
 

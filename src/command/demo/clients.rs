@@ -115,7 +115,12 @@ async fn open(address: SocketAddr, path: &str, small: bool) -> Option<Connection
         extensions: None,
     };
     let upgraded = upgrade(Transport::Tcp(stream), &request).await.ok()?;
-    let settings =
-        ConnectionSettings { role: Role::Client, buffers: BufferRole::Many, max_message_size: 1 << 20, deflate: None };
+    let settings = ConnectionSettings {
+        role: Role::Client,
+        buffers: BufferRole::Many,
+        max_message_size: 1 << 20,
+        no_pong: false,
+        deflate: None,
+    };
     Some(Connection::new(upgraded.transport, upgraded.prefix, &settings))
 }

@@ -3,22 +3,26 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::Build;
+use super::build::Build;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::error::Error;
 use crate::message::render::Format;
 use crate::pipeline::dead::{Kept, Nowhere};
 use crate::pipeline::run::Running;
+use crate::pipeline::watch::View;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{DeadLetters, EndIo};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::stop::Stop;
 use crate::sink::file::{FileSink, Fsync, Rotation};
 
+/// The place for dead letters, what waits to come there, and the ends that bring it.
+type Grave = (Rc<dyn DeadLetters>, Option<Rc<Lane>>, Vec<Running>);
+
 impl Build<'_> {
     /// The place for dead letters, and the ends that bring them there.
-    pub(super) fn dead_letters(&mut self, stop: &Rc<Stop>) -> Result<(Rc<dyn DeadLetters>, Vec<Running>), Error> {
-        let Some(text) = self.args.dead_letter.as_deref() else { return Ok((Rc::new(Nowhere), Vec::new())) };
+    pub(super) fn dead_letters(&mut self, stop: &Rc<Stop>) -> Result<Grave, Error> {
+        let Some(text) = self.args.dead_letter.as_deref() else { return Ok((Rc::new(Nowhere), None, Vec::new())) };
         let place = place(text)?;
         let name = place.as_ref().map_or_else(|path| path.display().to_string(), ToString::to_string);
         let settings = LaneSettings { policy: OverflowPolicy::Block, ..self.lane_settings() };
@@ -34,13 +38,21 @@ impl Build<'_> {
         let mut ends = match place {
             Err(path) => {
                 let (format, rotation, fsync) = (Format::Raw, Rotation::default(), Fsync::Batch);
-                vec![Running { name, end: Box::new(FileSink { path, format, rotation, fsync }), io, is_last: true }]
+                let view = View::new(&self.around.watch, self.session(), &name, false, &io);
+                self.views.push(Rc::clone(&view));
+                vec![Running {
+                    name,
+                    end: Box::new(FileSink { path, format, rotation, fsync }),
+                    io,
+                    is_last: true,
+                    view,
+                }]
             }
             Ok(endpoint) => {
                 // They are event lines already.
                 let formats = (self.format, self.line_format);
                 (self.format, self.line_format) = (Format::Raw, Format::Raw);
-                let ends = self.ends(&endpoint, &io, false);
+                let ends = self.ends(&endpoint, &io, self.session(), false);
                 (self.format, self.line_format) = formats;
                 ends?
             }
@@ -48,7 +60,7 @@ impl Build<'_> {
         for end in &mut ends {
             end.is_last = true;
         }
-        Ok((Rc::new(Kept { lane, ledger: Rc::default() }), ends))
+        Ok((Rc::new(Kept { lane: Rc::clone(&lane), ledger: Rc::default() }), Some(lane), ends))
     }
 }
 

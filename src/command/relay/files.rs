@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Build, InputArg};
+use super::args::InputArg;
+use super::build::Build;
 use crate::command::options::{FormatArg, OutputArgs};
 use crate::command::values::{duration, size};
 use crate::error::Error;
@@ -101,11 +102,11 @@ impl Build<'_> {
     }
 
     /// The end that reads a file.
-    pub(super) fn file_source(&mut self, path: &Path, name: &str) -> FileSource {
+    pub(super) fn file_source(&self, path: &Path, name: &str, session: String) -> FileSource {
         FileSource {
             path: path.to_owned(),
             name: name.to_owned(),
-            session: self.session(),
+            session,
             kind: match self.args.input {
                 None => LineKind::Either,
                 Some(InputArg::Raw) => LineKind::Raw,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Build;
+use super::build::Build;
 use crate::command::settings;
 use crate::command::values::duration;
 use crate::error::Error;
@@ -39,6 +39,6 @@ impl Build<'_> {
             format: self.line_format,
             lines: is_batch && args.batch != Some(1),
         };
-        Ok((sink, if is_batch { super::BATCH } else { 1 }))
+        Ok((sink, if is_batch { super::ends::BATCH } else { 1 }))
     }
 }

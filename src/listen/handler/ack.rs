@@ -8,6 +8,7 @@ use super::told::Told;
 use super::{Actions, Handler};
 use crate::filter::Filter;
 use crate::message::Message;
+use crate::net::connection::Incoming;
 use crate::observe::counters::ErrorKind;
 
 /// A handler whose messages are acknowledged.
@@ -56,6 +57,14 @@ impl Handler for Acknowledged {
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inner.poll_can_receive(cx)
+    }
+
+    fn on_control(&mut self, incoming: &Incoming) {
+        self.inner.on_control(incoming);
+    }
+
+    fn on_flushed(&mut self) {
+        self.inner.on_flushed();
     }
 
     fn is_busy(&self) -> bool {

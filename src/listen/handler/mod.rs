@@ -11,6 +11,7 @@ pub mod script;
 mod speaker;
 mod told;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,11 +26,11 @@ use self::ack::Acknowledged;
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
 use self::script::{Rule, Script};
-use super::hub::{Hub, HubSettings, Unplaced};
+use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
 use crate::filter::Filter;
 use crate::message::Message;
-use crate::net::connection::CloseReason;
+use crate::net::connection::{CloseReason, Incoming};
 use crate::net::listener::{Accepted, Refuse};
 use crate::protocol;
 
@@ -59,12 +60,23 @@ pub enum Mode {
     Protocol(protocol::Settings),
     /// Do what the rules of a script say.
     Script(Rc<[Rule]>),
+    /// What somebody else makes handlers for.
+    Other(Rc<dyn MakeHandler>),
+}
+
+/// Makes the handlers of sessions whose messages are not this room's business.
+pub trait MakeHandler: fmt::Debug {
+    /// The handler of a session that has just joined.
+    fn handler(&self, hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler>;
 }
 
 /// The handler of a session that has just been accepted, with all that was asked for beside its mode.
-pub fn for_session(settings: &HubSettings, accepted: &Accepted) -> Box<dyn Handler> {
-    let handler = settings.mode.handler(accepted);
-    match &settings.ack {
+pub fn for_session(hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
+    let handler = match &hub.settings.mode {
+        Mode::Other(maker) => maker.handler(hub, mailbox, accepted),
+        mode => mode.handler(accepted),
+    };
+    match &hub.settings.ack {
         Some(filter) => Box::new(Acknowledged::new(handler, filter.clone())),
         None => handler,
     }
@@ -73,7 +85,7 @@ pub fn for_session(settings: &HubSettings, accepted: &Accepted) -> Box<dyn Handl
 impl Mode {
     fn handler(&self, accepted: &Accepted) -> Box<dyn Handler> {
         match self {
-            Self::Print | Self::Sink | Self::Push(_) => Box::new(Quiet),
+            Self::Print | Self::Sink | Self::Push(_) | Self::Other(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
             Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
             Self::Reply(message) => Box::new(Reply(message.clone())),
@@ -157,6 +169,12 @@ pub trait Handler {
         Poll::Ready(())
     }
 
+    /// The peer sent a ping, a pong or a Close.
+    fn on_control(&mut self, _incoming: &Incoming) {}
+
+    /// Everything the handler sent has been written to the socket.
+    fn on_flushed(&mut self) {}
+
     /// Whether the handler has more to send before an orderly end of the server, and will wake the task when that changes.
     fn is_busy(&self) -> bool {
         false
@@ -172,6 +190,7 @@ pub struct Actions<'a> {
     pub(super) sends: &'a mut Vec<Message>,
     pub(super) unplaced: &'a mut Unplaced,
     pub(super) close: &'a mut Option<Box<CloseReason>>,
+    pub(super) cut: &'a mut bool,
 }
 
 impl Actions<'_> {
@@ -202,6 +221,11 @@ impl Actions<'_> {
             self.unplaced.push((mailbox, message));
         }
         true
+    }
+
+    /// Ends the session at once and without a word.
+    pub fn cut(&mut self) {
+        *self.cut = true;
     }
 
     /// Closes the session once what was sent so far has gone out.

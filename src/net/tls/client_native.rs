@@ -74,3 +74,8 @@ impl ClientConnector {
 pub(crate) fn describe(_stream: &ClientStream) -> Vec<String> {
     Vec::new()
 }
+
+/// Never, as far as is known: the system's TLS library has no way to ask.
+pub(crate) fn is_resumed(_stream: &ClientStream) -> bool {
+    false
+}

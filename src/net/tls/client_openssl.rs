@@ -169,6 +169,11 @@ pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
     lines
 }
 
+/// Whether the server took up an earlier session.
+pub(crate) fn is_resumed(stream: &ClientStream) -> bool {
+    stream.ssl().session_reused()
+}
+
 /// Certificates from the server's own upwards.
 fn chain<'c>(certificates: impl Iterator<Item = &'c X509Ref>) -> Vec<String> {
     let mut lines = Vec::new();

@@ -20,8 +20,9 @@ use super::{ServerDemands, TlsError, TlsVersion, shorten};
 use crate::net::connection::io_text;
 use crate::net::transport::Transport;
 
-/// Longest wait for a client that was turned away to take notice.
+/// Longest wait for a client that was turned away to take notice, and the most that is read of it meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// A server's side of TLS over any other byte stream.
 pub(crate) type ServerStream = SslStream<Transport>;
@@ -101,7 +102,7 @@ impl ServerTls {
         let error = explain(&error, stream.ssl());
         // The alert is on its way, and so may be the client's request, which must not be answered by a reset that
         // overtakes the alert.
-        let _ = tokio::time::timeout(LINGER, stream.get_mut().linger()).await;
+        let _ = tokio::time::timeout(LINGER, stream.get_mut().linger(LINGER_BYTES)).await;
         Err(error)
     }
 }
@@ -133,7 +134,7 @@ fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
     }
     match ssl.verify_result() {
         X509VerifyResult::OK => TlsError::of_text(&error.to_string()),
-        verified => TlsError::of_text(&format!("{error} ({})", verified.error_string())),
+        verified => TlsError::other(format!("the client's certificate is refused: {}", verified.error_string())),
     }
 }
 

@@ -4,9 +4,10 @@
 //! Leaves what is asked to `routes`. Invariant: no answer tells how far a token was right.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::Authority;
 use http::{Method, Uri};
 use subtle::ConstantTimeEq as _;
+
+use crate::net::origin::{is_foreign, is_local_name};
 
 /// What keeps a request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,31 +52,10 @@ fn hosts<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> impl Iterator<Item = &'r [
     uri.authority().map(|authority| authority.as_str().as_bytes()).into_iter().chain(named)
 }
 
-/// A name that no foreign name server decides about.
-fn is_local_name(host: &[u8]) -> bool {
-    let Some(authority) = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let name = authority.host();
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
-}
-
 fn is_token(value: &HeaderValue, token: &str) -> bool {
     let value = value.as_bytes();
     let (scheme, given) = value.split_at(value.len().min(7));
     scheme.eq_ignore_ascii_case(b"Bearer ") && given.ct_eq(token.as_bytes()).into()
-}
-
-/// Whether an origin is another than that of the address asked.
-fn is_foreign(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let own = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let origin = origin.as_bytes();
-    let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    match (authority, own) {
-        (Some(authority), Some(own)) => !authority.eq_ignore_ascii_case(own),
-        _ => true,
-    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Pause after accept(2) failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What is said of an address that [`Admin::is_open`].
+pub const OPEN: &str =
+    "admin: other machines can reach it and no token is asked for; --admin-token-env VAR asks for one";
+
 /// What the admin address is made from.
 #[derive(Debug, Clone)]
 pub struct AdminSettings {

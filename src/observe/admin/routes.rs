@@ -16,6 +16,7 @@ use super::{State, events, now};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
+use crate::observe::control::Refusal;
 use crate::observe::health::Status;
 use crate::observe::metrics;
 
@@ -117,11 +118,11 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
             };
             let delivering = match route {
                 Route::Messages(id) => Rc::clone(&state.run).send(id, message),
-                _ => Some(Rc::clone(&state.run).broadcast(message)),
+                _ => Ok(Rc::clone(&state.run).broadcast(message)),
             };
             match delivering {
-                Some(delivering) => as_json(StatusCode::OK, &delivering.await),
-                None => no_session(),
+                Ok(delivering) => as_json(StatusCode::OK, &delivering.await),
+                Err(refusal) => refuse(refusal),
             }
         }
         Route::Session(id) => close(&state, id, &head.uri),
@@ -199,10 +200,9 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     match close_of(uri.query().unwrap_or_default()) {
         Ok(close) => {
             let code = close.code;
-            if state.run.close(id, close) {
-                as_json(StatusCode::OK, &json!({ "id": id, "code": code }))
-            } else {
-                no_session()
+            match state.run.close(id, close) {
+                Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "code": code })),
+                Err(refusal) => refuse(refusal),
             }
         }
         Err(text) => fault(StatusCode::BAD_REQUEST, text),
@@ -226,8 +226,11 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
     Ok(close)
 }
 
-fn no_session() -> Response<Body> {
-    fault(StatusCode::NOT_FOUND, "no session has this id")
+fn refuse(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session has this id"),
+        Refusal::Unfit(text) => fault(StatusCode::CONFLICT, text),
+    }
 }
 
 fn deny(denied: Denied) -> Response<Body> {

@@ -218,6 +218,12 @@ impl Spool {
                 }
             });
         }
+        // What one lane has read may have been in the way of another.
+        for lane in self.lanes.borrow().iter() {
+            if !lane.waits.writers.is_empty() && lane.queue.borrow().has_room() {
+                lane.waits.room();
+            }
+        }
         if let Some(failure) = failure {
             self.fail(failure);
         }
@@ -319,9 +325,6 @@ impl SpoolLane {
             on_safe(Safety::Stored);
         }
         self.waits.readers.wake();
-        if self.queue.borrow().has_room() {
-            self.waits.room();
-        }
         // There may be something to read now.
         self.signal.set();
     }
@@ -331,9 +334,6 @@ impl SpoolLane {
         let storage: Rc<dyn Storage> = this;
         let is_right = self.queue.borrow_mut().fetched(blocks, &storage);
         self.waits.readers.wake();
-        if self.queue.borrow().has_room() {
-            self.waits.room();
-        }
         self.signal.set();
         is_right
     }

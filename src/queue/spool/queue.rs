@@ -170,6 +170,11 @@ impl SpooledQueue {
         (self.unsettled.stored_bytes() as f64 / self.share.max(1) as f64).min(1.0)
     }
 
+    /// Bytes it takes up in the store.
+    pub fn stored_bytes(&self) -> u64 {
+        self.unsettled.stored_bytes()
+    }
+
     /// Messages of the present size that its share of the store holds.
     pub fn capacity(&self) -> u64 {
         let (messages, used) = (self.unsettled.messages, self.unsettled.stored_bytes());

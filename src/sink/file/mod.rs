@@ -28,7 +28,6 @@ use crate::net::connection::io_text;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 
 /// A block this large waits for the thread before more is taken.
@@ -226,8 +225,7 @@ impl Writing {
             self.sync = None;
             for envelope in self.unsettled.drain(..self.written) {
                 self.unsettled_bytes -= envelope.message.len();
-                self.lane.delivered.one();
-                envelope.settle(Settlement::Delivered);
+                self.lane.took(envelope);
             }
             self.written = 0;
         } else if let Fsync::Every(interval) = self.settings.fsync

@@ -424,6 +424,7 @@ pub(in crate::tui) mod tests {
     pub(in crate::tui) fn reading(id: &str, received: u64) -> SessionReading {
         SessionReading {
             id: id.into(),
+            pipeline: None,
             peer: format!("127.0.0.1:{}", 5000 + received),
             state: SessionState::Open,
             target: "/".into(),
@@ -453,8 +454,14 @@ pub(in crate::tui) mod tests {
         let mut retrying = reading("s3", 3);
         retrying.state = SessionState::Retrying;
         retrying.retry_in_ms = Some(3000);
-        let queue =
-            |depth| QueueReading { name: "send".into(), depth, capacity: 3000, bytes: depth * 80, utilization: 0.3 };
+        let queue = |depth| QueueReading {
+            name: "send".into(),
+            depth,
+            capacity: 3000,
+            bytes: depth * 80,
+            utilization: 0.3,
+            ..QueueReading::default()
+        };
         for (second, depth) in [(0, 10), (1, 400), (2, 953), (3, 700)] {
             let snapshot = Snapshot {
                 mode: "listen".into(),

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn queue(name: &'static str, depth: usize) -> QueueReading {
-        QueueReading { name: name.into(), depth, capacity: 100, bytes: depth * 10, utilization: 0.0 }
+        QueueReading { name: name.into(), depth, capacity: 100, bytes: depth * 10, ..QueueReading::default() }
     }
 
     #[test]

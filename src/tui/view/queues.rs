@@ -33,7 +33,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
         facts.push((bytes(track.bytes as f64), theme.title));
     }
     for spool in model.sources.iter().filter_map(|source| source.snapshot.spool) {
-        let oldest = spool.oldest_ms.map(|ms| format!(", oldest {}", age(ms as f64 / 1000.0))).unwrap_or_default();
+        let oldest = spool.oldest_ms.map(|ms| format!(", oldest {}", age(ms / 1000.0))).unwrap_or_default();
         let text = format!("spool {} {}{oldest}", count(spool.messages), bytes(spool.bytes as f64));
         facts.push((text, theme.title));
     }

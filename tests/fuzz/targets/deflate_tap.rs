@@ -78,6 +78,7 @@ fn converse(role: Role, agreed: Agreed, prefix: usize, stream: &[u8]) {
             buffers: BufferRole::Many,
             max_message_size: LIMIT,
             deflate: Some(agreed),
+            no_pong: false,
         };
         let mut connection = Connection::new(Transport::Memory(near), Bytes::copy_from_slice(prefix), &settings);
         // Every message takes at least two bytes of the stream.

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -165,7 +166,8 @@ impl Keeper {
                     self.ladder.abort(now().into_std());
                 }
                 status = self.child.wait(), if !ended => {
-                    link.end(status.unwrap_or_default());
+                    // Should the kernel not tell, it was no success.
+                    link.end(status.unwrap_or_else(|_| ExitStatus::from_raw(255 << 8)));
                     // What it started and left behind ends with it.
                     self.ladder.end(now().into_std());
                 }

@@ -72,6 +72,28 @@ pub fn stored(payload: &[u8]) -> Outcome<Vec<u8>> {
     Ok(out)
 }
 
+/// What a server says to the first masked frame in `bytes`, and how many of them that takes: a text or binary frame goes
+/// back as it is, a Close too, anything else is passed over.
+pub fn reply(bytes: &[u8]) -> Outcome<Option<(Vec<u8>, usize)>> {
+    let &[first, second, ..] = bytes else { return Ok(None) };
+    let (start, len) = match second & !MASK {
+        126 => match bytes.get(2..4) {
+            Some(len) => (4, usize::from(u16::from_be_bytes([len[0], len[1]]))),
+            None => return Ok(None),
+        },
+        127 => return Err("a frame larger than this server takes".into()),
+        len => (2, usize::from(len)),
+    };
+    let Some(key) = bytes.get(start..start + 4) else { return Ok(None) };
+    let Some(masked) = bytes.get(start + 4..start + 4 + len) else { return Ok(None) };
+    let payload: Vec<u8> = masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+    let mut out = Vec::new();
+    if matches!(first & 0x0f, 1 | 2 | 8) {
+        push(&mut out, first, &payload, false);
+    }
+    Ok(Some((out, start + 4 + len)))
+}
+
 /// A client's upgrade request.
 pub fn request(port: u16, deflate: bool) -> Vec<u8> {
     let extensions = if deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };

@@ -35,7 +35,9 @@ pub fn run(options: &Options) -> Outcome<()> {
 
     let before = resident()?;
     let mut poll = Poll::new()?;
+    let opening = Instant::now();
     let mut peers = peer::open(&mut poll, plan)?;
+    let opened = peers.len() as f64 / opening.elapsed().as_secs_f64();
     if let Some(size) = message {
         use_once(&mut poll, &mut peers, size, plan.deflate)?;
     }
@@ -44,7 +46,7 @@ pub fn run(options: &Options) -> Outcome<()> {
     let compressed: u64 = peers.iter().map(|peer| peer.replies.compressed).sum();
     let each = (after as f64 - before as f64) / peers.len() as f64;
     println!(
-        "{{\"connections\":{},\"before_kib\":{before},\"after_kib\":{after},\"each_kib\":{each:.3},\"compressed_replies\":{compressed}}}",
+        "{{\"connections\":{},\"before_kib\":{before},\"after_kib\":{after},\"each_kib\":{each:.3},\"compressed_replies\":{compressed},\"opened_per_second\":{opened:.0}}}",
         peers.len()
     );
     Ok(())

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::Outcome;
 
 /// Options that take no value.
-const SWITCHES: [&str; 1] = ["deflate"];
+const SWITCHES: [&str; 2] = ["deflate", "packed"];
 
 /// What stood on the command line behind the job.
 #[derive(Debug, Default)]

@@ -1,0 +1,322 @@
+//! Adds up what the shards hand over: totals, seconds, and what the verdict needs.
+//!
+//! Invariants: histograms are added, never percentiles; a second whose figures are complete keeps a few numbers only, so
+//! that a long run takes no more memory than a short one.
+
+use std::collections::BTreeMap;
+
+use super::counts::{Bytes, Connections, Messages};
+use super::errors::Errors;
+use super::histogram::{Latencies, Logged, millis};
+use super::live::{Live, Phase};
+use super::report::{Second, Shard};
+use super::schedule::CatchUp;
+use super::shard::stats::{Deliveries, Interval, Opening};
+
+const SECOND: u64 = 1_000_000_000;
+/// Seconds behind the newest in which figures may still arrive.
+const BEHIND: i64 = 2;
+
+/// What one shard said at one time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    end: u64,
+    length: u64,
+    open: u64,
+    in_flight: u64,
+    behind: u64,
+    cpu: u64,
+    waited: u64,
+}
+
+/// A second that is not complete.
+#[derive(Debug, Default)]
+struct Open {
+    written: u64,
+    read: u64,
+    errors: u64,
+    headline: Latencies,
+    schedule: Latencies,
+    service: Latencies,
+    response: Latencies,
+    /// Each shard's last word on connections and messages under way.
+    last: BTreeMap<usize, (u64, u64)>,
+    /// Each shard's computing time and time.
+    cpu: BTreeMap<usize, (u64, u64)>,
+}
+
+/// Everything the shards have said.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Messages of the warm-up.
+    pub warm: Messages,
+    /// Messages measured.
+    pub measured: Messages,
+    /// Bytes while measuring.
+    pub bytes: Bytes,
+    /// Connections.
+    pub connections: Connections,
+    /// Close frames received.
+    pub closes: BTreeMap<u16, u64>,
+    /// Errors.
+    pub errors: Errors,
+    /// Failures to connect, by kind.
+    pub failed: BTreeMap<String, u64>,
+    /// How the timeline was kept.
+    pub catch_up: CatchUp,
+    /// Lateness.
+    pub schedule: Latencies,
+    /// From the write to the reply.
+    pub service: Latencies,
+    /// From the intended time to the reply.
+    pub response: Latencies,
+    /// Pings.
+    pub ping: Latencies,
+    /// How connections came about.
+    pub opening: Opening,
+    /// Deliveries of broadcasts.
+    pub deliveries: Deliveries,
+    /// Second by second, complete.
+    pub series: Vec<Second>,
+    /// The same as lines of an HDR log, where they are wanted.
+    pub log: Vec<Logged>,
+    /// Whether they are.
+    pub keeps_log: bool,
+    /// Computing share of each shard, second by second while measuring.
+    pub busy: BTreeMap<usize, Vec<f64>>,
+    samples: Vec<Vec<Sample>>,
+    loop_max: Vec<u64>,
+    queue_max: Vec<u64>,
+    backlog: Vec<(u64, u64)>,
+    pending: BTreeMap<i64, Open>,
+    measure_from: Option<u64>,
+    measure_to: u64,
+    warmup: u64,
+    /// Read and written in the last intervals, for the live view.
+    recent: Vec<(u64, u64, u64)>,
+    /// Since when there are messages.
+    busy_from: Option<u64>,
+}
+
+impl Gathered {
+    /// For so many shards.
+    #[must_use]
+    pub fn new(shards: usize, keeps_log: bool) -> Self {
+        Self {
+            samples: vec![Vec::new(); shards],
+            loop_max: vec![0; shards],
+            queue_max: vec![0; shards],
+            keeps_log,
+            measure_to: u64::MAX,
+            ..Self::default()
+        }
+    }
+
+    /// Measuring begins then, after a warm-up of this length; both in nanoseconds.
+    pub fn begin(&mut self, measure_from: u64, warmup: u64) {
+        self.measure_from = Some(measure_from);
+        self.warmup = warmup;
+    }
+
+    /// Measuring ended then.
+    pub fn end(&mut self, measure_to: u64) {
+        self.measure_to = measure_to;
+    }
+
+    /// Adds what a shard handed over.
+    pub fn add(&mut self, interval: &mut Interval) {
+        let shard = interval.shard;
+        self.warm.add(&interval.warm);
+        self.measured.add(&interval.measured);
+        self.bytes.add(&interval.bytes);
+        self.connections.add(&interval.connections);
+        for (code, count) in &interval.closes {
+            *self.closes.entry(*code).or_default() += count;
+        }
+        for (kind, count) in &interval.failed {
+            *self.failed.entry(kind.clone()).or_default() += count;
+        }
+        let errors = std::mem::take(&mut interval.errors);
+        let error_count = errors.total();
+        self.errors.add(errors);
+        self.catch_up.add(&interval.catch_up);
+        self.schedule.add(&interval.schedule);
+        self.service.add(&interval.service);
+        self.response.add(&interval.response);
+        self.ping.add(&interval.ping);
+        if let Some(opening) = &interval.opening {
+            self.opening.add(opening);
+        }
+        if let Some(deliveries) = &interval.deliveries {
+            self.deliveries.first.add(&deliveries.first);
+            self.deliveries.all_but_one.add(&deliveries.all_but_one);
+            self.deliveries.all.add(&deliveries.all);
+        }
+        self.loop_max[shard] = self.loop_max[shard].max(interval.loop_max);
+        self.queue_max[shard] = self.queue_max[shard].max(interval.queue_max);
+        self.samples[shard].push(Sample {
+            end: interval.end,
+            length: interval.length,
+            open: interval.open,
+            in_flight: interval.in_flight,
+            behind: interval.behind,
+            cpu: interval.cpu,
+            waited: interval.waited,
+        });
+        if self.busy_from.is_none() && interval.written + interval.read > 0 {
+            self.busy_from = Some(interval.end - interval.length);
+        }
+        self.recent.push((interval.end, interval.written, interval.read));
+        if shard == 0 {
+            let last = self.samples.iter().filter_map(|samples| samples.last());
+            self.backlog.push((interval.end, last.map(|sample| sample.behind).sum()));
+        }
+        self.add_to_second(interval, error_count);
+    }
+
+    fn add_to_second(&mut self, interval: &Interval, errors: u64) {
+        let Some(from) = self.measure_from else { return };
+        let middle = interval.end - interval.length / 2;
+        // Seconds of a run fit.
+        #[allow(clippy::cast_possible_wrap)]
+        let second = (middle as i64 - from as i64).div_euclid(SECOND as i64);
+        let open = self.pending.entry(second).or_default();
+        open.written += interval.written;
+        open.read += interval.read;
+        open.errors += errors;
+        open.headline.add(&interval.warm_latencies);
+        open.last.insert(interval.shard, (interval.open, interval.in_flight));
+        let (cpu, length) = open.cpu.entry(interval.shard).or_default();
+        *cpu += interval.cpu;
+        *length += interval.length;
+        // The interval on the border has the first measured ones in it.
+        if interval.service.count() + interval.response.count() + interval.schedule.count() == 0 {
+            self.complete(second - BEHIND);
+            return;
+        }
+        let open = self.pending.entry(second.max(0)).or_default();
+        open.headline.add(if interval.response.count() > 0 { &interval.response } else { &interval.service });
+        if self.keeps_log {
+            open.schedule.add(&interval.schedule);
+            open.service.add(&interval.service);
+            open.response.add(&interval.response);
+        }
+        self.complete(second - BEHIND);
+    }
+
+    /// Puts seconds up to this one into the series.
+    fn complete(&mut self, upto: i64) {
+        while let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= upto) {
+            let (second, open) = entry.remove_entry();
+            self.close_second(second, &open);
+        }
+    }
+
+    /// Puts all that is left into the series.
+    pub fn finish(&mut self) {
+        self.complete(i64::MAX);
+    }
+
+    fn close_second(&mut self, second: i64, open: &Open) {
+        let from = self.measure_from.unwrap_or_default();
+        let measured = self.measure_to.saturating_sub(from) as f64 / 1e9;
+        let phase = match second {
+            second if (second as f64) < -(self.warmup as f64 / 1e9) => Phase::Connect,
+            ..0 => Phase::Warmup,
+            second if (second as f64) < measured => Phase::Measure,
+            _ => Phase::Drain,
+        };
+        let share = |(cpu, length): &(u64, u64)| if *length == 0 { 0.0 } else { *cpu as f64 / *length as f64 };
+        if phase == Phase::Measure {
+            for (shard, time) in &open.cpu {
+                self.busy.entry(*shard).or_default().push(share(time));
+            }
+        }
+        let latencies = &open.headline;
+        self.series.push(Second {
+            t: (second + 1) as f64,
+            phase: phase.name().to_owned(),
+            connections: open.last.values().map(|(open, _)| open).sum(),
+            in_flight: open.last.values().map(|(_, in_flight)| in_flight).sum(),
+            sent: open.written,
+            received: open.read,
+            errors: open.errors,
+            p50: latencies.percentile(50.0).map(millis),
+            p99: latencies.percentile(99.0).map(millis),
+            max: (latencies.count() > 0).then(|| millis(latencies.max())),
+            cpu: open.cpu.values().map(share).fold(0.0, f64::max),
+        });
+        if self.keeps_log && second >= 0 {
+            let kinds = [("response", &open.response), ("service", &open.service), ("schedule", &open.schedule)];
+            let lines = kinds.into_iter().filter_map(|(tag, latencies)| Logged::of(tag, second as f64, 1.0, latencies));
+            self.log.extend(lines);
+        }
+    }
+
+    /// Messages under way, by each shard's last word.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.samples.iter().filter_map(|samples| samples.last()).map(|sample| sample.in_flight).sum()
+    }
+
+    /// Open connections, by each shard's last word.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.samples.iter().filter_map(|samples| samples.last()).map(|sample| sample.open).sum()
+    }
+
+    /// How far replies were behind while measuring, several times a second.
+    #[must_use]
+    pub fn backlog(&self) -> Vec<u64> {
+        let from = self.measure_from.unwrap_or(u64::MAX);
+        let within = self.backlog.iter().filter(|(end, _)| *end > from && *end <= self.measure_to);
+        within.map(|(_, behind)| *behind).collect()
+    }
+
+    /// How each shard did while measuring.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Shard> {
+        let from = self.measure_from.unwrap_or_default();
+        let of = |(index, samples): (usize, &Vec<Sample>)| {
+            // Intervals that lie in the measured time for the most part; in a very short run, any.
+            let middle = |sample: &Sample| sample.end - sample.length / 2;
+            let within: Vec<&Sample> =
+                samples.iter().filter(|sample| middle(sample) >= from && middle(sample) <= self.measure_to).collect();
+            let within = if within.is_empty() { samples.iter().rev().take(1).collect() } else { within };
+            let total: u64 = within.iter().map(|sample| sample.length).sum();
+            let share = |part: u64| if total == 0 { 0.0 } else { part as f64 / total as f64 };
+            Shard {
+                cpu: share(within.iter().map(|sample| sample.cpu).sum()),
+                waited: share(within.iter().map(|sample| sample.waited).sum()),
+                loop_max_ms: millis(self.loop_max[index]),
+                queue_max_bytes: self.queue_max[index],
+                connections: samples.iter().map(|sample| sample.open).max().unwrap_or_default(),
+            }
+        };
+        self.samples.iter().enumerate().map(of).collect()
+    }
+
+    /// Fills in what is to be seen now, at `now` nanoseconds since the run began.
+    pub fn fill(&mut self, live: &mut Live, now: u64) {
+        let since = now.saturating_sub(SECOND);
+        self.recent.retain(|(end, ..)| *end > since);
+        // In the first second there is less than a second to go by.
+        let seconds = now.saturating_sub(since.max(self.busy_from.unwrap_or_default())).max(SECOND / 10) as f64 / 1e9;
+        live.sent = self.recent.iter().map(|(_, written, _)| *written).sum::<u64>() as f64 / seconds;
+        live.received = self.recent.iter().map(|(.., read)| *read).sum::<u64>() as f64 / seconds;
+        live.open = self.open();
+        live.in_flight = self.in_flight();
+        live.errors = self.errors.total();
+        live.lost = self.measured.lost + self.warm.lost;
+        let missed = |messages: &Messages| messages.due() - messages.sent;
+        live.missed = missed(&self.measured) + missed(&self.warm);
+        if let Some((_, second)) = self.pending.last_key_value() {
+            let latencies = &second.headline;
+            live.p50 = latencies.percentile(50.0).map(millis);
+            live.p99 = latencies.percentile(99.0).map(millis);
+            live.max = (latencies.count() > 0).then(|| millis(latencies.max()));
+        }
+        let last = self.samples.iter().filter_map(|samples| samples.last());
+        live.cpu = last.map(|sample| sample.cpu as f64 / sample.length.max(1) as f64).collect();
+    }
+}

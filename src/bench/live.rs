@@ -1,0 +1,121 @@
+//! What is to be seen of a run while it goes on: a snapshot, five times a second.
+//!
+//! Owns the snapshot and the line it makes on a terminal. Invariant: whoever looks sees copies made from what the shards
+//! have handed over; nothing here touches a connection.
+
+use super::verdict::whole;
+use std::fmt::Write as _;
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Opening connections.
+    #[default]
+    Connect,
+    /// Sending, and not measuring yet.
+    Warmup,
+    /// Measuring.
+    Measure,
+    /// Awaiting what is under way.
+    Drain,
+    /// Closing connections.
+    Close,
+}
+
+impl Phase {
+    /// As in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Warmup => "warmup",
+            Self::Measure => "measure",
+            Self::Drain => "drain",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// A run at a moment. Rates and percentiles are those of the last second.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Live {
+    /// Where it is.
+    pub phase: Phase,
+    /// Seconds it has been there.
+    pub elapsed: f64,
+    /// Seconds it will be there, where that is known.
+    pub of: Option<f64>,
+    /// Connections asked for.
+    pub asked: u64,
+    /// Connections open.
+    pub open: u64,
+    /// Messages under way.
+    pub in_flight: u64,
+    /// Messages a second asked for.
+    pub rate_asked: Option<f64>,
+    /// Messages a second sent.
+    pub sent: f64,
+    /// Messages a second received.
+    pub received: f64,
+    /// Of the headline latency, in milliseconds.
+    pub p50: Option<f64>,
+    /// Likewise.
+    pub p99: Option<f64>,
+    /// Likewise.
+    pub max: Option<f64>,
+    /// Errors so far.
+    pub errors: u64,
+    /// Messages lost so far.
+    pub lost: u64,
+    /// Messages due and not sent so far.
+    pub missed: u64,
+    /// Share of its time each thread was computing.
+    pub cpu: Vec<f64>,
+}
+
+impl Live {
+    /// One line of at most 79 characters.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let time = match self.of {
+            Some(of) => format!("{:.0}/{of:.0} s", self.elapsed),
+            None => format!("{:.0} s", self.elapsed),
+        };
+        let mut line =
+            format!("{} {time}  {}/{} conns", self.phase.name(), whole(self.open as f64), whole(self.asked as f64));
+        if self.phase != Phase::Connect {
+            let _ = write!(line, "  {}/s out  {}/s in", whole(self.sent), whole(self.received));
+            if let Some(p99) = self.p99 {
+                let _ = write!(line, "  p99 {p99:.2} ms");
+            }
+        }
+        for (count, what) in [(self.errors, "errors"), (self.lost, "lost"), (self.missed, "missed")] {
+            if count > 0 {
+                let _ = write!(line, "  {} {what}", whole(count as f64));
+            }
+        }
+        line.chars().take(79).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_there_is_to_say() {
+        let mut live = Live { asked: 1000, open: 12, elapsed: 0.4, ..Live::default() };
+        assert_eq!(live.line(), "connect 0 s  12/1,000 conns");
+        live = Live {
+            phase: Phase::Measure,
+            of: Some(10.0),
+            open: 1000,
+            sent: 50_000.2,
+            received: 49_999.6,
+            p99: Some(0.923),
+            lost: 3,
+            ..live
+        };
+        assert_eq!(live.line(), "measure 0/10 s  1,000/1,000 conns  50,000/s out  50,000/s in  p99 0.92 ms  3 lo");
+    }
+}

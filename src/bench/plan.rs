@@ -1,0 +1,196 @@
+//! A run as meant: after the plan is made, no illegal setting can exist.
+//!
+//! Owns the settings' types and how a plan is divided among shards. Making one from flags is `command/`'s business.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::payload::{Matching, Payload};
+use super::schedule::{Course, Spacing, Stage};
+use super::threshold::Threshold;
+use crate::filter::{Filter, Template};
+use crate::message::{Message, MessageKind};
+use crate::net::connector::ConnectOptions;
+
+/// What the connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Send, and await a reply to each message.
+    Echo,
+    /// Send nothing: the server speaks.
+    Push,
+    /// Send; replies are not awaited.
+    Send,
+    /// Open and hold.
+    Connect,
+    /// Some send, and all are to receive.
+    Publish {
+        /// So many send.
+        senders: usize,
+    },
+}
+
+impl Kind {
+    /// As in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Push => "push",
+            Self::Send => "send",
+            Self::Connect => "connect",
+            Self::Publish { .. } => "publish",
+        }
+    }
+
+    /// Whether anything is sent.
+    #[must_use]
+    pub fn sends(self) -> bool {
+        matches!(self, Self::Echo | Self::Send | Self::Publish { .. })
+    }
+}
+
+/// When messages are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Load {
+    /// By the clock, whatever the target does.
+    Open {
+        /// Messages a second of all connections, at the start.
+        rate: f64,
+        /// The course from there; none: the rate holds.
+        stages: Vec<Stage>,
+        /// How they are spaced.
+        spacing: Spacing,
+    },
+    /// A message when one is answered.
+    Closed {
+        /// Messages under way on each connection.
+        in_flight: usize,
+    },
+}
+
+/// Something to send first on a connection.
+#[derive(Debug, Clone)]
+pub enum Compose {
+    /// As it is.
+    Fixed(Message),
+    /// To be filled in.
+    Template(Arc<Template>, MessageKind),
+}
+
+/// A run as meant.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How a connection is made.
+    pub connect: ConnectOptions,
+    /// Local addresses to connect from, in turn; none: as the system chooses.
+    pub sources: Vec<IpAddr>,
+    /// What the connections are for.
+    pub kind: Kind,
+    /// So many at the same time.
+    pub connections: usize,
+    /// How many are open over time, where that changes; the most is the number above.
+    pub connection_course: Option<Course>,
+    /// Connections a second while opening them.
+    pub connect_rate: Option<f64>,
+    /// When messages are sent.
+    pub load: Load,
+    /// How long is measured, where no number of messages is given.
+    pub duration: Duration,
+    /// So many messages are measured.
+    pub messages: Option<u64>,
+    /// Left out of the figures, before measuring.
+    pub warmup: Duration,
+    /// What is sent.
+    pub payload: Payload,
+    /// The payload in words.
+    pub payload_text: String,
+    /// How replies find their message.
+    pub matching: Matching,
+    /// A message without an answer for so long is lost.
+    pub deadline: Duration,
+    /// A connection is closed after so many answers and opened anew; 0: right after it has opened.
+    pub churn: Option<u64>,
+    /// Sent after every open, in order.
+    pub init: Vec<Compose>,
+    /// Gate between init messages.
+    pub init_wait: Option<Filter>,
+    /// Time between pings, if there are any.
+    pub ping_interval: Option<Duration>,
+    /// Longest wait for a pong.
+    pub ping_timeout: Duration,
+    /// Longest wait for the peer's Close.
+    pub close_timeout: Duration,
+    /// The whole run.
+    pub timeout: Option<Duration>,
+    /// Threads; none: as many as suit the target.
+    pub threads: Option<usize>,
+    /// What random choices are drawn from.
+    pub seed: u64,
+    /// The stages as written.
+    pub stages_text: Option<String>,
+    /// What must hold.
+    pub thresholds: Vec<Threshold>,
+}
+
+impl Plan {
+    /// Messages of all connections over time, warm-up first; `None` in closed loop or where nothing is sent.
+    #[must_use]
+    pub fn course(&self) -> Option<Course> {
+        let Load::Open { rate, stages, .. } = &self.load else { return None };
+        if !self.kind.sends() {
+            return None;
+        }
+        Some(if stages.is_empty() {
+            Course::constant(*rate, self.warmup + self.measured())
+        } else {
+            Course::staged(self.warmup, *rate, stages)
+        })
+    }
+
+    /// How long is measured, as far as it is known beforehand.
+    #[must_use]
+    pub fn measured(&self) -> Duration {
+        if let Some(course) = &self.connection_course {
+            return Duration::try_from_secs_f64(course.seconds()).unwrap_or_default();
+        }
+        match (&self.load, self.messages) {
+            (Load::Open { stages, .. }, _) if !stages.is_empty() => stages.iter().map(|stage| stage.duration).sum(),
+            (Load::Open { rate, .. }, Some(messages)) if self.kind.sends() => {
+                Duration::try_from_secs_f64(messages as f64 / rate).unwrap_or(Duration::MAX / 4)
+            }
+            _ => self.duration,
+        }
+    }
+
+    /// Whether measuring ends after a number of messages, at a time not known beforehand.
+    #[must_use]
+    pub fn ends_by_count(&self) -> bool {
+        self.messages.is_some() && (!matches!(self.load, Load::Open { .. }) || !self.kind.sends())
+    }
+
+    /// Messages a second that are asked for while measuring, in the mean.
+    #[must_use]
+    pub fn asked(&self) -> Option<f64> {
+        let course = self.course()?;
+        let warmup = self.warmup.as_secs_f64();
+        let seconds = course.seconds() - warmup;
+        (seconds > 0.0).then(|| (course.total() - course.count_at(warmup)) / seconds)
+    }
+
+    /// `open` or `closed`.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        match &self.load {
+            Load::Open { .. } if self.kind.sends() => "open",
+            _ => "closed",
+        }
+    }
+
+    /// Whether replies are awaited.
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        self.kind == Kind::Echo
+    }
+}

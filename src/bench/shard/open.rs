@@ -1,0 +1,245 @@
+//! Opens the connections of a shard, at the pace asked for, and keeps each alive to its end.
+//!
+//! Owns the order of opening, the times of its steps, init messages and opening anew under `--churn`. Leaves the steps
+//! themselves to `net/`. Invariant: no more handshakes are under way than the run allows.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+
+use super::link::Link;
+use super::{Event, Shard};
+use crate::bench::errors;
+use crate::bench::plan::Compose;
+use crate::filter::Json;
+use crate::message::MessageKind;
+use crate::net::bulk::{Bulk, Received};
+use crate::net::connection::ConnectionError;
+use crate::net::connector::Handshake;
+
+/// Wait before a connection that failed is opened again, under `--churn`.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a handshake brought to light.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The address reached.
+    pub address: String,
+    /// Version and cipher.
+    pub tls: Option<String>,
+    /// Agreed on.
+    pub subprotocol: Option<String>,
+    /// Agreed on.
+    pub extensions: Option<String>,
+}
+
+/// How often the number of connections is adjusted, where it changes over time.
+const ADJUST: Duration = Duration::from_millis(10);
+
+/// Opens all of them, at the start of a run.
+pub(super) async fn all(shard: Rc<Shard>) {
+    if shard.plan.connection_course.is_some() {
+        shard.attempts_left.set(0);
+        return;
+    }
+    let began = shard.now();
+    for link in &shard.links {
+        if let Some(rate) = shard.plan.connect_rate {
+            // The whole run has one pace: each connection has its time in it.
+            let due = Duration::from_secs_f64(f64::from(link.number) / rate);
+            let passed = Duration::from_nanos(shard.now() - began);
+            if let Some(wait) = due.checked_sub(passed) {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        let Ok(permit) = shard.handshakes.acquire().await else { return };
+        permit.forget();
+        spawn_local(tokio::task::coop::unconstrained(life(Rc::clone(&shard), Rc::clone(link))));
+    }
+}
+
+/// Opens and closes connections as their number changes over time.
+pub(super) async fn follow(shard: Rc<Shard>) {
+    let Some(course) = &shard.plan.connection_course else { return };
+    let mut ticks = tokio::time::interval(ADJUST);
+    while !shard.stopped.get() && !shard.ending.get() {
+        let second = shard.now().saturating_sub(shard.measure_from.get()) as f64 / 1e9;
+        if second > course.seconds() {
+            return;
+        }
+        let wanted = course.rate_at(second).round();
+        for link in &shard.links {
+            match (f64::from(link.number) < wanted, link.wanted.get()) {
+                // One that failed is not tried again before its next turn.
+                (true, false) if !link.lives.get() => {
+                    let Ok(permit) = shard.handshakes.try_acquire() else { break };
+                    permit.forget();
+                    link.wanted.set(true);
+                    spawn_local(tokio::task::coop::unconstrained(life(Rc::clone(&shard), Rc::clone(link))));
+                }
+                (false, true) => {
+                    link.wanted.set(false);
+                    link.retire();
+                }
+                _ => {}
+            }
+        }
+        ticks.tick().await;
+    }
+}
+
+/// One connection from its opening to its end, again and again under `--churn`.
+async fn life(shard: Rc<Shard>, link: Rc<Link>) {
+    link.lives.set(true);
+    live(&shard, &link).await;
+    link.lives.set(false);
+}
+
+async fn live(shard: &Rc<Shard>, link: &Rc<Link>) {
+    let mut first = true;
+    loop {
+        // Boxed, and gone when it is done: it is much larger than all that follows.
+        let opened = Box::pin(open(shard, link)).await;
+        shard.handshakes.add_permits(1);
+        if std::mem::take(&mut first) {
+            shard.attempts_left.set(shard.attempts_left.get().saturating_sub(1));
+        }
+        if opened {
+            shard.open.set(shard.open.get() + 1);
+            let end = poll_fn(|cx| link.poll(shard, cx)).await;
+            shard.open.set(shard.open.get() - 1);
+            link.ended(shard, &end);
+        }
+        if shard.plan.churn.is_none() || shard.stopped.get() || shard.ending.get() {
+            return;
+        }
+        if !opened {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let Ok(permit) = shard.handshakes.acquire().await else { return };
+        permit.forget();
+    }
+}
+
+/// Opens one; false when that failed, which is counted.
+async fn open(shard: &Shard, link: &Link) -> bool {
+    shard.interval.borrow_mut().connections.tried += 1;
+    let sources = &shard.plan.sources;
+    let source = sources.get(link.number as usize % sources.len().max(1)).copied();
+    let source = source.or(shard.plan.connect.dial.interface);
+    let (opened, handshake) = match shard.connector.open(source).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            fail(shard, &errors::of_connect(&error), error.to_string());
+            return false;
+        }
+    };
+    let mut bulk = opened.into_bulk();
+    if !shard.plan.init.is_empty() {
+        let limit = shard.plan.connect.connect_timeout;
+        match tokio::time::timeout(limit, greet(shard, &mut bulk)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                fail(shard, &errors::of_connection(&error), error.to_string());
+                return false;
+            }
+            Err(_) => {
+                fail(shard, "init", format!("no message that --init-wait matches within {limit:?}"));
+                return false;
+            }
+        }
+    }
+    record(shard, &handshake);
+    tell(shard, handshake);
+    let now = shard.now();
+    shard.opened.set(shard.opened.get() + 1);
+    shard.last_opened.set(now);
+    link.opened(bulk, now);
+    true
+}
+
+fn fail(shard: &Shard, kind: &str, text: String) {
+    let mut interval = shard.interval.borrow_mut();
+    interval.connections.failed += 1;
+    *interval.failed.entry(kind.to_owned()).or_default() += 1;
+    interval.errors.count(kind, || text);
+}
+
+fn record(shard: &Shard, handshake: &Handshake) {
+    let mut interval = shard.interval.borrow_mut();
+    interval.connections.opened += 1;
+    interval.connections.resumed += u64::from(handshake.resumed);
+    let opening = interval.opening.get_or_insert_default();
+    let nanos = |time: Duration| time.as_nanos() as u64;
+    opening.total.record(nanos(handshake.total));
+    opening.tcp.record(nanos(handshake.tcp));
+    opening.upgrade.record(nanos(handshake.upgrade));
+    if !handshake.tls.is_zero() {
+        opening.tls.record(nanos(handshake.tls));
+    }
+}
+
+/// Passes on what is to be known of the target, once.
+fn tell(shard: &Shard, handshake: Handshake) {
+    if shard.told_facts.replace(true) {
+        return;
+    }
+    let facts = Facts {
+        address: handshake.address,
+        tls: handshake.certificate.first().map(|line| line.trim_start_matches("TLS: ").to_owned()),
+        subprotocol: handshake.subprotocol,
+        extensions: handshake.extensions,
+    };
+    let _ = shard.events.try_send(Event::Facts(Box::new(facts)));
+}
+
+/// Sends the init messages in order, each but the first after a message that matches, where that is asked for.
+async fn greet(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
+    for (index, message) in shard.plan.init.iter().enumerate() {
+        if index > 0 && shard.plan.init_wait.is_some() {
+            await_match(shard, bulk).await?;
+        }
+        match message {
+            Compose::Fixed(message) => bulk.start_send(message.kind(), message.payload()),
+            Compose::Template(template, kind) => {
+                let text = template.render(shard.next_number()).unwrap_or_default();
+                bulk.start_send(*kind, text.as_bytes());
+            }
+        }
+        poll_fn(|cx| bulk.poll_flush(cx)).await?;
+    }
+    Ok(())
+}
+
+async fn await_match(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
+    let mut buffer = vec![0; 16 * 1024];
+    let mut length = 0;
+    loop {
+        let mut outcome = ControlFlow::Continue(());
+        bulk.take(&buffer[..length], |received| match received {
+            Received::Message(kind, payload) if matches(shard, kind, payload) => outcome = ControlFlow::Break(true),
+            Received::Close(_) => outcome = ControlFlow::Break(false),
+            _ => {}
+        })?;
+        match outcome {
+            ControlFlow::Break(true) => return Ok(()),
+            ControlFlow::Break(false) => return Err(ConnectionError::Lost("closed by the peer".to_owned())),
+            ControlFlow::Continue(()) => {}
+        }
+        length = poll_fn(|cx| bulk.poll_read(cx, &mut buffer)).await?;
+        if length == 0 {
+            return Err(ConnectionError::Lost("the peer ended the connection without a Close".to_owned()));
+        }
+    }
+}
+
+fn matches(shard: &Shard, _kind: MessageKind, payload: &[u8]) -> bool {
+    let null = Json::null();
+    match (&shard.plan.init_wait, Json::parse(payload)) {
+        (Some(filter), Ok(value)) => filter.matches(&value, &null, &null),
+        _ => false,
+    }
+}

@@ -1,0 +1,343 @@
+//! What is said on one connection: messages numbered and marked on the way out, replies matched and judged on the way in.
+//!
+//! Leaves bytes to [`super::link`]. Invariants: a message counts as warm-up or as measured by the time it was due, and
+//! so does everything that becomes of it; what is under way on the shard is the sum over its connections.
+
+use super::Shard;
+use crate::bench::counts::Messages;
+use crate::bench::marker::{self, Marker};
+use crate::bench::matching::{Arrival, Outstanding, Reply, Seen, Sent};
+use crate::bench::payload::{self, Found, Matching, Payload};
+use crate::bench::plan::Kind;
+use crate::bench::shard::stats::Interval;
+use crate::message::MessageKind;
+use crate::net::bulk::{Bulk, Received};
+use crate::net::connection::CloseReason;
+
+/// Messages that may be under way on a connection in open loop.
+const MOST_UNDER_WAY: usize = 65_536;
+
+/// The conversation on one connection.
+#[derive(Default)]
+pub(super) struct Talk {
+    outstanding: Outstanding,
+    /// Messages sent that no reply is awaited to.
+    unanswerable: u64,
+    /// Which payload is next.
+    turn: u32,
+    /// Answers since it was opened.
+    answered: u64,
+    opened: u64,
+    fresh: bool,
+    /// Whether anything has arrived.
+    heard: bool,
+    /// When a ping was sent that has no pong yet.
+    pinged: Option<u64>,
+    last_ping: u64,
+    /// What was seen of each sender.
+    seen: Vec<Seen>,
+    /// Nothing more is sent; it is closed once everything is answered.
+    pub(super) retiring: bool,
+    /// When we began to close it.
+    pub(super) closing: Option<u64>,
+    /// It is to end without more ado.
+    pub(super) given_up: Option<&'static str>,
+}
+
+impl Talk {
+    pub(super) fn opened(now: u64) -> Self {
+        Self { opened: now, last_ping: now, fresh: true, ..Self::default() }
+    }
+
+    /// Whether nothing has been looked at yet; once.
+    pub(super) fn is_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    pub(super) fn is_full(&self, shard: &Shard) -> bool {
+        self.outstanding.len() >= MOST_UNDER_WAY || shard.in_flight.get() >= shard.most_in_flight
+    }
+
+    /// Whether it is to be closed now: it is not wanted any more, or has done its turn under `--churn`.
+    pub(super) fn is_over(&mut self, shard: &Shard) -> bool {
+        if !self.retiring && shard.plan.churn.is_some_and(|count| self.answered >= count) {
+            self.retiring = shard.is_running();
+        }
+        self.retiring && self.outstanding.is_empty()
+    }
+
+    /// Queues a message on the connection.
+    pub(super) fn send(&mut self, bulk: &mut Bulk, shard: &Shard, number: u32, intended: u64, now: u64) {
+        let awaits = shard.plan.awaits();
+        let sequence = if awaits { self.outstanding.next_sequence() } else { self.unanswerable };
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        let mut sent = Sent { intended, written: now, variant: 0 };
+        let mut size = 0;
+        match &shard.plan.payload {
+            Payload::Variants(variants) => {
+                let index = turn as usize % variants.len();
+                let variant = &variants[index];
+                sent.variant = index as u32;
+                size = variant.bytes.len();
+                let mut text = [0; marker::LEN];
+                let part: &[u8] = if variant.marker.is_some() {
+                    payload::of(shard.run, number, sequence, intended).write(&mut text);
+                    &text
+                } else {
+                    &[]
+                };
+                let at = variant.marker.unwrap_or_default();
+                if bulk.is_plain() {
+                    bulk.start_prebuilt(shard.frame(index, turn), at, part);
+                } else {
+                    let mut bytes = variant.bytes.clone();
+                    bytes[at..at + part.len()].copy_from_slice(part);
+                    bulk.start_send(variant.kind, &bytes);
+                }
+                if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
+                    shard.note_id(&mut self.outstanding, sent, &variant.bytes);
+                } else if awaits {
+                    self.outstanding.push(sent);
+                }
+            }
+            Payload::Template(template, kind) => {
+                let text = template.render(shard.next_number()).unwrap_or_default();
+                sent.variant = payload::digest(text.as_bytes());
+                size += text.len();
+                bulk.start_send(*kind, text.as_bytes());
+                if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
+                    shard.note_id(&mut self.outstanding, sent, text.as_bytes());
+                } else if awaits {
+                    self.outstanding.push(sent);
+                }
+            }
+        }
+        if awaits {
+            shard.in_flight.set(shard.in_flight.get() + 1);
+            shard.behind.set(shard.behind.get() + 1);
+        } else {
+            self.unanswerable += 1;
+            shard.published(number, sequence, shard.is_measured(intended));
+        }
+        shard.sent(intended, now, size);
+    }
+
+    /// Takes one thing that arrived; the reason when it is a Close.
+    pub(super) fn receive(
+        &mut self,
+        received: Received<'_>,
+        shard: &Shard,
+        number: u32,
+        now: u64,
+    ) -> Option<CloseReason> {
+        match received {
+            Received::Message(kind, payload) => self.message(kind, payload, shard, number, now),
+            Received::Ping => {}
+            Received::Pong(_) => {
+                if let Some(pinged) = self.pinged.take() {
+                    shard.interval.borrow_mut().ping.record(now.saturating_sub(pinged));
+                }
+            }
+            Received::Close(close) => return Some(close),
+        }
+        None
+    }
+
+    fn message(&mut self, kind: MessageKind, payload: &[u8], shard: &Shard, number: u32, now: u64) {
+        let mut interval = shard.interval.borrow_mut();
+        let interval = &mut **interval;
+        interval.read += 1;
+        if !self.heard {
+            self.heard = true;
+            if self.outstanding.is_empty() && self.turn == 0 {
+                let opening = interval.opening.get_or_insert_default();
+                opening.first_message.record(now.saturating_sub(self.opened));
+            }
+        }
+        match shard.plan.kind {
+            Kind::Echo if !shard.has_started() => {}
+            Kind::Echo => self.reply(interval, kind, payload, shard, number, now),
+            Kind::Publish { .. } => self.delivery(interval, payload, shard, number, now),
+            Kind::Push | Kind::Send | Kind::Connect => {
+                if shard.is_measured(now) && now < shard.measure_to.get() {
+                    interval.measured.received += 1;
+                    interval.bytes.payload_received += payload.len() as u64;
+                    shard.last_settled.set(now);
+                    self.answered += 1;
+                } else {
+                    interval.warm.received += 1;
+                }
+            }
+        }
+    }
+
+    /// A reply under `--mode echo`.
+    fn reply(
+        &mut self,
+        interval: &mut Interval,
+        kind: MessageKind,
+        bytes: &[u8],
+        shard: &Shard,
+        number: u32,
+        now: u64,
+    ) {
+        let variants: &[_] = match &shard.plan.payload {
+            Payload::Variants(variants) => variants,
+            Payload::Template(..) => &[],
+        };
+        let mut damaged = false;
+        let mut place = None;
+        let behind = self.outstanding.behind();
+        let reply = match &shard.plan.matching {
+            Matching::Marker => match payload::find(variants, shard.run, number, &self.outstanding, bytes) {
+                Found::Message { sequence } => {
+                    place = Some(sequence);
+                    self.outstanding.take(sequence)
+                }
+                Found::Damaged { sequence } => {
+                    damaged = true;
+                    self.outstanding.take(sequence)
+                }
+                Found::CrossTalk => {
+                    shard.counts(interval, now).cross_talk += 1;
+                    Reply::Unknown
+                }
+                Found::Foreign => Reply::Unknown,
+            },
+            Matching::Fifo => match self.outstanding.take_oldest() {
+                Some((sequence, sent)) => {
+                    place = Some(sequence);
+                    Reply::First { sent, reordered: false }
+                }
+                None => Reply::Unknown,
+            },
+            Matching::Id(filter) => match super::id_of(filter, bytes) {
+                Some(id) => self.outstanding.take_id(&id),
+                None => Reply::Unknown,
+            },
+        };
+        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
+        let (sent, reordered) = match reply {
+            Reply::First { sent, reordered } => (sent, reordered),
+            other => {
+                let counts = shard.counts(interval, now);
+                match other {
+                    Reply::Duplicate => counts.duplicated += 1,
+                    Reply::Late => counts.late += 1,
+                    _ => counts.unexpected += 1,
+                }
+                return;
+            }
+        };
+        shard.in_flight.set(shard.in_flight.get() - 1);
+        self.answered += 1;
+        let marker = place.map(|sequence| payload::of(shard.run, number, sequence, sent.intended));
+        let intact = match &shard.plan.payload {
+            Payload::Template(..) => sent.variant == payload::digest(bytes),
+            Payload::Variants(_) => payload::is_intact(variants, &sent, marker.as_ref(), kind, bytes),
+        };
+        let counts = shard.counts(interval, sent.intended);
+        counts.received += 1;
+        counts.reordered += u64::from(reordered);
+        counts.verified += u64::from(intact && !damaged);
+        // Only a marked message is known to come back as it went.
+        counts.corrupt += u64::from(matches!(shard.plan.matching, Matching::Marker) && (damaged || !intact));
+        shard.answered(interval, &sent, now, bytes.len());
+    }
+
+    /// A message that one of the connections published.
+    fn delivery(&mut self, interval: &mut Interval, payload: &[u8], shard: &Shard, number: u32, now: u64) {
+        let place = match &shard.plan.payload {
+            Payload::Variants(variants) => variants.first().and_then(|variant| variant.marker).unwrap_or_default(),
+            Payload::Template(..) => 0,
+        };
+        let marker = Marker::read_at(payload, place)
+            .filter(|marker| marker.run == shard.run)
+            .or_else(|| Marker::find(payload, shard.run).map(|(_, marker)| marker));
+        let sender =
+            marker.map(|marker| marker.connection as usize).filter(|sender| *sender < shard.broadcasts.senders());
+        let (Some(marker), Some(sender)) = (marker, sender) else {
+            shard.counts(interval, now).unexpected += 1;
+            return;
+        };
+        if self.seen.is_empty() {
+            self.seen.resize(shard.broadcasts.senders(), Seen::default());
+        }
+        let intended = marker.stamp * 1000;
+        let counts = shard.counts(interval, intended);
+        match self.seen[sender].note(marker.sequence) {
+            Arrival::Duplicate => {
+                counts.duplicated += 1;
+                return;
+            }
+            Arrival::Reordered => counts.reordered += 1,
+            Arrival::New => {}
+        }
+        counts.received += 1;
+        counts.verified += 1;
+        let late = now.saturating_sub(intended);
+        shard.delivered(interval, &marker, number, late, payload.len());
+    }
+
+    /// Gives up what is too late, pings, and ends what does not end; whether its task must look at it.
+    pub(super) fn look_after(&mut self, bulk: &mut Bulk, shard: &Shard, now: u64) -> bool {
+        let mut wake = false;
+        let before = now.saturating_sub(shard.deadline);
+        if self.outstanding.oldest().is_some_and(|oldest| oldest < before) {
+            let mut interval = shard.interval.borrow_mut();
+            self.outstanding.expire(before, |sent| lose(shard, &mut interval, &sent));
+            wake = true;
+        }
+        let timeout = shard.plan.ping_timeout.as_nanos() as u64;
+        if let Some(pinged) = self.pinged {
+            if now.saturating_sub(pinged) > timeout {
+                self.given_up = Some("unresponsive");
+                wake = true;
+            }
+        } else if let Some(every) = shard.plan.ping_interval
+            && self.closing.is_none()
+            && now.saturating_sub(self.last_ping) > every.as_nanos() as u64
+        {
+            self.pinged = Some(now);
+            self.last_ping = now;
+            bulk.start_ping(b"wsp");
+            wake = true;
+        }
+        wake |= self.retiring && self.closing.is_none() && self.outstanding.is_empty();
+        let patience = shard.plan.close_timeout.as_nanos() as u64;
+        if self.closing.is_some_and(|since| now.saturating_sub(since) > patience) {
+            self.given_up = Some("close timeout");
+            wake = true;
+        }
+        wake
+    }
+
+    /// The connection is gone, and with it what was under way.
+    pub(super) fn abandon(&mut self, shard: &Shard) {
+        let mut interval = shard.interval.borrow_mut();
+        shard.behind.set(shard.behind.get() - self.outstanding.behind());
+        self.outstanding.abandon(|sent| lose(shard, &mut interval, &sent));
+    }
+
+    /// The run is over, and nothing more is waited for.
+    pub(super) fn censor(&mut self, shard: &Shard) {
+        let mut interval = shard.interval.borrow_mut();
+        shard.behind.set(shard.behind.get() - self.outstanding.behind());
+        self.outstanding.abandon(|sent| {
+            shard.in_flight.set(shard.in_flight.get() - 1);
+            shard.counts(&mut interval, sent.intended).censored += 1;
+        });
+    }
+}
+
+fn lose(shard: &Shard, interval: &mut Interval, sent: &Sent) {
+    shard.in_flight.set(shard.in_flight.get() - 1);
+    let counts: &mut Messages = shard.counts(interval, sent.intended);
+    counts.lost += 1;
+    shard.settled_now(sent.intended);
+}

@@ -1,0 +1,368 @@
+//! What the figures are worth (pure): whether the generator or the target was measured, and whether the target kept up.
+//!
+//! Owns the limits. Leaves thresholds to [`super::threshold`] and the exit code to the caller.
+//! Invariant: every doubt is named in words, gravest first, with what helps where something does.
+
+use super::histogram::{Latencies, millis};
+
+/// A thread that computes for more of its time than this, seconds on end, may have been in the way.
+const BUSY: f64 = 0.80;
+/// So many seconds on end.
+const BUSY_SECONDS: usize = 3;
+/// Beyond this share of the whole time it was the bottleneck.
+pub const SATURATED: f64 = 0.97;
+/// Lateness below this is never held against us, in nanoseconds.
+const FLOOR: u64 = 50_000;
+/// Of the response time's p99.
+const LATE_P99: f64 = 0.10;
+/// Of the response time's median.
+const LATE_P50: f64 = 0.25;
+/// Share of the messages due that we may miss for our own reasons.
+const MISSED: f64 = 0.01;
+/// Fewer are chance.
+const MISSED_LEAST: u64 = 10;
+/// Share of the rate asked for that is to be achieved.
+pub const ACHIEVED: f64 = 0.99;
+/// A backlog below so many seconds' worth of messages is no sign of overload.
+const BACKLOG_SECONDS: f64 = 0.05;
+/// How much the backlog's least must grow from one quarter to the next.
+const BACKLOG_GROWTH: f64 = 1.2;
+
+/// What the verdict is made from.
+#[derive(Debug, Default)]
+pub struct Evidence<'a> {
+    /// In open loop: messages a second that were asked for.
+    pub asked: Option<f64>,
+    /// Messages a second that were sent.
+    pub achieved: f64,
+    /// Messages that were due while measuring.
+    pub due: u64,
+    /// Missed because we came too late.
+    pub missed_generator: u64,
+    /// Missed because a connection had too much under way.
+    pub missed_target: u64,
+    /// Missed because none was open.
+    pub missed_closed: u64,
+    /// Lateness.
+    pub schedule: Option<&'a Latencies>,
+    /// Response times.
+    pub response: Option<&'a Latencies>,
+    /// Each thread's share of computing time, over all and second by second.
+    pub shards: Vec<(f64, Vec<f64>)>,
+    /// How far replies were behind, several times a second while measuring: what was sent after the last message that was
+    /// answered. What expires stays in it, since it may wait all the same; what gets lost on its way leaves it with the
+    /// next answer.
+    pub backlog: Vec<u64>,
+    /// Seconds that were measured.
+    pub seconds: f64,
+}
+
+/// How the generator did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// The figures are the target's.
+    Valid,
+    /// They may be the generator's in part.
+    Degraded,
+    /// They are the generator's.
+    Invalid,
+}
+
+impl Health {
+    /// As in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Degraded => "degraded",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// The verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// How the generator did.
+    pub health: Health,
+    /// Whether the target kept up, in open loop.
+    pub sustained: Option<bool>,
+    /// Why, gravest first.
+    pub reasons: Vec<String>,
+}
+
+/// Weighs the evidence.
+#[must_use]
+pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    let mut found: Vec<(Health, String)> = Vec::new();
+    let busiest = evidence.shards.iter().map(|(cpu, _)| *cpu).fold(0.0, f64::max);
+    if busiest > SATURATED {
+        let text = format!(
+            "the generator was the bottleneck: its busiest thread computed for {:.0} % of the time; fewer connections, \
+             less in flight, a --rate, or more --threads leave it headroom",
+            busiest * 100.0
+        );
+        found.push((Health::Invalid, text));
+    } else if evidence.shards.iter().any(|(_, seconds)| is_long_busy(seconds)) {
+        let text = format!(
+            "a thread of the generator computed for more than {:.0} % of the time, {BUSY_SECONDS} s on end",
+            BUSY * 100.0
+        );
+        found.push((Health::Degraded, text));
+    }
+    let missed = share(evidence.missed_generator, evidence.due);
+    if missed > MISSED && evidence.missed_generator >= MISSED_LEAST {
+        let text = format!(
+            "the generator missed {:.1} % of the messages due, more than 10 ms late for reasons of its own",
+            missed * 100.0
+        );
+        found.push((Health::Invalid, text));
+    }
+    found.extend(lateness(evidence));
+    let sustained = evidence.asked.map(|asked| {
+        let short = evidence.achieved < ACHIEVED * asked;
+        let by_target = evidence.missed_target + evidence.missed_closed > evidence.missed_generator;
+        if short && !by_target {
+            let text = format!("the generator sent {} of {} messages a second", whole(evidence.achieved), whole(asked));
+            found.push((Health::Degraded, text));
+        }
+        !(is_growing(&evidence.backlog, asked) || short && by_target)
+    });
+    found.sort_by_key(|(health, _)| std::cmp::Reverse(*health));
+    let health = found.first().map_or(Health::Valid, |(health, _)| *health);
+    let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+    if let (Some(false), Some(asked)) = (sustained, evidence.asked) {
+        let waits = evidence.backlog.last().copied().unwrap_or_default() as f64;
+        let taken =
+            if evidence.seconds > 0.0 { evidence.achieved - waits / evidence.seconds } else { evidence.achieved };
+        let end = if is_growing(&evidence.backlog, asked) || evidence.missed_target > evidence.missed_closed {
+            "what waited grew to the end, so response times say how long the run was"
+        } else {
+            "for the others no connection was open"
+        };
+        let text =
+            format!("not sustained: the target took {} of {} messages a second; {end}", whole(taken), whole(asked));
+        reasons.push(text);
+    }
+    Verdict { health, sustained, reasons }
+}
+
+/// Our own lateness against what was measured.
+fn lateness(evidence: &Evidence<'_>) -> Vec<(Health, String)> {
+    let (Some(schedule), Some(response)) = (evidence.schedule, evidence.response) else { return Vec::new() };
+    if schedule.count() == 0 || response.count() == 0 {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let (late, answer) = (schedule.at(50.0), response.at(50.0));
+    if late > FLOOR && late as f64 > LATE_P50 * answer as f64 {
+        let text = format!(
+            "half of the messages went out {:.3} ms late or more, while half of the response times are below {:.3} ms",
+            millis(late),
+            millis(answer)
+        );
+        found.push((Health::Invalid, text));
+    }
+    let (late, answer) = (schedule.at(99.0), response.at(99.0));
+    if found.is_empty() && late > FLOOR && late as f64 > LATE_P99 * answer as f64 {
+        let text = format!(
+            "one message in a hundred went out {:.3} ms late or more, which is in the response times' p99 of {:.3} ms",
+            millis(late),
+            millis(answer)
+        );
+        found.push((Health::Degraded, text));
+    }
+    found
+}
+
+fn is_long_busy(seconds: &[f64]) -> bool {
+    seconds.windows(BUSY_SECONDS).any(|window| window.iter().all(|cpu| *cpu > BUSY))
+}
+
+/// Whether what waits grows to the end: its least in the last quarter against that in the one before. The least,
+/// since a target that stands still now and then makes the backlog rise and fall.
+fn is_growing(backlog: &[u64], asked: f64) -> bool {
+    let quarter = backlog.len() / 4;
+    if quarter < 2 {
+        return false;
+    }
+    let lowest = |samples: &[u64]| samples.iter().min().copied().unwrap_or_default() as f64;
+    let last = lowest(&backlog[backlog.len() - quarter..]);
+    let before = lowest(&backlog[backlog.len() - 2 * quarter..backlog.len() - quarter]);
+    last > asked * BACKLOG_SECONDS && last > BACKLOG_GROWTH * before
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn whole(number: f64) -> String {
+    // Rates and counts are never negative.
+    #[allow(clippy::cast_sign_loss)]
+    let digits = (number.max(0.0).round() as u64).to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::matching::{Outstanding, Sent};
+
+    fn of(micros: &[u64]) -> Latencies {
+        let mut latencies = Latencies::new();
+        for value in micros {
+            (0..1000 / micros.len()).for_each(|_| latencies.record(value * 1000));
+        }
+        latencies
+    }
+
+    fn open() -> Evidence<'static> {
+        Evidence { asked: Some(1000.0), achieved: 1000.0, due: 10_000, ..Evidence::default() }
+    }
+
+    #[test]
+    fn a_generator_with_headroom_is_valid() {
+        let (schedule, response) = (of(&[20]), of(&[100]));
+        let evidence = Evidence {
+            schedule: Some(&schedule),
+            response: Some(&response),
+            shards: vec![(0.6, vec![0.9, 0.9, 0.5, 0.9, 0.9])],
+            backlog: vec![3, 5, 2, 4, 5, 1, 3, 4],
+            ..open()
+        };
+        let verdict = judge(&evidence);
+        assert_eq!(verdict, Verdict { health: Health::Valid, sustained: Some(true), reasons: Vec::new() });
+    }
+
+    #[test]
+    fn a_bottleneck_of_our_own_is_named() {
+        let late = of(&[60, 60, 60, 80]);
+        let slow = of(&[200, 200, 200, 300]);
+        let table: Vec<(Evidence<'_>, Health, &str)> = vec![
+            (Evidence { shards: vec![(0.5, vec![]), (0.98, vec![])], ..open() }, Health::Invalid, "98 %"),
+            (Evidence { shards: vec![(0.7, vec![0.5, 0.81, 0.9, 0.85])], ..open() }, Health::Degraded, "3 s on end"),
+            (Evidence { missed_generator: 101, ..open() }, Health::Invalid, "missed 1.0 %"),
+            (Evidence { missed_generator: 99, ..open() }, Health::Valid, ""),
+            (Evidence { achieved: 980.0, ..open() }, Health::Degraded, "sent 980 of 1,000"),
+            (Evidence { schedule: Some(&late), response: Some(&slow), ..open() }, Health::Invalid, "half of"),
+        ];
+        for (evidence, health, words) in table {
+            let verdict = judge(&evidence);
+            assert_eq!(verdict.health, health, "{verdict:?}");
+            assert!(verdict.reasons.first().is_none_or(|reason| reason.contains(words)), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn lateness_counts_from_a_floor_on() {
+        let (late, tails) = (of(&[5, 5, 5, 70]), of(&[90, 90, 90, 200]));
+        let verdict = judge(&Evidence { schedule: Some(&late), response: Some(&tails), ..open() });
+        assert_eq!(verdict.health, Health::Degraded, "{verdict:?}");
+        let (late, tails) = (of(&[49]), of(&[50]));
+        let verdict = judge(&Evidence { schedule: Some(&late), response: Some(&tails), ..open() });
+        assert_eq!(verdict.health, Health::Valid, "{verdict:?}");
+    }
+
+    #[test]
+    fn overload_is_told_from_a_stall() {
+        let growing: Vec<u64> = (0..40).map(|n| n * 50).collect();
+        let verdict = judge(&Evidence { backlog: growing, ..open() });
+        assert_eq!((verdict.health, verdict.sustained), (Health::Valid, Some(false)));
+        assert!(verdict.reasons[0].starts_with("not sustained"));
+        // Every 25 samples the target stands still for 5.
+        let stalls: Vec<u64> = (0..60).map(|n| if n % 25 >= 20 { (n % 25 - 19) * 200 } else { 2 }).collect();
+        assert_eq!(judge(&Evidence { backlog: stalls, ..open() }).sustained, Some(true));
+        let level: Vec<u64> = vec![400; 40];
+        assert_eq!(judge(&Evidence { backlog: level, ..open() }).sustained, Some(true));
+        for (refused, words) in [
+            (Evidence { achieved: 700.0, missed_target: 3000, ..open() }, "what waited grew"),
+            (Evidence { achieved: 700.0, missed_closed: 3000, ..open() }, "no connection was open"),
+        ] {
+            let verdict = judge(&refused);
+            assert_eq!(verdict.sustained, Some(false));
+            assert!(verdict.reasons[0].contains(words), "{verdict:?}");
+        }
+        assert_eq!(judge(&Evidence::default()).sustained, None);
+    }
+
+    /// What a run of 4 s would have to say, 1,000 messages a second on one connection, from messages matched one by one.
+    struct Target {
+        /// Messages it answers a second, in order; what comes faster waits.
+        takes: f64,
+        /// Every so many messages one gets lost; 0 for none.
+        loses: u64,
+        /// It stands still for so many milliseconds of each second.
+        stands: u64,
+        /// It answers nothing from this millisecond on.
+        ends: u64,
+        /// Given up after so many milliseconds.
+        deadline: u64,
+    }
+
+    impl Target {
+        fn backlog(&self) -> Vec<u64> {
+            let mut outstanding = Outstanding::default();
+            let (mut samples, mut answered, mut capacity) = (Vec::new(), 0, 0.0);
+            for now in 0..4000 {
+                outstanding.push(Sent { intended: now, written: now, variant: 0 });
+                capacity += if now % 1000 < self.stands || now >= self.ends { 0.0 } else { self.takes / 1000.0 };
+                while capacity >= 1.0 && answered <= now {
+                    if self.loses == 0 || answered % self.loses != 0 {
+                        outstanding.take(answered);
+                    }
+                    answered += 1;
+                    capacity -= 1.0;
+                }
+                if answered > now {
+                    capacity = capacity.min(1.0);
+                }
+                outstanding.expire(now.saturating_sub(self.deadline), |_| ());
+                if now % 200 == 199 {
+                    samples.push(outstanding.behind());
+                }
+            }
+            samples
+        }
+    }
+
+    #[test]
+    fn overload_is_told_at_any_deadline_and_from_losses() {
+        let able = Target { takes: 5000.0, loses: 0, stands: 0, ends: u64::MAX, deadline: 5000 };
+        let table = [
+            ("able", Target { ..able }, true),
+            ("loses a twentieth", Target { loses: 20, ..able }, true),
+            ("loses a twentieth, deadline passed", Target { loses: 20, deadline: 300, ..able }, true),
+            ("loses half", Target { loses: 2, ..able }, true),
+            ("stalls and catches up", Target { stands: 400, ..able }, true),
+            ("stalls beyond the deadline and catches up", Target { stands: 400, deadline: 100, ..able }, true),
+            ("stalls, loses, catches up", Target { stands: 400, deadline: 100, loses: 20, ..able }, true),
+            ("takes a fifth", Target { takes: 200.0, ..able }, false),
+            ("takes a fifth, the deadline passes", Target { takes: 200.0, deadline: 500, ..able }, false),
+            ("takes nine tenths, the deadline passes", Target { takes: 900.0, deadline: 100, ..able }, false),
+            ("takes half and loses", Target { takes: 500.0, loses: 20, deadline: 300, ..able }, false),
+            ("answers no more", Target { ends: 1500, deadline: 200, ..able }, false),
+        ];
+        for (name, target, sustained) in table {
+            let backlog = target.backlog();
+            let verdict = judge(&Evidence { backlog: backlog.clone(), seconds: 4.0, ..open() });
+            assert_eq!(verdict.sustained, Some(sustained), "{name}: {backlog:?}");
+        }
+        let half = Target { takes: 500.0, deadline: 300, ..able };
+        let verdict = judge(&Evidence { backlog: half.backlog(), seconds: 4.0, ..open() });
+        assert!(verdict.reasons[0].contains("took 500 of 1,000"), "{verdict:?}");
+    }
+
+    #[test]
+    fn thousands_are_kept_apart() {
+        assert_eq!([0.4, 999.0, 1000.0, 1_234_567.0].map(whole), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

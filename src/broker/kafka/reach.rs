@@ -1,0 +1,244 @@
+//! Whether Kafka brokers can be reached and know a topic, and what librdkafka tells of its connections.
+//!
+//! librdkafka has threads of its own and connects again by itself; here its words become problems of an end. Invariant:
+//! whoever waits for news is woken by them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
+use rdkafka::statistics::Statistics;
+use tokio::sync::oneshot;
+
+use super::{KafkaSettings, Properties};
+use crate::broker::address::AddressError;
+use crate::broker::{again, refused};
+use crate::exit::Exit;
+use crate::queue::end::{EndError, Problem};
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_millis(500);
+/// How long a topic may need to come about where brokers make topics when they are asked for.
+const NEW_TOPIC: Duration = Duration::from_secs(2);
+
+/// What librdkafka has told.
+#[derive(Default)]
+pub struct News {
+    /// Woken by whatever happens.
+    pub waker: AtomicWaker,
+    is_down: AtomicBool,
+    lag: AtomicU64,
+    said: Mutex<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    /// The last words about a connection.
+    reason: String,
+    /// What no other try will change.
+    final_word: Option<(Code, String)>,
+}
+
+impl News {
+    /// An error of a connection, or of the client as a whole.
+    pub fn error(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match code {
+            Code::AllBrokersDown => self.is_down.store(true, Ordering::Release),
+            Code::Authentication
+            | Code::SSL
+            | Code::SaslAuthenticationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::Fatal => {
+                said.final_word.get_or_insert_with(|| (code, shorten(reason)));
+            }
+            _ => said.reason = shorten(reason),
+        }
+        drop(said);
+        self.waker.wake();
+    }
+
+    /// Figures of the client.
+    pub fn statistics(&self, statistics: &Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let lag: i64 = partitions.map(|partition| partition.consumer_lag_stored.max(0)).sum();
+        self.lag.store(lag.unsigned_abs(), Ordering::Relaxed);
+    }
+
+    /// Messages that wait in our partitions, as last heard.
+    pub fn lag(&self) -> u64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+
+    /// No broker can be reached. Forgotten once it is told.
+    pub fn take_down(&self) -> Option<Problem> {
+        self.is_down.swap(false, Ordering::AcqRel).then(|| again(self.reason()))
+    }
+
+    /// What no other try will change.
+    pub fn take_final(&self, settings: &KafkaSettings) -> Option<Problem> {
+        let (code, reason) = self.said.lock().unwrap_or_else(PoisonError::into_inner).final_word.take()?;
+        Some(final_problem(settings, code, &reason))
+    }
+
+    fn reason(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.reason.is_empty() { "no broker can be reached".to_owned() } else { said.reason.clone() }
+    }
+}
+
+/// librdkafka's configuration.
+pub fn config(properties: &Properties) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in properties {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Whether librdkafka knows these properties and takes their values.
+///
+/// # Errors
+/// Which it does not.
+pub fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), AddressError> {
+    config(properties).create_native_config().map(|_| ()).map_err(|error| {
+        let text = match &error {
+            KafkaError::ClientConfig(_, what, name, value) => {
+                let is_secret = ["password", "secret", "pem", "token"].iter().any(|word| name.contains(word));
+                let value = if is_secret { "…" } else { value };
+                format!("rdkafka.{name}={value}: {}", what.trim())
+            }
+            other => other.to_string(),
+        };
+        AddressError(format!("{}: {text}", settings.shown))
+    })
+}
+
+/// Why a client could not be made: certificates are read then.
+pub fn config_problem(settings: &KafkaSettings, error: &KafkaError) -> Problem {
+    let text = shorten(&error.to_string());
+    let exit = if text.contains("ssl") || text.contains("SSL") { Exit::Tls } else { Exit::Usage };
+    Problem::Broken(
+        EndError::new(exit, format!("{}: {text}", settings.shown))
+            .hint("librdkafka's CONFIGURATION.md says what its properties take"),
+    )
+}
+
+/// Waits until brokers answer and know the topic. The question is asked on a thread, because it blocks.
+///
+/// # Errors
+/// Nobody answers, nobody knows the topic, or nobody wants us.
+pub async fn check(
+    settings: &KafkaSettings,
+    topic: &str,
+    news: &Arc<News>,
+    ask: impl Fn(&str, Duration) -> KafkaResult<Metadata> + Send + 'static,
+) -> Result<(), Problem> {
+    let (tell, told) = oneshot::channel();
+    let (of_thread, settings, topic) = (Arc::clone(news), settings.clone(), topic.to_owned());
+    let question = move || {
+        let _ = tell.send(question(&settings, &topic, &of_thread, ask));
+    };
+    let spawned = thread::Builder::new().name("kafka".to_owned()).spawn(question);
+    spawned.map_err(|_| again("no thread could be started"))?;
+    told.await.unwrap_or_else(|_| Err(again("the question ended without an answer")))
+}
+
+fn question(
+    settings: &KafkaSettings,
+    topic: &str,
+    news: &News,
+    ask: impl Fn(&str, Duration) -> KafkaResult<Metadata>,
+) -> Result<(), Problem> {
+    let began = Instant::now();
+    let mut unknown_since = None;
+    loop {
+        let answer = ask(topic, QUESTION);
+        if let Some(problem) = news.take_final(settings) {
+            return Err(problem);
+        }
+        let code = match &answer {
+            Ok(metadata) => {
+                news.is_down.store(false, Ordering::Release);
+                let found = metadata.topics().iter().find(|known| known.name() == topic);
+                match found.and_then(rdkafka::metadata::MetadataTopic::error).map(Code::from) {
+                    None if found.is_some_and(|known| !known.partitions().is_empty()) => return Ok(()),
+                    None => Code::UnknownTopicOrPartition,
+                    Some(code) => code,
+                }
+            }
+            Err(error) => error.rdkafka_error_code().unwrap_or(Code::Fail),
+        };
+        match code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable => {
+                let since = *unknown_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > NEW_TOPIC {
+                    return Err(final_problem(settings, Code::UnknownTopicOrPartition, topic));
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+            Code::InvalidTopic | Code::TopicAuthorizationFailed | Code::SaslAuthenticationFailed => {
+                return Err(final_problem(settings, code, topic));
+            }
+            _ => {
+                if let Some(problem) = news.take_down() {
+                    return Err(problem);
+                }
+                if began.elapsed() > settings.connect_timeout {
+                    return Err(again(news.reason()));
+                }
+            }
+        }
+    }
+}
+
+/// A problem that no other try will change.
+pub fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) -> Problem {
+    let shown = &settings.shown;
+    Problem::Broken(match code {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            let error = refused(shown, &format!("there is no topic {reason}"));
+            error.hint("kafka-topics.sh --create --topic NAME makes one")
+        }
+        Code::InvalidTopic => refused(shown, &format!("{reason} is no name for a topic")),
+        Code::SSL => EndError::new(Exit::Tls, format!("{shown}: TLS: {reason}"))
+            .hint("--cacert FILE trusts its issuer, -k accepts any certificate, --cert and --key show one"),
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            refused(shown, &format!("the broker refused the credentials: {reason}"))
+                .hint("?user=U&password-env=VAR&sasl=plain|scram-sha-256|scram-sha-512 says who you are")
+        }
+        Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            refused(shown, &format!("not allowed: {reason}")).hint("the broker's access control lists decide")
+        }
+        _ => refused(shown, reason),
+    })
+}
+
+/// Leaves out what a person has no use for: times in states, names of addresses.
+fn shorten(reason: &str) -> String {
+    let reason = reason.split(" (after ").next().unwrap_or(reason);
+    let mut seen = BTreeSet::new();
+    let parts = reason.split(": ").filter(|part| seen.insert(*part) && !part.starts_with("sasl_"));
+    parts.collect::<Vec<_>>().join(": ").replace("/bootstrap", "").replace("ssl://", "").replace("ipv4#", "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_librdkafka_says_is_shortened() {
+        let long = "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)";
+        assert_eq!(shorten(long), "127.0.0.1:9: Connect to 127.0.0.1:9 failed: Connection refused");
+    }
+}

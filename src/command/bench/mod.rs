@@ -1,0 +1,261 @@
+//! `wsp bench`: the load tester.
+//!
+//! Owns its flags. What they mean together is `plan`'s business, running and printing [`run`]'s.
+
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
+mod output;
+mod plan;
+mod run;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Command, Subcommand, ValueEnum};
+
+use super::options::ConnectionArgs;
+use super::values::{duration, rate, size};
+pub use run::run;
+
+/// Examples at the head of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  wsp bench localhost:8080 --rate 1k -d 5s          open loop: latency as users would feel it
+  wsp bench localhost:8080 -c 100 --in-flight 4     closed loop: the next when one is answered
+  wsp bench localhost:8080 --rate 5k --threshold 'p99<20ms' --threshold 'loss=0'
+  wsp bench localhost:8080 --stages '10s:1k,20s:5k' --html report.html
+  wsp bench localhost:8080 -c 1000 --mode connect   how fast connections come about
+";
+
+/// Connection options that have no meaning here.
+const ABSENT: [&str; 8] = [
+    "reconnect",
+    "retry_delay",
+    "retry_max",
+    "retry_factor",
+    "heartbeat",
+    "heartbeat_interval",
+    "heartbeat_reply",
+    "idle_timeout",
+];
+/// Connection options that the short help leaves out.
+const LESS_USED: [&str; 6] = ["bearer", "origin", "subprotocols", "cacert", "user", "timeout"];
+
+/// The subcommand as help, completions and settings know it.
+pub fn without_absent(command: Command) -> Command {
+    let command = ABSENT.iter().fold(command, |command, name| command.mut_arg(name, |arg| arg.hide(true)));
+    LESS_USED.iter().fold(command, |command, name| command.mut_arg(name, |arg| arg.hide_short_help(true)))
+}
+
+/// Flags of `wsp bench`.
+#[derive(Debug, Clone, Args)]
+#[command(before_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct BenchArgs {
+    /// Something to do with reports.
+    #[command(subcommand)]
+    pub action: Option<BenchAction>,
+    /// The target: ws://, wss:// or bare host:port, or @PROFILE
+    #[arg(value_name = "URL|@PROFILE", required = true)]
+    pub url: Option<String>,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Where reports go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What else `wsp bench` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchAction {
+    /// Add reports up: histograms are merged, percentiles never averaged
+    Report(ReportArgs),
+    /// Run against two targets in turn, A B A B, and say whether they differ
+    Compare(Box<CompareArgs>),
+}
+
+/// Flags of `wsp bench report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Reports as --json or --ndjson printed them; - is stdin
+    #[arg(value_name = "F", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the sum goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Flags of `wsp bench compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// The one target
+    #[arg(value_name = "A")]
+    pub a: String,
+    /// The other
+    #[arg(value_name = "B")]
+    pub b: String,
+    /// Runs of each; below 4 nothing can be decided
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// One JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// The load of each run.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// Flags that say what is sent, when, and how it is judged.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// Connections at the same time
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Load")]
+    pub connections: u32,
+    /// Open so many a second
+    #[arg(long, value_name = "N/s", value_parser = rate, help_heading = "Load")]
+    pub connect_rate: Option<f64>,
+    /// Measure so long [default: 10s]
+    #[arg(short, long, value_name = "DUR", value_parser = duration, conflicts_with_all = ["messages", "stages"], help_heading = "Load")]
+    pub duration: Option<Duration>,
+    /// Measure so many messages
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "stages", help_heading = "Load")]
+    pub messages: Option<u64>,
+    /// Send so long before measuring
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration, help_heading = "Load")]
+    pub warmup: Duration,
+    /// Open loop: so many messages a second in all
+    ///
+    /// Latency counts from the time a message was to be sent, so that a target which stands still is seen.
+    #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight", help_heading = "Load")]
+    pub rate: Option<f64>,
+    /// Closed loop: so many under way on each connection [default: 1]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536), help_heading = "Load")]
+    pub in_flight: Option<u32>,
+    /// Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps
+    ///
+    /// Each stage is DURATION:RATE. The rate goes evenly from that of the stage before (--rate at first, else 0) to this
+    /// one; with = it is this one all the time. The warm-up has the first rate. With a c behind the numbers they are
+    /// connections: 10s:100c opens up to 100 in 10 s, a later 10s:0c closes them again.
+    #[arg(long, value_name = "S", help_heading = "Load")]
+    pub stages: Option<String>,
+    /// Even or random (Poisson) spacing in open loop
+    #[arg(long, value_name = "HOW", default_value = "even", hide_short_help = true, help_heading = "Load")]
+    pub spacing: SpacingArg,
+    /// echo, push, send or connect
+    ///
+    /// echo: each message is to be answered. push: nothing is sent, what the server sends is counted. send: answers are not
+    /// awaited. connect: connections are opened and held.
+    #[arg(long, value_name = "MODE", default_value = "echo", hide_possible_values = true, help_heading = "Load")]
+    pub mode: ModeArg,
+    /// The first N connections send, and every message is to reach all; needs --rate or --stages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "in_flight", hide_short_help = true, help_heading = "Load")]
+    pub publish: Option<u32>,
+    /// Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", hide_short_help = true, help_heading = "Load")]
+    pub churn: Option<u64>,
+    /// A message not answered for so long is lost
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Load")]
+    pub deadline: Duration,
+    /// Threads [default: a processor each, one less for a target on this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), hide_short_help = true, help_heading = "Load")]
+    pub threads: Option<u32>,
+    /// Connect from these addresses in turn: A,B or 10.0.0.0/24
+    ///
+    /// Each address has some 28,000 ports towards a target. Where the target is 127.0.0.1 more addresses of loopback
+    /// are used by themselves.
+    #[arg(long, value_name = "LIST|CIDR", conflicts_with = "interface", hide_short_help = true, help_heading = "Load")]
+    pub source_ip: Option<String>,
+    /// What random choices are drawn from
+    #[arg(long, value_name = "N", default_value_t = 42, hide_short_help = true, help_heading = "Load")]
+    pub seed: u64,
+    /// Send this; {{marker}} in it is where each message is marked
+    #[arg(long, value_name = "MSG|@F", conflicts_with_all = ["payload_size", "payload_file"], help_heading = "Payload")]
+    pub payload: Option<String>,
+    /// Send so many bytes of our own [default: 64]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Payload")]
+    pub payload_size: Option<usize>,
+    /// Send the lines of this file in turn
+    #[arg(
+        long,
+        value_name = "LINES",
+        conflicts_with = "payload_size",
+        hide_short_help = true,
+        help_heading = "Payload"
+    )]
+    pub payload_file: Option<PathBuf>,
+    /// Send random JSON objects of --payload-size bytes
+    #[arg(long, conflicts_with_all = ["payload", "payload_file", "binary"], hide_short_help = true, help_heading = "Payload")]
+    pub payload_json: bool,
+    /// Send binary messages
+    #[arg(short, long, hide_short_help = true, help_heading = "Payload")]
+    pub binary: bool,
+    /// How answers find their message: marker, fifo or jq:F
+    ///
+    /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
+    /// mix-up is seen; the default where the payload has one. fifo: by their order; the default for payloads of yours.
+    /// jq:F: by what the filter finds in both, an id.
+    #[arg(long, value_name = "HOW", hide_short_help = true, help_heading = "Payload")]
+    pub r#match: Option<String>,
+    /// What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k
+    ///
+    /// Latencies are p50, p99.9, mean and max of response times (of service times in closed loop), or of another kind: connect.p99,
+    /// service.p99, schedule.p99. Shares are loss, errors and reach; counts are lost, duplicated, reordered, corrupt, unexpected
+    /// and received; rate is what was sent a second.
+    #[arg(long = "threshold", value_name = "T", help_heading = "Report")]
+    pub thresholds: Vec<String>,
+    /// Find the greatest rate at which this holds: 'p99<20ms,loss=0'
+    ///
+    /// The rate is doubled, from --rate or 1,000 on, until it does not hold, then halved in between to 5 %; each step takes
+    /// --duration, and the last three times that.
+    #[arg(long, value_name = "T", conflicts_with_all = ["stages", "messages", "in_flight"], help_heading = "Report")]
+    pub find_max: Option<String>,
+    /// How the target is reached.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Flags that say where reports go.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// One JSON object on stdout (wsp.bench/1)
+    #[arg(long, help_heading = "Report")]
+    pub json: bool,
+    /// A line of JSON each second, the report last
+    #[arg(long, conflicts_with = "json", hide_short_help = true, help_heading = "Report")]
+    pub ndjson: bool,
+    /// Write the seconds to F as CSV
+    #[arg(long, value_name = "F", help_heading = "Report")]
+    pub csv: Option<PathBuf>,
+    /// Write a page with charts to F
+    #[arg(long, value_name = "F", help_heading = "Report")]
+    pub html: Option<PathBuf>,
+    /// Write an HDR interval log to F
+    #[arg(long, value_name = "F", help_heading = "Report")]
+    pub hdr: Option<PathBuf>,
+    /// Errors only on stderr
+    #[arg(short, long, hide_short_help = true, help_heading = "Report")]
+    pub quiet: bool,
+}
+
+/// `--mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// Each message is answered
+    Echo,
+    /// The server speaks
+    Push,
+    /// Nothing is awaited
+    Send,
+    /// Nothing is sent
+    Connect,
+}
+
+/// `--spacing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SpacingArg {
+    /// As evenly as the rate allows
+    Even,
+    /// As independent users would
+    Poisson,
+}

@@ -1,0 +1,326 @@
+//! Runs `wsp bench`: one run, a search or a comparison, with a line of progress on a terminal.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use tokio::sync::watch;
+
+use super::output::{Outputs, line, print};
+use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
+use crate::bench::compare::{Difference, compare, median};
+use crate::bench::compose::conclude;
+use crate::bench::find_max::{Next, Search};
+use crate::bench::histogram::{Latencies, Logged};
+use crate::bench::live::Live;
+use crate::bench::plan::{Load, Plan};
+use crate::bench::report::text::number;
+use crate::bench::report::{FindMax, Report, Step, merge::merge};
+use crate::bench::run::{Control, Outcome, run as conduct};
+use crate::bench::threshold::Threshold;
+use crate::bench::verdict::{ACHIEVED, SATURATED};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::host::{Host, Signals, Stderr, StopSignal};
+use crate::net::connection::io_text;
+
+/// The run that confirms the greatest rate is so much longer.
+const CONFIRMATION: u32 = 3;
+
+/// Runs `wsp bench`.
+///
+/// # Errors
+/// Usage, files that cannot be read or written, no connection at all.
+pub async fn run(args: &BenchArgs, mut host: Host) -> Result<Exit, Error> {
+    match &args.action {
+        Some(BenchAction::Report(args)) => report(args, &mut host),
+        Some(BenchAction::Compare(args)) => comparison(args, &mut host).await,
+        None => one(args, &mut host).await,
+    }
+}
+
+/// What all runs of a call share.
+struct Session {
+    signals: Signals,
+    live: watch::Sender<Live>,
+    keeps_log: bool,
+    /// Where each second goes.
+    seconds: Option<File>,
+}
+
+impl Session {
+    fn new(host: &Host, quiet: bool, keeps_log: bool, prints_seconds: bool) -> Result<Self, Error> {
+        let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+        let (live, seen) = watch::channel(Live::default());
+        if !quiet && host.stderr.is_terminal() {
+            show_progress(&host.stderr, seen);
+        }
+        let seconds = if prints_seconds {
+            Some(host.stdout.try_clone().map_err(|error| Error::Internal(format!("stdout: {error}")))?)
+        } else {
+            None
+        };
+        Ok(Self { signals, live, keeps_log, seconds })
+    }
+
+    async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
+        let seconds = &mut self.seconds;
+        let mut second = |second: &_| {
+            if let Some(stdout) = seconds {
+                // The report at the end meets the same fault.
+                let _ = print(&line(second), stdout);
+            }
+        };
+        let control =
+            Control { signals: &mut self.signals, live: &self.live, keeps_log: self.keeps_log, second: &mut second };
+        conduct(plan, control).await
+    }
+}
+
+/// A line on stderr that follows the run, where a person looks at it.
+fn show_progress(stderr: &Stderr, mut live: watch::Receiver<Live>) {
+    let stderr = stderr.clone();
+    tokio::task::spawn_local(async move {
+        while live.changed().await.is_ok() {
+            let text = live.borrow_and_update().line();
+            stderr.progress(&text);
+        }
+    });
+}
+
+/// One run, or the search for the greatest rate.
+async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
+    let plan = super::plan::plan(args.url.as_deref().unwrap_or_default(), &args.load)?;
+    let condition = args.load.find_max.as_deref().map(conditions).transpose()?;
+    let mut outputs = Outputs::open(&args.output)?;
+    let mut session = Session::new(host, args.output.quiet, outputs.keeps_log(), outputs.prints_seconds())?;
+    let outcome = match condition {
+        Some(conditions) => find_max(plan, &conditions, &mut session).await,
+        None => session.run(&plan).await,
+    };
+    host.stderr.progress("");
+    let outcome = outcome?;
+    outputs.write(&outcome.report, &outcome.log, outcome.begun, host)?;
+    complain(&outcome.report, &host.stderr);
+    Ok(exit(&outcome))
+}
+
+/// The conditions of `--find-max`, separated by commas.
+fn conditions(text: &str) -> Result<Vec<Threshold>, Error> {
+    text.split(',').map(|part| super::plan::threshold("--find-max", part)).collect()
+}
+
+async fn find_max(plan: Plan, conditions: &[Threshold], session: &mut Session) -> Result<Outcome, Error> {
+    let Load::Open { rate, spacing, .. } = plan.load else {
+        return Err(Error::usage("--find-max searches for a rate", "leave --mode out"));
+    };
+    let mut search = Search::new(rate);
+    let mut steps = Vec::new();
+    let mut last = None;
+    let found = loop {
+        let (rate, factor) = match search.next() {
+            Next::Try(rate) => (rate, 1),
+            Next::Confirm(rate) => (rate, CONFIRMATION),
+            Next::Done(found) => break found,
+        };
+        let step = Plan {
+            load: Load::Open { rate, stages: Vec::new(), spacing },
+            duration: plan.duration * factor,
+            thresholds: [conditions, &plan.thresholds].concat(),
+            ..plan.clone()
+        };
+        let outcome = session.run(&step).await?;
+        let report = &outcome.report;
+        let reason = why_not(report);
+        let ok = reason.is_none();
+        steps.push(Step { rate, achieved: report.rate.achieved, ok, reason, p99: report.headline().1.p99 });
+        let ended = outcome.signal.is_some() || outcome.timed_out;
+        last = Some(outcome);
+        if ended {
+            break None;
+        }
+        search.learn(ok);
+    };
+    let mut outcome = last.ok_or_else(|| Error::Internal("no step was run".to_owned()))?;
+    let condition: Vec<&str> = conditions.iter().map(Threshold::text).collect();
+    outcome.report.find_max = Some(FindMax { condition: condition.join(","), rate: found, steps });
+    Ok(outcome)
+}
+
+/// Why a rate is not one at which the conditions hold. Our own lateness is in the response times, so that a condition which
+/// holds in spite of it holds all the more; a rate that was not reached says nothing.
+fn why_not(report: &Report) -> Option<String> {
+    let asked = report.rate.asked.unwrap_or_default();
+    let reason = |start: &str| report.reasons.iter().find(|reason| reason.starts_with(start)).cloned();
+    if report.rate.sustained == Some(false) {
+        return reason("not sustained");
+    }
+    if let Some(outcome) = report.thresholds.iter().find(|outcome| !outcome.ok) {
+        return Some(format!("missed: {}", outcome.expression));
+    }
+    let short = report.rate.achieved < ACHIEVED * asked || report.generator.busiest_cpu > SATURATED;
+    short.then(|| format!("our own limit: {}/s sent of {}/s", number(report.rate.achieved), number(asked)))
+}
+
+/// `wsp bench report`.
+fn report(args: &ReportArgs, host: &mut Host) -> Result<Exit, Error> {
+    let mut outputs = Outputs::open(&args.output)?;
+    let wrong =
+        |name: &str, why: &str| Error::usage(format!("{name}: {why}"), "wsp bench --json > FILE writes a report");
+    let mut reports = Vec::new();
+    for path in &args.files {
+        let name = path.display().to_string();
+        let mut text = String::new();
+        let read = if name == "-" {
+            host.stdin.read_to_string(&mut text).map(|_| ())
+        } else {
+            std::fs::read_to_string(path).map(|content| text = content)
+        };
+        read.map_err(|error| wrong(&name, &format!("cannot be read: {}", io_text(&error))))?;
+        reports.push(Report::read(&text).map_err(|error| wrong(&name, &error))?);
+    }
+    let mut sum = merge(&reports).map_err(|error| wrong("the reports", &error))?;
+    if reports.len() > 1 {
+        let mut texts: Vec<&str> = Vec::new();
+        for outcome in reports.iter().flat_map(|report| &report.thresholds) {
+            if !texts.contains(&outcome.expression.as_str()) {
+                texts.push(&outcome.expression);
+            }
+        }
+        sum.reasons.retain(|reason| !reason.starts_with("missed: "));
+        let thresholds =
+            texts.iter().map(|text| super::plan::threshold("--threshold", text)).collect::<Result<Vec<_>, _>>()?;
+        conclude(&mut sum, &thresholds);
+    }
+    let whole = [("response", sum.latency_ms.response.as_ref()), ("service", Some(&sum.latency_ms.service))];
+    let log: Vec<Logged> = whole
+        .into_iter()
+        .filter_map(|(tag, summary)| {
+            Logged::of(tag, 0.0, sum.load.measured_s, &Latencies::from_base64(&summary?.hdr).ok()?)
+        })
+        .collect();
+    let begun = sum.run.started.parse::<jiff::Timestamp>().map_or(0.0, |time| time.as_millisecond() as f64 / 1e3);
+    outputs.write(&sum, &log, begun, host)?;
+    complain(&sum, &host.stderr);
+    Ok(verdict(&sum))
+}
+
+/// `wsp bench compare`.
+async fn comparison(args: &CompareArgs, host: &mut Host) -> Result<Exit, Error> {
+    let plans = [super::plan::plan(&args.a, &args.load)?, super::plan::plan(&args.b, &args.load)?];
+    let mut session = Session::new(host, false, false, false)?;
+    let mut reports: [Vec<Report>; 2] = [Vec::new(), Vec::new()];
+    let mut ended = None;
+    // A B A B: what changes on the machine meanwhile meets both.
+    'all: for turn in 0..args.repeat {
+        for (index, plan) in plans.iter().enumerate() {
+            let outcome = session.run(plan).await?;
+            let report = &outcome.report;
+            host.stderr.progress("");
+            host.stderr.line(format!(
+                "run {} of {}, {}: {}/s, p50 {} ms, p99 {} ms, {}",
+                turn + 1,
+                args.repeat,
+                ["A", "B"][index],
+                number(report.rate.achieved),
+                report.headline().1.p50.map_or_else(|| "–".to_owned(), number),
+                report.headline().1.p99.map_or_else(|| "–".to_owned(), number),
+                report.verdict
+            ));
+            if outcome.signal.is_some() || outcome.timed_out {
+                ended = Some(exit(&outcome));
+                break 'all;
+            }
+            reports[index].push(outcome.report);
+        }
+    }
+    let [a, b] = &reports;
+    let differences = compare(a, b, args.load.seed);
+    let invalid = a.iter().chain(b).filter(|report| !report.valid).count();
+    let shown = if args.json {
+        json(args, &reports, &differences, invalid)
+    } else {
+        words(args, &reports, &differences, invalid)
+    };
+    print(&shown, &mut host.stdout)?;
+    Ok(ended.unwrap_or(if invalid > 0 { Exit::Invalid } else { Exit::Done }))
+}
+
+fn json(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Difference], invalid: usize) -> String {
+    let value = serde_json::json!({
+        "schema": "wsp.bench.compare/1",
+        "a": args.a,
+        "b": args.b,
+        "runs": [reports[0].len(), reports[1].len()],
+        "invalid_runs": invalid,
+        "enough": !differences.is_empty() && differences.iter().all(|difference| difference.enough),
+        "differences": differences,
+    });
+    value.to_string() + "\n"
+}
+
+fn words(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Difference], invalid: usize) -> String {
+    let mut lines = vec![
+        format!("A {}   {} runs", args.a, reports[0].len()),
+        format!("B {}   {} runs", args.b, reports[1].len()),
+        format!("{:6}{:>14}{:>14}{:>10}   {:18}", "", "A median", "B median", "B / A", "95 % interval"),
+    ];
+    for difference in differences {
+        let (low, high) = difference.interval;
+        lines.push(format!(
+            "{:6}{:>14}{:>14}{:>10.3}   {:18}{}",
+            difference.figure,
+            number(median(&difference.a)),
+            number(median(&difference.b)),
+            difference.ratio,
+            format!("{low:.3} to {high:.3}"),
+            difference.conclusion
+        ));
+    }
+    if invalid > 0 {
+        lines.push(format!("{invalid} of the runs are invalid: the generator was the bottleneck in them"));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Says on stderr what makes the exit code.
+fn complain(report: &Report, stderr: &Stderr) {
+    if !report.valid {
+        let reason = report.reasons.first().map(String::as_str).unwrap_or_default();
+        stderr.line(format!("wsp: invalid: {reason}"));
+    }
+    if report.rate.sustained == Some(false)
+        && let Some(reason) = report.reasons.iter().find(|reason| reason.starts_with("not sustained"))
+    {
+        stderr.line(format!("wsp: {reason}"));
+    }
+    for outcome in report.thresholds.iter().filter(|outcome| !outcome.ok) {
+        let value = match (outcome.value, outcome.unit.as_str()) {
+            (Some(value), "ms") => format!("{} ms", number(value)),
+            (Some(value), "share") => format!("{} %", number(value * 100.0)),
+            (Some(value), "per second") => format!("{}/s", number(value)),
+            (Some(value), _) => number(value),
+            (None, _) => outcome.note.clone().unwrap_or_default(),
+        };
+        stderr.line(format!("wsp: threshold missed: {} (it is {value})", outcome.expression));
+    }
+}
+
+/// The code of a finished run.
+fn exit(outcome: &Outcome) -> Exit {
+    match outcome.signal {
+        Some(StopSignal::Interrupt) => Exit::Interrupted,
+        Some(StopSignal::Terminate) => Exit::Terminated,
+        None if outcome.timed_out => Exit::Timeout,
+        None => verdict(&outcome.report),
+    }
+}
+
+fn verdict(report: &Report) -> Exit {
+    let none_found = report.find_max.as_ref().is_some_and(|found| found.rate.is_none());
+    match report.verdict.as_str() {
+        "invalid" => Exit::Invalid,
+        "fail" => Exit::Threshold,
+        _ if none_found => Exit::Threshold,
+        _ => Exit::Done,
+    }
+}

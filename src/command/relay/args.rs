@@ -1,0 +1,175 @@
+//! Flags of `wsp relay`.
+//!
+//! Those of certain endpoints stand with the ends they make. Leaves what they mean to `build` and `ends`.
+
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::files::FileArgs;
+use super::http::HttpArgs;
+use super::servers::ServerArgs;
+use crate::command::admin::AdminArgs;
+use crate::command::options::{ConnectionArgs, OutputArgs};
+use crate::command::spool::SpoolArgs;
+use crate::command::values::{duration, rate, size};
+
+/// Examples at the head of the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
+  seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
+  wsp relay ws://localhost:8080/ null: --reconnect     drain a stream, connect again when it breaks
+  wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
+  wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
+  wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
+";
+/// Flags of `wsp relay`.
+#[derive(Debug, Clone, Args)]
+#[command(before_help = EXAMPLES)]
+pub struct RelayArgs {
+    /// Where messages come from: -, file:PATH, exec:COMMAND, ws://, wss://, ws-listen://,
+    /// wss-listen://, kafka://, nats://
+    #[arg(value_name = "FROM", required_unless_present = "status")]
+    pub from: Option<String>,
+    /// Where they go: these, http://, https:// or null:; each gets everything
+    #[arg(value_name = "TO", required_unless_present = "status")]
+    pub to: Vec<String>,
+    /// Choose and transform; each output is a message
+    #[arg(short, long, value_name = "F", help_heading = "Messages")]
+    pub jq: Option<String>,
+    /// What --jq and --route cannot read: drop, pass, or error (a dead letter)
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "drop",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Messages"
+    )]
+    pub non_json: NonJsonArg,
+    /// JSON Schema of what is passed on; other messages are dead letters
+    #[arg(long, value_name = "F", help_heading = "Messages")]
+    pub schema: Option<PathBuf>,
+    /// Messages that match go there, the others to TO
+    #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
+    pub routes: Vec<String>,
+    /// A message goes to every route that matches
+    #[arg(long, requires = "routes", hide_short_help = true, help_heading = "Messages")]
+    pub route_all: bool,
+    /// Both ways: what comes from TO goes to FROM
+    #[arg(long, help_heading = "Messages")]
+    pub both: bool,
+    /// How lines of standard input, files and programs are written: raw or json (event lines)
+    ///
+    /// By default standard input and programs are raw, and a file is what its first line is: a file of event lines, such as a recording
+    /// or dead letters, is read as that.
+    #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
+    pub input: Option<InputArg>,
+    /// Messages handed to a sink at a time; lines of an HTTP request
+    #[arg(long, value_name = "N", help_heading = "Queue")]
+    pub batch: Option<usize>,
+    /// Payload bytes of a batch
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Queue")]
+    pub batch_bytes: Option<usize>,
+    /// How long a batch waits to become full
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
+    pub batch_age: Option<Duration>,
+    /// Messages that may wait for one destination
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::command::listen::parse_positive, help_heading = "Queue")]
+    pub queue_size: usize,
+    /// Bytes that may wait for one destination
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
+    pub queue_bytes: usize,
+    /// When a queue is full: block, drop-oldest, drop-newest or spool
+    #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
+    pub on_full: OnFull,
+    /// Keep what no destination takes: in a file, or at an endpoint
+    ///
+    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
+    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
+    /// and so is what waits for a destination that fails for good (--reconnect=N).
+    #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
+    pub dead_letter: Option<String>,
+    /// What is kept on disk.
+    #[command(flatten)]
+    pub spool: SpoolArgs,
+    /// Most messages a second to all destinations together
+    ///
+    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
+    /// what is tried again. With --both each way has a pace of its own.
+    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Queue")]
+    pub rate: Option<f64>,
+    /// Dropped messages are a failure (exit 31)
+    #[arg(long, hide_short_help = true, help_heading = "Queue")]
+    pub fail_on_drop: bool,
+    /// Longest time to deliver what waits at the end
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
+    pub grace: Duration,
+    /// Show ends, queues and messages on a dashboard; ? there shows the keys
+    #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
+    pub tui: bool,
+    /// `file:` ends.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// `http://` ends.
+    #[command(flatten)]
+    pub http: HttpArgs,
+    /// `ws-listen://` ends.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten
+    ///
+    /// Of WebSocket ends everything, both ways and as it is on the wire; of other ends what is received from them.
+    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
+    pub record: Option<PathBuf>,
+    /// The admin address.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// /health says 503 when no WebSocket connection was open for 5 minutes
+    #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
+    pub require_clients: bool,
+    /// How messages are printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Client ends.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// `--non-json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NonJsonArg {
+    /// It is filtered out
+    Drop,
+    /// It goes on unchanged
+    Pass,
+    /// It is a dead letter
+    Error,
+}
+
+/// `--input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputArg {
+    /// A line is a message
+    Raw,
+    /// A line is an event line
+    Json,
+}
+
+/// `--on-full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// The source waits
+    Block,
+    /// The oldest waiting messages make room
+    DropOldest,
+    /// The new message is dropped
+    DropNewest,
+    /// What does not fit in memory goes to the spool
+    Spool,
+}

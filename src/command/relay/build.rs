@@ -1,0 +1,297 @@
+//! From flags to a relay that can run: flows, lanes, and what they share.
+//!
+//! Leaves the ends to `ends`. Invariant: nothing runs before everything is built.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::args::{NonJsonArg, OnFull, RelayArgs};
+use super::files::line_format;
+use crate::command::connect::plan::{colour, format};
+use crate::command::settings;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::host::{Host, Stderr};
+use crate::message::render::Format;
+use crate::pipeline::dispatch::RetrySettings;
+use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
+use crate::pipeline::run::{Orders, Relay, Running};
+use crate::pipeline::watch::{Seen, View, Watch};
+use crate::queue::OverflowPolicy;
+use crate::queue::end::{EndIo, Inlet};
+use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::pace::Pacer;
+use crate::queue::spool::{Leftover, Spool};
+use crate::session::opening::OpeningPlan;
+
+/// What all pipelines of a process share.
+pub(super) struct Surroundings {
+    /// Streams and whether they are terminals.
+    pub(super) host: Host,
+    /// What is seen of all of them.
+    pub(super) watch: Rc<Watch>,
+    /// Sessions named so far.
+    pub(super) sessions: Cell<usize>,
+}
+
+impl Surroundings {
+    pub(super) fn new(host: Host) -> Self {
+        Self { host, watch: Rc::default(), sessions: Cell::new(0) }
+    }
+}
+
+/// What is needed while a relay is put together.
+pub(super) struct Build<'a> {
+    pub(super) args: &'a RelayArgs,
+    pub(super) around: &'a Surroundings,
+    /// The pipeline's name, where it has one.
+    pub(super) name: Option<String>,
+    pub(super) reads_stdin: bool,
+    pub(super) writes_stdout: bool,
+    pub(super) stderr: Stderr,
+    pub(super) format: Format,
+    pub(super) to_terminal: bool,
+    pub(super) colour: bool,
+    /// How messages become lines where no person reads them.
+    pub(super) line_format: Format,
+    pub(super) opening: Rc<OpeningPlan>,
+    pub(super) views: Vec<Rc<View>>,
+    pub(super) orders: Rc<Orders>,
+    /// Nothing is to be opened: it is only tried whether all fits together.
+    is_trial: bool,
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn new(args: &'a RelayArgs, around: &'a Surroundings, name: Option<String>) -> Result<Self, Error> {
+        let host = &around.host;
+        Ok(Self {
+            args,
+            around,
+            name,
+            format: format(&args.output, host, args.jq.is_some()),
+            to_terminal: host.stdout_is_terminal,
+            colour: colour(args.output.color, host),
+            line_format: line_format(&args.output),
+            stderr: host.stderr.clone(),
+            reads_stdin: false,
+            writes_stdout: false,
+            opening: Rc::new(settings::opening(&args.connection)?),
+            views: Vec::new(),
+            orders: Rc::default(),
+            is_trial: false,
+        })
+    }
+
+    /// Puts everything together and throws it away: nothing is opened.
+    #[allow(dead_code)]
+    pub(super) fn try_out(mut self) -> Result<(), Error> {
+        self.is_trial = true;
+        self.relay().map(drop)
+    }
+
+    pub(super) fn relay(&mut self) -> Result<Relay, Error> {
+        let args = self.args;
+        let from = endpoint(args.from.as_deref().unwrap_or_default())?;
+        let to = args.to.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+        if args.both && (to.len() > 1 || !args.routes.is_empty()) {
+            return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
+        }
+        if args.both
+            && let Some(mute) = to.iter().find(|endpoint| !gives(endpoint))
+        {
+            return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
+        }
+        args.check_protocols(&from, &to)?;
+        self.check_servers(&from, &to)?;
+        let (stop, session) = (Rc::clone(&self.orders.stop), self.session());
+        let (dead_letters, dead_lane, mut ends) = self.dead_letters(&stop)?;
+        let notice = self.notice();
+        let spool = if self.is_trial {
+            args.spool.settings(args.on_full).map(|_| None)?
+        } else {
+            args.spool.open(args.on_full)?
+        };
+        let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, spool.as_deref()));
+        let lanes: Vec<_> = to.iter().map(lane).collect();
+        let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
+        let routes = self.routes(&mut sinks, &lane)?;
+        let settings = self.flow_settings(routes, lanes)?;
+        let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
+        let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
+            inlet: inlet.map(|flow| Rc::clone(flow) as Rc<dyn Inlet>),
+            lane,
+            stop: Rc::clone(&stop),
+            dead_letters: Rc::clone(&dead_letters),
+            notice: Rc::clone(&notice),
+        };
+        self.set_pace(&flow);
+        let mut flows = vec![Rc::clone(&flow)];
+        let mut back = None;
+        if args.both {
+            let lane = Rc::new(self.lane(&from, spool.as_deref()));
+            let settings = FlowSettings {
+                filter: None,
+                non_json: NonJson::Pass,
+                schema: None,
+                routes: Vec::new(),
+                route_all: false,
+                lanes: vec![Rc::clone(&lane)],
+            };
+            let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
+            self.set_pace(&flow);
+            flows.push(Rc::clone(&flow));
+            back = Some((flow, lane));
+        }
+        if let Some(spool) = &spool {
+            self.begin(spool, &flows)?;
+        }
+        let back_flow = back.as_ref().map(|(flow, _)| flow);
+        if let (Some(to), Some(back)) =
+            (sinks.first().map(|(to, _)| to).filter(|to| self.is_proxy(&from, to)), back_flow)
+        {
+            let proxy = self.proxy(&from, to, (&flow, back))?;
+            let (name, io) = (from.to_string(), io(Some(&flow), None));
+            let view = View::new(&self.around.watch, session.clone(), &name, false, &io);
+            self.views.push(Rc::clone(&view));
+            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, view });
+            sinks.clear();
+        }
+        let is_proxy = sinks.is_empty();
+        for (endpoint, lane) in sinks {
+            let back = back_flow.filter(|_| gives(&endpoint));
+            let session = self.session();
+            ends.extend(self.ends(&endpoint, &io(back, Some(lane)), session, false)?);
+        }
+        let back_lane = back.as_ref().map(|(_, lane)| Rc::clone(lane));
+        if !is_proxy {
+            ends.extend(self.ends(&from, &io(Some(&flow), back_lane), session, true)?);
+        }
+        let mut views = std::mem::take(&mut self.views);
+        // FROM comes first.
+        views.rotate_right(1);
+        Ok(Relay {
+            seen: Rc::new(Seen { name: self.name.clone(), flows, views, dead_letters: dead_lane }),
+            ends,
+            spool,
+            orders: Rc::clone(&self.orders),
+            grace: args.grace,
+            timeout: args.connection.timeout,
+            fail_on_drop: args.fail_on_drop,
+        })
+    }
+
+    /// What --route says, with lanes for destinations that are not known yet.
+    fn routes(
+        &self,
+        sinks: &mut Vec<(Endpoint, Rc<Lane>)>,
+        lane: &dyn Fn(&Endpoint) -> Rc<Lane>,
+    ) -> Result<Vec<Route>, Error> {
+        let mut routes = Vec::new();
+        for text in &self.args.routes {
+            let (source, target) = text
+                .rsplit_once("=>")
+                .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
+            let target = endpoint(target.trim())?;
+            let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
+            let lane = known.unwrap_or_else(|| {
+                let lane = lane(&target);
+                sinks.push((target, Rc::clone(&lane)));
+                lane
+            });
+            routes.push(Route { when: settings::filter("--route", source.trim())?, lane });
+        }
+        Ok(routes)
+    }
+
+    /// What happens to messages on their way from FROM.
+    fn flow_settings(&self, routes: Vec<Route>, lanes: Vec<Rc<Lane>>) -> Result<FlowSettings, Error> {
+        let args = self.args;
+        Ok(FlowSettings {
+            filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
+            non_json: match args.non_json {
+                NonJsonArg::Drop => NonJson::Drop,
+                NonJsonArg::Pass => NonJson::Pass,
+                NonJsonArg::Error => NonJson::Reject,
+            },
+            schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+            routes,
+            route_all: args.route_all,
+            lanes,
+        })
+    }
+
+    /// All that leaves a flow has one pace.
+    fn set_pace(&self, flow: &Flow) {
+        if let Some(rate) = self.args.rate {
+            let pacer = Rc::new(Pacer::new(rate));
+            for lane in flow.lanes() {
+                lane.pace_by(&pacer);
+            }
+        }
+    }
+
+    pub(super) fn notice(&self) -> Rc<dyn Fn(String)> {
+        let (stderr, quiet) = (self.stderr.clone(), self.args.output.quiet);
+        let (watch, name) = (Rc::clone(&self.around.watch), self.name.clone());
+        Rc::new(move |text| match &name {
+            _ if quiet => {}
+            Some(name) if watch.names_pipelines() => stderr.line(format!("wsp: {name}: {text}")),
+            _ => stderr.line(format!("wsp: {text}")),
+        })
+    }
+
+    fn lane(&self, endpoint: &Endpoint, spool: Option<&Spool>) -> Lane {
+        let (name, settings) = (endpoint.to_string(), self.lane_settings());
+        match spool {
+            Some(spool) => Lane::spooled(name, settings, spool),
+            None => Lane::new(name, settings),
+        }
+    }
+
+    /// Every lane is there: says what an earlier run left.
+    fn begin(&self, spool: &Spool, flows: &[Rc<Flow>]) -> Result<(), Error> {
+        let notice = self.notice();
+        for left in spool.begin()? {
+            let Leftover { name, messages } = left;
+            notice(format!("spool: {messages} messages wait for {name}, which this relay does not serve; they stay"));
+        }
+        let recovered: u64 = flows.iter().map(|flow| flow.ledger.received.get()).sum();
+        if recovered > 0 {
+            notice(format!("spool: {recovered} messages recovered"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn lane_settings(&self) -> LaneSettings {
+        LaneSettings {
+            max_messages: self.args.queue_size,
+            max_bytes: self.args.queue_bytes,
+            policy: match self.args.on_full {
+                // The spool has its own.
+                OnFull::Block | OnFull::Spool => OverflowPolicy::Block,
+                OnFull::DropOldest => OverflowPolicy::DropOldest,
+                OnFull::DropNewest => OverflowPolicy::DropNewest,
+            },
+        }
+    }
+
+    pub(super) fn session(&self) -> String {
+        let sessions = &self.around.sessions;
+        sessions.set(sessions.get() + 1);
+        format!("s{}", sessions.get())
+    }
+
+    pub(super) fn retry(&self) -> Result<RetrySettings, Error> {
+        let connection = &self.args.connection;
+        Ok(RetrySettings { backoff: settings::backoff(connection)?, most: connection.reconnect })
+    }
+}
+
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, Error> {
+    Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"))
+}
+
+/// Whether an endpoint can give messages.
+pub(super) fn gives(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Null | Endpoint::Http(_))
+}

@@ -1,0 +1,192 @@
+//! From endpoints to the ends of a relay: one that gives and takes, or a source and a sink.
+//!
+//! What an end needs beyond a few settings stands in its own file.
+
+use std::fs::File;
+use std::rc::Rc;
+
+use super::args::InputArg;
+use super::build::Build;
+use crate::command::brokers::{self, Broker};
+use crate::command::settings;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::net::connection::io_text;
+use crate::net::connector::Connector;
+use crate::pipeline::dispatch::{BatchSettings, Dispatch};
+use crate::pipeline::run::Running;
+use crate::pipeline::watch::View;
+use crate::pipeline::ws::WsClient;
+use crate::queue::end::{BatchSink, End, EndIo};
+use crate::session::driver::DriverSettings;
+use crate::sink::null::NullSink;
+use crate::sink::stdio::StdioSink;
+use crate::sink::stdout::Output;
+use crate::source::framing::Framing;
+use crate::source::lines::LineKind;
+use crate::source::stdio::StdioSource;
+
+/// Messages handed to a sink at a time, where that makes no difference to who gets them.
+pub(super) const BATCH: usize = 1000;
+impl<'a> Build<'a> {
+    fn sink<S: BatchSink + 'static>(&self, sink: S, most: usize) -> Result<Box<dyn End>, Error> {
+        let args = self.args;
+        let batch = BatchSettings {
+            count: args.batch.unwrap_or(most).max(1),
+            bytes: args.batch_bytes.unwrap_or(1 << 20),
+            age: args.batch_age.unwrap_or_default(),
+        };
+        Ok(Box::new(Dispatch::new(sink, batch, self.retry()?)))
+    }
+
+    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    pub(super) fn ends(
+        &mut self,
+        endpoint: &Endpoint,
+        io: &EndIo,
+        session: String,
+        is_from: bool,
+    ) -> Result<Vec<Running>, Error> {
+        let name = endpoint.to_string();
+        let is_client = matches!(endpoint, Endpoint::Ws(_));
+        let view = View::new(&self.around.watch, session, &name, is_client, io);
+        self.views.push(Rc::clone(&view));
+        let io = &view.over(io);
+        let session = view.id.clone();
+        let running = |end: Box<dyn End>, io: EndIo| Running {
+            name: name.clone(),
+            end,
+            io,
+            is_last: false,
+            view: Rc::clone(&view),
+        };
+        let as_source = || EndIo { lane: None, ..io.clone() };
+        let as_sink = || EndIo { inlet: None, ..io.clone() };
+        let mut ends = Vec::new();
+        match endpoint {
+            Endpoint::Ws(url) => {
+                let end = self.ws(url, is_from, &view)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
+            Endpoint::Http(url) => {
+                if io.inlet.is_some() {
+                    return Err(Error::usage(format!("{name} gives no messages"), "it stands as TO"));
+                }
+                let (sink, most) = self.http(url, &name)?;
+                ends.push(running(self.sink(sink, most)?, as_sink()));
+            }
+            Endpoint::Exec(command) => {
+                let end = self.exec(command, &name, session, is_from)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
+            Endpoint::Stdio => {
+                if io.inlet.is_some() {
+                    ends.push(running(Box::new(self.stdin(session)?), as_source()));
+                }
+                if io.lane.is_some() {
+                    let sink = self.stdout()?;
+                    ends.push(running(self.sink(sink, BATCH)?, as_sink()));
+                }
+            }
+            Endpoint::Null => {
+                if io.inlet.is_some() {
+                    return Err(Error::usage("null: gives no messages", "it stands as TO"));
+                }
+                ends.push(running(self.sink(NullSink, BATCH)?, as_sink()));
+            }
+            Endpoint::File(path) => {
+                if io.inlet.is_some() && io.lane.is_some() {
+                    return Err(Error::usage(
+                        format!("--both: {name} can be read or written, not both"),
+                        "leave --both out, or join other endpoints",
+                    ));
+                }
+                if io.inlet.is_some() {
+                    ends.push(running(Box::new(self.file_source(path, &name, session)), as_source()));
+                } else {
+                    ends.push(running(Box::new(self.file_sink(path)?), as_sink()));
+                }
+            }
+            Endpoint::Kafka(url) => {
+                let found = brokers::kafka(&self.broker(url, session), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
+            Endpoint::Nats(url) => {
+                let found = brokers::nats(&self.broker(url, session), io)?;
+                ends.extend(found.into_iter().map(|(end, io)| running(end, io)));
+            }
+            server @ Endpoint::WsListen { .. } => {
+                let end = self.server(server, is_from)?;
+                return Ok(vec![running(Box::new(end), io.clone())]);
+            }
+        }
+        Ok(ends)
+    }
+
+    fn broker<'u>(&self, url: &'u str, session: String) -> Broker<'u>
+    where
+        'a: 'u,
+    {
+        let args = self.args;
+        Broker {
+            url,
+            connection: &args.connection,
+            session,
+            bytes: args.queue_bytes,
+            batch: args.batch,
+            batch_bytes: args.batch_bytes,
+            batch_age: args.batch_age,
+        }
+    }
+
+    fn ws(&self, url: &str, is_from: bool, view: &Rc<View>) -> Result<WsClient, Error> {
+        let connection = &self.args.connection;
+        let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
+        let mut retry = self.retry()?;
+        // What was not asked for is not done: as for connect.
+        retry.most = Some(connection.reconnect.unwrap_or(0));
+        Ok(WsClient {
+            connector,
+            session: view.id.clone(),
+            opening: Rc::clone(&self.opening),
+            protocol: self.args.client_protocol(view.endpoint(), is_from)?,
+            driver: DriverSettings {
+                keepalive: settings::keepalive(connection, false),
+                close_timeout: connection.close_timeout,
+                fragment: None,
+            },
+            retry,
+            view: Rc::clone(view),
+        })
+    }
+
+    fn stdin(&mut self, session: String) -> Result<StdioSource, Error> {
+        Ok(StdioSource {
+            file: once(&mut self.reads_stdin, &self.around.host.stdin, "input")?,
+            session,
+            framing: Framing::Lines,
+            kind: match self.args.input {
+                Some(InputArg::Json) => LineKind::Events,
+                Some(InputArg::Raw) | None => LineKind::Raw,
+            },
+            max_message_size: self.args.connection.max_message_size,
+        })
+    }
+
+    fn stdout(&mut self) -> Result<StdioSink, Error> {
+        Ok(StdioSink {
+            output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
+            format: self.format,
+            to_terminal: self.to_terminal,
+            colour: self.colour,
+        })
+    }
+}
+
+/// A standard stream, for one endpoint.
+fn once(is_taken: &mut bool, stream: &File, name: &str) -> Result<File, Error> {
+    if std::mem::replace(is_taken, true) {
+        return Err(Error::usage(format!("standard {name} is used twice"), "one endpoint may be -"));
+    }
+    stream.try_clone().map_err(|error| Error::Internal(format!("standard {name}: {}", io_text(&error))))
+}

@@ -1,0 +1,168 @@
+//! Several pipelines in one process: starts them, heeds signals for all, tends the recording, tells who has ended.
+//!
+//! Leaves each pipeline to [`Relay`] and what is said about it to the subcommand. Invariants: pipelines share nothing but
+//! the thread, what is seen of them, and the signals; when the recording fails, all of them end.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_local};
+
+use super::run::{Ended, Orders, Relay};
+use super::watch::{Seen, Watch};
+use crate::exit::Exit;
+use crate::host::{Signals, StopSignal};
+use crate::sink::record::RecordError;
+
+/// A pipeline that runs.
+struct Member {
+    key: u64,
+    seen: Rc<Seen>,
+    orders: Rc<Orders>,
+    task: JoinHandle<Ended>,
+}
+
+/// What has happened.
+pub enum Happened {
+    /// A pipeline has ended.
+    Ended {
+        /// What [`Group::start`] said.
+        key: u64,
+        /// Its account.
+        seen: Rc<Seen>,
+        /// How it ended.
+        ended: Ended,
+    },
+    /// None runs any more.
+    AllEnded,
+}
+
+/// Pipelines that run.
+pub struct Group {
+    watch: Rc<Watch>,
+    signals: Signals,
+    members: Vec<Member>,
+    last_key: u64,
+    is_stopping: bool,
+    failure: Option<RecordError>,
+}
+
+impl Group {
+    /// Without pipelines so far.
+    pub fn new(watch: Rc<Watch>, signals: Signals) -> Self {
+        Self { watch, signals, members: Vec::new(), last_key: 0, is_stopping: false, failure: None }
+    }
+
+    /// Starts a pipeline; it is known by this key.
+    pub fn start(&mut self, relay: Relay) -> u64 {
+        self.last_key += 1;
+        let (seen, orders) = (Rc::clone(&relay.seen), Rc::clone(&relay.orders));
+        self.watch.join(&seen);
+        let task = spawn_local(relay.run());
+        self.members.push(Member { key: self.last_key, seen, orders, task });
+        self.last_key
+    }
+
+    /// Whether a signal, or the failure of the recording, ends everything.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// Whether this one runs.
+    pub fn runs(&self, key: u64) -> bool {
+        self.members.iter().any(|member| member.key == key)
+    }
+
+    /// One pipeline stops reading and drains.
+    pub fn drain(&self, key: u64) {
+        if let Some(member) = self.members.iter().find(|member| member.key == key) {
+            member.orders.stop_once();
+        }
+    }
+
+    /// All of them stop reading and drain.
+    pub fn drain_all(&mut self) {
+        self.is_stopping = true;
+        self.members.iter().for_each(|member| member.orders.stop_once());
+    }
+
+    /// Waits for the next thing that happens.
+    pub async fn next(&mut self) -> Happened {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Ready with the next thing that happens.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        while let Poll::Ready(signal) = self.signals.poll_next(cx) {
+            self.is_stopping = true;
+            let exit = match signal {
+                StopSignal::Interrupt => Exit::Interrupted,
+                StopSignal::Terminate => Exit::Terminated,
+            };
+            self.members.iter().for_each(|member| member.orders.stop_or_cut_short(exit));
+        }
+        if let Poll::Ready(failure) = self.watch.recording().poll_tend(cx) {
+            self.is_stopping = true;
+            self.failure = Some(failure);
+            self.members.iter().for_each(|member| member.orders.stop_once());
+        }
+        if self.members.is_empty() {
+            return Poll::Ready(Happened::AllEnded);
+        }
+        let finished =
+            self.members.iter_mut().enumerate().find_map(|(place, member)| match Pin::new(&mut member.task).poll(cx) {
+                Poll::Ready(ended) => Some((place, ended)),
+                Poll::Pending => None,
+            });
+        let Some((place, ended)) = finished else { return Poll::Pending };
+        let member = self.members.remove(place);
+        self.watch.leave(&member.seen);
+        match ended {
+            Ok(ended) => Poll::Ready(Happened::Ended { key: member.key, seen: member.seen, ended }),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody aborts them.
+                Err(_) => self.poll_next(cx),
+            },
+        }
+    }
+
+    /// Writes the rest of the recording, within `limit`.
+    ///
+    /// # Errors
+    /// It has failed, now or earlier.
+    pub async fn finish_recording(&mut self, limit: Duration) -> Result<(), RecordError> {
+        let finished = self.watch.recording().finish(limit).await;
+        self.failure.take().map_or(finished, Err)
+    }
+}
+
+/// The gravest for the data wins, then the first that happened.
+pub fn gravest(exits: impl IntoIterator<Item = Exit>) -> Exit {
+    let exits: Vec<Exit> = exits.into_iter().collect();
+    let grave = [Exit::Storage, Exit::Undelivered, Exit::Dropped].into_iter().find(|exit| exits.contains(exit));
+    grave.or_else(|| exits.into_iter().find(|exit| *exit != Exit::Done)).unwrap_or(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_exit_wins_and_then_the_first() {
+        let table = [
+            (vec![], Exit::Done),
+            (vec![Exit::Done, Exit::Done], Exit::Done),
+            (vec![Exit::Done, Exit::Lost, Exit::Usage], Exit::Lost),
+            (vec![Exit::Lost, Exit::Dropped], Exit::Dropped),
+            (vec![Exit::Dropped, Exit::Undelivered], Exit::Undelivered),
+            (vec![Exit::Undelivered, Exit::Storage, Exit::Lost], Exit::Storage),
+        ];
+        for (exits, expected) in table {
+            assert_eq!(gravest(exits.clone()), expected, "{exits:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A proxy: each client of a server end has a connection of its own to the server behind, and nothing changes on the way
+//! but what the filters change.
+//!
+//! [`reach`] opens the connection behind before the client is answered, [`near`] is the client's side, [`far`] the other.
+//! Invariants: each pair has queues of its own, so one that does not read stops nobody else; a message whose receiver has
+//! gone is settled as dropped; a Close ends the other side with the same code and reason, a lost connection without one.
+
+mod far;
+mod near;
+mod pair;
+mod reach;
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use self::far::Far;
+use self::near::Near;
+use self::pair::Pair;
+use self::reach::Reach;
+use super::flow::Flow;
+use super::ws_listen::House;
+use crate::host::Stderr;
+use crate::listen::handler::{Handler, MakeHandler, Mode, Quiet};
+use crate::listen::hub::{Hub, HubSettings, session_name};
+use crate::listen::mailbox::Mailbox;
+use crate::listen::reception::Reception;
+use crate::net::connection::Connection;
+use crate::net::connector::Connector;
+use crate::net::listener::Accepted;
+use crate::queue::end::{End, EndError, EndIo, LocalFuture};
+use crate::queue::envelope::Origin;
+use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::stop::Step;
+use crate::session::Driver;
+use crate::session::driver::DriverSettings;
+
+pub use reach::Path;
+
+/// A server end and a client end joined, a connection for a connection.
+pub struct Proxy {
+    /// The server end.
+    pub near: String,
+    /// The client end.
+    pub far: String,
+    /// How clients come in.
+    pub reception: Reception,
+    /// What their sessions keep to; its mode is of no matter.
+    pub hub: HubSettings,
+    /// Makes connections to what is behind.
+    pub connector: Connector,
+    /// What is asked for there.
+    pub path: Path,
+    /// permessage-deflate is offered where the client offers it.
+    pub may_compress: bool,
+    /// From the server end to the client end.
+    pub there: Rc<Flow>,
+    /// And back.
+    pub back: Rc<Flow>,
+    /// What waits each way for each client.
+    pub queue: LaneSettings,
+    /// Limits in time of connections to what is behind.
+    pub driver: DriverSettings,
+    /// Where it says that it is ready.
+    pub stderr: Stderr,
+}
+
+impl End for Proxy {
+    fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
+        Box::pin(self.serve(io))
+    }
+}
+
+impl Proxy {
+    async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
+        let Self { near, far, mut reception, hub, connector, path, may_compress, there, back, queue, driver, stderr } =
+            *self;
+        let keeps_credentials = hub.guard.credentials.is_some() && !hub.guard.has_gate();
+        let reach =
+            Rc::new(Reach { connector, path, may_compress, keeps_credentials, is_secure: reception.is_secure() });
+        reception.bridge = Some(Rc::new(move |head, peer| {
+            let request = reach.request(head, peer);
+            Box::pin(reach.clone().open(request))
+        }));
+        let pairs = Pairs { near, far, there, back, queue, driver, io: io.clone(), open: Rc::default() };
+        let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(pairs)), ..hub }, stderr).await?;
+        io.stop.reached(Step::Draining).await;
+        house.close(&io).await;
+        Ok(())
+    }
+}
+
+/// Makes a pair of each client.
+struct Pairs {
+    near: String,
+    far: String,
+    there: Rc<Flow>,
+    back: Rc<Flow>,
+    queue: LaneSettings,
+    driver: DriverSettings,
+    io: EndIo,
+    open: Rc<Cell<usize>>,
+}
+
+impl fmt::Debug for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pairs({} open)", self.open.get())
+    }
+}
+
+impl MakeHandler for Pairs {
+    fn handler(&self, hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
+        let far = accepted.far.take().and_then(|far| far.downcast::<Connection>().ok());
+        // Whoever is let in has been led there.
+        let Some(connection) = far else { return Box::new(Quiet) };
+        let session = session_name(mailbox.id);
+        let to_far = Rc::new(Lane::new(self.far.clone(), self.queue));
+        let to_near = Rc::new(Lane::new(self.near.clone(), self.queue));
+        let pair = Rc::new(Pair::new(Rc::clone(mailbox)));
+        let far = Far::new(
+            Rc::clone(&pair),
+            self.back.branch(Rc::clone(&to_near)),
+            Rc::clone(&to_far),
+            Origin::new(session.clone(), self.far.clone()),
+            Rc::clone(&self.io.stop),
+            self.driver.close_timeout,
+        );
+        let slot = hub.begin_program();
+        let driver = self.driver;
+        tokio::task::spawn_local(async move {
+            let (mut connection, mut far) = (*connection, far);
+            let end = Driver::new(&mut connection, &mut far, driver).run().await;
+            far.ended(&end);
+            let _ = tokio::time::timeout(Duration::from_secs(1), connection.linger()).await;
+            drop(slot);
+        });
+        let there = self.there.branch(to_far);
+        Box::new(Near::new(pair, there, to_near, Origin::new(session, self.near.clone())))
+    }
+}

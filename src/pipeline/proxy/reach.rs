@@ -1,0 +1,215 @@
+//! Opens the connection behind a client of a proxy, before the client is answered.
+//!
+//! Decides what is carried over: path, query, subprotocols, compression, and every header that does not belong to one
+//! connection alone. Leaves connecting to `net/`. Invariant: a refusal becomes the client's, with its status and its body.
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{StatusCode, Uri};
+
+use crate::net::connector::{ConnectError, ConnectOptions, Connector};
+use crate::net::deflate::{DeflateOffer, accept};
+use crate::net::listener::{Bridged, PeerAddr, Refuse};
+use crate::net::upgrade::{HeaderEdit, Refusal};
+
+/// Headers that belong to one connection (RFC 9110 section 7.6.1), to its upgrade, or to the message's length.
+const OWN: [&str; 17] = [
+    "host",
+    "connection",
+    "upgrade",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "content-length",
+    "expect",
+    "proxy-connection",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+];
+
+/// What is asked for behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// The path of the client end, then the client's.
+    Before,
+    /// The path of the client end.
+    Instead,
+}
+
+/// How connections behind are made.
+pub struct Reach {
+    /// Makes them.
+    pub connector: Connector,
+    /// What is asked for.
+    pub path: Path,
+    /// permessage-deflate is offered where the client offers it.
+    pub may_compress: bool,
+    /// The client's credentials are for the proxy.
+    pub keeps_credentials: bool,
+    /// Clients come by TLS.
+    pub is_secure: bool,
+}
+
+impl Reach {
+    /// What is asked for on behalf of a client.
+    pub fn request(&self, head: &Parts, peer: PeerAddr) -> ConnectOptions {
+        let mut options = self.connector.options().clone();
+        options.target.path_and_query = target(self.path, &options.target.path_and_query, &head.uri);
+        let offers = list(&head.headers, &header::SEC_WEBSOCKET_EXTENSIONS, false);
+        let offers: Vec<&str> = offers.iter().map(String::as_str).collect();
+        options.deflate =
+            Some(DeflateOffer::default()).filter(|ours| self.may_compress && accept(ours, &offers).is_some());
+        options.subprotocols = list(&head.headers, &header::SEC_WEBSOCKET_PROTOCOL, true);
+        options.no_pong = true;
+        let carried = self.carried(&head.headers, peer, &options);
+        options.headers.splice(0..0, carried);
+        options
+    }
+
+    /// The client's headers, but for those that are set or left out by the user.
+    fn carried(&self, headers: &HeaderMap, peer: PeerAddr, options: &ConnectOptions) -> Vec<HeaderEdit> {
+        let own = list(headers, &header::CONNECTION, true);
+        let is_edited = |name: &HeaderName| {
+            options.headers.iter().any(|edit| match edit {
+                HeaderEdit::Set(edited, _) | HeaderEdit::Remove(edited) => edited == name,
+            })
+        };
+        let has_credentials = options.user.is_some() || options.bearer.is_some();
+        let is_ours = |name: &HeaderName| match *name {
+            header::AUTHORIZATION => self.keeps_credentials || has_credentials,
+            header::COOKIE => !options.cookies.is_empty(),
+            header::ORIGIN => options.origin.is_some(),
+            _ => {
+                OWN.contains(&name.as_str())
+                    || name.as_str().starts_with("x-forwarded-")
+                    || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
+            }
+        };
+        let mut carried: Vec<(HeaderName, HeaderValue)> = headers
+            .iter()
+            .filter(|(name, _)| !is_ours(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let mut forwarded = list(headers, &HeaderName::from_static("x-forwarded-for"), true);
+        forwarded.extend(peer.ip().map(|ip| ip.to_canonical().to_string()));
+        let scheme = if self.is_secure { "https" } else { "http" };
+        let first = |name: &'static str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let host = first("x-forwarded-host").or_else(|| first("host"));
+        for (name, value) in [
+            ("x-forwarded-for", Some(forwarded.join(", ")).filter(|text| !text.is_empty())),
+            ("x-forwarded-proto", first("x-forwarded-proto").or(Some(scheme.to_owned()))),
+            ("x-forwarded-host", host),
+        ] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                carried.push((HeaderName::from_static(name), value));
+            }
+        }
+        carried.retain(|(name, _)| !is_edited(name));
+        carried.into_iter().map(|(name, value)| HeaderEdit::Set(name, value)).collect()
+    }
+
+    /// Opens it.
+    pub async fn open(self: Rc<Self>, options: ConnectOptions) -> Result<Bridged, Refuse> {
+        let compresses = options.deflate.is_some();
+        let connector = self.connector.with(options);
+        match connector.connect().await {
+            Ok((connection, handshake)) => Ok(Bridged {
+                subprotocol: handshake.subprotocol,
+                deflate: (compresses && handshake.extensions.is_some()).then(DeflateOffer::default),
+                headers: passed_on(&handshake.headers),
+                far: Box::new(connection),
+            }),
+            Err(ConnectError::Refused(refusal)) => Err(refused(&refusal)),
+            Err(error @ ConnectError::Timeout(..)) => {
+                Err(Refuse::new(StatusCode::GATEWAY_TIMEOUT, format!("the server behind does not answer: {error}")))
+            }
+            Err(error) => {
+                Err(Refuse::new(StatusCode::BAD_GATEWAY, format!("the server behind cannot be reached: {error}")))
+            }
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Refuse {
+    let status = StatusCode::from_u16(refusal.status).ok().filter(|status| status.as_u16() >= 300);
+    let text = format!("the server behind refused the upgrade: {}", refusal.status);
+    let mut refuse = Refuse::new(status.unwrap_or(StatusCode::BAD_GATEWAY), text);
+    refuse.headers = passed_on(&refusal.headers);
+    refuse.body = Some(String::from_utf8_lossy(&refusal.body).into_owned());
+    refuse
+}
+
+/// Headers of an answer that are the client's business.
+fn passed_on(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let own = list(headers, &header::CONNECTION, true);
+    let is_own = |name: &HeaderName| {
+        OWN.contains(&name.as_str())
+            || *name == header::DATE
+            || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
+    };
+    headers.iter().filter(|(name, _)| !is_own(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The values of a header, each or each of their parts.
+fn list(headers: &HeaderMap, name: &HeaderName, split: bool) -> Vec<String> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    if !split {
+        return values.map(str::to_owned).collect();
+    }
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Path and query that are asked for behind.
+fn target(path: Path, base: &str, asked: &Uri) -> String {
+    let (own_path, own_query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
+    let path = match path {
+        Path::Instead => own_path.to_owned(),
+        Path::Before => format!("{}{}", own_path.trim_end_matches('/'), asked.path()),
+    };
+    let queries: Vec<&str> = own_query.into_iter().chain(asked.query()).collect();
+    if queries.is_empty() { path } else { format!("{path}?{}", queries.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_and_query_are_carried() {
+        for (path, base, asked, expected) in [
+            (Path::Before, "/", "/chat?room=1", "/chat?room=1"),
+            (Path::Before, "/", "/", "/"),
+            (Path::Before, "/api/", "/chat", "/api/chat"),
+            (Path::Before, "/api?key=k", "/chat?room=1", "/api/chat?key=k&room=1"),
+            (Path::Instead, "/feed", "/ws?room=1", "/feed?room=1"),
+            (Path::Instead, "/feed", "/ws", "/feed"),
+        ] {
+            assert_eq!(target(path, base, &asked.parse().expect("a URI")), expected, "{base} {asked}");
+        }
+    }
+
+    #[test]
+    fn an_answer_keeps_what_is_the_clients_business() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "X-Hop"), ("x-hop", "1"), ("set-cookie", "a=b"), ("set-cookie", "c=d"), ("date", "now")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let kept: Vec<_> = passed_on(&headers).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(kept, ["a=b", "c=d"]);
+    }
+}

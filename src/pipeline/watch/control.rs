@@ -1,0 +1,205 @@
+//! A relay as the admin address and other viewers see and steer it.
+//!
+//! Owns the readings, and messages from outside, which go to destinations without passing filters. Invariant: such a
+//! message is received and has its outcome in the account of the destination's pipeline, like any other.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Seen, View, Watch};
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::observe::Control;
+use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading, milliseconds};
+use crate::observe::counters::{Counters, DropReason};
+use crate::observe::tap::Tap;
+use crate::queue::envelope::{Envelope, Origin};
+use crate::queue::lane::Lane;
+use crate::queue::ledger::{Ledger, Settlement};
+
+/// Longest wait for room in full queues.
+const WAIT: Duration = Duration::from_secs(10);
+/// What messages from outside have as their session and endpoint.
+const OUTSIDE: &str = "admin";
+
+impl Control for Watch {
+    fn mode(&self) -> &'static str {
+        "relay"
+    }
+
+    fn counters(&self) -> &Counters {
+        self.counted()
+    }
+
+    fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    fn active(&self) -> usize {
+        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).filter(|view| view.is_connected()).count()
+    }
+
+    fn queues(&self) -> Vec<QueueReading> {
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        let mut queues = Vec::new();
+        self.each_lane(|seen, lane, is_dead_letters| {
+            let mut name = lane.name.clone();
+            if is_dead_letters {
+                name = format!("dead letters: {name}");
+            }
+            if let Some(pipeline) = self.shown_name(seen) {
+                name = format!("{pipeline}: {name}");
+            }
+            let count = names.entry(name.clone()).or_default();
+            *count += 1;
+            if *count > 1 {
+                name = format!("{name} ({count})");
+            }
+            queues.push(reading(lane, name));
+        });
+        queues
+    }
+
+    fn waiting(&self) -> u64 {
+        self.sums().waiting
+    }
+
+    fn lags(&self) -> Vec<(String, u64)> {
+        let mut lags: BTreeMap<String, u64> = BTreeMap::new();
+        for seen in self.pipelines.borrow().iter() {
+            let name = self.shown_name(seen);
+            for (source, lag) in seen.views.iter().filter_map(|view| Some((view.endpoint(), view.lag()?))) {
+                let source = name.map_or_else(|| source.to_owned(), |name| format!("{name}: {source}"));
+                *lags.entry(source).or_default() += lag;
+            }
+        }
+        lags.into_iter().collect()
+    }
+
+    fn each_full_queue(&self, full: &mut dyn FnMut(u64)) {
+        self.each_lane(|_, lane, _| {
+            if lane.is_full() {
+                full(std::ptr::from_ref(lane).addr() as u64);
+            }
+        });
+    }
+
+    fn has_spent_retries(&self) -> bool {
+        self.has_failed.get()
+    }
+
+    fn listed(&self) -> usize {
+        self.pipelines.borrow().iter().map(|seen| seen.views.len()).sum()
+    }
+
+    fn sessions(&self, limit: usize) -> Vec<SessionReading> {
+        let pipelines = self.pipelines.borrow();
+        let views = pipelines.iter().flat_map(|seen| seen.views.iter().map(move |view| (seen, view)));
+        views.take(limit).map(|(seen, view)| view.reading(self.shown_name(seen).map(str::to_owned))).collect()
+    }
+
+    fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
+        let (seen, view) = self.find(session).ok_or(Refusal::Unknown)?;
+        let lane = view.lane.clone().ok_or(Refusal::Unfit("this end only gives messages"))?;
+        let flow = seen.flows.iter().find(|flow| flow.lanes().iter().any(|known| Rc::ptr_eq(known, &lane)));
+        let flow = flow.ok_or(Refusal::Unfit("this end takes dead letters only"))?;
+        Ok(Box::pin(deliver(vec![(Rc::clone(&flow.ledger), vec![lane])], message)))
+    }
+
+    fn broadcast(self: Rc<Self>, message: Message) -> Delivering {
+        let mut all = Vec::new();
+        for flow in self.pipelines.borrow().iter().flat_map(|seen| &seen.flows) {
+            all.push((Rc::clone(&flow.ledger), flow.lanes()));
+        }
+        Box::pin(deliver(all, message))
+    }
+
+    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
+        let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
+        if !view.is_client {
+            return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
+        }
+        if !view.is_connected() {
+            return Err(Refusal::Unfit("this end is not connected now"));
+        }
+        view.ask_to_close(close);
+        Ok(())
+    }
+}
+
+impl Watch {
+    fn shown_name<'s>(&self, seen: &'s Seen) -> Option<&'s str> {
+        seen.name.as_deref().filter(|_| self.names_pipelines())
+    }
+
+    fn find(&self, session: &str) -> Option<(Rc<Seen>, Rc<View>)> {
+        let pipelines = self.pipelines.borrow();
+        pipelines.iter().find_map(|seen| {
+            let view = seen.views.iter().find(|view| view.id == session)?;
+            Some((Rc::clone(seen), Rc::clone(view)))
+        })
+    }
+
+    /// Every queue, and whether it is that of dead letters.
+    fn each_lane(&self, mut see: impl FnMut(&Seen, &Lane, bool)) {
+        for seen in self.pipelines.borrow().iter() {
+            for lane in seen.flows.iter().flat_map(|flow| flow.lanes()) {
+                see(seen, &lane, false);
+            }
+            if let Some(lane) = &seen.dead_letters {
+                see(seen, lane, true);
+            }
+        }
+    }
+}
+
+fn reading(lane: &Lane, name: String) -> QueueReading {
+    let age = |since: Timestamp| Timestamp::now().duration_since(since).try_into().unwrap_or(Duration::ZERO);
+    QueueReading {
+        name: Cow::Owned(name),
+        depth: lane.len(),
+        bytes: lane.bytes(),
+        capacity: usize::try_from(lane.depth().1).unwrap_or(usize::MAX),
+        utilization: lane.utilization(),
+        high_water: Some(lane.high_water()),
+        spool_bytes: lane.stored_bytes(),
+        oldest_ms: lane.oldest().map(|since| milliseconds(age(since))),
+    }
+}
+
+/// A message to each of these lanes, received once by each account.
+async fn deliver(destinations: Vec<(Rc<Ledger>, Vec<Rc<Lane>>)>, message: Message) -> Delivery {
+    let mut delivery = Delivery::default();
+    let deadline = tokio::time::Instant::now() + WAIT;
+    let origin = Origin::new(OUTSIDE, OUTSIDE);
+    for (ledger, lanes) in destinations {
+        let whole = ledger.receive(message.len(), None);
+        for lane in lanes {
+            let room = std::future::poll_fn(|cx| lane.poll_ready(cx));
+            let has_room = tokio::time::timeout_at(deadline, room).await.is_ok();
+            let receipt = whole.share();
+            if lane.has_ended() || !has_room {
+                let reason = if has_room { DropReason::ReceiverGone } else { DropReason::QueueFull };
+                receipt.settle(Settlement::Dropped(reason));
+                delivery.dropped += 1;
+                continue;
+            }
+            let before = lane.len() as u64;
+            let (origin, time) = (Rc::clone(&origin), Timestamp::now());
+            lane.push(Envelope { message: message.clone(), origin, time, seq: 1, attempts: 0, receipt });
+            let dropped = (before + 1).saturating_sub(lane.len() as u64);
+            if lane.drops_newest() && dropped > 0 {
+                delivery.dropped += 1;
+            } else {
+                delivery.sent += 1;
+                delivery.displaced += dropped;
+            }
+        }
+        whole.settle(Settlement::Filtered);
+    }
+    delivery
+}

@@ -1,0 +1,351 @@
+//! One end of a relay as it is seen: what passes, how its connection fares, and the wish to close it.
+//!
+//! WebSocket clients tell by themselves, each frame as it is on the wire; of all other ends the way in and out of the
+//! pipeline is seen. Leaves sums to the accounts. Invariant: a view changes nothing of what it sees.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Watch;
+use crate::error::end_text;
+use crate::message::Message;
+use crate::message::event::{Direction, EventBody, time_text};
+use crate::net::connection::{CloseReason, ConnectionError, Incoming};
+use crate::net::connector::Handshake;
+use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds};
+use crate::observe::counters::{Count, DropReason, ErrorKind, Traffic};
+use crate::queue::end::{EndIo, Inlet};
+use crate::queue::envelope::Origin;
+use crate::queue::lane::Lane;
+use crate::queue::ledger::OnSafe;
+use crate::queue::stop::{Step, Stop};
+use crate::queue::wakers::Wakers;
+use crate::session::{End, Outgoing};
+
+/// A queue that is full for less does not make its source throttled.
+const THROTTLED_AFTER: SignedDuration = SignedDuration::from_secs(1);
+
+/// One end.
+pub struct View {
+    /// The session's name in events.
+    pub id: String,
+    /// What waits for it, where it takes messages.
+    pub lane: Option<Rc<Lane>>,
+    /// Whether it has a connection that can be closed.
+    pub is_client: bool,
+    watch: Rc<Watch>,
+    endpoint: String,
+    inlet: Option<Rc<dyn Inlet>>,
+    stop: Rc<Stop>,
+    since: Cell<Timestamp>,
+    state: Cell<SessionState>,
+    connections: Count,
+    /// Parts of it that run.
+    parts: Cell<u32>,
+    received: Traffic,
+    round_trip: Cell<Option<Duration>>,
+    retry_at: Cell<Option<Timestamp>>,
+    lag: Cell<Option<u64>>,
+    wish: RefCell<Option<CloseReason>>,
+    wishes: Wakers,
+}
+
+impl View {
+    /// A view of the end that works with this.
+    pub fn new(watch: &Rc<Watch>, id: String, endpoint: &str, is_client: bool, io: &EndIo) -> Rc<Self> {
+        let view = Rc::new(Self {
+            id,
+            lane: io.lane.clone(),
+            is_client,
+            watch: Rc::clone(watch),
+            endpoint: endpoint.to_owned(),
+            inlet: io.inlet.clone(),
+            stop: Rc::clone(&io.stop),
+            since: Cell::new(Timestamp::now()),
+            state: Cell::new(if is_client { SessionState::Connecting } else { SessionState::Open }),
+            connections: Count::default(),
+            parts: Cell::new(0),
+            received: Traffic::default(),
+            round_trip: Cell::new(None),
+            retry_at: Cell::new(None),
+            lag: Cell::new(None),
+            wish: RefCell::new(None),
+            wishes: Wakers::default(),
+        });
+        if let (Some(lane), false) = (&view.lane, is_client) {
+            let (watch, id) = (Rc::clone(watch), view.id.clone());
+            lane.show_to(move |envelope| watch.message(&id, Direction::Out, &envelope.message));
+        }
+        view
+    }
+
+    /// What the end is to work with, so that it is seen.
+    pub fn over(self: &Rc<Self>, io: &EndIo) -> EndIo {
+        let seen = |inlet: &Rc<dyn Inlet>| {
+            let (inlet, view) = (Rc::clone(inlet), Rc::clone(self));
+            Rc::new(SeenInlet { inlet, view }) as Rc<dyn Inlet>
+        };
+        EndIo { inlet: io.inlet.as_ref().map(seen), ..io.clone() }
+    }
+
+    /// The endpoint, without secrets.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Messages that wait where it takes them from, where it knows.
+    pub fn lag(&self) -> Option<u64> {
+        self.lag.get()
+    }
+
+    /// A part of the end runs.
+    pub fn began(&self) {
+        self.parts.set(self.parts.get() + 1);
+    }
+
+    /// A part of the end has ended.
+    pub fn over_with(&self, has_failed: bool) {
+        self.parts.set(self.parts.get().saturating_sub(1));
+        if self.parts.get() == 0 {
+            self.state.set(SessionState::Closed);
+        }
+        if has_failed {
+            self.watch.failed();
+        }
+    }
+
+    /// Whether its connection is open.
+    pub fn is_connected(&self) -> bool {
+        self.is_client && self.state.get() == SessionState::Open
+    }
+
+    /// A connection has opened.
+    pub fn opened(&self, handshake: &Handshake) {
+        let counters = &self.watch.counters;
+        counters.connections.one();
+        if self.connections.get() > 0 {
+            counters.reconnects.one();
+        }
+        self.connections.one();
+        self.state.set(SessionState::Open);
+        self.since.set(Timestamp::now());
+        let body = EventBody::Open {
+            url: Some(handshake.url.clone()),
+            peer: None,
+            subprotocol: handshake.subprotocol.clone(),
+            extensions: handshake.extensions.clone(),
+            handshake_ms: Some(milliseconds(handshake.total)),
+            subject: None,
+        };
+        self.watch.opened(&self.id, &self.endpoint, body, &handshake.exchange());
+    }
+
+    /// The connection has ended; its Close has been seen as it came.
+    pub fn closed(&self, end: &End) {
+        self.state.set(SessionState::Closing);
+        let kind = match end {
+            End::Failed(ConnectionError::Lost(_)) => Some(ErrorKind::Lost),
+            End::Failed(_) => Some(ErrorKind::Protocol),
+            End::Unresponsive => Some(ErrorKind::Unresponsive),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.watch.counters.errors.one(kind);
+        }
+        if !matches!(end, End::Closed { .. }) {
+            self.tell(None, || EventBody::Close { code: None, reason: end_text(end), clean: false });
+        }
+    }
+
+    /// A connection could not be made.
+    pub fn failed(&self, error: &str) {
+        self.watch.counters.errors.one(ErrorKind::Handshake);
+        self.tell(None, || EventBody::Error { error: error.to_owned() });
+    }
+
+    /// It is tried again after this time.
+    pub fn retries(&self, attempt: u32, wait: Duration) {
+        self.state.set(SessionState::Retrying);
+        self.retry_at.set(Timestamp::now().checked_add(wait).ok());
+        let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.tell(None, || EventBody::Retry { attempt, delay_ms });
+    }
+
+    fn tell(&self, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
+        self.watch.event(&self.id, dir, body);
+    }
+
+    /// This came over the connection.
+    pub fn incoming(&self, incoming: &Incoming) {
+        let dir = Some(Direction::In);
+        match incoming {
+            Incoming::Message(message) => {
+                self.received.message(message.len());
+                self.watch.message(&self.id, Direction::In, message);
+            }
+            Incoming::Ping(payload) => self.tell(dir, || EventBody::Ping(payload.clone())),
+            Incoming::Pong(payload) => self.tell(dir, || EventBody::Pong(payload.clone())),
+            Incoming::Close(close) => self.tell(dir, || closing(close)),
+        }
+    }
+
+    /// This goes over the connection.
+    pub fn outgoing(&self, outgoing: &Outgoing) {
+        let dir = Some(Direction::Out);
+        match outgoing {
+            Outgoing::Message(message) => self.sent(message),
+            Outgoing::Ping(payload) => self.tell(dir, || EventBody::Ping(payload.clone())),
+            Outgoing::Pong(payload) => self.tell(dir, || EventBody::Pong(payload.clone())),
+            Outgoing::Close(close) => self.tell(dir, || closing(close)),
+            Outgoing::Abort => {}
+        }
+    }
+
+    /// This message goes over the connection.
+    pub fn sent(&self, message: &Message) {
+        self.watch.message(&self.id, Direction::Out, message);
+    }
+
+    /// A ping was answered after this time.
+    pub fn round_trip(&self, time: Duration) {
+        self.round_trip.set(Some(time));
+        self.watch.counters.ping_time.add(time);
+    }
+
+    /// Ready when what comes may be taken in, as far as a recording is concerned.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watch.recording.poll_room(cx)
+    }
+
+    /// Somebody outside wants its connection closed.
+    pub fn ask_to_close(&self, close: CloseReason) {
+        *self.wish.borrow_mut() = Some(close);
+        self.wishes.wake();
+    }
+
+    /// The wish to close the connection, when there is one.
+    pub fn poll_wish(&self, cx: &Context<'_>) -> Option<CloseReason> {
+        self.wishes.register(cx);
+        self.wish.take()
+    }
+
+    fn state(&self) -> SessionState {
+        let state = self.state.get();
+        let is_retrying = self.lane.as_ref().is_some_and(|lane| lane.is_retrying());
+        let full_since = self.inlet.as_ref().and_then(|inlet| inlet.full_since());
+        match state {
+            SessionState::Open if self.stop.step() > Step::Running => SessionState::Closing,
+            SessionState::Open if is_retrying && !self.is_client => SessionState::Retrying,
+            SessionState::Open if full_since.is_some_and(has_lasted) => SessionState::Throttled,
+            state => state,
+        }
+    }
+
+    /// It as it is now.
+    pub fn reading(&self, pipeline: Option<String>) -> SessionReading {
+        let lane = self.lane.as_ref();
+        SessionReading {
+            id: self.id.clone(),
+            pipeline,
+            peer: self.endpoint.clone(),
+            state: self.state(),
+            target: self.endpoint.clone(),
+            since: time_text(self.since.get()),
+            received: TrafficReading::from(&self.received),
+            sent: lane.map_or_else(TrafficReading::default, |lane| TrafficReading {
+                messages: lane.delivered.get(),
+                bytes: lane.delivered_bytes.get(),
+            }),
+            queue: lane.map_or(SessionQueue { depth: 0, bytes: 0, capacity: 0 }, |lane| SessionQueue {
+                depth: lane.len(),
+                bytes: lane.bytes(),
+                capacity: usize::try_from(lane.depth().1).unwrap_or(usize::MAX),
+            }),
+            dropped: 0,
+            round_trip_ms: self.round_trip.get().map(milliseconds),
+            retry_in_ms: self
+                .retry_at
+                .get()
+                .filter(|_| self.state.get() == SessionState::Retrying)
+                .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+        }
+    }
+}
+
+fn has_lasted(since: Timestamp) -> bool {
+    Timestamp::now().duration_since(since) >= THROTTLED_AFTER
+}
+
+fn closing(close: &CloseReason) -> EventBody {
+    EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true }
+}
+
+/// The way into a pipeline, seen.
+struct SeenInlet {
+    inlet: Rc<dyn Inlet>,
+    view: Rc<View>,
+}
+
+impl SeenInlet {
+    fn see(&self, origin: &Origin, message: &Message) {
+        if !self.view.is_client {
+            self.view.received.message(message.len());
+            self.view.watch.message(&origin.session, Direction::In, message);
+        }
+    }
+}
+
+impl Inlet for SeenInlet {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.view.poll_room(cx));
+        self.inlet.poll_ready(cx)
+    }
+
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
+        self.see(origin, &message);
+        self.inlet.push(origin, seq, message, on_safe);
+    }
+
+    fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
+        self.see(origin, &message);
+        self.inlet.reject(origin, seq, message, error);
+    }
+
+    fn refuse(
+        &self,
+        origin: &Rc<Origin>,
+        seq: u64,
+        message: Message,
+        on_safe: Option<OnSafe>,
+        reason: DropReason,
+        error: &str,
+    ) {
+        self.see(origin, &message);
+        self.inlet.refuse(origin, seq, message, on_safe, reason, error);
+    }
+
+    fn lose(&self, count: u64, reason: DropReason) {
+        self.inlet.lose(count, reason);
+    }
+
+    fn lags(&self, count: u64) {
+        self.view.lag.set(Some(count));
+        self.inlet.lags(count);
+    }
+
+    fn end(&self) {
+        self.inlet.end();
+    }
+
+    fn depth(&self) -> (u64, u64) {
+        self.inlet.depth()
+    }
+
+    fn full_since(&self) -> Option<Timestamp> {
+        self.inlet.full_since()
+    }
+}

@@ -1,0 +1,210 @@
+//! One client of a server that is an end of a relay.
+//!
+//! Speaks the protocol: what the client sends goes into the pipeline, what waits for the client goes out. Leaves who gets
+//! what to `audience`. Invariants: a client is not read from while the pipeline has no room, and others are; what was not
+//! written to the client's socket, or not acknowledged, when it leaves goes back.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::audience::{Audience, Client, Fate, Letter};
+use crate::listen::handler::{Actions, Handler};
+use crate::message::Message;
+use crate::net::connection::CloseReason;
+use crate::observe::counters::{ErrorKind, Label as _};
+use crate::protocol::conversation::{Carrier, Conversation, Told};
+use crate::protocol::{Depth, Measure, Outcome, Ticket};
+use crate::queue::envelope::Origin;
+use crate::queue::ledger::{OnSafe, Safety, Settlement};
+use crate::queue::stop::Step;
+
+/// Messages that do not concern a client, passed over before other tasks get their turn.
+const PASS: usize = 256;
+
+/// A client's side of the conversation.
+pub struct Member {
+    conversation: Conversation,
+    state: State,
+}
+
+struct State {
+    audience: Rc<Audience>,
+    origin: Rc<Origin>,
+    client: Option<Rc<Client>>,
+    seq: u64,
+    next_ticket: Ticket,
+    /// Handed to the connection, or to the protocol, and not settled.
+    in_flight: VecDeque<(Ticket, Letter)>,
+    /// Taken in, and not answered yet.
+    undecided: Rc<Cell<usize>>,
+}
+
+/// What a client's protocol works through.
+struct Hand<'a, 'b> {
+    state: &'a mut State,
+    actions: &'a mut Actions<'b>,
+}
+
+impl Carrier for Hand<'_, '_> {
+    fn send(&mut self, message: Message) {
+        self.actions.send(message);
+    }
+
+    fn deliver(&mut self, message: Message, told: Option<Told>) {
+        let io = &self.state.audience.io;
+        let Some(inlet) = &io.inlet else {
+            // It is read and discarded.
+            if let Some(told) = told {
+                told.tell(Outcome::Taken);
+            }
+            return;
+        };
+        if told.is_some() && io.stop.step() >= Step::Draining {
+            // It is not answered, so its sender keeps it and sends it again.
+            return;
+        }
+        self.state.seq += 1;
+        let on_safe = told.map(|told| {
+            let undecided = Rc::clone(&self.state.undecided);
+            undecided.set(undecided.get() + 1);
+            Box::new(move |safety| {
+                undecided.set(undecided.get() - 1);
+                told.tell(match safety {
+                    Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
+                    Safety::Settled(_) | Safety::Stored => Outcome::Taken,
+                });
+            }) as OnSafe
+        });
+        inlet.push(&self.state.origin, self.state.seq, message, on_safe);
+    }
+
+    fn publish(&mut self, message: Message) {
+        // Whoever else there is stands behind the pipeline.
+        self.deliver(message, None);
+    }
+
+    fn filtered(&mut self) {
+        if let Some((_, letter)) = self.state.in_flight.pop_back() {
+            self.state.audience.settle(letter, Fate::Filtered);
+        }
+    }
+
+    fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome) {
+        let state = &mut *self.state;
+        let Some(place) = state.in_flight.iter().position(|(known, _)| Some(*known) == ticket) else { return };
+        let Some((_, letter)) = state.in_flight.remove(place) else { return };
+        let fate = match outcome {
+            Outcome::Taken => Fate::Taken,
+            Outcome::Rejected(reason) => Fate::Rejected(reason),
+        };
+        state.audience.settle(letter, fate);
+    }
+
+    fn measured(&mut self, _measure: Measure) {}
+
+    fn fault(&mut self, text: String) {
+        self.actions.hub.fault(self.actions.mailbox.id, ErrorKind::Message, &text);
+    }
+
+    fn close(&mut self, close: CloseReason) {
+        self.actions.close(close);
+    }
+}
+
+impl Member {
+    /// A client that has just been accepted.
+    pub fn new(audience: Rc<Audience>, origin: Rc<Origin>) -> Self {
+        Self {
+            conversation: Conversation::new(audience.protocol.session()),
+            state: State {
+                audience,
+                origin,
+                client: None,
+                seq: 0,
+                next_ticket: 1,
+                in_flight: VecDeque::new(),
+                undecided: Rc::default(),
+            },
+        }
+    }
+
+    /// Lets the protocol speak, and carries out what it wants.
+    fn speak(&mut self, actions: &mut Actions, speak: impl FnOnce(&mut Conversation, &mut dyn Carrier)) {
+        speak(&mut self.conversation, &mut Hand { actions, state: &mut self.state });
+    }
+
+    /// How full the pipeline behind this is.
+    fn depth(&self) -> Option<Depth> {
+        let (waiting, capacity) = self.state.audience.io.inlet.as_ref()?.depth();
+        Some(Depth { waiting, capacity })
+    }
+}
+
+impl Handler for Member {
+    fn on_open(&mut self, actions: &mut Actions) {
+        self.state.client = Some(self.state.audience.join(actions.mailbox));
+        self.speak(actions, Conversation::opened);
+    }
+
+    fn on_message(&mut self, message: Message, actions: &mut Actions) {
+        self.speak(actions, |conversation, carrier| conversation.message(message, carrier));
+    }
+
+    fn takes_outgoing(&self) -> bool {
+        self.conversation.takes_outgoing()
+    }
+
+    fn on_outgoing(&mut self, message: Message, actions: &mut Actions) {
+        self.speak(actions, |conversation, carrier| conversation.outgoing(message, None, carrier));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
+        let depth = self.depth();
+        self.speak(actions, |conversation, carrier| conversation.poll(cx, depth, carrier));
+        let Some(client) = self.state.client.clone() else { return };
+        // One at a time: it is asked for when the connection can take it, so nothing stands in the way of reading.
+        for _ in 0..PASS {
+            if !actions.is_idle() || !self.conversation.takes_outgoing() {
+                return;
+            }
+            let Poll::Ready(letter) = client.poll_next(cx) else { return };
+            let ticket = self.state.next_ticket;
+            self.state.next_ticket += 1;
+            let message = letter.message.clone();
+            self.state.in_flight.push_back((ticket, letter));
+            self.speak(actions, |conversation, carrier| conversation.outgoing(message, Some(ticket), carrier));
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.audience.io.inlet.as_ref().map_or(Poll::Ready(()), |inlet| inlet.poll_ready(cx))
+    }
+
+    fn on_flushed(&mut self) {
+        if self.conversation.acknowledges() {
+            return;
+        }
+        for (_, letter) in self.state.in_flight.drain(..) {
+            self.state.audience.settle(letter, Fate::Taken);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = &self.state;
+        state.undecided.get() > 0
+            || !state.in_flight.is_empty()
+            || state.client.as_ref().is_some_and(|client| !client.is_empty())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(client) = self.state.client.take() {
+            let letters = std::mem::take(&mut self.state.in_flight).into_iter().map(|(_, letter)| letter);
+            self.state.audience.leave(&client, letters);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A WebSocket server as an end of a relay: what clients send goes in, what waits goes to all of them.
+//!
+//! Leaves letting clients in to `listen/`. Owns its life: it takes its address, serves, and stops in order. Invariant: it
+//! ends when nothing waits any more, or when it is told to, and no session outlives it.
+
+mod audience;
+mod member;
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use audience::AudienceSettings;
+
+use self::audience::Audience;
+use self::member::Member;
+use super::ws::end_error;
+use crate::exit::Exit;
+use crate::host::Stderr;
+use crate::listen::handler::{Handler, MakeHandler, Mode};
+use crate::listen::hub::{Hub, HubSettings, session_name};
+use crate::listen::mailbox::Mailbox;
+use crate::listen::reception::Reception;
+use crate::net::connection::io_text;
+use crate::net::listener::Accepted;
+use crate::protocol;
+use crate::queue::end::{End, EndError, EndIo, LocalFuture};
+use crate::queue::envelope::Origin;
+use crate::queue::stop::Step;
+use crate::sink::stdout::Output;
+
+/// Longest wait for what has been cut off.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// A WebSocket server.
+pub struct WsServer {
+    /// The endpoint.
+    pub name: String,
+    /// How clients come in.
+    pub reception: Reception,
+    /// What their sessions keep to; its mode is of no matter.
+    pub hub: HubSettings,
+    /// What is spoken.
+    pub protocol: protocol::Settings,
+    /// What waits for each.
+    pub audience: AudienceSettings,
+    /// Where it says that it is ready.
+    pub stderr: Stderr,
+}
+
+impl End for WsServer {
+    fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
+        Box::pin(self.serve(io))
+    }
+}
+
+impl WsServer {
+    async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
+        let Self { name, reception, hub, protocol, audience, stderr } = *self;
+        let audience = Audience::new(io.clone(), protocol, audience);
+        let members = Members { name, audience: Rc::clone(&audience) };
+        let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(members)), ..hub }, stderr).await?;
+        let work = async {
+            let told = async {
+                if io.inlet.is_some() {
+                    io.stop.reached(Step::Draining).await;
+                }
+            };
+            let served = async {
+                if let Some(lane) = &io.lane {
+                    audience.serve(lane, &house.hub).await;
+                }
+            };
+            futures_util::future::join(told, served).await;
+        };
+        io.stop.unless(Step::Aborting, work).await;
+        house.close(&io).await;
+        Ok(())
+    }
+}
+
+/// Makes a session of each client.
+struct Members {
+    name: String,
+    audience: Rc<Audience>,
+}
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Members({})", self.name)
+    }
+}
+
+impl MakeHandler for Members {
+    fn handler(&self, _hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, _accepted: &mut Accepted) -> Box<dyn Handler> {
+        let origin = Origin::new(session_name(mailbox.id), self.name.clone());
+        Box::new(Member::new(Rc::clone(&self.audience), origin))
+    }
+}
+
+/// A hub whose doors are open.
+pub(super) struct House {
+    /// Who is there.
+    pub hub: Rc<Hub>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl House {
+    /// Takes the address and lets clients in.
+    pub async fn open(reception: &Reception, settings: HubSettings, stderr: Stderr) -> Result<Self, EndError> {
+        // Each session is a file descriptor; the soft limit is there to be raised.
+        let _ = rlimit::increase_nofile_limit(u64::MAX);
+        // Nothing is printed here.
+        let nowhere = std::fs::File::options().write(true).open("/dev/null");
+        let nowhere =
+            nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
+        let hub = Hub::new(settings, stderr, Output::new(nowhere));
+        let bound = reception.bind(&hub).await.map_err(|error| end_error(&error))?;
+        bound.announce(&hub).map_err(|error| end_error(&error))?;
+        let accepting = bound.accept(&hub);
+        Ok(Self { hub, accepting })
+    }
+
+    /// Lets nobody in any more, closes all sessions, and cuts them off where the relay is aborted.
+    pub async fn close(self, io: &EndIo) {
+        self.accepting.abort();
+        let _ = self.accepting.await;
+        self.hub.stop();
+        if io.stop.unless(Step::Aborting, self.hub.wait_for(Hub::is_empty)).await.is_none() {
+            self.hub.abort();
+            let _ = tokio::time::timeout(LAST_WAIT, self.hub.wait_for(Hub::is_empty)).await;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How fast messages may leave: at most so many a second from several lanes together, which take turns.
+//!
+//! [`Pace`] and [`Turns`] are pure, time is an argument; [`Pacer`] adds the clock. Invariants: over any time no more passes
+//! than the rate allows, but for one message and what `CATCH_UP` allows for timers that ring late; a lane that asks
+//! waits for no more than one message of every other.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep_until};
+
+/// How much lateness of a timer is made up for.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
+/// One message after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    interval: Duration,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    /// So many a second, above zero.
+    pub fn new(rate: f64) -> Self {
+        // An interval that no clock can hold is as good as a century.
+        let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1 << 32));
+        Self { interval, due: None }
+    }
+
+    /// Whether one may pass.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| now >= due)
+    }
+
+    /// One passes.
+    pub fn spend(&mut self, now: Instant) {
+        let late = now.checked_sub(CATCH_UP).unwrap_or(now);
+        self.due = Some(self.due.map_or(now, |due| due.max(late)) + self.interval);
+    }
+
+    /// When the next may pass.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+/// Who is next, of those who ask.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Turns {
+    asking: u64,
+    last: u32,
+}
+
+impl Turns {
+    /// One asks.
+    pub fn ask(&mut self, who: u32) {
+        self.asking |= 1 << who;
+    }
+
+    /// Whether it is this one's turn: of those who ask it comes next after the last.
+    pub fn is_turn_of(&self, who: u32) -> bool {
+        let asking = self.asking | 1 << who;
+        let after = asking & !((2_u64 << self.last).wrapping_sub(1));
+        let next = if self.last < 63 && after != 0 { after } else { asking };
+        next.trailing_zeros() == who
+    }
+
+    /// It has had its turn.
+    pub fn take(&mut self, who: u32) {
+        self.asking &= !(1 << who);
+        self.last = who;
+    }
+}
+
+/// The pace of several lanes.
+#[derive(Debug)]
+pub struct Pacer {
+    pace: Cell<Pace>,
+    turns: Cell<Turns>,
+    joined: Cell<u32>,
+    /// Somebody was let go first, and did not go.
+    yielded: Cell<bool>,
+    timer: RefCell<Option<Pin<Box<Sleep>>>>,
+}
+
+impl Pacer {
+    /// So many messages a second, above zero.
+    pub fn new(rate: f64) -> Self {
+        Self {
+            pace: Cell::new(Pace::new(rate)),
+            turns: Cell::default(),
+            joined: Cell::new(0),
+            yielded: Cell::new(false),
+            timer: RefCell::new(None),
+        }
+    }
+
+    /// The number of one more lane. From the 64th on lanes share theirs, and their turn.
+    pub fn join(&self) -> u32 {
+        let number = self.joined.get();
+        self.joined.set(number + 1);
+        number.min(63)
+    }
+
+    /// Ready when a message of this lane may leave, which is to be followed by [`Pacer::spend`].
+    pub fn poll(&self, lane: u32, cx: &mut Context<'_>) -> Poll<()> {
+        let mut turns = self.turns.get();
+        turns.ask(lane);
+        self.turns.set(turns);
+        let pace = self.pace.get();
+        if !pace.is_open(now()) {
+            let due = pace.due().unwrap_or_else(now).into();
+            let mut timer = self.timer.borrow_mut();
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        // Whoever asked and no longer does holds nobody up for longer than a pass.
+        if !turns.is_turn_of(lane) && !self.yielded.replace(true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether a message of this lane may leave now.
+    pub fn is_open(&self, lane: u32) -> bool {
+        self.turns.get().is_turn_of(lane) && self.pace.get().is_open(now())
+    }
+
+    /// A message of this lane leaves.
+    pub fn spend(&self, lane: u32) {
+        let (mut pace, mut turns) = (self.pace.get(), self.turns.get());
+        pace.spend(now());
+        turns.take(lane);
+        self.pace.set(pace);
+        self.turns.set(turns);
+        self.yielded.set(false);
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_keep_their_distance() {
+        let (start, mut pace) = (Instant::now(), Pace::new(10.0));
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(pace.is_open(start) && pace.due().is_none());
+        pace.spend(start);
+        assert!(!pace.is_open(at(99)) && pace.is_open(at(100)));
+        // A timer that rings a little late costs nothing, a long silence saves nothing up.
+        pace.spend(at(115));
+        assert_eq!(pace.due(), Some(at(200)));
+        pace.spend(at(5000));
+        assert_eq!(pace.due(), Some(at(5080)));
+    }
+
+    #[test]
+    fn those_who_ask_take_turns() {
+        let mut turns = Turns::default();
+        let mut order = Vec::new();
+        for _ in 0..7 {
+            for who in [0, 2, 63] {
+                turns.ask(who);
+            }
+            let next = (0..64).find(|who| turns.is_turn_of(*who) && turns.asking & (1 << who) != 0).expect("one");
+            turns.take(next);
+            order.push(next);
+        }
+        assert_eq!(order, [2, 63, 0, 2, 63, 0, 2]);
+        // Who asks alone has every turn.
+        let mut turns = Turns::default();
+        for who in [5, 5, 5] {
+            assert!(turns.is_turn_of(who));
+            turns.take(who);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_passes_than_the_rate_allows(rate in 1.0..5000.0_f64, steps in proptest::collection::vec(0..50_u64, 1..500)) {
+            let (start, mut pace) = (Instant::now(), Pace::new(rate));
+            let (mut at, mut passed) = (start, 0);
+            for step in steps {
+                at += Duration::from_millis(step);
+                while pace.is_open(at) {
+                    pace.spend(at);
+                    passed += 1;
+                }
+            }
+            let time = (at - start + CATCH_UP).as_secs_f64();
+            prop_assert!(f64::from(passed) <= time * rate + 2.0, "{} in {}", passed, time);
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Kafka as the source of a pipeline: a member of a consumer group whose position is what was settled.
+//!
+//! Leaves what an address says to `broker/`. Invariants: the position of a partition is the first message without an
+//! outcome, so a crash repeats messages and loses none; a partition is given back once what was taken from it is settled,
+//! or when the time for that is over; librdkafka is asked for events even while there is no room for messages.
+
+mod positions;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::ClientContext;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::broker::kafka::KafkaSettings;
+use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
+use crate::broker::{Patience, Start, headers, not_reached};
+use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
+use crate::queue::envelope::Origin;
+use crate::queue::stop::Step;
+use crate::session::backoff::Backoff;
+use positions::Positions;
+
+/// Messages handed on before others may run.
+const TURN: usize = 512;
+/// How long a partition may take to be given back.
+const GIVING_BACK: Duration = Duration::from_secs(5);
+/// How long leaving the group may take.
+const LEAVING: Duration = Duration::from_secs(5);
+/// How long there may be no room before the brokers are told to send no more.
+const PATIENT: Duration = Duration::from_millis(500);
+
+/// Consumes from Kafka.
+pub struct KafkaSource {
+    /// Where and how.
+    pub settings: KafkaSettings,
+    /// The session's name in events.
+    pub session: String,
+    /// Waits between tries.
+    pub backoff: Backoff,
+    /// How often it is tried again.
+    pub patience: Patience,
+}
+
+impl End for KafkaSource {
+    fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
+        Box::pin(async move {
+            let Some(inlet) = io.inlet.clone() else { return Ok(()) };
+            let stop = Rc::clone(&io.stop);
+            stop.unless(Step::Aborting, self.receive(&io, inlet)).await.unwrap_or(Ok(()))
+        })
+    }
+}
+
+/// Partitions that come or go.
+struct Rebalanced {
+    is_revoked: bool,
+    partitions: TopicPartitionList,
+}
+
+/// What the consumer tells while it is polled or elsewhere.
+struct Told {
+    news: Arc<News>,
+    rebalanced: Mutex<VecDeque<Rebalanced>>,
+    /// Nobody attends to it any more: what it asks for is done at once.
+    is_leaving: std::sync::atomic::AtomicBool,
+}
+
+struct Group(Arc<Told>);
+
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.news.error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.0.news.statistics(&statistics);
+        self.0.news.waker.wake();
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let is_revoked = error != RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.0.is_leaving.load(std::sync::atomic::Ordering::Acquire) {
+            let _ = change(consumer, is_revoked, partitions);
+            return;
+        }
+        let mut rebalanced = self.0.rebalanced.lock().unwrap_or_else(PoisonError::into_inner);
+        rebalanced.push_back(Rebalanced { is_revoked, partitions: partitions.clone() });
+        drop(rebalanced);
+        self.0.news.waker.wake();
+    }
+}
+
+/// Takes partitions, or gives them back.
+fn change(consumer: &BaseConsumer<Group>, is_revoked: bool, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    match (consumer.rebalance_protocol(), is_revoked) {
+        (RebalanceProtocol::Cooperative, false) => consumer.incremental_assign(partitions),
+        (RebalanceProtocol::Cooperative, true) => consumer.incremental_unassign(partitions),
+        (_, false) => consumer.assign(partitions),
+        (_, true) => consumer.unassign(),
+    }
+}
+
+impl KafkaSource {
+    async fn receive(self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
+        let settings = &self.settings;
+        let member = Member::join(settings).map_err(|problem| match problem {
+            Problem::Broken(error) => error,
+            Problem::Never(reason) | Problem::Again { reason, .. } => not_reached(&settings.shown, 0, &reason),
+        })?;
+        let mut receiving = Receiving {
+            settings,
+            member,
+            inlet,
+            origin: Origin::new(self.session.clone(), settings.shown.clone()),
+            seq: 0,
+            positions: Positions::default(),
+            giving_back: None,
+            taking: None,
+            no_room_since: None,
+            is_paused: false,
+            tick: {
+                let mut tick = interval(Duration::from_millis(200));
+                tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                tick
+            },
+        };
+        let (mut failures, mut was_reached) = (0_u32, false);
+        loop {
+            let problem = match io.stop.unless(Step::Draining, receiving.member.check(settings)).await {
+                None => {
+                    receiving.leave(io).await;
+                    return Ok(());
+                }
+                Some(Ok(())) => {
+                    if was_reached {
+                        (io.notice)(format!("{}: connected again", settings.shown));
+                    } else {
+                        receiving.member.subscribe(settings)?;
+                    }
+                    was_reached = true;
+                    match poll_fn(|cx| receiving.poll(io, &mut failures, cx)).await {
+                        None => {
+                            receiving.leave(io).await;
+                            return Ok(());
+                        }
+                        Some(problem) => problem,
+                    }
+                }
+                Some(Err(problem)) => problem,
+            };
+            let reason = match problem {
+                Problem::Broken(error) => {
+                    receiving.member.leave_later();
+                    return Err(error);
+                }
+                Problem::Never(reason) | Problem::Again { reason, .. } => reason,
+            };
+            failures += 1;
+            if !self.patience.allows(failures, was_reached) {
+                receiving.member.leave_later();
+                return Err(not_reached(&settings.shown, failures - 1, &reason));
+            }
+            let wait = self.backoff.wait(failures, fastrand::f64());
+            let seconds = wait.as_secs_f64();
+            (io.notice)(format!("{}: {reason}; again in {seconds:.1} s (retry {failures})", settings.shown));
+            io.stop.unless(Step::Draining, sleep(wait)).await;
+        }
+    }
+}
+
+/// A consumer, and what it tells.
+struct Member {
+    consumer: Option<Arc<BaseConsumer<Group>>>,
+    told: Arc<Told>,
+}
+
+impl Member {
+    fn join(settings: &KafkaSettings) -> Result<Self, Problem> {
+        let told = Arc::new(Told {
+            news: Arc::default(),
+            rebalanced: Mutex::default(),
+            is_leaving: std::sync::atomic::AtomicBool::new(false),
+        });
+        let config = reach::config(&settings.consumer());
+        let mut consumer = BaseConsumer::from_config_and_context(&config, Group(Arc::clone(&told)))
+            .map_err(|error| config_problem(settings, &error))?;
+        let news = Arc::clone(&told.news);
+        consumer.set_nonempty_callback(move || news.waker.wake());
+        Ok(Self { consumer: Some(Arc::new(consumer)), told })
+    }
+
+    fn subscribe(&self, settings: &KafkaSettings) -> Result<(), EndError> {
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        consumer.subscribe(&[settings.topic.as_str()]).map_err(|error| {
+            EndError::new(crate::exit::Exit::Undelivered, format!("{}: cannot subscribe: {error}", settings.shown))
+        })
+    }
+
+    async fn check(&self, settings: &KafkaSettings) -> Result<(), Problem> {
+        let Some(consumer) = self.consumer.clone() else { return Ok(()) };
+        // What went wrong with connections is told by polling.
+        let ask = move |topic: &str, limit: Duration| {
+            let answer = consumer.fetch_metadata(Some(topic), limit);
+            // Before it subscribes there are no messages in there.
+            if answer.is_err() && consumer.subscription().is_ok_and(|topics| topics.count() == 0) {
+                while consumer.poll(Duration::ZERO).is_some() {}
+            }
+            answer
+        };
+        reach::check(settings, &settings.topic, &self.told.news, ask).await
+    }
+
+    /// Leaves the group on a thread, for it waits; told when that is done.
+    fn leave_later(&mut self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        self.told.is_leaving.store(true, std::sync::atomic::Ordering::Release);
+        let pending = std::mem::take(&mut *self.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(consumer) = self.consumer.take() {
+            let leave = move || {
+                for what in pending {
+                    let _ = change(&consumer, what.is_revoked, &what.partitions);
+                }
+                drop(consumer);
+                let _ = tell.send(());
+            };
+            let _ = thread::Builder::new().name("kafka".to_owned()).spawn(leave);
+        }
+        told
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.leave_later();
+    }
+}
+
+/// A member of the group at work.
+struct Receiving<'a> {
+    settings: &'a KafkaSettings,
+    member: Member,
+    inlet: Rc<dyn Inlet>,
+    origin: Rc<Origin>,
+    seq: u64,
+    positions: Positions,
+    /// Partitions to be given back, and by when.
+    giving_back: Option<(TopicPartitionList, Instant)>,
+    /// Partitions whose beginning is being looked up.
+    taking: Option<oneshot::Receiver<TopicPartitionList>>,
+    no_room_since: Option<Instant>,
+    is_paused: bool,
+    tick: Interval,
+}
+
+impl Receiving<'_> {
+    /// Receives until told to stop (`None`), or until something is wrong.
+    fn poll(&mut self, io: &EndIo, failures: &mut u32, cx: &mut Context<'_>) -> Poll<Option<Problem>> {
+        self.member.told.news.waker.register(cx.waker());
+        self.positions.watch(cx);
+        while self.tick.poll_tick(cx).is_ready() {}
+        if io.stop.poll_reached(Step::Draining, cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let Some(consumer) = self.member.consumer.clone() else { return Poll::Ready(None) };
+        if let Some(problem) = self.member.told.news.take_final(self.settings) {
+            return Poll::Ready(Some(problem));
+        }
+        self.inlet.lags(self.member.told.news.lag());
+        self.remember(&consumer);
+        self.rebalance(&consumer, cx);
+        if self.giving_back.is_some() || self.taking.is_some() {
+            // Messages of partitions that go would be in vain.
+            return Poll::Pending;
+        }
+        let mut got = 0;
+        while got < TURN {
+            if !self.has_room(&consumer, cx) {
+                break;
+            }
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => {
+                    got += 1;
+                    self.take(&message);
+                }
+                Some(Err(error)) => {
+                    if let Some(problem) = self.problem(&error) {
+                        return Poll::Ready(Some(problem));
+                    }
+                }
+                None if self.has_news() => {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+                None => break,
+            }
+        }
+        if got > 0 {
+            *failures = 0;
+            let _ = self.member.told.news.take_down();
+        } else if let Some(problem) = self.member.told.news.take_down() {
+            return Poll::Ready(Some(problem));
+        }
+        if got == TURN {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn has_news(&self) -> bool {
+        !self.member.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
+        let kind = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
+        let kind = kind.and_then(|header| header.value);
+        self.seq += 1;
+        let on_safe = self.positions.open(message.partition(), message.offset());
+        self.inlet.push(&self.origin, self.seq, headers::message(payload, kind), Some(on_safe));
+    }
+
+    /// Whether a message may be taken. When there is no room for long, the brokers are told, and events alone are asked for.
+    fn has_room(&mut self, consumer: &BaseConsumer<Group>, cx: &mut Context<'_>) -> bool {
+        let all = || consumer.assignment().unwrap_or_default();
+        if self.inlet.poll_ready(cx).is_ready() {
+            self.no_room_since = None;
+            if std::mem::take(&mut self.is_paused) {
+                let _ = consumer.resume(&all());
+            }
+            return true;
+        }
+        let since = *self.no_room_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > PATIENT && !self.is_paused {
+            self.is_paused = consumer.pause(&all()).is_ok();
+        }
+        if self.is_paused
+            && let Some(Ok(message)) = consumer.poll(Duration::ZERO)
+        {
+            // One that had slipped through: there is always room for one more.
+            self.take(&message);
+        }
+        false
+    }
+
+    /// Tells librdkafka how far everything is settled; it commits that.
+    fn remember(&mut self, consumer: &BaseConsumer<Group>) {
+        let settled = self.positions.settled();
+        if settled.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::with_capacity(settled.len());
+        for (partition, offset) in settled {
+            let _ = list.add_partition_offset(&self.settings.topic, partition, Offset::Offset(offset));
+        }
+        // What is not ours any more is for its new owner to remember.
+        let _ = consumer.store_offsets(&list);
+    }
+
+    /// Takes new partitions, and gives others back once they are settled.
+    fn rebalance(&mut self, consumer: &Arc<BaseConsumer<Group>>, cx: &mut Context<'_>) {
+        loop {
+            if let Some(looked_up) = &mut self.taking {
+                let Poll::Ready(partitions) = std::pin::Pin::new(looked_up).poll(cx) else { return };
+                self.taking = None;
+                if let Ok(partitions) = partitions {
+                    self.assign(consumer, &partitions);
+                }
+            }
+            if let Some((partitions, deadline)) = self.giving_back.take() {
+                let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+                let is_over = deadline <= Instant::now() || consumer.assignment_lost();
+                if self.positions.is_open(&numbers) && !is_over {
+                    self.giving_back = Some((partitions, deadline));
+                    return;
+                }
+                self.remember(consumer);
+                let _ = change(consumer, true, &partitions);
+                self.positions.forget(&numbers);
+            }
+            let next = self.member.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                None => return,
+                Some(Rebalanced { is_revoked: true, partitions }) => {
+                    self.giving_back = Some((partitions, Instant::now() + GIVING_BACK));
+                }
+                Some(Rebalanced { is_revoked: false, partitions }) => match self.settings.start {
+                    Start::At(time) => self.taking = Some(look_up(Arc::clone(consumer), partitions, time)),
+                    _ => self.assign(consumer, &partitions),
+                },
+            }
+        }
+    }
+
+    fn assign(&mut self, consumer: &BaseConsumer<Group>, partitions: &TopicPartitionList) {
+        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        self.positions.forget(&numbers);
+        let _ = change(consumer, false, partitions);
+        // What is new is not paused.
+        self.is_paused = false;
+    }
+
+    fn problem(&self, error: &KafkaError) -> Option<Problem> {
+        match error.rdkafka_error_code()? {
+            code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::TopicAuthorizationFailed) => {
+                Some(final_problem(self.settings, code, &self.settings.topic))
+            }
+            code @ (Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::InconsistentGroupProtocol) => {
+                let group = self.settings.group.as_deref().unwrap_or_default();
+                Some(final_problem(self.settings, code, &format!("group {group}: {code}")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until everything taken is settled, and leaves.
+    async fn leave(&mut self, io: &EndIo) {
+        if let Some(consumer) = self.member.consumer.clone() {
+            if let Ok(all) = consumer.assignment() {
+                let _ = consumer.pause(&all);
+            }
+            io.stop
+                .unless(
+                    Step::Aborting,
+                    poll_fn(|cx| {
+                        self.member.told.news.waker.register(cx.waker());
+                        self.positions.watch(cx);
+                        while self.tick.poll_tick(cx).is_ready() {}
+                        self.remember(&consumer);
+                        self.rebalance(&consumer, cx);
+                        if self.positions.is_all_settled() { Poll::Ready(()) } else { Poll::Pending }
+                    }),
+                )
+                .await;
+            self.remember(&consumer);
+        }
+        // With the last position committed.
+        let _ = timeout(LEAVING, self.member.leave_later()).await;
+    }
+}
+
+/// Finds where partitions begin for a group that has no position there: at the first message that is not older.
+fn look_up(
+    consumer: Arc<BaseConsumer<Group>>,
+    partitions: TopicPartitionList,
+    time: jiff::Timestamp,
+) -> oneshot::Receiver<TopicPartitionList> {
+    let (tell, told) = oneshot::channel();
+    let look = move || {
+        let limit = Duration::from_secs(5);
+        let mut begin = consumer.committed_offsets(partitions.clone(), limit).unwrap_or(partitions);
+        let mut times = TopicPartitionList::new();
+        for element in begin.elements() {
+            if element.offset() == Offset::Invalid {
+                let at = Offset::Offset(time.as_millisecond());
+                let _ = times.add_partition_offset(element.topic(), element.partition(), at);
+            }
+        }
+        for element in consumer.offsets_for_times(times, limit).unwrap_or_default().elements() {
+            let _ = begin.set_partition_offset(element.topic(), element.partition(), element.offset());
+        }
+        let _ = tell.send(begin);
+    };
+    let _ = thread::Builder::new().name("kafka".to_owned()).spawn(look);
+    told
+}

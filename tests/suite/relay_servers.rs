@@ -1,0 +1,215 @@
+//! `ws-listen://` and `wss-listen://` as ends of `wsp relay`: who gets what, who waits for whom, who is let in.
+
+use nix::sys::signal::Signal;
+
+use crate::support::balance::Balance;
+use crate::support::certs::Authority;
+use crate::support::ends::{lines, number};
+use crate::support::peers::python;
+use crate::support::{Frame, Opcode, RawClient, Server, Socket, closed_port, require, run, scratch, text, wsp};
+
+/// A relay with one server end, once that is ready; it says who comes and goes.
+#[track_caller]
+fn relay(from: &str, to: &str, more: &[&str]) -> Server {
+    Server::ready(wsp(["relay", "-v", from, to]).args(more))
+}
+
+/// A client, once the server knows it by this number.
+#[track_caller]
+fn join(server: &Server, number: u32) -> Socket {
+    let socket = RawClient::connect(server.port);
+    server.process.wait_for_stderr(&format!("s{number} "));
+    socket
+}
+
+fn read_numbers(socket: &mut Socket, count: u32) -> Vec<u32> {
+    (0..count).map(|_| number(&socket.read_text())).collect()
+}
+
+#[test]
+fn every_client_gets_every_message_in_order() {
+    let mut server = relay("-", "ws-listen://127.0.0.1:0/feed", &[]);
+    assert!(server.url.ends_with("/feed"), "{}", server.url);
+    let mut clients: Vec<Socket> = (1..=3)
+        .map(|number| {
+            let client = RawClient::open(server.port, "/feed", "").0;
+            server.process.wait_for_stderr(&format!("s{number} "));
+            client
+        })
+        .collect();
+    server.process.send(lines(1, 2000, 0));
+    for client in &mut clients {
+        assert_eq!(read_numbers(client, 2000), (1..=2000).collect::<Vec<_>>());
+    }
+    server.process.end_input();
+    for client in clients {
+        assert_eq!(client.answer_close(), 1001);
+    }
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), Balance::all_delivered(2000));
+}
+
+#[test]
+fn messages_wait_while_nobody_is_connected() {
+    let mut server = relay("-", "ws-listen://127.0.0.1:0", &[]);
+    server.process.send(lines(1, 100, 0));
+    server.process.end_input();
+    let mut client = join(&server, 1);
+    assert_eq!(read_numbers(&mut client, 100), (1..=100).collect::<Vec<_>>());
+    assert_eq!(client.answer_close(), 1001);
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), Balance::all_delivered(100));
+}
+
+#[test]
+fn what_nobody_fetched_within_the_grace_time_is_said_to_wait() {
+    let mut server = relay("-", "ws-listen://127.0.0.1:0", &["-", "--grace", "100ms"]);
+    server.process.send(lines(1, 100, 0));
+    server.process.wait_for_stdout("100");
+    server.process.signal(Signal::SIGTERM);
+    let balance = Balance::of(&server.process.outcome().exits(30));
+    assert_eq!((balance.received, balance.waiting), (100, 100));
+}
+
+#[test]
+fn a_client_that_does_not_read_does_not_stop_the_others() {
+    let mut server = relay("-", "ws-listen://127.0.0.1:0", &["--client-patience", "100ms", "--queue-size", "100"]);
+    let mut reader = join(&server, 1);
+    let mute = RawClient::narrow(server.port);
+    server.process.wait_for_stderr("s2 ");
+    let mut input = server.process.take_input();
+    let feeding = std::thread::spawn(move || {
+        use std::io::Write as _;
+        input.write_all(lines(1, 60_000, 200).as_bytes()).expect("all is taken");
+    });
+    assert_eq!(read_numbers(&mut reader, 60_000), (1..=60_000).collect::<Vec<_>>());
+    feeding.join().expect("all was fed");
+    mute.hang_up();
+    assert_eq!(reader.answer_close(), 1001);
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), Balance::all_delivered(60_000));
+}
+
+#[test]
+fn what_a_client_left_behind_goes_to_the_next_in_order() {
+    let mut server = relay("-", "ws-listen://127.0.0.1:0", &[]);
+    let mute = RawClient::narrow(server.port);
+    server.process.wait_for_stderr("s1 ");
+    server.process.send(lines(1, 5000, 4000));
+    server.process.end_input();
+    mute.hang_up();
+    server.process.wait_for_stderr("s1 127.0.0.1");
+    server.process.wait_for_stderr("lost");
+    let mut client = join(&server, 2);
+    let first = number(&client.read_text());
+    assert!(first < 5000, "{first}");
+    assert_eq!(read_numbers(&mut client, 5000 - first), (first + 1..=5000).collect::<Vec<_>>());
+    assert_eq!(client.answer_close(), 1001);
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), Balance::all_delivered(5000));
+}
+
+#[test]
+fn a_full_client_is_treated_as_was_asked() {
+    let mut server = relay(
+        "-",
+        "ws-listen://127.0.0.1:0",
+        &["--client-on-full", "disconnect", "--client-queue-size", "10", "--grace", "100ms"],
+    );
+    let mut mute = RawClient::narrow(server.port);
+    server.process.wait_for_stderr("s1 ");
+    let mut input = server.process.take_input();
+    let feeding = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let _ = input.write_all(lines(1, 20_000, 4000).as_bytes());
+    });
+    server.process.wait_for_stderr("s1 127.0.0.1");
+    while let Some(frame) = mute.read_frame() {
+        if frame.is(Opcode::Close) {
+            assert_eq!(frame.close_code(), 1008);
+            break;
+        }
+    }
+    mute.hang_up();
+    server.process.signal(Signal::SIGTERM);
+    feeding.join().expect("the feeder");
+    let balance = Balance::of(&server.process.outcome().exits(30));
+    assert!(balance.delivered > 0 && balance.waiting > 0, "{balance:?}");
+}
+
+#[test]
+fn what_clients_send_goes_in_and_comes_out_for_everyone_with_both() {
+    let mut server = relay("ws-listen://127.0.0.1:0", "-", &["--both"]);
+    let (mut one, mut two) = (join(&server, 1), join(&server, 2));
+    for number in 1..=500 {
+        one.say(Frame::text(&format!("one {number}")));
+        two.say(Frame::text(&format!("two {number}")));
+    }
+    server.process.wait_for_stdout("one 500");
+    server.process.wait_for_stdout("two 500");
+    for name in ["one", "two"] {
+        let said: Vec<_> = server.process.lines_so_far().into_iter().filter(|line| line.starts_with(name)).collect();
+        assert_eq!(said, (1..=500).map(|number| format!("{name} {number}")).collect::<Vec<_>>());
+    }
+    server.process.send("to all\n");
+    assert_eq!((one.read_text(), two.read_text()), ("to all".to_owned(), "to all".to_owned()));
+    server.process.signal(Signal::SIGTERM);
+    assert_eq!((one.answer_close(), two.answer_close()), (1001, 1001));
+    let output = server.process.outcome().exits(0);
+    assert!(output.stderr.contains("received 1000 = delivered 1000"), "{}", output.stderr);
+    assert_eq!(Balance::of(&output), Balance::all_delivered(1));
+}
+
+#[test]
+fn a_server_is_guarded_as_listen_is() {
+    let server = Server::ready(
+        wsp(["relay", "ws-listen://127.0.0.1:0/in", "null:", "--auth-bearer-env", "TOKEN", "--max-connections", "1"])
+            .args(["--allow-origin", "https://good.example"])
+            .env("TOKEN", "let me in"),
+    );
+    let ask = |path: &str, more: &str| RawClient::ask(server.port, &RawClient::request(path, more));
+    assert!(ask("/other", "").starts_with("HTTP/1.1 404 "));
+    assert!(ask("/in", "").starts_with("HTTP/1.1 401 "));
+    assert!(ask("/in", "Origin: https://evil.example\r\n").starts_with("HTTP/1.1 403 "));
+    let (socket, _) = RawClient::open(server.port, "/in", "Authorization: Bearer let me in\r\n");
+    assert!(ask("/in", "Authorization: Bearer let me in\r\n").starts_with("HTTP/1.1 503 "));
+    drop(socket);
+    server.stop().exits(0);
+}
+
+#[test]
+fn real_clients_come_by_tls_and_compressed() {
+    if !require("python-websockets") {
+        return;
+    }
+    let authority = Authority::new();
+    let identity = authority.server(&["127.0.0.1", "localhost"]);
+    let (cert, key) = (identity.cert.clone(), identity.key.clone());
+    let back = closed_port();
+    let echo = crate::support::process::listen_at(&format!("127.0.0.1:{back}"), &["--echo"]);
+    let server = relay("wss-listen://127.0.0.1:0", &echo.url, &["--both", "--tls-cert", &cert, "--tls-key", &key]);
+    let url = format!("wss://localhost:{}/", server.port);
+    let options = format!("{{\"ca\":\"{}\"}}", authority.ca());
+    let output = python("ws_client.py").args([&url, &options, "hello", "repeat:100000:x"]).input("").exits(0);
+    assert!(output.stdout().contains("\"replies\": 4"), "{}", output.stdout());
+    server.stop().exits(0);
+    echo.stop();
+}
+
+#[test]
+fn mistakes_are_told_before_anything_starts() {
+    let directory = scratch();
+    let file = format!("file:{}", text(&directory.path().join("out")));
+    for (arguments, part) in [
+        (&["wss-listen://127.0.0.1:0", file.as_str()][..], "a certificate is wanted"),
+        (&["-", file.as_str(), "--protocol", "feed"], "no end is a WebSocket"),
+        (&["ws://127.0.0.1:1/", "-", "--protocol", "gateway"], "gateway is spoken by servers"),
+        (&["ws-listen://127.0.0.1:0", "-", "--to-protocol", "feed"], "no TO is a WebSocket"),
+        (&["ws-listen://127.0.0.1:0", "-", "--feed-field", "a=.a"], "--feed-field is of"),
+        (&["ws-listen://127.0.0.1:9", "ws-listen://127.0.0.1:9"], "listened on twice"),
+        (&["ws-listen://127.0.0.1:0", "ws://127.0.0.1:1/", "--both", "--init", "x"], "--init"),
+    ] {
+        let output = wsp(["relay"]).args(arguments).input("").exits(2);
+        assert!(output.stderr.contains(part), "{arguments:?}: {}", output.stderr);
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let output = run(&["relay", &format!("ws-listen://127.0.0.1:{port}"), "null:"], "").exits(4);
+    assert!(output.stderr.contains("in use"), "{}", output.stderr);
+}
