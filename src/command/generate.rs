@@ -105,7 +105,12 @@ fn keys() -> String {
 }
 
 fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
-    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("");
+    // A flag that the short help leaves out would stand there without a word.
+    let in_full = |arg: clap::Arg| match (arg.get_help().cloned(), arg.get_long_help()) {
+        (Some(help), None) => arg.long_help(help),
+        _ => arg,
+    };
+    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("").mut_args(in_full);
     let man = clap_mangen::Man::new(titled).title(name.to_uppercase());
     let mut page = Vec::new();
     man.render(&mut page)?;
