@@ -38,6 +38,7 @@ pub mod queue;
 pub mod session;
 pub mod sink;
 pub mod source;
+#[cfg(feature = "tui")]
 pub mod tui;
 
 use std::ffi::OsString;
@@ -73,7 +74,9 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Generate(args) => command::generate::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
+        #[cfg(feature = "tui")]
         Action::Top(args) => block_on(command::top::run(&args, host)),
+        #[cfg(feature = "tui")]
         Action::Demo(args) => block_on(command::demo::run(&args, host)),
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
         Action::Bench(args) => block_on(command::bench::run(&args, host)),

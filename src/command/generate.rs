@@ -11,7 +11,6 @@ use crate::exit::{self, Exit};
 use crate::host::Host;
 use crate::net::connection::io_text;
 use crate::observe::monitoring;
-use crate::tui::keymap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,15 +95,29 @@ pub fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     Ok(pages)
 }
 
+/// What keys do on the dashboard.
+fn keys() -> String {
+    #[cfg(feature = "tui")]
+    let text = crate::tui::keymap::text();
+    #[cfg(not(feature = "tui"))]
+    let text = String::from("This build has no dashboard.\n");
+    text
+}
+
 fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
-    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("");
+    // A flag that the short help leaves out would stand there without a word.
+    let in_full = |arg: clap::Arg| match (arg.get_help().cloned(), arg.get_long_help()) {
+        (Some(help), None) => arg.long_help(help),
+        _ => arg,
+    };
+    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("").mut_args(in_full);
     let man = clap_mangen::Man::new(titled).title(name.to_uppercase());
     let mut page = Vec::new();
     man.render(&mut page)?;
     page.extend_from_slice(b".SH EXIT STATUS\n.nf\n");
     page.extend_from_slice(exit::TABLE.replace('-', "\\-").as_bytes());
     page.extend_from_slice(b"\n.fi\n");
-    let keys = keymap::text();
+    let keys = keys();
     let sections = match name {
         "wsp" => vec![("DASHBOARD KEYS", keys.as_str()), ("WSCAT", super::wscat::DIFFERENCES)],
         "wsp-top" => vec![("KEYS", keys.as_str())],

@@ -297,33 +297,44 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, d
     door.hub.event(mailbox.id, None, body);
 }
 
-async fn converse(hub: Rc<Hub>, mut connection: Connection, mut member: ServerPeer, mailbox: Rc<Mailbox>, pass: Pass) {
-    let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
-    // The session holds its mailbox until here, so that what cannot be placed any more is counted.
-    drop(member);
-    let (id, peer) = (mailbox.id, mailbox.peer);
-    drop(mailbox);
-    let kind = match &end {
-        End::Failed(ConnectionError::Lost(_)) => Some(ErrorKind::Lost),
-        End::Failed(_) => Some(ErrorKind::Protocol),
-        End::Unresponsive => Some(ErrorKind::Unresponsive),
-        _ => None,
-    };
-    if let Some(kind) = kind {
-        hub.counters.errors.one(kind);
-    }
-    if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
-        hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
-    }
-    if !matches!(end, End::Closed { .. }) {
-        hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });
-    }
-    hub.recording().ended(id);
-    drop(pass);
-    hub.leave(id);
-    hub.flush();
-    if matches!(end, End::Closed { .. } | End::Idle) {
-        let lingering: Pin<Box<dyn Future<Output = ()>>> = Box::pin(connection.linger());
-        let _ = tokio::time::timeout(hub.settings.driver.close_timeout, lingering).await;
+/// One session from the first message to the last. A block, not an `async fn`: that would keep what it is given twice, and
+/// there may be many thousands of these.
+#[allow(clippy::manual_async_fn)] // See above.
+fn converse(
+    hub: Rc<Hub>,
+    mut connection: Connection,
+    mut member: ServerPeer,
+    mailbox: Rc<Mailbox>,
+    pass: Pass,
+) -> impl Future<Output = ()> {
+    async move {
+        let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
+        // The session holds its mailbox until here, so that what cannot be placed any more is counted.
+        drop(member);
+        let (id, peer) = (mailbox.id, mailbox.peer);
+        drop(mailbox);
+        let kind = match &end {
+            End::Failed(ConnectionError::Lost(_)) => Some(ErrorKind::Lost),
+            End::Failed(_) => Some(ErrorKind::Protocol),
+            End::Unresponsive => Some(ErrorKind::Unresponsive),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            hub.counters.errors.one(kind);
+        }
+        if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
+            hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
+        }
+        if !matches!(end, End::Closed { .. }) {
+            hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });
+        }
+        hub.recording().ended(id);
+        drop(pass);
+        hub.leave(id);
+        hub.flush();
+        if matches!(end, End::Closed { .. } | End::Idle) {
+            let lingering: Pin<Box<dyn Future<Output = ()>>> = Box::pin(connection.linger());
+            let _ = tokio::time::timeout(hub.settings.driver.close_timeout, lingering).await;
+        }
     }
 }

@@ -144,20 +144,23 @@ impl<'a, P: Peer> Driver<'a, P> {
     }
 
     /// Runs until the connection has ended, however that is.
-    pub async fn run(mut self) -> End {
-        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.peer.on_pass_end();
-        match &end {
-            // Boxed: its buffer would make every session larger that never fails.
-            End::Failed(error) => Box::pin(self.connection.fail(error, self.settings.close_timeout)).await,
-            End::Idle => {
-                let close = CloseReason::new(1001, "idle");
-                let limit = self.settings.close_timeout;
-                let _ = tokio::time::timeout(limit, Box::pin(self.say_goodbye(&close))).await;
+    #[allow(clippy::manual_async_fn)] // That would keep the driver twice.
+    pub fn run(mut self) -> impl Future<Output = End> {
+        async move {
+            let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+            self.peer.on_pass_end();
+            match &end {
+                // Boxed: its buffer would make every session larger that never fails.
+                End::Failed(error) => Box::pin(self.connection.fail(error, self.settings.close_timeout)).await,
+                End::Idle => {
+                    let close = CloseReason::new(1001, "idle");
+                    let limit = self.settings.close_timeout;
+                    let _ = tokio::time::timeout(limit, Box::pin(self.say_goodbye(&close))).await;
+                }
+                _ => {}
             }
-            _ => {}
+            end
         }
-        end
     }
 
     async fn say_goodbye(&mut self, close: &CloseReason) -> Result<(), ConnectionError> {

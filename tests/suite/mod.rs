@@ -19,6 +19,7 @@ mod connect_upgrade;
 mod console;
 mod credentials;
 mod curl_import;
+#[cfg(feature = "tui")]
 mod dashboard;
 mod exec;
 mod exit_codes;

@@ -100,6 +100,7 @@ impl SessionInfo {
         self.since.set(Some(Instant::now()));
         self.opened_at.set(Some(Timestamp::now()));
         self.retry_at.set(None);
+        self.again.set(false);
         self.connections.set(self.connections.get() + 1);
         *self.handshake.borrow_mut() = Some(handshake);
     }

@@ -9,19 +9,39 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::host::Host;
 
-/// The terminal for a dashboard.
+/// The terminal for a dashboard on these pipelines.
 ///
 /// # Errors
 /// When there is none, or an end needs it.
-pub(super) fn screen(args: &RelayArgs, host: &Host) -> Result<Screen, Error> {
-    let from = args.from.as_deref().unwrap_or_default();
-    let routed = args.routes.iter().filter_map(|route| route.rsplit_once("=>")).map(|(_, to)| to.trim());
-    if args.to.iter().map(String::as_str).chain(routed).any(|to| to == "-") || from == "-" {
+pub(super) fn screen<'a>(
+    title: &str,
+    pipelines: impl IntoIterator<Item = &'a RelayArgs>,
+    args: &RelayArgs,
+    host: &Host,
+) -> Result<Screen, Error> {
+    if pipelines.into_iter().any(has_stdio) {
         let hint = "name a file, or look at it with --admin and wsp top";
         return Err(Error::usage("--tui has the terminal, so that - cannot be an end", hint));
     }
+    let screen = Screen::of(host, "--tui", format!("wsp relay {title}"))?;
+    Ok(if colour(args.output.color, host) { screen } else { screen.without_colours() })
+}
+
+fn has_stdio(args: &RelayArgs) -> bool {
+    let routed = args.routes.iter().filter_map(|route| route.rsplit_once("=>")).map(|(_, to)| to.trim());
+    let dead = args.dead_letter.as_deref();
+    args.from
+        .as_deref()
+        .into_iter()
+        .chain(args.to.iter().map(String::as_str))
+        .chain(routed)
+        .chain(dead)
+        .any(|end| end == "-")
+}
+
+/// A pipeline in a line.
+pub(super) fn title(args: &RelayArgs) -> String {
     let shown = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.to_string()).unwrap_or_default();
     let to: Vec<_> = args.to.iter().map(|to| shown(to)).collect();
-    let screen = Screen::of(host, "--tui", format!("wsp relay {} > {}", shown(from), to.join(" ")))?;
-    Ok(if colour(args.output.color, host) { screen } else { screen.without_colours() })
+    format!("{} > {}", shown(args.from.as_deref().unwrap_or_default()), to.join(" "))
 }

@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
+use super::dashboard::screen;
 use super::plan::{self, Planned};
 use super::run::{Scene, give_account};
 use crate::error::Error;
@@ -30,14 +31,17 @@ pub(super) async fn run(path: &Path, args: &RelayArgs, around: &Surroundings, si
     }
     name_pipelines(&planned, around);
     let relays = planned.iter().map(|planned| build(planned, around)).collect::<Result<Vec<_>, _>>()?;
-    let scene = Scene::open(args, around).await?;
+    let planned_args = planned.iter().map(|planned| &planned.args);
+    let screen = args.tui.then(|| screen(&path.display().to_string(), planned_args, args, &around.host)).transpose()?;
+    let mut scene = Scene::open(args, around).await?;
+    scene.show(screen)?;
     let mut hangups = Hangups::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let group = Group::new(Rc::clone(&around.watch), signals);
     let mut many = Many { path, args, around, group, members: Vec::new(), next: None, exits: Vec::new() };
     for (planned, relay) in planned.into_iter().zip(relays) {
         many.start(planned, relay);
     }
-    let last = many.run(&mut hangups).await;
+    let last = many.run(&mut scene, &mut hangups).await;
     scene.close(many.group, last, many.exits).await
 }
 
@@ -90,13 +94,13 @@ impl Many<'_> {
     }
 
     /// Runs until all have ended; the last accounts are left to be given.
-    async fn run(&mut self, hangups: &mut Hangups) -> Vec<(Rc<Seen>, Ended)> {
+    async fn run(&mut self, scene: &mut Scene<'_>, hangups: &mut Hangups) -> Vec<(Rc<Seen>, Ended)> {
         let mut reload = false;
         let mut last = Vec::new();
         loop {
             let event = poll_fn(|cx| match hangups.poll_next(cx) {
                 Poll::Ready(()) => Poll::Ready(Event::Hangup),
-                Poll::Pending => self.group.poll_next(cx).map(Event::Happened),
+                Poll::Pending => scene.poll_next(&mut self.group, cx).map(Event::Happened),
             });
             match event.await {
                 Event::Hangup => reload = true,

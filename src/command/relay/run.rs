@@ -4,10 +4,11 @@
 //! after its pipeline has ended, the last one last of all.
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
-use super::dashboard::screen;
+use super::dashboard::{screen, title};
 use crate::command::dashboard::{Screen, Shown};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -27,7 +28,7 @@ pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signal
     if args.check {
         return build.try_out().map(|()| Exit::Done);
     }
-    let screen = args.tui.then(|| screen(args, &around.host)).transpose()?;
+    let screen = args.tui.then(|| screen(&title(args), [args], args, &around.host)).transpose()?;
     let relay = build.relay()?;
     let mut scene = Scene::open(args, around).await?;
     scene.show(screen)?;
@@ -80,16 +81,18 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// What happens next. A person who leaves the dashboard ends the run, and sees how it drains.
+    /// What happens next.
     pub(super) async fn next(&mut self, group: &mut Group) -> Happened {
-        std::future::poll_fn(|cx| {
-            if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
-                self.hide();
-                group.drain_all();
-            }
-            group.poll_next(cx)
-        })
-        .await
+        std::future::poll_fn(|cx| self.poll_next(group, cx)).await
+    }
+
+    /// Ready with what happens next. A person who leaves the dashboard ends the run, and sees how it drains.
+    pub(super) fn poll_next(&mut self, group: &mut Group, cx: &mut Context<'_>) -> Poll<Happened> {
+        if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
+            self.hide();
+            group.drain_all();
+        }
+        group.poll_next(cx)
     }
 
     fn hide(&mut self) {

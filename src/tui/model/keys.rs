@@ -1,15 +1,15 @@
 //! What keys change (pure).
 //!
-//! Owns what an action means in each pane and what a typed line is for. Leaves which key is which action to the keymap.
+//! Owns what an action means in each pane. Leaves which key is which action to the keymap, and lines that are typed to
+//! `typing`.
 //! Invariant: what cannot be undone asks first.
 
+use super::choice::Choice;
 use super::line::Line;
-use super::messages::Choice;
 use super::sessions::SessionKey;
 use super::{Detail, Effect, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
-use crate::filter::PeerFilter;
+use crate::message::MessageKind;
 use crate::message::event::{Direction, EventBody};
-use crate::message::{Message, MessageKind};
 use crate::tui::keymap::{self, Action, Key};
 
 /// Most bytes that are copied: terminals take no more.
@@ -211,7 +211,7 @@ impl Model {
         }
     }
 
-    fn choose(&mut self, change: impl FnOnce(&mut Choice)) {
+    pub(super) fn choose(&mut self, change: impl FnOnce(&mut Choice)) {
         let mut choice = self.messages.choice().clone();
         change(&mut choice);
         self.messages.set_choice(choice);
@@ -241,7 +241,7 @@ impl Model {
         self.ask(Purpose::Send(to), "");
     }
 
-    fn next_receiver(&self, to: &To) -> To {
+    pub(super) fn next_receiver(&self, to: &To) -> To {
         let marked: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
         match (to, self.sessions.current()) {
             (To::One(_), _) if !marked.is_empty() => To::Marked(marked),
@@ -273,7 +273,7 @@ impl Model {
         }
     }
 
-    fn save(&self, name: Option<String>) -> Effect {
+    pub(super) fn save(&self, name: Option<String>) -> Effect {
         if let Overlay::Detail(detail) = &self.overlay {
             let ending = match detail.form {
                 detail::Form::Json => "json",
@@ -310,137 +310,12 @@ impl Model {
         }
         Vec::new()
     }
-
-    fn typing_key(&mut self, key: Key) -> Vec<Effect> {
-        let Some(typing) = &mut self.typing else { return Vec::new() };
-        match key {
-            Key::Ctrl('c') => return vec![Effect::Interrupt],
-            Key::Ctrl('z') => return vec![Effect::Suspend],
-            Key::Esc => {
-                let typing = self.typing.take();
-                self.undo(typing);
-                return Vec::new();
-            }
-            _ => {}
-        }
-        if let Purpose::Close { .. } = typing.purpose {
-            return self.closing_key(key);
-        }
-        match (key, &typing.purpose) {
-            (Key::Enter, _) => return self.entered(),
-            (Key::Up | Key::Down, Purpose::Send(_)) => self.history.go(&mut typing.line, key == Key::Up),
-            (Key::Tab, Purpose::Send(to)) => {
-                let to = to.clone();
-                let next = self.next_receiver(&to);
-                if let Some(typing) = &mut self.typing {
-                    typing.purpose = Purpose::Send(next);
-                }
-            }
-            _ => {
-                if typing.line.key(key) {
-                    self.line_changed();
-                }
-            }
-        }
-        Vec::new()
-    }
-
-    fn closing_key(&mut self, key: Key) -> Vec<Effect> {
-        let Some(typing) = &mut self.typing else { return Vec::new() };
-        match key {
-            Key::Char('y' | 'Y') => {
-                let code = typing.line.text().parse().ok().filter(|code| matches!(code, 1000 | 3000..=4999));
-                let Some(code) = code else {
-                    typing.error = Some("a close code here is 1000, or 3000 to 4999".to_owned());
-                    return Vec::new();
-                };
-                let Purpose::Close { session, reason } = typing.purpose.clone() else { return Vec::new() };
-                self.typing = None;
-                return vec![Effect::Close(session, code, reason)];
-            }
-            Key::Char(c) if c.is_ascii_digit() && typing.line.text().len() < 4 => {
-                typing.line.key(key);
-            }
-            Key::Char(c) if c.is_ascii_digit() => {
-                // The first digit begins another code.
-                typing.line = Line::of(&c.to_string());
-            }
-            Key::Char('n' | 'N' | 'q') => self.typing = None,
-            Key::Char(_) => {}
-            _ => {
-                typing.line.key(key);
-            }
-        }
-        Vec::new()
-    }
-
-    /// The line is another: filters follow while they are typed.
-    fn line_changed(&mut self) {
-        let Some(typing) = &mut self.typing else { return };
-        typing.error = None;
-        let text = typing.line.text().to_owned();
-        match typing.purpose {
-            Purpose::Filter => self.filter_changed(text.trim()),
-            Purpose::Search => {
-                let search = Some(text.to_lowercase()).filter(|text| !text.is_empty());
-                self.choose(|choice| choice.search = search);
-            }
-            Purpose::SessionFilter => self.sessions.set_filter(&text),
-            Purpose::LogFilter => self.log.set_filter(&text),
-            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
-        }
-    }
-
-    fn filter_changed(&mut self, source: &str) {
-        if source.is_empty() {
-            self.choose(|choice| choice.jq = None);
-            return;
-        }
-        match PeerFilter::compile(source) {
-            Ok(filter) => self.choose(|choice| choice.jq = Some((source.to_owned(), filter))),
-            Err(error) => {
-                if let Some(typing) = &mut self.typing {
-                    typing.error = Some(error.to_string());
-                }
-            }
-        }
-    }
-
-    /// Enter: what was typed holds, unless something is wrong with it.
-    fn entered(&mut self) -> Vec<Effect> {
-        let Some(typing) = self.typing.take_if(|typing| typing.error.is_none()) else { return Vec::new() };
-        let text = typing.line.text().to_owned();
-        match typing.purpose {
-            Purpose::Send(to) => {
-                self.history.add(&text);
-                vec![Effect::Send(to, Message::text(text))]
-            }
-            Purpose::SaveAs if text.is_empty() => Vec::new(),
-            Purpose::SaveAs => vec![self.save(Some(text))],
-            _ => Vec::new(),
-        }
-    }
-
-    /// Esc: it is as it was before.
-    fn undo(&mut self, typing: Option<Typing>) {
-        let Some(typing) = typing else { return };
-        let before = typing.before.clone();
-        match typing.purpose {
-            Purpose::Filter => self.filter_changed(&before),
-            Purpose::Search => {
-                let search = Some(before).filter(|text| !text.is_empty());
-                self.choose(|choice| choice.search = search);
-            }
-            Purpose::SessionFilter => self.sessions.set_filter(&before),
-            Purpose::LogFilter => self.log.set_filter(&before),
-            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Message;
     use crate::tui::keymap::tests::keys;
     use crate::tui::model::tests::model;
 

@@ -1,8 +1,9 @@
 //! What the dashboard shows, and how what happens and what is typed changes it (pure).
 //!
-//! Time is an argument, what is to be done comes back as an [`Effect`]. Keys are in [`keys`]. Leaves drawing to the view
+//! Time is an argument, what is to be done comes back as an [`Effect`]. Leaves drawing to the view
 //! and acting to the driver. Invariant: everything kept is bounded.
 
+pub mod choice;
 pub mod detail;
 mod keys;
 pub mod line;
@@ -11,6 +12,7 @@ pub mod log;
 pub mod messages;
 pub mod queues;
 pub mod sessions;
+mod typing;
 
 use std::rc::Rc;
 

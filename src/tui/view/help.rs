@@ -15,10 +15,13 @@ const WIDTH: u16 = 12;
 pub fn draw(buffer: &mut Buffer, area: Rect, top: usize, theme: &Theme) {
     let line = if theme.ascii { "-" } else { "─" };
     put(buffer, (area.x, area.y), area.width, &line.repeat(usize::from(area.width)), theme.title);
-    put(buffer, (area.x, area.y), area.width, &format!("{line} Keys (Up, Down; Esc back) "), theme.focus);
     let rows = usize::from(area.height.saturating_sub(1));
     // The last one is at the bottom, not alone at the top.
     let top = top.min(KEYS.len().saturating_sub(rows));
+    let last = (top + rows).min(KEYS.len());
+    let how = if rows < KEYS.len() { "Up and Down show more, " } else { "" };
+    let title = format!("{line} Keys {} to {last} of {}: {how}Esc leads back ", top + 1, KEYS.len());
+    put(buffer, (area.x, area.y), area.width, &title, theme.focus);
     for (line, row) in KEYS.iter().skip(top).take(rows).enumerate() {
         let y = area.y + 1 + line as u16;
         put(buffer, (area.x + 1, y), WIDTH.min(area.width.saturating_sub(1)), row.shown, theme.focus);
