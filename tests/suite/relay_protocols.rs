@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use crate::support::balance::Balance;
 use crate::support::ends::{Fifo, Receiver as _, lines, number};
 use crate::support::files::{read, wait_until};
+use crate::support::peers::{node, python};
 use crate::support::process::Process;
-use crate::support::{Frame, RawClient, Server, Socket, closed_port, scratch, text, write, wsp};
+use crate::support::{Frame, RawClient, Server, Socket, closed_port, require, scratch, text, write, wsp};
 use nix::sys::signal::Signal;
 
 #[track_caller]
@@ -47,13 +48,14 @@ fn feed_clients_get_what_they_register_for() {
 fn an_envelope_is_acknowledged_once_the_sink_took_it() {
     let directory = scratch();
     let schema = text(&write(&directory, "schema.json", r#"{"type":"object"}"#));
-    let dead = text(&directory.path().join("dead"));
-    let server = relay(&["ws-listen://127.0.0.1:0", "-", "--protocol", "envelope", "--schema", &schema]);
+    let out = directory.path().join("out");
+    let to = format!("file:{}", text(&out));
+    let server = relay(&["ws-listen://127.0.0.1:0", &to, "--protocol", "envelope", "--schema", &schema]);
     let mut client = RawClient::connect(server.port);
     say(&mut client, &data("one", &json!({"n": 1})));
     let ack = parsed(&mut client);
     assert_eq!((&ack["type"], &ack["id"]), (&json!("ack"), &json!("one")));
-    assert!(server.process.has_printed("{\"n\":1}"), "it was printed before");
+    assert_eq!(read(&out), "{\"n\":1}\n", "it was written before");
     say(&mut client, &data("two", &json!("no object")));
     let nack = parsed(&mut client);
     assert_eq!((&nack["type"], &nack["id"]), (&json!("nack"), &json!("two")));
@@ -71,7 +73,7 @@ fn an_envelope_is_acknowledged_once_the_sink_took_it() {
     let output = server.stop().exits(0);
     let expected = Balance { delivered: 1, dropped: 1, ..Balance::all_delivered(2) };
     assert_eq!(Balance::of(&output), expected);
-    assert!(!std::path::Path::new(&dead).exists());
+    assert_eq!(read(&out), "{\"n\":1}\n");
 }
 
 #[test]
@@ -158,6 +160,48 @@ fn a_sink_that_is_slow_is_told_of() {
     assert_eq!(Balance::of(&server.stop().exits(0)), Balance::all_delivered(16));
 }
 
+#[test]
+fn other_peoples_clients_exchange_envelopes_and_follow_feeds() {
+    if !(require("python-websockets") && require("node-ws")) {
+        return;
+    }
+    let mut server = relay(&["ws-listen://127.0.0.1:0", "-", "--both", "--protocol", "envelope"]);
+    let options = json!({
+        "requests": [
+            {"method": "capabilities", "params": {}},
+            {"method": "subscribe", "params": {"jq": ".n > 1"}},
+            {"method": "stop", "params": {}},
+            {"method": "status", "params": {}},
+        ],
+        "send": [{"a": 1.5}, "text", [1, null]],
+        "receive": 2,
+    });
+    let client = python("websocket_client.py").args(["envelope", &server.url, &options.to_string()]).spawn();
+    server.process.wait_for_stdout("[1, null]");
+    server.process.send("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    client.outcome().exits(0);
+    let output = server.stop().exits(0);
+    assert_eq!(output.stdout(), "{\"a\": 1.5}\ntext\n[1, null]\n");
+    assert!(output.stderr.contains("received 3 = delivered 3 "), "{}", output.stderr);
+    assert_eq!(Balance::of(&output), Balance { delivered: 2, filtered: 1, ..Balance::all_delivered(3) });
+
+    let mut server = relay(&["-", "ws-listen://127.0.0.1:0", "--protocol", "feed"]);
+    let filters = r#"{"types":["trade"],"min_amount":"10.0"}"#;
+    let one = node("ws-feed.js").args([&server.url, filters, "2"]).spawn();
+    let two = python("websocket_client.py").args(["feed", &server.url, filters, "2"]).spawn();
+    for client in [&one, &two] {
+        client.wait_for_stdout("registered");
+    }
+    for (kind, amount) in [("trade", "9.99"), ("quote", "50"), ("trade", "10"), ("trade", "\"11.5\"")] {
+        server.process.send(format!("{{\"type\":\"{kind}\",\"amount\":{amount}}}\n"));
+    }
+    for client in [one, two] {
+        client.outcome().exits(0);
+    }
+    let output = server.process.finish().exits(0);
+    assert_eq!(Balance::of(&output), Balance { delivered: 2, filtered: 2, ..Balance::all_delivered(4) });
+}
+
 /// The receiving one of two relays.
 fn receiving(port: u16, file: &str) -> Process {
     let from = format!("ws-listen://127.0.0.1:{port}");
@@ -224,7 +268,6 @@ fn check(got: &[u32], count: u32) {
 #[test]
 fn two_relays_lose_nothing_when_either_is_killed() {
     use crate::support::nats::Nats;
-    use crate::support::require;
 
     if !require("nats") {
         return;
@@ -320,7 +363,7 @@ fn gateway_over(first: &str, second: &str, are_ready: impl FnOnce()) {
 #[cfg(feature = "nats")]
 #[test]
 fn gateways_over_nats_reach_each_others_clients() {
-    if !crate::support::require("nats") {
+    if !require("nats") {
         return;
     }
     let server = crate::support::nats::Nats::start(&[]);
@@ -332,7 +375,7 @@ fn gateways_over_nats_reach_each_others_clients() {
 fn gateways_over_kafka_reach_each_others_clients() {
     use crate::support::kafka::{Other, shared};
 
-    if !crate::support::require("kafka") {
+    if !require("kafka") {
         return;
     }
     let server = shared();
