@@ -86,7 +86,9 @@ fn what_was_not_sent_goes_out_after_connecting_again() {
         }
         assert_eq!(socket.answer_close(), 1000);
     });
-    let output = run(&["relay", "-", &server.url, "--reconnect", "--retry-delay", "10ms"], numbers(2000));
+    // More than sockets hold, so that not all can have been written when it is noticed.
+    let long: String = (1..=2000).map(|number| format!("{number:08000}\n")).collect();
+    let output = run(&["relay", "-", &server.url, "--reconnect", "--retry-delay", "10ms"], long);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.stderr.contains("connecting again"), "{}", output.stderr);
     server.join();
