@@ -246,7 +246,7 @@ drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 spool\t'What does not fit in memory goes to the spool'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Keep what no destination takes: in a file, or at an endpoint' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on, safe from a crash' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes the spool holds, shared evenly by the destinations' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
@@ -305,6 +305,9 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-issuer -d 'Wh
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
 slow\t'The client is read no faster'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -360,6 +363,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tui -d 'Show ends, que
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l follow -d 'Go on reading at the end of a file, as tail -F does'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls -d 'wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l require-clients -d '/health says 503 when no WebSocket connection was open for 5 minutes'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s q -l quiet -d 'Errors only on stderr'
@@ -479,6 +483,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l json -d 'One JSON object on stdout (wsp.bench/1)'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ndjson -d 'A line of JSON each second, the report last'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tui -d 'Show the run on a dashboard while it goes on; q there ends measuring and reports'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "report" -d 'Add reports up: histograms are merged, percentiles never averaged'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "compare" -d 'Run against two targets in turn, A B A B, and say whether they differ'

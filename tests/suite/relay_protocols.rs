@@ -139,7 +139,7 @@ fn a_subscription_and_a_rate_are_obeyed() {
 fn a_sink_that_is_slow_is_told_of() {
     let mut sink = Fifo::new(true);
     let from = "ws-listen://127.0.0.1:0";
-    let server = relay(&[from, &sink.endpoint(), "--protocol", "envelope", "--queue-size", "10"]);
+    let server = relay(&[from, &sink.endpoint(), "--protocol", "envelope", "--queue-size", "10", "--batch", "1"]);
     let mut client = RawClient::connect(server.port);
     let padded = |number: u32| json!(format!("{}{number}", "x".repeat(50_000)));
     // More than the pipe and the queue hold, less than all sockets.
