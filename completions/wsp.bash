@@ -85,7 +85,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__bench)
-            opts="-c -d -n -b -H -i -k -L -4 -6 -q -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-env --cookie --host --init --init-wait --insecure --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --close-timeout --ping-interval --ping-timeout --template --json --ndjson --csv --html --hdr --quiet --reconnect --retry-delay --retry-max --retry-factor --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
+            opts="-c -d -n -b -H -i -k -L -4 -6 -q -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-env --cookie --host --init --init-wait --insecure --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --close-timeout --ping-interval --ping-timeout --template --json --ndjson --csv --html --hdr --quiet --tui --reconnect --retry-delay --retry-max --retry-factor --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1441,12 +1441,20 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-j -v -q -H -u -o -s -i -k -L -4 -6 -h --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
+            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -h --file --check --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --jq)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

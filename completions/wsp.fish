@@ -246,7 +246,7 @@ drop-oldest\t'The oldest waiting messages make room'
 drop-newest\t'The new message is dropped'
 spool\t'What does not fit in memory goes to the spool'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l dead-letter -d 'Keep what no destination takes: in a file, or at an endpoint' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool -d 'Store messages in DIR before they are handed on, safe from a crash' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-max -d 'Bytes the spool holds, shared evenly by the destinations' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l spool-full -d 'When the spool is full: block, drop-oldest or drop-newest' -r -f -a "block\t'The source waits'
 drop-oldest\t'The oldest waiting messages make room'
@@ -483,6 +483,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l json -d 'One JSON object on stdout (wsp.bench/1)'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ndjson -d 'A line of JSON each second, the report last'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s q -l quiet -d 'Errors only on stderr'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tui -d 'Show the run on a dashboard while it goes on; q there ends measuring and reports'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "report" -d 'Add reports up: histograms are merged, percentiles never averaged'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "compare" -d 'Run against two targets in turn, A B A B, and say whether they differ'

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::balance::Balance;
-use crate::support::ends::{Fifo, Receiver as _, lines, number};
+use crate::support::ends::{lines, number};
 use crate::support::files::{read, wait_until};
 use crate::support::peers::{node, python};
 use crate::support::process::Process;
@@ -133,31 +133,6 @@ fn a_subscription_and_a_rate_are_obeyed() {
     assert_eq!(client.answer_close(), 1001);
     let expected = Balance { delivered: 6, filtered: 2, ..Balance::all_delivered(8) };
     assert_eq!(Balance::of(&server.process.outcome().exits(0)), expected);
-}
-
-#[test]
-fn a_sink_that_is_slow_is_told_of() {
-    let mut sink = Fifo::new(true);
-    let from = "ws-listen://127.0.0.1:0";
-    let server = relay(&[from, &sink.endpoint(), "--protocol", "envelope", "--queue-size", "10"]);
-    let mut client = RawClient::connect(server.port);
-    let padded = |number: u32| json!(format!("{}{number}", "x".repeat(50_000)));
-    // More than the pipe and the queue hold, less than all sockets.
-    for number in 1..=16 {
-        say(&mut client, &data(&number.to_string(), &padded(number)));
-    }
-    let slow = loop {
-        let message = parsed(&mut client);
-        if message["type"] == "slow" {
-            break message;
-        }
-        assert_eq!(message["type"], "ack", "{message}");
-    };
-    assert_eq!(slow["payload"]["queue_capacity"], 10, "{slow}");
-    assert!(slow["payload"]["utilization"].as_f64().is_some_and(|share| share > 0.8), "{slow}");
-    sink.resume(&server.process);
-    wait_until("all of it", || (sink.got().len() == 16).then_some(()));
-    assert_eq!(Balance::of(&server.stop().exits(0)), Balance::all_delivered(16));
 }
 
 #[test]

@@ -26,7 +26,6 @@ Examples:
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both   a proxy
   wsp relay -f relay.toml                              many pipelines, as the file says
-  wsp relay ws://localhost:8080/ file:out.jsonl --json --rotate-size 100MB
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
