@@ -210,7 +210,8 @@ impl Keeper {
                     self.ladder.abort(now().into_std());
                 }
                 status = self.child.wait(), if !ended => {
-                    link.end(status.unwrap_or_default());
+                    // Should the kernel not tell, it was no success.
+                    link.end(status.unwrap_or_else(|_| ExitStatus::from_raw(255 << 8)));
                     // What it started and left behind ends with it.
                     self.ladder.end(now().into_std(), PATIENCE);
                 }

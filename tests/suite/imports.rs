@@ -33,8 +33,8 @@ const ROOMS: [(&str, &[&str]); 22] = [
     (
         "listen",
         &[
-            "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message", "endpoint",
-            "host", "error", "exit",
+            "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message",
+            "endpoint", "host", "error", "exit",
         ],
     ),
     (
@@ -82,7 +82,6 @@ const LIBRARIES: [(&str, &[&str]); 33] = [
             "tui/terminal.rs",
             "tui/driver.rs",
             "tui/load.rs",
-            "listen/handler/exec/",
             "process/",
             "net/dial.rs",
             "bench/machine.rs",

@@ -3,7 +3,7 @@
 //! Those of certain endpoints stand with the ends they make. Leaves what they mean to `build` and `ends`.
 
 // Comments on flags are help texts, where code spans would show as backticks.
-#![allow(clippy::doc_markdown)]
+#![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
 use std::time::Duration;

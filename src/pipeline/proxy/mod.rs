@@ -1,7 +1,7 @@
 //! A proxy: each client of a server end has a connection of its own to the server behind, and nothing changes on the way
 //! but what the filters change.
 //!
-//! [`reach`] opens the connection behind before the client is answered, [`near`] is the client's side, [`far`] the other.
+//! `reach` opens the connection behind before the client is answered, `near` is the client's side, `far` the other.
 //! Invariants: each pair has queues of its own, so one that does not read stops nobody else; a message whose receiver has
 //! gone is settled as dropped; a Close ends the other side with the same code and reason, a lost connection without one.
 

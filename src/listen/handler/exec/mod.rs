@@ -1,16 +1,13 @@
 //! `--exec`: a program for each session, a line for each message.
 //!
-//! Carries messages between the session and the program's standard streams; the program's life is `program`'s, what it
+//! Carries messages between the session and the program's standard streams; the program's life is `process`'s, what it
 //! learns of the request `variables`'. Invariants: nothing of the request enters the command line; a program that does
 //! not read pauses reading from its client, a client that does not read pauses reading from its program; what the program
 //! wrote before it ended goes out before the Close.
 
-mod ladder;
-mod program;
 mod variables;
 
 use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt as _;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -19,10 +16,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::request::Parts;
-use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use self::program::Program;
 use self::variables::Variable;
 use super::{Actions, Handler};
 use crate::listen::hub::{Hub, session_name};
@@ -31,6 +26,7 @@ use crate::net::connection::{CloseReason, io_text};
 use crate::net::listener::{Accepted, Refuse};
 use crate::net::transport::Transport;
 use crate::observe::counters::{DropReason, ErrorKind};
+use crate::process::{self, Plan, Program};
 use crate::source::framing::{Framing, Splitter};
 
 /// Bytes that wait for a program to read before its client is not read from.
@@ -149,7 +145,7 @@ impl Exec {
         let mut chunk = [0; CHUNK];
         let read = if is_over {
             // Whoever still holds the pipe has left the group: what it holds now is the rest.
-            let read = program::read_now(stdout, &mut chunk);
+            let read = process::read_now(stdout, &mut chunk);
             self.left_behind += read;
             read
         } else {
@@ -188,17 +184,9 @@ fn finish(status: ExitStatus, actions: &mut Actions) {
     actions.close(CloseReason::new(code, &text));
 }
 
-/// The close code for how a program ended, and how it ended in words.
+/// The close code for how a program ended, and how it ended in words, where it did not end well.
 fn outcome(status: ExitStatus) -> (u16, String) {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => (1000, String::new()),
-        (Some(code), _) => (1011, format!("exit status {code}")),
-        (None, Some(number)) => match Signal::try_from(number) {
-            Ok(signal) => (1011, format!("signal {number} ({})", signal.as_str())),
-            Err(_) => (1011, format!("signal {number}")),
-        },
-        (None, None) => (1011, "no exit status".to_owned()),
-    }
+    if status.success() { (1000, String::new()) } else { (1011, process::outcome(status)) }
 }
 
 impl Handler for Exec {
@@ -212,7 +200,20 @@ impl Handler for Exec {
         let session = session_name(mailbox.id);
         let mut variables = std::mem::take(&mut self.variables);
         variables.extend(variables::of_peer(mailbox.peer, &session));
-        match Program::start(&self.settings.command, variables, self.settings.grace, hub, &session) {
+        let stopping = Rc::clone(hub);
+        let plan = Plan {
+            command: &self.settings.command,
+            variables,
+            without: variables::is_of_a_request,
+            takes_input: true,
+            gives_output: true,
+            limit: self.settings.grace,
+            stderr: hub.stderr.clone(),
+            prefix: if hub.settings.quiet { String::new() } else { format!("{session}: ") },
+            aborted: Box::pin(async move { stopping.aborted().await }),
+            slot: Box::new(hub.begin_program()),
+        };
+        match Program::start(plan) {
             Ok(program) => self.program = Some(program),
             Err(error) => {
                 hub.fault(mailbox.id, ErrorKind::Exec, &format!("cannot start the program: {}", io_text(&error)));
@@ -257,6 +258,8 @@ impl Drop for Exec {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     #[test]
