@@ -46,7 +46,14 @@ impl Piece {
         let slope = (self.to - self.from) / self.seconds;
         // Of the two forms of the root this one has no subtraction that could cancel.
         let root = (self.from * self.from + 2.0 * slope * count).max(0.0).sqrt();
-        if self.from + root > 0.0 { 2.0 * count / (self.from + root) } else { self.seconds }
+        // From a standstill the first message is due at once, where the root is none yet.
+        if count <= 0.0 {
+            0.0
+        } else if self.from + root > 0.0 {
+            2.0 * count / (self.from + root)
+        } else {
+            self.seconds
+        }
     }
 }
 
@@ -333,6 +340,7 @@ mod tests {
         assert!((course.total() - 100.0).abs() < 1e-9);
         let times = all(Timeline::new(course, Spacing::Even, 0, 1, 1));
         assert_eq!((times.len(), times[25], times[81]), (100, 1_000_000_000, 1_800_000_000));
+        assert_eq!(times[..2], [0, 200_000_000], "it begins at once");
         // And down again to nothing.
         let times = all(Timeline::new(Course::new().then(seconds(2.0), 100.0, 0.0), Spacing::Even, 0, 1, 1));
         assert_eq!((times.len(), times[75]), (100, 1_000_000_000));

@@ -102,7 +102,7 @@ pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli,
         args.connection.passphrase = meaning.passphrase;
     }
     if let Action::Relay(args) = &mut cli.action
-        && args.file.is_some()
+        && (args.file.is_some() || args.names_a_profile())
     {
         (args.options, args.given) = layers::options_given(&mut definition(), "relay", &resolved.matches);
     }

@@ -13,6 +13,7 @@ mod files;
 mod http;
 mod many;
 mod plan;
+mod profiles;
 mod run;
 mod servers;
 

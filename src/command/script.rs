@@ -40,7 +40,7 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     when = '. == "bye"'
     close = "1000:see you"
 
-    [[rule]]                # the same message once more
+    [[rule]]                # the same JSON once more
     when = '$meta.seq > 1 and . == $prev'
     drop = true
 

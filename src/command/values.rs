@@ -101,6 +101,21 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads how many: `2000`, `50k` or `1.5M`; at least one.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn count(text: &str) -> Result<u64, String> {
+    let expected = || format!("'{text}' is no count: write 2000, 50k or 1.5M");
+    let number = text.parse().ok().or_else(|| {
+        let number = rate(text).ok().filter(|_| !text.ends_with("/s"))?;
+        // Whole, and exact as a float.
+        #[allow(clippy::cast_sign_loss)] // A rate is above zero.
+        (number.fract() == 0.0 && number < 9e15).then_some(number as u64)
+    });
+    number.filter(|number| *number > 0).ok_or_else(expected)
+}
+
 /// Reads a share between nothing and all, as a number from 0 to 1.
 ///
 /// # Errors
@@ -215,6 +230,25 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(rate(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_counts() {
+        let table = [
+            ("2000", Some(2000)),
+            ("50k", Some(50_000)),
+            ("1.5M", Some(1_500_000)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("0", None),
+            ("0.5", None),
+            ("2/s", None),
+            ("-1", None),
+            ("", None),
+            ("k", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(count(text).ok(), expected, "{text}");
         }
     }
 

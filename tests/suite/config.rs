@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::support::{FakeServer, Frame, Run, events, listen, scratch, wsp};
+use crate::support::{FakeServer, Frame, Run, Server, closed_port, events, listen, scratch, text, write, wsp};
 
 /// A home for settings with this file in it.
 struct Home(tempfile::TempDir);
@@ -309,4 +309,31 @@ fn every_key_of_the_sample_is_known_and_no_option_is_missing() {
             assert!(found, "{command} --{name} is not in the sample");
         }
     }
+}
+
+#[test]
+fn a_profile_is_an_end_of_a_relay_with_options_of_its_own() {
+    let (server, plain) = (listen(&["--json"]), listen(&["--json"]));
+    let home = Home::with(&format!("[profile.prod]\nurl = '{}x'\ninit = ['first']\nsubprotocol = ['a']\n", server.url));
+    let relay = home.wsp(&["relay", "-", "@prod", &plain.url]).input("1\n2\n");
+    assert!(relay.exits(0).stderr.contains("received 2 = delivered 2 "));
+    let texts = |server: Server| -> Vec<String> {
+        let all = events(server.stop().stdout());
+        all.iter().filter(|event| event["type"] == "text").map(|event| event["text"].to_string()).collect()
+    };
+    assert_eq!(texts(server), ["\"first\"", "\"1\"", "\"2\""]);
+    assert_eq!(texts(plain), ["\"1\"", "\"2\""], "the other end is as it was");
+
+    // What is given stands above the profile, which is redacted and known by its address.
+    let closed = format!("127.0.0.1:{}", closed_port());
+    let home =
+        Home::with(&format!("[profile.gone]\nurl = 'ws://u:p@{closed}/'\nreconnect = '5'\nretry-delay = '1h'\n"));
+    let output = home.wsp(&["relay", "@gone", "null:", "--reconnect=1", "--retry-delay", "1ms"]).input("").exits(9);
+    let output = output.complains(&closed).complains("gave up after 1 retries");
+    assert!(!output.stderr.contains("u:p"), "{}", output.stderr);
+    home.wsp(&["relay", "@gon", "null:"]).input("").exits(2).complains("did you mean @gone?");
+    home.wsp(&["relay", "-", "null:", "--route", ". => @gon"]).input("").exits(2).complains("did you mean @gone?");
+    let directory = scratch();
+    let file = write(&directory, "relay.toml", "[[pipeline]]\nfrom = '@gon'\nto = 'null:'\n");
+    home.wsp(&["relay", "-f", &text(&file), "--check"]).input("").exits(2).complains("no profile 'gon'");
 }

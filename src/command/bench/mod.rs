@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Command, Subcommand, ValueEnum};
 
 use super::options::ConnectionArgs;
-use super::values::{duration, rate, size};
+use super::values::{count, duration, rate, size};
 pub use run::run;
 
 /// Examples at the head of the help.
@@ -122,7 +122,7 @@ pub struct LoadArgs {
     #[arg(short, long, value_name = "DUR", value_parser = duration, conflicts_with_all = ["messages", "stages"], help_heading = "Load")]
     pub duration: Option<Duration>,
     /// Measure so many messages
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "stages", help_heading = "Load")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count, conflicts_with = "stages", help_heading = "Load")]
     pub messages: Option<u64>,
     /// Send so long before measuring
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration, help_heading = "Load")]

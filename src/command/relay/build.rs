@@ -8,9 +8,11 @@ use std::rc::Rc;
 use super::args::{NonJsonArg, OnFull, RelayArgs};
 use super::files::line_format;
 use crate::command::connect::plan::{colour, format};
+use crate::command::options::ConnectionArgs;
 use crate::command::settings;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::host::{Host, Stderr};
 use crate::message::render::Format;
 use crate::pipeline::dispatch::RetrySettings;
@@ -22,7 +24,6 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
-use crate::session::opening::OpeningPlan;
 
 /// What all pipelines of a process share.
 pub(super) struct Surroundings {
@@ -54,7 +55,8 @@ pub(super) struct Build<'a> {
     pub(super) colour: bool,
     /// How messages become lines where no person reads them.
     pub(super) line_format: Format,
-    pub(super) opening: Rc<OpeningPlan>,
+    /// Ends that profiles describe.
+    pub(super) profiles: Vec<(Endpoint, ConnectionArgs)>,
     pub(super) views: Vec<Rc<View>>,
     pub(super) orders: Rc<Orders>,
     /// Nothing is to be opened: it is only tried whether all fits together.
@@ -64,6 +66,8 @@ pub(super) struct Build<'a> {
 impl<'a> Build<'a> {
     pub(super) fn new(args: &'a RelayArgs, around: &'a Surroundings, name: Option<String>) -> Result<Self, Error> {
         let host = &around.host;
+        // What is wrong with it is told whether or not an end uses it.
+        settings::opening(&args.connection)?;
         Ok(Self {
             args,
             around,
@@ -75,7 +79,7 @@ impl<'a> Build<'a> {
             stderr: host.stderr.clone(),
             reads_stdin: false,
             writes_stdout: false,
-            opening: Rc::new(settings::opening(&args.connection)?),
+            profiles: Vec::new(),
             views: Vec::new(),
             orders: Rc::default(),
             is_trial: false,
@@ -93,8 +97,9 @@ impl<'a> Build<'a> {
 
     pub(super) fn relay(&mut self) -> Result<Relay, Error> {
         let args = self.args;
-        let from = endpoint(args.from.as_deref().unwrap_or_default())?;
-        let to = args.to.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+        let from = self.endpoint(args.from.as_deref().unwrap_or_default())?;
+        let to = args.to.iter().map(|text| self.endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+        let targets = self.routed()?;
         if args.both && (to.len() > 1 || !args.routes.is_empty()) {
             return Err(Error::usage("--both joins one FROM and one TO", "leave --both or the other destinations out"));
         }
@@ -116,7 +121,7 @@ impl<'a> Build<'a> {
         let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, spool.as_deref()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
         let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
-        let routes = self.routes(&mut sinks, &lane)?;
+        let routes = routes(targets, &mut sinks, &lane);
         let settings = self.flow_settings(routes, lanes)?;
         let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
         let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
@@ -182,27 +187,16 @@ impl<'a> Build<'a> {
         })
     }
 
-    /// What --route says, with lanes for destinations that are not known yet.
-    fn routes(
-        &self,
-        sinks: &mut Vec<(Endpoint, Rc<Lane>)>,
-        lane: &dyn Fn(&Endpoint) -> Rc<Lane>,
-    ) -> Result<Vec<Route>, Error> {
-        let mut routes = Vec::new();
-        for text in &self.args.routes {
+    /// What --route says.
+    fn routed(&mut self) -> Result<Vec<(Filter, Endpoint)>, Error> {
+        let args = self.args;
+        let route = |text: &String| {
             let (source, target) = text
                 .rsplit_once("=>")
                 .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
-            let target = endpoint(target.trim())?;
-            let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
-            let lane = known.unwrap_or_else(|| {
-                let lane = lane(&target);
-                sinks.push((target, Rc::clone(&lane)));
-                lane
-            });
-            routes.push(Route { when: settings::filter("--route", source.trim())?, lane });
-        }
-        Ok(routes)
+            Ok((settings::filter("--route", source.trim())?, self.endpoint(target.trim())?))
+        };
+        args.routes.iter().map(route).collect()
     }
 
     /// What happens to messages on their way from FROM.
@@ -289,8 +283,22 @@ impl<'a> Build<'a> {
     }
 }
 
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, Error> {
-    Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"))
+/// Routes, with lanes for destinations that are not known yet.
+fn routes(
+    routed: Vec<(Filter, Endpoint)>,
+    sinks: &mut Vec<(Endpoint, Rc<Lane>)>,
+    lane: &dyn Fn(&Endpoint) -> Rc<Lane>,
+) -> Vec<Route> {
+    let route = |(when, target): (Filter, Endpoint)| {
+        let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
+        let lane = known.unwrap_or_else(|| {
+            let lane = lane(&target);
+            sinks.push((target, Rc::clone(&lane)));
+            lane
+        });
+        Route { when, lane }
+    };
+    routed.into_iter().map(route).collect()
 }
 
 /// Whether an endpoint can give messages.

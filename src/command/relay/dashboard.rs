@@ -3,6 +3,7 @@
 //! Leaves what is shown to `tui`, and what there is to show to the pipelines' watch.
 
 use super::args::RelayArgs;
+use super::profiles::is_profile;
 use crate::command::connect::plan::colour;
 use crate::command::dashboard::Screen;
 use crate::endpoint::Endpoint;
@@ -41,7 +42,11 @@ fn has_stdio(args: &RelayArgs) -> bool {
 
 /// A pipeline in a line.
 pub(super) fn title(args: &RelayArgs) -> String {
-    let shown = |text: &str| Endpoint::parse(text).map(|endpoint| endpoint.to_string()).unwrap_or_default();
+    let shown = |text: &str| match Endpoint::parse(text) {
+        Ok(endpoint) => endpoint.to_string(),
+        Err(_) if is_profile(text) => text.to_owned(),
+        Err(_) => String::new(),
+    };
     let to: Vec<_> = args.to.iter().map(|to| shown(to)).collect();
     format!("{} > {}", shown(args.from.as_deref().unwrap_or_default()), to.join(" "))
 }

@@ -13,7 +13,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::connection::io_text;
 use crate::net::connector::Connector;
-use crate::pipeline::dispatch::{BatchSettings, Dispatch};
+use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
 use crate::pipeline::run::Running;
 use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
@@ -140,15 +140,15 @@ impl<'a> Build<'a> {
     }
 
     fn ws(&self, url: &str, is_from: bool, view: &Rc<View>) -> Result<WsClient, Error> {
-        let connection = &self.args.connection;
+        let connection = self.connection_of(url);
         let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
-        let mut retry = self.retry()?;
         // What was not asked for is not done: as for connect.
-        retry.most = Some(connection.reconnect.unwrap_or(0));
+        let most = Some(connection.reconnect.unwrap_or(0));
+        let retry = RetrySettings { backoff: settings::backoff(connection)?, most };
         Ok(WsClient {
             connector,
             session: view.id.clone(),
-            opening: Rc::clone(&self.opening),
+            opening: Rc::new(settings::opening(connection)?),
             protocol: self.args.client_protocol(view.endpoint(), is_from)?,
             driver: DriverSettings {
                 keepalive: settings::keepalive(connection, false),

@@ -11,6 +11,7 @@ use clap::FromArgMatches as _;
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
+use super::profiles::{endpoint, is_profile};
 use crate::command::{definition, layers, settings};
 use crate::config::pipelines::{Pipeline, parse};
 use crate::config::{Fault, Setting, Wish, decide::decide};
@@ -116,7 +117,7 @@ impl Planner<'_> {
             RelayArgs::from_arg_matches(&matches)
         });
         let args = match parsed {
-            Ok(args) => args,
+            Ok(args) => RelayArgs { given: decided.clone(), ..args },
             Err(error) => {
                 let what = error.to_string();
                 let what = what.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -141,8 +142,8 @@ impl Planner<'_> {
 
     /// Endpoints and filters, each by itself.
     fn check_texts(&mut self, pipeline: &Pipeline, own: &[Setting]) {
-        let endpoint =
-            |text: &str| Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"));
+        // Profiles are read when all is put together.
+        let endpoint = |text: &str| if is_profile(text) { Ok(()) } else { endpoint(text).map(drop) };
         for (text, line) in pipeline.from.iter().chain(&pipeline.to) {
             if let Err(error) = endpoint(text) {
                 self.at(pipeline, *line, error);
