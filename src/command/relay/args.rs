@@ -33,7 +33,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub struct RelayArgs {
-    /// Where from: -, file:PATH, exec:CMD, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
+    /// Where from: -, file:F, exec:C, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
     /// Where they go: these, http://, https:// or null:; each gets everything
