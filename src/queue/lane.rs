@@ -387,3 +387,36 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::queue::envelope::Origin;
+
+    #[test]
+    fn a_full_lane_is_full_until_a_tenth_of_it_is_free_and_counts_what_was_taken() {
+        let settings = LaneSettings { max_messages: 20, max_bytes: 1000, policy: OverflowPolicy::Block };
+        let (lane, ledger) = (Lane::new("null:", settings), Rc::new(Ledger::default()));
+        lane.join(&ledger);
+        let seen = Rc::new(Cell::new(0));
+        let count = Rc::clone(&seen);
+        lane.show_to(move |envelope| count.set(count.get() + envelope.message.len()));
+        for seq in 1..=20 {
+            let receipt = ledger.receive(2, None);
+            let (message, origin) = (Message::text("ab"), Origin::new("s1", "-"));
+            lane.push(Envelope { message, origin, time: Timestamp::now(), seq, attempts: 0, receipt });
+        }
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(!lane.is_full(), "nobody waits yet");
+        assert!(lane.poll_ready(&mut cx).is_pending() && lane.is_full());
+        lane.took(lane.try_next().expect("a message"));
+        assert!(lane.poll_ready(&mut cx).is_ready() && lane.is_full(), "one taken is not enough");
+        lane.retries();
+        assert!(lane.is_retrying());
+        lane.took(lane.try_next().expect("a message"));
+        assert!(!lane.is_full() && !lane.is_retrying());
+        assert_eq!((lane.delivered.get(), lane.delivered_bytes.get(), seen.get()), (2, 4, 4));
+        assert_eq!((ledger.delivered.get(), ledger.waiting()), (2, 18));
+    }
+}
