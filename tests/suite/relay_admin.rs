@@ -62,7 +62,9 @@ fn metrics_balance_at_every_instant_and_please_prometheus() {
     let answer = wait_for(port, "/metrics", |answer| {
         let (received, outcomes) = balance(answer.text());
         assert!((received - outcomes).abs() < 1e-9, "{received} received, {outcomes} accounted for");
-        is_in(answer) && sum(answer.text(), "wsp_dead_letters_total") > 0.5
+        // The connection may come about later than all that.
+        let is_open = answer.text().contains("wsp_connections_active 1\n");
+        is_in(answer) && is_open && sum(answer.text(), "wsp_dead_letters_total") > 0.5
     });
     let metrics = answer.text();
     assert!((sample(metrics, "wsp_filtered_total") - 1000.0).abs() < 1e-9);
