@@ -25,11 +25,16 @@ enum Attack {
     ClientHello,
     BrokenFrame,
     LeaveAfterOpening,
+    /// What a shell would run, wherever a program learns of the request.
+    Injection,
 }
+
+/// A file that an injected command would make, where the server runs.
+const MARK: &str = "hostile-was-here";
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 
-const ATTACKS: [Attack; 27] = [
+const ATTACKS: [Attack; 31] = [
     Attack::LeaveAtOnce,
     Attack::Noise,
     Attack::HalfAHead,
@@ -42,6 +47,10 @@ const ATTACKS: [Attack; 27] = [
     Attack::ClientHello,
     Attack::BrokenFrame,
     Attack::LeaveAfterOpening,
+    Attack::Injection,
+    Attack::Request("GET /../../../../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"),
+    Attack::Request("GET /%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"),
+    Attack::Request("GET /..%2f..%2f..%2f..%2fetc%2fpasswd%00.html HTTP/1.1\r\nHost: x\r\n\r\n"),
     Attack::Request("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"),
     Attack::Request("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff0\r\n"),
     Attack::Request("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
@@ -130,6 +139,12 @@ fn attack(attack: Attack, port: u16, rng: &mut fastrand::Rng) -> Option<TcpStrea
             send(RawClient::request("/", "").as_bytes());
             send(&Frame::text("unmasked").bytes());
         }
+        Attack::Injection => {
+            let path = format!("/$(touch%20{MARK})?;touch%20{MARK};");
+            let headers = format!("X-Evil: $(touch {MARK})`touch {MARK}`\r\nX-Shock: () {{ :; }}; touch {MARK}\r\n");
+            send(RawClient::request(&path, &headers).as_bytes());
+            send(&Frame::text(&format!("$(touch {MARK})")).masked().bytes());
+        }
         Attack::LeaveAfterOpening => {
             send(RawClient::request("/", "").as_bytes());
             let mut head = [0; 20];
@@ -213,8 +228,15 @@ fn is_served(server: &Server) {
 fn many_hostile_openings_leave_nothing_behind() {
     let wanted = std::env::var("WSP_TEST_HOSTILE").ok().and_then(|count| count.parse().ok());
     let count: usize = wanted.unwrap_or(1000);
-    for flags in [&["--handshake-timeout", "2s"][..], &["--handshake-timeout", "2s", "--tls"]] {
-        let server = listen(&[&["--echo", "-q", "--close-timeout", "200ms"], flags].concat());
+    let folder = crate::support::scratch();
+    crate::support::write(&folder, "index.html", "here");
+    let folder = crate::support::text(folder.path());
+    // As a program may well use what it is told.
+    let program = "echo \"$HTTP_X_EVIL\" $HTTP_X_SHOCK $PATH_INFO $QUERY_STRING >/dev/null; exec cat";
+    let table: [&[&str]; 3] = [&["--echo"], &["--echo", "--tls"], &["--exec", program, "--static", &folder]];
+    for flags in table {
+        let more = ["-q", "--close-timeout", "200ms", "--handshake-timeout", "2s"];
+        let server = listen(&[flags, &more].concat());
         let id = server.process.id();
         is_served(&server);
         let before = held(id);
@@ -227,7 +249,12 @@ fn many_hostile_openings_leave_nothing_behind() {
         is_served(&server);
         let grown = after.resident.saturating_sub(warm.resident);
         assert!(grown < 8 << 20, "{grown} bytes more than at {} after {count} openings", warm.resident);
-        assert_eq!(children(id).trim(), "", "no process of its own");
+        let deadline = Instant::now() + DEADLINE;
+        while !children(id).trim().is_empty() {
+            assert!(Instant::now() < deadline, "processes are left: {}", children(id));
+            std::thread::yield_now();
+        }
+        assert!(!std::path::Path::new(MARK).exists(), "a command was injected");
         if wanted.is_some() {
             std::fs::write("/dev/stderr", format!("{flags:?}: {before:?}, {warm:?}, {after:?}\n")).expect("stderr");
         }
