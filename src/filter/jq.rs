@@ -52,7 +52,11 @@ type Data = data::JustLut<Val>;
 
 /// A compiled jq program. Cloning shares it; any thread may run it.
 #[derive(Clone)]
-pub struct Filter(Arc<jaq_core::Filter<Data>>);
+pub struct Filter {
+    compiled: Arc<jaq_core::Filter<Data>>,
+    /// Whether the program may ask for `$meta`, which takes as long to make as many a program runs.
+    names_meta: bool,
+}
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +109,12 @@ impl Filter {
             .with_global_vars(["$meta", "$prev"])
             .compile(modules)
             .map_err(|errors| describe_undefined(source, &errors))?;
-        Ok(Self(Arc::new(filter)))
+        Ok(Self { compiled: Arc::new(filter), names_meta: source.contains("meta") })
+    }
+
+    /// The value of `$meta` for a run: made where the program may ask for it, `null` where it cannot.
+    pub fn meta(&self, make: impl FnOnce() -> Json) -> Json {
+        if self.names_meta { make() } else { Json::null() }
     }
 
     /// Runs the program on a value, handing every output to `out` until that breaks off.
@@ -121,12 +130,12 @@ impl Filter {
         out: &mut dyn FnMut(Json) -> ControlFlow<()>,
     ) -> Result<(), String> {
         let vars = Vars::new([meta.0.clone(), prev.0.clone()]);
-        let context = Ctx::<Data>::new(&self.0.lut, vars);
+        let context = Ctx::<Data>::new(&self.compiled.lut, vars);
         // A few functions of jaq panic when asked for the impossible (`"x" * 1e300`), and a peer's program
         // ends that way when it runs too long: that is the program's failure, not ours. After it the
         // iterator is dropped, never used again.
         let impossible = |_| "the filter asks for something impossible".to_owned();
-        let start = || self.0.id.run((context, input.0.clone()));
+        let start = || self.compiled.id.run((context, input.0.clone()));
         let mut outputs = catch_unwind(AssertUnwindSafe(start)).map_err(impossible)?;
         for count in 0.. {
             let output = catch_unwind(AssertUnwindSafe(|| outputs.next())).map_err(impossible)?;

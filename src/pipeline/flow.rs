@@ -3,7 +3,7 @@
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json, Schema};
+use crate::message::event::time_text;
 use crate::message::{Message, MessageKind};
 use crate::observe::counters::{Count, DropReason};
 use crate::queue::end::{DeadLetters, Inlet};
@@ -138,7 +139,7 @@ impl Flow {
             self.forward(lineage, message, None, receipt);
             return Ok(());
         }
-        let Ok(json) = Json::parse(message.payload()) else {
+        let Ok(json) = Json::of_payload(message.payload()) else {
             match settings.non_json {
                 NonJson::Pass => self.forward(lineage, message, None, receipt),
                 NonJson::Drop => {}
@@ -150,7 +151,7 @@ impl Flow {
             self.forward(lineage, message, Some(&json), receipt);
             return Ok(());
         };
-        let meta = lineage.meta(&message);
+        let meta = filter.meta(|| lineage.meta(&message));
         let prev = lineage.origin.prev.replace(Json::null());
         let result = filter.run(&json, &meta, &prev, &mut |value| {
             let out = Message::text(value.to_plain_string());
@@ -173,9 +174,9 @@ impl Flow {
         }
         let mut routed = false;
         if let Some(json) = json {
-            let (meta, prev) = (lineage.meta(&message), Json::null());
+            let (meta, prev) = (LazyCell::new(|| lineage.meta(&message)), Json::null());
             for route in &settings.routes {
-                if route.when.matches(json, &meta, &prev) {
+                if route.when.matches(json, &route.when.meta(|| meta.clone()), &prev) {
                     routed = true;
                     route.lane.push(lineage.envelope(message.clone(), receipt.share()));
                     if !settings.route_all {
@@ -216,7 +217,7 @@ impl Lineage<'_> {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
         };
-        let time = format!("{:.6}", self.time);
+        let time = time_text(self.time);
         Json::meta(&self.origin.session, &self.origin.endpoint, &time, kind, message.len(), self.seq)
     }
 }

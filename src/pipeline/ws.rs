@@ -337,7 +337,7 @@ impl Peer for WsPeer {
         self.view.incoming(&incoming);
         let Incoming::Message(message) = incoming else { return };
         if self.needs_json
-            && let Ok(json) = Json::parse(message.payload())
+            && let Ok(json) = Json::of_payload(message.payload())
         {
             match self.opening.on_json(&json, &self.prev) {
                 Ok(reply) => replies.extend(reply),

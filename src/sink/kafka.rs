@@ -191,7 +191,7 @@ impl KafkaSink {
 
     /// What the filter makes of a message as its key; without one it goes to any partition.
     fn key_of(&self, envelope: &Envelope) -> Option<String> {
-        let json = Json::parse(envelope.message.payload()).ok()?;
+        let json = Json::of_payload(envelope.message.payload()).ok()?;
         let mut key = None;
         let result = self.key.as_ref()?.run(&json, &Json::null(), &Json::null(), &mut |value| {
             key = Some(value.to_plain_string());

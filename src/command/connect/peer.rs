@@ -179,7 +179,7 @@ impl ClientPeer {
         }
         self.seq += 1;
         self.active = true;
-        let parsed = if shared.needs_json() { Some(Json::parse(message.payload())) } else { None };
+        let parsed = if shared.needs_json() { Some(Json::of_payload(message.payload())) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
-use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, time_text, write_message_line};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
 use crate::net::connector::Handshake;
@@ -360,8 +360,10 @@ impl Shared {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
         };
-        let time = Timestamp::now();
-        let meta = Json::meta(session.id, session.url, &format!("{time:.6}"), kind, message.len(), session.seq);
+        let meta = filter.meta(|| {
+            let time = time_text(Timestamp::now());
+            Json::meta(session.id, session.url, &time, kind, message.len(), session.seq)
+        });
         let result = filter.run(input, &meta, prev, &mut |value| {
             let text = if self.plan.raw_output { value.to_plain_string() } else { value.to_compact_string() };
             self.print_message(session.id, &Message::text(text));

@@ -6,7 +6,9 @@
 //! numbers keep their text until a program calculates with them; what is written is valid JSON.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::Write as _;
+use std::ops::Range;
 
 use bytes::Bytes;
 use jaq_json::{Map, Num, Rc, Val};
@@ -20,6 +22,13 @@ pub(super) const MAX_OUTPUT_DEPTH: usize = 1024;
 /// Integers longer than this are kept as text: making a big integer of them takes time that grows
 /// with the square of their length, which a peer must not be able to ask for.
 const MAX_BIG_INTEGER: usize = 1024;
+
+/// What is kept to write the next value into: it grows once, not for each.
+const MAX_SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A parsed JSON value. Cloning shares it.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +51,15 @@ impl Json {
     /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`]; the text says
     /// what is wrong and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()))?;
-        parse_value(text).map(Self)
+        read(&Copied(bytes)).map(Self)
+    }
+
+    /// Reads exactly one JSON value, whose strings share the payload and keep it alive.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn of_payload(payload: &Bytes) -> Result<Self, String> {
+        read(payload).map(Self)
     }
 
     /// The value of `$meta` for a message.
@@ -80,9 +96,15 @@ impl Json {
 
     /// The value as JSON on one line.
     pub fn to_compact_string(&self) -> String {
-        let mut out = Vec::new();
-        self.write_compact(&mut out);
-        String::from_utf8(out).unwrap_or_default()
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            self.write_compact(scratch);
+            let text = std::str::from_utf8(scratch).map(str::to_owned).unwrap_or_default();
+            if scratch.capacity() > MAX_SCRATCH {
+                *scratch = Vec::new();
+            }
+            text
+        })
     }
 
     /// Appends the value as JSON on one line, without a newline.
@@ -153,8 +175,40 @@ fn write_key(out: &mut Vec<u8>, key: &Val) {
     }
 }
 
-pub(super) fn parse_value(text: &str) -> Result<Val, String> {
-    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+/// What a value is read from, and how a string of it is kept.
+trait Origin {
+    fn bytes(&self) -> &[u8];
+    /// The bytes of a string that stands in it as it is.
+    fn part(&self, range: Range<usize>) -> Bytes;
+}
+
+/// Its strings are copies.
+struct Copied<'a>(&'a [u8]);
+
+impl Origin for Copied<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+
+    fn part(&self, range: Range<usize>) -> Bytes {
+        Bytes::copy_from_slice(&self.0[range])
+    }
+}
+
+impl Origin for Bytes {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn part(&self, range: Range<usize>) -> Bytes {
+        self.slice(range)
+    }
+}
+
+fn read(origin: &impl Origin) -> Result<Val, String> {
+    let bytes = origin.bytes();
+    std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()))?;
+    let mut reader = Reader { origin, bytes, at: 0, fields: FIELDS };
     let value = reader.value(MAX_INPUT_DEPTH)?;
     match reader.peek() {
         None => Ok(value),
@@ -162,12 +216,24 @@ pub(super) fn parse_value(text: &str) -> Result<Val, String> {
     }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) fn parse_value(text: &str) -> Result<Val, String> {
+    read(&Copied(text.as_bytes()))
 }
 
-impl Reader<'_> {
+struct Reader<'a, O> {
+    origin: &'a O,
+    bytes: &'a [u8],
+    at: usize,
+    /// Fields of the object read last, as a guess at those of the next.
+    fields: usize,
+}
+
+/// Fields of a first object, as a guess.
+const FIELDS: usize = 8;
+/// No guess is higher: a peer's short objects after a long one must not cost what the long one does.
+const MAX_GUESS: usize = 32;
+
+impl<O: Origin> Reader<'_, O> {
     /// The next byte that is not white space, which is skipped.
     fn peek(&mut self) -> Option<u8> {
         while let Some(&b) = self.bytes.get(self.at) {
@@ -237,11 +303,14 @@ impl Reader<'_> {
 
     fn object(&mut self, room: usize) -> Result<Val, String> {
         self.at += 1;
-        let mut map = Map::default();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Val::obj(map));
+            return Ok(Val::obj(Map::default()));
         }
+        // Those within have not been read yet: they must not each get room for many.
+        let room_for = std::mem::take(&mut self.fields);
+        let mut map = Map::default();
+        map.reserve(room_for);
         loop {
             if self.peek() != Some(b'"') {
                 return self.wrong("a key in quotes");
@@ -260,6 +329,7 @@ impl Reader<'_> {
             }
         }
         self.at += 1;
+        self.fields = map.len().min(MAX_GUESS);
         Ok(Val::obj(map))
     }
 
@@ -316,7 +386,7 @@ impl Reader<'_> {
         let start = self.at;
         self.plain();
         if self.here() == Some(b'"') {
-            let value = string(&self.bytes[start..self.at]);
+            let value = Val::utf8_str(self.origin.part(start..self.at));
             self.at += 1;
             return Ok(value);
         }

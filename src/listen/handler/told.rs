@@ -39,7 +39,7 @@ impl Told {
             MessageKind::Text => "text",
             MessageKind::Binary => "binary",
         };
-        let parsed = Json::parse(message.payload());
+        let parsed = Json::of_payload(message.payload());
         let is_json = parsed.is_ok();
         let json = parsed.unwrap_or_else(|_| message.as_text().map_or_else(Json::null, Json::from_text));
         let next = if is_json { Some(Box::new(json.clone())) } else { self.prev.clone() };

@@ -141,7 +141,7 @@ impl Fields {
         let values = self.fields.iter().map(|(_, source)| match source {
             Source::Key(place) => top.get(*place).cloned().unwrap_or_default(),
             Source::Filter(filter) => {
-                let json = json.get_or_init(|| Json::parse(message.payload()).ok());
+                let json = json.get_or_init(|| Json::of_payload(message.payload()).ok());
                 json.as_ref().map(|json| yielded(filter, json)).unwrap_or_default()
             }
         });

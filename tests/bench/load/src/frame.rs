@@ -44,18 +44,18 @@ pub fn push(out: &mut Vec<u8>, first: u8, payload: &[u8], masked: bool) {
     }
 }
 
-/// A text of this many bytes that looks like live data.
+/// A text of this many bytes that looks like live data: a few fields of every kind, and a note that fills it up.
 pub fn json_text(size: usize) -> Vec<u8> {
-    let mut text = br#"{"type":"trade","symbol":"BTC-USD","price":"#.to_vec();
-    let mut digit = 1usize;
-    while text.len() < size {
-        text.push(b'0' + (digit * 7 % 10) as u8);
-        digit += 1;
-    }
-    text.truncate(size);
+    let mut text = br#"{"type":"trade","symbol":"BTC-USD","price":64012.37,"size":"0.2500","buy":true,"seq":9876543210,"#.to_vec();
+    text.extend(br#""time":"2026-01-02T03:04:05.678901Z","venue":null,"note":""#);
     // Shorter ones are cut anywhere: no peer here parses them.
-    if size >= 45 {
-        text[size - 1] = b'}';
+    let is_whole = size >= text.len() + 2;
+    let letters = b"the quick brown fox jumps over a lazy dog; ".iter().cycle();
+    let missing = size.saturating_sub(text.len());
+    text.extend(letters.take(missing));
+    text.truncate(size);
+    if is_whole {
+        text[size - 2..].copy_from_slice(b"\"}");
     }
     text
 }
