@@ -24,6 +24,9 @@ pub const HEAD: &str = concat!(
     "\"},\"pages\":[],\"entries\":["
 );
 
+/// How a document begins that was written here, whatever the version: its messages stand on lines of their own.
+pub const CREATED_BY_US: &str = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"wsp\",";
+
 /// The end of a document.
 pub const FOOT: &str = "\n]}}\n";
 

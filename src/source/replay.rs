@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
-use crate::message::har::read::{Found, HarMessage, MessageReader, Scanner};
+use crate::message::har;
+use crate::message::har::read::{Finder, Found, HarMessage, MessageReader, Scanner, as_we_write_it};
 use crate::net::connection::io_text;
 
 /// Bytes of one read.
@@ -272,42 +273,94 @@ fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read
 
 /// Looks where the entries with messages are; reads every message when `check` says so.
 fn index(path: &Path, check: bool) -> Result<(Vec<Entry>, bool), String> {
-    let mut entries = Vec::new();
-    let mut current: Option<(u64, Timestamp)> = None;
-    let (mut number, mut messages) = (0_usize, 0_u64);
-    let mut wrong = None;
+    let mut index = Index { check, ..Index::default() };
     let mut scanner = Scanner::new();
-    let mut reader = MessageReader::default();
-    feed(path, 0, &mut scanner, |found| {
-        match found {
-            Found::Entry => {
-                number += 1;
-                messages = 0;
-                current = None;
-            }
-            Found::Message(at, bytes) => {
-                messages += 1;
-                if check || current.is_none() {
-                    match reader.read(bytes) {
-                        Ok(message) => {
-                            current.get_or_insert((at, message.time));
-                        }
-                        Err(error) => {
-                            wrong.get_or_insert(format!("message {messages} of entry {number}: {error}"));
-                        }
-                    }
-                }
-            }
-            Found::EntryEnd(session) => push_entry(&mut entries, current.take(), session.as_deref()),
-        }
-        wrong.is_none()
-    })?;
-    if let Some(wrong) = wrong {
+    let mut file = open_at(path, 0)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut length = read_chunk(&mut file, &mut chunk)?;
+    index.is_ours = chunk[..length].starts_with(har::CREATED_BY_US.as_bytes());
+    while length > 0 && index.wrong.is_none() {
+        scanner.push(&chunk[..length], &mut index)?;
+        length = read_chunk(&mut file, &mut chunk)?;
+    }
+    if let Some(wrong) = index.wrong {
         return Err(wrong);
     }
     // Cut off in the middle of an entry.
-    push_entry(&mut entries, current.take(), None);
-    Ok((entries, scanner.is_whole()))
+    push_entry(&mut index.entries, index.current.take(), None);
+    Ok((index.entries, scanner.is_whole()))
+}
+
+/// What is known of a HAR.
+#[derive(Default)]
+struct Index {
+    /// Whether every message is read.
+    check: bool,
+    /// Whether its messages stand on lines of their own.
+    is_ours: bool,
+    entries: Vec<Entry>,
+    current: Option<(u64, Timestamp)>,
+    number: usize,
+    messages: u64,
+    reader: MessageReader,
+    wrong: Option<String>,
+}
+
+impl Index {
+    fn wants_message(&self) -> bool {
+        self.check || self.current.is_none()
+    }
+
+    fn message(&mut self, at: u64, message: Result<HarMessage, String>) {
+        match message {
+            Ok(message) => {
+                self.current.get_or_insert((at, message.time));
+            }
+            Err(error) => {
+                let (messages, number) = (self.messages, self.number);
+                self.wrong.get_or_insert(format!("message {messages} of entry {number}: {error}"));
+            }
+        }
+    }
+}
+
+impl Finder for Index {
+    fn found(&mut self, found: Found<'_>) {
+        match found {
+            Found::Entry => {
+                self.number += 1;
+                self.messages = 0;
+                self.current = None;
+            }
+            Found::Message(at, bytes) => {
+                self.messages += 1;
+                if self.wants_message() {
+                    let message = self.reader.read(bytes);
+                    self.message(at, message);
+                }
+            }
+            Found::EntryEnd(session) => push_entry(&mut self.entries, self.current.take(), session.as_deref()),
+        }
+    }
+
+    fn glance(&mut self, at: u64, text: &[u8]) -> Option<usize> {
+        if !self.wants_message() {
+            let length = as_we_write_it(text)?;
+            self.messages += 1;
+            return Some(length);
+        }
+        let (message, length) = self.reader.read_first(text)?;
+        self.messages += 1;
+        self.message(at, Ok(message));
+        // Someone may have joined the lines.
+        let rest = &text[length..];
+        self.is_ours &= rest.starts_with(b",\n{") || rest.starts_with(b"\n]");
+        Some(length)
+    }
+
+    fn is_content(&self) -> bool {
+        self.is_ours && !self.check
+    }
 }
 
 fn push_entry(entries: &mut Vec<Entry>, first: Option<(u64, Timestamp)>, session: Option<&str>) {
@@ -316,21 +369,6 @@ fn push_entry(entries: &mut Vec<Entry>, first: Option<(u64, Timestamp)>, session
         let session = Some(session.map_or(entries.len(), |name| session_number(name).unwrap_or(entries.len())));
         entries.push(Entry { session, first, time });
     }
-}
-
-/// Feeds a file to a scanner until `found` says no.
-fn feed(path: &Path, from: u64, scanner: &mut Scanner, mut found: impl FnMut(Found<'_>) -> bool) -> Result<(), String> {
-    let mut file = open_at(path, from)?;
-    let mut chunk = vec![0; CHUNK];
-    let mut go_on = true;
-    while go_on {
-        let length = read_chunk(&mut file, &mut chunk)?;
-        if length == 0 {
-            return Ok(());
-        }
-        scanner.push(&chunk[..length], |next| go_on = go_on && found(next))?;
-    }
-    Ok(())
 }
 
 fn open_at(path: &Path, from: u64) -> Result<File, String> {
@@ -376,18 +414,11 @@ impl Cursor {
                 self.ended = true;
                 return Ok(());
             }
-            let (ready, ended) = (&mut self.ready, &mut self.ended);
-            let mut wrong = None;
-            let pushed = self.scanner.push(&chunk[..length], |found| match found {
-                Found::Message(at, bytes) if !*ended && wrong.is_none() => match messages.read(bytes) {
-                    Ok(message) => ready.push_back((at, message)),
-                    Err(error) => wrong = Some(format!("byte {at}: {error}")),
-                },
-                Found::EntryEnd(_) => *ended = true,
-                _ => {}
-            });
+            let mut page = Page { messages, ready: &mut self.ready, ended: &mut self.ended, wrong: None };
+            let pushed = self.scanner.push(&chunk[..length], &mut page);
+            let wrong = page.wrong;
             // What comes after the entry is none of its business.
-            if !*ended {
+            if !self.ended {
                 pushed?;
             }
             if let Some(wrong) = wrong {
@@ -395,6 +426,36 @@ impl Cursor {
             }
         }
         Ok(())
+    }
+}
+
+/// What a chunk holds of an entry.
+struct Page<'a> {
+    messages: &'a mut MessageReader,
+    ready: &'a mut VecDeque<(u64, HarMessage)>,
+    ended: &'a mut bool,
+    wrong: Option<String>,
+}
+
+impl Finder for Page<'_> {
+    fn found(&mut self, found: Found<'_>) {
+        match found {
+            Found::Message(at, bytes) if !*self.ended && self.wrong.is_none() => match self.messages.read(bytes) {
+                Ok(message) => self.ready.push_back((at, message)),
+                Err(error) => self.wrong = Some(format!("byte {at}: {error}")),
+            },
+            Found::EntryEnd(_) => *self.ended = true,
+            _ => {}
+        }
+    }
+
+    fn glance(&mut self, at: u64, text: &[u8]) -> Option<usize> {
+        if *self.ended || self.wrong.is_some() {
+            return as_we_write_it(text);
+        }
+        let (message, length) = self.messages.read_first(text)?;
+        self.ready.push_back((at, message));
+        Some(length)
     }
 }
 

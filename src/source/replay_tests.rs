@@ -116,6 +116,51 @@ fn a_long_connection_is_read_in_chunks() {
 }
 
 #[test]
+fn what_is_passed_over_to_find_the_entries_is_read_all_the_same() {
+    let mut ours = har::HEAD.as_bytes().to_vec();
+    let (mut wanted, mut time) = (Vec::new(), 1_700_000_000_000_000);
+    for (entry, session) in ["s1", "s2", "s3"].iter().enumerate() {
+        let at = |time: i64| Timestamp::from_microsecond(time).expect("a time");
+        if entry > 0 {
+            ours.push(b',');
+        }
+        har::push_entry_head(&mut ours, session, "ws://h/", at(time), &har::Exchange::default());
+        for number in 0..3000 {
+            if number > 0 {
+                ours.push(b',');
+            }
+            let text = format!("]\n],{entry} {number}\"}}\n]");
+            if number % 7 == 3 {
+                ours.push(b'\n');
+                ours.extend(message("error", time as f64 / 1e6, "\\n]").as_bytes());
+            } else {
+                har::push_message(&mut ours, at(time), Direction::Out, &Message::text(text.clone()));
+                wanted.push(format!("{entry}:{text}"));
+            }
+            time += 1;
+        }
+        har::push_entry_tail(&mut ours, har::Times::default(), 1.0);
+    }
+    let cut = ours.len() - 100;
+    ours.extend_from_slice(har::FOOT.as_bytes());
+    assert!(ours.len() as u64 > CHECKED / 2);
+    let padding = " ".repeat(CHECKED as usize);
+    let large = |document: &[u8]| [document, padding.as_bytes()].concat();
+    let one_line: Vec<u8> = ours.iter().copied().filter(|byte| *byte != b'\n').collect();
+    for (name, document) in [("short", &ours), ("large", &large(&ours)), ("a line", &large(&one_line))] {
+        let (steps, notices) = all(document, Direction::Out).expect("read");
+        let wrong = steps.iter().zip(&wanted).find(|(step, wanted)| step != wanted);
+        assert_eq!((wrong, steps.len(), notices), (None, wanted.len(), Vec::new()), "{name}");
+    }
+    // Cut off in the last entry's messages, too large to be checked whole at first.
+    let beginning = |document: &[u8]| document.iter().position(|byte| *byte == b'[').expect("entries") + 1;
+    let first = beginning(&ours);
+    let cut = [&ours[..first], padding.as_bytes(), &ours[first..cut]].concat();
+    let (steps, notices) = all(&cut, Direction::Out).expect("what is whole");
+    assert!(notices.len() == 1 && wanted.starts_with(&steps) && steps.len() > wanted.len() - 10, "{notices:?}");
+}
+
+#[test]
 fn a_step_has_its_time() {
     let file = file(line("s1", "out", "a").as_bytes());
     let mut items = Recording::open(file.path(), Direction::Out).expect("opened").read();

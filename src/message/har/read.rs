@@ -32,6 +32,25 @@ pub enum Found<'a> {
     EntryEnd(Option<String>),
 }
 
+/// Who is told what a [`Scanner`] comes across.
+pub trait Finder {
+    /// It has come across this.
+    fn found(&mut self, found: Found<'_>);
+
+    /// A message begins at byte `at` with this text, which may go on beyond the message or end before it does. Says how
+    /// long the message is where that can be told at a glance and it has been dealt with.
+    fn glance(&mut self, at: u64, text: &[u8]) -> Option<usize> {
+        let length = as_we_write_it(text)?;
+        self.found(Found::Message(at, &text[..length]));
+        Some(length)
+    }
+
+    /// Whether the rest of this entry's messages, each known to stand on a line of its own, need not be found.
+    fn is_content(&self) -> bool {
+        false
+    }
+}
+
 /// Follows a document in chunks.
 #[derive(Debug, Default)]
 pub struct Scanner {
@@ -43,6 +62,10 @@ pub struct Scanner {
     matched: usize,
     in_string: bool,
     escaped: bool,
+    /// The messages are passed over to their end, which begins a line.
+    passing_over: bool,
+    /// Whether that line may begin with the next chunk.
+    at_line: bool,
     /// The last string at a place where keys are looked at.
     word: Vec<u8>,
     key: Vec<u8>,
@@ -79,12 +102,16 @@ impl Scanner {
     ///
     /// # Errors
     /// Bytes that cannot stand there in JSON.
-    pub fn push(&mut self, chunk: &[u8], mut found: impl FnMut(Found<'_>)) -> Result<(), String> {
+    pub fn push(&mut self, chunk: &[u8], finder: &mut impl Finder) -> Result<(), String> {
         let start = self.position;
         let mut at = 0;
         // From here on bytes of a message are still to be kept.
         let mut kept = 0;
         while at < chunk.len() {
+            if self.passing_over {
+                at = self.pass_over(chunk, at);
+                continue;
+            }
             if self.in_string {
                 at = self.string(chunk, at);
                 continue;
@@ -102,15 +129,15 @@ impl Scanner {
                     if byte == b'{'
                         && self.matched == MESSAGE_LEVEL - 1
                         && self.stack.len() == MESSAGE_LEVEL - 1
-                        && let Some(length) = as_we_write_it(&chunk[at..])
+                        && let Some(length) = finder.glance(start + at as u64, &chunk[at..])
                     {
-                        found(Found::Message(start + at as u64, &chunk[at..at + length]));
                         at += length;
+                        self.passing_over = finder.is_content();
                         continue;
                     }
                     self.open(byte);
                     match self.matched {
-                        ENTRY_LEVEL if self.stack.len() == ENTRY_LEVEL => found(Found::Entry),
+                        ENTRY_LEVEL if self.stack.len() == ENTRY_LEVEL => finder.found(Found::Entry),
                         MESSAGE_LEVEL if self.stack.len() == MESSAGE_LEVEL => {
                             (kept, self.message_at) = (at, start + at as u64);
                         }
@@ -122,10 +149,10 @@ impl Scanner {
                     self.close(byte).map_err(|()| format!("not valid JSON at byte {}", start + at as u64))?;
                     if was_open == was_matched && was_matched == MESSAGE_LEVEL {
                         self.message.extend_from_slice(&chunk[kept..=at]);
-                        found(Found::Message(self.message_at, &self.message));
+                        finder.found(Found::Message(self.message_at, &self.message));
                         self.message.clear();
                     } else if was_open == was_matched && was_matched == ENTRY_LEVEL {
-                        found(Found::EntryEnd(self.session.take()));
+                        finder.found(Found::EntryEnd(self.session.take()));
                     }
                 }
                 // A byte order mark may stand at the beginning.
@@ -142,6 +169,15 @@ impl Scanner {
         }
         self.position = start + chunk.len() as u64;
         Ok(())
+    }
+
+    /// Goes on to the bracket that ends the messages; where it stands afterwards.
+    fn pass_over(&mut self, chunk: &[u8], from: usize) -> usize {
+        let here = std::mem::take(&mut self.at_line) && chunk[from] == b']';
+        let end = if here { Some(from) } else { memchr::memmem::find(&chunk[from..], b"\n]").map(|at| from + at + 1) };
+        self.passing_over = end.is_none();
+        self.at_line = end.is_none() && chunk.ends_with(b"\n");
+        end.unwrap_or(chunk.len())
     }
 
     /// Goes on in a string; where it stands afterwards.
@@ -241,7 +277,7 @@ struct Raw<'m> {
 
 /// The length of a message that stands there whole and as `har::push_message` writes it: what recordings of ours are
 /// full of is passed over at once.
-fn as_we_write_it(text: &[u8]) -> Option<usize> {
+pub fn as_we_write_it(text: &[u8]) -> Option<usize> {
     let (_, _, data) = quick_head(text)?;
     let end = json_string_end(data)?;
     (*data.get(end)? == b'}').then_some(text.len() - data.len() + end + 1)
@@ -277,6 +313,8 @@ fn quick_head(text: &[u8]) -> Option<((Direction, i64), bool, &[u8])> {
 #[derive(Debug, Default)]
 pub struct MessageReader {
     payloads: Payloads,
+    /// Messages do not stand on lines of their own.
+    is_without_lines: bool,
 }
 
 impl MessageReader {
@@ -285,14 +323,32 @@ impl MessageReader {
     /// # Errors
     /// What is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<HarMessage, String> {
-        self.quick(bytes).map_or_else(|| parse_message(bytes), Ok)
+        match self.quick(bytes) {
+            Some((message, length)) if length == bytes.len() => Ok(message),
+            _ => parse_message(bytes),
+        }
     }
 
-    fn quick(&mut self, bytes: &[u8]) -> Option<HarMessage> {
-        let ((dir, time), is_text, data) = quick_head(bytes)?;
-        let (message, end) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
+    /// Reads the message that `text` begins with, and says how long it is, where it stands there whole and as
+    /// `har::push_message` writes it.
+    pub fn read_first(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
+        let line = if self.is_without_lines { None } else { memchr::memchr(b'\n', text) };
+        if let Some(length) = line {
+            return self.quick(&text[..length]);
+        }
+        let length = as_we_write_it(text)?;
+        // Looking for the end of the line again and again would be looking through all that follows.
+        self.is_without_lines = true;
+        self.quick(&text[..length])
+    }
+
+    /// The message that `text` begins with and its length; `text` should not go on far beyond it.
+    fn quick(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
+        let ((dir, time), is_text, data) = quick_head(text)?;
+        let (message, rest) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
         let time = Timestamp::from_microsecond(time).ok()?;
-        (end == b"}").then_some(HarMessage { time, dir, event: InputEvent::Message(message) })
+        let rest = rest.strip_prefix(b"}")?;
+        Some((HarMessage { time, dir, event: InputEvent::Message(message) }, text.len() - rest.len()))
     }
 }
 

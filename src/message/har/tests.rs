@@ -1,6 +1,6 @@
 //! Tests of the HAR codec: what is written is HAR, and comes back equal however it is cut into chunks.
 
-use super::read::{Found, HarMessage, MessageReader, Scanner, parse_message};
+use super::read::{Finder, Found, HarMessage, MessageReader, Scanner, parse_message};
 use super::*;
 use crate::message::event::InputEvent;
 use bytes::Bytes;
@@ -32,6 +32,15 @@ fn document(entries: &[&[Event]], exchange: &Exchange<'_>) -> Vec<u8> {
     out
 }
 
+/// Tells a closure of all that is found.
+struct Each<F>(F);
+
+impl<F: FnMut(Found<'_>)> Finder for Each<F> {
+    fn found(&mut self, found: Found<'_>) {
+        self.0(found);
+    }
+}
+
 type Entry = (Option<String>, Vec<HarMessage>);
 
 /// The messages of each entry with the session it names, read in chunks of `size`.
@@ -41,15 +50,20 @@ fn read(bytes: &[u8], size: usize) -> Result<Vec<Entry>, String> {
     let mut messages = Vec::new();
     let mut reader = MessageReader::default();
     for chunk in bytes.chunks(size) {
-        scanner.push(chunk, |found| match found {
+        let mut each = Each(|found: Found<'_>| match found {
             Found::Entry => messages.clear(),
             Found::Message(at, message) => {
-                assert!(bytes[at as usize..].starts_with(message), "the place of a message");
+                let text = &bytes[at as usize..];
+                assert!(text.starts_with(message), "the place of a message");
                 messages.push(reader.read(message).expect("a message"));
                 assert_eq!(messages.last(), parse_message(message).ok().as_ref());
+                if let Some((first, length)) = reader.read_first(text) {
+                    assert_eq!((messages.last(), message.len()), (Some(&first), length));
+                }
             }
             Found::EntryEnd(session) => entries.push((session, std::mem::take(&mut messages))),
-        })?;
+        });
+        scanner.push(chunk, &mut each)?;
     }
     assert!(scanner.is_whole());
     Ok(entries)
@@ -158,10 +172,10 @@ fn only_messages_in_their_place_are_found() {
         assert_eq!(counts, [(None, 0), (Some("s7"), 1), (None, 0)], "chunks of {size}");
     }
     for wrong in [r#"{"log":{"entries":[}"#, "{}{", "{]", "x"] {
-        assert!(Scanner::new().push(wrong.as_bytes(), |_| {}).is_err(), "{wrong}");
+        assert!(Scanner::new().push(wrong.as_bytes(), &mut Each(|_: Found<'_>| {})).is_err(), "{wrong}");
     }
     let mut cut = Scanner::new();
-    cut.push(&text.as_bytes()[..300], |_| {}).expect("so far so good");
+    cut.push(&text.as_bytes()[..300], &mut Each(|_: Found<'_>| {})).expect("so far so good");
     assert!(!cut.is_whole());
 }
 
