@@ -337,8 +337,8 @@ impl MessageReader {
             return self.quick(&text[..length]);
         }
         let length = as_we_write_it(text)?;
-        // Looking for the end of the line again and again would be looking through all that follows.
-        self.is_without_lines = true;
+        // Where more follows in the same line, looking for its end again and again would be looking through all of it.
+        self.is_without_lines = text.len() > length + 2;
         self.quick(&text[..length])
     }
 
