@@ -329,7 +329,7 @@ fn a_profile_is_an_end_of_a_relay_with_options_of_its_own() {
     let home =
         Home::with(&format!("[profile.gone]\nurl = 'ws://u:p@{closed}/'\nreconnect = '5'\nretry-delay = '1h'\n"));
     let output = home.wsp(&["relay", "@gone", "null:", "--reconnect=1", "--retry-delay", "1ms"]).input("").exits(9);
-    let output = output.complains(&closed).complains("gave up after 1 retries");
+    let output = output.complains(&closed).complains("gave up after 1 retry");
     assert!(!output.stderr.contains("u:p"), "{}", output.stderr);
     home.wsp(&["relay", "@gon", "null:"]).input("").exits(2).complains("did you mean @gone?");
     home.wsp(&["relay", "-", "null:", "--route", ". => @gon"]).input("").exits(2).complains("did you mean @gone?");
