@@ -1,6 +1,7 @@
 //! What can end a run early, and the one place where an error becomes an exit code and a hint.
 
 use crate::exit::Exit;
+use crate::message::counted::counted;
 use crate::net::connection::ConnectionError;
 use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
@@ -61,7 +62,7 @@ pub enum Error {
         end: End,
     },
     /// All retries failed.
-    #[error("{url}: gave up after {attempts} retries")]
+    #[error("{url}: gave up after {}", counted(*attempts, "retry"))]
     RetriesSpent {
         /// Where to, without user info.
         url: String,
@@ -142,7 +143,7 @@ impl Error {
                 ConnectError::Tls(_) => Exit::Tls,
                 ConnectError::Proxy(error) => proxy_exit(error),
                 ConnectError::Refused(_) | ConnectError::Redirect { .. } => Exit::UpgradeRefused,
-                ConnectError::Malformed(_) => Exit::UpgradeMalformed,
+                ConnectError::Malformed(_) | ConnectError::NotHttp(_) => Exit::UpgradeMalformed,
             },
             Self::Ended { end, .. } => end_exit(end),
             Self::RetriesSpent { .. } => Exit::Lost,
@@ -156,16 +157,31 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Usage { hint, .. } | Self::NoConnection { hint, .. } => hint.as_str(),
+            Self::Usage { hint, .. } => hint.as_str(),
+            Self::NoConnection { url, kind, hint, .. } => match kind.as_str() {
+                "not tls" => return Some(format!("try {}", other_scheme(url))),
+                "not http" if url.starts_with("ws://") => {
+                    return Some(format!("is this a WebSocket server? one that wants TLS is {}", other_scheme(url)));
+                }
+                _ => hint.as_str(),
+            },
             Self::At { error, .. } => return error.hint(),
             Self::Tls(error) => tls_hint(error)?,
-            Self::Connect { cause, .. } => match cause {
-                ConnectError::Tls(error) => tls_hint(error)?,
+            Self::Connect { url, cause } => match cause {
+                ConnectError::Tls(error) => match error.kind() {
+                    TlsErrorKind::NotTls => return Some(format!("try {}", other_scheme(url))),
+                    TlsErrorKind::HungUp => return Some(format!("a server without TLS is {}", other_scheme(url))),
+                    kind => tls_hint_for(kind)?,
+                },
                 ConnectError::Proxy(error) => proxy_hint(error)?,
                 ConnectError::Refused(refusal) => match refusal.status {
                     // In nginx's words and numbers; HTTP has none.
                     400 | 495 | 496 if memchr::memmem::find(&refusal.body, b"SSL certificate").is_some() => {
                         return tls_hint_for(TlsErrorKind::CertificateWanted).map(str::to_owned);
+                    }
+                    // In the words of nginx, Go and Apache.
+                    400 if WANTS_TLS.iter().any(|words| memchr::memmem::find(&refusal.body, words).is_some()) => {
+                        return Some(format!("the server wants TLS: try {}", other_scheme(url)));
                     }
                     401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
                     403 => "-o URL sets the Origin header, -H others",
@@ -177,7 +193,12 @@ impl Error {
                 ConnectError::Timeout(..) => "--connect-timeout DUR waits longer",
                 ConnectError::Dial(DialError::Refused { .. }) => "is the server running there? wsp listen starts one",
                 ConnectError::Dial(_) => "check the name, or give its address with --resolve HOST:PORT:ADDR",
-                ConnectError::Malformed(_) => "-v shows the request and the answer; is this a WebSocket server?",
+                ConnectError::NotHttp(_) if url.starts_with("ws://") => {
+                    return Some(format!("is this a WebSocket server? one that wants TLS is {}", other_scheme(url)));
+                }
+                ConnectError::NotHttp(_) | ConnectError::Malformed(_) => {
+                    "-v shows the request and the answer; is this a WebSocket server?"
+                }
             },
             Self::Ended { end, .. } => match end {
                 End::Failed(ConnectionError::TooLarge { .. }) => "--max-message-size SIZE accepts larger ones",
@@ -196,6 +217,24 @@ impl Error {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// How servers say that they were spoken to without TLS.
+const WANTS_TLS: [&[u8]; 3] = [
+    b"plain HTTP request was sent to HTTPS port",
+    b"HTTP request to an HTTPS server",
+    b"speaking plain HTTP to an SSL-enabled server port",
+];
+
+/// The same address with TLS where there was none, and without where there was.
+fn other_scheme(url: &str) -> String {
+    match url.split_once("://") {
+        Some(("ws", rest)) => format!("wss://{rest}"),
+        Some(("wss", rest)) => format!("ws://{rest}"),
+        Some(("http", rest)) => format!("https://{rest}"),
+        Some(("https", rest)) => format!("http://{rest}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -220,7 +259,8 @@ fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
         TlsErrorKind::OldPkcs12 => {
             "where it is installed: openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW"
         }
-        TlsErrorKind::Other => return None,
+        TlsErrorKind::NotTls => "http:// in place of https:// speaks to it without TLS",
+        TlsErrorKind::HungUp | TlsErrorKind::Other => return None,
     })
 }
 

@@ -98,7 +98,11 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
 /// Prints why there is nothing to run: help goes to stdout, all that is wrong to stderr.
 fn stopped(stop: Stop, host: &mut Host) -> Exit {
     match stop {
-        Stop::Clap(error) if error.use_stderr() => host.stderr.line(error.render().to_string().trim_end()),
+        Stop::Clap(mut error) if error.use_stderr() => {
+            // What begins with a dash is hardly ever meant as a URL or an address.
+            error.remove(clap::error::ContextKind::Suggested);
+            host.stderr.line(error.render().to_string().trim_end());
+        }
         Stop::Clap(help) => {
             let _ = host.stdout.write_all(help.render().to_string().as_bytes());
             return Exit::Done;

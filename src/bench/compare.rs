@@ -75,17 +75,19 @@ fn conclude(figure: &str, ratio: f64, (low, high): (f64, f64), p: f64, enough: b
         let better = (figure == "rate") == (ratio > 1.0);
         let word = if figure == "rate" { "higher" } else { "longer" };
         let less = if figure == "rate" { "lower" } else { "shorter" };
+        let size = match percent(ratio) {
+            // It may be there all the same: what runs show again and again is no chance, however small.
+            ..0.05 => "less than 0.1".to_owned(),
+            size => format!("{size:.1}"),
+        };
         return format!(
-            "B is {}: {:.1} % {} (between {:.1} and {:.1} %, p = {p:.3})",
+            "B is {}: {size} % {}, significant (p = {p:.3})",
             if better { "better" } else { "worse" },
-            percent(ratio),
             if ratio > 1.0 { word } else { less },
-            percent(low).min(percent(high)),
-            percent(low).max(percent(high)),
         );
     }
-    let seen = percent(low).max(percent(high));
-    format!("no difference larger than {seen:.1} % could be seen (p = {p:.3})")
+    let seen = percent(low).max(percent(high)).max(0.1);
+    format!("no difference larger than {seen:.1} % could be seen, none is significant (p = {p:.3})")
 }
 
 /// The middle, or the mean of the two in the middle.
@@ -182,6 +184,14 @@ mod tests {
         assert!(enough.interval.0 > 1.5 && enough.interval.1 < 2.5 && near(enough.ratio, 2.15 / 1.05));
         let faster = difference("rate", vec![1.0, 1.1, 1.2, 1.0], vec![2.0, 2.1, 2.2, 2.3], 1);
         assert!(faster.conclusion.starts_with("B is better"), "{faster:?}");
+    }
+
+    #[test]
+    fn a_small_difference_says_whether_it_is_significant() {
+        let steady = difference("rate", vec![1000.0, 1000.1, 1000.2, 1000.3], vec![1000.4, 1000.5, 1000.6, 1000.7], 1);
+        assert_eq!(steady.conclusion, "B is better: less than 0.1 % higher, significant (p = 0.029)");
+        let same = difference("rate", vec![1000.0; 4], vec![1000.0; 4], 1);
+        assert_eq!(same.conclusion, "no difference larger than 0.1 % could be seen, none is significant (p = 1.000)");
     }
 
     #[test]

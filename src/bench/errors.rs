@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::connection::{CloseReason, ConnectionError};
 use crate::net::connector::ConnectError;
 use crate::net::dial::DialError;
+use crate::net::tls::TlsErrorKind;
 use crate::net::tunnel::ProxyError;
 
 /// Kinds of errors with their number and a first example each.
@@ -72,11 +73,13 @@ impl Errors {
 pub fn of_connect(error: &ConnectError) -> String {
     match error {
         ConnectError::Dial(error) | ConnectError::Proxy(ProxyError::LookUp(error)) => of_dial(error).to_owned(),
+        ConnectError::Tls(error) if error.kind() == TlsErrorKind::NotTls => "not tls".to_owned(),
         ConnectError::Tls(_) => "tls".to_owned(),
         ConnectError::Proxy(ProxyError::Unreachable { cause, .. }) => of_dial(cause).to_owned(),
         ConnectError::Proxy(_) => "proxy".to_owned(),
         ConnectError::Refused(refusal) => format!("http {}", refusal.status),
         ConnectError::Malformed(text) if text.contains("reset") => "reset".to_owned(),
+        ConnectError::NotHttp(_) => "not http".to_owned(),
         ConnectError::Malformed(_) => "malformed".to_owned(),
         ConnectError::Timeout(..) => "timeout".to_owned(),
         ConnectError::Redirect { .. } => "redirect".to_owned(),
@@ -128,6 +131,8 @@ pub fn remedy(kind: &str) -> Option<&'static str> {
         "refused" => "is the server running there, and is its backlog large enough? --connect-rate N opens more slowly",
         "timeout" => "--connect-timeout DUR waits longer, --connect-rate N opens more slowly",
         "tls" => "--cacert FILE trusts its issuer, -k accepts any certificate",
+        "not tls" => "ws:// in place of wss:// connects without TLS",
+        "not http" => "a WebSocket server that wants TLS is wss://",
         "dns" => "--resolve HOST:PORT:ADDR gives the address",
         "http 401" | "http 403" => "-u USER:PASSWORD, --bearer TOKEN, -H or -o send what the server wants",
         "http 404" => "check the path of the URL",

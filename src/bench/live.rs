@@ -4,6 +4,7 @@
 //! have handed over; nothing here touches a connection.
 
 use super::verdict::whole;
+use crate::message::counted::agreeing;
 use std::fmt::Write as _;
 
 /// Where a run is.
@@ -112,7 +113,9 @@ impl Live {
                 let _ = write!(line, "  p99 {p99:.2} ms");
             }
         }
-        for (count, what) in [(self.errors, "errors"), (self.lost, "lost"), (self.missed, "missed")] {
+        for (count, what) in
+            [(self.errors, agreeing(self.errors, "error")), (self.lost, "lost".into()), (self.missed, "missed".into())]
+        {
             if count > 0 {
                 let _ = write!(line, "  {} {what}", whole(count as f64));
             }

@@ -8,6 +8,7 @@ use super::machine;
 use super::plan::Plan;
 use super::verdict::whole;
 use crate::error::Error;
+use crate::message::counted::counted;
 
 /// Files needed besides connections.
 const FILES_ASIDE: u64 = 64;
@@ -55,7 +56,7 @@ fn enough_files(connections: u64, limit: u64) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::usage(
-        format!("{connections} connections need {needed} open files, and this process may have {limit}"),
+        format!("{} take {needed} open files, and this process may have {limit}", counted(connections, "connection")),
         format!("ulimit -n {needed} allows them, where the hard limit does (ulimit -Hn); or fewer with -c"),
     ))
 }

@@ -13,18 +13,22 @@ const BUSY_SECONDS: usize = 3;
 pub const SATURATED: f64 = 0.97;
 /// Lateness below this is never held against us, in nanoseconds.
 const FLOOR: u64 = 50_000;
-/// Of the response time's p99.
-const LATE_P99: f64 = 0.10;
+/// Of the response time's p99, or its p90 where there are too few messages for that.
+const LATE_TAIL: f64 = 0.10;
 /// Of the response time's median.
 const LATE_P50: f64 = 0.25;
 /// Share of the messages due that we may miss for our own reasons.
 const MISSED: f64 = 0.01;
-/// Fewer are chance.
+/// Fewer are chance, unless they are a good part of all.
 const MISSED_LEAST: u64 = 10;
+/// Such a part.
+const GOOD_PART: f64 = 0.10;
 /// Share of the rate asked for that is to be achieved.
 pub const ACHIEVED: f64 = 0.99;
 /// A backlog below so many seconds' worth of messages is no sign of overload.
 const BACKLOG_SECONDS: f64 = 0.05;
+/// Nor is one of fewer messages: at low rates one that is under way is more than those seconds' worth.
+const BACKLOG_LEAST: f64 = 5.0;
 /// How much the backlog's least must grow from one quarter to the next.
 const BACKLOG_GROWTH: f64 = 1.2;
 
@@ -111,7 +115,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         found.push((Health::Degraded, text));
     }
     let missed = share(evidence.missed_generator, evidence.due);
-    if missed > MISSED && evidence.missed_generator >= MISSED_LEAST {
+    if missed > MISSED && is_more_than_chance(evidence.missed_generator, evidence.due) {
         let text = format!(
             "the generator missed {:.1} % of the messages due, more than 10 ms late for reasons of its own",
             missed * 100.0
@@ -120,10 +124,17 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     }
     found.extend(lateness(evidence));
     let sustained = evidence.asked.map(|asked| {
-        let short = evidence.achieved < ACHIEVED * asked;
+        let lacking = (evidence.due as f64 * (1.0 - evidence.achieved / asked)).max(0.0).round();
+        // At a low rate the messages at both ends of the time are a good part of all.
+        #[allow(clippy::cast_sign_loss)]
+        let short = evidence.achieved < ACHIEVED * asked && is_more_than_chance(lacking as u64, evidence.due);
         let by_target = evidence.missed_target + evidence.missed_closed > evidence.missed_generator;
         if short && !by_target {
-            let text = format!("the generator sent {} of {} messages a second", whole(evidence.achieved), whole(asked));
+            let text = format!(
+                "the generator sent {} of {} messages a second",
+                per_second(evidence.achieved),
+                per_second(asked)
+            );
             found.push((Health::Degraded, text));
         }
         !(is_growing(&evidence.backlog, asked) || short && by_target)
@@ -140,8 +151,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         } else {
             "for the others no connection was open"
         };
-        let text =
-            format!("not sustained: the target took {} of {} messages a second; {end}", whole(taken), whole(asked));
+        let text = format!(
+            "not sustained: the target took {} of {} messages a second; {end}",
+            per_second(taken),
+            per_second(asked)
+        );
         reasons.push(text);
     }
     Verdict { health, sustained, reasons }
@@ -154,8 +168,12 @@ fn lateness(evidence: &Evidence<'_>) -> Vec<(Health, String)> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let (late, answer) = (schedule.at(50.0), response.at(50.0));
-    if late > FLOOR && late as f64 > LATE_P50 * answer as f64 {
+    // By what the report tells alone: a percentile of too few samples is a single message's luck.
+    let told = |percentile: f64| Some((schedule.percentile(percentile)?, response.percentile(percentile)?));
+    if let Some((late, answer)) = told(50.0)
+        && late > FLOOR
+        && late as f64 > LATE_P50 * answer as f64
+    {
         let text = format!(
             "half of the messages went out {:.3} ms late or more, while half of the response times are below {:.3} ms",
             millis(late),
@@ -163,10 +181,16 @@ fn lateness(evidence: &Evidence<'_>) -> Vec<(Health, String)> {
         );
         found.push((Health::Invalid, text));
     }
-    let (late, answer) = (schedule.at(99.0), response.at(99.0));
-    if found.is_empty() && late > FLOOR && late as f64 > LATE_P99 * answer as f64 {
+    let highest = [(99.0, "a hundred", "p99"), (90.0, "ten", "p90")]
+        .into_iter()
+        .find_map(|(percentile, of, name)| Some((told(percentile)?, of, name)));
+    if let Some(((late, answer), of, name)) = highest
+        && found.is_empty()
+        && late > FLOOR
+        && late as f64 > LATE_TAIL * answer as f64
+    {
         let text = format!(
-            "one message in a hundred went out {:.3} ms late or more, which is in the response times' p99 of {:.3} ms",
+            "one message in {of} went out {:.3} ms late or more, which is in the response times' {name} of {:.3} ms",
             millis(late),
             millis(answer)
         );
@@ -189,7 +213,17 @@ fn is_growing(backlog: &[u64], asked: f64) -> bool {
     let lowest = |samples: &[u64]| samples.iter().min().copied().unwrap_or_default() as f64;
     let last = lowest(&backlog[backlog.len() - quarter..]);
     let before = lowest(&backlog[backlog.len() - 2 * quarter..backlog.len() - quarter]);
-    last > asked * BACKLOG_SECONDS && last > BACKLOG_GROWTH * before
+    last > (asked * BACKLOG_SECONDS).max(BACKLOG_LEAST) && last > BACKLOG_GROWTH * before
+}
+
+/// Whether so many of all are more than what chance and the ends of the time make.
+fn is_more_than_chance(count: u64, all: u64) -> bool {
+    count >= MISSED_LEAST || count >= 2 && share(count, all) > GOOD_PART
+}
+
+/// A rate in words: low ones with a decimal.
+fn per_second(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { whole(rate) }
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -270,6 +304,33 @@ mod tests {
         let (late, tails) = (of(&[49]), of(&[50]));
         let verdict = judge(&Evidence { schedule: Some(&late), response: Some(&tails), ..open() });
         assert_eq!(verdict.health, Health::Valid, "{verdict:?}");
+    }
+
+    #[test]
+    fn low_rates_are_judged_by_what_can_be_told_of_them() {
+        let few = |micros: u64, count: u64| {
+            let mut latencies = Latencies::new();
+            (0..count).for_each(|n| latencies.record(if n % 50 == 49 { 900_000 } else { micros * 1000 }));
+            latencies
+        };
+        let low = || Evidence { asked: Some(50.0), achieved: 50.0, due: 200, seconds: 4.0, ..Evidence::default() };
+        // Two of 100 are late: that is no p99 of them.
+        let (schedule, response) = (few(10, 100), few(400, 100));
+        let evidence = Evidence { schedule: Some(&schedule), response: Some(&response), ..low() };
+        assert_eq!(judge(&evidence).health, Health::Valid);
+        let late = few(60, 100);
+        let verdict = judge(&Evidence { schedule: Some(&late), response: Some(&response), ..low() });
+        assert_eq!(verdict.health, Health::Degraded);
+        assert!(verdict.reasons[0].starts_with("one message in ten went out 0.06"), "{verdict:?}");
+        // Twenty messages in two seconds: one at the end that was not sent, one under way.
+        let twenty = || Evidence { asked: Some(10.0), achieved: 9.5, due: 20, seconds: 2.0, ..Evidence::default() };
+        let verdict = judge(&Evidence { missed_generator: 1, backlog: vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], ..twenty() });
+        assert_eq!(verdict, Verdict { health: Health::Valid, sustained: Some(true), reasons: Vec::new() });
+        let verdict = judge(&Evidence { achieved: 7.0, missed_generator: 6, ..twenty() });
+        assert_eq!(verdict.health, Health::Invalid, "{verdict:?}");
+        assert!(verdict.reasons[1].contains("sent 7.0 of 10.0 messages"), "{verdict:?}");
+        let refused = Evidence { achieved: 5.0, missed_target: 10, ..twenty() };
+        assert_eq!(judge(&refused).sustained, Some(false));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod nats;
 use std::time::Duration;
 
 use crate::exit::Exit;
+use crate::message::counted::counted;
 use crate::queue::end::{EndError, Problem};
 
 /// How often a broker is tried that was never reached: it may be a wrong address.
@@ -43,7 +44,7 @@ impl Patience {
 
 /// The broker was not reached within the retries.
 pub fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {
-    EndError::new(Exit::Undelivered, format!("{name}: gave up after {retries} retries: {reason}"))
+    EndError::new(Exit::Undelivered, format!("{name}: gave up after {}: {reason}", counted(retries, "retry")))
         .hint("is the broker running there? --reconnect=N tries more often")
 }
 

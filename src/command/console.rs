@@ -3,7 +3,7 @@
 use crate::host::Stderr;
 use crate::message::render;
 use crate::prompt::command::{self, SlashCommand};
-use crate::prompt::{Prompt, PromptSettings};
+use crate::prompt::{Prompt, PromptSettings, terminal};
 use crate::sink::stdout::Output;
 
 /// Takes the terminal over: what is printed and what goes to a stderr that is the terminal, too, is shown above the line.
@@ -28,9 +28,10 @@ pub fn say(stderr: &Stderr, text: &str) {
 
 /// Shows the commands, and which keys do what.
 pub fn help(stderr: &Stderr, commands: &[SlashCommand], keys: &str) {
-    for line in command::help(commands) {
+    let columns = terminal::columns();
+    let general = "//x sends /x; a line that begins with a space is not remembered";
+    let rest = [general, keys].into_iter().flat_map(|text| command::fold(text, columns));
+    for line in command::help(commands, columns).into_iter().chain(rest) {
         say(stderr, &line);
     }
-    say(stderr, "//x sends /x; a line that begins with a space is not remembered");
-    say(stderr, keys);
 }

@@ -111,7 +111,7 @@ struct Aside {
 pub fn import(args: &ConnectArgs) -> Result<ConnectArgs, Error> {
     let mut args = args.clone();
     if let Some(text) = args.curl.take() {
-        let bytes = file_or_text(&text)?;
+        let bytes = file_or_text(&text).map_err(|error| fault(&error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| fault("the file is not UTF-8"))?;
         let line = parse(&text)?;
         if args.urls.is_empty() {

@@ -44,7 +44,12 @@ impl Screen {
             (false, false) => Some("standard input and output are not terminals"),
         };
         if let Some(missing) = missing {
-            let hint = "run it at a terminal; --json and --admin show the same to other programs";
+            let elsewhere = match flag {
+                "wsp top" => "curl URL/metrics, URL/sessions and URL/events tell programs the same",
+                "wsp demo" => "wsp demo | cat prints its feed",
+                _ => "--json tells programs what happens; listen and relay have --admin, too",
+            };
+            let hint = format!("run it at a terminal; {elsewhere}");
             return Err(Error::usage(format!("{flag} needs a terminal: {missing}"), hint));
         }
         let stdout = host.stdout.try_clone().map_err(|error| cannot(flag, &error))?;

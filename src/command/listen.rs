@@ -136,7 +136,8 @@ pub struct ListenArgs {
     /// Besides, answer each message with what the filter yields
     ///
     /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, url (path and query),
-    /// time, type, size and seq of the message, $prev the JSON message before it. A message that is no JSON is given as the
+    /// time, type, size and seq of the message, $prev is the last message before it that
+    /// was JSON, null at first. A message that is no JSON is given as the
     /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Messages")]
     pub ack: Option<String>,

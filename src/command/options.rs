@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{duration, size};
+use super::values::{UNLIMITED, duration, retries, size};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
@@ -152,7 +152,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_reply: Option<String>,
     /// Connect again when the connection fails, at most N times in a row
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "4294967295", help_heading = "Connection")]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = UNLIMITED, value_parser = retries, help_heading = "Connection")]
     pub reconnect: Option<u32>,
     /// Ceiling of the first wait before connecting again
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]

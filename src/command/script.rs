@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::values::{close, duration};
 use crate::config::nearest::nearest;
+use crate::config::toml_text;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::listen::handler::script::{Forward, On, Receiver, Reply, Rule};
@@ -87,8 +88,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn place(&self, offset: usize) -> String {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        format!("{}:{}", self.path.display(), 1 + memchr::memchr_iter(b'\n', before).count())
+        toml_text::place_of(self.path, self.text, offset)
     }
 
     fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
@@ -96,16 +96,11 @@ impl Reader<'_> {
     }
 
     fn rules(&mut self) -> Vec<Rule> {
-        let (document, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            let what = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            self.fault(error.span().map_or(0, |span| span.start), &what, "see https://toml.io for how TOML is written");
-        }
-        if !errors.is_empty() {
+        let Some(document) = toml_text::read(self.text, |at, what, hint| self.fault(at, what, hint)) else {
             return Vec::new();
-        }
+        };
         let mut rules = Vec::new();
-        for (key, value) in document.get_ref() {
+        for (key, value) in &document {
             let at = key.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("rule", DeValue::Array(tables)) => {

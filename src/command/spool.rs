@@ -16,6 +16,7 @@ use super::values::size;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
+use crate::message::counted::counted;
 use crate::queue::spool::store::{Waiting, status};
 use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 
@@ -143,12 +144,11 @@ fn status_text(waiting: &[Waiting], now: Timestamp) -> String {
             let age = now.duration_since(time).as_secs().max(0);
             format!(", since {time:.0} ({})", for_so_long(age))
         });
-        let plural = if waiting.messages == 1 { "" } else { "s" };
         format!(
-            "{:width$}  {} message{plural}, {} bytes{}\n",
+            "{:width$}  {}, {}{}\n",
             name(waiting),
-            waiting.messages,
-            waiting.bytes,
+            counted(waiting.messages, "message"),
+            counted(waiting.bytes, "byte"),
             since.unwrap_or_default()
         )
     };

@@ -101,6 +101,20 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `--reconnect` without a number: never give up.
+pub const UNLIMITED: &str = "unlimited";
+
+/// Reads how many retries in a row are allowed: a number, or `unlimited`.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn retries(text: &str) -> Result<u32, String> {
+    if text == UNLIMITED {
+        return Ok(u32::MAX);
+    }
+    text.parse().map_err(|_| format!("'{text}' is no number of retries: write 5, or {UNLIMITED}"))
+}
+
 /// Reads how many: `2000`, `50k` or `1.5M`; at least one.
 ///
 /// # Errors
@@ -230,6 +244,15 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(rate(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_retries() {
+        let table =
+            [("5", Some(5)), ("0", Some(0)), (UNLIMITED, Some(u32::MAX)), ("", None), ("-1", None), ("5x", None)];
+        for (text, expected) in table {
+            assert_eq!(retries(text).ok(), expected, "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::redact;
+use super::toml_text;
 use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, spec, switched};
 
 /// The key of a profile's address.
@@ -174,12 +175,6 @@ pub(super) fn settings_of(
     (settings, faults)
 }
 
-/// The line of a byte, from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    1 + memchr::memchr_iter(b'\n', before).count()
-}
-
 /// Walks over the file and gathers what is wrong.
 struct Reader<'a> {
     path: &'a Path,
@@ -190,26 +185,20 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn line(&self, offset: usize) -> usize {
-        line_of(self.text, offset)
+        toml_text::line_of(self.text, offset)
     }
 
     fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
-        let place = format!("{}:{}", self.path.display(), self.line(offset));
+        let place = toml_text::place_of(self.path, self.text, offset);
         self.faults.push(Fault::new(format!("{place}: {what}"), hint));
     }
 
     fn profiles(&mut self) -> Vec<Profile> {
-        let (document, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            // A parser's message may quote the line it stumbled over, and that line may hold a secret.
-            let what = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            self.fault(error.span().map_or(0, |span| span.start), &what, "see https://toml.io for how TOML is written");
-        }
-        if !errors.is_empty() {
+        let Some(document) = toml_text::read(self.text, |at, what, hint| self.fault(at, what, hint)) else {
             return Vec::new();
-        }
+        };
         let mut profiles = Vec::new();
-        for (key, value) in document.get_ref() {
+        for (key, value) in &document {
             let at = key.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("profile", DeValue::Table(tables)) => {

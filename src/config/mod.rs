@@ -11,6 +11,7 @@ pub mod nearest;
 pub mod pipelines;
 pub mod place;
 pub mod redact;
+pub mod toml_text;
 pub mod variables;
 
 use std::ffi::OsString;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::file::{Entry, Value, line_of, settings_of, value_of};
+use super::file::{Entry, Value, settings_of, value_of};
 use super::nearest::nearest;
+use super::toml_text::{self, line_of};
 use super::{Fault, OptionSpec, Origin, Setting};
 use crate::config::file;
 
@@ -76,22 +77,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fault(&mut self, offset: usize, what: &str, hint: impl Into<String>) {
-        let place = format!("{}:{}", self.path.display(), line_of(self.text, offset));
+        let place = toml_text::place_of(self.path, self.text, offset);
         self.faults.push(Fault::new(format!("{place}: {what}"), hint));
     }
 
     fn pipelines(&mut self) -> Vec<Pipeline> {
-        let (document, errors) = DeTable::parse_recoverable(self.text);
-        for error in &errors {
-            // A parser's message may quote the line it stumbled over, and that line may hold a secret.
-            let what = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            self.fault(error.span().map_or(0, |span| span.start), &what, "see https://toml.io for how TOML is written");
-        }
-        if !errors.is_empty() {
+        let Some(document) = toml_text::read(self.text, |at, what, hint| self.fault(at, what, hint)) else {
             return Vec::new();
-        }
+        };
         let mut tables = Vec::new();
-        for (key, value) in document.get_ref() {
+        for (key, value) in &document {
             let at = key.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("pipeline", DeValue::Array(items)) => {

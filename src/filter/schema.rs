@@ -1,9 +1,11 @@
 //! JSON Schema (draft 2020-12 unless `$schema` says otherwise): does a message have the shape agreed on.
 //!
-//! Owns compiling a schema with the files it refers to, and the one line that says what is wrong
-//! with a message. Leaves what becomes of such a message to the caller. `jsonschema` is seen here alone.
+//! Owns compiling a schema with the files it refers to; `words` says what is wrong with a message or a
+//! schema. Leaves what becomes of such a message to the caller. `jsonschema` is seen here alone.
 //! Invariants: nothing is fetched over a network: `$ref` reaches this document and files beside it;
 //! a reason is one line of bounded length, however large the message, and drives no terminal.
+
+mod words;
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
@@ -59,13 +61,12 @@ impl Schema {
 
     fn build(source: &[u8], base: Option<&str>) -> Result<Self, SchemaError> {
         let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
-        let schema: Value =
-            serde_json::from_slice(source).map_err(|error| SchemaError::Invalid(format!("not JSON: {error}")))?;
+        let schema = parse(source).map_err(SchemaError::Invalid)?;
         let mut options = jsonschema::options().with_retriever(Files);
         if let Some(base) = base {
             options = options.with_base_uri(base);
         }
-        let validator = options.build(&schema).map_err(|error| SchemaError::Invalid(describe(&error)))?;
+        let validator = options.build(&schema).map_err(|error| SchemaError::Invalid(describe(&error, &schema)))?;
         Ok(Self(Arc::new(validator)))
     }
 
@@ -74,17 +75,25 @@ impl Schema {
     /// # Errors
     /// Where the first fault is, as a JSON pointer, and what it is.
     pub fn check(&self, message: &[u8]) -> Result<(), String> {
-        let value: Value =
-            serde_json::from_slice(message).map_err(|error| bounded(format_args!("not JSON: {error}")))?;
-        self.0.validate(&value).map_err(|error| describe(&error))
+        let value = parse(message)?;
+        self.0.validate(&value).map_err(|error| bounded(format_args!("{}", words::Fault(&error))))
     }
 }
 
-/// `/a/0: "x" is not of type "number"`; the path is left out where it is the whole.
-fn describe(error: &ValidationError<'_>) -> String {
-    match error.instance_path().as_str() {
-        "" => bounded(format_args!("{error}")),
-        path => bounded(format_args!("{path}: {error}")),
+fn parse(text: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(text).map_err(|error| match text.trim_ascii() {
+        [] => "not JSON: it is empty".to_owned(),
+        _ => bounded(format_args!("not JSON: {error}")),
+    })
+}
+
+/// What is wrong with a schema, and in which place.
+fn describe(error: &ValidationError<'_>, schema: &Value) -> String {
+    let fault = words::Fault(error);
+    let place = words::reference_of(error).and_then(|reference| words::place_of(&reference, schema));
+    match place.filter(|_| error.instance_path().as_str().is_empty()) {
+        Some(place) => bounded(format_args!("{place}: {fault}")),
+        None => bounded(format_args!("{fault}")),
     }
 }
 
@@ -109,7 +118,11 @@ impl fmt::Write for Bounded {
 }
 
 fn bounded(text: fmt::Arguments<'_>) -> String {
-    let mut out = Bounded { text: String::new(), left: MAX_REASON };
+    bounded_to(MAX_REASON, text)
+}
+
+fn bounded_to(most: usize, text: fmt::Arguments<'_>) -> String {
+    let mut out = Bounded { text: String::new(), left: most };
     // Breaking off when it is full is how it says so.
     let _ = out.write_fmt(text);
     out.text
@@ -128,7 +141,11 @@ impl Retrieve for Files {
             .filter(|url| url.scheme() == "file")
             .and_then(|url| url.to_file_path().ok())
             .ok_or("only files are read: nothing is fetched over the network")?;
-        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+        let text = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => error.to_string(),
+        })?;
+        Ok(parse(&text)?)
     }
 }
 
@@ -162,19 +179,61 @@ mod tests {
     #[test]
     fn what_has_not_is_told_where_and_why() {
         let table = [
-            (r#"{"price":"1"}"#, r#"/price: "1" is not of type "number""#),
-            (r#"{"price":1,"tags":["a",2]}"#, r#"/tags/1: 2 is not of type "string""#),
-            ("{}", r#""price" is a required property"#),
+            (r#"{"price":"1"}"#, r#"/price: a number is expected, not the string "1""#),
+            (r#"{"price":1,"tags":["a",2]}"#, "/tags/1: a string is expected, not the number 2"),
+            ("[1]", "an object is expected, not the array [1]"),
+            ("{}", r#""price" is required and missing"#),
+            (r#"{"price":0}"#, "/price: more than 0 is expected, not the number 0"),
+            (r#"{"price":1,"more":1}"#, r#"the property "more" is not allowed"#),
             ("hello", "not JSON: expected value at line 1 column 1"),
-            ("", "not JSON: EOF while parsing a value at line 1 column 0"),
+            ("", "not JSON: it is empty"),
         ];
         for (message, expected) in table {
             assert_eq!(reason(message), expected, "{message}");
         }
-        assert!(reason(r#"{"price":0}"#).starts_with("/price: 0 is less than or equal to"));
-        assert!(reason(r#"{"price":1,"more":1}"#).contains("more"));
         assert!(reason("\u{1}\u{ff}").starts_with("not JSON"));
         assert!(reason(&"[".repeat(100_000)).starts_with("not JSON: recursion limit"));
+    }
+
+    #[test]
+    fn each_keyword_has_its_words() {
+        let table = [
+            (r#"{"type":["integer","null"]}"#, "1.5", "null or an integer is expected, not the number 1.5"),
+            (r#"{"enum":["a","b"]}"#, r#""c""#, r#"one of "a", "b" is expected, not the string "c""#),
+            (r#"{"const":1}"#, "null", "1 is expected, not null"),
+            (r#"{"minimum":3}"#, "2", "3 or more is expected, not the number 2"),
+            (r#"{"maximum":3}"#, "4", "3 or less is expected, not the number 4"),
+            (r#"{"minLength":2}"#, r#""a""#, r#"2 characters or more expected, not the string "a""#),
+            (r#"{"minItems":1}"#, "[]", "1 item or more expected, not 0"),
+            (r#"{"maxProperties":1}"#, r#"{"a":1,"b":2}"#, "1 property at most expected, not 2"),
+            (r#"{"pattern":"^a"}"#, r#""b""#, r#"text that matches ^a is expected, not the string "b""#),
+            (
+                r#"{"anyOf":[{"type":"string"},{"minimum":5}]}"#,
+                "3",
+                "a string is expected, not the number 3; or 5 or more is expected, not the number 3",
+            ),
+            (
+                r#"{"oneOf":[{"type":"number"},{"minimum":5}]}"#,
+                "7",
+                r#"several schemas of "oneOf" match, and one alone may"#,
+            ),
+            (
+                r#"{"additionalProperties":false}"#,
+                r#"{"a":1}"#,
+                "no more properties are allowed, and one is the number 1",
+            ),
+            (
+                r#"{"properties":{"a":{}},"additionalProperties":false}"#,
+                r#"{"b":1,"c":2}"#,
+                r#"the property "b" is not allowed"#,
+            ),
+            (r#"{"properties":{"a":false}}"#, r#"{"a":1}"#, "/a: nothing is allowed here, and there is the number 1"),
+            (r#"{"not":{"type":"null"}}"#, "null", r#"null is what "not" rules out"#),
+        ];
+        for (schema, message, expected) in table {
+            let schema = Schema::compile(schema.as_bytes()).expect(schema);
+            assert_eq!(schema.check(message.as_bytes()), Err(expected.to_owned()), "{message}");
+        }
     }
 
     #[test]
@@ -201,10 +260,16 @@ mod tests {
             other => panic!("{source}: {other:?}"),
         };
         assert_eq!(invalid("{"), "not JSON: EOF while parsing an object at line 1 column 1");
-        assert!(invalid(r#"{"properties":{"a":{"type":"strin"}}}"#).starts_with("/properties/a/type: "));
-        assert!(invalid("3").contains('3'));
-        assert!(!invalid(r##"{"$ref":"#/$defs/none"}"##).is_empty());
-        assert!(!invalid(r#"{"pattern":"("}"#).is_empty());
+        let kinds = r#"one of "array", "boolean", "integer", "null", "number", "object", "string" is expected"#;
+        let reason = invalid(r#"{"properties":{"a":{"type":"strin"}}}"#);
+        assert!(reason.starts_with(&format!("/properties/a/type: {kinds}, not the string \"strin\"")), "{reason}");
+        assert_eq!(invalid("3"), "a boolean or an object is expected, not the number 3");
+        assert_eq!(
+            invalid(r##"{"items":{"$ref":"#/$defs/none"}}"##),
+            "/items/$ref: there is no #/$defs/none to refer to"
+        );
+        assert_eq!(invalid(r#"{"pattern":"("}"#), r#"/pattern: a regular expression is expected, not the string "(""#);
+        assert_eq!(invalid(" "), "not JSON: it is empty");
         let remote = invalid(r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#);
         assert!(remote.contains("127.0.0.1:1/schema.json"), "{remote}");
         let remote = invalid(r#"{"$id":"https://example.com/a.json","$ref":"b.json"}"#);

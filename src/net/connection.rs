@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::{self, Message as WsMessage};
 use super::deflate::{Agreed, Codec, InflateError, Role};
 use super::tap::Tap;
 use super::transport::Transport;
+use crate::message::counted::counted;
 use crate::message::{Message, MessageKind};
 
 /// A message longer than this is sent in fragments, so that a slow reader costs one fragment.
@@ -114,7 +115,7 @@ pub enum ConnectionError {
     #[error("the peer sent a text message that is not valid UTF-8")]
     InvalidUtf8,
     /// A message over `--max-message-size`: answered with Close 1009.
-    #[error("the peer sent a message over the limit of {limit} bytes")]
+    #[error("the peer sent a message over the limit of {}", counted(*limit, "byte"))]
     TooLarge {
         /// Bytes allowed.
         limit: usize,

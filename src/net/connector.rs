@@ -77,6 +77,9 @@ pub enum ConnectError {
     /// The answer to the upgrade is no valid one.
     #[error("{0}")]
     Malformed(String),
+    /// There is none, or it is no HTTP.
+    #[error("{0}")]
+    NotHttp(&'static str),
     /// The connect timeout ran out, while waiting for what is said second.
     #[error("no connection within {0:?}; it hung at {1}")]
     Timeout(Duration, String),
@@ -98,6 +101,7 @@ impl From<UpgradeError> for ConnectError {
     fn from(error: UpgradeError) -> Self {
         match error {
             UpgradeError::Refused(refusal) => Self::Refused(refusal),
+            UpgradeError::NotHttp(text) => Self::NotHttp(text),
             other => Self::Malformed(other.to_string()),
         }
     }

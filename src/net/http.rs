@@ -26,6 +26,7 @@ use tokio::time::Sleep;
 use super::connection::io_text;
 use super::pace::{Pace, Progress};
 use super::transport::Transport;
+use crate::message::counted::counted;
 
 /// Largest request head, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
@@ -102,7 +103,7 @@ pub struct RequestBody {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// It is larger than allowed.
-    #[error("the body is larger than {0} bytes")]
+    #[error("the body is larger than {}", counted(*.0, "byte"))]
     TooLarge(usize),
     /// It came too slowly.
     #[error("the body came too slowly")]

@@ -67,9 +67,16 @@ pub enum TlsErrorKind {
     OldKey,
     /// The same of a PKCS#12 file.
     OldPkcs12,
+    /// The peer speaks no TLS.
+    NotTls,
+    /// The peer closed the connection in place of a handshake.
+    HungUp,
     /// Anything else.
     Other,
 }
+
+/// OpenSSL's words for an answer that is no TLS: what stands where the version would, or the length.
+const NOT_TLS: [&str; 3] = ["wrong version number", "packet length too long", "unknown protocol"];
 
 /// TLS cannot be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +107,8 @@ impl TlsError {
             TlsErrorKind::Untrusted
         } else if lower.contains("alert certificate required") {
             TlsErrorKind::CertificateWanted
+        } else if NOT_TLS.iter().any(|words| lower.contains(words)) {
+            return Self { kind: TlsErrorKind::NotTls, ..Self::other("the server does not speak TLS") };
         } else {
             TlsErrorKind::Other
         };
@@ -254,6 +263,11 @@ mod tests {
                 TlsErrorKind::CertificateWanted,
             ),
             ("connection reset", "TLS: connection reset", TlsErrorKind::Other),
+            (
+                "error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../a.c:1:",
+                "TLS: the server does not speak TLS",
+                TlsErrorKind::NotTls,
+            ),
         ];
         for (text, shown, kind) in table {
             let error = TlsError::of_text(text);

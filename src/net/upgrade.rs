@@ -141,6 +141,9 @@ pub enum UpgradeError {
     /// The answer is no valid one.
     #[error("{0}")]
     Malformed(String),
+    /// There is none, or it is no HTTP: as from a server that wants TLS.
+    #[error("{0}")]
+    NotHttp(&'static str),
     /// The request cannot be written as asked for.
     #[error("the request cannot be sent: {0}")]
     Request(String),
@@ -232,17 +235,17 @@ fn explain(error: &hyper::Error) -> UpgradeError {
     // A request that was not yet on its way counts as cancelled, whatever the reason was.
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let alert = causes.map(ToString::to_string).find(|text| TlsError::of_alert(text).is_some());
-    UpgradeError::Malformed(if let Some(alert) = alert {
-        format!("no answer to the upgrade: {alert}")
+    if let Some(alert) = alert {
+        UpgradeError::Malformed(format!("no answer to the upgrade: {alert}"))
     } else if error.is_parse() {
-        "the answer to the upgrade is not valid HTTP".to_owned()
+        UpgradeError::NotHttp("the answer to the upgrade is not valid HTTP")
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        "the server closed the connection without answering the upgrade".to_owned()
+        UpgradeError::NotHttp("the server closed the connection without answering the upgrade")
     } else {
         use std::error::Error as _;
         let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        format!("no answer to the upgrade: {cause}")
-    })
+        UpgradeError::Malformed(format!("no answer to the upgrade: {cause}"))
+    }
 }
 
 fn build(request: &UpgradeRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
@@ -402,7 +405,10 @@ mod tests {
         ];
         for (index, answer) in answers.into_iter().enumerate() {
             let result = ask(&["a"], answer).await;
-            assert!(matches!(result, Err(UpgradeError::Malformed(_))), "{index}: {result:?}");
+            assert!(
+                matches!(result, Err(UpgradeError::Malformed(_) | UpgradeError::NotHttp(_))),
+                "{index}: {result:?}"
+            );
         }
     }
 

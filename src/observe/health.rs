@@ -94,13 +94,12 @@ impl Health {
         }
     }
 
-    /// Messages a second over the window, told their sum now.
+    /// Messages a second over the window, told their sum now; not before there is a second to tell of.
     #[must_use]
-    pub fn rate(&self, now: Instant, messages: u64) -> f64 {
-        let Some((at, before)) = self.samples.front() else { return 0.0 };
+    pub fn rate(&self, now: Instant, messages: u64) -> Option<f64> {
+        let (at, before) = self.samples.front()?;
         let passed = now.saturating_duration_since(*at).as_secs_f64();
-        // Right after the start a second is the least that says anything.
-        messages.saturating_sub(*before) as f64 / passed.max(1.0)
+        (passed >= 1.0).then(|| messages.saturating_sub(*before) as f64 / passed)
     }
 }
 
@@ -157,16 +156,17 @@ mod tests {
     fn the_rate_is_that_of_the_last_seconds() {
         let start = Instant::now();
         let mut health = Health::new(false, start);
-        assert!((health.rate(start, 5) - 5.0).abs() < 1e-9);
+        assert_eq!(health.rate(start, 5), None);
+        assert_eq!(health.rate(start + SECOND / 2, 2_000_000), None, "too short a time for a rate");
         for second in 1..=100_u32 {
             health.look(start + second * SECOND, 1, &[], false, u64::from(second) * 30);
-            let rate = health.rate(start + second * SECOND, u64::from(second) * 30);
+            let rate = health.rate(start + second * SECOND, u64::from(second) * 30).expect("a rate");
             assert!((rate - 30.0).abs() < 1e-9, "{rate}");
         }
         assert!(health.samples.len() <= 12);
         for second in 101..=111 {
             health.look(start + second * SECOND, 1, &[], false, 3000);
         }
-        assert!(health.rate(start + 111 * SECOND, 3000) < 1e-9);
+        assert_eq!(health.rate(start + 111 * SECOND, 3000), Some(0.0));
     }
 }

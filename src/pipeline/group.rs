@@ -71,6 +71,12 @@ impl Group {
         self.is_stopping
     }
 
+    /// How many messages have no outcome yet.
+    pub fn waiting(&self) -> u64 {
+        let flows = self.members.iter().flat_map(|member| &member.seen.flows);
+        flows.map(|flow| flow.ledger.waiting()).sum()
+    }
+
     /// Whether this one runs.
     pub fn runs(&self, key: u64) -> bool {
         self.members.iter().any(|member| member.key == key)

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::time::sleep;
 
 use crate::broker::{Patience, not_reached};
+use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture, Problem};
 use crate::queue::envelope::Envelope;
@@ -179,7 +180,7 @@ async fn carry<S: WindowSink>(
                 return Ok(());
             }
             sink.give_up();
-            (io.notice)(format!("{}: {} messages are given up: {reason}", sink.name(), way.again.len()));
+            (io.notice)(format!("{}: {} given up: {reason}", sink.name(), counted(way.again.len(), "message")));
             for (_, envelope) in way.again.drain(..) {
                 io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);
             }

@@ -19,6 +19,7 @@ use crate::error::{Error, end_exit};
 use crate::exit::Exit;
 use crate::filter::Json;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::net::connection::{CloseReason, Incoming};
 use crate::net::connector::Connector;
 use crate::observe::counters::{DropReason, Label};
@@ -73,7 +74,7 @@ impl WsClient {
                 Ok((mut connection, handshake)) => {
                     view.opened(&handshake);
                     if failures > 0 {
-                        (io.notice)(format!("{url}: connected again after {failures} retries"));
+                        (io.notice)(format!("{url}: connected again after {}", counted(failures, "retry")));
                     }
                     failures = 0;
                     peer.opened();

@@ -18,6 +18,16 @@ pub struct SlashCommand {
     pub completes: Completes,
 }
 
+/// A row of the table.
+pub const fn command(
+    name: &'static str,
+    arguments: &'static str,
+    what: &'static str,
+    completes: Completes,
+) -> SlashCommand {
+    SlashCommand { name, arguments, what, completes }
+}
+
 /// How the arguments of a command are completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completes {
@@ -98,9 +108,44 @@ pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Resu
     Ok((code, reason.to_owned()))
 }
 
-/// A line for each command.
-pub fn help(commands: &[SlashCommand]) -> impl Iterator<Item = String> + '_ {
-    commands.iter().map(|command| format!("{:<26} {}", format!("{} {}", command.name, command.arguments), command.what))
+/// What each command does, on a terminal of so many columns: names and words side by side where there is room, else
+/// one below the other, and no word cut in two.
+pub fn help(commands: &[SlashCommand], columns: usize) -> Vec<String> {
+    let names: Vec<String> = commands
+        .iter()
+        .map(|command| format!("{} {}", command.name, command.arguments).trim_end().to_owned())
+        .collect();
+    let indent = names.iter().map(String::len).max().unwrap_or_default() + 2;
+    let beside = columns >= 2 * indent + 10;
+    let mut lines = Vec::new();
+    for (name, command) in names.into_iter().zip(commands) {
+        if beside {
+            let what = fold(command.what, columns - indent);
+            let first = std::iter::once(name).chain(std::iter::repeat(String::new()));
+            lines.extend(what.into_iter().zip(first).map(|(what, name)| format!("{name:<indent$}{what}")));
+        } else {
+            lines.push(name);
+            lines.extend(fold(command.what, columns.saturating_sub(2)).into_iter().map(|what| format!("  {what}")));
+        }
+    }
+    lines
+}
+
+/// A text of ASCII in lines of at most so many columns, cut between words; a word longer than that is left whole.
+pub fn fold(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            // The last column stays free: some terminals go on to the next line by themselves.
+            Some(line) if line.len() + 1 + word.len() < columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Undoes what terminals do to the path of a file that is dropped on them: quotes, backslashes,
@@ -199,6 +244,42 @@ pub(super) mod tests {
         for (line, expected) in table {
             let error = read(line, &COMMANDS).expect_err(line);
             assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_fits_the_terminal_and_cuts_no_word() {
+        let row = |name, arguments, what| SlashCommand { name, arguments, what, completes: Completes::Nothing };
+        let kick = row("/kick", "ID [CODE [REASON]]", "close a session at once, with 1000 when none");
+        let table = [row("/help", "", "show this"), kick];
+        let indent = " ".repeat(26);
+        assert_eq!(
+            help(&table, 80),
+            [
+                "/help                     show this",
+                "/kick ID [CODE [REASON]]  close a session at once, with 1000 when none"
+            ]
+        );
+        assert_eq!(
+            help(&table, 62)[1..],
+            ["/kick ID [CODE [REASON]]  close a session at once, with 1000".to_owned(), format!("{indent}when none")]
+        );
+        assert_eq!(
+            help(&table, 24),
+            [
+                "/help",
+                "  show this",
+                "/kick ID [CODE [REASON]]",
+                "  close a session at",
+                "  once, with 1000 when",
+                "  none"
+            ]
+        );
+        for columns in 0..140 {
+            let words = |lines: &[String]| lines.join(" ").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&help(&table, columns)), words(&help(&table, 200)), "{columns}");
+            let longest = help(&table, columns).iter().map(String::len).max();
+            assert!(columns < 26 || longest < Some(columns + 1), "{columns}: {longest:?}");
         }
     }
 

@@ -11,7 +11,7 @@ mod helper;
 mod history;
 mod screen;
 mod status;
-mod terminal;
+pub mod terminal;
 
 use std::io;
 use std::path::PathBuf;

@@ -9,6 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::{PATIENCE, status};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
+/// How many columns the terminal on standard output has.
+#[must_use]
+pub fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
 /// Ends bracketed paste and a synchronized update, and shows the cursor.
 const SANE: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[?25h";
 

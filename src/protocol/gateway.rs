@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Effect, Now, Outcome, Protocol, Ticket};
 use crate::message::Message;
+use crate::message::counted::counted;
 
 /// Bytes of an `id` that are worth repeating in the answer.
 const MAX_ID: usize = 256;
@@ -146,7 +147,8 @@ impl Protocol for Gateway {
                 effects.push(self.say("ACK", "published", &reference, now));
             }
             Behind::Broker if self.unsettled.len() >= self.settings.max_unsettled => {
-                let why = format!("{} messages are still on their way; wait for their answers", self.unsettled.len());
+                let why =
+                    format!("{} still on the way; wait for the answers", counted(self.unsettled.len(), "message"));
                 effects.push(self.say("ERROR", &why, &reference, now));
                 effects.push(Effect::Fault(why));
             }

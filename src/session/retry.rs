@@ -13,9 +13,10 @@ pub fn is_worth_retrying(cause: &ConnectError) -> bool {
             DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. },
         )
         | ConnectError::Malformed(_)
+        | ConnectError::NotHttp(_)
         | ConnectError::Timeout(..) => true,
         ConnectError::Refused(refusal) => refusal.status >= 500 || matches!(refusal.status, 408 | 425 | 429),
-        ConnectError::Tls(error) => error.kind() == TlsErrorKind::Other,
+        ConnectError::Tls(error) => matches!(error.kind(), TlsErrorKind::Other | TlsErrorKind::HungUp),
         ConnectError::Proxy(error) => is_proxy_worth_retrying(error),
         ConnectError::Redirect { .. } => false,
     }
@@ -28,7 +29,7 @@ fn is_proxy_worth_retrying(error: &ProxyError) -> bool {
         | ProxyError::Server { .. }
         | ProxyError::Failed { .. } => true,
         ProxyError::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
-        ProxyError::Tls { cause, .. } => cause.kind() == TlsErrorKind::Other,
+        ProxyError::Tls { cause, .. } => matches!(cause.kind(), TlsErrorKind::Other | TlsErrorKind::HungUp),
         ProxyError::Setting(_) | ProxyError::Credentials { .. } => false,
     }
 }

@@ -4,6 +4,8 @@
 //! an empty message; a last piece without its delimiter counts. Invariant: no byte of input other
 //! than the delimiters is lost or changed (a carriage return before a newline belongs to the line end).
 
+use crate::message::counted::counted;
+
 /// Where a message ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Framing {
@@ -27,7 +29,7 @@ pub struct Splitter {
 
 /// A piece of input grew over the limit without an end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a message on standard input is over the limit of {0} bytes")]
+#[error("a message on standard input is over the limit of {}", counted(*.0, "byte"))]
 pub struct TooLong(pub usize);
 
 impl Splitter {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::framing::{Framing, Splitter};
 use crate::exit::Exit;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::message::event::{Event, InputEvent, parse_input_line};
 use crate::queue::end::{EndError, EndIo, Inlet};
 use crate::queue::envelope::Origin;
@@ -132,7 +133,7 @@ impl Intake {
     }
 
     fn too_long(&self) -> EndError {
-        let text = format!("{}: a message is over the limit of {} bytes", self.origin.endpoint, self.max);
+        let text = format!("{}: a message is over the limit of {}", self.origin.endpoint, counted(self.max, "byte"));
         EndError::new(Exit::Usage, text).hint("--max-message-size SIZE accepts larger ones")
     }
 }

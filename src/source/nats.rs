@@ -21,6 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::broker::nats::{Link, NatsSettings, Refusal};
 use crate::broker::{Patience, Start, again, headers, not_reached, refused};
+use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
@@ -181,7 +182,7 @@ impl Intake {
         let message = headers::message(message.payload, type_of(message.headers.as_ref()));
         self.seq += 1;
         if self.max_deliver.is_some_and(|most| delivery.times > most) {
-            let error = format!("delivered {} times without being settled", delivery.times - 1);
+            let error = format!("delivered {} without being settled", counted(delivery.times - 1, "time"));
             self.inlet.refuse(&self.origin, self.seq, message, Some(on_safe), DropReason::RetriesSpent, &error);
         } else {
             self.inlet.push(&self.origin, self.seq, message, Some(on_safe));

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::support::{FakeServer, Frame, Run, Server, closed_port, events, listen, scratch, text, write, wsp};
+use crate::support::{FakeServer, Frame, Run, Server, closed_port, events, listen, run, scratch, text, write, wsp};
 
 /// A home for settings with this file in it.
 struct Home(tempfile::TempDir);
@@ -213,6 +213,8 @@ fn errors_of_the_command_line_itself_stay_what_they_were() {
     let home = Home::with("[profile.p]\nurl = 'ws://h/'\ninsecure = true\n");
     let output = home.wsp(&["connect", "@p", "--no-such"]).input("").exits(2).complains("--no-such");
     assert!(!output.stderr.contains("--insecure"), "{}", output.stderr);
+    let output = home.wsp(&["connect", "--no-such"]).input("").exits(2);
+    assert!(!output.stderr.contains("-- --no-such"), "{}", output.stderr);
     home.wsp(&["connect", "@p", "--timeout", "soon"]).input("").exits(2).complains("--timeout");
     home.wsp(&["connect", "--help"]).env("WSP_NONSENSE", "1").input("").exits(0);
 }
@@ -266,6 +268,16 @@ fn show_lists_the_profiles_and_the_origins() {
     assert!(output.stdout().lines().any(|line| line.starts_with("insecure ") && line.ends_with("flag")));
     let output = home.wsp(&["config", "show", "listen", "9000", "--echo"]).input("").exits(0);
     assert!(output.stdout().lines().any(|line| line.starts_with("echo ") && line.ends_with("flag")));
+}
+
+#[test]
+fn retries_without_a_number_read_as_a_word_that_is_taken_too() {
+    for wish in ["true", "'unlimited'"] {
+        let home = Home::with(&format!("[profile.p]\nurl = 'ws://h/'\nreconnect = {wish}\n"));
+        let rows = home.shown(&["@p"], &[]);
+        assert_eq!(row(&rows, "reconnect").0, "unlimited");
+    }
+    run(&["connect", "ws://h/", "--reconnect=many"], "").exits(2).complains("'many' is no number of retries");
 }
 
 #[test]
@@ -329,11 +341,16 @@ fn a_profile_is_an_end_of_a_relay_with_options_of_its_own() {
     let home =
         Home::with(&format!("[profile.gone]\nurl = 'ws://u:p@{closed}/'\nreconnect = '5'\nretry-delay = '1h'\n"));
     let output = home.wsp(&["relay", "@gone", "null:", "--reconnect=1", "--retry-delay", "1ms"]).input("").exits(9);
-    let output = output.complains(&closed).complains("gave up after 1 retries");
+    let output = output.complains(&closed).complains("gave up after 1 retry");
     assert!(!output.stderr.contains("u:p"), "{}", output.stderr);
     home.wsp(&["relay", "@gon", "null:"]).input("").exits(2).complains("did you mean @gone?");
     home.wsp(&["relay", "-", "null:", "--route", ". => @gon"]).input("").exits(2).complains("did you mean @gone?");
     let directory = scratch();
     let file = write(&directory, "relay.toml", "[[pipeline]]\nfrom = '@gon'\nto = 'null:'\n");
-    home.wsp(&["relay", "-f", &text(&file), "--check"]).input("").exits(2).complains("no profile 'gon'");
+    let output = home.wsp(&["relay", "-f", &text(&file), "--check"]).input("").exits(2);
+    output.complains("relay.toml:2: pipeline 1: no profile 'gon'").complains("hint: did you mean @gone?");
+    let home = Home::with("[profile.odd]\nurl = 'ws://h/'\nreconect = true\n");
+    let file = write(&directory, "relay.toml", "[[pipeline]]\nfrom = '-'\nto = '@odd'\n");
+    let output = home.wsp(&["relay", "-f", &text(&file), "--check"]).input("").exits(2);
+    output.complains("relay.toml:3: pipeline 1: ").complains("hint: did you mean 'reconnect'?");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::peers::in_path;
-use crate::support::{Run, root, scratch, text, write};
+use crate::support::{Output, Run, root, scratch, text, write};
 
 fn script() -> Run {
     Run::new("sh").arg(root().join("install.sh")).limit(Duration::from_secs(900))
@@ -110,21 +110,45 @@ fn what_is_missing_is_named_with_the_command_that_installs_it() {
     assert!(files(home.path()).is_empty(), "nothing is installed");
 }
 
-#[test]
-fn a_toolchain_that_is_too_old_is_named() {
-    let path = only(&COMMON);
-    for (name, says) in [("cargo", "cargo 1.70.0 (an old one)"), ("rustc", "rustc 1.70.0 (an old one)")] {
-        let fake = write(&path, name, format!("#!/bin/sh\necho '{says}'\n"));
-        std::fs::set_permissions(fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("making it run");
-    }
+/// A program of that name which does no more than this.
+fn fake(path: &tempfile::TempDir, name: &str, does: &str) {
+    let file = write(path, name, format!("#!/bin/sh\n{does}\n"));
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("making it run");
+}
+
+/// Runs `install.sh` with a C compiler and these programs alone, for a user of nothing.
+fn install_with(path: &tempfile::TempDir) -> Output {
     symlink(in_path("cc").expect("cc"), path.path().join("cc")).expect("a link");
     let home = scratch();
-    let output = Run::new(in_path("sh").expect("sh"))
+    Run::new(in_path("sh").expect("sh"))
         .clear_env()
         .env("PATH", path.path())
         .env("HOME", home.path())
         .arg(root().join("install.sh"))
-        .input("");
+        .input("")
+}
+
+#[test]
+fn a_toolchain_that_is_too_old_is_named() {
+    let path = only(&COMMON);
+    fake(&path, "cargo", "echo 'cargo 1.70.0 (an old one)'");
+    fake(&path, "rustc", "echo 'rustc 1.70.0 (an old one)'");
+    let output = install_with(&path);
     assert_eq!(output.code, 1, "{}", output.stderr);
     assert!(output.stderr.contains("1.70.0") && output.stderr.contains("1.90"), "{}", output.stderr);
+}
+
+#[test]
+fn without_a_compiler_for_it_kafka_alone_is_left_out() {
+    let path = only(&COMMON);
+    fake(&path, "cargo", "exit 1");
+    fake(&path, "rustc", "echo 'rustc 1.999.0 (a new one)'");
+    let output = install_with(&path);
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    let default = manifest.lines().find_map(|line| line.strip_prefix("default = ")).expect("default features");
+    let features: Vec<String> = serde_json::from_str(default).expect("a list");
+    let rest = features.into_iter().filter(|feature| feature != "kafka").collect::<Vec<_>>().join(",");
+    assert!(output.stdout().contains("Kafka: left out, because a C++ compiler and make"), "{}", output.stdout());
+    // OpenSSL may have to be built as well.
+    assert!(output.stdout().contains(&format!("--no-default-features --features {rest}")), "{}", output.stdout());
 }

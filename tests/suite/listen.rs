@@ -110,6 +110,16 @@ fn reply_jq_answers_with_what_the_filter_yields() {
 }
 
 #[test]
+fn what_a_filter_cannot_answer_is_told() {
+    let server = listen(&["--reply-jq", ".id", "-v", "--json"]);
+    run(&["connect", &server.url, "-n", "1"], "not JSON\n{\"id\":2}\n").exits(0).prints("2\n");
+    let output = server.stop().exits(0).complains("s1: no answer to a message that is not JSON");
+    let errors = events(output.stdout()).into_iter().filter(|event| event["type"] == "error");
+    let errors: Vec<_> = errors.map(|event| event["error"].clone()).collect();
+    assert_eq!(errors, ["no answer to a message that is not JSON"]);
+}
+
+#[test]
 fn a_filter_that_meets_an_endless_input_ends_neither_the_server_nor_the_others() {
     let server = listen(&["--reply-jq", "if .halt then halt else .n end"]);
     let mut first = RawClient::connect(server.port);

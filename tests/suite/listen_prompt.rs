@@ -84,7 +84,7 @@ fn slash_commands_do_what_they_say() {
     assert_eq!(one.read_text(), "/help is no command");
     terminal.line("/sessions");
     terminal.wait_until("both sessions", |screen| {
-        screen.lines().any(|line| line.starts_with("s1 127.0.0.1:") && line.contains("sent 1 messages, 19 bytes"))
+        screen.lines().any(|line| line.starts_with("s1 127.0.0.1:") && line.contains("sent 1 message, 19 bytes"))
             && screen.lines().any(|line| line.starts_with("s2 127.0.0.1:"))
     });
     terminal.line("/stats");

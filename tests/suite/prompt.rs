@@ -219,6 +219,26 @@ fn slash_commands_do_what_they_say() {
 }
 
 #[test]
+fn help_is_folded_between_words_at_any_width() {
+    let server = listen(&["--echo"]);
+    for columns in [40, 80, 120] {
+        if !require("tmux") {
+            return;
+        }
+        let terminal = Terminal::sized(columns, 50);
+        terminal.wsp(&server.url);
+        terminal.line("/help");
+        let screen = terminal.wait_for("once)");
+        let line = |start: &str| screen.lines().position(|line| line.starts_with(start)).expect(start);
+        let between = |start: &str, end: &str| -> Vec<&str> {
+            screen.lines().take(line(end)).skip(line(start)).flat_map(str::split_whitespace).collect()
+        };
+        let record = "/record [FILE] record both directions into FILE (.jsonl or .har); without one, stop";
+        assert_eq!(between("/record", "/headers"), record.split(' ').collect::<Vec<_>>(), "{columns}: {screen}");
+    }
+}
+
+#[test]
 fn a_filter_is_set_and_taken_away_while_connected() {
     let terminal = terminal!();
     let server = listen(&["--echo"]);

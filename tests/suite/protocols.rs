@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::peers::{chromium, node, python};
-use crate::support::process::Process;
+use crate::support::process::{Output, Process};
 use crate::support::{Frame, RawClient, Server, listen, require, scratch};
 
 /// The JSON behind `key` in each line of a client.
@@ -91,12 +91,8 @@ fn events_wait_for_a_late_registration() {
     assert_eq!(types, ["welcome", "error", "registered"]);
 }
 
-#[test]
-fn websocket_client_exchanges_envelopes() {
-    if !require("python-websockets") {
-        return;
-    }
-    let mut server = listen(&["--protocol", "envelope"]);
+/// Lets websocket-client make four requests, send three messages and get two of three; and what it had to say.
+pub fn exchange_envelopes(server: &mut Server) -> Output {
     let options = json!({
         "requests": [
             {"method": "capabilities", "params": {}},
@@ -111,7 +107,16 @@ fn websocket_client_exchanges_envelopes() {
     // Its third message is acknowledged once the second has been printed.
     server.process.wait_for_stdout("[1, null]");
     server.process.send("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
-    let output = client.outcome().exits(0);
+    client.outcome().exits(0)
+}
+
+#[test]
+fn websocket_client_exchanges_envelopes() {
+    if !require("python-websockets") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "envelope"]);
+    let output = exchange_envelopes(&mut server);
     let received = said(output.stdout(), "received");
     let of = |kind: &str| received.iter().filter(|envelope| envelope["type"] == kind).cloned().collect::<Vec<_>>();
     let replies: Vec<_> = of("reply").iter().map(|reply| reply["payload"]["status"].clone()).collect();

@@ -1,5 +1,7 @@
 //! `wsp relay` between simple endpoints: order, filters, routes, the balance, losing and finding a server again.
 
+use nix::sys::signal::Signal;
+
 use crate::support::{FakeServer, Frame, closed_port, listen, run, wsp};
 
 fn numbers(count: usize) -> String {
@@ -100,6 +102,29 @@ fn a_destination_that_is_not_there_is_named() {
     let output = run(&["relay", "-", &url], "");
     assert_eq!(output.code, 14, "{}", output.stderr);
     assert!(output.stderr.contains("cannot connect to"), "{}", output.stderr);
+}
+
+#[test]
+fn a_signal_says_what_waits_and_how_to_end_at_once() {
+    let url = format!("ws://127.0.0.1:{}/", closed_port());
+    let retries = ["--reconnect", "--retry-delay", "10ms", "--retry-factor", "1", "--grace", "1h"];
+    let mut relay = wsp(["relay", "-", "-", &url]).args(retries).spawn();
+    relay.send(numbers(3));
+    relay.wait_for_stdout("3");
+    relay.signal(Signal::SIGINT);
+    relay.wait_for_stderr(
+        "wsp: 3 messages not delivered yet: up to 3600s for that (--grace); Ctrl-C again ends at once",
+    );
+    relay.signal(Signal::SIGINT);
+    let output = relay.outcome().exits(30);
+    assert!(balance(&output.stderr).ends_with("waiting 3"), "{}", output.stderr);
+    // With nothing that waits there is nothing to say.
+    let mut relay = wsp(["relay", "-", "-"]).spawn();
+    relay.send(numbers(1));
+    relay.wait_for_stdout("1");
+    relay.signal(Signal::SIGINT);
+    let output = relay.outcome().exits(0);
+    assert!(!output.stderr.contains("--grace"), "{}", output.stderr);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::protocols::exchange_envelopes;
 use crate::support::balance::Balance;
 use crate::support::ends::{lines, number};
 use crate::support::files::{read, wait_until};
@@ -141,20 +142,7 @@ fn other_peoples_clients_exchange_envelopes_and_follow_feeds() {
         return;
     }
     let mut server = relay(&["ws-listen://127.0.0.1:0", "-", "--both", "--protocol", "envelope"]);
-    let options = json!({
-        "requests": [
-            {"method": "capabilities", "params": {}},
-            {"method": "subscribe", "params": {"jq": ".n > 1"}},
-            {"method": "stop", "params": {}},
-            {"method": "status", "params": {}},
-        ],
-        "send": [{"a": 1.5}, "text", [1, null]],
-        "receive": 2,
-    });
-    let client = python("websocket_client.py").args(["envelope", &server.url, &options.to_string()]).spawn();
-    server.process.wait_for_stdout("[1, null]");
-    server.process.send("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
-    client.outcome().exits(0);
+    exchange_envelopes(&mut server);
     let output = server.stop().exits(0);
     assert_eq!(output.stdout(), "{\"a\": 1.5}\ntext\n[1, null]\n");
     assert!(output.stderr.contains("received 3 = delivered 3 "), "{}", output.stderr);

@@ -36,7 +36,8 @@ fn checked(messages: &'static [&'static str], arguments: &[&str]) -> Output {
 fn what_does_not_match_is_printed_told_and_counted() {
     let output = checked(&[r#"{"price":1}"#, r#"{"price":"1"}"#, "hello", r#"{"price":2}"#], &[]).exits(0);
     let output = output.prints("{\"price\":1}\n{\"price\":\"1\"}\nhello\n{\"price\":2}\n");
-    let output = output.complains(r#"message 2 does not match the schema: /price: "1" is not of type "number""#);
+    let output =
+        output.complains(r#"message 2 does not match the schema: /price: a number is expected, not the string "1""#);
     let output = output.complains("message 3 does not match the schema: not JSON");
     let output = output.complains("2 of 4 messages did not match the schema");
     assert!(!output.stderr.contains("message 1 ") && !output.stderr.contains("message 4 "), "{}", output.stderr);
@@ -49,7 +50,7 @@ fn it_is_an_error_event_right_after_the_message() {
     let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
     assert_eq!(kinds, ["open", "text", "text", "error", "close"]);
     let error = events[3]["error"].as_str().expect("an error");
-    assert!(error.starts_with("message 2 does not match the schema: /price: 0 is"), "{error}");
+    assert!(error.starts_with("message 2 does not match the schema: /price: more than 0 is expected"), "{error}");
 }
 
 #[test]
@@ -128,6 +129,6 @@ fn a_schema_may_refer_to_files_beside_it() {
     let schema = text(&write(&directory, "main.json", main));
     let server = saying(&[r#"{"price":1}"#, r#"{"price":-1}"#]);
     let output = run(&["connect", &server.url, "--schema", &schema, "-w", "-1"], "").exits(0);
-    output.complains("message 2 does not match the schema: /price: -1 is");
+    output.complains("message 2 does not match the schema: /price: more than 0 is expected, not the number -1");
     server.join();
 }

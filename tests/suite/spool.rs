@@ -171,7 +171,7 @@ fn on_full_spool_writes_only_what_does_not_fit_in_memory() {
     wait_for_status(&spool, |all| (all.first()?["messages"] == 50).then_some(()));
     kill(relay);
     let output = run(&["relay", "-", &server.url, "--spool", &spool], numbers(1..=3)).exits(0);
-    assert!(output.stderr.contains(&format!("spool: 50 messages wait for {url}")), "{}", output.stderr);
+    assert!(output.stderr.contains(&format!("spool: 50 messages for {url}")), "{}", output.stderr);
     assert_eq!(status(&spool)[0]["messages"], 50, "they stay");
     let there = listen_at(&format!("127.0.0.1:{port}"), &["--format", "raw"]);
     let output = run(&["relay", "-", &url, "--spool", &spool, "--on-full", "spool"], numbers(151..=900)).exits(0);

@@ -140,7 +140,7 @@ fn what_status_says_waits_is_there_after_a_kill() {
     relay.outcome();
     feeder.join().expect("the feeder");
     let output = wsp(["relay", "-", "-", "--spool", &spool]).input("");
-    assert!(output.stderr.contains(&format!("messages wait for {url}")), "{}", output.stderr);
+    assert!(output.stderr.contains(&format!("messages for {url}")), "{}", output.stderr);
     assert!(waiting(said) >= said);
     let status = run(&["relay", "--spool", &spool, "--status"], "").exits(0);
     assert!(

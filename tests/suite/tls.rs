@@ -128,11 +128,35 @@ fn tls_against_a_plain_server_is_8_and_plain_against_tls_is_an_error() {
         std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("answering");
         crate::support::Socket::new(stream, false).read_rest();
     });
-    run(&["connect", "-k", &plain.url.replace("ws://", "wss://")], "").exits(8);
+    let output = run(&["connect", "-k", &plain.url.replace("ws://", "wss://")], "").exits(8);
+    output.complains("the server does not speak TLS\nhint: try ws://127.0.0.1:");
     plain.join();
     let (server, _files, _) = self_signed();
-    let output = run(&["connect", &server.url.replace("wss://", "ws://")], "");
-    assert!(matches!(output.code, 6 | 9), "{}: {}", output.code, output.stderr);
+    let output = run(&["connect", &server.url.replace("wss://", "ws://")], "").exits(6);
+    output.complains("one that wants TLS is wss://");
+}
+
+#[test]
+fn the_scheme_that_would_have_been_right_is_named_by_all() {
+    let plain = listen(&["--echo"]);
+    let (secure, _files, _) = self_signed();
+    let other = |url: &str, from: &str, to: &str| url.replace(from, to);
+    for (url, right) in [
+        (other(&plain.url, "ws://", "wss://"), format!("hint: try {}", plain.url)),
+        (other(&secure.url, "wss://", "ws://"), format!("one that wants TLS is {}", secure.url)),
+    ] {
+        run(&["relay", "-", &url, "-k"], "x\n").exits(30).complains(&right);
+        run(&["bench", &url, "-k", "-n", "1", "-c", "1"], "").exits(14).complains(&right);
+    }
+    // What no retry can change is not tried again.
+    let url = other(&plain.url, "ws://", "wss://");
+    run(&["connect", &url, "-k", "--reconnect"], "").exits(8).complains("hint: try ws://");
+    let nginx = FakeServer::once(|request| {
+        let body = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
+        request.refuse(&format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    });
+    run(&["connect", &nginx.url], "").exits(5).complains("hint: the server wants TLS: try wss://127.0.0.1:");
+    nginx.join();
 }
 
 #[test]

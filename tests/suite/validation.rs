@@ -18,8 +18,8 @@ fn what_does_not_match_is_answered_by_an_error_and_never_seen_again() {
     let (server, files) = asking(&["--json", "--broadcast", "-v"]);
     let (mut client, mut other) = (RawClient::connect(server.port), RawClient::connect(server.port));
     let table = [
-        (Frame::text(r#"{"price":"1"}"#), r#"/price: "1" is not of type "number""#),
-        (Frame::text("{}"), r#""price" is a required property"#),
+        (Frame::text(r#"{"price":"1"}"#), r#"/price: a number is expected, not the string "1""#),
+        (Frame::text("{}"), r#""price" is required and missing"#),
         (Frame::text("hello"), "not JSON"),
         (Frame::text(""), "not JSON"),
         (Frame::new(Opcode::Binary, [0, 255]), "not JSON"),

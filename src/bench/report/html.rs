@@ -9,6 +9,7 @@ use super::text::{number, text};
 use super::{Report, Second, Summary};
 use crate::bench::histogram::{Latencies, PERCENTILES, millis};
 use crate::bench::verdict::whole;
+use crate::message::counted::agreeing;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 240.0;
@@ -111,13 +112,9 @@ fn head(report: &Report, page: &mut String) {
     }
     for outcome in &report.thresholds {
         let (class, word) = if outcome.ok { ("pass", "holds") } else { ("fail", "missed") };
-        let value = match (outcome.value, outcome.unit.as_str()) {
-            (Some(value), "share") => format!(" ({} %)", number(value * 100.0)),
-            (Some(value), unit) => format!(" ({} {unit})", number(value)),
-            (None, _) => String::new(),
-        };
+        let value = escape(&super::text::measured(outcome));
         let expression = escape(&outcome.expression);
-        let _ = writeln!(page, "<p><code>{expression}</code> <span class=\"{class}\">{word}</span>{value}</p>");
+        let _ = writeln!(page, "<p><code>{expression}</code> <span class=\"{class}\">{word}</span> ({value})</p>");
     }
 }
 
@@ -126,8 +123,9 @@ fn table(report: &Report, page: &mut String) {
     let asked = report.rate.asked.map(|asked| format!(" of {} asked for", whole(asked))).unwrap_or_default();
     let _ = writeln!(
         page,
-        "<p>{} connections, {} loop, {}: {} sent a second{asked}; {} sent, {} received, {} verified, {} lost, {} corrupt.</p>",
+        "<p>{} {}, {} loop, {}: {} sent a second{asked}; {} sent, {} received, {} verified, {} lost, {} corrupt.</p>",
         whole(load.connections as f64),
+        agreeing(load.connections, "connection"),
         escape(&report.mode),
         escape(&load.payload),
         number(report.rate.achieved),

@@ -5,7 +5,9 @@
 
 use super::{Report, Summary};
 use crate::bench::histogram::PERCENTILES;
+use crate::bench::threshold::Outcome;
 use crate::bench::verdict::whole;
+use crate::message::counted::{agreeing, counted};
 use std::fmt::Write as _;
 
 /// Beyond so many errors of other kinds the rest is counted only.
@@ -45,7 +47,7 @@ pub fn text(report: &Report) -> String {
 
 fn headline(report: &Report) -> String {
     let load = &report.load;
-    let mut parts = vec![format!("{} connections", whole(load.connections as f64))];
+    let mut parts = vec![format!("{} {}", whole(load.connections as f64), agreeing(load.connections, "connection"))];
     match (load.kind.as_str(), load.in_flight, report.rate.asked) {
         ("echo", Some(in_flight), _) => parts.push(format!("closed loop, {in_flight} in flight on each")),
         (_, _, Some(asked)) => {
@@ -69,6 +71,20 @@ fn headline(report: &Report) -> String {
     format!("wsp bench {}   {}", report.run.url, parts.join(", "))
 }
 
+/// What a threshold was held against, and what is to be known of it.
+#[must_use]
+pub fn measured(outcome: &Outcome) -> String {
+    let value = match (outcome.value, outcome.unit.as_str()) {
+        (None, _) => return outcome.note.clone().unwrap_or_else(|| "not measured".to_owned()),
+        (Some(value), "ms") => format!("{} ms", number(value)),
+        (Some(value), "share") => format!("{} %", number(value * 100.0)),
+        (Some(value), "per second") => format!("{}/s", whole(value)),
+        (Some(value), _) => whole(value),
+    };
+    let note = outcome.note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
+    value + &note
+}
+
 fn verdict(report: &Report, lines: &mut Vec<String>) {
     let valid = if report.valid { "VALID" } else { "INVALID" };
     let missed = report.thresholds.iter().any(|outcome| !outcome.ok);
@@ -81,13 +97,7 @@ fn verdict(report: &Report, lines: &mut Vec<String>) {
     };
     let mut line = format!("{valid}  {word}").trim_end().to_owned();
     for outcome in &report.thresholds {
-        let value = match (outcome.value, outcome.unit.as_str()) {
-            (None, _) => outcome.note.clone().unwrap_or_else(|| "not measured".to_owned()),
-            (Some(value), "ms") => format!("{} ms", number(value)),
-            (Some(value), "share") => format!("{} %", number(value * 100.0)),
-            (Some(value), "per second") => format!("{}/s", whole(value)),
-            (Some(value), _) => whole(value),
-        };
+        let value = measured(outcome);
         let _ = write!(line, "   {} {} ({value})", outcome.expression, if outcome.ok { "ok" } else { "MISSED" });
     }
     let headroom = (1.0 - report.generator.busiest_cpu).max(0.0) * 100.0;
@@ -249,11 +259,10 @@ fn generator(report: &Report) -> String {
         MANY.. => format!(" ({} KB/conn)", number(generator.bytes_per_connection / 1e3)),
         _ => String::new(),
     };
-    let count = generator.shards.len();
     format!(
-        "generator  {count} {}, busiest {:.0} % CPU, {} missed by us, {} by the target, {} late>1ms, send queue max {} B, \
+        "generator  {}, busiest {:.0} % CPU, {} missed by us, {} by the target, {} late>1ms, send queue max {} B, \
          {} MB RSS{each}{ports}",
-        if count == 1 { "shard" } else { "shards" },
+        counted(generator.shards.len(), "shard"),
         generator.busiest_cpu * 100.0,
         whole(messages.missed_generator as f64),
         whole((messages.missed_backpressure + messages.missed_closed) as f64),

@@ -14,7 +14,7 @@ use crate::bench::find_max::{Next, Search};
 use crate::bench::histogram::{Latencies, Logged};
 use crate::bench::live::Live;
 use crate::bench::plan::{Load, Plan};
-use crate::bench::report::text::number;
+use crate::bench::report::text::{self, number};
 use crate::bench::report::{FindMax, Report, Step, merge::merge};
 use crate::bench::run::{Control, Outcome, run as conduct};
 use crate::bench::threshold::Threshold;
@@ -23,6 +23,7 @@ use crate::command::dashboard::{Following, Screen};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr, StopSignal};
+use crate::message::counted::counted;
 use crate::net::connection::io_text;
 
 /// The run that confirms the greatest rate is so much longer.
@@ -286,8 +287,8 @@ fn json(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Differenc
 
 fn words(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Difference], invalid: usize) -> String {
     let mut lines = vec![
-        format!("A {}   {} runs", args.a, reports[0].len()),
-        format!("B {}   {} runs", args.b, reports[1].len()),
+        format!("A {}   {}", args.a, counted(reports[0].len(), "run")),
+        format!("B {}   {}", args.b, counted(reports[1].len(), "run")),
         format!("{:6}{:>14}{:>14}{:>10}   {:18}", "", "A median", "B median", "B / A", "95 % interval"),
     ];
     for difference in differences {
@@ -303,7 +304,7 @@ fn words(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Differen
         ));
     }
     if invalid > 0 {
-        lines.push(format!("{invalid} of the runs are invalid: the generator was the bottleneck in them"));
+        lines.push(format!("{} invalid: the generator was the bottleneck", counted(invalid, "run")));
     }
     lines.join("\n") + "\n"
 }
@@ -320,13 +321,7 @@ fn complain(report: &Report, stderr: &Stderr) {
         stderr.line(format!("wsp: {reason}"));
     }
     for outcome in report.thresholds.iter().filter(|outcome| !outcome.ok) {
-        let value = match (outcome.value, outcome.unit.as_str()) {
-            (Some(value), "ms") => format!("{} ms", number(value)),
-            (Some(value), "share") => format!("{} %", number(value * 100.0)),
-            (Some(value), "per second") => format!("{}/s", number(value)),
-            (Some(value), _) => number(value),
-            (None, _) => outcome.note.clone().unwrap_or_default(),
-        };
+        let value = text::measured(outcome);
         stderr.line(format!("wsp: threshold missed: {} (it is {value})", outcome.expression));
     }
 }

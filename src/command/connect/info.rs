@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::message::counted::counted;
 use crate::net::connector::Handshake;
 use crate::observe::control::TrafficReading;
 use crate::prompt::SessionState;
@@ -66,7 +67,7 @@ impl Traffic {
 
 impl std::fmt::Display for Traffic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} messages, {} bytes", self.messages.get(), self.bytes.get())
+        write!(f, "{}, {}", counted(self.messages.get(), "message"), counted(self.bytes.get(), "byte"))
     }
 }
 

@@ -90,6 +90,9 @@ pub struct ConnectArgs {
     #[arg(long, help_heading = "Sending")]
     pub whole: bool,
     /// Print what this filter yields; $meta and $prev are set
+    ///
+    /// $meta holds session, url, time, type, size and seq of the message, $prev is the last message of the session
+    /// before it that was JSON, null at first: messages that are not JSON have no place in a filter, and leave it as it is.
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
     /// Check what arrives against a JSON Schema, and say what does not match

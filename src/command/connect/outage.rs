@@ -3,6 +3,7 @@
 //! Owns the account of one session's outages. Leaves when to connect again to [`crate::session::backoff`].
 //! Invariant: nothing is promised that is not known: what the server sent meanwhile is only said to be missed.
 
+use crate::message::counted::counted;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ impl Outages {
 
     /// The line for the end of the run, where there is something to say.
     pub fn summary(&self) -> Option<String> {
-        let times = counted(usize::try_from(self.count).unwrap_or(usize::MAX), "time");
+        let times = counted(self.count, "time");
         (self.count > 0).then(|| format!("connected again {times}, {} without a connection", seconds(self.total)))
     }
 }
@@ -47,7 +48,7 @@ pub fn left_behind(waiting: usize, replies: usize) -> String {
 
 /// What is said once the connection is open again.
 pub fn missed(gap: Duration, retries: u32, waiting: usize) -> String {
-    let retries = counted(usize::try_from(retries).unwrap_or(usize::MAX), "retry");
+    let retries = counted(retries, "retry");
     let gap = seconds(gap);
     let waited = match waiting {
         0 => String::new(),
@@ -59,15 +60,6 @@ pub fn missed(gap: Duration, retries: u32, waiting: usize) -> String {
 /// `0.5 s`.
 pub fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// `1 retry`, `2 retries`.
-fn counted(count: usize, what: &str) -> String {
-    match (count, what.strip_suffix('y')) {
-        (1, _) => format!("1 {what}"),
-        (_, Some(stem)) => format!("{count} {stem}ies"),
-        (_, None) => format!("{count} {what}s"),
-    }
 }
 
 #[cfg(test)]

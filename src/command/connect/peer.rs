@@ -200,7 +200,8 @@ impl ClientPeer {
                     shared.line_of(&self.info.id, &format!("jq: {error}"));
                 }
             }
-            Reply::None | Reply::Filter(_) => {}
+            Reply::Filter(_) => shared.count_unanswered(),
+            Reply::None => {}
         }
         let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };
         let text = parsed.as_ref();

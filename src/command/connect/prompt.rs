@@ -15,6 +15,7 @@ use super::slash::{COMMANDS, Command, parse};
 use crate::command::{console, settings};
 use crate::exit::Exit;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::message::input;
 use crate::net::connection::CloseReason;
 use crate::prompt::{Prompt, SessionState, Status, Typed};
@@ -142,7 +143,7 @@ impl PromptInput {
                 let size = bytes.len();
                 let message = Message::text_from_bytes(bytes.clone()).unwrap_or_else(|_| Message::binary(bytes));
                 send(&|| Outgoing::Message(message.clone()));
-                say(shared, &format!("{path}: {size} bytes"));
+                say(shared, &format!("{path}: {}", counted(size, "byte")));
                 self.tell_when_held(shared);
             }
             Command::Filter(source) => {

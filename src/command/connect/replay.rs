@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::shared::{Inbox, Shared};
 use crate::error::Error;
+use crate::message::counted::counted;
 use crate::message::event::{Direction, InputEvent};
 use crate::net::connection::CloseReason;
 use crate::session::Outgoing;
@@ -217,8 +218,8 @@ impl Replay {
         shared.stderr.progress("");
         if self.skipped > 0 {
             shared.notice(format!(
-                "wsp: --replay: {} messages were of sessions that have no URL here and were left out",
-                self.skipped
+                "wsp: --replay: {} left out, of sessions that have no URL here",
+                counted(self.skipped, "message")
             ));
         }
     }
@@ -262,7 +263,7 @@ impl Progress {
     }
 
     fn text(&self) -> String {
-        let sent = format!("replay: {} message{}", self.sent, if self.sent == 1 { "" } else { "s" });
+        let sent = format!("replay: {}", counted(self.sent, "message"));
         if self.size == 0 {
             return sent;
         }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
+use crate::message::counted::counted;
 use crate::message::event::{Direction, Event, EventBody, time_text, write_message_line};
 use crate::message::render::{self, Format};
 use crate::message::{Message, MessageKind};
@@ -122,6 +123,8 @@ pub struct Shared {
     signalled: Cell<bool>,
     received: Cell<u64>,
     dropped_non_json: Cell<u64>,
+    /// Messages that --reply-jq has no answer to, for they are not JSON.
+    unanswered: Cell<u64>,
     invalid: Cell<u64>,
 }
 
@@ -145,6 +148,7 @@ impl Shared {
             signalled: Cell::new(false),
             received: Cell::new(0),
             dropped_non_json: Cell::new(0),
+            unanswered: Cell::new(0),
             invalid: Cell::new(0),
         })
     }
@@ -433,15 +437,27 @@ impl Shared {
         }
     }
 
+    /// A message had no answer from a filter, which wants JSON.
+    pub fn count_unanswered(&self) {
+        self.unanswered.set(self.unanswered.get() + 1);
+    }
+
     /// What is said at the end.
     pub fn summary(&self) {
+        let unanswered = self.unanswered.get();
+        if unanswered > 0 {
+            self.notice(format!("{} not answered, not being JSON (--reply-jq)", counted(unanswered, "message")));
+        }
         let dropped = self.dropped_non_json.get();
         if dropped > 0 {
-            self.notice(format!("{dropped} messages were not JSON and were dropped (--non-json pass shows them)"));
+            self.notice(format!(
+                "{} dropped, not being JSON (--non-json pass shows such)",
+                counted(dropped, "message")
+            ));
         }
         let invalid = self.invalid.get();
         if invalid > 0 {
-            self.notice(format!("{invalid} of {} messages did not match the schema", self.received.get()));
+            self.notice(format!("{invalid} of {} did not match the schema", counted(self.received.get(), "message")));
         }
     }
 }

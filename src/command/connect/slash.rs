@@ -1,6 +1,6 @@
 //! The slash commands of `connect`. Pure; what they do is the prompt's business.
 
-use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, read};
+use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +68,6 @@ pub const COMMANDS: [SlashCommand; 12] = [
     command("/use", "[N]", "send what is typed to session N; without one, to all", Completes::Words(&[("all", "all")])),
     command("/quit", "", "close and leave (Ctrl-D too)", Completes::Nothing),
 ];
-
-const fn command(
-    name: &'static str,
-    arguments: &'static str,
-    what: &'static str,
-    completes: Completes,
-) -> SlashCommand {
-    SlashCommand { name, arguments, what, completes }
-}
 
 /// Reads a typed line.
 ///

@@ -14,6 +14,7 @@ use crate::listen::hub::{Hub, Unplaced, session_name};
 use crate::listen::input::{Console, OpenConsole};
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Traffic};
 use crate::prompt::{Prompt, PromptSettings, SessionState, Status, Typed, history_file};
@@ -191,7 +192,7 @@ fn named(hub: &Hub, id: u64) -> Result<Rc<Mailbox>, String> {
 }
 
 fn amount(traffic: &Traffic) -> String {
-    format!("{} messages, {} bytes", traffic.messages.get(), traffic.bytes.get())
+    format!("{}, {}", counted(traffic.messages.get(), "message"), counted(traffic.bytes.get(), "byte"))
 }
 
 fn describe(mailbox: &Mailbox) -> String {

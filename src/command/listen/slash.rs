@@ -2,7 +2,7 @@
 
 use crate::command::values::may_be_sent;
 use crate::listen::hub::session_number;
-use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, read};
+use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +49,6 @@ pub const COMMANDS: [SlashCommand; 6] = [
     command("/stats", "", "show what has been counted", Completes::Nothing),
     command("/quit", "", "close all sessions and leave (Ctrl-D too)", Completes::Nothing),
 ];
-
-const fn command(
-    name: &'static str,
-    arguments: &'static str,
-    what: &'static str,
-    completes: Completes,
-) -> SlashCommand {
-    SlashCommand { name, arguments, what, completes }
-}
 
 /// Reads a typed line.
 ///

@@ -14,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::host::{Host, Stderr};
+use crate::message::counted::counted;
 use crate::message::render::Format;
 use crate::pipeline::dispatch::RetrySettings;
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
@@ -249,11 +250,12 @@ impl<'a> Build<'a> {
         let notice = self.notice();
         for left in spool.begin()? {
             let Leftover { name, messages } = left;
-            notice(format!("spool: {messages} messages wait for {name}, which this relay does not serve; they stay"));
+            let messages = counted(messages, "message");
+            notice(format!("spool: {messages} for {name}, which this relay does not serve, stay in it"));
         }
         let recovered: u64 = flows.iter().map(|flow| flow.ledger.received.get()).sum();
         if recovered > 0 {
-            notice(format!("spool: {recovered} messages recovered"));
+            notice(format!("spool: {} recovered", counted(recovered, "message")));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::run::{Scene, give_account};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Hangups, Signals};
+use crate::message::counted::counted;
 use crate::pipeline::group::{Group, Happened};
 use crate::pipeline::run::{Ended, Relay};
 use crate::pipeline::watch::Seen;
@@ -25,7 +26,11 @@ pub(super) async fn run(path: &Path, args: &RelayArgs, around: &Surroundings, si
     let planned = plan::read(path, args, around)?;
     if args.check {
         if !args.output.quiet {
-            around.host.stderr.line(format!("{}: {}, nothing wrong", path.display(), pipelines(planned.len())));
+            around.host.stderr.line(format!(
+                "{}: {}, nothing wrong",
+                path.display(),
+                counted(planned.len(), "pipeline")
+            ));
         }
         return Ok(Exit::Done);
     }
@@ -43,10 +48,6 @@ pub(super) async fn run(path: &Path, args: &RelayArgs, around: &Surroundings, si
     }
     let last = many.run(&mut scene, &mut hangups).await;
     scene.close(many.group, last, many.exits).await
-}
-
-fn pipelines(count: usize) -> String {
-    format!("{count} pipeline{}", if count == 1 { "" } else { "s" })
 }
 
 fn name_pipelines(planned: &[Planned], around: &Surroundings) {

@@ -87,7 +87,12 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn at(&mut self, pipeline: &Pipeline, line: usize, error: Error) {
-        self.errors.push(Error::At { place: pipeline.origin(line).to_string(), error: Box::new(error) });
+        let place = pipeline.origin(line).to_string();
+        let each = match error {
+            Error::Several(errors) => errors,
+            one => vec![one],
+        };
+        self.errors.extend(each.into_iter().map(|error| Error::At { place: place.clone(), error: Box::new(error) }));
     }
 
     /// What a pipeline is to be run with, unless something is wrong with it.
@@ -128,7 +133,17 @@ impl Planner<'_> {
         if let Err(error) = Build::new(&args, self.around, None).and_then(Build::try_out) {
             let text = error.to_string();
             let named = decided.iter().find(|setting| text.contains(&format!("--{}", setting.option)));
-            let line = named.map_or(pipeline.line, |setting| pipeline.line_of(&setting.option));
+            let of_profile = |end: &&(String, usize)| {
+                let name = end.0.strip_prefix('@');
+                name.is_some_and(|name| {
+                    text.contains(&format!("'{name}'")) || text.contains(&format!("[profile.{name}]"))
+                })
+            };
+            let line = match (pipeline.from.iter().chain(&pipeline.to).find(of_profile), named) {
+                (Some((_, line)), _) => *line,
+                (None, Some(setting)) => pipeline.line_of(&setting.option),
+                (None, None) => pipeline.line,
+            };
             self.at(pipeline, line, error);
         }
         let schema = args.schema.as_ref().and_then(|path| std::fs::read(path).ok());

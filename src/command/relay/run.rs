@@ -13,6 +13,7 @@ use crate::command::dashboard::{Screen, Shown};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Signals, Stderr};
+use crate::message::counted::counted;
 use crate::net::connection::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, Serving};
@@ -48,6 +49,7 @@ pub(super) struct Scene<'a> {
     watch: Rc<Watch>,
     admin: Option<Serving>,
     shown: Option<Shown>,
+    told_of_grace: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -71,7 +73,7 @@ impl<'a> Scene<'a> {
                 Some(admin.serve(Rc::clone(&watch) as Rc<dyn Control>))
             }
         };
-        Ok(Self { args, stderr, watch, admin, shown: None })
+        Ok(Self { args, stderr, watch, admin, shown: None, told_of_grace: false })
     }
 
     /// Opens the dashboard, where there is to be one.
@@ -92,7 +94,19 @@ impl<'a> Scene<'a> {
             self.hide();
             group.drain_all();
         }
-        group.poll_next(cx)
+        let happened = group.poll_next(cx);
+        if group.is_stopping() && !self.told_of_grace && !self.args.output.quiet {
+            self.told_of_grace = true;
+            let waiting = group.waiting();
+            if waiting > 0 {
+                self.stderr.line(format!(
+                    "wsp: {} not delivered yet: up to {:?} for that (--grace); Ctrl-C again ends at once",
+                    counted(waiting, "message"),
+                    self.args.grace
+                ));
+            }
+        }
+        happened
     }
 
     fn hide(&mut self) {

@@ -2,6 +2,7 @@
 //!
 //! A bucket holds what one second brings and is full at first; what is asked of it leaves, time brings it back.
 
+use crate::message::counted::counted;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -89,8 +90,8 @@ pub enum Exceeded {
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Messages(rate) => write!(f, "more than {rate} messages a second"),
-            Self::Bytes(rate) => write!(f, "more than {rate} bytes a second"),
+            Self::Messages(rate) => write!(f, "more than {} a second", counted(*rate, "message")),
+            Self::Bytes(rate) => write!(f, "more than {} a second", counted(*rate, "byte")),
         }
     }
 }

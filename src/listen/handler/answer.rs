@@ -61,6 +61,7 @@ impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
         let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
         if !input.is_json {
+            actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, "no answer to a message that is not JSON");
             return;
         }
         let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));

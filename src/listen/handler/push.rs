@@ -16,6 +16,7 @@ use crate::filter::Template;
 use crate::listen::hub::Hub;
 use crate::listen::pace::Pace;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::message::event::push_time;
 use crate::observe::counters::ErrorKind;
 
@@ -120,7 +121,7 @@ impl Making {
 
     fn leave_out(&mut self, count: u64) {
         if self.left_out == 0 && count > 0 {
-            self.hub.notice(format!("wsp: {} messages a second cannot be kept up", self.settings.rate));
+            self.hub.notice(format!("wsp: {} a second cannot be kept up", counted(self.settings.rate, "message")));
         }
         self.left_out += count;
     }
@@ -129,7 +130,7 @@ impl Making {
 impl Drop for Making {
     fn drop(&mut self) {
         if self.left_out > 0 {
-            self.hub.notice(format!("{} messages came too late and were not made", self.left_out));
+            self.hub.notice(format!("{} left out: their time had passed", counted(self.left_out, "message")));
         }
     }
 }

@@ -17,7 +17,8 @@ use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
 use tokio_openssl::SslStream;
 
 use super::identity::{self, PemIdentity};
-use super::{ClientTls, TlsError, TlsVersion, read, shorten};
+use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, read, shorten};
+use crate::message::counted::counted;
 use crate::net::connection::io_text;
 use crate::net::transport::Transport;
 
@@ -146,7 +147,8 @@ fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
         return TlsError::other(io_text(error));
     }
     if error.ssl_error().is_none() {
-        return TlsError::other("the server closed the connection during the handshake");
+        let text = "the server closed the connection during the handshake";
+        return TlsError { kind: TlsErrorKind::HungUp, ..TlsError::other(text) };
     }
     let verified = ssl.verify_result();
     if verified == X509VerifyResult::OK {
@@ -226,8 +228,7 @@ fn left(certificate: &X509Ref) -> String {
     let now = Asn1Time::days_from_now(0);
     match now.and_then(|now| now.diff(certificate.not_after())) {
         Ok(left) if left.days < 0 || left.secs < 0 => "it has expired".to_owned(),
-        Ok(left) if left.days == 1 => "1 day left".to_owned(),
-        Ok(left) => format!("{} days left", left.days),
+        Ok(left) => format!("{} left", counted(left.days, "day")),
         Err(_) => "no date".to_owned(),
     }
 }

@@ -147,7 +147,7 @@ pub fn health_of(state: &State) -> (Status, serde_json::Value) {
             "mode": run.mode(),
             "connections": { "active": run.active(), "total": run.counters().connections.get() },
             "queue": { "depth": depth, "utilization": rounded(utilization) },
-            "throughput": { "messages_per_second": rounded(rate) },
+            "throughput": { "messages_per_second": rate.map(rounded) },
         },
     });
     (status, value)

@@ -29,6 +29,7 @@ use self::wire::{Id, Incoming, MAX_ID, Malformed};
 use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
 use crate::filter::{Json, PeerFilter};
 use crate::message::Message;
+use crate::message::counted::counted;
 
 /// Deliveries whose outcome may be open; whoever carries them out has queues that end long before.
 const MAX_UNDECIDED: usize = 65_536;
@@ -240,7 +241,7 @@ impl Envelope {
             }
             Call::Replay(count) => {
                 if self.replays.len() >= self.settings.limits.max_requests {
-                    return Err(format!("{} requests are under way; wait for them to end", self.replays.len()));
+                    return Err(format!("{} under way: wait for the end", counted(self.replays.len(), "request")));
                 }
                 let filter = self.subscription.as_ref().map(|subscription| &subscription.filter);
                 let wanted = |message: &Message| filter.is_none_or(|filter| matches(filter, message));
