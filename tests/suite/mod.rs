@@ -50,6 +50,7 @@ mod relay;
 mod relay_admin;
 mod relay_conformance;
 mod relay_dead_letters;
+mod relay_envelopes;
 mod relay_exec;
 mod relay_files;
 mod relay_http;

@@ -88,6 +88,11 @@ impl Fifo {
         Self { path, shared, _directory: directory }
     }
 
+    /// From now on it is read from.
+    pub fn hold_no_more(&mut self) {
+        self.hold(false);
+    }
+
     fn hold(&self, held: bool) {
         self.shared.0.lock().expect("the state").held = held;
         self.shared.1.notify_all();
