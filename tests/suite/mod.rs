@@ -48,6 +48,7 @@ mod reach;
 mod record;
 mod relay;
 mod relay_admin;
+mod relay_chain;
 mod relay_conformance;
 mod relay_dead_letters;
 mod relay_envelopes;
