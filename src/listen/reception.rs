@@ -112,6 +112,17 @@ impl Reception {
         !matches!(self.tls, TlsSource::None)
     }
 
+    /// Whether its certificate can be used; takes nothing and writes nothing.
+    ///
+    /// # Errors
+    /// TLS files that cannot be used.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.tls {
+            TlsSource::Files { cert, key } => Ok(ServerTls::from_files(cert, key, &self.tls_demands).map(drop)?),
+            TlsSource::None | TlsSource::SelfSigned { .. } => Ok(()),
+        }
+    }
+
     /// Takes its address and reads its certificate.
     ///
     /// # Errors

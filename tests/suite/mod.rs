@@ -59,6 +59,7 @@ mod relay_kills;
 mod relay_many;
 mod relay_protocols;
 mod relay_proxy;
+mod relay_reload;
 mod relay_servers;
 mod rude_clients;
 mod rude_servers;

@@ -2,7 +2,7 @@
 //!
 //! Leaves the ends to `ends`. Invariant: nothing runs before everything is built.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::args::{NonJsonArg, OnFull, RelayArgs};
@@ -24,6 +24,7 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
+use crate::source::shared::SharedInput;
 
 /// What all pipelines of a process share.
 pub(super) struct Surroundings {
@@ -33,11 +34,13 @@ pub(super) struct Surroundings {
     pub(super) watch: Rc<Watch>,
     /// Sessions named so far.
     pub(super) sessions: Cell<usize>,
+    /// Standard input, once somebody reads it.
+    pub(super) input: OnceCell<Rc<SharedInput>>,
 }
 
 impl Surroundings {
     pub(super) fn new(host: Host) -> Self {
-        Self { host, watch: Rc::default(), sessions: Cell::new(0) }
+        Self { host, watch: Rc::default(), sessions: Cell::new(0), input: OnceCell::new() }
     }
 }
 
@@ -60,7 +63,7 @@ pub(super) struct Build<'a> {
     pub(super) views: Vec<Rc<View>>,
     pub(super) orders: Rc<Orders>,
     /// Nothing is to be opened: it is only tried whether all fits together.
-    is_trial: bool,
+    pub(super) is_trial: bool,
 }
 
 impl<'a> Build<'a> {

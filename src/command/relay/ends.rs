@@ -24,6 +24,7 @@ use crate::sink::stdio::StdioSink;
 use crate::sink::stdout::Output;
 use crate::source::framing::Framing;
 use crate::source::lines::LineKind;
+use crate::source::shared::SharedInput;
 use crate::source::stdio::StdioSource;
 
 /// Messages handed to a sink at a time, where that makes no difference to who gets them.
@@ -162,7 +163,7 @@ impl<'a> Build<'a> {
 
     fn stdin(&mut self, session: String) -> Result<StdioSource, Error> {
         Ok(StdioSource {
-            file: once(&mut self.reads_stdin, &self.around.host.stdin, "input")?,
+            input: self.shared_input()?,
             session,
             framing: Framing::Lines,
             kind: match self.args.input {
@@ -174,6 +175,12 @@ impl<'a> Build<'a> {
     }
 
     fn stdout(&mut self) -> Result<StdioSink, Error> {
+    /// Standard input, which pipelines that follow each other read on.
+    fn shared_input(&mut self) -> Result<Rc<SharedInput>, Error> {
+        let file = once(&mut self.reads_stdin, &self.around.host.stdin, "input")?;
+        Ok(Rc::clone(self.around.input.get_or_init(|| SharedInput::new(file))))
+    }
+
         Ok(StdioSink {
             output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
             format: self.format,

@@ -252,6 +252,10 @@ impl Build<'_> {
             bridge: None,
             shown_path: if path.is_empty() { "/".to_owned() } else { path.clone() },
         };
+        if self.is_trial {
+            // The address is only taken when it runs.
+            reception.check()?;
+        }
         let hub = HubSettings {
             mode: Mode::Sink,
             ack: None,
