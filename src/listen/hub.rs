@@ -44,6 +44,8 @@ pub struct HubSettings {
     pub print: bool,
     /// Whether each message printed is told whose it is.
     pub name_sessions: bool,
+    /// What its sessions belong to, where it is one of several: `s1` has `s1.1`, `s1.2`, …
+    pub under: Option<String>,
     /// Whether stdout is a terminal.
     pub to_terminal: bool,
     /// Colours on stdout.
@@ -173,6 +175,11 @@ impl Hub {
         }
         self.wake_waiting();
         self.changed.notify_waiters();
+    }
+
+    /// How a session is called on stderr.
+    pub fn name(&self, id: u64) -> String {
+        self.settings.under.as_ref().map_or_else(|| session_name(id), |under| format!("{under}.{id}"))
     }
 
     /// Sessions connected now.
@@ -413,7 +420,7 @@ impl Hub {
     /// Something went wrong with a session that goes on: counted, told and an event.
     pub fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
-        self.notice(format!("{}: {text}", session_name(id)));
+        self.notice(format!("{}: {text}", self.name(id)));
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
@@ -432,7 +439,7 @@ impl Hub {
     pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         if self.settings.verbose {
-            self.notice(format!("{}: {text}", session_name(id)));
+            self.notice(format!("{}: {text}", self.name(id)));
         }
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::guard::door::{Displaced, Guards, Opening};
 use super::handler;
-use super::hub::{Hub, session_name};
+use super::hub::Hub;
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
 use super::site::Site;
@@ -271,7 +271,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             if hub.settings.verbose {
                 let target = accepted.target.escape_debug();
                 let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
-                hub.notice(format!("{} {peer}: connected, {target}{of}", session_name(id)));
+                hub.notice(format!("{} {peer}: connected, {target}{of}", hub.name(id)));
             }
             open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
@@ -334,7 +334,7 @@ fn converse(
             hub.counters.errors.one(kind);
         }
         if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
-            hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
+            hub.notice(format!("{} {peer}: {}", hub.name(id), end_text(&end)));
         }
         if !matches!(end, End::Closed { .. }) {
             hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });

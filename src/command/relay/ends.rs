@@ -174,7 +174,6 @@ impl<'a> Build<'a> {
         })
     }
 
-    fn stdout(&mut self) -> Result<StdioSink, Error> {
     /// Standard input, which pipelines that follow each other read on.
     fn shared_input(&mut self) -> Result<Rc<SharedInput>, Error> {
         let file = once(&mut self.reads_stdin, &self.around.host.stdin, "input")?;
@@ -182,6 +181,7 @@ impl<'a> Build<'a> {
     }
 
         Ok(StdioSink {
+    fn stdout(&mut self) -> Result<StdioSink, Error> {
             output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
             format: self.format,
             to_terminal: self.to_terminal,

@@ -261,6 +261,7 @@ impl Build<'_> {
             ack: None,
             format: Format::Raw,
             print: false,
+            under: None,
             name_sessions: false,
             to_terminal: false,
             colour: false,
