@@ -113,6 +113,7 @@ impl<'a> Build<'a> {
         }
         args.check_protocols(&from, &to)?;
         self.check_servers(&from, &to)?;
+        self.check_proxy(&from, &to)?;
         let (stop, session) = (Rc::clone(&self.orders.stop), self.session());
         let (dead_letters, dead_lane, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
