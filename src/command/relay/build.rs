@@ -164,7 +164,7 @@ impl<'a> Build<'a> {
             let view = View::new(&self.around.watch, session.clone(), &name, false, &io);
             let proxy = self.proxy(&from, to, (&flow, back), &view)?;
             self.views.push(Rc::clone(&view));
-            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, view });
+            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, is_from: true, view });
             sinks.clear();
         }
         let is_proxy = sinks.is_empty();

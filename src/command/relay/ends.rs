@@ -59,6 +59,7 @@ impl<'a> Build<'a> {
             end,
             io,
             is_last: false,
+            is_from,
             view: Rc::clone(&view),
         };
         let as_source = || EndIo { lane: None, ..io.clone() };
@@ -180,8 +181,8 @@ impl<'a> Build<'a> {
         Ok(Rc::clone(self.around.input.get_or_init(|| SharedInput::new(file))))
     }
 
-        Ok(StdioSink {
     fn stdout(&mut self) -> Result<StdioSink, Error> {
+        Ok(StdioSink {
             output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
             format: self.format,
             to_terminal: self.to_terminal,
