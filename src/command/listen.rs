@@ -339,15 +339,6 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     {
         host.stderr.line(format!("faults are those of --seed {}", faults.seed));
     }
-    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
-    let validation = schema.map(|schema| Validation {
-        schema,
-        on_invalid: match args.on_invalid {
-            OnInvalidArg::Reply => OnInvalid::Reply,
-            OnInvalidArg::Close => OnInvalid::Close,
-            OnInvalidArg::Drop => OnInvalid::Drop,
-        },
-    });
     Ok(Server {
         reception: Reception {
             address,
@@ -375,6 +366,7 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             mode,
             ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),
+            under: None,
             name_sessions: has_prompt,
             to_terminal: host.stdout_is_terminal,
             colour: plan::colour(args.output.color, host),
@@ -401,10 +393,23 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             },
             faults,
             reject: args.faults.rejection(&headers),
-            validation,
+            validation: validation(args)?,
             guard: guards::guards(&args.guards)?,
         },
     })
+}
+
+/// The shape that messages must have.
+fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
+    Ok(schema.map(|schema| Validation {
+        schema,
+        on_invalid: match args.on_invalid {
+            OnInvalidArg::Reply => OnInvalid::Reply,
+            OnInvalidArg::Close => OnInvalid::Close,
+            OnInvalidArg::Drop => OnInvalid::Drop,
+        },
+    }))
 }
 
 fn mode(args: &ListenArgs) -> Result<Mode, Error> {

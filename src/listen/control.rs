@@ -50,8 +50,6 @@ impl Control for Hub {
             send.bytes += mailbox.waiting_bytes();
             send.capacity += mailbox.capacity();
             send.depth += mailbox.waiting();
-            send.capacity += mailbox.capacity();
-            send.bytes += mailbox.waiting_bytes();
             send.utilization = send.utilization.max(mailbox.utilization());
         });
         vec![send]
@@ -108,10 +106,21 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         since: time_text(mailbox.since),
         received: TrafficReading::from(&mailbox.received),
         sent: TrafficReading::from(&mailbox.sent),
-        queue: SessionQueue { depth: mailbox.waiting(), bytes: mailbox.waiting_bytes(), capacity: mailbox.capacity() },
+        queue: queue(mailbox),
         dropped: mailbox.dropped.get(),
         round_trip_ms: mailbox.round_trip.get().map(milliseconds),
         retry_in_ms: None,
+    }
+}
+
+/// What waits for a session, here and before it comes here.
+fn queue(mailbox: &Mailbox) -> SessionQueue {
+    let (depth, bytes, capacity) = (mailbox.waiting(), mailbox.waiting_bytes(), mailbox.capacity());
+    match mailbox.waiting_elsewhere() {
+        Some(other) => {
+            SessionQueue { depth: depth + other.depth, bytes: bytes + other.bytes, capacity: other.capacity }
+        }
+        None => SessionQueue { depth, bytes, capacity },
     }
 }
 

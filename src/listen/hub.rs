@@ -1,17 +1,15 @@
-//! Who is connected, what waits for whom, and what has been counted.
+//! Who is connected, and what waits for whom.
 //!
-//! One thread runs all sessions, so plain cells do. Invariants: every message that is not delivered
+//! Leaves what is said of it to `telling`. One thread runs all sessions, so plain cells do. Invariants: every message that is not delivered
 //! is counted with its reason; a mailbox never exceeds its bounds; one full mailbox stops nobody
 //! but, under `--on-full block`, the sender of what does not fit.
+
+mod telling;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Duration;
-
-use http::StatusCode;
-use jiff::Timestamp;
 
 use super::faults::FaultSettings;
 use super::guard::GuardSettings;
@@ -22,14 +20,14 @@ use super::validation::Validation;
 use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
-use crate::message::render::{self, Format};
-use crate::net::listener::{AcceptError, PeerAddr, Refuse};
-use crate::observe::counters::{Counters, DropReason, ErrorKind};
+use crate::message::event::NO_SESSION;
+use crate::message::render::Format;
+use crate::net::listener::{PeerAddr, Refuse};
+use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
-use crate::sink::stdout::{Output, OutputFailure};
+use crate::sink::stdout::Output;
 
 /// What a run of the server is made from.
 #[derive(Debug, Clone)]
@@ -44,6 +42,8 @@ pub struct HubSettings {
     pub print: bool,
     /// Whether each message printed is told whose it is.
     pub name_sessions: bool,
+    /// What its sessions belong to, where it is one of several: `s1` has `s1.1`, `s1.2`, …
+    pub under: Option<String>,
     /// Whether stdout is a terminal.
     pub to_terminal: bool,
     /// Colours on stdout.
@@ -175,6 +175,11 @@ impl Hub {
         self.changed.notify_waiters();
     }
 
+    /// How a session is called on stderr.
+    pub fn name(&self, id: u64) -> String {
+        self.settings.under.as_ref().map_or_else(|| session_name(id), |under| format!("{under}.{id}"))
+    }
+
     /// Sessions connected now.
     pub fn active(&self) -> usize {
         self.sessions.borrow().len()
@@ -212,11 +217,6 @@ impl Hub {
     /// Waits until a session comes or goes, or a program ends.
     pub async fn next_change(&self) {
         self.changed.notified().await;
-    }
-
-    /// Prints through another output from now on.
-    pub fn print_through(&self, output: Output) {
-        *self.output.borrow_mut() = output;
     }
 
     /// Puts a message into one mailbox; it comes back when it must wait there.
@@ -336,243 +336,6 @@ impl Hub {
     /// Whether sessions must end at once.
     pub fn is_aborting(&self) -> bool {
         self.aborting.get()
-    }
-
-    /// Whether messages are printed.
-    pub fn prints(&self) -> bool {
-        self.settings.print
-    }
-
-    /// The recording of this run.
-    pub fn recording(&self) -> &Recording {
-        &self.recording
-    }
-
-    /// What happens, for whoever looks.
-    pub fn tap(&self) -> &Tap {
-        &self.tap
-    }
-
-    fn offer(&self, id: u64, dir: Option<Direction>, bytes: usize, body: impl FnOnce() -> EventBody) {
-        let make = || Event { time: Timestamp::now(), session: session_name(id), dir, body: body() };
-        self.tap.offer(bytes, make);
-    }
-
-    /// Prints a message of session `id`, where messages are printed; yields up to where the output must be
-    /// [written](Hub::written) for it to have arrived.
-    pub fn print(&self, id: u64, message: &Message) -> Option<u64> {
-        if !self.prints() {
-            return None;
-        }
-        let mut output = self.output.borrow_mut();
-        let settings = &self.settings;
-        if settings.format == Format::Json {
-            write_message_line(output.buffer(), Timestamp::now(), &session_name(id), Direction::In, message);
-        } else {
-            if settings.name_sessions {
-                let (on, off) = if settings.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                output.buffer().extend_from_slice(format!("{on}{}{off} ", session_name(id)).as_bytes());
-            }
-            render::message(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
-        }
-        output.wrote();
-        Some(output.appended())
-    }
-
-    /// Bytes of output written so far.
-    pub fn written(&self) -> u64 {
-        self.output.borrow().written()
-    }
-
-    /// Counts and records a message received from a session.
-    pub fn received(&self, mailbox: &Mailbox, message: &Message) {
-        self.recording.message(mailbox.id, Direction::In, message);
-        self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
-        self.counters.received.message(message.len());
-        mailbox.received.message(message.len());
-    }
-
-    /// Counts, records and prints a message sent to a session.
-    pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
-        self.counters.sent.message(message.len());
-        mailbox.sent.message(message.len());
-        self.counters.delivered.one();
-        let id = mailbox.id;
-        self.recording.message(id, Direction::Out, message);
-        self.offer(id, Some(Direction::Out), message.len(), || EventBody::Message(message.detached()));
-        self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
-    }
-
-    /// Records an event, and prints its line where event lines are printed.
-    pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
-        self.recording.event(id, dir, &body);
-        self.offer(id, dir, 0, || body.clone());
-        self.print_event(id, dir, || body);
-    }
-
-    /// Something went wrong with a session that goes on: counted, told and an event.
-    pub fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
-        self.counters.errors.one(kind);
-        self.notice(format!("{}: {text}", session_name(id)));
-        self.event(id, None, EventBody::Error { error: text.to_owned() });
-    }
-
-    /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
-    /// `-v`, told.
-    pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
-        if self.recording.dead_letter(id, message, error) {
-            self.counters.dead_letters.one(DropReason::Invalid);
-        } else {
-            self.counters.dropped.one(DropReason::Invalid);
-        }
-        self.offence(id, ErrorKind::Invalid, error);
-    }
-
-    /// A session did what it may not: counted, an event and, under `-v`, told.
-    pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
-        self.counters.errors.one(kind);
-        if self.settings.verbose {
-            self.notice(format!("{}: {text}", session_name(id)));
-        }
-        self.event(id, None, EventBody::Error { error: text.to_owned() });
-    }
-
-    /// A request was refused: counted, an event and, under `-v`, told.
-    pub fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
-        self.counters.refused.one();
-        self.counters.errors.one(match refuse.status {
-            StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
-            StatusCode::TOO_MANY_REQUESTS => ErrorKind::Rate,
-            _ => ErrorKind::Refused,
-        });
-        let error = format!("{peer}: refused with {}: {}", refuse.status.as_u16(), refuse.text);
-        if self.settings.verbose {
-            self.notice(error.escape_debug().to_string());
-        }
-        self.fault_before_session(error);
-    }
-
-    /// A connection came to nothing: counted, an event and, where it is `told`, a notice.
-    pub fn handshake_failed(&self, peer: PeerAddr, error: &AcceptError, told: bool) {
-        self.counters.refused.one();
-        self.counters.errors.one(ErrorKind::Handshake);
-        let error = format!("{peer}: {error}");
-        if told {
-            self.notice(error.escape_debug().to_string());
-        }
-        self.fault_before_session(error);
-    }
-
-    fn fault_before_session(&self, error: String) {
-        // Nobody holds these back as sessions are held back, so where there is no room they are counted only.
-        if self.output.borrow().has_room() && self.recording.has_room() {
-            self.event(0, None, EventBody::Error { error });
-            self.flush();
-        }
-    }
-
-    /// A message was meant for a session that is not there: counted and told.
-    pub fn no_receiver(&self, name: &str) {
-        self.counters.dropped.one(DropReason::NoReceiver);
-        self.notice(format!("wsp: there is no session {}; what was for it was dropped", name.escape_debug()));
-    }
-
-    fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
-        if self.settings.format != Format::Json || !self.prints() {
-            return;
-        }
-        let mut output = self.output.borrow_mut();
-        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body: body() }
-            .write_line(output.buffer());
-        output.wrote();
-    }
-
-    /// Nothing more is ready: what was printed goes out.
-    pub fn flush(&self) {
-        self.output.borrow_mut().flush();
-        if let Some(waker) = self.output_waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// Ready when more may be printed; else the waker is called then.
-    pub fn has_room_to_print(&self, cx: &mut Context<'_>) -> bool {
-        // The output has one waker of its own, the tending task's; sessions wait with the hub.
-        if self.output.borrow().has_room() {
-            return true;
-        }
-        self.flush();
-        self.wait(cx);
-        false
-    }
-
-    /// As [`Hub::has_room_to_print`], for the recording.
-    pub fn has_room_to_record(&self, cx: &mut Context<'_>) -> bool {
-        if self.recording.has_room() {
-            return true;
-        }
-        self.flush();
-        self.wait(cx);
-        false
-    }
-
-    /// Keeps standard output and the recording moving until one of them fails.
-    pub async fn tend_output(&self) -> OutputFailure {
-        std::future::poll_fn(|cx| {
-            let mut output = self.output.borrow_mut();
-            output.watch(cx);
-            *self.output_waker.borrow_mut() = Some(cx.waker().clone());
-            let may_record = match self.recording.poll_tend(cx) {
-                Ok(room) => room.is_ready(),
-                Err(failure) => return std::task::Poll::Ready(OutputFailure::Failed(failure)),
-            };
-            if let Some(failure) = output.failure() {
-                return std::task::Poll::Ready(failure);
-            }
-            if output.has_room() && may_record {
-                drop(output);
-                self.wake_waiting();
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-
-    /// Writes the rest of the output, within `limit`.
-    pub async fn finish_output(&self, limit: Duration) {
-        let finish = std::future::poll_fn(|cx| self.output.borrow_mut().poll_finish(cx));
-        let _ = tokio::time::timeout(limit, finish).await;
-    }
-
-    /// A line on stderr that `-q` silences.
-    pub fn notice(&self, text: impl AsRef<str>) {
-        if !self.settings.quiet {
-            self.stderr.line(text);
-        }
-    }
-
-    /// What the run amounted to, in a line.
-    pub fn summary(&self) -> String {
-        let counters = &self.counters;
-        let dead_letters = if self.settings.validation.is_some() {
-            format!(", dead-lettered {}{}", counters.dead_letters.total(), counters.dead_letters.in_brackets())
-        } else {
-            String::new()
-        };
-        let faults = if self.settings.faults.is_some() || self.settings.reject.is_some() {
-            format!(", faults {}{}", counters.faults.total(), counters.faults.in_brackets())
-        } else {
-            String::new()
-        };
-        format!(
-            "connections {}, refused {}, received {}, sent {}, dropped {}{}{dead_letters}{faults}",
-            counters.connections.get(),
-            counters.refused.get(),
-            counters.received.messages.get(),
-            counters.sent.messages.get(),
-            counters.dropped.total(),
-            counters.dropped.in_brackets(),
-        )
     }
 }
 

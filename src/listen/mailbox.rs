@@ -3,8 +3,9 @@
 //! Leaves placing messages to the hub and sending them to the session's peer. Invariant: a mailbox never exceeds its
 //! bounds.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::hub::HubSettings;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
+use crate::observe::control::SessionQueue;
 use crate::observe::counters::Traffic;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
 use crate::session::Outgoing;
@@ -61,6 +63,16 @@ pub struct Mailbox {
     /// What to close with once nothing waits.
     close_after_all: RefCell<Option<Box<CloseReason>>>,
     control: RefCell<VecDeque<Outgoing>>,
+    elsewhere: OnceCell<Elsewhere>,
+}
+
+/// Tells what waits for a session before it comes to its mailbox.
+struct Elsewhere(Box<dyn Fn() -> SessionQueue>);
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elsewhere")
+    }
 }
 
 impl Mailbox {
@@ -85,6 +97,7 @@ impl Mailbox {
             asked_to_close: RefCell::new(None),
             close_after_all: RefCell::new(None),
             control: RefCell::default(),
+            elsewhere: OnceCell::new(),
         }
     }
 
@@ -128,6 +141,16 @@ impl Mailbox {
     /// Payload bytes waiting.
     pub fn waiting_bytes(&self) -> usize {
         self.queue.borrow().bytes()
+    }
+
+    /// What waits for it is told by this, too, since it waits elsewhere.
+    pub fn waits_elsewhere(&self, told: impl Fn() -> SessionQueue + 'static) {
+        let _ = self.elsewhere.set(Elsewhere(Box::new(told)));
+    }
+
+    /// What waits for it elsewhere, where something may.
+    pub fn waiting_elsewhere(&self) -> Option<SessionQueue> {
+        self.elsewhere.get().map(|Elsewhere(told)| told())
     }
 
     /// Messages that can wait.

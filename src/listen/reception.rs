@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::guard::door::{Displaced, Guards, Opening};
 use super::handler;
-use super::hub::{Hub, session_name};
+use super::hub::Hub;
 use super::mailbox::Mailbox;
 use super::peer::ServerPeer;
 use super::site::Site;
@@ -110,6 +110,17 @@ impl Reception {
     /// Whether clients come by TLS.
     pub fn is_secure(&self) -> bool {
         !matches!(self.tls, TlsSource::None)
+    }
+
+    /// Whether its certificate can be used; takes nothing and writes nothing.
+    ///
+    /// # Errors
+    /// TLS files that cannot be used.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.tls {
+            TlsSource::Files { cert, key } => Ok(ServerTls::from_files(cert, key, &self.tls_demands).map(drop)?),
+            TlsSource::None | TlsSource::SelfSigned { .. } => Ok(()),
+        }
     }
 
     /// Takes its address and reads its certificate.
@@ -260,7 +271,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             if hub.settings.verbose {
                 let target = accepted.target.escape_debug();
                 let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
-                hub.notice(format!("{} {peer}: connected, {target}{of}", session_name(id)));
+                hub.notice(format!("{} {peer}: connected, {target}{of}", hub.name(id)));
             }
             open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
@@ -323,7 +334,7 @@ fn converse(
             hub.counters.errors.one(kind);
         }
         if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
-            hub.notice(format!("{} {peer}: {}", session_name(id), end_text(&end)));
+            hub.notice(format!("{} {peer}: {}", hub.name(id), end_text(&end)));
         }
         if !matches!(end, End::Closed { .. }) {
             hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });

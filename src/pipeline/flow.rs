@@ -95,6 +95,9 @@ impl Flow {
 
     /// A flow of its own that does the same and has the same account, for one source and one destination.
     pub fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
+        if let Some(account) = self.settings.lanes.first() {
+            account.branch(&lane);
+        }
         Rc::new(Self {
             settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
             ledger: Rc::clone(&self.ledger),
@@ -104,6 +107,11 @@ impl Flow {
             sources: Cell::new(1),
             failed: Rc::clone(&self.failed),
         })
+    }
+
+    /// Every receiver has a branch of its own.
+    pub fn spread(&self) {
+        self.settings.lanes.iter().for_each(|lane| lane.spread());
     }
 
     /// Every destination once.

@@ -7,6 +7,7 @@ pub mod dead;
 pub mod dispatch;
 pub mod exec;
 pub mod flow;
+mod gate;
 pub mod group;
 pub mod http;
 pub mod proxy;

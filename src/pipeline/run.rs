@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
+use super::gate::Gate;
 use super::watch::{Seen, View};
 use crate::exit::Exit;
 use crate::observe::counters::DropReason;
@@ -30,6 +31,8 @@ pub struct Running {
     pub io: EndIo,
     /// It only takes what nobody else took: it ends after all others.
     pub is_last: bool,
+    /// It is where messages come from: where both ends give and take, it stops giving first.
+    pub is_from: bool,
     /// How it is seen.
     pub view: Rc<View>,
 }
@@ -113,6 +116,9 @@ impl Relay {
             loop {
                 self.heed(&mut state, cx);
                 self.watch_time(&mut timeout, &mut state, cx);
+                if self.orders.stop.step() >= Step::Draining {
+                    running.iter_mut().for_each(Start::gives_no_more);
+                }
                 let before = running.len();
                 running.retain_mut(|start| match start.future.as_mut().poll(cx) {
                     Poll::Ready(result) => self.goes_on(start, result, &mut state),
@@ -176,11 +182,18 @@ impl Relay {
             inlet.end();
         }
         let is_over = |start: &Start, has_failed| {
-            start.io.lane.iter().for_each(|lane| lane.abandon());
+            if let Some(lane) = &start.io.lane {
+                lane.abandon();
+            }
             start.view.over_with(has_failed);
             false
         };
         let Err(error) = result else {
+            if start.io.lane.as_ref().is_some_and(|lane| !lane.has_ended()) {
+                // It takes nothing any more, so nothing more is to be given.
+                state.changed = true;
+                self.drain(state);
+            }
             return is_over(start, false);
         };
         state.changed = true;
@@ -256,13 +269,27 @@ struct Start {
     name: String,
     io: EndIo,
     is_last: bool,
+    /// It ends its giving before its taking.
+    gives_first: bool,
     view: Rc<View>,
 }
 
 impl Start {
     fn of(running: Running) -> Self {
-        let (name, io, is_last, view) = (running.name, running.io.clone(), running.is_last, running.view);
+        let Running { name, end, io, is_last, is_from, view } = running;
+        let gives_first = is_from && io.inlet.is_some() && io.lane.is_some();
+        let own = if gives_first { Gate::before(&io) } else { io.clone() };
         view.began();
-        Self { future: running.end.run(running.io), name, io, is_last, view }
+        Self { future: end.run(own), name, io, is_last, gives_first, view }
+    }
+
+    /// Two ends that both give and take would wait for each other's last message: the first gives no more, then the other
+    /// one can end, and then this one.
+    fn gives_no_more(&mut self) {
+        if self.gives_first
+            && let Some(inlet) = self.io.inlet.take()
+        {
+            inlet.end();
+        }
     }
 }

@@ -154,6 +154,7 @@ struct Hand {
     /// Handed to the connection, or to the protocol, and not settled.
     in_flight: VecDeque<(Ticket, Envelope)>,
     close: Option<CloseReason>,
+    view: Rc<View>,
 }
 
 impl Carrier for Hand {
@@ -206,7 +207,9 @@ impl Carrier for Hand {
         }
     }
 
-    fn measured(&mut self, _measure: Measure) {}
+    fn measured(&mut self, measure: Measure) {
+        self.view.measured(measure);
+    }
 
     fn fault(&mut self, text: String) {
         (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
@@ -231,7 +234,15 @@ impl WsPeer {
             opening: Opening::new(opening),
             conversation: Conversation::new(protocol.session()),
             protocol,
-            hand: Hand { io, origin, seq: 0, ready: VecDeque::new(), in_flight: VecDeque::new(), close: None },
+            hand: Hand {
+                io,
+                origin,
+                seq: 0,
+                ready: VecDeque::new(),
+                in_flight: VecDeque::new(),
+                close: None,
+                view: Rc::clone(&view),
+            },
             next_ticket: 1,
             closing: false,
             finished: false,

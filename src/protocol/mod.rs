@@ -11,13 +11,15 @@ mod decimal;
 pub mod envelope;
 pub mod feed;
 pub mod gateway;
+mod measure;
 pub mod raw;
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
+pub use self::measure::Measure;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 
@@ -72,22 +74,6 @@ pub enum Effect {
     Fault(String),
     /// Close the session; nothing is sent after it.
     Close(CloseReason),
-}
-
-/// Facts about requests, which metrics count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Either side asked for this method; what is not known counts as `unknown`.
-    Request(&'static str),
-    /// Either side replied, with success or not.
-    Reply {
-        /// Whether it was a success.
-        ok: bool,
-    },
-    /// From a request to the end of what it asked for.
-    RequestTime(Duration),
-    /// The peer did not reply in time.
-    RequestTimeout,
 }
 
 /// How full the queue is that deliveries go into.

@@ -5,14 +5,14 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
 use super::ledger::{Ledger, Settlement};
-use super::pace::Pacer;
+use super::pace::{Pacer, Turn};
 use super::spool::{Spool, SpoolLane};
 use super::wakers::Waits;
 use super::{OverflowPolicy, Pushed, Queue};
@@ -48,7 +48,7 @@ pub struct Lane {
     /// Times a message was tried again.
     pub retried: Count,
     settings: LaneSettings,
-    pace: OnceCell<(Rc<Pacer>, u32)>,
+    pace: OnceCell<Turn>,
     backing: Backing,
     ended: Cell<bool>,
     abandoned: Cell<bool>,
@@ -58,6 +58,8 @@ pub struct Lane {
     /// Sees what was delivered.
     witness: OnceCell<Witness>,
     waits: Rc<Waits>,
+    /// Lanes that hold what would be here, where each receiver has one of its own.
+    branches: RefCell<Option<Vec<Weak<Lane>>>>,
 }
 
 /// Sees messages.
@@ -98,6 +100,7 @@ impl Lane {
             retrying: Cell::new(false),
             witness: OnceCell::new(),
             waits,
+            branches: RefCell::new(None),
         }
     }
 
@@ -149,15 +152,39 @@ impl Lane {
 
     /// From now on its messages leave at this pace.
     pub fn pace_by(&self, pacer: &Rc<Pacer>) {
-        let _ = self.pace.set((Rc::clone(pacer), pacer.join()));
+        let _ = self.pace.set(Turn::new(pacer));
+    }
+
+    /// From now on it holds nothing: every receiver has a branch of its own.
+    pub fn spread(&self) {
+        self.branches.borrow_mut().get_or_insert_default();
+    }
+
+    /// One more branch, which keeps to the same pace.
+    pub fn branch(&self, lane: &Rc<Self>) {
+        if let Some(branches) = &mut *self.branches.borrow_mut() {
+            branches.retain(|branch| branch.strong_count() > 0);
+            branches.push(Rc::downgrade(lane));
+        }
+        if let Some(turn) = self.pace.get() {
+            lane.pace_by(turn.pacer());
+        }
+    }
+
+    /// Where what is for its receivers waits: its branches, or this lane where it has none.
+    pub fn branches(self: &Rc<Self>) -> Vec<Rc<Self>> {
+        match &*self.branches.borrow() {
+            Some(branches) => branches.iter().filter_map(Weak::upgrade).collect(),
+            None => vec![Rc::clone(self)],
+        }
     }
 
     /// The next message; `None` when there will be no more.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
-        if let Some((pacer, number)) = self.pace.get()
+        if let Some(turn) = self.pace.get()
             && self.next_size().is_some()
         {
-            ready!(pacer.poll(*number, cx));
+            ready!(turn.poll(cx));
         }
         if let Some(envelope) = self.take() {
             return Poll::Ready(Some(envelope));
@@ -178,21 +205,22 @@ impl Lane {
 
     /// The next message, when there is one that may leave now.
     pub fn try_next(&self) -> Option<Envelope> {
-        if self.pace.get().is_some_and(|(pacer, number)| !pacer.is_open(*number)) {
+        if self.pace.get().is_some_and(|turn| !turn.is_open()) {
             return None;
         }
         self.take()
     }
 
-    fn take(&self) -> Option<Envelope> {
+    /// The next message, whatever the pace: nobody is to get it any more.
+    pub fn take(&self) -> Option<Envelope> {
         let next = match &self.backing {
             Backing::Memory(queue) => queue.borrow_mut().pop(),
             Backing::Spool(lane) => lane.pop(),
         };
         if next.is_some() {
             self.has_room_again();
-            if let Some((pacer, number)) = self.pace.get() {
-                pacer.spend(*number);
+            if let Some(turn) = self.pace.get() {
+                turn.spend();
             }
         }
         next

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,41 @@ pub struct Pacer {
     joined: Cell<u32>,
     /// Somebody was let go first, and did not go.
     yielded: Cell<bool>,
+}
+
+/// One lane's part in a pace: its number, and its own timer, since lanes may be polled by different tasks.
+#[derive(Debug)]
+pub struct Turn {
+    pacer: Rc<Pacer>,
+    number: u32,
     timer: RefCell<Option<Pin<Box<Sleep>>>>,
+}
+
+impl Turn {
+    /// One more lane.
+    pub fn new(pacer: &Rc<Pacer>) -> Self {
+        Self { pacer: Rc::clone(pacer), number: pacer.join(), timer: RefCell::new(None) }
+    }
+
+    /// What it keeps to.
+    pub fn pacer(&self) -> &Rc<Pacer> {
+        &self.pacer
+    }
+
+    /// Ready when a message of this lane may leave, which is to be followed by [`Turn::spend`].
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pacer.poll(self.number, &self.timer, cx)
+    }
+
+    /// Whether a message of this lane may leave now.
+    pub fn is_open(&self) -> bool {
+        self.pacer.is_open(self.number)
+    }
+
+    /// A message of this lane leaves.
+    pub fn spend(&self) {
+        self.pacer.spend(self.number);
+    }
 }
 
 impl Pacer {
@@ -94,26 +129,24 @@ impl Pacer {
             turns: Cell::default(),
             joined: Cell::new(0),
             yielded: Cell::new(false),
-            timer: RefCell::new(None),
         }
     }
 
     /// The number of one more lane. From the 64th on lanes share theirs, and their turn.
-    pub fn join(&self) -> u32 {
+    fn join(&self) -> u32 {
         let number = self.joined.get();
-        self.joined.set(number + 1);
+        self.joined.set(number.saturating_add(1));
         number.min(63)
     }
 
-    /// Ready when a message of this lane may leave, which is to be followed by [`Pacer::spend`].
-    pub fn poll(&self, lane: u32, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&self, lane: u32, timer: &RefCell<Option<Pin<Box<Sleep>>>>, cx: &mut Context<'_>) -> Poll<()> {
         let mut turns = self.turns.get();
         turns.ask(lane);
         self.turns.set(turns);
         let pace = self.pace.get();
         if !pace.is_open(now()) {
             let due = pace.due().unwrap_or_else(now).into();
-            let mut timer = self.timer.borrow_mut();
+            let mut timer = timer.borrow_mut();
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() != due {
                 timer.as_mut().reset(due);
@@ -130,13 +163,11 @@ impl Pacer {
         Poll::Ready(())
     }
 
-    /// Whether a message of this lane may leave now.
-    pub fn is_open(&self, lane: u32) -> bool {
+    fn is_open(&self, lane: u32) -> bool {
         self.turns.get().is_turn_of(lane) && self.pace.get().is_open(now())
     }
 
-    /// A message of this lane leaves.
-    pub fn spend(&self, lane: u32) {
+    fn spend(&self, lane: u32) {
         let (mut pace, mut turns) = (self.pace.get(), self.turns.get());
         pace.spend(now());
         turns.take(lane);

@@ -16,14 +16,16 @@ const PERMITS: usize = 4;
 /// What is read.
 #[derive(Debug)]
 pub struct Chunks {
-    chunks: mpsc::UnboundedReceiver<io::Result<Vec<u8>>>,
+    received: mpsc::UnboundedReceiver<io::Result<Vec<u8>>>,
     permits: std::sync::mpsc::Sender<()>,
+    /// Chunks for which no other was asked yet.
+    owed: usize,
 }
 
 impl Chunks {
     /// Starts reading.
     pub fn of(mut stream: File) -> Self {
-        let (sender, chunks) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let (permits, granted) = std::sync::mpsc::channel();
         for _ in 0..PERMITS {
             let _ = permits.send(());
@@ -51,19 +53,28 @@ impl Chunks {
                 }
             }
         });
-        Self { chunks, permits }
+        Self { received, permits, owed: 0 }
     }
 
     /// The next chunk; `None` at the end of the stream, and after an error.
     pub async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
-        let chunk = self.chunks.recv().await;
+        let chunk = self.received.recv().await;
         let _ = self.permits.send(());
         chunk
     }
 
     /// The next chunk of those that have been read, when no more are to be.
     pub fn rest(&mut self) -> Option<io::Result<Vec<u8>>> {
-        self.chunks.try_recv().ok()
+        let chunk = self.received.try_recv().ok();
+        self.owed += usize::from(chunk.is_some());
+        chunk
+    }
+
+    /// Reading goes on after [`Chunks::rest`].
+    pub fn go_on(&mut self) {
+        for _ in 0..std::mem::take(&mut self.owed) {
+            let _ = self.permits.send(());
+        }
     }
 }
 

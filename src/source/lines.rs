@@ -37,6 +37,8 @@ pub struct Intake {
     max: usize,
     splitter: Splitter,
     seq: u64,
+    /// What was read before the run was aborted, and not handed on.
+    left: Vec<u8>,
 }
 
 impl Intake {
@@ -44,7 +46,7 @@ impl Intake {
     pub fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
         let inlet = io.inlet.clone()?;
         let splitter = Splitter::new(framing.clone(), max);
-        Some(Self { io: io.clone(), inlet, origin, kind, framing, max, splitter, seq: 0 })
+        Some(Self { io: io.clone(), inlet, origin, kind, framing, max, splitter, seq: 0, left: Vec::new() })
     }
 
     /// Takes what was read; false when the run is aborted.
@@ -59,6 +61,7 @@ impl Intake {
                 let first = memchr::memchr(b'\n', &rest).map_or(rest.len(), |end| end + 1);
                 let first = rest.split_to(first);
                 if !self.cut(&first).await? {
+                    self.left.extend_from_slice(&rest);
                     return Ok(false);
                 }
             }
@@ -69,6 +72,7 @@ impl Intake {
                     return Err(self.too_long());
                 }
                 if !self.hand_on(line).await {
+                    self.left.extend_from_slice(&rest);
                     return Ok(false);
                 }
             }
@@ -80,8 +84,10 @@ impl Intake {
     async fn cut(&mut self, chunk: &[u8]) -> Result<bool, EndError> {
         let mut pieces = Vec::new();
         let cut = self.splitter.push(chunk, |piece| pieces.push(piece));
-        for piece in pieces {
+        let mut pieces = pieces.into_iter();
+        while let Some(piece) = pieces.next() {
             if !self.hand_on(piece.into()).await {
+                pieces.for_each(|piece| self.leave(&piece));
                 return Ok(false);
             }
         }
@@ -104,9 +110,27 @@ impl Intake {
         let _ = self.splitter.finish();
     }
 
+    /// What was read and did not become messages: lines that an abort left, and one that has begun.
+    pub fn left(&mut self) -> Vec<u8> {
+        let mut left = std::mem::take(&mut self.left);
+        left.extend(self.splitter.finish().ok().flatten().unwrap_or_default());
+        left
+    }
+
+    fn leave(&mut self, piece: &[u8]) {
+        self.left.extend_from_slice(piece);
+        match &self.framing {
+            Framing::Lines => self.left.push(b'\n'),
+            Framing::Delimiter(delimiter) => self.left.extend_from_slice(delimiter),
+            Framing::Whole => {}
+        }
+    }
+
     async fn hand_on(&mut self, piece: Bytes) -> bool {
         let is_aborted = self.io.stop.unless(Step::Aborting, self.io.room()).await.is_none();
-        if !is_aborted {
+        if is_aborted {
+            self.leave(&piece);
+        } else {
             self.message(piece);
         }
         !is_aborted

@@ -9,5 +9,6 @@ pub mod lines;
 #[cfg(feature = "nats")]
 pub mod nats;
 pub mod replay;
+pub mod shared;
 pub mod stdin;
 pub mod stdio;

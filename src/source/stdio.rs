@@ -1,10 +1,10 @@
 //! Standard input as the source of a pipeline.
 
-use std::fs::File;
+use std::rc::Rc;
 
-use super::chunks::Chunks;
 use super::framing::Framing;
 use super::lines::{Intake, LineKind};
+use super::shared::{Reading, SharedInput};
 use crate::exit::Exit;
 use crate::net::connection::io_text;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
@@ -15,7 +15,7 @@ use crate::queue::stop::Step;
 #[derive(Debug)]
 pub struct StdioSource {
     /// Standard input.
-    pub file: File,
+    pub input: Rc<SharedInput>,
     /// The session's name in events.
     pub session: String,
     /// Where messages end.
@@ -38,24 +38,38 @@ impl StdioSource {
         let Some(mut intake) = Intake::new(&io, origin, self.kind, self.framing, self.max_message_size) else {
             return Ok(());
         };
-        let mut chunks = Chunks::of(self.file);
-        loop {
-            let chunk = match io.stop.unless(Step::Draining, chunks.next()).await {
-                Some(Some(chunk)) => chunk,
-                Some(None) => return intake.finish().await.map(drop),
-                // What has been read cannot be given back.
-                None => match chunks.rest() {
-                    Some(chunk) => chunk,
-                    None => return Ok(()),
-                },
-            };
-            let chunk = chunk.map_err(|error| {
-                let text = format!("cannot read standard input: {}", io_text(&error));
-                EndError::new(Exit::Internal, text)
-            })?;
-            if !intake.take(chunk).await? {
-                return Ok(());
-            }
+        let Some(mut reading) = self.input.read() else {
+            return Err(EndError::new(Exit::Internal, "standard input is read by somebody else"));
+        };
+        let result = take_all(&mut reading, &mut intake, &io).await;
+        // A message that was begun, or not taken in, is the next reader's.
+        reading.leave(intake.left());
+        result
+    }
+}
+
+async fn take_all(reading: &mut Reading, intake: &mut Intake, io: &EndIo) -> Result<(), EndError> {
+    let left = reading.left();
+    let Some(chunks) = reading.chunks() else { return Ok(()) };
+    if !intake.take(left).await? {
+        return Ok(());
+    }
+    loop {
+        let chunk = match io.stop.unless(Step::Draining, chunks.next()).await {
+            Some(Some(chunk)) => chunk,
+            Some(None) => return intake.finish().await.map(drop),
+            // What has been read cannot be given back.
+            None => match chunks.rest() {
+                Some(chunk) => chunk,
+                None => return Ok(()),
+            },
+        };
+        let chunk = chunk.map_err(|error| {
+            let text = format!("cannot read standard input: {}", io_text(&error));
+            EndError::new(Exit::Internal, text)
+        })?;
+        if !intake.take(chunk).await? {
+            return Ok(());
         }
     }
 }

@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("broker", &["net", "message", "queue", "endpoint", "exit"]),
     ("session", &["net", "message", "filter"]),
     ("observe", &["net", "message", "endpoint"]),
-    ("protocol", &["net", "message", "filter", "queue"]),
+    ("protocol", &["net", "message", "filter", "queue", "observe"]),
     ("source", &["broker", "session", "observe", "queue", "message", "net", "exit"]),
     ("sink", &["broker", "queue", "filter", "message", "net", "exit"]),
     ("process", &["source", "message", "host"]),

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::support::balance::Balance;
 use crate::support::ends::{lines, number};
 use crate::support::files::read;
-use crate::support::http::{admin_port, ask, get, sample};
+use crate::support::http::{Answer, admin_port, ask, get, sample, wait_for};
 use crate::support::peers::{node_server, python, python_server};
 use crate::support::{FakeServer, Frame, Opcode, RawClient, Server, closed_port, require, scratch, text, wsp};
 
@@ -276,5 +276,145 @@ fn what_passes_is_recorded_and_each_client_can_be_seen_and_closed() {
         .map(|event| (event["dir"].as_str().unwrap_or_default(), event["type"].as_str().expect("a type")))
         .collect();
     assert_eq!(seen, [("", "open"), ("in", "text"), ("out", "text"), ("in", "close")], "{recorded:?}");
+    echo.stop();
+}
+
+#[test]
+fn a_rate_holds_for_all_clients_together() {
+    let echo = crate::support::listen(&["--echo"]);
+    let relay = proxy(&echo.url, &["--rate", "50"]);
+    let mut clients: Vec<_> = (0..5).map(|_| RawClient::connect(relay.port)).collect();
+    let start = Instant::now();
+    for client in &mut clients {
+        for line in lines(1, 10, 0).lines() {
+            client.say(Frame::text(line));
+        }
+    }
+    for client in &mut clients {
+        assert_eq!((0..10).map(|_| number(&client.read_text())).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    }
+    assert!(start.elapsed() >= Duration::from_millis(900), "fifty at fifty a second: {:?}", start.elapsed());
+    // What a client left behind still goes out at that pace, and its account closes.
+    let mut last = clients.pop().expect("a client");
+    for line in lines(11, 30, 0).lines() {
+        last.say(Frame::text(line));
+    }
+    last.say(Frame::close(1000, ""));
+    last.read_rest();
+    drop(clients);
+    let output = relay.stop().exits(0);
+    let (there, back) = balances(&output.stderr);
+    assert_eq!(there, delivered(70));
+    assert!(back.starts_with("received 70 = delivered ") && back.ends_with(" + waiting 0"), "{back}");
+    echo.stop();
+}
+
+#[test]
+fn what_a_client_end_says_by_itself_it_says_on_every_connection_behind() {
+    let server = FakeServer::times(2, |_, request| {
+        let mut socket = request.accept();
+        assert_eq!(socket.read_text(), "token");
+        socket.say(Frame::text("{\"state\":\"wait\"}"));
+        socket.say(Frame::text("{\"state\":\"ready\"}"));
+        assert_eq!(socket.read_text(), "subscribe", "and the client's turn is after that");
+        assert_eq!(socket.read_text(), "from the client");
+        assert_eq!(socket.read_text(), "beat");
+        socket.say(Frame::text("{\"ping\":7}"));
+        loop {
+            let said = socket.read_text();
+            if said != "beat" {
+                assert_eq!(said, "{\"pong\":1}");
+                break;
+            }
+        }
+        socket.say(Frame::close(1000, ""));
+        socket.read_close();
+    });
+    let heartbeat =
+        ["--heartbeat", "beat", "--heartbeat-interval", "150ms", "--heartbeat-reply", ".ping=>{\"pong\":1}"];
+    let init = ["--init", "token", "--init", "subscribe", "--init-wait", ".state == \"ready\""];
+    let relay = proxy(&server.url, &[&heartbeat[..], &init].concat());
+    for _ in 0..2 {
+        let mut client = RawClient::connect(relay.port);
+        client.say(Frame::text("from the client"));
+        // It is told everything that the server says.
+        for said in ["{\"state\":\"wait\"}", "{\"state\":\"ready\"}", "{\"ping\":7}"] {
+            assert_eq!(client.read_text(), said);
+        }
+        assert_eq!(client.answer_close(), 1000);
+    }
+    server.join();
+    let output = relay.stop().exits(0);
+    assert_eq!(balances(&output.stderr), (delivered(2), delivered(6)));
+}
+
+#[test]
+fn what_waits_in_a_proxy_is_seen_and_said_to_all() {
+    let echo = crate::support::listen(&["--echo"]);
+    let relay = proxy(&echo.url, &["--admin", "0", "--client-queue-size", "100", "-v"]);
+    let port = admin_port(&relay);
+    let mute = RawClient::narrow(relay.port);
+    relay.process.wait_for_stderr("s1.1 127.0.0.1");
+    let block: Vec<u8> = (0..100).flat_map(|_| Frame::text(&"x".repeat(4000)).masked().bytes()).collect();
+    mute.pour(block);
+    // Both ways fill up, and both are queues of this relay.
+    let (near, far) = ("ws-listen://127.0.0.1:0", &echo.url);
+    let depth = |name: &str| format!("wsp_queue_depth{{queue=\"{name}\"}}");
+    let full =
+        |answer: &Answer| sample(answer.text(), &depth(near)) > 99.0 && sample(answer.text(), &depth(far)) > 99.0;
+    let metrics = wait_for(port, "/metrics", full);
+    assert!(sample(metrics.text(), &format!("wsp_queue_utilization{{queue=\"{near}\"}}")) > 0.99, "{}", metrics.text());
+    let waiting = sample(metrics.text(), "wsp_waiting");
+    assert!(waiting >= 200.0, "{waiting}");
+    let sessions = get(port, "/sessions").json();
+    assert_eq!((&sessions[1]["id"], &sessions[1]["queue"]["depth"]), (&"s1.1".into(), &100.into()), "{sessions}");
+    mute.hang_up();
+    // What is said to all goes to every client, and to what is behind each.
+    let mut clients: Vec<_> = (0..2).map(|_| RawClient::connect(relay.port)).collect();
+    wait_for(port, "/metrics", |answer| sample(answer.text(), "wsp_connections_active") > 1.9);
+    relay.process.wait_for_stderr("s1.3 127.0.0.1");
+    ask(port, "POST", "/broadcast", "", b"to all").is(200);
+    for client in &mut clients {
+        // From the relay, and back from the echo.
+        assert_eq!((client.read_text(), client.read_text()), ("to all".to_owned(), "to all".to_owned()));
+        client.say(Frame::close(1000, ""));
+        client.read_rest();
+    }
+    let output = relay.stop().exits(0);
+    for balance in [balances(&output.stderr).0, balances(&output.stderr).1] {
+        assert!(balance.ends_with("+ waiting 0"), "{balance}");
+    }
+    echo.stop();
+}
+
+#[test]
+fn many_idle_clients_cost_nothing() {
+    let echo = crate::support::listen(&["--echo"]);
+    let relay = proxy(&echo.url, &[]);
+    let mut clients: Vec<_> = (0..150).map(|_| RawClient::connect(relay.port)).collect();
+    for client in &mut clients {
+        client.say(Frame::text("x"));
+        assert_eq!(client.read_text(), "x");
+    }
+    let spent = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", relay.process.id())).expect("a process");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    };
+    // Idle it is when for once it spends no more than a hundredth; one that never sleeps spends all.
+    let deadline = Instant::now() + crate::support::DEADLINE;
+    loop {
+        let before = spent();
+        std::thread::sleep(Duration::from_secs(1));
+        if spent() - before <= 1 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it never rests");
+    }
+    relay.process.signal(Signal::SIGTERM);
+    for client in clients {
+        assert_eq!(client.answer_close(), 1001);
+    }
+    relay.process.outcome().exits(0);
     echo.stop();
 }

@@ -88,6 +88,11 @@ impl Fifo {
         Self { path, shared, _directory: directory }
     }
 
+    /// From now on it is read from.
+    pub fn hold_no_more(&mut self) {
+        self.hold(false);
+    }
+
     fn hold(&self, held: bool) {
         self.shared.0.lock().expect("the state").held = held;
         self.shared.1.notify_all();
@@ -370,8 +375,10 @@ impl Receiver for WsGuest {
         let client = self.client.take().expect("a client");
         client.signal(Signal::SIGTERM);
         client.outcome();
-        relay.wait_for_stderr(&format!("s{} 127.0.0.1:", self.visits));
-        wait_until("a client that is missed", || relay.has_said(&format!("s{}", self.visits), "closed").then_some(()));
+        relay.wait_for_stderr(&format!(".{} 127.0.0.1:", self.visits));
+        wait_until("a client that is missed", || {
+            relay.has_said(&format!(".{} 127.0.0.1:", self.visits), "closed").then_some(())
+        });
         self.visits += 1;
         self.client = Some(Self::start(self.port));
         true

@@ -266,6 +266,20 @@ impl Process {
         String::from_utf8_lossy(&bytes).lines().any(|line| line.contains(one) && line.contains(other))
     }
 
+    /// How many whole lines of stderr contain this by now.
+    pub fn count_said(&self, part: &str) -> usize {
+        let bytes = self.stderr.bytes();
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        String::from_utf8_lossy(&bytes[..whole]).lines().filter(|line| line.contains(part)).count()
+    }
+
+    /// Whether it has read so many bytes from all its files and pipes together.
+    pub fn has_read(&self, bytes: u64) -> bool {
+        let counts = std::fs::read_to_string(format!("/proc/{}/io", self.id())).unwrap_or_default();
+        let read = counts.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok());
+        read.is_some_and(|read| read >= bytes)
+    }
+
     /// Whether a whole line of stdout contains `part` by now.
     pub fn has_printed(&self, part: &str) -> bool {
         line_with(&self.stdout.bytes(), part).is_some()

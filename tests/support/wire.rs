@@ -1,12 +1,14 @@
 //! WebSocket spoken by hand, so that a test can send what no library would and see what is really on the wire.
 //!
 //! Owns frames (built and taken apart byte by byte), the HTTP head of an upgrade, and a client made of a plain socket.
-//! Leaves servers to `fake`. Invariants: nothing is checked or corrected on the way out; reads end at `DEADLINE`.
+//! Leaves servers to `fake`. Invariants: nothing is checked or corrected on the way out; whoever waits for something gets it
+//! by `DEADLINE` or fails, also when the peer goes on sending something else.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -149,7 +151,6 @@ pub struct Socket {
 
 impl Socket {
     pub fn new(stream: TcpStream, masks: bool) -> Self {
-        stream.set_read_timeout(Some(DEADLINE)).expect("setting a read deadline");
         stream.set_write_timeout(Some(DEADLINE)).expect("setting a write deadline");
         stream.set_nodelay(true).expect("setting TCP_NODELAY");
         Self { stream, unread: Vec::new(), masks, closed: false }
@@ -176,16 +177,30 @@ impl Socket {
         self.frame(&Frame { masked, ..frame });
     }
 
-    /// False at the end of the stream; a reset counts as an end.
-    fn fill(&mut self) -> bool {
+    /// False at the end of the stream; a reset counts as an end. Fails once it is `until`, whatever has come by then.
+    #[track_caller]
+    fn fill(&mut self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
         let mut block = [0; 16 * 1024];
-        match self.stream.read(&mut block) {
+        let read = if left.is_zero() {
+            Err(std::io::ErrorKind::TimedOut.into())
+        } else {
+            self.stream.set_read_timeout(Some(left)).expect("setting a read deadline");
+            self.stream.read(&mut block)
+        };
+        match read {
             Ok(read) => {
                 self.unread.extend_from_slice(&block[..read]);
                 read > 0
             }
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => false,
-            Err(e) => panic!("the peer sent nothing in time: {e}; unused: {:?}", self.unread),
+            Err(e) => {
+                let last = &self.unread[self.unread.len().saturating_sub(500)..];
+                panic!(
+                    "what is waited for did not come in time: {e}; the last unused bytes: {:?}",
+                    last.escape_ascii().to_string()
+                )
+            }
         }
     }
 
@@ -201,45 +216,59 @@ impl Socket {
         });
         upstream.write_all(&self.unread).expect("what was read already");
         let mut stream = self.stream;
+        // What was read before had a time limit.
+        stream.set_read_timeout(Some(DEADLINE)).expect("setting a read deadline");
         let _ = copy(&mut stream, &mut upstream);
         let _ = upstream.shutdown(Shutdown::Write);
         back.join().expect("the way back");
     }
 
     /// An HTTP head with its empty line; what came before the end when it is cut short.
+    #[track_caller]
     pub fn read_head(&mut self) -> String {
+        let until = Instant::now() + DEADLINE;
         loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = self.unread.drain(..at + 4).collect();
                 return String::from_utf8(head).expect("an HTTP head");
             }
-            if !self.fill() {
+            if !self.fill(until) {
                 return String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned();
             }
         }
     }
 
     /// So many bytes, or what there is before the end.
+    #[track_caller]
     pub fn read_exactly(&mut self, count: usize) -> Vec<u8> {
-        while self.unread.len() < count && self.fill() {}
+        let until = Instant::now() + 3 * DEADLINE;
+        while self.unread.len() < count && self.fill(until) {}
         let count = count.min(self.unread.len());
         self.unread.drain(..count).collect()
     }
 
     /// Everything up to the end of the stream.
+    #[track_caller]
     pub fn read_rest(&mut self) -> Vec<u8> {
-        while self.fill() {}
+        let until = Instant::now() + 3 * DEADLINE;
+        while self.fill(until) {}
         std::mem::take(&mut self.unread)
     }
 
     /// The next frame; none at the end of the stream.
+    #[track_caller]
     pub fn read_frame(&mut self) -> Option<Frame> {
+        self.read_frame_until(Instant::now() + DEADLINE)
+    }
+
+    #[track_caller]
+    fn read_frame_until(&mut self, until: Instant) -> Option<Frame> {
         loop {
             if let Some((frame, used)) = Frame::parse(&self.unread) {
                 self.unread.drain(..used);
                 return Some(frame);
             }
-            if !self.fill() {
+            if !self.fill(until) {
                 return None;
             }
         }
@@ -248,8 +277,9 @@ impl Socket {
     /// The next text or binary frame; pings on the way are answered.
     #[track_caller]
     pub fn read_data(&mut self) -> Frame {
+        let until = Instant::now() + DEADLINE;
         loop {
-            let frame = self.read_frame().expect("a message, not the end of the stream");
+            let frame = self.read_frame_until(until).expect("a message, not the end of the stream");
             match frame.opcode {
                 9 => self.say(Frame::new(Opcode::Pong, frame.payload)),
                 10 => {}
@@ -269,8 +299,9 @@ impl Socket {
     /// The peer's Close frame, whatever comes before it.
     #[track_caller]
     pub fn read_close(&mut self) -> Frame {
+        let until = Instant::now() + 3 * DEADLINE;
         loop {
-            let frame = self.read_frame().expect("a Close frame, not just the end of the stream");
+            let frame = self.read_frame_until(until).expect("a Close frame, not just the end of the stream");
             if frame.is(Opcode::Close) {
                 return frame;
             }

@@ -2,7 +2,7 @@
 //!
 //! Leaves the ends to `ends`. Invariant: nothing runs before everything is built.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::args::{NonJsonArg, OnFull, RelayArgs};
@@ -25,6 +25,7 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
+use crate::source::shared::SharedInput;
 
 /// What all pipelines of a process share.
 pub(super) struct Surroundings {
@@ -34,11 +35,13 @@ pub(super) struct Surroundings {
     pub(super) watch: Rc<Watch>,
     /// Sessions named so far.
     pub(super) sessions: Cell<usize>,
+    /// Standard input, once somebody reads it.
+    pub(super) input: OnceCell<Rc<SharedInput>>,
 }
 
 impl Surroundings {
     pub(super) fn new(host: Host) -> Self {
-        Self { host, watch: Rc::default(), sessions: Cell::new(0) }
+        Self { host, watch: Rc::default(), sessions: Cell::new(0), input: OnceCell::new() }
     }
 }
 
@@ -61,7 +64,7 @@ pub(super) struct Build<'a> {
     pub(super) views: Vec<Rc<View>>,
     pub(super) orders: Rc<Orders>,
     /// Nothing is to be opened: it is only tried whether all fits together.
-    is_trial: bool,
+    pub(super) is_trial: bool,
 }
 
 impl<'a> Build<'a> {
@@ -111,6 +114,7 @@ impl<'a> Build<'a> {
         }
         args.check_protocols(&from, &to)?;
         self.check_servers(&from, &to)?;
+        self.check_proxy(&from, &to)?;
         let (stop, session) = (Rc::clone(&self.orders.stop), self.session());
         let (dead_letters, dead_lane, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
@@ -161,7 +165,7 @@ impl<'a> Build<'a> {
             let view = View::new(&self.around.watch, session.clone(), &name, false, &io);
             let proxy = self.proxy(&from, to, (&flow, back), &view)?;
             self.views.push(Rc::clone(&view));
-            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, view });
+            ends.push(Running { name, end: Box::new(proxy), io, is_last: false, is_from: true, view });
             sinks.clear();
         }
         let is_proxy = sinks.is_empty();

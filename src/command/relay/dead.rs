@@ -45,6 +45,7 @@ impl Build<'_> {
                     end: Box::new(FileSink { path, format, rotation, fsync }),
                     io,
                     is_last: true,
+                    is_from: false,
                     view,
                 }]
             }

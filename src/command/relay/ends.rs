@@ -24,6 +24,7 @@ use crate::sink::stdio::StdioSink;
 use crate::sink::stdout::Output;
 use crate::source::framing::Framing;
 use crate::source::lines::LineKind;
+use crate::source::shared::SharedInput;
 use crate::source::stdio::StdioSource;
 
 /// Messages handed to a sink at a time, where that makes no difference to who gets them.
@@ -58,6 +59,7 @@ impl<'a> Build<'a> {
             end,
             io,
             is_last: false,
+            is_from,
             view: Rc::clone(&view),
         };
         let as_source = || EndIo { lane: None, ..io.clone() };
@@ -162,7 +164,7 @@ impl<'a> Build<'a> {
 
     fn stdin(&mut self, session: String) -> Result<StdioSource, Error> {
         Ok(StdioSource {
-            file: once(&mut self.reads_stdin, &self.around.host.stdin, "input")?,
+            input: self.shared_input()?,
             session,
             framing: Framing::Lines,
             kind: match self.args.input {
@@ -171,6 +173,12 @@ impl<'a> Build<'a> {
             },
             max_message_size: self.args.connection.max_message_size,
         })
+    }
+
+    /// Standard input, which pipelines that follow each other read on.
+    fn shared_input(&mut self) -> Result<Rc<SharedInput>, Error> {
+        let file = once(&mut self.reads_stdin, &self.around.host.stdin, "input")?;
+        Ok(Rc::clone(self.around.input.get_or_init(|| SharedInput::new(file))))
     }
 
     fn stdout(&mut self) -> Result<StdioSink, Error> {

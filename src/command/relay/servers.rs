@@ -252,11 +252,16 @@ impl Build<'_> {
             bridge: None,
             shown_path: if path.is_empty() { "/".to_owned() } else { path.clone() },
         };
+        if self.is_trial {
+            // The address is only taken when it runs.
+            reception.check()?;
+        }
         let hub = HubSettings {
             mode: Mode::Sink,
             ack: None,
             format: Format::Raw,
             print: false,
+            under: None,
             name_sessions: false,
             to_terminal: false,
             colour: false,
@@ -344,21 +349,6 @@ impl Build<'_> {
         let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
             return Err(Error::Internal(format!("{from} and {to} are no proxy")));
         };
-        for (flag, is_given) in [
-            ("--spool", args.spool.spool.is_some()),
-            ("--rate", args.rate.is_some()),
-            ("--init", !connection.init.is_empty()),
-            ("--heartbeat", connection.heartbeat.is_some()),
-            ("--heartbeat-reply", connection.heartbeat_reply.is_some()),
-            ("--client-on-full disconnect", args.servers.client_on_full == Some(ClientOnFull::Disconnect)),
-        ] {
-            if is_given {
-                return Err(Error::usage(
-                    format!("{flag}: a proxy (ws-listen to ws, --both) says nothing of its own and keeps nothing"),
-                    "leave it out",
-                ));
-            }
-        }
         let (reception, mut hub) = self.reception(from)?;
         // Pings go from end to end.
         let keepalive = KeepaliveSettings { ping_interval: None, ..settings::keepalive(connection, false) };
@@ -382,9 +372,31 @@ impl Build<'_> {
                 max_bytes: args.servers.client_queue_bytes,
                 policy: args.servers.client_on_full.map_or(OverflowPolicy::Block, ClientOnFull::policy),
             },
+            opening: Rc::new(settings::opening(connection)?),
             stderr: self.stderr.clone(),
             view: Rc::clone(view),
         })
+    }
+
+    /// What a proxy cannot do, before anything is opened for it.
+    pub(super) fn check_proxy(&self, from: &Endpoint, to: &[Endpoint]) -> Result<(), Error> {
+        let args = self.args;
+        if !to.iter().any(|to| self.is_proxy(from, to)) {
+            return Ok(());
+        }
+        if args.spool.spool.is_some() {
+            return Err(Error::usage(
+                "--spool: a proxy (ws-listen to ws, --both) keeps nothing: what waits is for one client and goes with it",
+                "leave it out, or --both",
+            ));
+        }
+        if args.servers.client_on_full == Some(ClientOnFull::Disconnect) {
+            return Err(Error::usage(
+                "--client-on-full disconnect: a proxy (ws-listen to ws, --both) has a queue each way, and no side of its own to disconnect",
+                "block, drop-oldest and drop-newest are possible",
+            ));
+        }
+        Ok(())
     }
 
     /// Two servers cannot write their ports to one file.

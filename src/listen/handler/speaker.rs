@@ -84,7 +84,9 @@ impl Carrier for Hand<'_, '_> {
         }
     }
 
-    fn measured(&mut self, _measure: Measure) {}
+    fn measured(&mut self, measure: Measure) {
+        measure.count(&self.actions.hub.counters);
+    }
 
     fn fault(&mut self, text: String) {
         self.actions.hub.fault(self.actions.mailbox.id, ErrorKind::Message, &text);

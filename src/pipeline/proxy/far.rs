@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Ways;
 use super::pair::{Ending, Pair};
+use super::{Pairs, Ways};
+use crate::filter::Json;
+use crate::message::Message;
 use crate::net::connection::Incoming;
 use crate::observe::counters::DropReason;
 use crate::pipeline::flow::Flow;
@@ -21,7 +23,51 @@ use crate::pipeline::watch::View;
 use crate::queue::end::Inlet as _;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::stop::{Step, Stop};
+use crate::session::opening::{Opening, OpeningPlan};
 use crate::session::{End, Outgoing, Peer, Replies};
+
+/// What is said to the server by itself: as any client end may, before and between what the client says.
+struct Voice {
+    opening: Opening,
+    needs_json: bool,
+    prev: Json,
+    notice: Rc<dyn Fn(String)>,
+}
+
+impl Voice {
+    /// On a connection that has just been opened.
+    fn new(plan: &Rc<OpeningPlan>, notice: &Rc<dyn Fn(String)>) -> Self {
+        let mut opening = Opening::new(Rc::clone(plan));
+        opening.opened();
+        Self { opening, needs_json: plan.needs_json(), prev: Json::null(), notice: Rc::clone(notice) }
+    }
+
+    /// What is to be said before anything else.
+    fn poll_own(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Option<Message> {
+        let own = match self.opening.next_init() {
+            Ok(None) => self.opening.poll_heartbeat(cx),
+            init => init,
+        };
+        own.unwrap_or_else(|error| {
+            (self.notice)(format!("{endpoint}: {error}"));
+            None
+        })
+    }
+
+    /// The answer to what the server said, where there is to be one.
+    fn answer(&mut self, endpoint: &str, message: &Message) -> Option<Message> {
+        if !self.needs_json {
+            return None;
+        }
+        let json = Json::parse(message.payload()).ok()?;
+        let answer = self.opening.on_json(&json, &self.prev).unwrap_or_else(|error| {
+            (self.notice)(format!("{endpoint}: {error}"));
+            None
+        });
+        self.prev = json;
+        answer
+    }
+}
 
 /// The side of the server behind.
 pub struct Far {
@@ -29,6 +75,7 @@ pub struct Far {
     back: Rc<Flow>,
     ways: Ways,
     origin: Rc<Origin>,
+    voice: Voice,
     view: Rc<View>,
     stop: Rc<Stop>,
     seq: u64,
@@ -43,27 +90,20 @@ pub struct Far {
 
 impl Far {
     /// A connection that has just been opened.
-    pub(super) fn new(
-        pair: Rc<Pair>,
-        back: Rc<Flow>,
-        ways: Ways,
-        origin: Rc<Origin>,
-        stop: Rc<Stop>,
-        close_timeout: Duration,
-        view: Rc<View>,
-    ) -> Self {
+    pub(super) fn new(of: &Pairs, pair: Rc<Pair>, back: Rc<Flow>, ways: Ways, origin: Rc<Origin>) -> Self {
         Self {
             pair,
             back,
             ways,
             origin,
-            view,
-            stop,
+            voice: Voice::new(&of.opening, &of.io.notice),
+            view: Rc::clone(&of.view),
+            stop: Rc::clone(&of.io.stop),
             seq: 0,
             in_flight: VecDeque::new(),
             flushed: None,
             closing: false,
-            close_timeout,
+            close_timeout: of.driver.close_timeout,
             give_up: None,
         }
     }
@@ -80,7 +120,10 @@ impl Far {
 }
 
 impl Peer for Far {
-    fn on_incoming(&mut self, incoming: Incoming, _replies: &mut Replies) {
+    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
+        if let Incoming::Message(message) = &incoming {
+            replies.extend(self.voice.answer(&self.origin.endpoint, message));
+        }
         match incoming {
             Incoming::Message(_) if self.pair.near_is_gone() => self.back.lose(1, DropReason::ReceiverGone),
             Incoming::Message(message) => {
@@ -97,11 +140,19 @@ impl Peer for Far {
         if self.closing {
             return Poll::Pending;
         }
-        if self.stop.poll_reached(Step::Aborting, cx).is_ready() {
+        // The client's side is cut off first, and wakes this one.
+        if self.stop.step() >= Step::Aborting {
             return Poll::Ready(Outgoing::Abort);
         }
         if let Some(frame) = self.pair.poll_control_to_far(cx) {
             return Poll::Ready(frame);
+        }
+        if let Some(message) = self.voice.poll_own(&self.origin.endpoint, cx) {
+            return Poll::Ready(Outgoing::Message(message));
+        }
+        if !self.voice.opening.is_done() && !self.pair.near_is_gone() {
+            // The client's turn comes after that.
+            return Poll::Pending;
         }
         match self.ways.lane.poll_next(cx) {
             Poll::Ready(Some(envelope)) => {
@@ -126,7 +177,8 @@ impl Peer for Far {
     }
 
     fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stop.poll_reached(Step::Aborting, cx).is_ready() {
+        self.pair.watch_from_far(cx);
+        if self.stop.step() >= Step::Aborting {
             return Poll::Ready(());
         }
         // A server that does not read does not keep what the client left for ever.
@@ -146,6 +198,10 @@ impl Peer for Far {
     }
 
     fn on_flushed(&mut self) {
+        if !self.in_flight.is_empty() {
+            // It reads, so it is given the rest as well.
+            self.give_up = None;
+        }
         self.ways.deliver(self.in_flight.drain(..));
         if let Some(waker) = self.flushed.take() {
             waker.wake();

@@ -30,6 +30,7 @@ use crate::listen::reception::Reception;
 use crate::net::connection::Connection;
 use crate::net::connector::Connector;
 use crate::net::listener::Accepted;
+use crate::observe::control::SessionQueue;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
@@ -38,6 +39,7 @@ use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::session::Driver;
 use crate::session::driver::DriverSettings;
+use crate::session::opening::OpeningPlan;
 
 pub use reach::Path;
 
@@ -65,6 +67,8 @@ pub struct Proxy {
     pub queue: LaneSettings,
     /// Limits in time of connections to what is behind.
     pub driver: DriverSettings,
+    /// What is said by itself on each connection to what is behind.
+    pub opening: Rc<OpeningPlan>,
     /// Where it says that it is ready.
     pub stderr: Stderr,
     /// How it is seen.
@@ -91,6 +95,7 @@ impl Proxy {
             back,
             queue,
             driver,
+            opening,
             stderr,
             view,
         } = *self;
@@ -101,8 +106,17 @@ impl Proxy {
             let request = reach.request(head, peer);
             Box::pin(reach.clone().open(request))
         }));
-        let pairs = Pairs { near, far, there, back, queue, driver, io: io.clone(), view: Rc::clone(&view) };
-        let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(pairs)), ..hub }, stderr).await?;
+        // Each client has queues of its own.
+        for flow in [&there, &back] {
+            flow.spread();
+        }
+        let pairs = Pairs { near, far, there, back, queue, driver, opening, io: io.clone(), view: Rc::clone(&view) };
+        let house = House::open(
+            &reception,
+            HubSettings { mode: Mode::Other(Rc::new(pairs)), under: Some(view.id.clone()), ..hub },
+            stderr,
+        )
+        .await?;
         view.houses(&house.hub);
         io.stop.reached(Step::Draining).await;
         house.close(&io).await;
@@ -126,11 +140,15 @@ impl Ways {
 
     /// Settles all that waits as dropped.
     fn drop_all(&self, in_flight: &mut VecDeque<Envelope>) {
-        let rest = std::iter::from_fn(|| self.lane.try_next());
+        let rest = std::iter::from_fn(|| self.lane.take());
         for envelope in in_flight.drain(..).chain(rest) {
             envelope.settle(Settlement::Dropped(DropReason::ReceiverGone));
         }
     }
+}
+
+fn waiting(lane: &Lane) -> SessionQueue {
+    SessionQueue { depth: lane.len(), bytes: lane.bytes(), capacity: lane.settings().max_messages }
 }
 
 /// Where a flow counts what is delivered.
@@ -146,6 +164,7 @@ struct Pairs {
     back: Rc<Flow>,
     queue: LaneSettings,
     driver: DriverSettings,
+    opening: Rc<OpeningPlan>,
     io: EndIo,
     view: Rc<View>,
 }
@@ -165,15 +184,15 @@ impl MakeHandler for Pairs {
         let session = guest.session.clone();
         let to_far = Rc::new(Lane::new(self.far.clone(), self.queue));
         let to_near = Rc::new(Lane::new(self.near.clone(), self.queue));
+        let told = Rc::clone(&to_near);
+        mailbox.waits_elsewhere(move || waiting(&told));
         let pair = Rc::new(Pair::new(Rc::clone(mailbox)));
         let far = Far::new(
+            self,
             Rc::clone(&pair),
             self.back.branch(Rc::clone(&to_near)),
             Ways { lane: Rc::clone(&to_far), account: account(&self.there, &to_far) },
             Origin::new(session.clone(), self.far.clone()),
-            Rc::clone(&self.io.stop),
-            self.driver.close_timeout,
-            Rc::clone(&self.view),
         );
         let slot = hub.begin_program();
         let driver = self.driver;

@@ -66,8 +66,16 @@ impl Pair {
 
     /// The next ping or pong for what is behind; the waker is called when something changes.
     pub fn poll_control_to_far(&self, cx: &mut Context<'_>) -> Option<Outgoing> {
-        *self.far_waker.borrow_mut() = Some(cx.waker().clone());
+        self.watch_from_far(cx);
         self.to_far.borrow_mut().pop_front()
+    }
+
+    /// The far side's waker is called when something changes.
+    pub fn watch_from_far(&self, cx: &Context<'_>) {
+        let mut waker = self.far_waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
     }
 
     fn wake_far(&self) {

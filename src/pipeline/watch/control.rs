@@ -88,8 +88,8 @@ impl Control for Watch {
 
     fn each_full_queue(&self, full: &mut dyn FnMut(u64)) {
         self.each_lane(|_, lane, _| {
-            if lane.is_full() {
-                full(std::ptr::from_ref(lane).addr() as u64);
+            for lane in lane.branches().iter().filter(|lane| lane.is_full()) {
+                full(Rc::as_ptr(lane).addr() as u64);
             }
         });
     }
@@ -180,7 +180,7 @@ impl Watch {
     }
 
     /// Every queue, and whether it is that of dead letters.
-    fn each_lane(&self, mut see: impl FnMut(&Seen, &Lane, bool)) {
+    fn each_lane(&self, mut see: impl FnMut(&Seen, &Rc<Lane>, bool)) {
         for seen in self.pipelines.borrow().iter() {
             for lane in seen.flows.iter().flat_map(|flow| flow.lanes()) {
                 see(seen, &lane, false);
@@ -192,10 +192,26 @@ impl Watch {
     }
 }
 
-fn reading(lane: &Lane, name: String) -> QueueReading {
+/// A queue, or all queues of one destination.
+fn reading(lane: &Rc<Lane>, name: String) -> QueueReading {
+    let mut sum = QueueReading { name: Cow::Owned(name), ..QueueReading::default() };
+    for one in lane.branches().iter().map(|lane| reading_of_one(lane)) {
+        sum.depth += one.depth;
+        sum.bytes += one.bytes;
+        sum.capacity += one.capacity;
+        sum.utilization = sum.utilization.max(one.utilization);
+        sum.high_water = sum.high_water.max(one.high_water);
+        sum.spool_bytes = sum.spool_bytes.or(one.spool_bytes);
+        let oldest = sum.oldest_ms.into_iter().chain(one.oldest_ms);
+        sum.oldest_ms = oldest.reduce(f64::max);
+    }
+    sum
+}
+
+fn reading_of_one(lane: &Lane) -> QueueReading {
     let age = |since: Timestamp| Timestamp::now().duration_since(since).try_into().unwrap_or(Duration::ZERO);
     QueueReading {
-        name: Cow::Owned(name),
+        name: Cow::Borrowed(""),
         depth: lane.len(),
         bytes: lane.bytes(),
         capacity: usize::try_from(lane.depth().1).unwrap_or(usize::MAX),
@@ -213,7 +229,7 @@ async fn deliver(destinations: Vec<(Rc<Ledger>, Vec<Rc<Lane>>)>, message: Messag
     let origin = Origin::new(OUTSIDE, OUTSIDE);
     for (ledger, lanes) in destinations {
         let whole = ledger.receive(message.len(), None);
-        for lane in lanes {
+        for lane in lanes.iter().flat_map(Lane::branches) {
             let room = std::future::poll_fn(|cx| lane.poll_ready(cx));
             let has_room = tokio::time::timeout_at(deadline, room).await.is_ok();
             let receipt = whole.share();

@@ -12,6 +12,7 @@ use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
 use crate::net::deflate::Agreed;
 use crate::net::listener::Accepted;
+use crate::protocol::Measure;
 
 /// A client of a server end.
 pub struct Guest {
@@ -44,6 +45,11 @@ impl Guest {
     /// This went to it.
     pub fn went(&self, message: &Message) {
         self.view.went(&self.session, message);
+    }
+
+    /// Something about its requests.
+    pub fn measured(&self, measure: Measure) {
+        self.view.measured(measure);
     }
 
     /// It sent a ping, a pong or a Close.

@@ -19,6 +19,7 @@ use crate::net::connection::{CloseReason, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
 use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds};
 use crate::observe::counters::{Count, DropReason, ErrorKind, Traffic};
+use crate::protocol::Measure;
 use crate::queue::end::{EndIo, Inlet};
 use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
@@ -243,6 +244,11 @@ impl View {
     pub fn round_trip(&self, time: Duration) {
         self.round_trip.set(Some(time));
         self.watch.counters.ping_time.add(time);
+    }
+
+    /// Something about requests, its own or those of its peers.
+    pub fn measured(&self, measure: Measure) {
+        measure.count(&self.watch.counters);
     }
 
     /// Ready when what comes may be taken in, as far as a recording is concerned.

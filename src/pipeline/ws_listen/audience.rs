@@ -17,6 +17,7 @@ use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
+use crate::observe::control::SessionQueue;
 use crate::observe::counters::DropReason;
 use crate::protocol;
 use crate::queue::end::EndIo;
@@ -133,6 +134,9 @@ impl Audience {
             audience: Rc::clone(self),
         });
         if self.io.lane.is_some() {
+            let told = Rc::downgrade(&client);
+            mailbox
+                .waits_elsewhere(move || told.upgrade().map_or_else(SessionQueue::default, |client| client.waiting()));
             self.clients.borrow_mut().push(Rc::clone(&client));
             self.changed.wake();
         }
@@ -335,6 +339,11 @@ impl Audience {
 }
 
 impl Client {
+    fn waiting(&self) -> SessionQueue {
+        let queue = self.queue.borrow();
+        SessionQueue { depth: queue.len(), bytes: queue.bytes(), capacity: queue.capacity() }
+    }
+
     fn fits(&self, size: usize) -> bool {
         self.queue.borrow().fits(size)
     }

@@ -104,7 +104,9 @@ impl Carrier for Hand<'_, '_> {
         state.audience.settle(letter, fate);
     }
 
-    fn measured(&mut self, _measure: Measure) {}
+    fn measured(&mut self, measure: Measure) {
+        self.state.guest.measured(measure);
+    }
 
     fn fault(&mut self, text: String) {
         self.actions.hub.fault(self.actions.mailbox.id, ErrorKind::Message, &text);

@@ -62,7 +62,12 @@ impl WsServer {
         let Self { name, reception, hub, protocol, audience, stderr, view } = *self;
         let audience = Audience::new(io.clone(), protocol, audience);
         let members = Members { name, audience: Rc::clone(&audience), view: Rc::clone(&view) };
-        let house = House::open(&reception, HubSettings { mode: Mode::Other(Rc::new(members)), ..hub }, stderr).await?;
+        let house = House::open(
+            &reception,
+            HubSettings { mode: Mode::Other(Rc::new(members)), under: Some(view.id.clone()), ..hub },
+            stderr,
+        )
+        .await?;
         view.houses(&house.hub);
         let work = async {
             let told = async {

@@ -4,7 +4,7 @@
 //! and what the peer requested. Leaves the text of envelopes to `wire`. A session outlives its connection: after a new
 //! [`Protocol::on_open`] everything unacknowledged goes out again, in order, so delivery is at least once. While a connection
 //! lives nothing is sent twice: TCP loses nothing, and a peer that answers late is busy, so sending again would only add to
-//! its work; the window then holds the sender up. What a peer requests holds for the connection it came on.
+//! its work; the window then holds the sender up, and a peer that says `slow` makes it narrower. What a peer requests holds for the connection it came on.
 //! Invariants: every data envelope is answered by exactly one ack or nack once its outcome is known; every message sent is
 //! kept until it is answered for; the window, what is undecided, what is remembered and what is replayed are bounded.
 
@@ -13,6 +13,7 @@ mod pace;
 mod requests;
 mod seen;
 mod settings;
+mod window;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,6 +26,7 @@ use self::pace::Pace;
 use self::requests::{Call, METHODS, Rate, Subscription, UNITS, label, method, reply};
 use self::seen::{Arrival, Fingerprint, Seen};
 pub use self::settings::{EnvelopeSettings, Limits, Request};
+use self::window::{Origin, Window};
 use self::wire::{Id, Incoming, MAX_ID, Malformed};
 use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
 use crate::filter::{Json, PeerFilter};
@@ -37,21 +39,6 @@ const MAX_UNDECIDED: usize = 65_536;
 const SLOW_ABOVE: f64 = 0.8;
 /// and again only after it was emptier than this.
 const SLOW_BELOW: f64 = 0.6;
-
-/// Where a message that was sent came from.
-#[derive(Debug, Clone, Copy)]
-enum Origin {
-    /// It was handed over, perhaps with a ticket.
-    Given(Option<Ticket>),
-    /// The peer asked for it again.
-    Replay,
-}
-
-#[derive(Debug)]
-struct Unacknowledged {
-    envelope: Message,
-    origin: Origin,
-}
 
 /// A message that was delivered and not decided on.
 #[derive(Debug)]
@@ -83,6 +70,8 @@ struct Counts {
     filtered: u64,
     received: u64,
     duplicates: u64,
+    /// Times the peer said that it is slow.
+    slowed: u64,
 }
 
 /// One session of the protocol, across its connections.
@@ -93,8 +82,8 @@ pub struct Envelope {
     prefix: String,
     next: u64,
     opened: Option<Instant>,
-    unacknowledged: BTreeMap<u64, Unacknowledged>,
-    unacknowledged_bytes: usize,
+    /// What the peer has not answered for.
+    window: Window,
     seen: Seen,
     undecided: HashMap<Ticket, Undecided>,
     next_ticket: Ticket,
@@ -115,12 +104,11 @@ impl Envelope {
     pub fn new(settings: Rc<EnvelopeSettings>, prefix: String) -> Self {
         Self {
             seen: Seen::new(settings.limits.remembered),
+            window: Window::new(settings.limits.window, settings.limits.window_bytes),
             settings,
             prefix,
             next: 1,
             opened: None,
-            unacknowledged: BTreeMap::new(),
-            unacknowledged_bytes: 0,
             undecided: HashMap::new(),
             next_ticket: 1,
             pace: Pace::default(),
@@ -152,18 +140,13 @@ impl Envelope {
     }
 
     fn has_room(&self, now: Now) -> bool {
-        let limits = &self.settings.limits;
-        self.opened.is_some()
-            && self.unacknowledged.len() < limits.window
-            && self.unacknowledged_bytes < limits.window_bytes
-            && self.pace.is_open(now.instant)
+        self.opened.is_some() && self.window.has_room() && self.pace.is_open(now.instant)
     }
 
     fn send(&mut self, message: &Message, origin: Origin, now: Now, effects: &mut Vec<Effect>) {
         let number = self.number();
         let envelope = wire::data(&self.id(number), now.time.as_millisecond(), message);
-        self.unacknowledged_bytes += envelope.len();
-        self.unacknowledged.insert(number, Unacknowledged { envelope: envelope.clone(), origin });
+        self.window.sent(number, envelope.clone(), origin);
         self.pace.spend(envelope.len(), now.instant);
         // Without a connection it goes out with the next one.
         if self.opened.is_some() {
@@ -174,13 +157,12 @@ impl Envelope {
 
     /// The peer answered for a message.
     fn settle(&mut self, number: u64, outcome: Outcome, effects: &mut Vec<Effect>) {
-        let Some(message) = self.unacknowledged.remove(&number) else { return };
-        self.unacknowledged_bytes -= message.envelope.len();
+        let Some(origin) = self.window.answered(number) else { return };
         match outcome {
             Outcome::Taken => self.counts.acknowledged += 1,
             Outcome::Rejected(_) => self.counts.rejected += 1,
         }
-        if let Origin::Given(ticket) = message.origin {
+        if let Origin::Given(ticket) = origin {
             effects.push(Effect::Settled(ticket, outcome));
         }
     }
@@ -266,7 +248,9 @@ impl Envelope {
             "resent": counts.resent,
             "acknowledged": counts.acknowledged,
             "rejected": counts.rejected,
-            "unacknowledged": self.unacknowledged.len(),
+            "unacknowledged": self.window.len(),
+            "window": self.window.size(),
+            "slowed": counts.slowed,
             "filtered": counts.filtered,
             "received": counts.received,
             "duplicates": counts.duplicates,
@@ -401,9 +385,9 @@ impl Protocol for Envelope {
     fn on_open(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.on_lost();
         self.opened = Some(now.instant);
-        for message in self.unacknowledged.values() {
+        for envelope in self.window.open() {
             self.counts.resent += 1;
-            effects.push(Effect::Send(message.envelope.clone()));
+            effects.push(Effect::Send(envelope.clone()));
         }
         self.to_ask = self.settings.requests.iter().cloned().collect();
         self.pump(now, effects);
@@ -426,8 +410,10 @@ impl Protocol for Envelope {
                 }
                 self.on_reply(&id, Err(why), now, effects);
             }
-            // The window holds up a sender whose peer is slow; `backpressure` is how it asks for more than that.
-            Ok(Incoming::Slow) => {}
+            Ok(Incoming::Slow) => {
+                self.counts.slowed += 1;
+                self.window.narrow();
+            }
             Err(Malformed { id, why }) => {
                 effects.extend(id.map(|id| nack(&id, "malformed", &why, now)));
                 effects.push(Effect::Fault(why));
@@ -455,6 +441,7 @@ impl Protocol for Envelope {
 
     fn on_lost(&mut self) {
         self.opened = None;
+        self.window.widen();
         self.pace.set(None);
         self.rate = None;
         self.subscription = None;
@@ -499,7 +486,7 @@ impl Protocol for Envelope {
     }
 
     fn unsettled(&self) -> usize {
-        self.unacknowledged.len()
+        self.window.len()
     }
 }
 

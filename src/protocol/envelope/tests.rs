@@ -250,7 +250,27 @@ fn a_filling_queue_is_told_once() {
     let again = side.opens();
     assert_eq!(sent(&again[0])["type"], "slow");
     assert_eq!(side.fills(0, 0), []);
-    assert_eq!(side.gets(slow_text), []);
+}
+
+#[test]
+fn a_slow_peer_is_sent_half_as_much() {
+    let mut side = Side::limited(Limits { window: 10, ..Limits::default() });
+    for number in 1..=8 {
+        side.sends(&number.to_string(), None);
+    }
+    assert!(side.takes());
+    assert_eq!(side.gets(r#"{"type":"slow","id":"r-1","timestamp":1,"payload":{"queue_depth":9,"queue_capacity":10,"utilization":0.9}}"#), []);
+    for number in 1..=4 {
+        assert!(!side.takes(), "{number}");
+        side.gets(&format!(r#"{{"type":"ack","id":"p-{number}"}}"#));
+    }
+    // The round of answers has made it wider by one.
+    assert!(side.takes());
+    assert_eq!(side.asks("status", &json!({})).unwrap()["slowed"], 1);
+    side.gets(r#"{"type":"slow","id":"r-2"}"#);
+    assert!(!side.takes());
+    side.opens();
+    assert!(side.takes(), "a new connection is told anew");
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! What two ends that speak envelope ask of each other and obey: `slow`, backpressure, subscriptions, replays.
+//!
+//! Delivery through kills is in `relay_kills` and `relay_protocols`.
+
+use serde_json::{Value, json};
+
+use crate::support::balance::Balance;
+use crate::support::ends::{Fifo, Receiver as _, lines};
+use crate::support::files::{read, wait_until};
+use crate::support::http::{admin_port, get, sample};
+use crate::support::process::Process;
+use crate::support::{Frame, RawClient, Server, Socket, scratch, text, wsp};
+
+#[track_caller]
+fn relay(arguments: &[&str]) -> Server {
+    Server::ready(wsp(["relay"]).args(arguments))
+}
+
+#[track_caller]
+fn parsed(socket: &mut Socket) -> Value {
+    serde_json::from_str(&socket.read_text()).expect("JSON")
+}
+
+fn say(socket: &mut Socket, message: &Value) {
+    socket.say(Frame::text(&message.to_string()));
+}
+
+fn ack(socket: &mut Socket, data: &Value) {
+    say(socket, &json!({"type": "ack", "id": data["id"], "timestamp": 1}));
+}
+
+/// Asks for the peer's status; with the reply, everything that was due before it has come. What came before it, too.
+#[track_caller]
+fn status(socket: &mut Socket) -> (Value, Vec<Value>) {
+    let request = json!({"type": "request", "id": "status", "timestamp": 1, "payload": {"method": "status"}});
+    say(socket, &request);
+    let mut before = Vec::new();
+    loop {
+        let message = parsed(socket);
+        if message["type"] == "reply" {
+            return (message["payload"]["result"].clone(), before);
+        }
+        before.push(message);
+    }
+}
+
+/// A number that is padded to so many bytes.
+fn padded(number: u32, width: usize) -> String {
+    lines(number, number, width).trim_end().to_owned()
+}
+
+#[test]
+fn a_filling_queue_is_told_to_its_sender() {
+    let mut fifo = Fifo::new(true);
+    let server = relay(&["ws-listen://127.0.0.1:0", &fifo.endpoint(), "--protocol", "envelope", "--queue-size", "10"]);
+    let mut client = RawClient::connect(server.port);
+    let count = 60;
+    for number in 1..=count {
+        let payload = padded(number, 8000);
+        say(&mut client, &json!({"type": "data", "id": number, "timestamp": 1, "payload": payload}));
+    }
+    let mut acked = Vec::new();
+    let slow = loop {
+        let message = parsed(&mut client);
+        match message["type"].as_str() {
+            Some("slow") => break message,
+            Some("ack") => acked.push(message["id"].as_u64().expect("a number")),
+            _ => panic!("{message}"),
+        }
+    };
+    let payload = &slow["payload"];
+    let (depth, utilization) = (payload["queue_depth"].as_u64(), payload["utilization"].as_f64().expect("a share"));
+    assert_eq!(payload["queue_capacity"], 10, "{slow}");
+    assert!(depth.is_some_and(|depth| depth >= 9) && utilization > 0.8, "{slow}");
+    assert!(slow["id"].is_string() && slow["timestamp"].is_u64(), "{slow}");
+    // What it could not take yet is still taken, and said to be.
+    fifo.hold_no_more();
+    while acked.len() < count as usize {
+        let message = parsed(&mut client);
+        if message["type"] == "ack" {
+            acked.push(message["id"].as_u64().expect("a number"));
+        }
+    }
+    assert_eq!(acked, (1..=u64::from(count)).collect::<Vec<_>>());
+    assert_eq!(fifo.got(), (1..=count).collect::<Vec<_>>());
+    drop(client);
+    assert_eq!(Balance::of(&server.stop().exits(0)), Balance::all_delivered(u64::from(count)));
+}
+
+#[test]
+fn whoever_is_told_slow_sends_half_as_much() {
+    let mut server = relay(&["-", "ws-listen://127.0.0.1:0", "--protocol", "envelope", "--window", "10"]);
+    let mut client = RawClient::connect(server.port);
+    server.process.send(lines(1, 40, 0));
+    let mut open: std::collections::VecDeque<Value> = (0..10).map(|_| parsed(&mut client)).collect();
+    let (found, before) = status(&mut client);
+    assert_eq!((&found["unacknowledged"], &found["window"], before.len()), (&json!(10), &json!(10), 0), "{found}");
+    let slow = json!({"type": "slow", "id": "x", "timestamp": 1,
+        "payload": {"queue_depth": 9, "queue_capacity": 10, "utilization": 0.9}});
+    say(&mut client, &slow);
+    // Until half of it is answered nothing more comes.
+    for left in (5..10).rev() {
+        ack(&mut client, &open.pop_front().expect("one that is open"));
+        let (found, before) = status(&mut client);
+        assert_eq!((found["unacknowledged"].as_u64(), before.len()), (Some(left), 0), "{found} {before:?}");
+        assert_eq!(found["slowed"], 1);
+    }
+    // Then it goes on, and with every round of answers there may be more.
+    let mut got = 10;
+    while let Some(data) = open.pop_front() {
+        ack(&mut client, &data);
+        let (found, before) = status(&mut client);
+        got += before.len();
+        open.extend(before);
+        assert!(open.len() <= 10 && found["window"].as_u64() <= Some(10), "{found}");
+        if got == 40 && open.is_empty() {
+            assert_eq!(found["window"], 10, "{found}");
+        }
+    }
+    assert_eq!(got, 40);
+    server.process.end_input();
+    assert_eq!(client.answer_close(), 1001);
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), Balance::all_delivered(40));
+}
+
+/// The events of a recording that is being written.
+fn recorded(path: &str) -> Vec<Value> {
+    let text = if std::path::Path::new(path).exists() { read(path.as_ref()) } else { String::new() };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).expect("an event line")).collect()
+}
+
+/// The envelope of an event, where it is one.
+fn envelope(event: &Value) -> Option<(bool, Value)> {
+    let content = serde_json::from_str(event["text"].as_str()?).ok()?;
+    Some((event["dir"] == "in", content))
+}
+
+#[test]
+fn a_relay_heeds_another_ones_slow() {
+    let directory = scratch();
+    let record = text(&directory.path().join("traffic.jsonl"));
+    let mut fifo = Fifo::new(true);
+    let receiver =
+        relay(&["ws-listen://127.0.0.1:0", &fifo.endpoint(), "--protocol", "envelope", "--queue-size", "20"]);
+    let mut sender = wsp(["relay", "-", &receiver.url, "--protocol", "envelope", "--record", &record]).spawn();
+    let mut input = sender.take_input();
+    let count = 400;
+    let feeding = std::thread::spawn(move || {
+        use std::io::Write as _;
+        input.write_all(lines(1, count, 8000).as_bytes()).expect("all is taken");
+    });
+    let is_slow = |event: &Value| envelope(event).is_some_and(|(came, content)| came && content["type"] == "slow");
+    wait_until("slow", || recorded(&record).iter().any(is_slow).then_some(()));
+    fifo.hold_no_more();
+    feeding.join().expect("all was fed");
+    assert_eq!(Balance::of(&sender.outcome().exits(0)), Balance::all_delivered(u64::from(count)));
+    assert_eq!(Balance::of(&receiver.stop().exits(0)), Balance::all_delivered(u64::from(count)));
+    assert_eq!(fifo.got(), (1..=count).collect::<Vec<_>>());
+    // After it was told, it sent nothing until no more than half of what was open then was left.
+    let (mut open, mut bound, mut told) = (0_i64, None, 0);
+    for (came, content) in recorded(&record).iter().filter_map(envelope) {
+        match (came, content["type"].as_str()) {
+            (true, Some("slow")) => {
+                bound = Some((open / 2).max(1));
+                told += 1;
+            }
+            (true, Some("ack")) => open -= 1,
+            (false, Some("data")) => {
+                if let Some(bound) = bound.take() {
+                    assert!(open <= bound, "{open} open, and {bound} allowed");
+                }
+                open += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(told > 0 && open == 0, "{told} {open}");
+}
+
+/// A relay that receives envelopes as a client and makes a request.
+fn asking(url: &str, request: &str) -> Process {
+    wsp(["relay", url, "-", "--protocol", "envelope", "--request", request]).spawn()
+}
+
+#[test]
+fn relays_obey_each_others_requests() {
+    let mut server = relay(&["-", "ws-listen://127.0.0.1:0", "--protocol", "envelope", "--admin", "0"]);
+    let admin = admin_port(&server);
+    // A subscription: the rest is filtered.
+    let few = asking(&server.url, r#"subscribe={"jq":". % 10 == 0"}"#);
+    wait_until("the request", || {
+        let metrics = get(admin, "/metrics");
+        (sample(metrics.text(), r#"wsp_requests_total{method="subscribe"}"#) > 0.9).then_some(())
+    });
+    server.process.send(lines(1, 100, 0));
+    few.wait_for_stdout("100");
+    few.signal(nix::sys::signal::Signal::SIGTERM);
+    few.outcome().exits(0).prints("10\n20\n30\n40\n50\n60\n70\n80\n90\n100\n");
+    // A replay: what went out before comes again.
+    let late = asking(&server.url, r#"replay={"last":3}"#);
+    late.wait_for_stdout("100");
+    late.signal(nix::sys::signal::Signal::SIGTERM);
+    late.outcome().exits(0).prints("98\n99\n100\n");
+    // A rate.
+    let calm = asking(&server.url, r#"backpressure={"rate_limit":20}"#);
+    wait_until("the request", || {
+        let metrics = get(admin, "/metrics");
+        (sample(metrics.text(), r#"wsp_requests_total{method="backpressure"}"#) > 0.9).then_some(())
+    });
+    let start = std::time::Instant::now();
+    server.process.send(lines(101, 112, 0));
+    calm.wait_for_stdout("112");
+    assert!(start.elapsed().as_millis() >= 500, "twelve at twenty a second: {:?}", start.elapsed());
+    calm.signal(nix::sys::signal::Signal::SIGTERM);
+    calm.outcome().exits(0);
+    // A refusal is said.
+    let mistaken = asking(&server.url, "dance");
+    mistaken.wait_for_stderr("the peer refused the request dance: unknown method dance");
+    mistaken.signal(nix::sys::signal::Signal::SIGTERM);
+    mistaken.outcome().exits(0);
+    let asked = asking(&server.url, "status");
+    wait_until("the reply", || {
+        let metrics = get(admin, "/metrics");
+        (sample(metrics.text(), r#"wsp_requests_total{method="status"}"#) > 0.9).then_some(())
+    });
+    asked.signal(nix::sys::signal::Signal::SIGTERM);
+    asked.outcome().exits(0);
+    let metrics = get(admin, "/metrics");
+    for (name, wanted) in [
+        (r#"wsp_requests_total{method="replay"}"#, 1.0),
+        (r#"wsp_requests_total{method="other"}"#, 1.0),
+        (r#"wsp_replies_total{status="ok"}"#, 4.0),
+        (r#"wsp_replies_total{status="error"}"#, 1.0),
+        ("wsp_request_seconds_count", 5.0),
+    ] {
+        assert!((sample(metrics.text(), name) - wanted).abs() < 1e-9, "{name}: {}", metrics.text());
+    }
+    server.process.end_input();
+    let expected = Balance { delivered: 22, filtered: 90, ..Balance::all_delivered(112) };
+    assert_eq!(Balance::of(&server.process.outcome().exits(0)), expected);
+}
