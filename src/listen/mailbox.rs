@@ -3,7 +3,7 @@
 //! Leaves placing messages to the hub and sending them to the session's peer. Invariant: a mailbox never exceeds its
 //! bounds.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
 use crate::observe::counters::Traffic;
+use crate::queue::valve::Valve;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
 use crate::session::Outgoing;
 
@@ -61,6 +62,8 @@ pub struct Mailbox {
     /// What to close with once nothing waits.
     close_after_all: RefCell<Option<Box<CloseReason>>>,
     control: RefCell<VecDeque<Outgoing>>,
+    /// What lets its messages in, once somebody has turned it.
+    valve: OnceCell<Box<Valve>>,
 }
 
 impl Mailbox {
@@ -85,7 +88,19 @@ impl Mailbox {
             asked_to_close: RefCell::new(None),
             close_after_all: RefCell::new(None),
             control: RefCell::default(),
+            valve: OnceCell::new(),
         }
+    }
+
+    /// What lets its messages in, where somebody has turned it.
+    pub fn valve(&self) -> Option<&Valve> {
+        self.valve.get().map(|valve| &**valve)
+    }
+
+    /// The same, to be turned; the session's task has to ask it again.
+    pub fn turn(&self, turn: impl FnOnce(&Valve)) {
+        turn(self.valve.get_or_init(Box::default));
+        self.wake();
     }
 
     /// The next message, or the waker is called when there is one.

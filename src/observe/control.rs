@@ -78,6 +78,18 @@ pub trait Control {
     fn reconnect(&self, _session: &str) -> bool {
         false
     }
+
+    /// Reads nothing from a session any more, so that its peer is held back, or goes on reading.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal>;
+
+    /// Reads so many messages a second from a session at most, above zero; or as many as come.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal>;
 }
 
 /// Why a session is not done to as asked.
@@ -159,6 +171,8 @@ pub enum SessionState {
     Open,
     /// It has been held back for a while: its peer does not read, or there is no room for what it sends.
     Throttled,
+    /// Nothing is read from it, as somebody wished.
+    Paused,
     /// Its connection was lost and will be opened again.
     Retrying,
     /// It is about to end.
@@ -222,6 +236,9 @@ pub struct SessionReading {
     /// How long until it connects again, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// How many messages a second are read from it at most, where somebody wished so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<f64>,
 }
 
 /// A time in milliseconds, to the microsecond.

@@ -320,13 +320,7 @@ impl Driver {
             }
             Effect::Send(To::One((source, id)), message) => self.act(source, Act::Send(Some(vec![id]), message)),
             Effect::Send(To::Marked(marked), message) => {
-                for source in 0..self.sources.len() {
-                    let of = |key: &&SessionKey| key.0 == source;
-                    let ids: Vec<String> = marked.iter().filter(of).map(|key| key.1.clone()).collect();
-                    if !ids.is_empty() {
-                        self.act(source, Act::Send(Some(ids), message.clone()));
-                    }
-                }
+                self.act_on_each(&marked, |ids| Act::Send(Some(ids), message.clone()));
             }
             Effect::Send(To::All, message) => {
                 (0..self.sources.len()).for_each(|source| self.act(source, Act::Send(None, message.clone())));
@@ -334,6 +328,10 @@ impl Driver {
             Effect::Close((source, id), code, reason) => {
                 self.act(source, Act::Close(id, CloseReason::new(code, reason)));
             }
+            Effect::Pause(sessions, paused) => {
+                self.act_on_each(&sessions, |ids| Act::Pause(ids, paused));
+            }
+            Effect::Limit(sessions, rate) => self.act_on_each(&sessions, |ids| Act::Limit(ids, rate)),
             Effect::Reconnect((source, id)) => self.act(source, Act::Reconnect(id)),
             Effect::Save { name, kind, content, what } => {
                 let done = self.done.clone();
@@ -352,6 +350,17 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Acts on these sessions, source by source.
+    fn act_on_each(&mut self, sessions: &[SessionKey], act: impl Fn(Vec<String>) -> Act) {
+        for source in 0..self.sources.len() {
+            let of = |key: &&SessionKey| key.0 == source;
+            let ids: Vec<String> = sessions.iter().filter(of).map(|key| key.1.clone()).collect();
+            if !ids.is_empty() {
+                self.act(source, act(ids));
+            }
+        }
     }
 
     fn act(&mut self, source: usize, act: Act) {

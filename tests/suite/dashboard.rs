@@ -275,6 +275,14 @@ impl Control for Panics {
     fn close(&self, _session: &str, _close: wscat_plus::net::connection::CloseReason) -> Result<(), Refusal> {
         Err(Refusal::Unknown)
     }
+
+    fn pause(&self, _session: &str, _paused: bool) -> Result<(), Refusal> {
+        Err(Refusal::Unknown)
+    }
+
+    fn limit(&self, _session: &str, _rate: Option<f64>) -> Result<(), Refusal> {
+        Err(Refusal::Unknown)
+    }
 }
 
 #[test]
@@ -349,8 +357,12 @@ fn processes_are_looked_at_from_elsewhere() {
     terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} top {port_one} http://127.0.0.1:{port_two}"));
     let (name_one, name_two) = (format!("127.0.0.1:{port_one}/s1"), format!("127.0.0.1:{port_two}/s1"));
     terminal.wait_until("both", |screen| screen.contains(&name_one) && screen.contains(&name_two));
-    terminal.type_in("x");
-    terminal.wait_for("read-only");
+    assert!(!terminal.screen().contains("i send"), "nothing is offered that may not be done");
+    for key in ["x", "p"] {
+        terminal.type_in(key);
+        terminal.wait_for("read-only: wsp top --control");
+        terminal.keys(&["Escape"]);
+    }
     two.stop();
     client_two.finish();
     terminal.wait_until("one is lost", |screen| screen.contains("1 LOST"));
@@ -462,4 +474,80 @@ fn a_load_test_is_seen_while_it_goes_on_and_reports_when_it_is_left() {
     terminal.wait_for("p50<1h ok");
     assert_eq!(terminal.ended(), 130);
     wsp(["bench", &server.url, "--tui", "-d", "1s"]).input("").exits(2).complains("--tui needs a terminal");
+}
+
+#[test]
+fn reading_is_paused_and_limited_by_keys() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--sink");
+    let client = RawClient::connect(port);
+    let state = |screen: &str| pane(screen, "Sessions").get(2).copied().unwrap_or_default().to_owned();
+    terminal.wait_until("the session", |screen| state(screen).contains("open"));
+    terminal.type_in("p");
+    terminal.wait_until("it is paused", |screen| {
+        state(screen).contains("paused") && screen.contains("nothing is read from s1 any more")
+    });
+    let taken = client.pour(Frame::text(&"x".repeat(64 * 1024)).masked().bytes());
+    terminal.wait_until("nothing comes in", |screen| {
+        taken.load(std::sync::atomic::Ordering::Relaxed) > 0 && screen.contains("in 0/s")
+    });
+    terminal.type_in("l");
+    terminal.wait_for("messages a second from s1: ");
+    terminal.type_in("30");
+    terminal.keys(&["Enter"]);
+    terminal.type_in("p");
+    terminal.wait_until("as much comes as may", |screen| {
+        let line = state(screen);
+        let rate = line.split_whitespace().find_map(|word| word.parse::<f64>().ok().filter(|rate| *rate > 1.0));
+        line.contains("≤30/s") && rate.is_some_and(|rate| (20.0..=40.0).contains(&rate))
+    });
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn a_load_test_is_changed_by_hand_and_says_so() {
+    let terminal = terminal!(80, 24);
+    let server = listen(&["--echo"]);
+    let file = terminal.state().with_file_name("seconds.csv");
+    terminal.line(&format!(
+        "clear; LANG=C.UTF-8 {WSP} bench {} -c 5 --rate 160 -d 60s --tui --csv {}",
+        server.url,
+        file.display()
+    ));
+    terminal.wait_for("asked 160/s");
+    terminal.wait_for("p pause  + - rate  m mark");
+    terminal.type_in("m");
+    terminal.wait_until("the mark", |screen| screen.contains("▼"));
+    terminal.type_in("+");
+    terminal.wait_for("asked 200/s");
+    terminal.wait_until("the rate is another", |screen| {
+        let sent = screen.split_once("sent ").and_then(|(_, rest)| rest.split_once("/s"));
+        sent.and_then(|(sent, _)| sent.parse::<f64>().ok()).is_some_and(|sent| (185.0..=215.0).contains(&sent))
+    });
+    terminal.type_in("p");
+    terminal.wait_until("nothing is sent", |screen| screen.contains("PAUSED") && screen.contains("sent 0/s"));
+    terminal.type_in("p-");
+    terminal.wait_for("asked 160/s");
+    terminal.wait_until("it goes on", |screen| !screen.contains("sent 0/s"));
+    terminal.type_in("q");
+    terminal.wait_for("do not compare with those of other runs");
+    terminal.wait_for("by hand    mark 1 at ");
+    assert!([0, 41].contains(&terminal.ended()), "a busy machine may be the bottleneck, a hand is none");
+    let seconds = std::fs::read_to_string(file).expect("the seconds");
+    for told in [",mark 1", ",rate 200\r\n", ",paused", "resumed 160\r\n"] {
+        assert!(seconds.contains(told), "{told}: {seconds}");
+    }
+    // In closed loop there is no rate, but it can be paused.
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} bench {} -c 2 -d 60s --tui", server.url));
+    terminal.wait_until("it sends", |screen| screen.contains("measure") && !screen.contains("sent 0/s"));
+    terminal.type_in("+");
+    terminal.wait_for("a closed loop has no rate");
+    terminal.type_in("p");
+    terminal.wait_until("nothing is sent", |screen| screen.contains("PAUSED") && screen.contains("sent 0/s"));
+    terminal.type_in("p");
+    terminal.wait_until("it goes on", |screen| !screen.contains("PAUSED") && !screen.contains("sent 0/s"));
+    terminal.type_in("q");
+    terminal.wait_for("by hand    paused at ");
+    assert!([0, 41].contains(&terminal.ended()));
 }

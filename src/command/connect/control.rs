@@ -71,6 +71,7 @@ impl ClientControl {
             peer: info.url.clone(),
             state: match info.state.get() {
                 _ if info.closing.get() => SessionState::Closing,
+                Stage::Open if info.valve.is_shut() => SessionState::Paused,
                 Stage::Open => SessionState::Open,
                 Stage::Retrying(_) => SessionState::Retrying,
                 Stage::Closed => SessionState::Closed,
@@ -87,6 +88,7 @@ impl ClientControl {
                 .retry_at
                 .get()
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            rate_limit: info.valve.rate(),
         }
     }
 }
@@ -166,6 +168,18 @@ impl Control for ClientControl {
             sum.dropped += delivery.dropped;
         }
         Box::pin(std::future::ready(sum))
+    }
+
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
+        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
+        info.valve.shut(paused);
+        Ok(())
+    }
+
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
+        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
+        info.valve.limit(rate);
+        Ok(())
     }
 
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::net::connector::Handshake;
 use crate::observe::control::TrafficReading;
 use crate::prompt::SessionState;
+use crate::queue::valve::Valve;
 
 /// One session, from the first connection to the last.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct SessionInfo {
     pub again: Cell<bool>,
     /// No further connection is wanted.
     pub given_up: Cell<bool>,
+    /// What lets messages in.
+    pub valve: Valve,
 }
 
 /// Messages and payload bytes of one direction.
@@ -91,6 +94,7 @@ impl SessionInfo {
             closing: Cell::default(),
             again: Cell::default(),
             given_up: Cell::default(),
+            valve: Valve::default(),
         }
     }
 

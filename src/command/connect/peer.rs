@@ -232,6 +232,7 @@ impl Peer for ClientPeer {
         match incoming {
             Incoming::Message(message) => {
                 self.info.received.add(message.len());
+                self.info.valve.pass();
                 let before = replies.len();
                 self.on_message(&message, replies);
                 self.replies_due += replies.len() - before;
@@ -304,6 +305,10 @@ impl Peer for ClientPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The answer to our Close is awaited, whoever wished that nothing be read.
+        if !self.closing {
+            std::task::ready!(self.info.valve.poll(cx));
+        }
         std::task::ready!(self.shared.poll_record_room(cx));
         self.shared.output.borrow_mut().poll_room(cx)
     }

@@ -24,6 +24,7 @@ use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
 use crate::queue::ledger::OnSafe;
 use crate::queue::stop::{Step, Stop};
+use crate::queue::valve::Valve;
 use crate::queue::wakers::Wakers;
 use crate::session::{End, Outgoing};
 
@@ -54,6 +55,10 @@ pub struct View {
     wish: RefCell<Option<CloseReason>>,
     wishes: Wakers,
     house: RefCell<Option<Rc<Hub>>>,
+    /// What lets its messages in.
+    valve: Valve,
+    /// Whether it opens another connection where one has ended.
+    reopens: Cell<bool>,
 }
 
 impl View {
@@ -78,6 +83,8 @@ impl View {
             wish: RefCell::new(None),
             wishes: Wakers::default(),
             house: RefCell::new(None),
+            valve: Valve::default(),
+            reopens: Cell::new(false),
         });
         if let (Some(lane), false) = (&view.lane, is_client) {
             let (watch, id) = (Rc::clone(watch), view.id.clone());
@@ -213,6 +220,7 @@ impl View {
         let dir = Some(Direction::In);
         match incoming {
             Incoming::Message(message) => {
+                self.valve.pass();
                 self.received.message(message.len());
                 self.watch.message(&self.id, Direction::In, message);
             }
@@ -250,6 +258,31 @@ impl View {
         self.watch.recording.poll_room(cx)
     }
 
+    /// Ready when somebody outside wishes that what comes is read.
+    pub fn poll_valve(&self, cx: &Context<'_>) -> Poll<()> {
+        self.valve.poll(cx)
+    }
+
+    /// What lets its messages in, where there are any; those of a server come from its clients.
+    pub fn valve(&self) -> Option<&Valve> {
+        let reads = self.is_client || (self.inlet.is_some() && self.house.borrow().is_none());
+        reads.then_some(&self.valve)
+    }
+
+    /// It opens another connection where one has ended.
+    pub fn set_reopens(&self, reopens: bool) {
+        self.reopens.set(reopens);
+    }
+
+    /// Somebody outside wants another connection; whether there will be one.
+    pub fn ask_to_reopen(&self) -> bool {
+        let can = self.reopens.get() && self.is_connected();
+        if can {
+            self.ask_to_close(CloseReason::new(1000, ""));
+        }
+        can
+    }
+
     /// Somebody outside wants its connection closed.
     pub fn ask_to_close(&self, close: CloseReason) {
         *self.wish.borrow_mut() = Some(close);
@@ -268,6 +301,7 @@ impl View {
         let full_since = self.inlet.as_ref().and_then(|inlet| inlet.full_since());
         match state {
             SessionState::Open if self.stop.step() > Step::Running => SessionState::Closing,
+            SessionState::Open if self.valve.is_shut() => SessionState::Paused,
             SessionState::Open if is_retrying && !self.is_client => SessionState::Retrying,
             SessionState::Open if full_since.is_some_and(has_lasted) => SessionState::Throttled,
             state => state,
@@ -301,6 +335,7 @@ impl View {
                 .get()
                 .filter(|_| self.state.get() == SessionState::Retrying)
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            rate_limit: self.valve.rate(),
         }
     }
 }
@@ -322,6 +357,7 @@ struct SeenInlet {
 impl SeenInlet {
     fn see(&self, origin: &Origin, message: &Message) {
         if !self.view.is_client {
+            self.view.valve.pass();
             self.view.received.message(message.len());
             self.view.watch.message(&origin.session, Direction::In, message);
         }
@@ -330,6 +366,10 @@ impl SeenInlet {
 
 impl Inlet for SeenInlet {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // A client asks by itself: while it closes it goes on reading.
+        if !self.view.is_client {
+            std::task::ready!(self.view.poll_valve(cx));
+        }
         std::task::ready!(self.view.poll_room(cx));
         self.inlet.poll_ready(cx)
     }

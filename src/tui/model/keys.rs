@@ -10,6 +10,7 @@ use super::sessions::SessionKey;
 use super::{Detail, Effect, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
 use crate::message::MessageKind;
 use crate::message::event::{Direction, EventBody};
+use crate::observe::control::SessionState;
 use crate::tui::keymap::{self, Action, Key};
 
 /// Most bytes that are copied: terminals take no more.
@@ -99,7 +100,11 @@ impl Model {
             }
             Action::Sort => self.sessions.sort_next(),
             Action::Reverse => self.sessions.reverse(),
-            Action::Mark => self.sessions.mark(),
+            Action::Mark => {
+                if self.may_act() {
+                    self.sessions.mark();
+                }
+            }
             Action::Queue => self.queues.next(),
             Action::Theme => self.light = !self.light,
             Action::Hex => self.toggle_hex(),
@@ -107,6 +112,8 @@ impl Model {
             Action::Close => self.ask_to_close(1000, ""),
             Action::Kick => self.ask_to_close(KICK, "thrown out"),
             Action::Reconnect => return self.reconnect(),
+            Action::PauseReading => return self.pause_reading(),
+            Action::Limit => self.ask_for_limit(),
             Action::Save => return vec![self.save(None)],
             Action::SaveAs => self.ask(Purpose::SaveAs, ""),
             Action::Copy => return self.copy(),
@@ -126,7 +133,7 @@ impl Model {
 
     fn go(&mut self, by: isize) {
         match &mut self.overlay {
-            Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::KEYS.len() - 1),
+            Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::offered(self.control).count() - 1),
             Overlay::Detail(detail) => {
                 detail.top = detail.top.saturating_add_signed(by).min(detail.lines.len().saturating_sub(1));
             }
@@ -223,7 +230,7 @@ impl Model {
 
     fn may_act(&mut self) -> bool {
         if !self.can_control() {
-            self.complain("read-only: with --control sessions can be acted on");
+            self.complain("read-only: wsp top --control lets keys act on sessions");
         }
         self.can_control()
     }
@@ -273,6 +280,45 @@ impl Model {
         }
     }
 
+    /// The sessions that something is done to: the marked ones, or the one under the cursor.
+    fn chosen_sessions(&mut self) -> Vec<SessionKey> {
+        let mut chosen: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
+        if chosen.is_empty() {
+            chosen.extend(self.sessions.current().map(|row| row.key.clone()));
+        }
+        if chosen.is_empty() {
+            self.say("there is no session");
+        }
+        chosen
+    }
+
+    fn pause_reading(&mut self) -> Vec<Effect> {
+        if !self.may_act() {
+            return Vec::new();
+        }
+        let chosen = self.chosen_sessions();
+        if chosen.is_empty() {
+            return Vec::new();
+        }
+        let is_paused =
+            |key: &SessionKey| self.sessions.get(key).is_some_and(|row| row.reading.state == SessionState::Paused);
+        // Where some are read from and some are not, all are paused first.
+        let pauses = !chosen.iter().all(is_paused);
+        vec![Effect::Pause(chosen, pauses)]
+    }
+
+    fn ask_for_limit(&mut self) {
+        if !self.may_act() {
+            return;
+        }
+        let chosen = self.chosen_sessions();
+        if let Some(first) = chosen.first() {
+            let limit = self.sessions.get(first).and_then(|row| row.reading.rate_limit);
+            let limit = limit.map_or_else(String::new, |rate| rate.to_string());
+            self.ask(Purpose::Limit(chosen), &limit);
+        }
+    }
+
     pub(super) fn save(&self, name: Option<String>) -> Effect {
         if let Overlay::Detail(detail) = &self.overlay {
             let ending = match detail.form {
@@ -317,7 +363,7 @@ mod tests {
     use super::*;
     use crate::message::Message;
     use crate::tui::keymap::tests::keys;
-    use crate::tui::model::tests::model;
+    use crate::tui::model::tests::{model, reading};
 
     fn typed(model: &mut Model, text: &str) -> Vec<Effect> {
         let effects = keys(text).into_iter().flat_map(|key| model.key(key)).collect();
@@ -369,6 +415,32 @@ mod tests {
         model.control = false;
         assert_eq!(typed(&mut model, "i<esc>xr"), []);
         assert!(model.remark.as_ref().is_some_and(|(text, is_error, _)| *is_error && text.contains("--control")));
+    }
+
+    #[test]
+    fn reading_is_paused_and_limited_for_one_or_the_marked() {
+        let key = |id: &str| (0, id.to_owned());
+        let mut model = model();
+        assert_eq!(typed(&mut model, "p"), [Effect::Pause(vec![key("s1")], true)]);
+        assert_eq!(typed(&mut model, "l2.5k<enter>"), [Effect::Limit(vec![key("s1")], Some(2500.0))]);
+        assert_eq!(typed(&mut model, "lx<enter>"), []);
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()), "what is wrong is not taken");
+        assert_eq!(typed(&mut model, "<back>7/s<enter>"), [Effect::Limit(vec![key("s1")], Some(7.0))]);
+        assert_eq!(typed(&mut model, "l0<enter>l<enter>"), [0, 1].map(|_| Effect::Limit(vec![key("s1")], None)));
+        let mut paused = reading("s1", 1);
+        paused.state = SessionState::Paused;
+        paused.rate_limit = Some(20.0);
+        model.sessions.set(0, vec![paused, reading("s2", 2)], model.now);
+        assert_eq!(typed(&mut model, "p"), [Effect::Pause(vec![key("s1")], false)]);
+        assert_eq!(
+            typed(&mut model, "l0<enter>"),
+            [Effect::Limit(vec![key("s1")], Some(200.0))],
+            "it begins with what holds"
+        );
+        assert_eq!(typed(&mut model, "1mjmp"), [Effect::Pause(vec![key("s1"), key("s2")], true)]);
+        model.control = false;
+        assert_eq!(typed(&mut model, "pl"), []);
+        assert!(model.typing.is_none());
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub enum Purpose {
         /// And why.
         reason: &'static str,
     },
+    /// How many messages a second are read from these.
+    Limit(Vec<SessionKey>),
     /// The name of a file.
     SaveAs,
 }
@@ -203,6 +205,10 @@ pub enum Effect {
     Close(SessionKey, u16, &'static str),
     /// Connect again.
     Reconnect(SessionKey),
+    /// Read nothing from these any more, or go on.
+    Pause(Vec<SessionKey>, bool),
+    /// Read so many messages a second from these, or as many as come.
+    Limit(Vec<SessionKey>, Option<f64>),
     /// To the clipboard.
     Copy(Vec<u8>),
     /// Into a file: a name that was given, or what it may be called by itself; what; and how that is told.
@@ -436,6 +442,14 @@ pub(in crate::tui) mod tests {
             dropped: 0,
             round_trip_ms: Some(0.25),
             retry_in_ms: None,
+            rate_limit: None,
+        }
+    }
+
+    impl Model {
+        /// The same for who only looks.
+        pub(in crate::tui) fn read_only(self) -> Self {
+            Self { control: false, ..self }
         }
     }
 

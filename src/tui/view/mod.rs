@@ -53,7 +53,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     head(buffer, layout.head, model, theme);
     let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1 + layout.footer.height), ..area };
     match &model.overlay {
-        Overlay::Help(top) => help::draw(buffer, body, *top, theme),
+        Overlay::Help(top) => help::draw(buffer, body, *top, model.can_control(), theme),
         Overlay::Detail(shown) => detail::draw(buffer, body, model, shown, theme),
         Overlay::None => {
             for (pane, area) in &layout.panes {

@@ -195,8 +195,13 @@ fn cell(buffer: &mut Buffer, at: (u16, u16), width: u16, column: Column, (model,
 fn state(row: &Row, theme: &Theme) -> (String, Style) {
     match row.reading.state {
         SessionState::Connecting => ("connecting".to_owned(), theme.warn),
+        SessionState::Open | SessionState::Throttled if row.reading.rate_limit.is_some() => {
+            let sign = if theme.ascii { "<=" } else { "≤" };
+            (format!("{sign}{}/s", rate(row.reading.rate_limit.unwrap_or_default())), theme.warn)
+        }
         SessionState::Open => ("open".to_owned(), theme.good),
         SessionState::Throttled => ("throttled".to_owned(), theme.warn),
+        SessionState::Paused => ("paused".to_owned(), theme.warn),
         SessionState::Retrying => {
             let text = row.reading.retry_in_ms.map(|ms| format!("retry {:.0}s", (ms as f64 / 1000.0).ceil()));
             (text.unwrap_or_else(|| "retrying".to_owned()), theme.warn)

@@ -143,6 +143,23 @@ fn help_shows_the_keys() {
 }
 
 #[test]
+fn who_only_looks_is_offered_no_keys_that_act() {
+    let mut looking = model().read_only();
+    let first = text(&buffer(&looking, (80, 24), PLAIN));
+    press(&mut looking, "?");
+    let help = text(&buffer(&looking, (80, 44), PLAIN));
+    for offered in ["i send", "x close", "send a message", "close the session", "read nothing", "mark the session"] {
+        assert!(!first.contains(offered) && !help.contains(offered), "{offered}");
+    }
+    for key in ["i", "x", "K", "r", "p", "l", "m"] {
+        let mut looking = model().read_only();
+        press(&mut looking, key);
+        let last = text(&buffer(&looking, (80, 24), PLAIN)).lines().last().unwrap_or_default().to_owned();
+        assert!(last.contains("read-only") && last.contains("--control"), "{key}: {last}");
+    }
+}
+
+#[test]
 fn a_wrong_filter_is_told_under_the_line() {
     insta::assert_snapshot!(screen("/.price >", (80, 24), PLAIN));
 }
@@ -166,7 +183,9 @@ fn questions_stand_at_the_bottom() {
         let screen = screen(typed, (60, 20), PLAIN);
         screen.lines().skip(18).map(str::to_owned).collect::<Vec<_>>().join("\n")
     };
-    insta::assert_snapshot!(["x", "x99y", "ihello", "i<tab>", "W", "fplain", "K"].map(bottom).join("\n"));
+    insta::assert_snapshot!(
+        ["x", "x99y", "ihello", "i<tab>", "W", "fplain", "K", "l5", "lx<enter>"].map(bottom).join("\n")
+    );
 }
 
 #[test]
