@@ -9,14 +9,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::hub::{Hub, session_name};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
 use crate::message::event::time_text;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
     Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
-    milliseconds,
+    WireReading, milliseconds,
 };
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
@@ -125,6 +125,11 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         dropped: mailbox.dropped.get(),
         round_trip_ms: mailbox.round_trip.get().map(milliseconds),
         retry_in_ms: None,
+        wire: WireReading::of(
+            TrafficReading::from(&mailbox.received),
+            TrafficReading::from(&mailbox.sent),
+            (mailbox.saved[Way::In as usize].get(), mailbox.saved[Way::Out as usize].get()),
+        ),
         rate_limit: mailbox.valve().and_then(Valve::rate),
     }
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::faults::FaultSettings;
 use super::guard::GuardSettings;
 use super::handler::Mode;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Way};
 use super::recording::Recording;
 use super::validation::Validation;
 use crate::filter::Filter;
@@ -390,12 +390,14 @@ impl Hub {
         self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
+        mailbox.save(Way::In, message.saved());
     }
 
     /// Counts, records and prints a message sent to a session.
     pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
         self.counters.sent.message(message.len());
         mailbox.sent.message(message.len());
+        mailbox.save(Way::Out, message.saved());
         self.counters.delivered.one();
         let id = mailbox.id;
         self.recording.message(id, Direction::Out, message);

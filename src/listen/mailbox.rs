@@ -48,6 +48,8 @@ pub struct Mailbox {
     pub sent: Traffic,
     /// Messages for it that were dropped.
     pub dropped: Cell<u64>,
+    /// Bytes compression saved, see [`Way`].
+    pub saved: [Cell<i64>; 2],
     /// The last round trip of a ping.
     pub round_trip: Cell<Option<Duration>>,
     /// Since when each way is held up, see [`Way`].
@@ -78,6 +80,7 @@ impl Mailbox {
             received: Traffic::default(),
             sent: Traffic::default(),
             dropped: Cell::new(0),
+            saved: Default::default(),
             round_trip: Cell::new(None),
             held_since: [Cell::new(None), Cell::new(None)],
             queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
@@ -158,6 +161,12 @@ impl Mailbox {
     /// Whether the queue is full, see [`Queue::is_full`].
     pub fn is_full(&self) -> bool {
         self.queue.borrow().is_full()
+    }
+
+    /// Compression saved so many bytes one way.
+    pub fn save(&self, way: Way, bytes: i64) {
+        let saved = &self.saved[way as usize];
+        saved.set(saved.get() + bytes);
     }
 
     /// Notes whether messages can go one way at present.

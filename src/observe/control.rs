@@ -196,6 +196,26 @@ impl From<&Traffic> for TrafficReading {
     }
 }
 
+/// Payload bytes as they were on the wire, where some of them were compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireReading {
+    /// Received.
+    pub received: u64,
+    /// Sent.
+    pub sent: u64,
+}
+
+impl WireReading {
+    /// What is left of these bytes where compression saved so many, in and out; none where nothing was compressed.
+    #[must_use]
+    pub fn of(received: TrafficReading, sent: TrafficReading, saved: (i64, i64)) -> Option<Self> {
+        (saved != (0, 0)).then(|| Self {
+            received: received.bytes.saturating_add_signed(-saved.0),
+            sent: sent.bytes.saturating_add_signed(-saved.1),
+        })
+    }
+}
+
 /// What waits for a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionQueue {
@@ -236,6 +256,9 @@ pub struct SessionReading {
     /// How long until it connects again, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// Payload bytes on the wire, where some were compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<WireReading>,
     /// How many messages a second are read from it at most, where somebody wished so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<f64>,

@@ -38,6 +38,8 @@ const NEWS: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_millis(67);
 /// For filters, each time.
 const FILTERING: Duration = Duration::from_millis(4);
+/// Rows for a step of the wheel.
+const WHEEL: isize = 3;
 /// Lines that may wait to be shown.
 const HEARD: usize = 500;
 /// Names that are tried for a file.
@@ -280,9 +282,18 @@ impl Driver {
     }
 
     fn redraw(&mut self) {
+        // Giving the terminal back gave the mouse back, too.
+        if self.model.mouse {
+            self.terminal.set_mouse(true);
+        }
         let _ = self.screen.clear();
         self.changed = Changed::Keys;
         self.answered = None;
+    }
+
+    /// Columns and rows.
+    fn size(&self) -> Option<(u16, u16)> {
+        self.screen.size().ok().map(|size| (size.width, size.height))
     }
 
     fn suspend(&mut self) {
@@ -301,6 +312,17 @@ impl Driver {
                 return effects.into_iter().all(|effect| self.effect(effect));
             }
             Some(Typed::Paste(text)) => self.model.paste(&text),
+            Some(Typed::Click(x, y)) => {
+                if self.model.typing.is_none()
+                    && let Some(hit) = self.size().and_then(|size| view::hit(size, &self.model, (x, y)))
+                {
+                    self.model.clicked(hit);
+                }
+            }
+            Some(Typed::Wheel(x, y, by)) => {
+                let pane = self.size().and_then(|size| view::pane_at(size, &self.model, (x, y)));
+                self.model.wheeled(pane.map(|(pane, _)| pane), isize::from(by) * WHEEL);
+            }
             Some(Typed::Resized) => {}
             Some(Typed::Gone) | None => return false,
         }
@@ -313,6 +335,7 @@ impl Driver {
             Effect::Interrupt => signal_self(SelfSignal::Interrupt),
             Effect::Suspend => self.suspend(),
             Effect::Redraw => self.redraw(),
+            Effect::Mouse(told) => self.terminal.set_mouse(told),
             Effect::Copy(payload) => {
                 let text = base64::engine::general_purpose::STANDARD.encode(&payload);
                 self.terminal.write(format!("\x1b]52;c;{text}\x07").as_bytes());

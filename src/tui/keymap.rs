@@ -125,6 +125,8 @@ pub enum Action {
     Queue,
     /// Light or dark.
     Theme,
+    /// The mouse is for this, or for the terminal.
+    Mouse,
 }
 
 impl Action {
@@ -217,6 +219,7 @@ pub const KEYS: &[Row] = &[
     row(&[Key::Char('h')], "h", Action::Hex, "in a detail: bytes, or text", ""),
     row(&[Key::Char('u')], "u", Action::Queue, "another queue, or all of them together", ""),
     row(&[Key::Char('c')], "c", Action::Theme, "colours for a dark or a light screen", ""),
+    row(&[Key::Char('M')], "M", Action::Mouse, "mouse: click and wheel here, or the terminal's own selecting", ""),
     row(&[Key::Ctrl('l')], "Ctrl-L", Action::Redraw, "draw everything anew", ""),
     row(&[Key::Ctrl('z')], "Ctrl-Z", Action::Suspend, "to the background", ""),
     row(&[Key::Ctrl('c')], "Ctrl-C", Action::Interrupt, "interrupt", ""),

@@ -105,7 +105,7 @@ impl Driver {
                             self.grant(wish);
                         }
                     }
-                    Some(Typed::Paste(_)) => {}
+                    Some(Typed::Paste(_) | Typed::Click(..) | Typed::Wheel(..)) => {}
                     Some(Typed::Resized) => self.changed = true,
                     // The terminal has gone: the run is not to go on unseen.
                     Some(Typed::Gone) | None => {

@@ -515,3 +515,34 @@ fn while_reading_is_paused_tcp_holds_the_peer_back() {
     }
     ask(port, "GET", "/sessions/s1/pause", "", b"").is(405);
 }
+
+#[test]
+fn what_compression_saves_is_told_by_message_and_session() {
+    let (server, port) = observed(&["--echo", "--compress"]);
+    let mut events = Events::open(port);
+    events.wait_for(|name, _| name == "snapshot");
+    let text = "all the same ".repeat(100);
+    let mut client = wsp(["connect", &server.url, "-w", "-1"]).spawn();
+    client.send(format!("{text}\nshort\n"));
+    client.wait_for_stdout("short");
+    for dir in ["in", "out"] {
+        let told = events.wait_for(|_, event| event["dir"] == dir && event["size"] == text.len());
+        let wire = told["wire_size"].as_u64().expect("a number");
+        assert!(wire < 100, "{told}");
+        let told = events.wait_for(|_, event| event["dir"] == dir && event["text"] == "short");
+        assert_eq!(told["wire_size"], Value::Null, "too short to be compressed");
+    }
+    let session = get(port, "/sessions").json()[0].clone();
+    for (dir, way) in [("received", "received"), ("sent", "sent")] {
+        let (wire, payload) = (session["wire"][dir].as_u64(), session[way]["bytes"].as_u64());
+        assert!(wire.is_some_and(|wire| wire > 5 && wire < 105) && payload == Some(1305), "{session}");
+    }
+    client.end_input();
+    server.stop();
+    // Without compression nothing is said of it.
+    let (server, port) = observed(&["--echo"]);
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::text(&text));
+    client.read_text();
+    assert_eq!(get(port, "/sessions").json()[0]["wire"], Value::Null);
+}

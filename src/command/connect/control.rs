@@ -17,7 +17,7 @@ use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
     Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
-    milliseconds,
+    WireReading, milliseconds,
 };
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
@@ -88,6 +88,7 @@ impl ClientControl {
                 .retry_at
                 .get()
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            wire: WireReading::of(info.received.reading(), info.sent.reading(), info.saved.get()),
             rate_limit: info.valve.rate(),
         }
     }

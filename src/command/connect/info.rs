@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::message::Message;
 use crate::net::connector::Handshake;
 use crate::observe::control::TrafficReading;
 use crate::prompt::SessionState;
@@ -43,6 +44,8 @@ pub struct SessionInfo {
     pub again: Cell<bool>,
     /// No further connection is wanted.
     pub given_up: Cell<bool>,
+    /// Bytes compression saved, in and out.
+    pub saved: Cell<(i64, i64)>,
     /// What lets messages in.
     pub valve: Valve,
 }
@@ -94,6 +97,7 @@ impl SessionInfo {
             closing: Cell::default(),
             again: Cell::default(),
             given_up: Cell::default(),
+            saved: Cell::default(),
             valve: Valve::default(),
         }
     }
@@ -107,6 +111,20 @@ impl SessionInfo {
         self.again.set(false);
         self.connections.set(self.connections.get() + 1);
         *self.handshake.borrow_mut() = Some(handshake);
+    }
+
+    /// A message was received.
+    pub fn got(&self, message: &Message) {
+        self.received.add(message.len());
+        let (received, sent) = self.saved.get();
+        self.saved.set((received + message.saved(), sent));
+    }
+
+    /// A message was sent.
+    pub fn gave(&self, message: &Message) {
+        self.sent.add(message.len());
+        let (received, sent) = self.saved.get();
+        self.saved.set((received, sent + message.saved()));
     }
 
     /// The connection is gone.

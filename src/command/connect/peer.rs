@@ -231,7 +231,7 @@ impl Peer for ClientPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         match incoming {
             Incoming::Message(message) => {
-                self.info.received.add(message.len());
+                self.info.got(&message);
                 self.info.valve.pass();
                 let before = replies.len();
                 self.on_message(&message, replies);
@@ -316,7 +316,7 @@ impl Peer for ClientPeer {
     fn on_sent(&mut self, outgoing: &Outgoing) {
         let body = match outgoing {
             Outgoing::Message(message) => {
-                self.info.sent.add(message.len());
+                self.info.gave(message);
                 self.active = true;
                 return self.shared.sent(&self.info.id, message);
             }
@@ -344,7 +344,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_replied(&mut self, message: &Message) {
-        self.info.sent.add(message.len());
+        self.info.gave(message);
         self.replies_due = self.replies_due.saturating_sub(1);
         self.shared.sent(&self.info.id, message);
     }

@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
 use crate::net::connection::{CloseReason, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
-use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds};
+use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, WireReading, milliseconds};
 use crate::observe::counters::{Count, DropReason, ErrorKind, Traffic};
 use crate::queue::end::{EndIo, Inlet};
 use crate::queue::envelope::Origin;
@@ -55,6 +55,8 @@ pub struct View {
     wish: RefCell<Option<CloseReason>>,
     wishes: Wakers,
     house: RefCell<Option<Rc<Hub>>>,
+    /// Bytes compression saved, in and out.
+    saved: Cell<(i64, i64)>,
     /// What lets its messages in.
     valve: Valve,
     /// Whether it opens another connection where one has ended.
@@ -83,12 +85,13 @@ impl View {
             wish: RefCell::new(None),
             wishes: Wakers::default(),
             house: RefCell::new(None),
+            saved: Cell::default(),
             valve: Valve::default(),
             reopens: Cell::new(false),
         });
         if let (Some(lane), false) = (&view.lane, is_client) {
             let (watch, id) = (Rc::clone(watch), view.id.clone());
-            lane.show_to(move |envelope| watch.message(&id, Direction::Out, &envelope.message));
+            lane.show_to(move |envelope| watch.went(&id, &envelope.message));
         }
         view
     }
@@ -120,7 +123,7 @@ impl View {
 
     /// This went to a client of it.
     pub fn went(&self, session: &str, message: &Message) {
-        self.watch.message(session, Direction::Out, message);
+        self.watch.went(session, message);
     }
 
     /// Something else happened with a client of it.
@@ -221,6 +224,8 @@ impl View {
         match incoming {
             Incoming::Message(message) => {
                 self.valve.pass();
+                let (received, sent) = self.saved.get();
+                self.saved.set((received + message.saved(), sent));
                 self.received.message(message.len());
                 self.watch.message(&self.id, Direction::In, message);
             }
@@ -244,6 +249,8 @@ impl View {
 
     /// This message goes over the connection.
     pub fn sent(&self, message: &Message) {
+        let (received, sent) = self.saved.get();
+        self.saved.set((received, sent + message.saved()));
         self.watch.message(&self.id, Direction::Out, message);
     }
 
@@ -308,6 +315,14 @@ impl View {
         }
     }
 
+    /// Payload bytes on the wire, where some were compressed.
+    fn wire(&self) -> Option<WireReading> {
+        let delivered =
+            |lane: &Rc<Lane>| TrafficReading { messages: lane.delivered.get(), bytes: lane.delivered_bytes.get() };
+        let sent = self.lane.as_ref().map_or_else(TrafficReading::default, delivered);
+        WireReading::of(TrafficReading::from(&self.received), sent, self.saved.get())
+    }
+
     /// It as it is now.
     pub fn reading(&self, pipeline: Option<String>) -> SessionReading {
         let lane = self.lane.as_ref();
@@ -335,6 +350,7 @@ impl View {
                 .get()
                 .filter(|_| self.state.get() == SessionState::Retrying)
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            wire: self.wire(),
             rate_limit: self.valve.rate(),
         }
     }

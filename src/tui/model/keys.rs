@@ -7,7 +7,7 @@
 use super::choice::Choice;
 use super::line::Line;
 use super::sessions::SessionKey;
-use super::{Detail, Effect, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
+use super::{Detail, Effect, Hit, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
 use crate::message::MessageKind;
 use crate::message::event::{Direction, EventBody};
 use crate::observe::control::SessionState;
@@ -107,6 +107,16 @@ impl Model {
             }
             Action::Queue => self.queues.next(),
             Action::Theme => self.light = !self.light,
+            Action::Mouse => {
+                self.mouse = !self.mouse;
+                let how = if self.mouse {
+                    "click and wheel; M leaves the mouse to the terminal"
+                } else {
+                    "the mouse is the terminal's"
+                };
+                self.say(how);
+                return vec![Effect::Mouse(self.mouse)];
+            }
             Action::Hex => self.toggle_hex(),
             Action::Send => self.begin_sending(),
             Action::Close => self.ask_to_close(1000, ""),
@@ -119,6 +129,59 @@ impl Model {
             Action::Copy => return self.copy(),
         }
         Vec::new()
+    }
+
+    /// Something was clicked.
+    pub fn clicked(&mut self, hit: Hit) {
+        self.remark = None;
+        match hit {
+            Hit::Pane(pane) => self.pane = pane,
+            Hit::Session(place) => {
+                self.pane = Pane::Sessions;
+                let before = self.sessions.place();
+                self.sessions.go_to(place);
+                // A click on what is under the cursor looks at it, as Enter does.
+                if before == Some(place) {
+                    self.look_closer();
+                }
+            }
+            Hit::Column(column) => {
+                self.pane = Pane::Sessions;
+                self.sessions.sort_by(column);
+            }
+            Hit::Message(place) => {
+                self.pane = Pane::Messages;
+                let before = self.messages.cursor();
+                self.messages.go_to(place);
+                if before == Some(place) {
+                    self.look_closer();
+                }
+            }
+            Hit::Log(back) => {
+                self.pane = Pane::Log;
+                self.overlay = self
+                    .log
+                    .newest()
+                    .nth(back)
+                    .cloned()
+                    .map_or(Overlay::None, |line| Overlay::LogLine(Box::new(line), 0));
+            }
+        }
+    }
+
+    /// The wheel was turned over a pane, or over what lies over them.
+    pub fn wheeled(&mut self, pane: Option<Pane>, by: isize) {
+        match pane {
+            Some(pane) => {
+                let focused = std::mem::replace(&mut self.pane, pane);
+                // Queues are not scrolled, they are leafed through.
+                if pane != Pane::Queues {
+                    self.go(by);
+                }
+                self.pane = focused;
+            }
+            None => self.go(by),
+        }
     }
 
     fn page(&self) -> isize {
@@ -134,6 +197,7 @@ impl Model {
     fn go(&mut self, by: isize) {
         match &mut self.overlay {
             Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::offered(self.control).count() - 1),
+            Overlay::LogLine(line, top) => *top = top.saturating_add_signed(by).min(line.text.len() / 20),
             Overlay::Detail(detail) => {
                 detail.top = detail.top.saturating_add_signed(by).min(detail.lines.len().saturating_sub(1));
             }
@@ -195,7 +259,14 @@ impl Model {
                 self.pane = Pane::Messages;
             }
             (Overlay::None, Pane::Queues) => self.queues.next(),
-            (Overlay::None, Pane::Log) => {}
+            (Overlay::None, Pane::Log) => {
+                let line = self.log.newest().next().cloned();
+                if let Some(line) = line {
+                    self.overlay = Overlay::LogLine(Box::new(line), 0);
+                } else {
+                    self.say("nothing has happened yet");
+                }
+            }
             _ => self.overlay = Overlay::None,
         }
     }
@@ -343,6 +414,9 @@ impl Model {
     }
 
     fn copy(&mut self) -> Vec<Effect> {
+        if let Overlay::LogLine(line, _) = &self.overlay {
+            return vec![Effect::Copy(line.text.clone().into_bytes())];
+        }
         let entry = match &self.overlay {
             Overlay::Detail(detail) => Some(&detail.entry),
             _ => self.messages.current(),
