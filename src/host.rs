@@ -47,6 +47,23 @@ pub enum Depth {
     True,
 }
 
+impl Depth {
+    /// What a terminal of this name shows, and `COLORTERM` says of it; empty is not said.
+    fn of(term: &str, colorterm: &str) -> Self {
+        // Terminals of old, and kinds whose name says that they have no colours.
+        let is_plain = ["vt50", "vt52", "vt100", "vt102", "vt200", "vt220", "vt320", "vt420"].contains(&term)
+            || term == "dumb"
+            || ["-m", "-mono"].iter().any(|ending| term.ends_with(ending));
+        match colorterm {
+            _ if is_plain => Self::None,
+            "truecolor" | "24bit" => Self::True,
+            _ if ["-direct", "-truecolor"].iter().any(|ending| term.ends_with(ending)) => Self::True,
+            _ if term.contains("256color") => Self::Many,
+            _ => Self::Sixteen,
+        }
+    }
+}
+
 /// What a terminal can show, as far as the environment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Display {
@@ -65,11 +82,10 @@ impl Display {
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
         let term = value("TERM").unwrap_or_default();
-        let depth = match value("COLORTERM").as_deref() {
-            _ if value("NO_COLOR").is_some() || term == "dumb" => Depth::None,
-            Some("truecolor" | "24bit") => Depth::True,
-            _ if term.contains("256color") => Depth::Many,
-            _ => Depth::Sixteen,
+        let depth = if value("NO_COLOR").is_some() {
+            Depth::None
+        } else {
+            Depth::of(&term, value("COLORTERM").as_deref().unwrap_or_default())
         };
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| value(name)).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
@@ -257,10 +273,32 @@ mod tests {
         let display = |pairs: &[(&str, &str)]| {
             Display::of(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
         };
-        assert_eq!(display(&[("TERM", "xterm-256color"), ("LANG", "en_US.UTF-8")]).depth, Depth::Many);
-        assert_eq!(display(&[("TERM", "xterm"), ("COLORTERM", "truecolor")]).depth, Depth::True);
-        assert_eq!(display(&[("COLORTERM", "truecolor"), ("NO_COLOR", "1")]).depth, Depth::None);
-        assert_eq!(display(&[("TERM", "screen"), ("NO_COLOR", "")]).depth, Depth::Sixteen);
+        let table = [
+            ("xterm", "", "", Depth::Sixteen),
+            ("xterm-16color", "", "", Depth::Sixteen),
+            ("screen", "", "", Depth::Sixteen),
+            ("linux", "", "", Depth::Sixteen),
+            ("", "", "", Depth::Sixteen),
+            ("rxvt", "rxvt-xpm", "", Depth::Sixteen),
+            ("xterm-256color", "", "", Depth::Many),
+            ("tmux-256color", "yes", "", Depth::Many),
+            ("screen-256color-bce", "", "", Depth::Many),
+            ("xterm", "truecolor", "", Depth::True),
+            ("xterm-256color", "24bit", "", Depth::True),
+            ("alacritty", "truecolor", "", Depth::True),
+            ("xterm-direct", "", "", Depth::True),
+            ("dumb", "truecolor", "", Depth::None),
+            ("vt100", "", "", Depth::None),
+            ("xterm-mono", "", "", Depth::None),
+            ("ansi-m", "", "", Depth::None),
+            ("xterm-256color", "truecolor", "1", Depth::None),
+            ("xterm-256color", "", "0", Depth::None),
+        ];
+        for (term, colorterm, no_color, expected) in table {
+            let shown = display(&[("TERM", term), ("COLORTERM", colorterm), ("NO_COLOR", no_color)]);
+            assert_eq!(shown.depth, expected, "TERM={term} COLORTERM={colorterm} NO_COLOR={no_color}");
+        }
+        assert_eq!(display(&[]).depth, Depth::Sixteen);
         assert!(display(&[("TERM", "linux")]).ascii && display(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]).ascii);
         assert!(!display(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]).ascii && !display(&[]).ascii);
         assert!(display(&[("COLORFGBG", "0;15")]).light && !display(&[("COLORFGBG", "15;default;0")]).light);

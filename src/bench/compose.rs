@@ -34,7 +34,7 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         _ => per_second(messages.sent),
     };
     // What was asked of the time there was: a run that was cut short is no shortfall.
-    let asked = plan.course().map(|course| {
+    let asked = plan.course().map(|course| finished.changes.course(&course)).map(|course| {
         let warmup = plan.warmup.as_secs_f64();
         let due = course.count_at(warmup + seconds) - course.count_at(warmup);
         if seconds > 0.0 { due / seconds } else { 0.0 }
@@ -74,10 +74,16 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         examples: gathered.errors.examples(),
         generator: generator(&finished, &gathered, shards, verdict.health),
         thresholds: Vec::new(),
+        by_hand: finished.changes.told.clone(),
         series: gathered.series,
         find_max: None,
     };
     warn(&mut report, plan);
+    if finished.changes.has_changed() {
+        let changed =
+            "the load was changed by hand while it ran: these figures do not compare with those of other runs";
+        report.generator.warnings.push(changed.to_owned());
+    }
     conclude(&mut report, &plan.thresholds);
     (report, gathered.log)
 }

@@ -91,6 +91,8 @@ pub struct Gathered {
     pending: BTreeMap<i64, Open>,
     measure_from: Option<u64>,
     measure_to: u64,
+    /// What a person did, by the second.
+    by_hand: Vec<(f64, String)>,
     warmup: u64,
     /// Read and written in the last intervals, for the live view.
     recent: Vec<(u64, u64, u64)>,
@@ -116,6 +118,11 @@ impl Gathered {
     pub fn begin(&mut self, measure_from: u64, warmup: u64) {
         self.measure_from = Some(measure_from);
         self.warmup = warmup;
+    }
+
+    /// A person did this, so many seconds after measuring began.
+    pub fn note(&mut self, second: f64, what: String) {
+        self.by_hand.push((second, what));
     }
 
     /// Measuring ended then.
@@ -233,6 +240,8 @@ impl Gathered {
             }
         }
         let latencies = &open.headline;
+        let within = |(t, _): &(f64, String)| (second as f64..(second + 1) as f64).contains(t);
+        let by_hand = self.by_hand.iter().filter(|entry| within(entry)).map(|(_, what)| what.clone()).collect();
         self.series.push(Second {
             t: (second + 1) as f64,
             phase: phase.name().to_owned(),
@@ -245,6 +254,7 @@ impl Gathered {
             p99: latencies.percentile(99.0).map(millis),
             max: (latencies.count() > 0).then(|| millis(latencies.max())),
             cpu: open.cpu.values().map(share).fold(0.0, f64::max),
+            by_hand,
         });
         if self.keeps_log && second >= 0 {
             let kinds = [("response", &open.response), ("service", &open.service), ("schedule", &open.schedule)];

@@ -72,6 +72,14 @@ pub struct Live {
     pub missed: u64,
     /// Share of its time each thread was computing.
     pub cpu: Vec<f64>,
+    /// Whether what is sent can be changed by hand.
+    pub steerable: bool,
+    /// Nothing is sent, as a person wished.
+    pub paused: bool,
+    /// The load is or was another than the one asked for.
+    pub changed: bool,
+    /// Moments a person marked.
+    pub marks: u32,
     /// What a dashboard shows besides; for a line it is not made.
     pub details: Option<Details>,
 }

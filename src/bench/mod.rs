@@ -11,6 +11,7 @@ pub mod counts;
 pub mod errors;
 pub mod find_max;
 pub mod gather;
+pub mod hand;
 pub mod histogram;
 pub mod live;
 pub mod machine;

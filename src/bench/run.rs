@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::broadcasts::Broadcasts;
 use super::gather::Gathered;
+use super::hand::{Changes, Hand, Turn, Wish};
 use super::histogram::Logged;
 use super::live::{Live, Phase};
 use super::machine;
@@ -62,6 +63,8 @@ pub struct Control<'a> {
     pub detailed: bool,
     /// Ends measuring as a person's wish, when it is told so.
     pub enough: &'a tokio::sync::Notify,
+    /// What a person changes meanwhile, where that is possible.
+    pub hand: Option<&'a Hand>,
     /// Told each second that is over.
     pub second: &'a mut dyn FnMut(&Second),
 }
@@ -92,6 +95,8 @@ pub struct Finished<'a> {
     pub memory: (u64, u64),
     /// Ended from outside.
     pub interrupted: bool,
+    /// What a person changed.
+    pub changes: Changes,
 }
 
 /// Runs the plan.
@@ -113,7 +118,18 @@ pub async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
     result?;
     threads?;
     let Conductor {
-        gathered, facts, broadcasts, signal, enough, timed_out, started, connected, measured, memory, ..
+        gathered,
+        facts,
+        broadcasts,
+        signal,
+        enough,
+        timed_out,
+        started,
+        connected,
+        measured,
+        memory,
+        changes,
+        ..
     } = conductor;
     if gathered.connections.opened == 0 && signal.is_none() && !timed_out && !enough {
         return Err(no_connection(&plan, &gathered));
@@ -131,6 +147,7 @@ pub async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
         measured,
         memory,
         interrupted: signal.is_some() || timed_out || enough,
+        changes,
     };
     let (report, log) = super::compose::report(finished);
     let begun = started.as_millisecond() as f64 / 1000.0;
@@ -175,6 +192,8 @@ struct Conductor<'a> {
     control: Control<'a>,
     epoch: Instant,
     commands: watch::Sender<Command>,
+    turns: watch::Sender<Option<Arc<Turn>>>,
+    changes: Changes,
     events: mpsc::Receiver<Event>,
     used: Vec<std::sync::mpsc::Sender<Box<Interval>>>,
     threads: Vec<JoinHandle<Result<(), String>>>,
@@ -216,6 +235,8 @@ impl<'a> Conductor<'a> {
             plan: Arc::clone(plan),
             epoch: Instant::now(),
             commands,
+            turns: watch::Sender::default(),
+            changes: Changes::default(),
             events,
             used: Vec::new(),
             threads: Vec::new(),
@@ -254,6 +275,7 @@ impl<'a> Conductor<'a> {
                 budget: plan.messages.filter(|_| plan.ends_by_count() && plan.kind.sends()).map(share),
                 broadcasts: Arc::clone(&conductor.broadcasts),
                 commands: conductor.commands.subscribe(),
+                turns: conductor.turns.subscribe(),
                 events: report.clone(),
                 used,
             };
@@ -415,9 +437,47 @@ impl<'a> Conductor<'a> {
         self.gathered.end(end);
     }
 
+    /// When the first message was due.
+    fn began(&self) -> u64 {
+        self.measure_from.saturating_sub(self.plan.warmup.as_nanos() as u64)
+    }
+
+    /// Carries out what a person wishes.
+    fn obey(&mut self, now: u64) {
+        let (Some(hand), Phase::Warmup | Phase::Measure) = (self.control.hand, self.phase) else { return };
+        // All shards are to have begun, and to know of it before it holds.
+        if now < self.began() + SETTLE.as_nanos() as u64 {
+            return;
+        }
+        let since = |at: u64, from: u64| at as f64 / 1e9 - from as f64 / 1e9;
+        let placed = |(at, wish): (Instant, Wish)| {
+            (since(at.saturating_duration_since(self.epoch).as_nanos() as u64, self.measure_from), wish)
+        };
+        // Where nothing is sent there is nothing to change.
+        let can = |wish: Wish| wish == Wish::Mark || self.plan.kind.sends();
+        let wishes: Vec<(f64, Wish)> = hand.take().into_iter().filter(|(_, wish)| can(*wish)).map(placed).collect();
+        if wishes.is_empty() {
+            return;
+        }
+        let at = now + SETTLE.as_nanos() as u64;
+        let course = self.plan.course();
+        let told = self.changes.told.len();
+        let second = since(at, self.began());
+        let warmup = self.plan.warmup.as_secs_f64();
+        if self.changes.take(&wishes, second, warmup, course.as_ref()) {
+            let course = course.map(|course| self.changes.course(&course));
+            let turn = Turn { at, course, paused: self.changes.is_paused() };
+            self.turns.send_replace(Some(Arc::new(turn)));
+        }
+        for entry in &self.changes.told[told..] {
+            self.gathered.note(entry.t, entry.plain());
+        }
+    }
+
     /// Changes the live figures, and the phases that go by the clock.
     fn look(&mut self) {
         let now = self.now();
+        self.obey(now);
         if self.phase == Phase::Warmup && now >= self.measure_from {
             self.enter(Phase::Measure);
         }
@@ -435,10 +495,14 @@ impl<'a> Conductor<'a> {
                 _ => None,
             },
             asked: self.plan.connections as u64,
-            rate_asked: self.plan.course().map(|course| {
-                let began = self.measure_from.saturating_sub(self.plan.warmup.as_nanos() as u64);
-                course.rate_at(now.saturating_sub(began) as f64 / 1e9)
-            }),
+            rate_asked: self
+                .plan
+                .course()
+                .map(|course| self.changes.course(&course).rate_at(now.saturating_sub(self.began()) as f64 / 1e9)),
+            steerable: self.control.hand.is_some() && self.plan.kind.sends(),
+            paused: self.changes.is_paused(),
+            changed: self.changes.has_changed(),
+            marks: self.changes.marks(),
             ..Live::default()
         };
         self.gathered.fill(&mut live, now);

@@ -100,6 +100,29 @@ impl Course {
         course
     }
 
+    /// The same with its rate times a factor from a second on: of each of these the one that holds last.
+    #[must_use]
+    pub fn turned(&self, turns: &[(f64, f64)]) -> Self {
+        let factor_at =
+            |second: f64| turns.iter().rev().find(|(at, _)| *at <= second).map_or(1.0, |(_, factor)| *factor);
+        let mut course = Self::new();
+        for piece in &self.pieces {
+            let end = piece.start + piece.seconds;
+            let rate = |second: f64| piece.from + (piece.to - piece.from) * (second - piece.start) / piece.seconds;
+            let cuts = turns.iter().map(|(at, _)| *at).filter(|at| *at > piece.start && *at < end);
+            let mut start = piece.start;
+            for cut in cuts.chain([end]) {
+                let factor = factor_at(start);
+                if cut > start {
+                    let (from, to) = (rate(start) * factor, rate(cut) * factor);
+                    course.pieces.push(Piece { start, seconds: cut - start, from, to, before: course.total() });
+                    start = cut;
+                }
+            }
+        }
+        course
+    }
+
     /// How long it takes, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -196,6 +219,10 @@ pub struct Timeline {
     shard: u64,
     random: fastrand::Rng,
     next: Option<u64>,
+    /// Messages of all shards before the course was turned last.
+    base: f64,
+    /// Another course that holds from a time on.
+    turn: Option<Box<(Course, u64)>>,
 }
 
 impl Timeline {
@@ -213,6 +240,8 @@ impl Timeline {
             shard,
             random,
             next: None,
+            base: 0.0,
+            turn: None,
         };
         timeline.position = match spacing {
             Spacing::Even => shard as f64,
@@ -232,6 +261,23 @@ impl Timeline {
         #[allow(clippy::cast_sign_loss)]
         let nanos = |seconds: f64| (seconds * 1e9).round() as u64;
         self.next = self.course.time_of(self.position, &mut self.piece).map(nanos);
+        if let Some(turn) = self.turn.take_if(|turn| self.next.is_none_or(|next| next >= turn.1)) {
+            let (course, at) = *turn;
+            // All shards begin anew there, each with its share.
+            self.base = course.count_at(at as f64 / 1e9);
+            (self.course, self.piece, self.index) = (course, 0, 0);
+            self.position = match self.spacing {
+                Spacing::Even => self.base + self.shard as f64,
+                Spacing::Poisson => self.base + self.gap(),
+            };
+            self.next = self.course.time_of(self.position, &mut self.piece).map(nanos);
+        }
+    }
+
+    /// Another course holds from `at` nanoseconds after the start on; what is due before that stays so.
+    pub fn turn(&mut self, course: Course, at: u64) {
+        self.turn = Some(Box::new((course, at)));
+        self.find();
     }
 
     /// When the next message is due, in nanoseconds since the start; `None` after the last.
@@ -245,7 +291,7 @@ impl Timeline {
         self.index += 1;
         match self.spacing {
             // Not added up, lest the rounding adds up too.
-            Spacing::Even => self.position = self.shard as f64 + self.index as f64 * self.shards,
+            Spacing::Even => self.position = self.base + self.shard as f64 + self.index as f64 * self.shards,
             Spacing::Poisson => self.position += self.gap(),
         }
         self.find();
@@ -363,6 +409,42 @@ mod tests {
         for wrong in ["10s", "10s:", "x:1k", "0s:1k", "10s:0k", ""] {
             assert!(parse_stages(wrong, time, rate).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_course_is_turned_while_it_is_followed() {
+        let course = Course::new().then(seconds(4.0), 0.0, 400.0).then(seconds(2.0), 400.0, 400.0);
+        let turned = course.turned(&[(2.0, 0.5), (5.0, 0.0), (5.5, 2.0)]);
+        // Of a ramp half the slope is left; a pause sends nothing, what comes after is twice as fast.
+        for (at, rate) in [(1.0, 100.0), (2.0, 100.0), (3.0, 150.0), (4.5, 200.0), (5.2, 0.0), (5.7, 800.0)] {
+            assert!((turned.rate_at(at) - rate).abs() < 1e-9, "{at}: {}", turned.rate_at(at));
+        }
+        assert!((turned.total() - (200.0 + 300.0 + 200.0 + 400.0)).abs() < 1e-9);
+        assert_eq!(course.turned(&[]), course);
+
+        let flat = Course::constant(100.0, seconds(4.0));
+        let mut shards: Vec<Timeline> =
+            (0..3).map(|shard| Timeline::new(flat.clone(), Spacing::Even, shard, 3, 1)).collect();
+        let (mut times, mut turns) = (Vec::new(), Vec::new());
+        for (second, factor) in [(1_u32, 2.0), (2, 0.0), (3, 1.0)] {
+            turns.push((f64::from(second), factor));
+            let nanos = u64::from(second) * 1_000_000_000;
+            for timeline in &mut shards {
+                // Told a little ahead, as shards are.
+                while timeline.peek().is_some_and(|next| next < nanos - 50_000_000) {
+                    times.extend(timeline.peek());
+                    timeline.advance();
+                }
+                timeline.turn(flat.turned(&turns), nanos);
+            }
+        }
+        times.extend(shards.into_iter().flat_map(all));
+        times.sort_unstable();
+        let within =
+            |from: f64, to: f64| times.iter().filter(|time| (from..to).contains(&(**time as f64 / 1e9))).count();
+        assert_eq!([within(0.0, 1.0), within(1.0, 2.0), within(2.0, 3.0), within(3.0, 4.0)], [100, 200, 0, 100]);
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap < 900_000_000);
+        assert!(gaps.clone().all(|gap| (4_900_000..=10_100_000).contains(&gap)), "{:?}", gaps.collect::<Vec<_>>());
     }
 
     #[test]

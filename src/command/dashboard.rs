@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
+use crate::bench::hand::Hand;
 use crate::bench::live::Live;
 use crate::error::Error;
 use crate::host::{Host, Stderr};
@@ -92,14 +93,15 @@ impl Screen {
         Ok(Shown { dashboard, stderr: self.stderr })
     }
 
-    /// Takes the terminal over for a load test; `enough` is told when the person has seen enough of it.
+    /// Takes the terminal over for a load test; `enough` is told when the person has seen enough of it,
+    /// `hand` what the person changes.
     ///
     /// # Errors
     /// When the terminal cannot be set up.
-    pub fn follow(self, live: watch::Receiver<Live>, enough: Rc<Notify>) -> Result<Following, Error> {
+    pub fn follow(self, live: watch::Receiver<Live>, enough: Rc<Notify>, hand: Rc<Hand>) -> Result<Following, Error> {
         let DashboardSettings { title, display, stdout, .. } = self.settings;
-        let screen =
-            LoadScreen::open(title, display, stdout, live, enough).map_err(|error| cannot("the dashboard", &error))?;
+        let screen = LoadScreen::open(title, display, stdout, live, (enough, hand))
+            .map_err(|error| cannot("the dashboard", &error))?;
         Ok(Following { screen })
     }
 

@@ -9,18 +9,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::hub::{Hub, session_name};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
 use crate::message::event::time_text;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
     Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
-    milliseconds,
+    WireReading, milliseconds,
 };
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::Pushed;
+use crate::queue::valve::Valve;
 
 /// A session that is held up for less is not told to be.
 const THROTTLED_AFTER: Duration = Duration::from_secs(1);
@@ -47,8 +48,6 @@ impl Control for Hub {
     fn queues(&self) -> Vec<QueueReading> {
         let mut send = QueueReading { name: "send".into(), ..QueueReading::default() };
         self.each_session(|mailbox| {
-            send.bytes += mailbox.waiting_bytes();
-            send.capacity += mailbox.capacity();
             send.depth += mailbox.waiting();
             send.utilization = send.utilization.max(mailbox.utilization());
         });
@@ -81,6 +80,18 @@ impl Control for Hub {
         number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?.ask_to_close(close);
         Ok(())
     }
+
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
+        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
+        mailbox.turn(|valve| valve.shut(paused));
+        Ok(())
+    }
+
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
+        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
+        mailbox.turn(|valve| valve.limit(rate));
+        Ok(())
+    }
 }
 
 /// The number in a session's name.
@@ -92,6 +103,8 @@ fn number(session: &str) -> Option<u64> {
 fn reading(mailbox: &Mailbox) -> SessionReading {
     let state = if mailbox.is_closing() {
         SessionState::Closing
+    } else if mailbox.valve().is_some_and(Valve::is_shut) {
+        SessionState::Paused
     } else if mailbox.held_for() >= THROTTLED_AFTER {
         SessionState::Throttled
     } else {
@@ -110,6 +123,12 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         dropped: mailbox.dropped.get(),
         round_trip_ms: mailbox.round_trip.get().map(milliseconds),
         retry_in_ms: None,
+        wire: WireReading::of(
+            TrafficReading::from(&mailbox.received),
+            TrafficReading::from(&mailbox.sent),
+            (mailbox.saved[Way::In as usize].get(), mailbox.saved[Way::Out as usize].get()),
+        ),
+        rate_limit: mailbox.valve().and_then(Valve::rate),
     }
 }
 

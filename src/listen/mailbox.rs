@@ -17,6 +17,7 @@ use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
 use crate::observe::control::SessionQueue;
 use crate::observe::counters::Traffic;
+use crate::queue::valve::Valve;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
 use crate::session::Outgoing;
 
@@ -49,6 +50,8 @@ pub struct Mailbox {
     pub sent: Traffic,
     /// Messages for it that were dropped.
     pub dropped: Cell<u64>,
+    /// Bytes compression saved, see [`Way`].
+    pub saved: [Cell<i64>; 2],
     /// The last round trip of a ping.
     pub round_trip: Cell<Option<Duration>>,
     /// Since when each way is held up, see [`Way`].
@@ -64,6 +67,8 @@ pub struct Mailbox {
     close_after_all: RefCell<Option<Box<CloseReason>>>,
     control: RefCell<VecDeque<Outgoing>>,
     elsewhere: OnceCell<Elsewhere>,
+    /// What lets its messages in, once somebody has turned it.
+    valve: OnceCell<Box<Valve>>,
 }
 
 /// Tells what waits for a session before it comes to its mailbox.
@@ -87,6 +92,7 @@ impl Mailbox {
             received: Traffic::default(),
             sent: Traffic::default(),
             dropped: Cell::new(0),
+            saved: Default::default(),
             round_trip: Cell::new(None),
             held_since: [Cell::new(None), Cell::new(None)],
             queue: RefCell::new(Queue::new(settings.queue_size, settings.queue_bytes, policy)),
@@ -98,7 +104,19 @@ impl Mailbox {
             close_after_all: RefCell::new(None),
             control: RefCell::default(),
             elsewhere: OnceCell::new(),
+            valve: OnceCell::new(),
         }
+    }
+
+    /// What lets its messages in, where somebody has turned it.
+    pub fn valve(&self) -> Option<&Valve> {
+        self.valve.get().map(|valve| &**valve)
+    }
+
+    /// The same, to be turned; the session's task has to ask it again.
+    pub fn turn(&self, turn: impl FnOnce(&Valve)) {
+        turn(self.valve.get_or_init(Box::default));
+        self.wake();
     }
 
     /// The next message, or the waker is called when there is one.
@@ -166,6 +184,12 @@ impl Mailbox {
     /// Whether the queue is full, see [`Queue::is_full`].
     pub fn is_full(&self) -> bool {
         self.queue.borrow().is_full()
+    }
+
+    /// Compression saved so many bytes one way.
+    pub fn save(&self, way: Way, bytes: i64) {
+        let saved = &self.saved[way as usize];
+        saved.set(saved.get() + bytes);
     }
 
     /// Notes whether messages can go one way at present.

@@ -120,6 +120,15 @@ pub enum EventBody {
 impl Event {
     /// Appends the event as one line.
     pub fn write_line(&self, out: &mut Vec<u8>) {
+        self.write(out, false);
+    }
+
+    /// The same for who looks on, with what a message took on the wire where it was compressed.
+    pub fn write_seen_line(&self, out: &mut Vec<u8>) {
+        self.write(out, true);
+    }
+
+    fn write(&self, out: &mut Vec<u8>, with_wire: bool) {
         let kind = match &self.body {
             EventBody::Open { .. } => "open",
             EventBody::Message(message) => message_kind(message),
@@ -148,7 +157,12 @@ impl Event {
                     push_display(out, format_args!(",\"handshake_ms\":{ms}"));
                 }
             }
-            EventBody::Message(message) => push_message(out, message),
+            EventBody::Message(message) => {
+                if let Some(wire) = message.wire().filter(|_| with_wire) {
+                    push_display(out, format_args!(",\"wire_size\":{wire}"));
+                }
+                push_message(out, message);
+            }
             EventBody::Ping(payload) | EventBody::Pong(payload) => {
                 push_payload(out, payload, std::str::from_utf8(payload).is_ok());
             }
@@ -179,7 +193,10 @@ impl Event {
         let session = line.session.take().ok_or("no \"session\"")?.0.into_owned();
         let dir = line.direction()?;
         let body = match &*line.kind {
-            "text" | "binary" => EventBody::Message(line.message()?),
+            "text" | "binary" => {
+                let wire = line.wire_size;
+                EventBody::Message(line.message()?.with_wire(wire))
+            }
             "ping" => EventBody::Ping(line.payload()?),
             "pong" => EventBody::Pong(line.payload()?),
             "open" => EventBody::Open {
@@ -314,6 +331,7 @@ struct Line<'l> {
     error: Option<String>,
     attempt: Option<u32>,
     delay_ms: Option<u64>,
+    wire_size: Option<usize>,
 }
 
 impl<'l> Line<'l> {

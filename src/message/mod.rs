@@ -24,21 +24,32 @@ pub enum MessageKind {
 }
 
 /// One whole data message. Cloning shares the payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Message {
     kind: MessageKind,
+    /// Bytes it took compressed on the wire, and one; 0 where it was not compressed.
+    wire: u32,
     payload: Bytes,
 }
+
+/// What it took on the wire is no part of what it says.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.payload == other.payload
+    }
+}
+
+impl Eq for Message {}
 
 impl Message {
     /// A text message.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { kind: MessageKind::Text, payload: Bytes::from(text.into()) }
+        Self { kind: MessageKind::Text, wire: 0, payload: Bytes::from(text.into()) }
     }
 
     /// A binary message.
     pub fn binary(payload: impl Into<Bytes>) -> Self {
-        Self { kind: MessageKind::Binary, payload: payload.into() }
+        Self { kind: MessageKind::Binary, wire: 0, payload: payload.into() }
     }
 
     /// A text message from bytes.
@@ -48,20 +59,20 @@ impl Message {
     pub fn text_from_bytes(payload: impl Into<Bytes>) -> Result<Self, std::str::Utf8Error> {
         let payload = payload.into();
         std::str::from_utf8(&payload)?;
-        Ok(Self { kind: MessageKind::Text, payload })
+        Ok(Self { kind: MessageKind::Text, wire: 0, payload })
     }
 
     /// A text message where the bytes are valid UTF-8, else a binary one.
     pub fn from_bytes(payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         let kind = if std::str::from_utf8(&payload).is_ok() { MessageKind::Text } else { MessageKind::Binary };
-        Self { kind, payload }
+        Self { kind, wire: 0, payload }
     }
 
     /// A text message whose bytes another layer has already checked to be UTF-8.
     pub(crate) fn text_checked(payload: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&payload).is_ok());
-        Self { kind: MessageKind::Text, payload }
+        Self { kind: MessageKind::Text, wire: 0, payload }
     }
 
     /// Text or binary.
@@ -88,6 +99,26 @@ impl Message {
         self.payload.len()
     }
 
+    /// The same message, which took so many bytes compressed on the wire.
+    #[must_use]
+    pub fn with_wire(mut self, wire: Option<usize>) -> Self {
+        self.wire = wire.map_or(0, |wire| u32::try_from(wire).unwrap_or(u32::MAX).saturating_add(1));
+        self
+    }
+
+    /// Payload bytes it took on the wire, where it was compressed.
+    #[must_use]
+    pub fn wire(&self) -> Option<usize> {
+        self.wire.checked_sub(1).map(|wire| wire as usize)
+    }
+
+    /// Bytes that compression saved on the wire; below 0 where it made it longer.
+    #[must_use]
+    pub fn saved(&self) -> i64 {
+        let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.wire().map_or(0, |wire| bytes(self.len()) - bytes(wire))
+    }
+
     /// Whether the payload is empty (an empty message is a legal message).
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -107,6 +138,6 @@ impl Message {
     /// not pin the large read buffer it is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self { kind: self.kind, payload: Bytes::copy_from_slice(&self.payload) }
+        Self { kind: self.kind, wire: self.wire, payload: Bytes::copy_from_slice(&self.payload) }
     }
 }

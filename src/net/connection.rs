@@ -176,6 +176,8 @@ pub struct Connection {
     role: Role,
     unflushed: bool,
     sent_large: bool,
+    /// What the last message took on the wire, where it was compressed.
+    last_wire: Option<usize>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -216,6 +218,7 @@ impl Connection {
             role: settings.role,
             unflushed: false,
             sent_large: false,
+            last_wire: None,
         };
         connection.frame(tap);
         connection
@@ -310,7 +313,7 @@ impl Connection {
         } else {
             Message::binary(inflated)
         };
-        Ok(Incoming::Message(message))
+        Ok(Incoming::Message(message.with_wire(Some(payload.len()))))
     }
 
     fn explain(&self, error: &tungstenite::Error) -> ConnectionError {
@@ -434,6 +437,7 @@ impl Connection {
             None => None,
         };
         let is_compressed = compressed.is_some();
+        self.last_wire = compressed.as_ref().map(Bytes::len);
         let payload = compressed.unwrap_or_else(|| message.into_payload());
         if payload.len() as u64 > SHED_ABOVE {
             self.sent_large = true;
@@ -450,6 +454,18 @@ impl Connection {
             return Ok(());
         }
         self.hand_over(WsMessage::Frame(data_frame(payload, opcode, true, is_compressed)))
+    }
+
+    /// Whether messages may be sent compressed.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.codec.is_some()
+    }
+
+    /// Payload bytes of the last message that was taken, as it is on the wire, where it was compressed.
+    #[must_use]
+    pub fn last_wire(&self) -> Option<usize> {
+        self.last_wire
     }
 
     /// Takes a ping to send; control frames may pass between the fragments of a message.

@@ -78,6 +78,18 @@ pub trait Control {
     fn reconnect(&self, _session: &str) -> bool {
         false
     }
+
+    /// Reads nothing from a session any more, so that its peer is held back, or goes on reading.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal>;
+
+    /// Reads so many messages a second from a session at most, above zero; or as many as come.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal>;
 }
 
 /// Why a session is not done to as asked.
@@ -159,6 +171,8 @@ pub enum SessionState {
     Open,
     /// It has been held back for a while: its peer does not read, or there is no room for what it sends.
     Throttled,
+    /// Nothing is read from it, as somebody wished.
+    Paused,
     /// Its connection was lost and will be opened again.
     Retrying,
     /// It is about to end.
@@ -179,6 +193,26 @@ pub struct TrafficReading {
 impl From<&Traffic> for TrafficReading {
     fn from(traffic: &Traffic) -> Self {
         Self { messages: traffic.messages.get(), bytes: traffic.bytes.get() }
+    }
+}
+
+/// Payload bytes as they were on the wire, where some of them were compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireReading {
+    /// Received.
+    pub received: u64,
+    /// Sent.
+    pub sent: u64,
+}
+
+impl WireReading {
+    /// What is left of these bytes where compression saved so many, in and out; none where nothing was compressed.
+    #[must_use]
+    pub fn of(received: TrafficReading, sent: TrafficReading, saved: (i64, i64)) -> Option<Self> {
+        (saved != (0, 0)).then(|| Self {
+            received: received.bytes.saturating_add_signed(-saved.0),
+            sent: sent.bytes.saturating_add_signed(-saved.1),
+        })
     }
 }
 
@@ -222,6 +256,12 @@ pub struct SessionReading {
     /// How long until it connects again, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// Payload bytes on the wire, where some were compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<WireReading>,
+    /// How many messages a second are read from it at most, where somebody wished so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<f64>,
 }
 
 /// A time in milliseconds, to the microsecond.

@@ -63,6 +63,7 @@ impl WsClient {
     async fn converse(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
         let Self { connector, session, opening, protocol, driver, retry, view } = *self;
         let url = connector.target().to_string();
+        view.set_reopens(retry.most != Some(0));
         let origin = Origin::new(session, url.clone());
         let mut peer = WsPeer::new(io.clone(), origin, opening, protocol, driver.close_timeout, Rc::clone(&view));
 
@@ -438,6 +439,10 @@ impl Peer for WsPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The answer to our Close is awaited, whoever wished that nothing be read.
+        if !self.closing {
+            std::task::ready!(self.view.poll_valve(cx));
+        }
         std::task::ready!(self.view.poll_room(cx));
         self.hand.io.inlet.as_ref().map_or(Poll::Ready(()), |inlet| inlet.poll_ready(cx))
     }

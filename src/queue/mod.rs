@@ -12,6 +12,7 @@ pub mod pace;
 pub mod parked;
 pub mod spool;
 pub mod stop;
+pub mod valve;
 pub mod wakers;
 pub mod window;
 

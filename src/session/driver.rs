@@ -228,20 +228,24 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
             *budget -= 1;
             if let Some(reply) = self.replies.pop_front() {
-                self.peer.on_replied(&reply);
-                self.connection.start_send_limited(reply, self.settings.fragment)?;
+                self.send(reply, true)?;
                 self.keepalive.on_message(now);
                 progress = true;
                 continue;
             }
             let Poll::Ready(outgoing) = self.peer.poll_outgoing(cx) else { break };
             progress = true;
+            let outgoing = match outgoing {
+                Outgoing::Message(message) => {
+                    self.send(message, false)?;
+                    self.keepalive.on_message(now);
+                    continue;
+                }
+                outgoing => outgoing,
+            };
             self.peer.on_sent(&outgoing);
             match outgoing {
-                Outgoing::Message(message) => {
-                    self.connection.start_send_limited(message, self.settings.fragment)?;
-                    self.keepalive.on_message(now);
-                }
+                Outgoing::Message(_) => {}
                 Outgoing::Ping(payload) => self.connection.start_ping(payload)?,
                 Outgoing::Pong(payload) => self.connection.start_pong(payload)?,
                 Outgoing::Close(close) => {
@@ -255,6 +259,27 @@ impl<'a, P: Peer> Driver<'a, P> {
             return Ok(Step::end(End::Aborted));
         }
         Ok(Step { progress, end: None })
+    }
+
+    /// Hands a message to the connection, and tells the peer, of a compressed one with what it takes on the wire.
+    fn send(&mut self, message: Message, is_reply: bool) -> Result<(), ConnectionError> {
+        let tell = |peer: &mut P, outgoing: &Outgoing| match outgoing {
+            Outgoing::Message(reply) if is_reply => peer.on_replied(reply),
+            outgoing => peer.on_sent(outgoing),
+        };
+        if self.connection.compresses() {
+            let told = message.clone();
+            let sent = self.connection.start_send_limited(message, self.settings.fragment);
+            tell(self.peer, &Outgoing::Message(told.with_wire(self.connection.last_wire())));
+            return sent;
+        }
+        // What it took on its way here is not what it takes from here.
+        let outgoing = Outgoing::Message(message.with_wire(None));
+        tell(self.peer, &outgoing);
+        match outgoing {
+            Outgoing::Message(message) => self.connection.start_send_limited(message, self.settings.fragment),
+            _ => Ok(()),
+        }
     }
 
     fn receive_some(

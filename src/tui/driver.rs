@@ -38,6 +38,8 @@ const NEWS: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_millis(67);
 /// For filters, each time.
 const FILTERING: Duration = Duration::from_millis(4);
+/// Rows for a step of the wheel.
+const WHEEL: isize = 3;
 /// Lines that may wait to be shown.
 const HEARD: usize = 500;
 /// Names that are tried for a file.
@@ -280,9 +282,18 @@ impl Driver {
     }
 
     fn redraw(&mut self) {
+        // Giving the terminal back gave the mouse back, too.
+        if self.model.mouse {
+            self.terminal.set_mouse(true);
+        }
         let _ = self.screen.clear();
         self.changed = Changed::Keys;
         self.answered = None;
+    }
+
+    /// Columns and rows.
+    fn size(&self) -> Option<(u16, u16)> {
+        self.screen.size().ok().map(|size| (size.width, size.height))
     }
 
     fn suspend(&mut self) {
@@ -301,6 +312,17 @@ impl Driver {
                 return effects.into_iter().all(|effect| self.effect(effect));
             }
             Some(Typed::Paste(text)) => self.model.paste(&text),
+            Some(Typed::Click(x, y)) => {
+                if self.model.typing.is_none()
+                    && let Some(hit) = self.size().and_then(|size| view::hit(size, &self.model, (x, y)))
+                {
+                    self.model.clicked(hit);
+                }
+            }
+            Some(Typed::Wheel(x, y, by)) => {
+                let pane = self.size().and_then(|size| view::pane_at(size, &self.model, (x, y)));
+                self.model.wheeled(pane.map(|(pane, _)| pane), isize::from(by) * WHEEL);
+            }
             Some(Typed::Resized) => {}
             Some(Typed::Gone) | None => return false,
         }
@@ -313,6 +335,7 @@ impl Driver {
             Effect::Interrupt => signal_self(SelfSignal::Interrupt),
             Effect::Suspend => self.suspend(),
             Effect::Redraw => self.redraw(),
+            Effect::Mouse(told) => self.terminal.set_mouse(told),
             Effect::Copy(payload) => {
                 let text = base64::engine::general_purpose::STANDARD.encode(&payload);
                 self.terminal.write(format!("\x1b]52;c;{text}\x07").as_bytes());
@@ -320,13 +343,7 @@ impl Driver {
             }
             Effect::Send(To::One((source, id)), message) => self.act(source, Act::Send(Some(vec![id]), message)),
             Effect::Send(To::Marked(marked), message) => {
-                for source in 0..self.sources.len() {
-                    let of = |key: &&SessionKey| key.0 == source;
-                    let ids: Vec<String> = marked.iter().filter(of).map(|key| key.1.clone()).collect();
-                    if !ids.is_empty() {
-                        self.act(source, Act::Send(Some(ids), message.clone()));
-                    }
-                }
+                self.act_on_each(&marked, |ids| Act::Send(Some(ids), message.clone()));
             }
             Effect::Send(To::All, message) => {
                 (0..self.sources.len()).for_each(|source| self.act(source, Act::Send(None, message.clone())));
@@ -334,6 +351,10 @@ impl Driver {
             Effect::Close((source, id), code, reason) => {
                 self.act(source, Act::Close(id, CloseReason::new(code, reason)));
             }
+            Effect::Pause(sessions, paused) => {
+                self.act_on_each(&sessions, |ids| Act::Pause(ids, paused));
+            }
+            Effect::Limit(sessions, rate) => self.act_on_each(&sessions, |ids| Act::Limit(ids, rate)),
             Effect::Reconnect((source, id)) => self.act(source, Act::Reconnect(id)),
             Effect::Save { name, kind, content, what } => {
                 let done = self.done.clone();
@@ -352,6 +373,17 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Acts on these sessions, source by source.
+    fn act_on_each(&mut self, sessions: &[SessionKey], act: impl Fn(Vec<String>) -> Act) {
+        for source in 0..self.sources.len() {
+            let of = |key: &&SessionKey| key.0 == source;
+            let ids: Vec<String> = sessions.iter().filter(of).map(|key| key.1.clone()).collect();
+            if !ids.is_empty() {
+                self.act(source, act(ids));
+            }
+        }
     }
 
     fn act(&mut self, source: usize, act: Act) {

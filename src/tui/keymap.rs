@@ -109,6 +109,10 @@ pub enum Action {
     Kick,
     /// Connect again.
     Reconnect,
+    /// Read nothing from sessions any more, or go on.
+    PauseReading,
+    /// Read so many messages a second from sessions.
+    Limit,
     /// Save what is shown.
     Save,
     /// Save under a name.
@@ -121,6 +125,19 @@ pub enum Action {
     Queue,
     /// Light or dark.
     Theme,
+    /// The mouse is for this, or for the terminal.
+    Mouse,
+}
+
+impl Action {
+    /// Whether it does something to sessions, or is of use for that alone.
+    #[must_use]
+    pub fn needs_control(self) -> bool {
+        matches!(
+            self,
+            Self::Mark | Self::Send | Self::Close | Self::Kick | Self::Reconnect | Self::PauseReading | Self::Limit
+        )
+    }
 }
 
 /// A line of the table.
@@ -183,6 +200,14 @@ pub const KEYS: &[Row] = &[
         "",
     ),
     row(
+        &[Key::Char('p')],
+        "p",
+        Action::PauseReading,
+        "read nothing from the session, or the marked, any more; or go on",
+        "",
+    ),
+    row(&[Key::Char('l')], "l", Action::Limit, "read so many messages a second from the session, or the marked", ""),
+    row(
         &[Key::Char('w')],
         "w",
         Action::Save,
@@ -194,6 +219,7 @@ pub const KEYS: &[Row] = &[
     row(&[Key::Char('h')], "h", Action::Hex, "in a detail: bytes, or text", ""),
     row(&[Key::Char('u')], "u", Action::Queue, "another queue, or all of them together", ""),
     row(&[Key::Char('c')], "c", Action::Theme, "colours for a dark or a light screen", ""),
+    row(&[Key::Char('M')], "M", Action::Mouse, "mouse: click and wheel here, or the terminal's own selecting", ""),
     row(&[Key::Ctrl('l')], "Ctrl-L", Action::Redraw, "draw everything anew", ""),
     row(&[Key::Ctrl('z')], "Ctrl-Z", Action::Suspend, "to the background", ""),
     row(&[Key::Ctrl('c')], "Ctrl-C", Action::Interrupt, "interrupt", ""),
@@ -203,6 +229,11 @@ pub const KEYS: &[Row] = &[
 #[must_use]
 pub fn action(key: Key) -> Option<Action> {
     KEYS.iter().find(|row| row.keys.contains(&key)).map(|row| row.action)
+}
+
+/// What can be offered: all of it, or only what looks and does nothing to sessions.
+pub fn offered(control: bool) -> impl Iterator<Item = &'static Row> {
+    KEYS.iter().filter(move |row| control || !row.action.needs_control())
 }
 
 /// The table as text, for the man page.
@@ -256,6 +287,13 @@ pub(in crate::tui) mod tests {
         }
         assert_eq!(action(Key::Char('k')), Some(Action::Up));
         assert_eq!(action(Key::Char('Z')), None);
+    }
+
+    #[test]
+    fn who_only_looks_is_offered_nothing_else() {
+        assert_eq!(offered(true).count(), KEYS.len());
+        assert_eq!(KEYS.len() - offered(false).count(), 7);
+        assert!(offered(false).all(|row| !row.help.contains("session,") && !"imxKrpl".contains(row.shown)));
     }
 
     #[test]

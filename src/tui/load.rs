@@ -1,4 +1,4 @@
-//! The dashboard of a load test: snapshots in, frames out, and two keys that end it.
+//! The dashboard of a load test: snapshots in, frames out, and keys that end it or change what is sent.
 //!
 //! Leaves what is shown to the model and the view. Invariants: ten frames a second at most, none while the terminal has
 //! not taken the last one; nothing here reaches a connection, so that looking costs the load nothing but the drawing.
@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +17,7 @@ use super::model::load::{Load, Wish};
 use super::terminal::{Canvas, SelfSignal, Terminal, Typed, signal_self};
 use super::view::load::draw;
 use super::view::theme::Theme;
+use crate::bench::hand::Hand;
 use crate::bench::live::Live;
 use crate::host::Display;
 
@@ -31,7 +32,8 @@ pub struct LoadScreen {
 }
 
 impl LoadScreen {
-    /// Takes the terminal over and follows the snapshots; `enough` is told when the person has seen enough.
+    /// Takes the terminal over and follows the snapshots; `enough` is told when the person has seen enough,
+    /// `hand` what the person changes.
     ///
     /// # Errors
     /// When the terminal cannot be set up.
@@ -40,7 +42,7 @@ impl LoadScreen {
         display: Display,
         stdout: File,
         live: watch::Receiver<Live>,
-        enough: Rc<Notify>,
+        (enough, hand): (Rc<Notify>, Rc<Hand>),
     ) -> io::Result<Self> {
         let signals = (
             signal(SignalKind::hangup())?,
@@ -59,6 +61,7 @@ impl LoadScreen {
             changed: true,
             suspending: false,
             enough,
+            hand,
         };
         let task = spawn_local(driver.run(live, typed, signals));
         Ok(Self { terminal, task })
@@ -80,6 +83,7 @@ struct Driver {
     changed: bool,
     suspending: bool,
     enough: Rc<Notify>,
+    hand: Rc<Hand>,
 }
 
 impl Driver {
@@ -101,7 +105,7 @@ impl Driver {
                             self.grant(wish);
                         }
                     }
-                    Some(Typed::Paste(_)) => {}
+                    Some(Typed::Paste(_) | Typed::Click(..) | Typed::Wheel(..)) => {}
                     Some(Typed::Resized) => self.changed = true,
                     // The terminal has gone: the run is not to go on unseen.
                     Some(Typed::Gone) | None => {
@@ -136,6 +140,7 @@ impl Driver {
 
     fn grant(&mut self, wish: Wish) {
         match wish {
+            Wish::Change(change) => self.hand.wish(change, Instant::now()),
             Wish::Enough => self.enough.notify_one(),
             Wish::Interrupt => signal_self(SelfSignal::Interrupt),
             Wish::Suspend => self.suspend(),

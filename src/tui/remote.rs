@@ -189,8 +189,23 @@ impl Source for Far {
 
     fn act(&mut self, act: Act) -> Acting {
         let connector = Rc::clone(&self.connector);
+        let done = act.done();
         Box::pin(async move {
+            let post = async |path: String| ask(&connector, Method::POST, &path, None, Bytes::new()).await;
             match act {
+                Act::Pause(names, paused) => {
+                    let what = if paused { "pause" } else { "resume" };
+                    for name in names {
+                        post(format!("/sessions/{name}/{what}")).await?;
+                    }
+                    Ok(done)
+                }
+                Act::Limit(names, rate) => {
+                    for name in names {
+                        post(format!("/sessions/{name}/limit?rate={}", rate.unwrap_or_default())).await?;
+                    }
+                    Ok(done)
+                }
                 Act::Send(None, message) => told(send(&connector, "/broadcast", &message).await?),
                 Act::Send(Some(names), message) => {
                     let mut sum = Delivery::default();
@@ -209,12 +224,11 @@ impl Source for Far {
                     }
                     let path = format!("/sessions/{name}?{}", query.finish());
                     ask(&connector, Method::DELETE, &path, None, Bytes::new()).await?;
-                    Ok(format!("closing {name}"))
+                    Ok(done)
                 }
                 Act::Reconnect(name) => {
-                    let path = format!("/sessions/{name}/reconnect");
-                    ask(&connector, Method::POST, &path, None, Bytes::new()).await?;
-                    Ok(format!("connecting {name} again"))
+                    post(format!("/sessions/{name}/reconnect")).await?;
+                    Ok(done)
                 }
             }
         })

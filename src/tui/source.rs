@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::model::{Link, Look};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
-use crate::observe::control::Delivery;
+use crate::observe::control::{Delivery, Refusal};
 use crate::observe::tap::Subscription;
 use crate::observe::{Control, Snapshot};
 
@@ -29,6 +29,29 @@ pub enum Act {
     Close(String, CloseReason),
     /// Connect again.
     Reconnect(String),
+    /// Read nothing from these any more, or go on.
+    Pause(Vec<String>, bool),
+    /// Read so many messages a second from these at most, or as many as come.
+    Limit(Vec<String>, Option<f64>),
+}
+
+impl Act {
+    /// Of those that need no answer, what is said once it is done.
+    pub(super) fn done(&self) -> String {
+        let who = |names: &[String]| match names {
+            [one] => one.clone(),
+            names => format!("{} sessions", names.len()),
+        };
+        match self {
+            Self::Pause(names, true) => format!("nothing is read from {} any more", who(names)),
+            Self::Pause(names, false) => format!("reading from {} again", who(names)),
+            Self::Limit(names, Some(rate)) => format!("{rate} messages a second are read from {} at most", who(names)),
+            Self::Limit(names, None) => format!("no limit for {} any more", who(names)),
+            Self::Close(name, _) => format!("closing {name}"),
+            Self::Reconnect(name) => format!("connecting {name} again"),
+            Self::Send(..) => "sent".to_owned(),
+        }
+    }
 }
 
 /// What became of it, in words.
@@ -80,7 +103,10 @@ impl Source for Here {
 
     fn act(&mut self, act: Act) -> Acting {
         let run = Rc::clone(&self.run);
+        let done = act.done();
         match act {
+            Act::Pause(names, paused) => each(&names, done, |name| run.pause(name, paused)),
+            Act::Limit(names, rate) => each(&names, done, |name| run.limit(name, rate)),
             Act::Send(None, message) => Box::pin(async move { told(run.broadcast(message).await) }),
             Act::Send(Some(names), message) => Box::pin(async move {
                 let mut sum = Delivery::default();
@@ -92,22 +118,24 @@ impl Source for Here {
                 }
                 told(sum)
             }),
-            Act::Close(name, close) => {
-                let closing = run.close(&name, close);
-                let result =
-                    closing.map(|()| format!("closing {name}")).map_err(|refusal| format!("{name}: {refusal}"));
-                Box::pin(std::future::ready(result))
-            }
+            Act::Close(name, close) => each(&[name], done, |name| run.close(name, close.clone())),
             Act::Reconnect(name) => {
                 let result = if run.reconnect(&name) {
-                    Ok(format!("connecting {name} again"))
+                    Ok(done)
                 } else {
-                    Err(format!("{name} connected to this side; only it can connect again"))
+                    Err(format!("{name} cannot be connected again from this side"))
                 };
                 Box::pin(std::future::ready(result))
             }
         }
     }
+}
+
+/// Does something to each of these, as far as it can be done.
+fn each(names: &[String], done: String, mut act: impl FnMut(&str) -> Result<(), Refusal>) -> Acting {
+    let refused = names.iter().filter_map(|name| Some(format!("{name}: {}", act(name).err()?)));
+    // One that cannot be done so to keeps none of the others from it.
+    Box::pin(std::future::ready(refused.last().map_or(Ok(done), Err)))
 }
 
 /// A delivery in words.

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{
+    self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+};
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use tokio::sync::mpsc;
 
@@ -23,7 +25,11 @@ use super::keymap::Key;
 /// The other screen, without a cursor, pastes marked as such.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
 /// Back to where it was.
-const GIVE_BACK: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l";
+const GIVE_BACK: &[u8] = b"\x1b[?1006l\x1b[?1000l\x1b[?2026l\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l";
+/// Clicks and the wheel are told about, in the form that has no limit.
+const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
+/// The mouse is the terminal's own again.
+const NO_MOUSE: &[u8] = b"\x1b[?1006l\x1b[?1000l";
 /// Longest wait for a frame under way.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the thread that reads keys looks whether it should end.
@@ -41,6 +47,10 @@ pub enum Typed {
     Key(Key),
     /// A text that was pasted.
     Paste(String),
+    /// A click at a column and a row.
+    Click(u16, u16),
+    /// The wheel was turned there, so far down.
+    Wheel(u16, u16, i8),
     /// The screen has another size.
     Resized,
     /// Nothing more can be read.
@@ -120,6 +130,11 @@ impl Terminal {
             self.slot().frame.get_or_insert_default().extend_from_slice(frame);
             self.slot.1.notify_all();
         }
+    }
+
+    /// Has the terminal tell about the mouse, or keep it to itself.
+    pub fn set_mouse(&self, told: bool) {
+        self.write(if told { MOUSE } else { NO_MOUSE });
     }
 
     /// Waits, for a while, until all is written.
@@ -208,6 +223,12 @@ fn read_keys(reading: &AtomicBool, typed: &mpsc::Sender<Typed>) {
                 None => continue,
             },
             Ok(Event::Paste(text)) => Typed::Paste(text),
+            Ok(Event::Mouse(mouse)) => match mouse.kind {
+                MouseEventKind::Down(MouseButton::Left) => Typed::Click(mouse.column, mouse.row),
+                MouseEventKind::ScrollUp => Typed::Wheel(mouse.column, mouse.row, -1),
+                MouseEventKind::ScrollDown => Typed::Wheel(mouse.column, mouse.row, 1),
+                _ => continue,
+            },
             Ok(Event::Resize(..)) => Typed::Resized,
             Ok(_) => continue,
             Err(_) => Typed::Gone,

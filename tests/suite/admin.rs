@@ -455,3 +455,95 @@ fn keep_alive_and_requests_sent_together_are_served() {
         assert_eq!(socket.read_exactly(length).len(), length);
     }
 }
+
+/// Waits until a figure no longer changes while the admin address answers.
+pub fn until_it_stands_still<T: PartialEq>(port: u16, figure: impl Fn() -> T) -> T {
+    let mut before = figure();
+    loop {
+        (0..40).for_each(|_| drop(get(port, "/sessions")));
+        let now = figure();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
+#[test]
+fn while_reading_is_paused_tcp_holds_the_peer_back() {
+    let (server, port) = observed(&["--sink"]);
+    let client = RawClient::connect(server.port);
+    let session = |answer: &crate::support::http::Answer| answer.json()[0].clone();
+    let received = || session(&get(port, "/sessions"))["received"]["messages"].as_u64().expect("a number");
+    assert_eq!(ask(port, "POST", "/sessions/s1/pause", "", b"").is(200).json(), json!({"id": "s1", "paused": true}));
+    assert_eq!(session(&get(port, "/sessions"))["state"], "paused");
+    let taken = client.pour(Frame::text(&"x".repeat(64 * 1024)).masked().bytes());
+    let taken = || taken.load(std::sync::atomic::Ordering::Relaxed);
+    wait_for(port, "/sessions", |_| taken() > 0);
+    let held = until_it_stands_still(port, taken);
+    assert_eq!((received(), held < 32 << 20), (0, true), "{held} bytes lie in the sockets, nothing was read");
+    ask(port, "POST", "/sessions/s1/resume", "", b"").is(200);
+    wait_for(port, "/sessions", |answer| session(answer)["state"] == "open" && taken() > 2 * held);
+    // A limit holds from now on, and is told.
+    let limited = ask(port, "POST", "/sessions/s1/limit?rate=20", "", b"").is(200);
+    assert_eq!(limited.json(), json!({"id": "s1", "rate": 20.0}));
+    let (before, begun) = (received(), std::time::Instant::now());
+    wait_for(port, "/sessions", |answer| {
+        let session = session(answer);
+        let count = session["received"]["messages"].as_u64().expect("a number") - before;
+        let allowed = 20.0 * begun.elapsed().as_secs_f64() + 3.0;
+        assert!(count as f64 <= allowed, "{count} messages, {allowed} allowed");
+        assert_eq!(session["rate_limit"], 20.0);
+        count >= 10
+    });
+    ask(port, "POST", "/sessions/s1/limit?rate=0", "", b"").is(200);
+    assert_eq!(session(&get(port, "/sessions"))["rate_limit"], Value::Null);
+    let before = received();
+    wait_for(port, "/sessions", |answer| {
+        session(answer)["received"]["messages"].as_u64().expect("a number") > before + 100
+    });
+    // Paused again it can still be closed: the answer to the Close lies behind what was not read.
+    ask(port, "POST", "/sessions/s1/pause", "", b"").is(200);
+    ask(port, "DELETE", "/sessions/s1", "", b"").is(200);
+    wait_for(port, "/sessions", |answer| answer.json() == json!([]));
+    for (path, status) in [
+        ("/sessions/s9/pause", 404),
+        ("/sessions/s9/limit?rate=1", 404),
+        ("/sessions/s1/limit?rate=-1", 400),
+        ("/sessions/s1/limit", 400),
+    ] {
+        ask(port, "POST", path, "", b"").is(status);
+    }
+    ask(port, "GET", "/sessions/s1/pause", "", b"").is(405);
+}
+
+#[test]
+fn what_compression_saves_is_told_by_message_and_session() {
+    let (server, port) = observed(&["--echo", "--compress"]);
+    let mut events = Events::open(port);
+    events.wait_for(|name, _| name == "snapshot");
+    let text = "all the same ".repeat(100);
+    let mut client = wsp(["connect", &server.url, "-w", "-1"]).spawn();
+    client.send(format!("{text}\nshort\n"));
+    client.wait_for_stdout("short");
+    for dir in ["in", "out"] {
+        let told = events.wait_for(|_, event| event["dir"] == dir && event["size"] == text.len());
+        let wire = told["wire_size"].as_u64().expect("a number");
+        assert!(wire < 100, "{told}");
+        let told = events.wait_for(|_, event| event["dir"] == dir && event["text"] == "short");
+        assert_eq!(told["wire_size"], Value::Null, "too short to be compressed");
+    }
+    let session = get(port, "/sessions").json()[0].clone();
+    for (dir, way) in [("received", "received"), ("sent", "sent")] {
+        let (wire, payload) = (session["wire"][dir].as_u64(), session[way]["bytes"].as_u64());
+        assert!(wire.is_some_and(|wire| wire > 5 && wire < 105) && payload == Some(1305), "{session}");
+    }
+    client.end_input();
+    server.stop();
+    // Without compression nothing is said of it.
+    let (server, port) = observed(&["--echo"]);
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::text(&text));
+    client.read_text();
+    assert_eq!(get(port, "/sessions").json()[0]["wire"], Value::Null);
+}

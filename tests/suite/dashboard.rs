@@ -167,17 +167,35 @@ fn it_fits_every_size() {
 #[test]
 fn colours_follow_the_environment() {
     let terminal = terminal!(80, 24);
-    terminal.line(&format!("NO_COLOR=1 LANG=C.UTF-8 {WSP} listen :0 --tui"));
-    terminal.wait_for("nobody is connected");
-    // 39 is the colour of what has none.
-    let is_coloured =
-        |screen: &str| screen.split("\x1b[").any(|code| code.starts_with(['3', '9']) && !code.starts_with("39m"));
-    assert!(!is_coloured(&terminal.coloured()), "{}", terminal.coloured());
-    terminal.type_in("q");
-    assert_eq!(terminal.ended(), 0);
+    // What the colours of the text on the screen are given by; 39 is that of what has none.
+    let kinds = |screen: &str| {
+        let mut kinds = std::collections::BTreeSet::new();
+        for code in screen.split("\x1b[").skip(1).filter_map(|code| code.split_once('m')).map(|(code, _)| code) {
+            match code {
+                code if code.contains("38;2;") => kinds.insert("true"),
+                code if code.contains("38;5;") => kinds.insert("256"),
+                code if code.split(';').any(|code| matches!(code.parse(), Ok(30..=37 | 90..=97))) => kinds.insert("16"),
+                _ => false,
+            };
+        }
+        kinds.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    for (environment, expected) in [
+        ("NO_COLOR=1 COLORTERM=truecolor TERM=tmux-256color", ""),
+        ("TERM=vt100 COLORTERM=", ""),
+        ("TERM=screen COLORTERM=", "16"),
+        ("TERM=tmux-256color COLORTERM=", "256"),
+        ("TERM=tmux-256color COLORTERM=truecolor", "true"),
+    ] {
+        terminal.line(&format!("clear; {environment} LANG=C.UTF-8 {WSP} listen :0 --tui"));
+        terminal.wait_for("nobody is connected");
+        assert_eq!(kinds(&terminal.coloured()), expected, "{environment}: {}", terminal.coloured());
+        terminal.type_in("q");
+        assert_eq!(terminal.ended(), 0);
+    }
     terminal.line(&format!("clear; LANG=C {WSP} listen :0 --tui"));
     terminal.wait_for("nobody is connected");
-    assert!(is_coloured(&terminal.coloured()));
+    assert_ne!(kinds(&terminal.coloured()), "");
     assert!(terminal.screen().is_ascii(), "{}", terminal.screen());
     terminal.type_in("q");
     assert_eq!(terminal.ended(), 0);
@@ -275,6 +293,14 @@ impl Control for Panics {
     fn close(&self, _session: &str, _close: wscat_plus::net::connection::CloseReason) -> Result<(), Refusal> {
         Err(Refusal::Unknown)
     }
+
+    fn pause(&self, _session: &str, _paused: bool) -> Result<(), Refusal> {
+        Err(Refusal::Unknown)
+    }
+
+    fn limit(&self, _session: &str, _rate: Option<f64>) -> Result<(), Refusal> {
+        Err(Refusal::Unknown)
+    }
 }
 
 #[test]
@@ -349,8 +375,12 @@ fn processes_are_looked_at_from_elsewhere() {
     terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} top {port_one} http://127.0.0.1:{port_two}"));
     let (name_one, name_two) = (format!("127.0.0.1:{port_one}/s1"), format!("127.0.0.1:{port_two}/s1"));
     terminal.wait_until("both", |screen| screen.contains(&name_one) && screen.contains(&name_two));
-    terminal.type_in("x");
-    terminal.wait_for("read-only");
+    assert!(!terminal.screen().contains("i send"), "nothing is offered that may not be done");
+    for key in ["x", "p"] {
+        terminal.type_in(key);
+        terminal.wait_for("read-only: wsp top --control");
+        terminal.keys(&["Escape"]);
+    }
     two.stop();
     client_two.finish();
     terminal.wait_until("one is lost", |screen| screen.contains("1 LOST"));
@@ -462,4 +492,111 @@ fn a_load_test_is_seen_while_it_goes_on_and_reports_when_it_is_left() {
     terminal.wait_for("p50<1h ok");
     assert_eq!(terminal.ended(), 130);
     wsp(["bench", &server.url, "--tui", "-d", "1s"]).input("").exits(2).complains("--tui needs a terminal");
+}
+
+#[test]
+fn reading_is_paused_and_limited_by_keys() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--sink");
+    let client = RawClient::connect(port);
+    let state = |screen: &str| pane(screen, "Sessions").get(2).copied().unwrap_or_default().to_owned();
+    terminal.wait_until("the session", |screen| state(screen).contains("open"));
+    terminal.type_in("p");
+    terminal.wait_until("it is paused", |screen| {
+        state(screen).contains("paused") && screen.contains("nothing is read from s1 any more")
+    });
+    let taken = client.pour(Frame::text(&"x".repeat(64 * 1024)).masked().bytes());
+    terminal.wait_until("nothing comes in", |screen| {
+        taken.load(std::sync::atomic::Ordering::Relaxed) > 0 && screen.contains("in 0/s")
+    });
+    terminal.type_in("l");
+    terminal.wait_for("messages a second from s1: ");
+    terminal.type_in("30");
+    terminal.keys(&["Enter"]);
+    terminal.type_in("p");
+    terminal.wait_until("as much comes as may", |screen| {
+        let line = state(screen);
+        let rate = line.split_whitespace().find_map(|word| word.parse::<f64>().ok().filter(|rate| *rate > 1.0));
+        line.contains("≤30/s") && rate.is_some_and(|rate| (20.0..=40.0).contains(&rate))
+    });
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn a_load_test_is_changed_by_hand_and_says_so() {
+    let terminal = terminal!(80, 24);
+    let server = listen(&["--echo"]);
+    let file = terminal.state().with_file_name("seconds.csv");
+    terminal.line(&format!(
+        "clear; LANG=C.UTF-8 {WSP} bench {} -c 5 --rate 160 -d 60s --tui --csv {}",
+        server.url,
+        file.display()
+    ));
+    terminal.wait_for("asked 160/s");
+    terminal.wait_for("p pause  + - rate  m mark");
+    terminal.type_in("m");
+    terminal.wait_until("the mark", |screen| screen.contains("▼"));
+    terminal.type_in("+");
+    terminal.wait_for("asked 200/s");
+    terminal.wait_until("the rate is another", |screen| {
+        let sent = screen.split_once("sent ").and_then(|(_, rest)| rest.split_once("/s"));
+        sent.and_then(|(sent, _)| sent.parse::<f64>().ok()).is_some_and(|sent| (185.0..=215.0).contains(&sent))
+    });
+    terminal.type_in("p");
+    terminal.wait_until("nothing is sent", |screen| screen.contains("PAUSED") && screen.contains("sent 0/s"));
+    terminal.type_in("p-");
+    terminal.wait_for("asked 160/s");
+    terminal.wait_until("it goes on", |screen| !screen.contains("sent 0/s"));
+    terminal.type_in("q");
+    terminal.wait_for("do not compare with those of other runs");
+    terminal.wait_for("by hand    mark 1 at ");
+    assert!([0, 41].contains(&terminal.ended()), "a busy machine may be the bottleneck, a hand is none");
+    let seconds = std::fs::read_to_string(file).expect("the seconds");
+    for told in ["mark 1", "rate 200", "paused", "resumed 160"] {
+        assert!(seconds.contains(told), "{told}: {seconds}");
+    }
+    // In closed loop there is no rate, but it can be paused.
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} bench {} -c 2 -d 60s --tui", server.url));
+    terminal.wait_until("it sends", |screen| screen.contains("measure") && !screen.contains("sent 0/s"));
+    terminal.type_in("+");
+    terminal.wait_for("a closed loop has no rate");
+    terminal.type_in("p");
+    terminal.wait_until("nothing is sent", |screen| screen.contains("PAUSED") && screen.contains("sent 0/s"));
+    terminal.type_in("p");
+    terminal.wait_until("it goes on", |screen| !screen.contains("PAUSED") && !screen.contains("sent 0/s"));
+    terminal.type_in("q");
+    terminal.wait_for("by hand    paused at ");
+    assert!([0, 41].contains(&terminal.ended()));
+}
+
+#[test]
+fn the_mouse_is_used_only_while_it_is_asked_for() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--push 20");
+    let clients = [(); 3].map(|()| reader(&format!("ws://127.0.0.1:{port}/")));
+    terminal.wait_until("three", |screen| pane(screen, "Sessions").iter().any(|line| line.contains("s3 ")));
+    assert_eq!(terminal.mouse(), "00", "the terminal selects text by itself");
+    terminal.type_in("M");
+    terminal.wait_for("click and wheel");
+    assert_eq!(terminal.mouse(), "11");
+    let row = |screen: &str, part: &str| screen.lines().position(|line| line.contains(part)).expect("a row") + 1;
+    let screen = terminal.screen();
+    // A click as a terminal tells it: button, column, row.
+    terminal.type_in(&format!("\x1b[<0;5;{}M\x1b[<0;5;{}m", row(&screen, " s2 "), row(&screen, " s2 ")));
+    terminal.wait_until("the second is under the cursor", |screen| {
+        pane(screen, "Sessions").iter().any(|line| line.starts_with('▸') && line.contains("s2 "))
+    });
+    let messages = row(&screen, " Messages ") + 3;
+    terminal.type_in(&format!("\x1b[<64;20;{messages}M"));
+    terminal.wait_until("it is held", |screen| new(screen).is_some());
+    terminal.type_in("M");
+    terminal.wait_for("the terminal's");
+    assert_eq!(terminal.mouse(), "00");
+    terminal.type_in("Mq");
+    assert_eq!(terminal.ended(), 0);
+    assert_eq!(terminal.mouse(), "00", "it is given back with the terminal");
+    for client in clients {
+        client.finish().exits(0);
+    }
 }

@@ -4,11 +4,13 @@
 
 use serde_json::{Value, json};
 
-use super::admin::promtool;
+use super::admin::{promtool, until_it_stands_still};
 use crate::support::files::{read, wsp_on_small_disk};
 use crate::support::http::{Answer, Events, ask, get, sample, wait_for};
 use crate::support::process::Process;
-use crate::support::{FakeServer, Frame, closed_port, events, events_of, listen, require, run, scratch, text, wsp};
+use crate::support::{
+    FakeServer, Frame, RawClient, closed_port, events, events_of, listen, require, run, scratch, text, wsp,
+};
 
 /// A relay with an admin address, and that one's port.
 #[track_caller]
@@ -244,4 +246,50 @@ fn an_admin_address_that_is_taken_keeps_a_relay_from_starting() {
     let address = taken.local_addr().expect("its address").to_string();
     run(&["relay", "-", "null:", "--admin", &address], "1\n").exits(4).complains(&address);
     run(&["relay", "-", "null:", "--require-clients"], "").exits(2).complains("--admin");
+}
+
+#[test]
+fn reading_is_paused_and_limited_end_by_end() {
+    let source = listen(&["--push", "200"]);
+    let (relay, port) = observed(&[&source.url, "null:"]);
+    let of = |answer: &Answer, id: &str| {
+        let all = answer.json();
+        let found = all.as_array().and_then(|all| all.iter().find(|session| session["id"] == id));
+        found.cloned().unwrap_or_default()
+    };
+    let count = |session: &Value| session["received"]["messages"].as_u64().unwrap_or_default();
+    wait_for(port, "/sessions", |answer| count(&of(answer, "s1")) > 0);
+    ask(port, "POST", "/sessions/s1/pause", "", b"").is(200);
+    let paused = until_it_stands_still(port, || count(&of(&get(port, "/sessions"), "s1")));
+    assert_eq!(of(&get(port, "/sessions"), "s1")["state"], "paused");
+    ask(port, "POST", "/sessions/s1/limit?rate=50", "", b"").is(200);
+    ask(port, "POST", "/sessions/s1/resume", "", b"").is(200);
+    let begun = std::time::Instant::now();
+    wait_for(port, "/sessions", |answer| {
+        let read = count(&of(answer, "s1")) - paused;
+        assert!(read as f64 <= 50.0 * begun.elapsed().as_secs_f64() + 3.0, "{read}");
+        read >= 20
+    });
+    // Nothing is read from what only takes.
+    let answer = ask(port, "POST", "/sessions/s2/pause", "", b"").is(409);
+    assert_eq!(answer.json()["error"], "nothing is read from this end itself");
+    relay.signal(nix::sys::signal::Signal::SIGTERM);
+    relay.outcome().exits(0);
+    source.stop();
+    // A server reads from its clients, each by itself.
+    let (relay, port) = observed(&["ws-listen://127.0.0.1:0/", "null:"]);
+    let line = relay.wait_for_stderr("listening on ws://127.0.0.1:");
+    let digits = line.rsplit_once("127.0.0.1:").map(|(_, rest)| rest.trim_end_matches('/')).expect("an address");
+    let mut client = RawClient::connect(digits.parse().expect("a port"));
+    wait_for(port, "/sessions", |answer| of(answer, "s1.1")["state"] == "open");
+    ask(port, "POST", "/sessions/s1/pause", "", b"").is(409);
+    ask(port, "POST", "/sessions/s1.1/pause", "", b"").is(200);
+    client.say(Frame::text("held"));
+    (0..20).for_each(|_| assert_eq!(count(&of(&get(port, "/sessions"), "s1.1")), 0));
+    ask(port, "POST", "/sessions/s1.1/resume", "", b"").is(200);
+    wait_for(port, "/sessions", |answer| count(&of(answer, "s1.1")) == 1);
+    relay.signal(nix::sys::signal::Signal::SIGTERM);
+    client.read_close();
+    client.frame(&Frame::close(1001, ""));
+    relay.outcome().exits(0);
 }

@@ -108,6 +108,12 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
 
+    /// Whether the program is told of the mouse, and in the newer form: two digits.
+    pub fn mouse(&self) -> String {
+        let told = self.tmux(&["display-message", "-p", "#{mouse_standard_flag}#{mouse_sgr_flag}"]);
+        told.trim().to_owned()
+    }
+
     /// Waits until the screen is as wanted, and gives it.
     pub fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + DEADLINE;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Report;
 
 /// The names of the columns.
-const NAMES: &str = "t,phase,connections,in_flight,sent,received,errors,p50_ms,p99_ms,max_ms,cpu\r\n";
+const NAMES: &str = "t,phase,connections,in_flight,sent,received,errors,p50_ms,p99_ms,max_ms,cpu,by_hand\r\n";
 
 /// The whole file.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn csv(report: &Report) -> String {
     for second in &report.series {
         let _ = write!(
             text,
-            "{:.0},{},{},{},{},{},{},{},{},{},{:.4}\r\n",
+            "{:.0},{},{},{},{},{},{},{},{},{},{:.4},{}\r\n",
             second.t,
             second.phase,
             second.connections,
@@ -26,7 +26,8 @@ pub fn csv(report: &Report) -> String {
             cell(second.p50),
             cell(second.p99),
             cell(second.max),
-            second.cpu
+            second.cpu,
+            second.by_hand.join("; ")
         );
     }
     text
@@ -41,6 +42,6 @@ mod tests {
     fn a_second_is_a_line() {
         let second = Second { t: 1.0, phase: "measure".to_owned(), sent: 5, p50: Some(0.25), ..Second::default() };
         let report = Report { series: vec![second], ..Report::default() };
-        assert_eq!(csv(&report), format!("{NAMES}1,measure,0,0,5,0,0,0.2500,,,0.0000\r\n"));
+        assert_eq!(csv(&report), format!("{NAMES}1,measure,0,0,5,0,0,0.2500,,,0.0000,\r\n"));
     }
 }

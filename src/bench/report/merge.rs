@@ -56,6 +56,7 @@ pub fn merge(reports: &[Report]) -> Result<Report, String> {
 
 fn add(sum: &mut Report, other: &Report) -> Result<(), String> {
     sum.interrupted |= other.interrupted;
+    sum.by_hand.extend(other.by_hand.iter().cloned());
     sum.reasons.extend(other.reasons.iter().cloned());
     sum.load.connections += other.load.connections;
     sum.rate.sustained = match (sum.rate.sustained, other.rate.sustained) {

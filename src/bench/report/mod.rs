@@ -65,6 +65,9 @@ pub struct Report {
     pub generator: Generator,
     /// Thresholds, in the order given.
     pub thresholds: Vec<Outcome>,
+    /// What a person did to it at the dashboard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<ByHand>,
     /// Second by second.
     pub series: Vec<Second>,
     /// How the greatest rate was found.
@@ -291,6 +294,41 @@ pub struct Second {
     pub max: Option<f64>,
     /// Share of time the busiest thread was computing.
     pub cpu: f64,
+    /// What a person did in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<String>,
+}
+
+/// Something a person did to a run while it went on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ByHand {
+    /// When, in seconds since measuring began; below 0 is warm-up.
+    pub t: f64,
+    /// `mark 1`, `rate`, `paused` or `resumed`.
+    pub what: String,
+    /// Messages a second asked for from then on, in open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+}
+
+impl ByHand {
+    /// In a field of a file, without the time.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        match self.rate {
+            Some(rate) => format!("{} {rate}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
+    /// In words, without the time.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self.rate {
+            Some(rate) => format!("{} {}/s", self.what, text::number(rate)),
+            None => self.what.clone(),
+        }
+    }
 }
 
 /// How the greatest rate was found.

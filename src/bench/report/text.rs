@@ -40,9 +40,26 @@ pub fn text(report: &Report) -> String {
     }
     lines.push(generator(report));
     lines.extend(report.generator.warnings.iter().map(|warning| format!("note       {warning}")));
+    by_hand(report, &mut lines);
     errors(report, &mut lines);
     find_max(report, &mut lines);
     lines.join("\n") + "\n"
+}
+
+/// What a person did to the run, as many to a line as there is room for.
+fn by_hand(report: &Report, lines: &mut Vec<String>) {
+    let mut line = String::new();
+    for entry in &report.by_hand {
+        let told = format!("{} at {:.1} s", entry.words(), entry.t);
+        if !line.is_empty() && line.len() + told.len() > 100 {
+            lines.push(std::mem::take(&mut line));
+        }
+        line.push_str(if line.is_empty() { "by hand    " } else { ",  " });
+        line.push_str(&told);
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
 }
 
 fn headline(report: &Report) -> String {

@@ -23,6 +23,7 @@ use tokio::task::spawn_local;
 
 use super::broadcasts::Broadcasts;
 use super::counts::Messages;
+use super::hand::Turn;
 use super::machine;
 use super::marker::Marker;
 use super::matching::{Outstanding, Sent};
@@ -106,6 +107,8 @@ pub struct Assignment {
     pub broadcasts: Arc<Broadcasts>,
     /// What is to be done.
     pub commands: watch::Receiver<Command>,
+    /// What a person changes meanwhile.
+    pub turns: watch::Receiver<Option<Arc<Turn>>>,
     /// Where figures go.
     pub events: mpsc::Sender<Event>,
     /// Intervals to be used again.
@@ -140,6 +143,8 @@ struct Shard {
     measure_to: Cell<u64>,
     /// Nothing more is sent.
     stopped: Cell<bool>,
+    /// Nothing is sent for a while, in closed loop.
+    paused: Cell<bool>,
     /// Connections end, and that is as it should be.
     ending: Cell<bool>,
     resets: Cell<bool>,
@@ -180,6 +185,7 @@ pub fn spawn(assignment: Assignment) -> std::io::Result<std::thread::JoinHandle<
 async fn run(assignment: Assignment) -> Result<(), String> {
     let Assignment { commands, used, .. } = &assignment;
     let (mut commands, used) = (commands.clone(), used);
+    let mut turns = assignment.turns.clone();
     let shard = Rc::new(Shard::new(&assignment)?);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -205,6 +211,15 @@ async fn run(assignment: Assignment) -> Result<(), String> {
             Command::Connect | Command::Start(_) => {}
             Command::Stop => shard.stopped.set(true),
             Command::Close | Command::Abort => break,
+        }
+        if turns.has_changed().unwrap_or(false) {
+            let turn = turns.borrow_and_update().clone();
+            if let (Some(turn), Some(old)) = (turn, driver.take()) {
+                // It may be asleep until a time that holds no longer.
+                old.abort();
+                shard.turn(&turn);
+                driver = Some(spawn_local(tokio::task::coop::unconstrained(timeline::go_on(Rc::clone(&shard)))));
+            }
         }
         tokio::select! {
             _ = ticks.tick() => house.tick(&shard, used),
@@ -328,6 +343,7 @@ impl Shard {
             measure_from: Cell::new(u64::MAX),
             measure_to: Cell::new(u64::MAX),
             stopped: Cell::default(),
+            paused: Cell::default(),
             ending: Cell::default(),
             resets: Cell::default(),
             budget: Cell::new(assignment.budget),
@@ -377,6 +393,16 @@ impl Shard {
         }
     }
 
+    /// Something was changed by hand.
+    fn turn(&self, turn: &Turn) {
+        self.paused.set(turn.paused);
+        if let (Some(course), Some(timeline)) = (&turn.course, self.timeline.borrow_mut().as_mut()) {
+            timeline.turn(course.clone(), turn.at.saturating_sub(self.started.get()));
+            self.next_due.set(timeline.peek().map_or(u64::MAX, |due| self.started.get() + due));
+        }
+        self.links.iter().for_each(|link| link.wake());
+    }
+
     fn has_started(&self) -> bool {
         self.started.get() != u64::MAX
     }
@@ -400,7 +426,7 @@ impl Shard {
 
     /// Whether one more message may be sent in closed loop; takes it off the number given.
     fn may_send(&self, now: u64) -> bool {
-        if now < self.started.get() || now >= self.measure_to.get() || self.stopped.get() {
+        if now < self.started.get() || now >= self.measure_to.get() || self.stopped.get() || self.paused.get() {
             return false;
         }
         match self.budget.get() {

@@ -26,6 +26,17 @@ pub(super) async fn drive(shard: Rc<Shard>) {
     }
     shard.links.iter().for_each(|link| link.wake());
     spawn_local(super::open::follow(Rc::clone(&shard)));
+    follow(&shard, &park).await;
+}
+
+/// Goes on after something was changed.
+pub(super) async fn go_on(shard: Rc<Shard>) {
+    if let Ok(park) = Park::new() {
+        follow(&shard, &park).await;
+    }
+}
+
+async fn follow(shard: &Shard, park: &Park) {
     if shard.timeline.borrow().is_none() {
         return;
     }

@@ -11,6 +11,7 @@ use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
 use crate::bench::compare::{Difference, compare, median};
 use crate::bench::compose::conclude;
 use crate::bench::find_max::{Next, Search};
+use crate::bench::hand::Hand;
 use crate::bench::histogram::{Latencies, Logged};
 use crate::bench::live::Live;
 use crate::bench::plan::{Load, Plan};
@@ -52,6 +53,15 @@ struct Session {
     screen: Option<Following>,
     /// A person at it has seen enough.
     enough: Rc<Notify>,
+    /// What the person changes, where that is possible.
+    hand: Option<Rc<Hand>>,
+}
+
+/// Whether a person may change what is sent.
+#[derive(Clone, Copy)]
+enum Steering {
+    None,
+    ByHand,
 }
 
 impl Session {
@@ -60,12 +70,16 @@ impl Session {
         quiet: bool,
         keeps_log: bool,
         prints_seconds: bool,
-        screen: Option<Screen>,
+        screen: Option<(Screen, Steering)>,
     ) -> Result<Self, Error> {
         let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
         let (live, seen) = watch::channel(Live::default());
         let enough = Rc::new(Notify::new());
-        let screen = screen.map(|screen| screen.follow(seen.clone(), Rc::clone(&enough))).transpose()?;
+        let hand = Rc::<Hand>::default();
+        let follow = |screen: Screen| screen.follow(seen.clone(), Rc::clone(&enough), Rc::clone(&hand));
+        let is_steered = matches!(screen, Some((_, Steering::ByHand)));
+        let screen = screen.map(|(screen, _)| follow(screen)).transpose()?;
+        let hand = is_steered.then_some(hand);
         if screen.is_none() && !quiet && host.stderr.is_terminal() {
             show_progress(&host.stderr, seen);
         }
@@ -74,7 +88,7 @@ impl Session {
         } else {
             None
         };
-        Ok(Self { signals, live, keeps_log, seconds, screen, enough })
+        Ok(Self { signals, live, keeps_log, seconds, screen, enough, hand })
     }
 
     async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
@@ -91,6 +105,7 @@ impl Session {
             keeps_log: self.keeps_log,
             detailed: self.screen.is_some(),
             enough: &self.enough,
+            hand: self.hand.as_deref(),
             second: &mut second,
         };
         conduct(plan, control).await
@@ -115,6 +130,9 @@ async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     let mut outputs = Outputs::open(&args.output)?;
     let screen =
         args.tui.then(|| Screen::of(host, "--tui", format!("wsp bench {}", plan.connect.target))).transpose()?;
+    // A search changes the rate by itself.
+    let steering = if condition.is_some() { Steering::None } else { Steering::ByHand };
+    let screen = screen.map(|screen| (screen, steering));
     let prints_seconds = outputs.prints_seconds();
     let mut session = Session::new(host, args.output.quiet, outputs.keeps_log(), prints_seconds, screen)?;
     let outcome = match condition {

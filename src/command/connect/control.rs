@@ -17,7 +17,7 @@ use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
     Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
-    milliseconds,
+    WireReading, milliseconds,
 };
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
@@ -71,6 +71,7 @@ impl ClientControl {
             peer: info.url.clone(),
             state: match info.state.get() {
                 _ if info.closing.get() => SessionState::Closing,
+                Stage::Open if info.valve.is_shut() => SessionState::Paused,
                 Stage::Open => SessionState::Open,
                 Stage::Retrying(_) => SessionState::Retrying,
                 Stage::Closed => SessionState::Closed,
@@ -87,6 +88,8 @@ impl ClientControl {
                 .retry_at
                 .get()
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            wire: WireReading::of(info.received.reading(), info.sent.reading(), info.saved.get()),
+            rate_limit: info.valve.rate(),
         }
     }
 }
@@ -166,6 +169,18 @@ impl Control for ClientControl {
             sum.dropped += delivery.dropped;
         }
         Box::pin(std::future::ready(sum))
+    }
+
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
+        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
+        info.valve.shut(paused);
+        Ok(())
+    }
+
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
+        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
+        info.valve.limit(rate);
+        Ok(())
     }
 
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::message::Message;
 use crate::message::counted::counted;
 use crate::net::connector::Handshake;
 use crate::observe::control::TrafficReading;
 use crate::prompt::SessionState;
+use crate::queue::valve::Valve;
 
 /// One session, from the first connection to the last.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ pub struct SessionInfo {
     pub again: Cell<bool>,
     /// No further connection is wanted.
     pub given_up: Cell<bool>,
+    /// Bytes compression saved, in and out.
+    pub saved: Cell<(i64, i64)>,
+    /// What lets messages in.
+    pub valve: Valve,
 }
 
 /// Messages and payload bytes of one direction.
@@ -92,6 +98,8 @@ impl SessionInfo {
             closing: Cell::default(),
             again: Cell::default(),
             given_up: Cell::default(),
+            saved: Cell::default(),
+            valve: Valve::default(),
         }
     }
 
@@ -104,6 +112,20 @@ impl SessionInfo {
         self.again.set(false);
         self.connections.set(self.connections.get() + 1);
         *self.handshake.borrow_mut() = Some(handshake);
+    }
+
+    /// A message was received.
+    pub fn got(&self, message: &Message) {
+        self.received.add(message.len());
+        let (received, sent) = self.saved.get();
+        self.saved.set((received + message.saved(), sent));
+    }
+
+    /// A message was sent.
+    pub fn gave(&self, message: &Message) {
+        self.sent.add(message.len());
+        let (received, sent) = self.saved.get();
+        self.saved.set((received, sent + message.saved()));
     }
 
     /// The connection is gone.

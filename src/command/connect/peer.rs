@@ -232,7 +232,8 @@ impl Peer for ClientPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         match incoming {
             Incoming::Message(message) => {
-                self.info.received.add(message.len());
+                self.info.got(&message);
+                self.info.valve.pass();
                 let before = replies.len();
                 self.on_message(&message, replies);
                 self.replies_due += replies.len() - before;
@@ -305,6 +306,10 @@ impl Peer for ClientPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The answer to our Close is awaited, whoever wished that nothing be read.
+        if !self.closing {
+            std::task::ready!(self.info.valve.poll(cx));
+        }
         std::task::ready!(self.shared.poll_record_room(cx));
         self.shared.output.borrow_mut().poll_room(cx)
     }
@@ -312,7 +317,7 @@ impl Peer for ClientPeer {
     fn on_sent(&mut self, outgoing: &Outgoing) {
         let body = match outgoing {
             Outgoing::Message(message) => {
-                self.info.sent.add(message.len());
+                self.info.gave(message);
                 self.active = true;
                 return self.shared.sent(&self.info.id, message);
             }
@@ -340,7 +345,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_replied(&mut self, message: &Message) {
-        self.info.sent.add(message.len());
+        self.info.gave(message);
         self.replies_due = self.replies_due.saturating_sub(1);
         self.shared.sent(&self.info.id, message);
     }

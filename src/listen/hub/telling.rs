@@ -10,7 +10,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{Hub, session_name};
-use crate::listen::mailbox::Mailbox;
+use crate::listen::mailbox::{Mailbox, Way};
 use crate::listen::recording::Recording;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
@@ -78,12 +78,14 @@ impl Hub {
         self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
+        mailbox.save(Way::In, message.saved());
     }
 
     /// Counts, records and prints a message sent to a session.
     pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
         self.counters.sent.message(message.len());
         mailbox.sent.message(message.len());
+        mailbox.save(Way::Out, message.saved());
         self.counters.delivered.one();
         let id = mailbox.id;
         self.recording.message(id, Direction::Out, message);

@@ -66,7 +66,7 @@ impl View {
         let seen = self.subscription.look(now);
         for event in seen.events {
             piece.extend_from_slice(b"data: ");
-            event.write_line(&mut piece);
+            event.write_seen_line(&mut piece);
             piece.push(b'\n');
         }
         if seen.missed > 0 {

@@ -29,6 +29,8 @@ GET    /health                 200 when well, 503 when not
 GET    /sessions               who is connected
 POST   /sessions/ID/messages   sends the body to one
 POST   /sessions/ID/reconnect  opens another connection, where this side opens them
+POST   /sessions/ID/pause      reads nothing from it any more; /resume goes on
+POST   /sessions/ID/limit      reads so many messages a second (?rate=10; 0 is no limit)
 DELETE /sessions/ID            closes one (?code=1000&reason=…)
 POST   /broadcast              sends the body to all
 GET    /events                 what happens, as it happens
@@ -46,6 +48,9 @@ enum Route<'p> {
     Session(&'p str),
     Messages(&'p str),
     Reconnect(&'p str),
+    /// Reading from it, paused or not.
+    Pause(&'p str, bool),
+    Limit(&'p str),
 }
 
 impl<'p> Route<'p> {
@@ -63,6 +68,9 @@ impl<'p> Route<'p> {
                     None if !rest.is_empty() => Self::Session(rest),
                     Some((id, "messages")) if !id.is_empty() => Self::Messages(id),
                     Some((id, "reconnect")) if !id.is_empty() => Self::Reconnect(id),
+                    Some((id, "pause")) if !id.is_empty() => Self::Pause(id, true),
+                    Some((id, "resume")) if !id.is_empty() => Self::Pause(id, false),
+                    Some((id, "limit")) if !id.is_empty() => Self::Limit(id),
                     _ => return None,
                 }
             }
@@ -72,7 +80,7 @@ impl<'p> Route<'p> {
     /// The methods it knows, as the Allow header names them.
     fn allows(self) -> &'static str {
         match self {
-            Self::Broadcast | Self::Messages(_) | Self::Reconnect(_) => "POST",
+            Self::Broadcast | Self::Messages(_) | Self::Reconnect(_) | Self::Pause(..) | Self::Limit(_) => "POST",
             Self::Session(_) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -127,6 +135,11 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
         }
         Route::Session(id) => close(&state, id, &head.uri),
         Route::Reconnect(id) if state.run.reconnect(id) => as_json(StatusCode::OK, &json!({ "id": id })),
+        Route::Pause(id, paused) => match state.run.pause(id, paused) {
+            Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "paused": paused })),
+            Err(refusal) => refuse(refusal),
+        },
+        Route::Limit(id) => limit(&state, id, &head.uri),
         Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session of this id is one that connects"),
     }
 }
@@ -209,6 +222,25 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     }
 }
 
+fn limit(state: &State, id: &str, uri: &Uri) -> Response<Body> {
+    match limit_of(uri.query().unwrap_or_default()) {
+        Ok(rate) => match state.run.limit(id, rate) {
+            Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "rate": rate })),
+            Err(refusal) => refuse(refusal),
+        },
+        Err(text) => fault(StatusCode::BAD_REQUEST, text),
+    }
+}
+
+/// How many messages a second a query allows; none where that is 0.
+fn limit_of(query: &str) -> Result<Option<f64>, &'static str> {
+    let mut given = form_urlencoded::parse(query.as_bytes());
+    let (Some((name, value)), None) = (given.next(), given.next()) else { return Err("rate, and only rate, is given") };
+    let rate: Option<f64> = value.parse().ok().filter(|rate: &f64| name == "rate" && rate.is_finite() && *rate >= 0.0);
+    let rate = rate.ok_or("rate is a number of messages a second, 0 for no limit")?;
+    Ok((rate > 0.0).then_some(rate))
+}
+
 /// What a query asks to close with: 1000 unless it says otherwise.
 fn close_of(query: &str) -> Result<CloseReason, &'static str> {
     let mut close = CloseReason::new(1000, "");
@@ -278,6 +310,10 @@ mod tests {
             ("/sessions", Some(Route::Sessions)),
             ("/sessions/s1", Some(Route::Session("s1"))),
             ("/sessions/s1/messages", Some(Route::Messages("s1"))),
+            ("/sessions/s1/pause", Some(Route::Pause("s1", true))),
+            ("/sessions/s1/resume", Some(Route::Pause("s1", false))),
+            ("/sessions/s1/limit", Some(Route::Limit("s1"))),
+            ("/sessions//limit", None),
             ("/sessions/", None),
             ("/sessions//messages", None),
             ("/sessions/s1/", None),
@@ -288,6 +324,24 @@ mod tests {
         ];
         for (path, route) in table {
             assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        let table = [
+            ("rate=10", Ok(Some(10.0))),
+            ("rate=0.5", Ok(Some(0.5))),
+            ("rate=0", Ok(None)),
+            ("rate=-1", Err(())),
+            ("rate=inf", Err(())),
+            ("rate=x", Err(())),
+            ("speed=1", Err(())),
+            ("rate=1&rate=2", Err(())),
+            ("", Err(())),
+        ];
+        for (query, expected) in table {
+            assert_eq!(limit_of(query).map_err(|_| ()), expected, "{query}");
         }
     }
 

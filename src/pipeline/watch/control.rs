@@ -21,6 +21,7 @@ use crate::observe::tap::Tap;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::ledger::{Ledger, Settlement};
+use crate::queue::valve::Valve;
 
 /// Longest wait for room in full queues.
 const WAIT: Duration = Duration::from_secs(10);
@@ -143,6 +144,24 @@ impl Control for Watch {
         Box::pin(deliver(all, message))
     }
 
+    fn reconnect(&self, session: &str) -> bool {
+        self.find(session).is_some_and(|(_, view)| view.ask_to_reopen())
+    }
+
+    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
+        if let Some((hub, client)) = self.find_client(session) {
+            return Control::pause(&*hub, &client, paused);
+        }
+        self.turn(session, |valve| valve.shut(paused))
+    }
+
+    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
+        if let Some((hub, client)) = self.find_client(session) {
+            return Control::limit(&*hub, &client, rate);
+        }
+        self.turn(session, |valve| valve.limit(rate))
+    }
+
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
         if let Some((hub, client)) = self.find_client(session) {
             return Control::close(&*hub, &client, close);
@@ -170,6 +189,13 @@ impl Watch {
             let view = seen.views.iter().find(|view| view.id == session)?;
             Some((Rc::clone(seen), Rc::clone(view)))
         })
+    }
+
+    /// Turns what lets the messages of an end in.
+    fn turn(&self, session: &str, turn: impl FnOnce(&Valve)) -> Result<(), Refusal> {
+        let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
+        turn(view.valve().ok_or(Refusal::Unfit("nothing is read from this end itself"))?);
+        Ok(())
     }
 
     /// A client of a server: who has it, and its name there.

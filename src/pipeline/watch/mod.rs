@@ -92,6 +92,13 @@ impl Watch {
         }
     }
 
+    /// A message went somewhere that tells nothing of the wire: what it took on the way here is not what it takes there.
+    fn went(&self, session: &str, message: &Message) {
+        if self.is_wanted() {
+            self.message(session, Direction::Out, &message.clone().with_wire(None));
+        }
+    }
+
     fn event(&self, session: &str, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.is_wanted() {
             let event = event(session, dir, body());

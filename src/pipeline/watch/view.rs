@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
 use crate::net::connection::{CloseReason, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
-use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, milliseconds};
+use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, WireReading, milliseconds};
 use crate::observe::counters::{Count, DropReason, ErrorKind, Traffic};
 use crate::protocol::Measure;
 use crate::queue::end::{EndIo, Inlet};
@@ -25,6 +25,7 @@ use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
 use crate::queue::ledger::OnSafe;
 use crate::queue::stop::{Step, Stop};
+use crate::queue::valve::Valve;
 use crate::queue::wakers::Wakers;
 use crate::session::{End, Outgoing};
 
@@ -55,6 +56,12 @@ pub struct View {
     wish: RefCell<Option<CloseReason>>,
     wishes: Wakers,
     house: RefCell<Option<Rc<Hub>>>,
+    /// Bytes compression saved, in and out.
+    saved: Cell<(i64, i64)>,
+    /// What lets its messages in.
+    valve: Valve,
+    /// Whether it opens another connection where one has ended.
+    reopens: Cell<bool>,
 }
 
 impl View {
@@ -79,10 +86,13 @@ impl View {
             wish: RefCell::new(None),
             wishes: Wakers::default(),
             house: RefCell::new(None),
+            saved: Cell::default(),
+            valve: Valve::default(),
+            reopens: Cell::new(false),
         });
         if let (Some(lane), false) = (&view.lane, is_client) {
             let (watch, id) = (Rc::clone(watch), view.id.clone());
-            lane.show_to(move |envelope| watch.message(&id, Direction::Out, &envelope.message));
+            lane.show_to(move |envelope| watch.went(&id, &envelope.message));
         }
         view
     }
@@ -114,7 +124,7 @@ impl View {
 
     /// This went to a client of it.
     pub fn went(&self, session: &str, message: &Message) {
-        self.watch.message(session, Direction::Out, message);
+        self.watch.went(session, message);
     }
 
     /// Something else happened with a client of it.
@@ -214,6 +224,9 @@ impl View {
         let dir = Some(Direction::In);
         match incoming {
             Incoming::Message(message) => {
+                self.valve.pass();
+                let (received, sent) = self.saved.get();
+                self.saved.set((received + message.saved(), sent));
                 self.received.message(message.len());
                 self.watch.message(&self.id, Direction::In, message);
             }
@@ -237,6 +250,8 @@ impl View {
 
     /// This message goes over the connection.
     pub fn sent(&self, message: &Message) {
+        let (received, sent) = self.saved.get();
+        self.saved.set((received, sent + message.saved()));
         self.watch.message(&self.id, Direction::Out, message);
     }
 
@@ -254,6 +269,31 @@ impl View {
     /// Ready when what comes may be taken in, as far as a recording is concerned.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         self.watch.recording.poll_room(cx)
+    }
+
+    /// Ready when somebody outside wishes that what comes is read.
+    pub fn poll_valve(&self, cx: &Context<'_>) -> Poll<()> {
+        self.valve.poll(cx)
+    }
+
+    /// What lets its messages in, where there are any; those of a server come from its clients.
+    pub fn valve(&self) -> Option<&Valve> {
+        let reads = self.is_client || (self.inlet.is_some() && self.house.borrow().is_none());
+        reads.then_some(&self.valve)
+    }
+
+    /// It opens another connection where one has ended.
+    pub fn set_reopens(&self, reopens: bool) {
+        self.reopens.set(reopens);
+    }
+
+    /// Somebody outside wants another connection; whether there will be one.
+    pub fn ask_to_reopen(&self) -> bool {
+        let can = self.reopens.get() && self.is_connected();
+        if can {
+            self.ask_to_close(CloseReason::new(1000, ""));
+        }
+        can
     }
 
     /// Somebody outside wants its connection closed.
@@ -274,10 +314,19 @@ impl View {
         let full_since = self.inlet.as_ref().and_then(|inlet| inlet.full_since());
         match state {
             SessionState::Open if self.stop.step() > Step::Running => SessionState::Closing,
+            SessionState::Open if self.valve.is_shut() => SessionState::Paused,
             SessionState::Open if is_retrying && !self.is_client => SessionState::Retrying,
             SessionState::Open if full_since.is_some_and(has_lasted) => SessionState::Throttled,
             state => state,
         }
+    }
+
+    /// Payload bytes on the wire, where some were compressed.
+    fn wire(&self) -> Option<WireReading> {
+        let delivered =
+            |lane: &Rc<Lane>| TrafficReading { messages: lane.delivered.get(), bytes: lane.delivered_bytes.get() };
+        let sent = self.lane.as_ref().map_or_else(TrafficReading::default, delivered);
+        WireReading::of(TrafficReading::from(&self.received), sent, self.saved.get())
     }
 
     /// It as it is now.
@@ -307,6 +356,8 @@ impl View {
                 .get()
                 .filter(|_| self.state.get() == SessionState::Retrying)
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
+            wire: self.wire(),
+            rate_limit: self.valve.rate(),
         }
     }
 }
@@ -328,6 +379,7 @@ struct SeenInlet {
 impl SeenInlet {
     fn see(&self, origin: &Origin, message: &Message) {
         if !self.view.is_client {
+            self.view.valve.pass();
             self.view.received.message(message.len());
             self.view.watch.message(&origin.session, Direction::In, message);
         }
@@ -336,6 +388,10 @@ impl SeenInlet {
 
 impl Inlet for SeenInlet {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // A client asks by itself: while it closes it goes on reading.
+        if !self.view.is_client {
+            std::task::ready!(self.view.poll_valve(cx));
+        }
         std::task::ready!(self.view.poll_room(cx));
         self.inlet.poll_ready(cx)
     }

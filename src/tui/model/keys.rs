@@ -7,9 +7,10 @@
 use super::choice::Choice;
 use super::line::Line;
 use super::sessions::SessionKey;
-use super::{Detail, Effect, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
+use super::{Detail, Effect, Hit, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
 use crate::message::MessageKind;
 use crate::message::event::{Direction, EventBody};
+use crate::observe::control::SessionState;
 use crate::tui::keymap::{self, Action, Key};
 
 /// Most bytes that are copied: terminals take no more.
@@ -99,19 +100,88 @@ impl Model {
             }
             Action::Sort => self.sessions.sort_next(),
             Action::Reverse => self.sessions.reverse(),
-            Action::Mark => self.sessions.mark(),
+            Action::Mark => {
+                if self.may_act() {
+                    self.sessions.mark();
+                }
+            }
             Action::Queue => self.queues.next(),
             Action::Theme => self.light = !self.light,
+            Action::Mouse => {
+                self.mouse = !self.mouse;
+                let how = if self.mouse {
+                    "click and wheel; M leaves the mouse to the terminal"
+                } else {
+                    "the mouse is the terminal's"
+                };
+                self.say(how);
+                return vec![Effect::Mouse(self.mouse)];
+            }
             Action::Hex => self.toggle_hex(),
             Action::Send => self.begin_sending(),
             Action::Close => self.ask_to_close(1000, ""),
             Action::Kick => self.ask_to_close(KICK, "thrown out"),
             Action::Reconnect => return self.reconnect(),
+            Action::PauseReading => return self.pause_reading(),
+            Action::Limit => self.ask_for_limit(),
             Action::Save => return vec![self.save(None)],
             Action::SaveAs => self.ask(Purpose::SaveAs, ""),
             Action::Copy => return self.copy(),
         }
         Vec::new()
+    }
+
+    /// Something was clicked.
+    pub fn clicked(&mut self, hit: Hit) {
+        self.remark = None;
+        match hit {
+            Hit::Pane(pane) => self.pane = pane,
+            Hit::Session(place) => {
+                self.pane = Pane::Sessions;
+                let before = self.sessions.place();
+                self.sessions.go_to(place);
+                // A click on what is under the cursor looks at it, as Enter does.
+                if before == Some(place) {
+                    self.look_closer();
+                }
+            }
+            Hit::Column(column) => {
+                self.pane = Pane::Sessions;
+                self.sessions.sort_by(column);
+            }
+            Hit::Message(place) => {
+                self.pane = Pane::Messages;
+                let before = self.messages.cursor();
+                self.messages.go_to(place);
+                if before == Some(place) {
+                    self.look_closer();
+                }
+            }
+            Hit::Log(back) => {
+                self.pane = Pane::Log;
+                self.overlay = self
+                    .log
+                    .newest()
+                    .nth(back)
+                    .cloned()
+                    .map_or(Overlay::None, |line| Overlay::LogLine(Box::new(line), 0));
+            }
+        }
+    }
+
+    /// The wheel was turned over a pane, or over what lies over them.
+    pub fn wheeled(&mut self, pane: Option<Pane>, by: isize) {
+        match pane {
+            Some(pane) => {
+                let focused = std::mem::replace(&mut self.pane, pane);
+                // Queues are not scrolled, they are leafed through.
+                if pane != Pane::Queues {
+                    self.go(by);
+                }
+                self.pane = focused;
+            }
+            None => self.go(by),
+        }
     }
 
     fn page(&self) -> isize {
@@ -126,7 +196,8 @@ impl Model {
 
     fn go(&mut self, by: isize) {
         match &mut self.overlay {
-            Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::KEYS.len() - 1),
+            Overlay::Help(top) => *top = top.saturating_add_signed(by).min(keymap::offered(self.control).count() - 1),
+            Overlay::LogLine(line, top) => *top = top.saturating_add_signed(by).min(line.text.len() / 20),
             Overlay::Detail(detail) => {
                 detail.top = detail.top.saturating_add_signed(by).min(detail.lines.len().saturating_sub(1));
             }
@@ -188,7 +259,14 @@ impl Model {
                 self.pane = Pane::Messages;
             }
             (Overlay::None, Pane::Queues) => self.queues.next(),
-            (Overlay::None, Pane::Log) => {}
+            (Overlay::None, Pane::Log) => {
+                let line = self.log.newest().next().cloned();
+                if let Some(line) = line {
+                    self.overlay = Overlay::LogLine(Box::new(line), 0);
+                } else {
+                    self.say("nothing has happened yet");
+                }
+            }
             _ => self.overlay = Overlay::None,
         }
     }
@@ -223,7 +301,7 @@ impl Model {
 
     fn may_act(&mut self) -> bool {
         if !self.can_control() {
-            self.complain("read-only: with --control sessions can be acted on");
+            self.complain("read-only: wsp top --control lets keys act on sessions");
         }
         self.can_control()
     }
@@ -273,6 +351,45 @@ impl Model {
         }
     }
 
+    /// The sessions that something is done to: the marked ones, or the one under the cursor.
+    fn chosen_sessions(&mut self) -> Vec<SessionKey> {
+        let mut chosen: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
+        if chosen.is_empty() {
+            chosen.extend(self.sessions.current().map(|row| row.key.clone()));
+        }
+        if chosen.is_empty() {
+            self.say("there is no session");
+        }
+        chosen
+    }
+
+    fn pause_reading(&mut self) -> Vec<Effect> {
+        if !self.may_act() {
+            return Vec::new();
+        }
+        let chosen = self.chosen_sessions();
+        if chosen.is_empty() {
+            return Vec::new();
+        }
+        let is_paused =
+            |key: &SessionKey| self.sessions.get(key).is_some_and(|row| row.reading.state == SessionState::Paused);
+        // Where some are read from and some are not, all are paused first.
+        let pauses = !chosen.iter().all(is_paused);
+        vec![Effect::Pause(chosen, pauses)]
+    }
+
+    fn ask_for_limit(&mut self) {
+        if !self.may_act() {
+            return;
+        }
+        let chosen = self.chosen_sessions();
+        if let Some(first) = chosen.first() {
+            let limit = self.sessions.get(first).and_then(|row| row.reading.rate_limit);
+            let limit = limit.map_or_else(String::new, |rate| rate.to_string());
+            self.ask(Purpose::Limit(chosen), &limit);
+        }
+    }
+
     pub(super) fn save(&self, name: Option<String>) -> Effect {
         if let Overlay::Detail(detail) = &self.overlay {
             let ending = match detail.form {
@@ -297,6 +414,9 @@ impl Model {
     }
 
     fn copy(&mut self) -> Vec<Effect> {
+        if let Overlay::LogLine(line, _) = &self.overlay {
+            return vec![Effect::Copy(line.text.clone().into_bytes())];
+        }
         let entry = match &self.overlay {
             Overlay::Detail(detail) => Some(&detail.entry),
             _ => self.messages.current(),
@@ -317,7 +437,7 @@ mod tests {
     use super::*;
     use crate::message::Message;
     use crate::tui::keymap::tests::keys;
-    use crate::tui::model::tests::model;
+    use crate::tui::model::tests::{model, reading};
 
     fn typed(model: &mut Model, text: &str) -> Vec<Effect> {
         let effects = keys(text).into_iter().flat_map(|key| model.key(key)).collect();
@@ -369,6 +489,32 @@ mod tests {
         model.control = false;
         assert_eq!(typed(&mut model, "i<esc>xr"), []);
         assert!(model.remark.as_ref().is_some_and(|(text, is_error, _)| *is_error && text.contains("--control")));
+    }
+
+    #[test]
+    fn reading_is_paused_and_limited_for_one_or_the_marked() {
+        let key = |id: &str| (0, id.to_owned());
+        let mut model = model();
+        assert_eq!(typed(&mut model, "p"), [Effect::Pause(vec![key("s1")], true)]);
+        assert_eq!(typed(&mut model, "l2.5k<enter>"), [Effect::Limit(vec![key("s1")], Some(2500.0))]);
+        assert_eq!(typed(&mut model, "lx<enter>"), []);
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()), "what is wrong is not taken");
+        assert_eq!(typed(&mut model, "<back>7/s<enter>"), [Effect::Limit(vec![key("s1")], Some(7.0))]);
+        assert_eq!(typed(&mut model, "l0<enter>l<enter>"), [0, 1].map(|_| Effect::Limit(vec![key("s1")], None)));
+        let mut paused = reading("s1", 1);
+        paused.state = SessionState::Paused;
+        paused.rate_limit = Some(20.0);
+        model.sessions.set(0, vec![paused, reading("s2", 2)], model.now);
+        assert_eq!(typed(&mut model, "p"), [Effect::Pause(vec![key("s1")], false)]);
+        assert_eq!(
+            typed(&mut model, "l0<enter>"),
+            [Effect::Limit(vec![key("s1")], Some(200.0))],
+            "it begins with what holds"
+        );
+        assert_eq!(typed(&mut model, "1mjmp"), [Effect::Pause(vec![key("s1"), key("s2")], true)]);
+        model.control = false;
+        assert_eq!(typed(&mut model, "pl"), []);
+        assert!(model.typing.is_none());
     }
 
     #[test]

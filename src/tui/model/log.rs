@@ -56,12 +56,21 @@ impl Log {
         self.filter.is_empty() || line.text.to_lowercase().contains(&self.filter.to_lowercase())
     }
 
+    /// Those that are shown as the view stands, the newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &LogLine> {
+        self.lines.iter().rev().filter(|line| self.allows(line)).skip(self.back)
+    }
+
     /// So many lines, as the view stands.
     pub fn shown(&self, count: usize) -> Vec<&LogLine> {
-        let mut lines: Vec<_> =
-            self.lines.iter().rev().filter(|line| self.allows(line)).skip(self.back).take(count).collect();
+        let mut lines: Vec<_> = self.newest().take(count).collect();
         lines.reverse();
         lines
+    }
+
+    /// Whether the view was scrolled.
+    pub fn is_held(&self) -> bool {
+        self.back > 0
     }
 
     /// Moves the view.

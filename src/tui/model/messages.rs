@@ -288,6 +288,14 @@ impl Messages {
         self.cursor = self.main.chosen.get(to).copied();
     }
 
+    /// Holds still at a place among what is chosen.
+    pub fn go_to(&mut self, place: usize) {
+        if let Some(number) = self.main.chosen.get(place).copied() {
+            self.hold();
+            self.cursor = Some(number);
+        }
+    }
+
     /// Holds still at the first one.
     pub fn go_to_first(&mut self) {
         self.hold();

@@ -23,10 +23,10 @@ use crate::message::event::{Direction, Event, EventBody};
 use crate::observe::Snapshot;
 use detail::Form;
 use line::{History, Line};
-use log::{Grade, Log};
+use log::{Grade, Log, LogLine};
 use messages::{Entry, Messages};
 use queues::Queues;
-use sessions::{Rates, SessionKey, Sessions, seconds};
+use sessions::{Column, Rates, SessionKey, Sessions, seconds};
 
 /// How long a remark stays.
 const REMARK: f64 = 6.0;
@@ -99,6 +99,21 @@ impl Pane {
     }
 }
 
+/// What lies under the mouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hit {
+    /// A pane, nothing of it.
+    Pane(Pane),
+    /// The session at this place of the order shown.
+    Session(usize),
+    /// The head of a column.
+    Column(Column),
+    /// The message at this place among those chosen.
+    Message(usize),
+    /// A line of the log, so many before the last one shown.
+    Log(usize),
+}
+
 /// How times are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Times {
@@ -121,6 +136,8 @@ pub enum Overlay {
     Help(usize),
     /// One message.
     Detail(Box<Detail>),
+    /// A line of the log, and the first row of it that is shown.
+    LogLine(Box<LogLine>, usize),
 }
 
 /// One message in full.
@@ -169,6 +186,8 @@ pub enum Purpose {
         /// And why.
         reason: &'static str,
     },
+    /// How many messages a second are read from these.
+    Limit(Vec<SessionKey>),
     /// The name of a file.
     SaveAs,
 }
@@ -197,12 +216,18 @@ pub enum Effect {
     Suspend,
     /// Draw everything anew.
     Redraw,
+    /// The mouse is told about, or left to the terminal.
+    Mouse(bool),
     /// Send a message.
     Send(To, Message),
     /// Close a session.
     Close(SessionKey, u16, &'static str),
     /// Connect again.
     Reconnect(SessionKey),
+    /// Read nothing from these any more, or go on.
+    Pause(Vec<SessionKey>, bool),
+    /// Read so many messages a second from these, or as many as come.
+    Limit(Vec<SessionKey>, Option<f64>),
     /// To the clipboard.
     Copy(Vec<u8>),
     /// Into a file: a name that was given, or what it may be called by itself; what; and how that is told.
@@ -247,6 +272,8 @@ pub struct Model {
     pub times: Times,
     /// Whether the screen is light.
     pub light: bool,
+    /// Whether the mouse does something here.
+    pub mouse: bool,
     /// Rows of the screen.
     pub rows: usize,
     /// When this began.
@@ -282,6 +309,7 @@ impl Model {
             remark: None,
             times: Times::Absolute,
             light: false,
+            mouse: false,
             rows: 24,
             started: now,
             now,
@@ -436,6 +464,15 @@ pub(in crate::tui) mod tests {
             dropped: 0,
             round_trip_ms: Some(0.25),
             retry_in_ms: None,
+            wire: None,
+            rate_limit: None,
+        }
+    }
+
+    impl Model {
+        /// The same for who only looks.
+        pub(in crate::tui) fn read_only(self) -> Self {
+            Self { control: false, ..self }
         }
     }
 

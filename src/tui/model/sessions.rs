@@ -274,6 +274,13 @@ impl Sessions {
         self.cursor = self.at(place).map(|row| row.key.clone());
     }
 
+    /// Moves the cursor to a place of the order shown.
+    pub fn go_to(&mut self, place: usize) {
+        if let Some(row) = self.at(place) {
+            self.cursor = Some(row.key.clone());
+        }
+    }
+
     /// Marks the one under the cursor, or takes the mark away.
     pub fn mark(&mut self) {
         if let Some(key) = self.cursor.clone()
@@ -297,6 +304,13 @@ impl Sessions {
     pub fn sort_next(&mut self) {
         let place = Column::ALL.iter().position(|column| *column == self.sort).unwrap_or(0);
         self.sort = Column::ALL[(place + 1) % Column::ALL.len()];
+        self.arrange(self.place());
+    }
+
+    /// Sorts by a column; by the same again, the other way round.
+    pub fn sort_by(&mut self, column: Column) {
+        self.reverse = column == self.sort && !self.reverse;
+        self.sort = column;
         self.arrange(self.place());
     }
 

@@ -86,7 +86,7 @@ impl Model {
             }
             Purpose::SessionFilter => self.sessions.set_filter(&text),
             Purpose::LogFilter => self.log.set_filter(&text),
-            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
+            Purpose::Send(_) | Purpose::Close { .. } | Purpose::Limit(_) | Purpose::SaveAs => {}
         }
     }
 
@@ -114,6 +114,14 @@ impl Model {
                 self.history.add(&text);
                 vec![Effect::Send(to, Message::text(text))]
             }
+            Purpose::Limit(sessions) => {
+                if let Ok(rate) = limit(&text) {
+                    return vec![Effect::Limit(sessions, rate)];
+                }
+                let error = Some("a number such as 10 or 2.5k; 0 or nothing is no limit".to_owned());
+                self.typing = Some(Typing { purpose: Purpose::Limit(sessions), error, ..typing });
+                Vec::new()
+            }
             Purpose::SaveAs if text.is_empty() => Vec::new(),
             Purpose::SaveAs => vec![self.save(Some(text))],
             _ => Vec::new(),
@@ -132,7 +140,20 @@ impl Model {
             }
             Purpose::SessionFilter => self.sessions.set_filter(&before),
             Purpose::LogFilter => self.log.set_filter(&before),
-            Purpose::Send(_) | Purpose::Close { .. } | Purpose::SaveAs => {}
+            Purpose::Send(_) | Purpose::Close { .. } | Purpose::Limit(_) | Purpose::SaveAs => {}
         }
     }
+}
+
+/// Messages a second, as flags take them; none where that is nothing or 0.
+fn limit(text: &str) -> Result<Option<f64>, ()> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    let times = [('k', 1e3), ('K', 1e3), ('M', 1e6)].into_iter().find(|(unit, _)| text.ends_with(*unit));
+    let number: f64 = text.strip_suffix(['k', 'K', 'M']).unwrap_or(text).parse().map_err(|_| ())?;
+    let rate = number * times.map_or(1.0, |(_, times)| times);
+    if rate.is_finite() && rate >= 0.0 { Ok((rate > 0.0).then_some(rate)) } else { Err(()) }
 }

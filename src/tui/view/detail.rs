@@ -55,13 +55,23 @@ fn head(buffer: &mut Buffer, area: Rect, model: &Model, entry: &Entry, theme: &T
         None => "",
     };
     let text = format!(
-        "{line} {} {way} {} {} bytes {:.6} ",
+        "{line} {} {way} {} {} bytes{} {:.6} ",
         shown(model.session_name(entry.source, &entry.event.session).as_bytes(), 40),
         entry.kind(),
         commas(entry.payload().len() as u64),
+        on_the_wire(entry),
         entry.event.time,
     );
     put(buffer, (area.x, area.y), area.width, &text, theme.focus);
+}
+
+/// What it took on the wire, where it was compressed.
+fn on_the_wire(entry: &Entry) -> String {
+    let EventBody::Message(message) = &entry.event.body else { return String::new() };
+    let share = |wire: usize| wire as f64 / message.len().max(1) as f64 * 100.0;
+    message
+        .wire()
+        .map_or_else(String::new, |wire| format!(", {} on the wire ({:.0} %)", commas(wire as u64), share(wire)))
 }
 
 fn body_lines(buffer: &mut Buffer, area: Rect, lines: &[String], form: Form, theme: &Theme) {

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use super::text::{columns, put, shown};
 use super::theme::Theme;
-use crate::tui::keymap::KEYS;
+use crate::tui::keymap;
 use crate::tui::model::{Model, Purpose, To, Typing};
 
 /// Draws it; where the cursor stands, if something is being typed.
@@ -23,7 +23,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) -> Op
         return None;
     }
     let mut x = area.x;
-    for row in KEYS.iter().filter(|row| !row.hint.is_empty()) {
+    for row in keymap::offered(model.can_control()).filter(|row| !row.hint.is_empty()) {
         let width = columns(row.shown) + columns(row.hint) + 3;
         if x + width > area.x + area.width + 2 {
             continue;
@@ -53,6 +53,13 @@ fn draw_line(buffer: &mut Buffer, area: Rect, model: &Model, typing: &Typing, th
         Purpose::Close { session: (source, id), reason } => {
             let what = if reason.is_empty() { "close" } else { "throw out" };
             (format!("{what} {} with code ", who(*source, id)), "y: yes  Esc: no  digits: another code")
+        }
+        Purpose::Limit(sessions) => {
+            let who = match &sessions[..] {
+                [(source, id)] => who(*source, id),
+                sessions => format!("{} marked", sessions.len()),
+            };
+            (format!("messages a second from {who}: "), "Enter: so many at most, 0: no limit  Esc: as it is")
         }
         Purpose::SaveAs => ("save as ".to_owned(), "Enter: save  Esc: not"),
     };

@@ -22,12 +22,15 @@ const COLUMNS_FOR_TWO: u16 = 70;
 /// Columns of a number in the table.
 const CELL: u16 = 10;
 /// What the keys do.
-const HELP: [&str; 6] = [
+const HELP: [&str; 9] = [
+    "?, Esc   these keys, and back",
     "q        measure no more, and report",
-    "Ctrl-C   the same, with the exit code of an interrupt",
+    "p Space  send nothing for a while, or go on",
+    "+ -      a quarter faster, a fifth slower",
+    "m        mark this moment in charts and report",
+    "Ctrl-C   report with the exit code of an interrupt",
     "Ctrl-Z   to the background; the load stops with it",
     "Ctrl-L   draw everything anew",
-    "?, Esc   these keys, and back",
     "",
 ];
 
@@ -64,8 +67,11 @@ pub fn draw(frame: &mut Frame<'_>, load: &Load, theme: &Theme) {
     left -= 2 * charts;
     let spread = spread.min(left);
     if charts > 0 {
-        graph(buffer, cut(&mut rest, charts), "msg/s", &load.rates, false, theme);
-        graph(buffer, cut(&mut rest, charts), "p99 ms of a second", &load.tails, true, theme);
+        for (name, values, wide) in [("msg/s", &load.rates, false), ("p99 ms of a second", &load.tails, true)] {
+            let area = cut(&mut rest, charts);
+            graph(buffer, area, name, values, wide, theme);
+            marks(buffer, area, &load.marks, theme);
+        }
     }
     latencies(buffer, cut(&mut rest, table), &details, theme);
     if spread > 1 {
@@ -127,8 +133,17 @@ fn footer(buffer: &mut Buffer, area: Rect, load: &Load, theme: &Theme) {
         put(buffer, (area.x, area.y), area.width, text, theme.warn);
         return;
     }
+    if let Some(note) = load.note {
+        put(buffer, (area.x, area.y), area.width, note, theme.good);
+        return;
+    }
     let mut x = area.x;
-    for (key, word) in [("?", "keys"), ("q", "stop and report")] {
+    // What cannot be done is not offered.
+    let runs = load.is_running();
+    let steerable = runs && load.live.steerable;
+    let can = [true, true, steerable, steerable && load.live.rate_asked.is_some(), runs];
+    let keys = [("?", "keys"), ("q", "stop and report"), ("p", "pause"), ("+ -", "rate"), ("m", "mark")];
+    for ((key, word), _) in keys.into_iter().zip(can).filter(|(_, can)| *can) {
         x += put(buffer, (x, area.y), (area.x + area.width).saturating_sub(x), key, theme.focus) + 1;
         x += put(buffer, (x, area.y), (area.x + area.width).saturating_sub(x), word, theme.dim) + 2;
     }
@@ -148,6 +163,9 @@ fn facts(buffer: &mut Buffer, rest: &mut Rect, load: &Load, theme: &Theme) {
         (format!("conns {}/{}", commas(live.open), commas(live.asked)), Style::new()),
         (format!("in flight {}", commas(live.in_flight)), Style::new()),
     ];
+    if live.paused {
+        facts.push(("PAUSED".to_owned(), theme.warn));
+    }
     if let Some(asked) = live.rate_asked {
         facts.push((format!("asked {}", a_second(asked)), Style::new()));
     }
@@ -162,6 +180,9 @@ fn facts(buffer: &mut Buffer, rest: &mut Rect, load: &Load, theme: &Theme) {
         if count > 0 || place < 2 {
             facts.push((format!("{name} {}", commas(count)), if count > 0 { theme.bad } else { theme.dim }));
         }
+    }
+    if live.changed {
+        facts.push(("changed by hand".to_owned(), theme.warn));
     }
     let mut x = 0;
     let mut area = cut(rest, 1);
@@ -202,6 +223,17 @@ fn graph(buffer: &mut Buffer, area: Rect, name: &str, values: &VecDeque<f64>, wi
     let heights: Vec<usize> = values.iter().map(|value| height(*value)).collect();
     let inner = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     chart::draw(buffer, inner, &heights, STEPS, 0, theme);
+}
+
+/// Where the marks are, over a chart whose newest value stands at the right.
+fn marks(buffer: &mut Buffer, area: Rect, ages: &VecDeque<usize>, theme: &Theme) {
+    let sign = if theme.ascii { "v" } else { "▼" };
+    for age in ages {
+        let back = fit(age / if theme.ascii { 1 } else { 2 });
+        if back < area.width {
+            put(buffer, (area.x + area.width - 1 - back, area.y), 1, sign, theme.warn);
+        }
+    }
 }
 
 fn latencies(buffer: &mut Buffer, area: Rect, details: &Details, theme: &Theme) {
@@ -345,6 +377,14 @@ mod tests {
     fn a_load_test_on_small_and_ascii_screens() {
         let mut load = load();
         let small = [screen(&load, (40, 10), true), screen(&load, (110, 34), true)].join("\n");
+        load.live.paused = true;
+        load.live.changed = true;
+        load.live.steerable = true;
+        load.live.marks = 1;
+        load.marks = [3, 60].into();
+        let steered = screen(&load, (80, 24), false);
+        load.note = Some("a quarter faster");
+        let small = [small, steered, screen(&load, (40, 10), true)].join("\n");
         load.help = true;
         load.ending = true;
         insta::assert_snapshot!([small, screen(&load, (50, 9), false)].join("\n"));

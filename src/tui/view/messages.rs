@@ -29,11 +29,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
         put(buffer, (area.x + 2, area.y + 1), area.width.saturating_sub(2), text, theme.dim);
         return;
     }
-    let last = messages.len() - 1;
     let cursor = messages.cursor();
-    // The cursor stands at the bottom until it is led further up than there are rows.
-    let end = cursor.map_or(last, |cursor| (cursor + rows / 2).clamp(rows.saturating_sub(1).min(last), last));
-    let first = (end + 1).saturating_sub(rows);
+    let (first, end) = window(model, rows);
     let id_width = (first..=end)
         .filter_map(|place| messages.at(place))
         .map(|entry| columns(&name(model, entry)))
@@ -48,6 +45,25 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
             buffer.set_style(Rect { y, height: 1, ..area }, theme.cursor);
         }
     }
+}
+
+/// The first and the last that are shown in so many rows, of one or more.
+fn window(model: &Model, rows: usize) -> (usize, usize) {
+    let last = model.messages.len() - 1;
+    // The cursor stands at the bottom until it is led further up than there are rows.
+    let end = |cursor: usize| (cursor + rows / 2).clamp(rows.saturating_sub(1).min(last), last);
+    let end = model.messages.cursor().map_or(last, end);
+    ((end + 1).saturating_sub(rows), end)
+}
+
+/// Which one lies in this row.
+pub fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
+    if model.messages.is_empty() {
+        return None;
+    }
+    let (first, end) = window(model, usize::from(area.height.saturating_sub(1)));
+    let place = first + usize::from(y.checked_sub(area.y + 1)?);
+    (place <= end).then_some(place)
 }
 
 fn facts(model: &Model, theme: &Theme) -> Vec<(String, Style)> {

@@ -19,7 +19,7 @@ use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::model::{Link, Model, Overlay, Pane};
+use super::model::{Hit, Link, Model, Overlay, Pane};
 use text::{age, bytes, columns, put, put_right, rate};
 use theme::Theme;
 
@@ -53,7 +53,8 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     head(buffer, layout.head, model, theme);
     let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1 + layout.footer.height), ..area };
     match &model.overlay {
-        Overlay::Help(top) => help::draw(buffer, body, *top, theme),
+        Overlay::Help(top) => help::draw(buffer, body, *top, model.can_control(), theme),
+        Overlay::LogLine(line, top) => log::draw_line(buffer, body, line, *top, theme),
         Overlay::Detail(shown) => detail::draw(buffer, body, model, shown, theme),
         Overlay::None => {
             for (pane, area) in &layout.panes {
@@ -72,6 +73,29 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     if let Some(cursor) = footer::draw(buffer, layout.footer, model, theme) {
         frame.set_cursor_position(cursor);
     }
+}
+
+/// What lies at this place of a screen of this size; none where nothing can be clicked.
+#[must_use]
+pub fn hit(size: (u16, u16), model: &Model, (x, y): (u16, u16)) -> Option<Hit> {
+    let (pane, area) = pane_at(size, model, (x, y))?;
+    let of_pane = match pane {
+        Pane::Sessions => sessions::at(model, area, (x, y)),
+        Pane::Messages => messages::at(model, area, y).map(Hit::Message),
+        Pane::Log => log::at(model, area, y).map(Hit::Log),
+        Pane::Queues => None,
+    };
+    Some(of_pane.filter(|_| y > area.y).unwrap_or(Hit::Pane(pane)))
+}
+
+/// The pane at this place, while nothing lies over the panes.
+#[must_use]
+pub fn pane_at((width, height): (u16, u16), model: &Model, at: (u16, u16)) -> Option<(Pane, Rect)> {
+    if width == 0 || height == 0 || !matches!(model.overlay, Overlay::None) {
+        return None;
+    }
+    let layout = lay_out(Rect { x: 0, y: 0, width, height }, model);
+    layout.panes.into_iter().find(|(_, area)| area.contains(at.into()))
 }
 
 fn lay_out(area: Rect, model: &Model) -> Layout {

@@ -7,9 +7,9 @@ use ratatui::style::{Modifier, Style};
 use super::text::{age, bytes, columns, count, milliseconds, put, put_right, rate, shown};
 use super::theme::Theme;
 use super::{chart, title};
-use crate::observe::control::SessionState;
+use crate::observe::control::{SessionReading, SessionState};
 use crate::tui::model::sessions::{Column, Row, seconds};
-use crate::tui::model::{Link, Model, Pane};
+use crate::tui::model::{Hit, Link, Model, Pane};
 
 /// Columns by how much they tell, with their widths; the peer gets what is left.
 const BY_WORTH: [(Column, u16); 13] = [
@@ -68,9 +68,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     if let Some(row) = sessions.current() {
         let reading = &row.reading;
         let traffic = |messages: u64, size: u64| format!("{} {}", count(messages), bytes(size as f64));
+        let compressed = compressed(reading);
         facts.push((
             format!(
-                "{}: in {} out {}",
+                "{}: in {} out {}{compressed}",
                 shown(reading.id.as_bytes(), 20),
                 traffic(reading.received.messages, reading.received.bytes),
                 traffic(reading.sent.messages, reading.sent.bytes)
@@ -82,9 +83,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     if area.height < 2 {
         return;
     }
-    let names = (0..sessions.len().min(500)).filter_map(|place| sessions.at(place));
-    let id_width = names.map(|row| columns(&name(model, row))).max().unwrap_or(4).clamp(3, 24);
-    let shown_columns = choose(area.width, id_width, sort);
+    let shown_columns = shown_columns(model, area.width);
     let mut x = area.x + SIGN;
     for (column, width) in &shown_columns {
         let arrow = match (*column == sort, reverse, theme.ascii) {
@@ -117,7 +116,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
         return;
     }
     let cursor = sessions.place().unwrap_or(0);
-    let first = cursor.saturating_sub(rows.saturating_sub(1)).min(sessions.len().saturating_sub(rows));
+    let first = first(model, rows);
     for (line, place) in (first..sessions.len()).take(rows).enumerate() {
         let Some(row) = sessions.at(place) else { break };
         let y = area.y + 2 + line as u16;
@@ -138,6 +137,44 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
             buffer.set_style(Rect { x: area.x + 1, y, width: area.width.saturating_sub(1), height: 1 }, theme.cursor);
         }
     }
+}
+
+/// How much of its payload a session has on the wire, where that is compressed.
+fn compressed(reading: &SessionReading) -> String {
+    let share = |wire: u64, payload: u64| {
+        if payload == 0 { "-".to_owned() } else { format!("{:.0}%", wire as f64 / payload as f64 * 100.0) }
+    };
+    reading.wire.map_or_else(String::new, |wire| {
+        let (received, sent) = (share(wire.received, reading.received.bytes), share(wire.sent, reading.sent.bytes));
+        format!(", on the wire {received} {sent}")
+    })
+}
+
+fn shown_columns(model: &Model, width: u16) -> Vec<(Column, u16)> {
+    let sessions = &model.sessions;
+    let names = (0..sessions.len().min(500)).filter_map(|place| sessions.at(place));
+    let id_width = names.map(|row| columns(&name(model, row))).max().unwrap_or(4).clamp(3, 24);
+    choose(width, id_width, sessions.sort().0)
+}
+
+/// The first that is shown in so many rows.
+fn first(model: &Model, rows: usize) -> usize {
+    let cursor = model.sessions.place().unwrap_or(0);
+    cursor.saturating_sub(rows.saturating_sub(1)).min(model.sessions.len().saturating_sub(rows))
+}
+
+/// The session or the head of a column at this place.
+pub fn at(model: &Model, area: Rect, (x, y): (u16, u16)) -> Option<Hit> {
+    let row = y.checked_sub(area.y + 1)?;
+    if row == 0 {
+        let mut end = area.x + SIGN;
+        return shown_columns(model, area.width).into_iter().find_map(|(column, width)| {
+            end += width + 1;
+            (x < end).then_some(Hit::Column(column))
+        });
+    }
+    let place = first(model, usize::from(area.height.saturating_sub(2))) + usize::from(row - 1);
+    (place < model.sessions.len()).then_some(Hit::Session(place))
 }
 
 fn name(model: &Model, row: &Row) -> String {
@@ -195,8 +232,13 @@ fn cell(buffer: &mut Buffer, at: (u16, u16), width: u16, column: Column, (model,
 fn state(row: &Row, theme: &Theme) -> (String, Style) {
     match row.reading.state {
         SessionState::Connecting => ("connecting".to_owned(), theme.warn),
+        SessionState::Open | SessionState::Throttled if row.reading.rate_limit.is_some() => {
+            let sign = if theme.ascii { "<=" } else { "≤" };
+            (format!("{sign}{}/s", rate(row.reading.rate_limit.unwrap_or_default())), theme.warn)
+        }
         SessionState::Open => ("open".to_owned(), theme.good),
         SessionState::Throttled => ("throttled".to_owned(), theme.warn),
+        SessionState::Paused => ("paused".to_owned(), theme.warn),
         SessionState::Retrying => {
             let text = row.reading.retry_in_ms.map(|ms| format!("retry {:.0}s", (ms as f64 / 1000.0).ceil()));
             (text.unwrap_or_else(|| "retrying".to_owned()), theme.warn)

@@ -143,6 +143,100 @@ fn help_shows_the_keys() {
 }
 
 #[test]
+fn who_only_looks_is_offered_no_keys_that_act() {
+    let mut looking = model().read_only();
+    let first = text(&buffer(&looking, (80, 24), PLAIN));
+    press(&mut looking, "?");
+    let help = text(&buffer(&looking, (80, 44), PLAIN));
+    for offered in ["i send", "x close", "send a message", "close the session", "read nothing", "mark the session"] {
+        assert!(!first.contains(offered) && !help.contains(offered), "{offered}");
+    }
+    for key in ["i", "x", "K", "r", "p", "l", "m"] {
+        let mut looking = model().read_only();
+        press(&mut looking, key);
+        let last = text(&buffer(&looking, (80, 24), PLAIN)).lines().last().unwrap_or_default().to_owned();
+        assert!(last.contains("read-only") && last.contains("--control"), "{key}: {last}");
+    }
+}
+
+#[test]
+fn a_long_line_of_the_log_is_read_whole() {
+    let mut model = model();
+    model.heard("wsp: ws://127.0.0.1:9001/: cannot connect: connection refused; connecting again in 1.2 s (retry 17)");
+    model.heard(&format!("a very long line, {}the end of it", "and on it goes, ".repeat(30)));
+    model.pane = crate::tui::model::Pane::Log;
+    let wrapped = text(&buffer(&model, (80, 24), PLAIN));
+    assert!(wrapped.trim_end().lines().rev().nth(1).is_some_and(|line| line.ends_with('…')), "{wrapped}");
+    press(&mut model, "<enter>");
+    let whole = text(&buffer(&model, (80, 24), PLAIN));
+    press(&mut model, "<esc>kz");
+    let zoomed = text(&buffer(&model, (60, 12), PLAIN));
+    insta::assert_snapshot!([whole, zoomed].join("\n"));
+}
+
+#[test]
+fn the_mouse_finds_what_it_points_at() {
+    use crate::tui::model::sessions::Column;
+    use crate::tui::model::{Hit, Pane};
+    let mut model = model();
+    let screen = text(&buffer(&model, (80, 24), PLAIN));
+    let rows: Vec<&str> = screen.lines().collect();
+    let row = |part: &str| rows.iter().position(|row| row.contains(part)).expect("it is there") as u16;
+    let table = [
+        ((5, row("s2 ")), Some(Hit::Session(1))),
+        ((3, row("state")), Some(Hit::Column(Column::Id))),
+        ((78, row("state")), Some(Hit::Column(Column::Age))),
+        ((5, row("Sessions")), Some(Hit::Pane(Pane::Sessions))),
+        ((5, row("Queues") + 1), Some(Hit::Pane(Pane::Queues))),
+        ((40, row("price\":99")), Some(Hit::Message(2))),
+        ((5, row("it broke")), Some(Hit::Log(0))),
+        ((5, 0), None),
+        ((5, 23), None),
+        ((200, 200), None),
+    ];
+    for (at, expected) in table {
+        assert_eq!(super::hit((80, 24), &model, at), expected, "{at:?} of\n{screen}");
+    }
+    model.clicked(Hit::Session(1));
+    assert_eq!((model.pane, model.sessions.place()), (Pane::Sessions, Some(1)));
+    model.clicked(Hit::Column(Column::In));
+    model.clicked(Hit::Column(Column::In));
+    assert_eq!(model.sessions.sort(), (Column::In, true));
+    model.clicked(Hit::Message(2));
+    assert_eq!((model.pane, model.messages.cursor()), (Pane::Messages, Some(2)));
+    model.wheeled(Some(Pane::Sessions), -3);
+    assert_eq!((model.pane, model.sessions.place()), (Pane::Messages, Some(0)), "the keys stay where they were");
+    model.clicked(Hit::Message(2));
+    assert!(matches!(model.overlay, crate::tui::model::Overlay::Detail(_)), "a second click looks closer");
+    assert_eq!(super::hit((80, 24), &model, (5, row("s2 "))), None, "what lies beneath is not hit");
+    press(&mut model, "<esc>");
+    model.clicked(Hit::Log(1));
+    assert!(matches!(&model.overlay, crate::tui::model::Overlay::LogLine(line, 0) if line.text.contains("open")));
+}
+
+#[test]
+fn what_compression_saves_is_shown() {
+    use crate::message::Message;
+    use crate::message::event::Direction;
+    use crate::observe::control::{TrafficReading, WireReading};
+    use crate::tui::model::{Look, tests};
+    let mut model = model();
+    let mut reading = tests::reading("s1", 40);
+    reading.received = TrafficReading { messages: 10, bytes: 1000 };
+    reading.sent = TrafficReading::default();
+    reading.wire = Some(WireReading { received: 230, sent: 0 });
+    model.sessions.set(0, vec![reading], model.now);
+    let compressed = Message::text("x".repeat(12_345)).with_wire(Some(987));
+    let events = vec![tests::message("s1", 3, Direction::In, compressed)];
+    model.saw(0, Look { events, ..Look::default() }, model.now);
+    let screen = text(&buffer(&model, (80, 24), PLAIN));
+    assert!(screen.contains("on the wire 23% -"), "{screen}");
+    press(&mut model, "<enter>");
+    let screen = text(&buffer(&model, (80, 24), PLAIN));
+    assert!(screen.contains("in text 12,345 bytes, 987 on the wire (8 %) 1970-"), "{screen}");
+}
+
+#[test]
 fn a_wrong_filter_is_told_under_the_line() {
     insta::assert_snapshot!(screen("/.price >", (80, 24), PLAIN));
 }
@@ -166,7 +260,9 @@ fn questions_stand_at_the_bottom() {
         let screen = screen(typed, (60, 20), PLAIN);
         screen.lines().skip(18).map(str::to_owned).collect::<Vec<_>>().join("\n")
     };
-    insta::assert_snapshot!(["x", "x99y", "ihello", "i<tab>", "W", "fplain", "K"].map(bottom).join("\n"));
+    insta::assert_snapshot!(
+        ["x", "x99y", "ihello", "i<tab>", "W", "fplain", "K", "l5", "lx<enter>"].map(bottom).join("\n")
+    );
 }
 
 #[test]

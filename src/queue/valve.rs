@@ -1,0 +1,169 @@
+//! A tap in the plumber's sense: whether, and how fast, is read from one peer, as somebody outside wishes it.
+//!
+//! Leaves reading to whoever asks. Invariants: while it is shut nothing passes, so that what the peer sends stays in
+//! its socket and the peer is held back; whoever waits is woken when it opens, or when the next message may pass.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep_until;
+
+use super::pace::Pace;
+use super::wakers::Wakers;
+
+/// What lets messages of one peer through.
+#[derive(Debug, Default)]
+pub struct Valve {
+    is_shut: Cell<bool>,
+    rate: Cell<Option<f64>>,
+    pace: Cell<Option<Pace>>,
+    waiting: Rc<Wakers>,
+    alarm: RefCell<Option<(Instant, JoinHandle<()>)>>,
+}
+
+impl Valve {
+    /// Nothing passes from now on, or everything again.
+    pub fn shut(&self, is_shut: bool) {
+        self.is_shut.set(is_shut);
+        self.waiting.wake();
+    }
+
+    /// So many messages a second pass, above zero; without a number all that come.
+    pub fn limit(&self, rate: Option<f64>) {
+        self.rate.set(rate);
+        self.pace.set(rate.map(Pace::new));
+        self.waiting.wake();
+    }
+
+    /// Whether nothing passes.
+    pub fn is_shut(&self) -> bool {
+        self.is_shut.get()
+    }
+
+    /// How many messages a second pass at most, where that is limited.
+    pub fn rate(&self) -> Option<f64> {
+        self.rate.get()
+    }
+
+    /// Ready when the next message may be read.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let due = self.pace.get().filter(|pace| !pace.is_open(now())).and_then(|pace| pace.due());
+        if !self.is_shut.get() && due.is_none() {
+            return Poll::Ready(());
+        }
+        self.waiting.register(cx);
+        if let Some(due) = due.filter(|_| !self.is_shut.get()) {
+            self.ring_at(due);
+        }
+        Poll::Pending
+    }
+
+    /// A message has been read.
+    pub fn pass(&self) {
+        if let Some(mut pace) = self.pace.get() {
+            pace.spend(now());
+            self.pace.set(Some(pace));
+        }
+    }
+
+    /// Wakes all who wait, at this time.
+    fn ring_at(&self, due: Instant) {
+        let mut alarm = self.alarm.borrow_mut();
+        if alarm.as_ref().is_some_and(|(at, task)| *at == due && !task.is_finished()) {
+            return;
+        }
+        if let Some((_, task)) = alarm.take() {
+            task.abort();
+        }
+        let waiting = Rc::clone(&self.waiting);
+        let ring = async move {
+            sleep_until(due.into()).await;
+            waiting.wake();
+        };
+        *alarm = Some((due, spawn_local(ring)));
+    }
+}
+
+impl Drop for Valve {
+    fn drop(&mut self) {
+        if let Some((_, task)) = self.alarm.take() {
+            task.abort();
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Reads so many messages; how long that took.
+    async fn read(valve: &Valve, count: u32) -> Duration {
+        let begun = tokio::time::Instant::now();
+        for _ in 0..count {
+            poll_fn(|cx| valve.poll(cx)).await;
+            valve.pass();
+        }
+        begun.elapsed()
+    }
+
+    fn run(test: impl AsyncFnOnce()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        runtime.block_on(test());
+    }
+
+    #[test]
+    fn a_shut_one_lets_nothing_through_until_it_is_opened() {
+        run(async || {
+            let valve = Rc::new(Valve::default());
+            assert_eq!(read(&valve, 1000).await, Duration::ZERO);
+            valve.shut(true);
+            let reading = tokio::time::timeout(Duration::from_secs(3600), read(&valve, 1)).await;
+            assert!(reading.is_err() && valve.is_shut());
+            let waiting = Rc::clone(&valve);
+            let reader = spawn_local(async move { read(&waiting, 1).await });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            valve.shut(false);
+            assert_eq!(reader.await.expect("it ends"), Duration::from_secs(5));
+        });
+    }
+
+    #[test]
+    fn a_limit_is_kept_and_can_be_changed_while_somebody_waits() {
+        run(async || {
+            let valve = Rc::new(Valve::default());
+            valve.limit(Some(10.0));
+            let took = read(&valve, 11).await;
+            assert!((took.as_secs_f64() - 1.0).abs() < 0.05, "{took:?}");
+            // Everybody who waits is woken, not only who came last.
+            let readers = [1, 2, 3].map(|_| {
+                let valve = Rc::clone(&valve);
+                spawn_local(async move { read(&valve, 1).await })
+            });
+            for reader in readers {
+                assert!(reader.await.expect("it ends") <= Duration::from_millis(310));
+            }
+            valve.limit(Some(0.001));
+            valve.pass();
+            let waiting = Rc::clone(&valve);
+            let reader = spawn_local(async move { read(&waiting, 1).await });
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            valve.limit(None);
+            assert_eq!(reader.await.expect("it ends"), Duration::from_secs(1));
+            assert_eq!(valve.rate(), None);
+        });
+    }
+}
