@@ -15,7 +15,6 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::statistics::Statistics;
 
 use crate::broker::again;
 use crate::broker::headers;
@@ -139,8 +138,6 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.news.error(&error, reason);
     }
-
-    fn stats(&self, _statistics: Statistics) {}
 }
 
 impl ProducerContext for Reports {

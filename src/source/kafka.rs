@@ -4,6 +4,7 @@
 //! outcome, so a crash repeats messages and loses none; a partition is given back once what was taken from it is settled,
 //! or when the time for that is over; librdkafka is asked for events even while there is no room for messages.
 
+mod ask;
 mod positions;
 
 use std::collections::VecDeque;
@@ -20,7 +21,6 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::oneshot;
@@ -28,11 +28,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 
 use crate::broker::kafka::KafkaSettings;
 use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
-use crate::broker::{Patience, Start, headers, not_reached};
+use crate::broker::{Start, headers, not_reached};
 use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
-use crate::session::backoff::Backoff;
+use crate::source::tries::Tries;
+use ask::{Lag, look_up};
 use positions::Positions;
 
 /// Messages handed on before others may run.
@@ -50,10 +51,8 @@ pub struct KafkaSource {
     pub settings: KafkaSettings,
     /// The session's name in events.
     pub session: String,
-    /// Waits between tries.
-    pub backoff: Backoff,
     /// How often it is tried again.
-    pub patience: Patience,
+    pub tries: Tries,
 }
 
 impl End for KafkaSource {
@@ -86,11 +85,6 @@ impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.news.error(&error, reason);
     }
-
-    fn stats(&self, statistics: Statistics) {
-        self.0.news.statistics(&statistics);
-        self.0.news.waker.wake();
-    }
 }
 
 impl ConsumerContext for Group {
@@ -118,7 +112,7 @@ fn change(consumer: &BaseConsumer<Group>, is_revoked: bool, partitions: &TopicPa
 }
 
 impl KafkaSource {
-    async fn receive(self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
+    async fn receive(mut self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
         let settings = &self.settings;
         let member = Member::join(settings).map_err(|problem| match problem {
             Problem::Broken(error) => error,
@@ -135,13 +129,14 @@ impl KafkaSource {
             taking: None,
             no_room_since: None,
             is_paused: false,
+            lag: Lag::default(),
             tick: {
                 let mut tick = interval(Duration::from_millis(200));
                 tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 tick
             },
         };
-        let (mut failures, mut was_reached) = (0_u32, false);
+        let tries = &mut self.tries;
         loop {
             let problem = match io.stop.unless(Step::Draining, receiving.member.check(settings)).await {
                 None => {
@@ -149,13 +144,12 @@ impl KafkaSource {
                     return Ok(());
                 }
                 Some(Ok(())) => {
-                    if was_reached {
+                    if tries.reached() {
                         (io.notice)(format!("{}: connected again", settings.shown));
                     } else {
                         receiving.member.subscribe(settings)?;
                     }
-                    was_reached = true;
-                    match poll_fn(|cx| receiving.poll(io, &mut failures, cx)).await {
+                    match poll_fn(|cx| receiving.poll(io, tries, cx)).await {
                         None => {
                             receiving.leave(io).await;
                             return Ok(());
@@ -165,21 +159,7 @@ impl KafkaSource {
                 }
                 Some(Err(problem)) => problem,
             };
-            let reason = match problem {
-                Problem::Broken(error) => {
-                    receiving.member.leave_later();
-                    return Err(error);
-                }
-                Problem::Never(reason) | Problem::Again { reason, .. } => reason,
-            };
-            failures += 1;
-            if !self.patience.allows(failures, was_reached) {
-                receiving.member.leave_later();
-                return Err(not_reached(&settings.shown, failures - 1, &reason));
-            }
-            let wait = self.backoff.wait(failures, fastrand::f64());
-            let seconds = wait.as_secs_f64();
-            (io.notice)(format!("{}: {reason}; again in {seconds:.1} s (retry {failures})", settings.shown));
+            let wait = tries.failed(&settings.shown, problem, &*io.notice)?;
             io.stop.unless(Step::Draining, sleep(wait)).await;
         }
     }
@@ -266,12 +246,13 @@ struct Receiving<'a> {
     taking: Option<oneshot::Receiver<TopicPartitionList>>,
     no_room_since: Option<Instant>,
     is_paused: bool,
+    lag: Lag,
     tick: Interval,
 }
 
 impl Receiving<'_> {
     /// Receives until told to stop (`None`), or until something is wrong.
-    fn poll(&mut self, io: &EndIo, failures: &mut u32, cx: &mut Context<'_>) -> Poll<Option<Problem>> {
+    fn poll(&mut self, io: &EndIo, tries: &mut Tries, cx: &mut Context<'_>) -> Poll<Option<Problem>> {
         self.member.told.news.waker.register(cx.waker());
         self.positions.watch(cx);
         while self.tick.poll_tick(cx).is_ready() {}
@@ -282,7 +263,9 @@ impl Receiving<'_> {
         if let Some(problem) = self.member.told.news.take_final(self.settings) {
             return Poll::Ready(Some(problem));
         }
-        self.inlet.lags(self.member.told.news.lag());
+        if let Some(lag) = self.lag.poll(&consumer, self.settings.start, self.settings.group.is_some(), cx) {
+            self.inlet.lags(lag);
+        }
         self.remember(&consumer);
         self.rebalance(&consumer, cx);
         if self.giving_back.is_some() || self.taking.is_some() {
@@ -312,7 +295,7 @@ impl Receiving<'_> {
             }
         }
         if got > 0 {
-            *failures = 0;
+            tries.worked();
             let _ = self.member.told.news.take_down();
         } else if let Some(problem) = self.member.told.news.take_down() {
             return Poll::Ready(Some(problem));
@@ -401,7 +384,7 @@ impl Receiving<'_> {
                     self.giving_back = Some((partitions, Instant::now() + GIVING_BACK));
                 }
                 Some(Rebalanced { is_revoked: false, partitions }) => match self.settings.start {
-                    Start::At(time) => self.taking = Some(look_up(Arc::clone(consumer), partitions, time)),
+                    Start::At(time) => self.taking = Some(look_up(consumer, partitions, time)),
                     _ => self.assign(consumer, &partitions),
                 },
             }
@@ -450,33 +433,8 @@ impl Receiving<'_> {
                 .await;
             self.remember(&consumer);
         }
+        self.lag.finish().await;
         // With the last position committed.
         let _ = timeout(LEAVING, self.member.leave_later()).await;
     }
-}
-
-/// Finds where partitions begin for a group that has no position there: at the first message that is not older.
-fn look_up(
-    consumer: Arc<BaseConsumer<Group>>,
-    partitions: TopicPartitionList,
-    time: jiff::Timestamp,
-) -> oneshot::Receiver<TopicPartitionList> {
-    let (tell, told) = oneshot::channel();
-    let look = move || {
-        let limit = Duration::from_secs(5);
-        let mut begin = consumer.committed_offsets(partitions.clone(), limit).unwrap_or(partitions);
-        let mut times = TopicPartitionList::new();
-        for element in begin.elements() {
-            if element.offset() == Offset::Invalid {
-                let at = Offset::Offset(time.as_millisecond());
-                let _ = times.add_partition_offset(element.topic(), element.partition(), at);
-            }
-        }
-        for element in consumer.offsets_for_times(times, limit).unwrap_or_default().elements() {
-            let _ = begin.set_partition_offset(element.topic(), element.partition(), element.offset());
-        }
-        let _ = tell.send(begin);
-    };
-    let _ = thread::Builder::new().name("kafka".to_owned()).spawn(look);
-    told
 }

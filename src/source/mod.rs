@@ -11,3 +11,5 @@ pub mod nats;
 pub mod replay;
 pub mod stdin;
 pub mod stdio;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub mod tries;
