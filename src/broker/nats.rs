@@ -189,7 +189,8 @@ impl NatsSettings {
             Credentials::User(user, password) => ConnectOptions::with_user_and_password(user.clone(), password.clone()),
             Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
             Credentials::Nkey(seed) => ConnectOptions::with_nkey(seed.clone()),
-            Credentials::Creds(text) => ConnectOptions::with_credentials(text)
+            // The last line must end for the library to see it.
+            Credentials::Creds(text) => ConnectOptions::with_credentials(&format!("{text}\n"))
                 .map_err(|_| broken("the credentials file cannot be read".to_owned()))?,
         };
         let mut options = options
@@ -216,20 +217,13 @@ fn credentials(
     address: &mut Address,
     secret: &impl Fn(&str, bool) -> Result<String, String>,
 ) -> Result<Credentials, String> {
-    let fetch = |name: Option<String>, is_file| name.map(|name| secret(&name, is_file)).transpose();
-    let password = match (address.take("password"), address.take("password-env")) {
-        (Some(password), _) => Some(password),
-        (None, name) => fetch(name, false)?,
-    };
-    let token = match (address.take("token"), address.take("token-env")) {
-        (Some(token), _) => Some(token),
-        (None, name) => fetch(name, false)?,
-    };
+    let password = address.take_secret("password", secret)?;
+    let token = address.take_secret("token", secret)?;
     let seed = match (address.take("nkey"), address.take("nkey-env")) {
         (Some(path), _) => Some(secret(&path, true)?),
-        (None, name) => fetch(name, false)?,
+        (None, name) => name.map(|name| secret(&name, false)).transpose()?,
     };
-    let creds = fetch(address.take("creds"), true)?;
+    let creds = address.take("creds").map(|path| secret(&path, true)).transpose()?;
     let user = address.take("user");
     if let Some(creds) = creds {
         return Ok(Credentials::Creds(creds));
