@@ -189,9 +189,9 @@ impl NatsSettings {
             Credentials::User(user, password) => ConnectOptions::with_user_and_password(user.clone(), password.clone()),
             Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
             Credentials::Nkey(seed) => ConnectOptions::with_nkey(seed.clone()),
-            // The last line must end for the library to see it.
-            Credentials::Creds(text) => ConnectOptions::with_credentials(&format!("{text}\n"))
-                .map_err(|_| broken("the credentials file cannot be read".to_owned()))?,
+            Credentials::Creds(text) => {
+                ConnectOptions::with_credentials(text).map_err(|error| broken(error.to_string()))?
+            }
         };
         let mut options = options
             .name("wsp")
@@ -226,6 +226,9 @@ fn credentials(
     let creds = address.take("creds").map(|path| secret(&path, true)).transpose()?;
     let user = address.take("user");
     if let Some(creds) = creds {
+        // The last line must end for the library to see it.
+        let creds = format!("{creds}\n");
+        ConnectOptions::with_credentials(&creds).map_err(|error| format!("?creds: {error}"))?;
         return Ok(Credentials::Creds(creds));
     }
     if let Some(seed) = seed {

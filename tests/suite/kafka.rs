@@ -228,7 +228,7 @@ fn what_is_given_up_is_kept_in_the_dead_letters() {
     let expected = "received 3 = delivered 2 + filtered 0 + dropped 0 + dead-lettered 1";
     assert!(balance(&output.stderr).starts_with(expected), "{}", output.stderr);
     let letter = std::fs::read_to_string(&dead).expect("dead letters");
-    assert!(letter.contains("xxxx") && letter.contains("larger than"), "{letter}");
+    assert!(letter.contains("xxxx") && letter.contains("too large"), "{} bytes", letter.len());
     let gone = format!("kafka://127.0.0.1:{}/x", closed_port());
     let flags = ["--reconnect=1", "--retry-delay", "1ms", "--dead-letter", &dead];
     let output = wsp(["relay", "-", &gone]).args(flags).input("b\nc\n").exits(30);
