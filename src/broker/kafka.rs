@@ -171,6 +171,8 @@ impl KafkaSettings {
             pair("auto.offset.reset", reset),
             pair("auto.commit.interval.ms", 500),
             pair("fetch.wait.max.ms", 100),
+            // With plenty at hand it asks for no more, and looks again so soon that it never runs dry.
+            pair("fetch.queue.backoff.ms", 10),
             pair("queued.max.messages.kbytes", 32_768),
         ]);
         properties.extend(self.more.iter().filter(|(name, _)| !is_of_producers(name)).cloned());

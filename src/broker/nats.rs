@@ -84,7 +84,7 @@ pub struct NatsSettings {
     pub timeout: Duration,
     /// What comes back answers the requests received, in order.
     pub reply: bool,
-    /// Messages carry headers of ours.
+    /// Messages carry headers that say where they come from; what is binary says so in any case.
     pub headers: bool,
     /// A filter that yields the message id.
     pub id: Option<String>,
@@ -140,12 +140,15 @@ impl NatsSettings {
                 _ => return Err(wrong(format!("?max-deliver={text} is no number above 0"))),
             },
         };
+        // On a plain subject they would cost more than the message.
+        let stream = address.take("stream");
+        let headers = address.take_switch("headers")?.unwrap_or(stream.is_some());
         let settings = Self {
             servers: address.servers.clone(),
             subject: address.name.clone(),
             publish: address.take("publish"),
             queue: address.take("queue"),
-            stream: address.take("stream"),
+            stream,
             durable: address.take("durable"),
             create: address.take_switch("create")?.unwrap_or(false),
             start: start.map_err(&wrong)?,
@@ -153,7 +156,7 @@ impl NatsSettings {
             request: address.take_switch("request")?.unwrap_or(false),
             timeout,
             reply: address.take_switch("reply")?.unwrap_or(false),
-            headers: address.take_switch("headers")?.unwrap_or(true),
+            headers,
             id: address.take("id"),
             api: address.take("domain").map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
             inbox: address.take("inbox"),

@@ -73,11 +73,19 @@ fn wait_for(name: &str, receiver: &dyn Receiver, expected: &[u32]) {
 
 /// Waits until a process does nothing any more: ten looks in a row at what it has used show the same.
 fn wait_until_idle(process: &Process) {
-    let path = format!("/proc/{}/stat", process.id());
-    let used = || {
-        let stat = std::fs::read_to_string(&path).expect("a process");
-        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        (words[11].to_owned(), words[12].to_owned())
+    let threads = format!("/proc/{}/task", process.id());
+    let used = || -> Vec<(String, String)> {
+        let ids = std::fs::read_dir(&threads).expect("a process").filter_map(Result::ok);
+        let stats = ids.filter_map(|id| std::fs::read_to_string(id.path().join("stat")).ok());
+        // Threads of librdkafka look again and again whether a broker takes something.
+        let ours = stats.filter(|stat| !stat.contains("(rdk:") && !stat.contains("(producer"));
+        let words = ours.map(|stat| stat.rsplit(')').next().unwrap_or_default().to_owned());
+        words
+            .map(|words| {
+                let words: Vec<&str> = words.split_whitespace().collect();
+                (words[11].to_owned(), words[12].to_owned())
+            })
+            .collect()
     };
     let (mut last, mut same) = (used(), 0);
     wait_until("an idle process", || {

@@ -157,6 +157,8 @@ impl NatsClient {
     fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("a nats-server");
         stream.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        // A question is two lines: the second must not wait until the first is acknowledged.
+        stream.set_nodelay(true).expect("a socket");
         let mut client =
             Self { reader: BufReader::new(stream.try_clone().expect("a clone")), writer: stream, requests: 0 };
         assert!(client.line().starts_with("INFO "));
@@ -225,7 +227,7 @@ impl NatsClient {
         let inbox = format!("_INBOX.hand.{}", self.requests);
         // A message of a stream keeps its own subject: what it answers is told by the subscription.
         let subscription = (100 + self.requests).to_string();
-        self.say(&format!("SUB {inbox} {subscription}\r\n"));
+        self.say(&format!("SUB {inbox} {subscription}\r\nUNSUB {subscription} 1\r\n"));
         self.publish(subject, &inbox, payload);
         loop {
             let message = self.receive();
@@ -278,7 +280,8 @@ impl NatsClient {
         let state = self.ask(&format!("STREAM.INFO.{stream}"), "");
         let last = state["state"]["last_seq"].as_u64().expect("a last number");
         let first = state["state"]["first_seq"].as_u64().expect("a first number");
-        (first + count as u64..=last)
+        // An empty stream says 0.
+        (first.max(1) + count as u64..=last)
             .map(|seq| {
                 let message = self.ask(&format!("STREAM.MSG.GET.{stream}"), &format!("{{\"seq\":{seq}}}"));
                 let data = message["message"]["data"].as_str().unwrap_or_default();
