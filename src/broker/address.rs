@@ -85,6 +85,21 @@ impl Address {
         }
     }
 
+    /// Takes a secret out: `?NAME=` itself, or what `fetch` finds under the name in `?NAME-env=`.
+    ///
+    /// # Errors
+    /// What `fetch` says.
+    pub fn take_secret(
+        &mut self,
+        name: &str,
+        fetch: &impl Fn(&str, bool) -> Result<String, String>,
+    ) -> Result<Option<String>, String> {
+        match (self.take(name), self.take(&format!("{name}-env"))) {
+            (Some(secret), _) => Ok(Some(secret)),
+            (None, variable) => variable.map(|variable| fetch(&variable, false)).transpose(),
+        }
+    }
+
     /// Takes out those whose names begin so, without that beginning.
     pub fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, String)> {
         let (taken, left) =

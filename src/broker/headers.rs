@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use crate::message::event::push_number;
 use crate::message::{Message, MessageKind};
 use crate::queue::envelope::Envelope;
 
@@ -40,9 +41,18 @@ pub fn run_name() -> String {
 
 /// What traces a message back to where it came from.
 pub fn trace(run: &str, envelope: &Envelope) -> String {
-    let mut trace = String::with_capacity(run.len() + 16);
-    let _ = write!(trace, "{run}-{}-{}", envelope.origin.session, envelope.seq);
-    trace
+    joined(&[run, &envelope.origin.session], b'-', envelope.seq)
+}
+
+/// Words and a number behind them, with this in between: without the general way of formatting, for every message has it.
+pub fn joined(words: &[&str], between: u8, number: u64) -> String {
+    let mut text = Vec::with_capacity(48);
+    for word in words {
+        text.extend_from_slice(word.as_bytes());
+        text.push(between);
+    }
+    push_number(&mut text, number);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// What a broker gave back as a message; without a word on its type it is text where it can be.
@@ -70,6 +80,12 @@ mod tests {
             let message = message(payload.clone(), header.map(str::as_bytes));
             assert_eq!(message.kind(), kind, "{payload:?} {header:?}");
         }
+    }
+
+    #[test]
+    fn words_and_a_number_are_joined() {
+        assert_eq!(joined(&["a", "s1"], b'-', 0), "a-s1-0");
+        assert_eq!(joined(&["é"], b'.', u64::MAX), format!("é.{}", u64::MAX));
     }
 
     #[test]

@@ -170,8 +170,9 @@ impl KafkaSettings {
             pair("heartbeat.interval.ms", 3000),
             pair("auto.offset.reset", reset),
             pair("auto.commit.interval.ms", 500),
-            pair("statistics.interval.ms", 5000),
             pair("fetch.wait.max.ms", 100),
+            // With plenty at hand it asks for no more, and looks again so soon that it never runs dry.
+            pair("fetch.queue.backoff.ms", 10),
             pair("queued.max.messages.kbytes", 32_768),
         ]);
         properties.extend(self.more.iter().filter(|(name, _)| !is_of_producers(name)).cloned());
@@ -205,11 +206,7 @@ fn security(
     secret: &impl Fn(&str, bool) -> Result<String, String>,
 ) -> Result<Properties, String> {
     let tls = address.take_switch("tls").map_err(|error| error.0)?.unwrap_or(false);
-    let password = match (address.take("password"), address.take("password-env")) {
-        (Some(password), _) => Some(password),
-        (None, Some(name)) => Some(secret(&name, false)?),
-        (None, None) => None,
-    };
+    let password = address.take_secret("password", secret)?;
     let user = match (address.take("user"), address.user.take()) {
         (Some(user), _) => Some((user, password)),
         (None, Some((user, in_url))) => Some((user, password.or(in_url))),

@@ -84,7 +84,7 @@ pub struct NatsSettings {
     pub timeout: Duration,
     /// What comes back answers the requests received, in order.
     pub reply: bool,
-    /// Messages carry headers of ours.
+    /// Messages carry headers that say where they come from; what is binary says so in any case.
     pub headers: bool,
     /// A filter that yields the message id.
     pub id: Option<String>,
@@ -140,12 +140,15 @@ impl NatsSettings {
                 _ => return Err(wrong(format!("?max-deliver={text} is no number above 0"))),
             },
         };
+        // On a plain subject they would cost more than the message.
+        let stream = address.take("stream");
+        let headers = address.take_switch("headers")?.unwrap_or(stream.is_some());
         let settings = Self {
             servers: address.servers.clone(),
             subject: address.name.clone(),
             publish: address.take("publish"),
             queue: address.take("queue"),
-            stream: address.take("stream"),
+            stream,
             durable: address.take("durable"),
             create: address.take_switch("create")?.unwrap_or(false),
             start: start.map_err(&wrong)?,
@@ -153,7 +156,7 @@ impl NatsSettings {
             request: address.take_switch("request")?.unwrap_or(false),
             timeout,
             reply: address.take_switch("reply")?.unwrap_or(false),
-            headers: address.take_switch("headers")?.unwrap_or(true),
+            headers,
             id: address.take("id"),
             api: address.take("domain").map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
             inbox: address.take("inbox"),
@@ -189,8 +192,9 @@ impl NatsSettings {
             Credentials::User(user, password) => ConnectOptions::with_user_and_password(user.clone(), password.clone()),
             Credentials::Token(token) => ConnectOptions::with_token(token.clone()),
             Credentials::Nkey(seed) => ConnectOptions::with_nkey(seed.clone()),
-            Credentials::Creds(text) => ConnectOptions::with_credentials(text)
-                .map_err(|_| broken("the credentials file cannot be read".to_owned()))?,
+            Credentials::Creds(text) => {
+                ConnectOptions::with_credentials(text).map_err(|error| broken(error.to_string()))?
+            }
         };
         let mut options = options
             .name("wsp")
@@ -216,22 +220,18 @@ fn credentials(
     address: &mut Address,
     secret: &impl Fn(&str, bool) -> Result<String, String>,
 ) -> Result<Credentials, String> {
-    let fetch = |name: Option<String>, is_file| name.map(|name| secret(&name, is_file)).transpose();
-    let password = match (address.take("password"), address.take("password-env")) {
-        (Some(password), _) => Some(password),
-        (None, name) => fetch(name, false)?,
-    };
-    let token = match (address.take("token"), address.take("token-env")) {
-        (Some(token), _) => Some(token),
-        (None, name) => fetch(name, false)?,
-    };
+    let password = address.take_secret("password", secret)?;
+    let token = address.take_secret("token", secret)?;
     let seed = match (address.take("nkey"), address.take("nkey-env")) {
         (Some(path), _) => Some(secret(&path, true)?),
-        (None, name) => fetch(name, false)?,
+        (None, name) => name.map(|name| secret(&name, false)).transpose()?,
     };
-    let creds = fetch(address.take("creds"), true)?;
+    let creds = address.take("creds").map(|path| secret(&path, true)).transpose()?;
     let user = address.take("user");
     if let Some(creds) = creds {
+        // The last line must end for the library to see it.
+        let creds = format!("{creds}\n");
+        ConnectOptions::with_credentials(&creds).map_err(|error| format!("?creds: {error}"))?;
         return Ok(Credentials::Creds(creds));
     }
     if let Some(seed) = seed {

@@ -11,6 +11,8 @@ use crate::error::Error;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::pipeline::window::{WindowSettings, Windowed};
 use crate::queue::end::{End, EndIo};
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use crate::source::tries::Tries;
 
 /// What a broker's ends need beside its address.
 pub struct Broker<'a> {
@@ -37,6 +39,10 @@ pub type Ends = Vec<(Box<dyn End>, EndIo)>;
 impl Broker<'_> {
     fn patience(&self) -> Patience {
         Patience::of(self.connection.reconnect)
+    }
+
+    fn tries(&self) -> Result<Tries, Error> {
+        Ok(Tries::new(settings::backoff(self.connection)?, self.patience()))
     }
 
     fn window(&self, messages: usize) -> Result<WindowSettings, Error> {
@@ -114,8 +120,7 @@ pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
             settings: settings.clone(),
             session: broker.session.clone(),
             requests: requests.clone(),
-            backoff: settings::backoff(connection)?,
-            patience: broker.patience(),
+            tries: broker.tries()?,
         };
         ends.push((Box::new(source), EndIo { lane: None, ..io.clone() }));
     }
@@ -172,12 +177,8 @@ pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     let mut ends: Ends = Vec::new();
     if io.inlet.is_some() {
         verify(settings.consumer())?;
-        let source = KafkaSource {
-            settings: settings.clone(),
-            session: broker.session.clone(),
-            backoff: settings::backoff(connection)?,
-            patience: broker.patience(),
-        };
+        let source =
+            KafkaSource { settings: settings.clone(), session: broker.session.clone(), tries: broker.tries()? };
         ends.push((Box::new(source), EndIo { lane: None, ..io.clone() }));
     }
     if io.lane.is_some() {

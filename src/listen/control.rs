@@ -120,6 +120,7 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         received: TrafficReading::from(&mailbox.received),
         sent: TrafficReading::from(&mailbox.sent),
         queue: queue(mailbox),
+        lag: None,
         dropped: mailbox.dropped.get(),
         round_trip_ms: mailbox.round_trip.get().map(milliseconds),
         retry_in_ms: None,

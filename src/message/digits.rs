@@ -68,7 +68,7 @@ pub(super) fn push_seconds(out: &mut Vec<u8>, time: Timestamp) {
 }
 
 /// Appends a number.
-pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut from = digits.len();
     let mut rest = number;

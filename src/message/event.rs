@@ -18,8 +18,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::message::digits::push_number;
-pub use crate::message::digits::{push_time, time_text};
+pub use crate::message::digits::{push_number, push_time, time_text};
 pub use crate::message::json_string::push_json_string;
 use crate::message::json_string::push_json_utf8;
 use crate::message::{Message, MessageKind};

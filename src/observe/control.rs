@@ -249,6 +249,9 @@ pub struct SessionReading {
     pub sent: TrafficReading,
     /// What waits for it.
     pub queue: SessionQueue,
+    /// Messages that wait where it takes them from, where it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
     /// Messages for it that were dropped.
     pub dropped: u64,
     /// The last round trip of a ping.

@@ -63,8 +63,6 @@ pub struct Flow {
     pub ledger: Rc<Ledger>,
     /// Messages that could not be read, or that the filter failed on.
     pub rejected: Count,
-    /// Messages that wait where the source takes them from, as far as it knows.
-    pub lag: Cell<u64>,
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
@@ -82,7 +80,6 @@ impl Flow {
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
-            lag: Cell::new(0),
             dead_letters,
             sources: Cell::new(sources),
             failed,
@@ -102,7 +99,6 @@ impl Flow {
             settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
             ledger: Rc::clone(&self.ledger),
             rejected: Count::default(),
-            lag: Cell::new(0),
             dead_letters: Rc::clone(&self.dead_letters),
             sources: Cell::new(1),
             failed: Rc::clone(&self.failed),
@@ -278,10 +274,6 @@ impl Inlet for Flow {
 
     fn lose(&self, count: u64, reason: DropReason) {
         self.ledger.lose(count, reason);
-    }
-
-    fn lags(&self, count: u64) {
-        self.lag.set(count);
     }
 
     fn end(&self) {

@@ -47,8 +47,8 @@ pub trait Inlet {
     /// So many messages came and were lost before they could be taken in.
     fn lose(&self, count: u64, reason: DropReason);
 
-    /// So many messages wait where this source takes them from.
-    fn lags(&self, count: u64);
+    /// So many messages wait where this source takes them from: for whoever looks on.
+    fn lags(&self, _count: u64) {}
 
     /// This source gives no more.
     fn end(&self);

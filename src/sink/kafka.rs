@@ -15,13 +15,13 @@ use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::statistics::Statistics;
 
 use crate::broker::again;
 use crate::broker::headers;
 use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
 use crate::broker::kafka::{KafkaSettings, Producing};
 use crate::filter::{Filter, Json};
+use crate::message::event::time_text;
 use crate::queue::end::{LocalFuture, Problem};
 use crate::queue::envelope::Envelope;
 use crate::queue::window::{Answer, WindowSink};
@@ -139,8 +139,6 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.news.error(&error, reason);
     }
-
-    fn stats(&self, _statistics: Statistics) {}
 }
 
 impl ProducerContext for Reports {
@@ -202,7 +200,7 @@ impl KafkaSink {
     }
 
     fn headers(&self, envelope: &Envelope) -> OwnedHeaders {
-        let time = format!("{:.6}", envelope.time);
+        let time = time_text(envelope.time);
         let trace = headers::trace(&self.run, envelope);
         OwnedHeaders::new_with_capacity(4)
             .insert(Header { key: headers::SESSION, value: Some(envelope.origin.session.as_str()) })

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,6 +22,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use crate::broker::nats::{Link, NatsSettings};
 use crate::broker::{again, headers, refused};
 use crate::filter::{Filter, Json};
+use crate::message::MessageKind;
+use crate::message::event::time_text;
 use crate::queue::end::{Inlet, LocalFuture, Problem};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::window::{Answer, WindowSink};
@@ -123,23 +124,26 @@ impl NatsSink {
     }
 
     fn headers(&self, number: u64, envelope: &Envelope) -> Result<Option<HeaderMap>, Problem> {
-        let is_stream = self.settings.stream.is_some();
-        if !self.settings.headers && !is_stream {
+        let (is_stream, is_binary) = (self.settings.stream.is_some(), envelope.message.kind() == MessageKind::Binary);
+        if !self.settings.headers && !is_stream && !is_binary {
             return Ok(None);
         }
         let mut map = HeaderMap::new();
         if is_stream {
             let id = match &self.id {
-                None => format!("{}-{number}", self.run),
+                None => headers::joined(&[&self.run], b'-', number),
                 Some(filter) => message_id(filter, envelope)?,
             };
             map.insert(NATS_MESSAGE_ID, id);
         }
         if self.settings.headers {
             map.insert(SESSION, envelope.origin.session.as_str());
-            map.insert(TIME, format!("{:.6}", envelope.time));
-            map.insert(TYPE, headers::kind(&envelope.message));
+            map.insert(TIME, time_text(envelope.time));
             map.insert(TRACE, headers::trace(&self.run, envelope));
+        }
+        // What is not said to be binary is text where it can be.
+        if is_binary {
+            map.insert(TYPE, headers::kind(&envelope.message));
         }
         Ok(Some(map))
     }
@@ -168,11 +172,7 @@ impl NatsSink {
                 None => return Poll::Ready(Err(Problem::Never("no request waits for an answer".to_owned()))),
             },
         };
-        let reply = (!is_plain).then(|| {
-            let mut reply = String::with_capacity(open.inbox.len() + 12);
-            let _ = write!(reply, "{}.{number}", open.inbox);
-            Subject::from(reply)
-        });
+        let reply = (!is_plain).then(|| Subject::from(headers::joined(&[&open.inbox], b'.', number)));
         let message = OutboundMessage { subject, reply, payload: envelope.message.payload().clone(), headers };
         if let Err(error) = Pin::new(&mut open.link.client).start_send(message) {
             return Poll::Ready(Err(match error.kind() {

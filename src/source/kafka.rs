@@ -4,6 +4,8 @@
 //! outcome, so a crash repeats messages and loses none; a partition is given back once what was taken from it is settled,
 //! or when the time for that is over; librdkafka is asked for events even while there is no room for messages.
 
+mod ask;
+mod feed;
 mod positions;
 
 use std::collections::VecDeque;
@@ -14,13 +16,10 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rdkafka::ClientContext;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::oneshot;
@@ -28,11 +27,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 
 use crate::broker::kafka::KafkaSettings;
 use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
-use crate::broker::{Patience, Start, headers, not_reached};
+use crate::broker::{Start, not_reached};
 use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
-use crate::session::backoff::Backoff;
+use crate::source::tries::Tries;
+use ask::{Lag, look_up};
+use feed::{Feed, Taken};
 use positions::Positions;
 
 /// Messages handed on before others may run.
@@ -50,10 +51,8 @@ pub struct KafkaSource {
     pub settings: KafkaSettings,
     /// The session's name in events.
     pub session: String,
-    /// Waits between tries.
-    pub backoff: Backoff,
     /// How often it is tried again.
-    pub patience: Patience,
+    pub tries: Tries,
 }
 
 impl End for KafkaSource {
@@ -80,16 +79,18 @@ struct Told {
     is_leaving: std::sync::atomic::AtomicBool,
 }
 
+impl Told {
+    /// Whether partitions come or go.
+    fn is_waiting(&self) -> bool {
+        !self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
 struct Group(Arc<Told>);
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.news.error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.0.news.statistics(&statistics);
-        self.0.news.waker.wake();
     }
 }
 
@@ -107,6 +108,10 @@ impl ConsumerContext for Group {
     }
 }
 
+fn numbers_of(partitions: &TopicPartitionList) -> Vec<i32> {
+    partitions.elements().iter().map(TopicPartitionListElem::partition).collect()
+}
+
 /// Takes partitions, or gives them back.
 fn change(consumer: &BaseConsumer<Group>, is_revoked: bool, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
     match (consumer.rebalance_protocol(), is_revoked) {
@@ -118,7 +123,7 @@ fn change(consumer: &BaseConsumer<Group>, is_revoked: bool, partitions: &TopicPa
 }
 
 impl KafkaSource {
-    async fn receive(self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
+    async fn receive(mut self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
         let settings = &self.settings;
         let member = Member::join(settings).map_err(|problem| match problem {
             Problem::Broken(error) => error,
@@ -131,17 +136,19 @@ impl KafkaSource {
             origin: Origin::new(self.session.clone(), settings.shown.clone()),
             seq: 0,
             positions: Positions::default(),
+            pending: VecDeque::new(),
             giving_back: None,
             taking: None,
             no_room_since: None,
             is_paused: false,
+            lag: Lag::default(),
             tick: {
                 let mut tick = interval(Duration::from_millis(200));
                 tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 tick
             },
         };
-        let (mut failures, mut was_reached) = (0_u32, false);
+        let tries = &mut self.tries;
         loop {
             let problem = match io.stop.unless(Step::Draining, receiving.member.check(settings)).await {
                 None => {
@@ -149,13 +156,12 @@ impl KafkaSource {
                     return Ok(());
                 }
                 Some(Ok(())) => {
-                    if was_reached {
+                    if tries.reached() {
                         (io.notice)(format!("{}: connected again", settings.shown));
                     } else {
                         receiving.member.subscribe(settings)?;
                     }
-                    was_reached = true;
-                    match poll_fn(|cx| receiving.poll(io, &mut failures, cx)).await {
+                    match poll_fn(|cx| receiving.poll(io, tries, cx)).await {
                         None => {
                             receiving.leave(io).await;
                             return Ok(());
@@ -165,21 +171,7 @@ impl KafkaSource {
                 }
                 Some(Err(problem)) => problem,
             };
-            let reason = match problem {
-                Problem::Broken(error) => {
-                    receiving.member.leave_later();
-                    return Err(error);
-                }
-                Problem::Never(reason) | Problem::Again { reason, .. } => reason,
-            };
-            failures += 1;
-            if !self.patience.allows(failures, was_reached) {
-                receiving.member.leave_later();
-                return Err(not_reached(&settings.shown, failures - 1, &reason));
-            }
-            let wait = self.backoff.wait(failures, fastrand::f64());
-            let seconds = wait.as_secs_f64();
-            (io.notice)(format!("{}: {reason}; again in {seconds:.1} s (retry {failures})", settings.shown));
+            let wait = tries.failed(&settings.shown, problem, &*io.notice)?;
             io.stop.unless(Step::Draining, sleep(wait)).await;
         }
     }
@@ -189,6 +181,7 @@ impl KafkaSource {
 struct Member {
     consumer: Option<Arc<BaseConsumer<Group>>>,
     told: Arc<Told>,
+    feed: Feed,
 }
 
 impl Member {
@@ -199,11 +192,12 @@ impl Member {
             is_leaving: std::sync::atomic::AtomicBool::new(false),
         });
         let config = reach::config(&settings.consumer());
-        let mut consumer = BaseConsumer::from_config_and_context(&config, Group(Arc::clone(&told)))
+        let consumer = BaseConsumer::from_config_and_context(&config, Group(Arc::clone(&told)))
             .map_err(|error| config_problem(settings, &error))?;
-        let news = Arc::clone(&told.news);
-        consumer.set_nonempty_callback(move || news.waker.wake());
-        Ok(Self { consumer: Some(Arc::new(consumer)), told })
+        let consumer = Arc::new(consumer);
+        let (comes_or_goes, news) = (Arc::clone(&told), Arc::clone(&told.news));
+        let feed = Feed::new(Arc::clone(&consumer), move || comes_or_goes.is_waiting(), move || news.waker.wake());
+        Ok(Self { consumer: Some(consumer), told, feed })
     }
 
     fn subscribe(&self, settings: &KafkaSettings) -> Result<(), EndError> {
@@ -232,10 +226,15 @@ impl Member {
         let (tell, told) = oneshot::channel();
         self.told.is_leaving.store(true, std::sync::atomic::Ordering::Release);
         let pending = std::mem::take(&mut *self.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner));
+        let feed = self.feed.end();
         if let Some(consumer) = self.consumer.take() {
             let leave = move || {
                 for what in pending {
                     let _ = change(&consumer, what.is_revoked, &what.partitions);
+                }
+                // The last who has it leaves the group.
+                if let Some(feed) = feed {
+                    let _ = feed.join();
                 }
                 drop(consumer);
                 let _ = tell.send(());
@@ -260,18 +259,21 @@ struct Receiving<'a> {
     origin: Rc<Origin>,
     seq: u64,
     positions: Positions,
+    /// Polled, and not handed on.
+    pending: VecDeque<Result<Taken, KafkaError>>,
     /// Partitions to be given back, and by when.
     giving_back: Option<(TopicPartitionList, Instant)>,
     /// Partitions whose beginning is being looked up.
     taking: Option<oneshot::Receiver<TopicPartitionList>>,
     no_room_since: Option<Instant>,
     is_paused: bool,
+    lag: Lag,
     tick: Interval,
 }
 
 impl Receiving<'_> {
     /// Receives until told to stop (`None`), or until something is wrong.
-    fn poll(&mut self, io: &EndIo, failures: &mut u32, cx: &mut Context<'_>) -> Poll<Option<Problem>> {
+    fn poll(&mut self, io: &EndIo, tries: &mut Tries, cx: &mut Context<'_>) -> Poll<Option<Problem>> {
         self.member.told.news.waker.register(cx.waker());
         self.positions.watch(cx);
         while self.tick.poll_tick(cx).is_ready() {}
@@ -282,37 +284,43 @@ impl Receiving<'_> {
         if let Some(problem) = self.member.told.news.take_final(self.settings) {
             return Poll::Ready(Some(problem));
         }
-        self.inlet.lags(self.member.told.news.lag());
+        if let Some(lag) = self.lag.poll(&consumer, self.settings.start, self.settings.group.is_some(), cx) {
+            self.inlet.lags(lag);
+        }
         self.remember(&consumer);
-        self.rebalance(&consumer, cx);
-        if self.giving_back.is_some() || self.taking.is_some() {
-            // Messages of partitions that go would be in vain.
-            return Poll::Pending;
+        if let Some(batch) = self.member.feed.take() {
+            self.pending.extend(batch);
+        }
+        // What was polled before partitions go is known by then.
+        if !self.member.feed.is_asked() {
+            self.rebalance(&consumer, cx);
+            if self.giving_back.is_some() || self.taking.is_some() {
+                // Messages of partitions that go would be in vain.
+                return Poll::Pending;
+            }
+            // Where there is no room for long events alone are asked for, but something may slip through.
+            let most = if self.is_paused { 4 * TURN } else { TURN };
+            if self.pending.len() <= most {
+                self.member.feed.ask();
+            }
         }
         let mut got = 0;
-        while got < TURN {
-            if !self.has_room(&consumer, cx) {
-                break;
-            }
-            match consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) => {
+        while got < TURN && !self.pending.is_empty() && self.has_room(&consumer, cx) {
+            match self.pending.pop_front() {
+                Some(Ok(taken)) => {
                     got += 1;
-                    self.take(&message);
+                    self.hand_on(taken);
                 }
                 Some(Err(error)) => {
                     if let Some(problem) = self.problem(&error) {
                         return Poll::Ready(Some(problem));
                     }
                 }
-                None if self.has_news() => {
-                    cx.waker().wake_by_ref();
-                    break;
-                }
                 None => break,
             }
         }
         if got > 0 {
-            *failures = 0;
+            tries.worked();
             let _ = self.member.told.news.take_down();
         } else if let Some(problem) = self.member.told.news.take_down() {
             return Poll::Ready(Some(problem));
@@ -323,20 +331,18 @@ impl Receiving<'_> {
         Poll::Pending
     }
 
-    fn has_news(&self) -> bool {
-        !self.member.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
-        let kind = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
-        let kind = kind.and_then(|header| header.value);
+    fn hand_on(&mut self, taken: Taken) {
         self.seq += 1;
-        let on_safe = self.positions.open(message.partition(), message.offset());
-        self.inlet.push(&self.origin, self.seq, headers::message(payload, kind), Some(on_safe));
+        let on_safe = self.positions.open(taken.partition, taken.offset);
+        self.inlet.push(&self.origin, self.seq, taken.message, Some(on_safe));
     }
 
-    /// Whether a message may be taken. When there is no room for long, the brokers are told, and events alone are asked for.
+    /// What was polled from these has not been handed on: whoever has them next gets it.
+    fn forget(&mut self, partitions: &[i32]) {
+        self.pending.retain(|item| !matches!(item, Ok(taken) if partitions.contains(&taken.partition)));
+    }
+
+    /// Whether a message may be handed on. When there is no room for long, the brokers are told.
     fn has_room(&mut self, consumer: &BaseConsumer<Group>, cx: &mut Context<'_>) -> bool {
         let all = || consumer.assignment().unwrap_or_default();
         if self.inlet.poll_ready(cx).is_ready() {
@@ -349,12 +355,6 @@ impl Receiving<'_> {
         let since = *self.no_room_since.get_or_insert_with(Instant::now);
         if since.elapsed() > PATIENT && !self.is_paused {
             self.is_paused = consumer.pause(&all()).is_ok();
-        }
-        if self.is_paused
-            && let Some(Ok(message)) = consumer.poll(Duration::ZERO)
-        {
-            // One that had slipped through: there is always room for one more.
-            self.take(&message);
         }
         false
     }
@@ -384,7 +384,7 @@ impl Receiving<'_> {
                 }
             }
             if let Some((partitions, deadline)) = self.giving_back.take() {
-                let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+                let numbers = numbers_of(&partitions);
                 let is_over = deadline <= Instant::now() || consumer.assignment_lost();
                 if self.positions.is_open(&numbers) && !is_over {
                     self.giving_back = Some((partitions, deadline));
@@ -398,10 +398,11 @@ impl Receiving<'_> {
             match next {
                 None => return,
                 Some(Rebalanced { is_revoked: true, partitions }) => {
+                    self.forget(&numbers_of(&partitions));
                     self.giving_back = Some((partitions, Instant::now() + GIVING_BACK));
                 }
                 Some(Rebalanced { is_revoked: false, partitions }) => match self.settings.start {
-                    Start::At(time) => self.taking = Some(look_up(Arc::clone(consumer), partitions, time)),
+                    Start::At(time) => self.taking = Some(look_up(consumer, partitions, time)),
                     _ => self.assign(consumer, &partitions),
                 },
             }
@@ -409,7 +410,8 @@ impl Receiving<'_> {
     }
 
     fn assign(&mut self, consumer: &BaseConsumer<Group>, partitions: &TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let numbers = numbers_of(partitions);
+        self.forget(&numbers);
         self.positions.forget(&numbers);
         let _ = change(consumer, false, partitions);
         // What is new is not paused.
@@ -431,6 +433,8 @@ impl Receiving<'_> {
 
     /// Waits until everything taken is settled, and leaves.
     async fn leave(&mut self, io: &EndIo) {
+        // What was not handed on is for another time.
+        self.pending.clear();
         if let Some(consumer) = self.member.consumer.clone() {
             if let Ok(all) = consumer.assignment() {
                 let _ = consumer.pause(&all);
@@ -450,33 +454,8 @@ impl Receiving<'_> {
                 .await;
             self.remember(&consumer);
         }
+        self.lag.finish().await;
         // With the last position committed.
         let _ = timeout(LEAVING, self.member.leave_later()).await;
     }
-}
-
-/// Finds where partitions begin for a group that has no position there: at the first message that is not older.
-fn look_up(
-    consumer: Arc<BaseConsumer<Group>>,
-    partitions: TopicPartitionList,
-    time: jiff::Timestamp,
-) -> oneshot::Receiver<TopicPartitionList> {
-    let (tell, told) = oneshot::channel();
-    let look = move || {
-        let limit = Duration::from_secs(5);
-        let mut begin = consumer.committed_offsets(partitions.clone(), limit).unwrap_or(partitions);
-        let mut times = TopicPartitionList::new();
-        for element in begin.elements() {
-            if element.offset() == Offset::Invalid {
-                let at = Offset::Offset(time.as_millisecond());
-                let _ = times.add_partition_offset(element.topic(), element.partition(), at);
-            }
-        }
-        for element in consumer.offsets_for_times(times, limit).unwrap_or_default().elements() {
-            let _ = begin.set_partition_offset(element.topic(), element.partition(), element.offset());
-        }
-        let _ = tell.send(begin);
-    };
-    let _ = thread::Builder::new().name("kafka".to_owned()).spawn(look);
-    told
 }

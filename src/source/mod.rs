@@ -12,3 +12,5 @@ pub mod replay;
 pub mod shared;
 pub mod stdin;
 pub mod stdio;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub mod tries;

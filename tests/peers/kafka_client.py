@@ -3,6 +3,7 @@
 create TOPIC PARTITIONS [NAME=VALUE ...]   makes a topic
 read TOPIC COUNT                           prints COUNT records as lines of JSON, in the order of each partition
 committed GROUP TOPIC                      prints the sum of a group's positions
+follow TOPIC                               prints the values of all records, and of those that come, until it is ended
 write TOPIC                                a record for each line of standard input
 """
 import json
@@ -36,6 +37,14 @@ elif command == "read":
         }))
         if number == int(count):
             break
+elif command == "follow":
+    (topic,) = words
+    consumer = KafkaConsumer(bootstrap_servers=server, auto_offset_reset="earliest")
+    consumer.assign([TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()])
+    while True:
+        batches = consumer.poll(timeout_ms=100)
+        sys.stdout.write("".join(f"{record.value.decode()}\n" for batch in batches.values() for record in batch))
+        sys.stdout.flush()
 elif command == "committed":
     group, topic = words
     consumer = KafkaConsumer(bootstrap_servers=server, group_id=group, enable_auto_commit=False)

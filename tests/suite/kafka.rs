@@ -1,34 +1,12 @@
 //! `kafka://` against a real Apache Kafka: order, keys, groups, positions, restarts, refusals; and an exact balance always.
 
-use std::collections::BTreeSet;
-
 use nix::sys::signal::Signal;
 
 use crate::support::certs::Authority;
-use crate::support::kafka::{Kafka, Other, shared};
-use crate::support::process::{Run, listen_at};
+use crate::support::kafka::{Kafka, Other, SOON, shared};
+use crate::support::numbers::{all_delivered, balance, lines, numbers};
+use crate::support::process::listen_at;
 use crate::support::{closed_port, require, run, scratch, wsp};
-
-/// A group member that is gone is missed soon.
-const SOON: &str = "rdkafka.session.timeout.ms=1000&rdkafka.heartbeat.interval.ms=200";
-
-fn numbers(range: std::ops::RangeInclusive<u32>) -> String {
-    range.map(|number| format!("{number}\n")).collect()
-}
-
-fn lines(text: &str) -> Vec<u32> {
-    text.lines().map(|line| line.parse().expect("a number")).collect()
-}
-
-fn balance(stderr: &str) -> &str {
-    stderr.lines().last().unwrap_or_default()
-}
-
-fn all_delivered(stderr: &str, count: u32) {
-    let expected =
-        format!("received {count} = delivered {count} + filtered 0 + dropped 0 + dead-lettered 0 + waiting 0");
-    assert_eq!(balance(stderr), expected, "{stderr}");
-}
 
 /// Whether they are the numbers from 1 on, in order.
 fn are_numbers(records: &[serde_json::Value]) -> bool {
@@ -181,49 +159,6 @@ fn where_to_begin_can_be_said() {
     }
 }
 
-/// How many times a relay is killed; more when `WSP_TEST_KILLS` says so.
-fn kills(few: usize) -> usize {
-    std::env::var("WSP_TEST_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
-}
-
-#[test]
-fn a_group_shares_the_partitions_and_loses_nothing_when_a_member_is_killed() {
-    if !require("kafka") {
-        return;
-    }
-    let server = shared();
-    let other = Other(&server);
-    let topic = other.create("group", 4, &[]);
-    let directory = scratch();
-    let url = format!("kafka://{server}/{topic}?group={topic}&{SOON}");
-    let start = |name: usize| {
-        let path = directory.path().join(name.to_string());
-        let command = format!("exec {} relay '{url}' - >>{}", env!("CARGO_BIN_EXE_wsp"), path.display());
-        Run::new("sh").arg("-c").arg(command).spawn()
-    };
-    let (mut first, second) = (start(0), start(1));
-    let mut sent = 0;
-    for round in 1..=kills(3) {
-        run(&["relay", "-", &format!("kafka://{server}/{topic}")], numbers(sent + 1..=sent + 2000)).exits(0);
-        sent += 2000;
-        // It is killed wherever it stands: before it has joined, in the midst of its work, or after it.
-        first.signal(Signal::SIGKILL);
-        first = start(round + 1);
-    }
-    other.wait_for_committed(&topic, &topic, u64::from(sent));
-    for relay in [first, second] {
-        relay.signal(Signal::SIGTERM);
-        relay.outcome().exits(0);
-    }
-    let mut got = BTreeSet::new();
-    for entry in std::fs::read_dir(directory.path()).expect("a folder") {
-        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("numbers");
-        // A killed relay may have been cut off in the midst of a line.
-        got.extend(lines(text.rfind('\n').map_or("", |end| &text[..=end])));
-    }
-    assert!(got.into_iter().eq(1..=sent), "every number");
-}
-
 #[test]
 fn members_that_come_and_go_in_order_give_everything_once() {
     if !require("kafka") {
@@ -276,6 +211,76 @@ fn a_message_the_broker_will_never_take_is_rejected_and_its_neighbours_go_on() {
     let records = other.read(&topic, 3002);
     assert_eq!((&records[0]["value"], &records[3001]["value"]), (&"a".into(), &"z".into()));
     assert!(are_numbers(&records[1..3001]));
+}
+
+#[test]
+fn what_is_given_up_is_kept_in_the_dead_letters() {
+    if !require("kafka") {
+        return;
+    }
+    let server = shared();
+    let topic = Other(&server).create("dead", 1, &["max.message.bytes=2000"]);
+    let directory = scratch();
+    let dead = crate::support::text(&directory.path().join("dead"));
+    let input = format!("a\n{}\nz\n", "x".repeat(5000));
+    let arguments = ["relay", "-", &format!("kafka://{server}/{topic}"), "--dead-letter", &dead];
+    let output = run(&arguments, input).exits(30);
+    let expected = "received 3 = delivered 2 + filtered 0 + dropped 0 + dead-lettered 1";
+    assert!(balance(&output.stderr).starts_with(expected), "{}", output.stderr);
+    let letter = std::fs::read_to_string(&dead).expect("dead letters");
+    assert!(letter.contains("xxxx") && letter.contains("too large"), "{} bytes", letter.len());
+    let gone = format!("kafka://127.0.0.1:{}/x", closed_port());
+    let flags = ["--reconnect=1", "--retry-delay", "1ms", "--dead-letter", &dead];
+    let output = wsp(["relay", "-", &gone]).args(flags).input("b\nc\n").exits(30);
+    assert!(balance(&output.stderr).contains("dead-lettered 2"), "{}", output.stderr);
+}
+
+#[test]
+fn every_kind_of_compression_is_spoken() {
+    if !require("kafka") {
+        return;
+    }
+    let server = shared();
+    let other = Other(&server);
+    let topic = other.create("compressed", 1, &[]);
+    let url = format!("kafka://{server}/{topic}");
+    for kind in ["gzip", "snappy", "lz4", "zstd"] {
+        run(&["relay", "-", &format!("{url}?compression={kind}")], numbers(1..=1000)).exits(0);
+    }
+    // They come back as they went, to us and, where it knows the kind, to the other client.
+    let relay = wsp(["relay", &format!("{url}?group={topic}"), "-"]).spawn();
+    other.wait_for_committed(&topic, &topic, 4000);
+    relay.signal(Signal::SIGTERM);
+    assert_eq!(relay.outcome().exits(0).stdout(), numbers(1..=1000).repeat(4));
+    let gzip = other.read(&topic, 1000);
+    assert!(are_numbers(&gzip));
+}
+
+#[test]
+fn partitions_of_a_member_that_is_stuck_are_given_back_with_what_it_could_not_deliver() {
+    if !require("kafka") {
+        return;
+    }
+    let server = shared();
+    let other = Other(&server);
+    let topic = other.create("stuck", 4, &[]);
+    other.write(&topic, &numbers(1..=400));
+    let url = format!("kafka://{server}/{topic}?group={topic}&{SOON}");
+    // Its destination is not there.
+    let target = format!("ws://127.0.0.1:{}/", closed_port());
+    let flags = ["--reconnect", "--retry-delay", "20ms", "--retry-max", "100ms", "--grace", "0"];
+    let stuck = wsp(["relay", &url, &target]).args(flags).spawn();
+    stuck.wait_for_stderr("(retry 5)");
+    let next = wsp(["relay", &url, "-"]).spawn();
+    // Half of the partitions come with all they hold, though the first has taken them in and settled nothing.
+    next.wait_for_stdout("1");
+    stuck.signal(Signal::SIGTERM);
+    stuck.outcome();
+    other.wait_for_committed(&topic, &topic, 400);
+    next.signal(Signal::SIGTERM);
+    let mut got = lines(next.outcome().exits(0).stdout());
+    got.sort_unstable();
+    assert!(got.into_iter().eq(1..=400), "each once, though another had all of them before");
 }
 
 #[test]
@@ -345,6 +350,31 @@ fn a_broker_that_was_killed_and_comes_back_has_every_message_once_and_gives_all(
 }
 
 #[test]
+fn what_the_broker_does_not_allow_is_said_at_once() {
+    if !require("kafka") {
+        return;
+    }
+    let sasl = closed_port();
+    let more = |port: u16, controller: u16| {
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:ANONYMOUS\n\
+             sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_eve=\"secret\";\n"
+        )
+    };
+    let broker = Kafka::start(more, "");
+    let server = broker.server();
+    let topic = Other(&server).create("walled", 1, &[]);
+    let url = format!("kafka://eve:secret@127.0.0.1:{sasl}/{topic}");
+    for (from, to) in [("-", url.as_str()), (&format!("{url}?group=g"), "-")] {
+        let output = wsp(["relay", from, to]).input("x\n").exits(30).complains("not allowed").complains("hint:");
+        assert!(!output.stderr.contains("secret"), "{}", output.stderr);
+    }
+}
+
+#[test]
 fn tls_and_passwords_are_set_as_for_every_other_end() {
     if !require("kafka") {
         return;
@@ -364,12 +394,15 @@ fn tls_and_passwords_are_set_as_for_every_other_end() {
              advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls},SASL_PLAINTEXT://127.0.0.1:{sasl}\n\
              ssl.keystore.type=PEM\nssl.keystore.location={keystore}\n\
              ssl.truststore.type=PEM\nssl.truststore.location={ca}\nssl.client.auth=required\n\
-             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
              listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_ann=\"secret\";\n\
-             listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
+             listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
         )
     };
-    let broker = Kafka::start(more, "--add-scram SCRAM-SHA-256=[name=bob,password=secret]");
+    let scram =
+        "--add-scram SCRAM-SHA-256=[name=bob,password=secret] --add-scram SCRAM-SHA-512=[name=cas,password=secret]";
+    let broker = Kafka::start(more, scram);
     let server = broker.server();
     let topic = Other(&server).create("secure", 1, &[]);
     let say = |url: &str, flags: &[&str]| {
@@ -390,11 +423,23 @@ fn tls_and_passwords_are_set_as_for_every_other_end() {
         format!("kafka://ann:secret@{plain}"),
         format!("kafka://{plain}?user=ann&password-env=KAFKA_SECRET"),
         format!("kafka://{plain}?user=bob&password-env=KAFKA_SECRET&sasl=scram-sha-256"),
+        format!("kafka://{plain}?user=cas&password-env=KAFKA_SECRET&sasl=scram-sha-512"),
     ] {
         all_delivered(&say(&url, &[]).exits(0).stderr, 1);
     }
     let output = say(&format!("kafka://ann:wrong@{plain}"), &[]).exits(30);
     let output = output.complains("refused the credentials").complains("?user=U");
     assert!(!output.stderr.contains("wrong"), "{}", output.stderr);
-    assert_eq!(Other(&server).read(&topic, 5).len(), 5);
+    assert_eq!(Other(&server).read(&topic, 6).len(), 6);
+    // Sources are secured the same way.
+    let from = [
+        (format!("{secure}&group=tls"), [&["--cacert", ca.as_str()][..], &own[..]].concat()),
+        (format!("kafka://{plain}?user=cas&password-env=KAFKA_SECRET&sasl=scram-sha-512&group=scram"), Vec::new()),
+    ];
+    for (url, flags) in from {
+        let relay = wsp(["relay", &url, "-"]).args(flags).env("KAFKA_SECRET", "secret").spawn();
+        relay.wait_for_stdout("x");
+        relay.signal(Signal::SIGTERM);
+        assert_eq!(relay.outcome().exits(0).stdout(), "x\n".repeat(6), "{url}");
+    }
 }

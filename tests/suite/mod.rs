@@ -7,6 +7,12 @@ mod alive;
 mod bench;
 mod bench_reports;
 mod bench_targets;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod broker_gateways;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod broker_kills;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod broker_lag;
 mod chromium;
 mod compose;
 mod compression;

@@ -1,39 +1,11 @@
 //! `nats://` against a real nats-server: order, acknowledgements, sharing, restarts, refusals; and an exact balance always.
 
-use std::collections::BTreeSet;
-
 use nix::sys::signal::Signal;
 
 use crate::support::certs::Authority;
-use crate::support::nats::{Nats, NatsClient};
+use crate::support::nats::Nats;
+use crate::support::numbers::{all_delivered, balance, lines, numbers};
 use crate::support::{closed_port, require, run, scratch, write, wsp};
-
-fn numbers(range: std::ops::RangeInclusive<u32>) -> String {
-    range.map(|number| format!("{number}\n")).collect()
-}
-
-fn lines(text: &str) -> Vec<u32> {
-    text.lines().map(|line| line.parse().expect("a number")).collect()
-}
-
-fn balance(stderr: &str) -> &str {
-    stderr.lines().last().unwrap_or_default()
-}
-
-fn all_delivered(stderr: &str, count: u32) {
-    let expected =
-        format!("received {count} = delivered {count} + filtered 0 + dropped 0 + dead-lettered 0 + waiting 0");
-    assert_eq!(balance(stderr), expected, "{stderr}");
-}
-
-/// A stream with these subjects.
-fn stream(client: &mut NatsClient, name: &str, subject: &str) {
-    let answer = client.ask(
-        &format!("STREAM.CREATE.{name}"),
-        &format!("{{\"name\":\"{name}\",\"subjects\":[\"{subject}\"],\"storage\":\"file\"}}"),
-    );
-    assert!(answer.get("error").is_none(), "{answer}");
-}
 
 #[test]
 fn lines_reach_a_subscriber_in_order_with_what_they_are() {
@@ -43,13 +15,13 @@ fn lines_reach_a_subscriber_in_order_with_what_they_are() {
     let server = Nats::start(&[]);
     let mut client = server.client();
     client.subscribe("lines.>");
-    let output = run(&["relay", "-", &server.url("lines.one")], numbers(1..=3000)).exits(0);
+    let output = run(&["relay", "-", &server.url("lines.one?headers")], numbers(1..=3000)).exits(0);
     all_delivered(&output.stderr, 3000);
     for number in 1..=3000_u32 {
         let message = client.receive();
         assert_eq!((message.subject.as_str(), message.text()), ("lines.one", number.to_string()));
         if number == 1 {
-            for word in ["type: text", "session: s", "time: 20", "trace: "] {
+            for word in ["session: s", "time: 20", "trace: "] {
                 assert!(message.headers.contains(word), "{}", message.headers);
             }
         }
@@ -110,7 +82,7 @@ fn a_stream_has_every_message_once_and_in_order_though_its_server_was_killed() {
         return;
     }
     let mut server = Nats::start(&[]);
-    stream(&mut server.client(), "S", "s.>");
+    server.client().create("S", "s.>");
     let mut relay = wsp(["relay", "-", &server.url("s.a?stream=S"), "--retry-delay", "50ms"]).spawn();
     relay.send(numbers(1..=20_000));
     // Somewhere in the midst of it.
@@ -151,7 +123,7 @@ fn a_message_is_acknowledged_once_its_destination_has_it() {
     }
     let server = Nats::start(&[]);
     let mut client = server.client();
-    stream(&mut client, "S", "s");
+    client.create("S", "s");
     run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=50)).exits(0);
     // The destination is not there at first.
     let port = closed_port();
@@ -169,64 +141,13 @@ fn a_message_is_acknowledged_once_its_destination_has_it() {
     assert_eq!(destination.stop().stdout(), numbers(1..=50));
 }
 
-/// How many times a relay is killed; more when `WSP_TEST_KILLS` says so.
-fn kills(few: usize) -> usize {
-    std::env::var("WSP_TEST_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(few)
-}
-
-#[test]
-fn relays_that_share_a_durable_consumer_lose_nothing_when_one_is_killed() {
-    if !require("nats") {
-        return;
-    }
-    let server = Nats::start(&[]);
-    let mut client = server.client();
-    stream(&mut client, "S", "s");
-    // What a killed relay had not acknowledged comes again soon.
-    let config =
-        "{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":1000000000}";
-    client.ask("CONSUMER.DURABLE.CREATE.S.D", &format!("{{\"stream_name\":\"S\",\"config\":{config}}}"));
-    let directory = scratch();
-    let url = server.url("s?stream=S&durable=D");
-    let start = |name: &str| {
-        let path = directory.path().join(name);
-        let out = format!("exec {} relay '{url}' - >>{}", env!("CARGO_BIN_EXE_wsp"), path.display());
-        crate::support::process::Run::new("sh").arg("-c").arg(out).spawn()
-    };
-    let (mut first, second) = (start("0"), start("1"));
-    let mut sent = 0;
-    for round in 1..=kills(4) {
-        run(&["relay", "-", &server.url("s?stream=S")], numbers(sent + 1..=sent + 3000)).exits(0);
-        sent += 3000;
-        // It is killed wherever it stands.
-        first.signal(Signal::SIGKILL);
-        first = start(&(round + 1).to_string());
-    }
-    client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == sent);
-    for relay in [first, second] {
-        relay.signal(Signal::SIGTERM);
-        relay.outcome().exits(0);
-    }
-    let mut got = BTreeSet::new();
-    let mut shares = 0;
-    for entry in std::fs::read_dir(directory.path()).expect("a folder") {
-        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("numbers");
-        // A killed relay may have been cut off in the midst of a line.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        shares += usize::from(!whole.is_empty());
-        got.extend(lines(whole));
-    }
-    assert!(got.into_iter().eq(1..=sent), "every number");
-    assert!(shares >= 2, "more than one relay had a share");
-}
-
 #[test]
 fn a_consumer_goes_on_where_it_was_when_its_server_comes_back() {
     if !require("nats") {
         return;
     }
     let mut server = Nats::start(&[]);
-    stream(&mut server.client(), "S", "s");
+    server.client().create("S", "s");
     let durable = wsp(["relay", &server.url("s?stream=S&durable=D"), "-", "--retry-delay", "50ms"]).spawn();
     let passing = wsp(["relay", &server.url("s?stream=S"), "-", "--retry-delay", "50ms"]).spawn();
     run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=500)).exits(0);
@@ -255,7 +176,7 @@ fn a_full_queue_stops_asking_for_more() {
     }
     let server = Nats::start(&[]);
     let mut client = server.client();
-    stream(&mut client, "S", "s");
+    client.create("S", "s");
     run(&["relay", "-", &server.url("s?stream=S")], numbers(1..=5000)).exits(0);
     let target = format!("ws://127.0.0.1:{}/", closed_port());
     let url = server.url("s?stream=S&durable=D");
@@ -276,7 +197,7 @@ fn a_message_delivered_too_often_is_given_up() {
     }
     let server = Nats::start(&[]);
     let mut client = server.client();
-    stream(&mut client, "S", "s");
+    client.create("S", "s");
     client.ask(
         "CONSUMER.DURABLE.CREATE.S.D",
         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":50000000}}",
@@ -295,6 +216,72 @@ fn a_message_delivered_too_often_is_given_up() {
     let output = relay.outcome().exits(0).prints("fine\n");
     let expected = "received 2 = delivered 1 + filtered 0 + dropped 1 (retries-spent 1) + dead-lettered 0 + waiting 0";
     assert_eq!(balance(&output.stderr), expected);
+}
+
+#[test]
+fn what_is_given_up_is_kept_in_the_dead_letters() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    client.create("S", "s");
+    client.ask(
+        "CONSUMER.DURABLE.CREATE.S.D",
+        "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":50000000}}",
+    );
+    client.request("s", "poison");
+    let next = "{\"batch\":1,\"expires\":20000000000}";
+    for _ in 0..3 {
+        assert_eq!(client.request("$JS.API.CONSUMER.MSG.NEXT.S.D", next).text(), "poison");
+    }
+    client.request("s", "fine");
+    let directory = scratch();
+    let dead = crate::support::text(&directory.path().join("dead"));
+    let url = server.url("s?stream=S&durable=D&max-deliver=3");
+    let relay = wsp(["relay", &url, "-", "--dead-letter", &dead]).spawn();
+    relay.wait_for_stdout("fine");
+    client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == 2);
+    relay.signal(Signal::SIGTERM);
+    let output = relay.outcome().exits(30).prints("fine\n");
+    let expected = "received 2 = delivered 1 + filtered 0 + dropped 0 + dead-lettered 1";
+    assert!(balance(&output.stderr).starts_with(expected), "{}", output.stderr);
+    let letter = std::fs::read_to_string(&dead).expect("dead letters");
+    assert!(letter.contains("poison") && letter.contains("delivered 3 times"), "{letter}");
+    // Into a server that is gone.
+    let gone = format!("nats://127.0.0.1:{}/s?stream=S", closed_port());
+    let flags = ["--reconnect=1", "--retry-delay", "1ms", "--dead-letter", &dead];
+    let output = wsp(["relay", "-", &gone]).args(flags).input("a\nb\n").exits(30);
+    assert!(balance(&output.stderr).contains("dead-lettered 2"), "{}", output.stderr);
+}
+
+#[test]
+fn where_to_begin_in_a_stream_can_be_said() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    client.create("S", "s");
+    client.request("s", "old");
+    let time = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1);
+    while jiff::Timestamp::now() <= time {}
+    let late = wsp(["relay", &server.url("s?stream=S&durable=L&start=latest"), "-"]).spawn();
+    client.ask_until("CONSUMER.INFO.S.L", |info| info.get("error").is_none());
+    client.request("s", "new");
+    let at = format!("s?stream=S&durable=T&start={time}");
+    let all = ["s?stream=S&durable=A", "s?stream=S", "s?stream=S&durable=H&start=-1h"];
+    let others: Vec<_> = all.into_iter().chain([at.as_str()]).collect();
+    let mut relays = vec![(late, "new\n", "latest")];
+    for rest in others {
+        let expected = if rest == at { "new\n" } else { "old\nnew\n" };
+        relays.push((wsp(["relay", &server.url(rest), "-"]).spawn(), expected, rest));
+    }
+    for (relay, expected, rest) in relays {
+        relay.wait_for_stdout("new");
+        relay.signal(Signal::SIGTERM);
+        assert_eq!(relay.outcome().exits(0).stdout(), expected, "{rest}");
+    }
 }
 
 #[test]
@@ -339,7 +326,7 @@ fn a_message_the_server_will_never_take_is_rejected_and_the_others_go_on() {
     }
     let server = Nats::configured("max_payload: 2048\n");
     let mut client = server.client();
-    stream(&mut client, "S", "s");
+    client.create("S", "s");
     let large = "x".repeat(4000);
     for url in [server.url("plain"), server.url("s?stream=S")] {
         let output = run(&["relay", "-", &url], format!("a\n{large}\nb\n")).exits(0);
@@ -357,7 +344,7 @@ fn what_cannot_work_is_named() {
     }
     let server = Nats::start(&[]);
     let mut client = server.client();
-    stream(&mut client, "S", "s");
+    client.create("S", "s");
     let gone = format!("nats://127.0.0.1:{}/x", closed_port());
     let patience = ["--reconnect=2", "--retry-delay", "1ms"];
     for (url, code, words) in [
@@ -423,6 +410,27 @@ fn who_we_are_is_said_in_every_way() {
 }
 
 #[test]
+fn a_credentials_file_says_who_we_are() {
+    if !require("nats") {
+        return;
+    }
+    let data = crate::support::root().join("tests/data/nats");
+    let server = Nats::plain(&["-c", &crate::support::text(&data.join("operator.conf"))]);
+    let creds = crate::support::text(&data.join("user.creds"));
+    let relay = wsp(["relay", &server.url(&format!("s?creds={creds}")), "-"]).spawn();
+    server.wait_for_subscriber("s");
+    all_delivered(&run(&["relay", "-", &server.url(&format!("s?creds={creds}"))], "x\n").exits(0).stderr, 1);
+    relay.wait_for_stdout("x");
+    relay.signal(Signal::SIGTERM);
+    relay.outcome().exits(0);
+    run(&["relay", "-", &server.url("s")], "x\n").exits(30).complains("refused the credentials");
+    let directory = scratch();
+    let other = write(&directory, "other.creds", "no credentials\n");
+    let output = run(&["relay", "-", &server.url(&format!("s?creds={}", other.display()))], "x\n").exits(2);
+    output.complains("?creds").complains("JWT");
+}
+
+#[test]
 fn tls_is_set_as_for_every_other_end() {
     if !require("nats") {
         return;
@@ -450,26 +458,4 @@ fn tls_is_set_as_for_every_other_end() {
         assert!([8, 30].contains(&output.code), "{}", output.stderr);
         assert!(output.stderr.contains("TLS") && output.stderr.contains("--cert"), "{}", output.stderr);
     }
-}
-
-#[test]
-fn what_waits_in_a_stream_is_the_lag_of_its_source() {
-    if !require("nats") {
-        return;
-    }
-    let server = Nats::start(&["-js"]);
-    let mut client = server.client();
-    stream(&mut client, "LAG", "lag");
-    run(&["relay", "-", &server.url("lag?stream=LAG")], numbers(1..=500)).exits(0);
-    let url = server.url("lag?stream=LAG&durable=wsp");
-    let relay =
-        wsp(["relay", &url, "null:", "--rate", "1", "--queue-size", "5", "--admin", "0", "--grace", "0"]).spawn();
-    let port = super::relay_admin::port_of(&relay);
-    let lag = |answer: &crate::support::http::Answer| {
-        let line = answer.text().lines().find(|line| line.starts_with("wsp_lag{source=\"nats://"));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-    };
-    crate::support::http::wait_for(port, "/metrics", |answer| lag(answer).is_some_and(|lag| lag > 0.5));
-    relay.signal(Signal::SIGTERM);
-    relay.outcome();
 }

@@ -12,15 +12,21 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::support::balance::Balance;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use crate::support::brokers::{Broker, Station};
 use crate::support::ends::{Fifo, Http, PlainFile, Program, Receiver, Ws, WsGuest, lines, number};
 use crate::support::files::{append, read, wait_until};
+#[cfg(feature = "kafka")]
+use crate::support::kafka::Kafka;
+#[cfg(feature = "nats")]
+use crate::support::nats::Nats;
 use crate::support::process::Process;
 use crate::support::{DEADLINE, FakeServer, Frame, RawClient, closed_port, require, scratch, text, write, wsp};
 
 type MakeReceiver = fn() -> Box<dyn Receiver>;
 
 /// Every sink, by name.
-const RECEIVERS: [(&str, MakeReceiver); 9] = [
+const RECEIVERS: &[(&str, MakeReceiver)] = &[
     ("file", || Box::new(PlainFile::new("never"))),
     ("file, synced in batches", || Box::new(PlainFile::new("batch"))),
     ("file, synced in time", || Box::new(PlainFile::new("20ms"))),
@@ -30,7 +36,20 @@ const RECEIVERS: [(&str, MakeReceiver); 9] = [
     ("http in batches", || Box::new(Http::new("100"))),
     ("ws", || Box::new(Ws::new())),
     ("ws-listen", || Box::new(WsGuest::new())),
+    #[cfg(feature = "nats")]
+    ("nats", || Box::new(Station::new(Box::new(Nats::start(&[]))))),
+    #[cfg(feature = "kafka")]
+    ("kafka", || Box::new(Station::new(Box::new(Kafka::start(|_, _| String::new(), ""))))),
 ];
+
+/// Those that can be had here.
+fn receivers() -> impl Iterator<Item = (&'static str, MakeReceiver)> {
+    RECEIVERS.iter().copied().filter(|(name, _)| can_be_had(name))
+}
+
+fn can_be_had(name: &str) -> bool {
+    !["nats", "kafka"].contains(&name) || require(name)
+}
 
 /// A relay from standard input to a receiver and further ends.
 fn relay_to(receiver: &dyn Receiver, more: &[&str]) -> Process {
@@ -54,11 +73,19 @@ fn wait_for(name: &str, receiver: &dyn Receiver, expected: &[u32]) {
 
 /// Waits until a process does nothing any more: ten looks in a row at what it has used show the same.
 fn wait_until_idle(process: &Process) {
-    let path = format!("/proc/{}/stat", process.id());
-    let used = || {
-        let stat = std::fs::read_to_string(&path).expect("a process");
-        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        (words[11].to_owned(), words[12].to_owned())
+    let threads = format!("/proc/{}/task", process.id());
+    let used = || -> Vec<(String, String)> {
+        let ids = std::fs::read_dir(&threads).expect("a process").filter_map(Result::ok);
+        let stats = ids.filter_map(|id| std::fs::read_to_string(id.path().join("stat")).ok());
+        // Threads of librdkafka look again and again whether a broker takes something.
+        let ours = stats.filter(|stat| !stat.contains("(rdk:") && !stat.contains("(producer"));
+        let words = ours.map(|stat| stat.rsplit(')').next().unwrap_or_default().to_owned());
+        words
+            .map(|words| {
+                let words: Vec<&str> = words.split_whitespace().collect();
+                (words[11].to_owned(), words[12].to_owned())
+            })
+            .collect()
     };
     let (mut last, mut same) = (used(), 0);
     wait_until("an idle process", || {
@@ -83,7 +110,7 @@ fn every_sink_gets_everything_in_order() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS {
+    for (name, make) in receivers() {
         let receiver = make();
         let mut relay = relay_to(&*receiver, &[]);
         relay.send(lines(1, 3000, 0));
@@ -98,7 +125,7 @@ fn every_sink_gets_what_follows_when_it_has_been_away() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS {
+    for (name, make) in receivers() {
         let mut receiver = make();
         let mut relay = relay_to(&*receiver, &[]);
         for round in 0..3 {
@@ -125,7 +152,7 @@ fn a_message_that_is_not_valid_keeps_no_sink_from_the_others() {
     }
     let directory = scratch();
     let schema = text(&write(&directory, "schema.json", r#"{"not":{"multipleOf":10}}"#));
-    for (place, (name, make)) in RECEIVERS.into_iter().enumerate() {
+    for (place, (name, make)) in receivers().enumerate() {
         let receiver = make();
         let dead = text(&directory.path().join(place.to_string()));
         let mut relay = relay_to(&*receiver, &["--schema", &schema, "--dead-letter", &dead]);
@@ -143,7 +170,7 @@ fn every_sink_that_is_stopped_stops_the_source_and_loses_nothing() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS {
+    for (name, make) in receivers() {
         let mut receiver = make();
         let mut relay = relay_to(&*receiver, &["--queue-size", "100"]);
         relay.send("1\n");
@@ -168,7 +195,7 @@ fn every_sink_gets_what_was_taken_in_before_a_signal() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS {
+    for (name, make) in receivers() {
         let mut receiver = make();
         // What is on standard output waits for the sink too.
         let mut relay = relay_to(&*receiver, &["-", "--grace", "60s"]);
@@ -190,7 +217,7 @@ fn what_a_stopped_sink_does_not_take_within_the_grace_time_is_said_to_wait() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS {
+    for (name, make) in receivers() {
         // A disk is not stopped.
         if name.starts_with("file") {
             continue;
@@ -224,7 +251,7 @@ struct Giver {
 type MakeGiver = fn(u32, usize) -> Giver;
 
 /// Every source, by name; made to give so many numbers in lines of that width, and to end then or when it is told to.
-const GIVERS: [(&str, MakeGiver); 6] = [
+const GIVERS: &[(&str, MakeGiver)] = &[
     ("stdin", |count, width| Giver {
         endpoint: "-".to_owned(),
         arguments: Vec::new(),
@@ -275,7 +302,26 @@ const GIVERS: [(&str, MakeGiver); 6] = [
         let endpoint = format!("ws-listen://127.0.0.1:{port}");
         Giver { endpoint, arguments, input: None, _kept: Box::new(giving) }
     }),
+    #[cfg(feature = "nats")]
+    ("nats", |count, width| stored(Box::new(Nats::start(&[])), count, width)),
+    #[cfg(feature = "kafka")]
+    ("kafka", |count, width| stored(Box::new(Kafka::start(|_, _| String::new(), "")), count, width)),
 ];
+
+/// Those that can be had here.
+fn givers() -> impl Iterator<Item = (&'static str, MakeGiver)> {
+    GIVERS.iter().copied().filter(|(name, _)| can_be_had(name))
+}
+
+/// What a broker has.
+#[cfg(any(feature = "kafka", feature = "nats"))]
+fn stored(mut broker: Box<dyn Broker>, count: u32, width: usize) -> Giver {
+    broker.make("given", 1);
+    let fill = wsp(["relay", "-", &broker.to("given")]).limit(3 * DEADLINE);
+    fill.input(lines(1, count, width)).exits(0);
+    let arguments = vec!["--reconnect".to_owned()];
+    Giver { endpoint: broker.from("given", "g"), arguments, input: None, _kept: Box::new(broker) }
+}
 
 fn file(count: u32, width: usize, arguments: &[&str]) -> Giver {
     let directory = scratch();
@@ -300,7 +346,7 @@ impl Giver {
 
 #[test]
 fn every_source_gives_everything_in_order() {
-    for (name, make) in GIVERS {
+    for (name, make) in givers() {
         let mut giver = make(5000, 0);
         let (relay, _feeding) = giver.relay("-", &[]);
         if !giver.ends_by_itself() {
@@ -315,7 +361,7 @@ fn every_source_gives_everything_in_order() {
 
 #[test]
 fn every_source_is_held_while_nobody_takes_what_it_gives() {
-    for (name, make) in GIVERS {
+    for (name, make) in givers() {
         let count = 60_000;
         let mut giver = make(count, 200);
         let mut sink = Fifo::new(true);
@@ -338,7 +384,7 @@ fn every_source_is_held_while_nobody_takes_what_it_gives() {
 
 #[test]
 fn every_source_stops_at_a_signal_and_what_it_gave_is_delivered() {
-    for (name, make) in GIVERS {
+    for (name, make) in givers() {
         // More than is read before the signal.
         let count = 300_000;
         let mut giver = make(count, 200);
@@ -407,7 +453,7 @@ fn memory_is_bounded_while_a_sink_is_stopped_at_full_input() {
     if !require("python-websockets") {
         return;
     }
-    for (name, make) in RECEIVERS.into_iter().filter(|(name, _)| !name.starts_with("file")) {
+    for (name, make) in receivers().filter(|(name, _)| !name.starts_with("file")) {
         // Few large messages fill the bytes of the queue, many small ones its places.
         for (width, queue_kib) in [(200, 10_000 * 200 / 1024), (500_000, 64 * 1024)] {
             let mut receiver = make();

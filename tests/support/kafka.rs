@@ -3,12 +3,18 @@
 //! Owns starting and ending it; the scripts are in `tests/peers`. Invariants: a broker ends with the test that started it,
 //! and the shared one with the test program, because it ends with its standard input.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::brokers::Broker;
+use super::ends::number;
 use super::process::{Output, Process, Run};
 use super::{DEADLINE, closed_port, peers, root, scratch, write};
+
+/// For addresses of sources: a member of the group that is gone is missed soon.
+pub const SOON: &str = "rdkafka.session.timeout.ms=1000&rdkafka.heartbeat.interval.ms=200";
 
 /// Apache Kafka, one node.
 pub struct Kafka {
@@ -17,6 +23,8 @@ pub struct Kafka {
     controller: u16,
     process: Option<Process>,
     format: String,
+    /// Those who print what comes to a topic.
+    followers: HashMap<String, Process>,
 }
 
 impl Kafka {
@@ -27,7 +35,14 @@ impl Kafka {
         let mut started = (1..=5).filter_map(|_| {
             let (directory, port, controller) = (scratch(), closed_port(), closed_port());
             write(&directory, "more.properties", more(port, controller));
-            let mut server = Self { directory, port, controller, process: None, format: format.to_owned() };
+            let mut server = Self {
+                directory,
+                port,
+                controller,
+                process: None,
+                format: format.to_owned(),
+                followers: HashMap::new(),
+            };
             server.has_started().then_some(server)
         });
         started.next().expect("a broker")
@@ -139,5 +154,49 @@ impl Other<'_> {
             }
             assert!(Instant::now() < deadline, "{committed} are committed, not {wanted}");
         }
+    }
+}
+
+impl Broker for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn make(&mut self, place: &str, shares: u32) {
+        let server = self.server();
+        Other(&server).run(&["create", place, &shares.to_string()], "");
+    }
+
+    fn to(&self, place: &str) -> String {
+        format!("kafka://{}/{place}", self.server())
+    }
+
+    fn from(&self, place: &str, group: &str) -> String {
+        format!("kafka://{}/{place}?group={group}&{SOON}", self.server())
+    }
+
+    fn has_settled(&mut self, place: &str, group: &str, count: u64) -> bool {
+        Other(&self.server()).committed(group, place) >= count
+    }
+
+    fn stored(&mut self, place: &str) -> Vec<u32> {
+        let server = self.server();
+        let follower = self.followers.entry(place.to_owned()).or_insert_with(|| {
+            let run = peers::python("kafka_client.py").arg(server).args(["follow", place]);
+            run.limit(Duration::from_secs(600)).spawn()
+        });
+        follower.lines_so_far().iter().map(|line| number(line)).collect()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("a broker that runs")
+    }
+
+    fn kill(&mut self) {
+        self.stop();
+    }
+
+    fn come_back(&mut self) {
+        self.go();
     }
 }

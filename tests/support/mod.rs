@@ -4,11 +4,13 @@
 //! WebSocket by hand over a plain socket; `certs` makes certificates; `fake` is a server made of such sockets; `http` asks plainly; `peers` starts the real
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written, and `recorder` writes down what arrives.
-//! `ends` are what stands at either end of a relay.
+//! `ends` are what stands at either end of a relay, `brokers` what every message broker can be asked, and `numbers` numbered load.
 //! `target` is a server for load tests.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod balance;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub mod brokers;
 pub mod certs;
 pub mod ends;
 pub mod fake;
@@ -18,6 +20,8 @@ pub mod http;
 pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub mod numbers;
 pub mod peers;
 pub mod process;
 pub mod programs;

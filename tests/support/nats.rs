@@ -3,11 +3,14 @@
 //! Owns starting and ending them; the scripts are in `tests/peers/brokers`. Invariants: a broker ends with the test that
 //! started it, because it ends with its standard input.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::brokers::Broker;
+use super::ends::number;
 use super::process::{Process, Run};
 use super::{DEADLINE, closed_port, root, scratch, text};
 
@@ -22,29 +25,41 @@ pub struct Nats {
     pub port: u16,
     monitor: u16,
     process: Option<Process>,
+    /// What was read of streams so far.
+    read: HashMap<String, Vec<u32>>,
 }
 
 impl Nats {
-    /// Starts one with these further arguments.
-    #[track_caller]
-    pub fn start(arguments: &[&str]) -> Self {
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut server =
-            Self { directory: scratch(), arguments, port: closed_port(), monitor: closed_port(), process: None };
-        server.go();
-        server
-    }
-
-    /// Starts one with this configuration.
-    #[track_caller]
-    pub fn configured(configuration: &str) -> Self {
-        let mut server = Self {
+    fn unstarted() -> Self {
+        Self {
             directory: scratch(),
             arguments: Vec::new(),
             port: closed_port(),
             monitor: closed_port(),
             process: None,
-        };
+            read: HashMap::new(),
+        }
+    }
+
+    /// Starts one with these further arguments.
+    #[track_caller]
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut server = Self::unstarted();
+        server.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        server.go();
+        server
+    }
+
+    /// Starts one without streams, with these further arguments.
+    #[track_caller]
+    pub fn plain(arguments: &[&str]) -> Self {
+        Self::start(&[arguments, &["-js=false"]].concat())
+    }
+
+    /// Starts one with this configuration.
+    #[track_caller]
+    pub fn configured(configuration: &str) -> Self {
+        let mut server = Self::unstarted();
         let path = super::write(&server.directory, "nats.conf", configuration);
         server.arguments = vec!["-c".to_owned(), text(&path)];
         server.go();
@@ -142,6 +157,8 @@ impl NatsClient {
     fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("a nats-server");
         stream.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+        // A question is two lines: the second must not wait until the first is acknowledged.
+        stream.set_nodelay(true).expect("a socket");
         let mut client =
             Self { reader: BufReader::new(stream.try_clone().expect("a clone")), writer: stream, requests: 0 };
         assert!(client.line().starts_with("INFO "));
@@ -210,7 +227,7 @@ impl NatsClient {
         let inbox = format!("_INBOX.hand.{}", self.requests);
         // A message of a stream keeps its own subject: what it answers is told by the subscription.
         let subscription = (100 + self.requests).to_string();
-        self.say(&format!("SUB {inbox} {subscription}\r\n"));
+        self.say(&format!("SUB {inbox} {subscription}\r\nUNSUB {subscription} 1\r\n"));
         self.publish(subject, &inbox, payload);
         loop {
             let message = self.receive();
@@ -225,6 +242,16 @@ impl NatsClient {
     pub fn ask(&mut self, what: &str, body: &str) -> serde_json::Value {
         let answer = self.request(&format!("$JS.API.{what}"), body).text();
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{answer}: {error}"))
+    }
+
+    /// Makes a stream with this subject.
+    #[track_caller]
+    pub fn create(&mut self, name: &str, subject: &str) {
+        let answer = self.ask(
+            &format!("STREAM.CREATE.{name}"),
+            &format!("{{\"name\":\"{name}\",\"subjects\":[\"{subject}\"],\"storage\":\"file\"}}"),
+        );
+        assert!(answer.get("error").is_none(), "{answer}");
     }
 
     /// Asks the API of streams until the answer is as wanted.
@@ -244,10 +271,17 @@ impl NatsClient {
     /// The messages of a stream, in order.
     #[track_caller]
     pub fn stored(&mut self, stream: &str) -> Vec<String> {
+        self.stored_after(stream, 0)
+    }
+
+    /// Those behind so many.
+    #[track_caller]
+    fn stored_after(&mut self, stream: &str, count: usize) -> Vec<String> {
         let state = self.ask(&format!("STREAM.INFO.{stream}"), "");
         let last = state["state"]["last_seq"].as_u64().expect("a last number");
         let first = state["state"]["first_seq"].as_u64().expect("a first number");
-        (first..=last)
+        // An empty stream says 0.
+        (first.max(1) + count as u64..=last)
             .map(|seq| {
                 let message = self.ask(&format!("STREAM.MSG.GET.{stream}"), &format!("{{\"seq\":{seq}}}"));
                 let data = message["message"]["data"].as_str().unwrap_or_default();
@@ -255,5 +289,57 @@ impl NatsClient {
                 String::from_utf8(bytes.expect("base64")).expect("text")
             })
             .collect()
+    }
+}
+
+/// Streams are named after the subject they take.
+impl Broker for Nats {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn make(&mut self, place: &str, _shares: u32) {
+        self.client().create(place, place);
+    }
+
+    fn to(&self, place: &str) -> String {
+        self.url(&format!("{place}?stream={place}"))
+    }
+
+    fn from(&self, place: &str, group: &str) -> String {
+        // What a killed relay had not acknowledged comes again soon.
+        let config = format!(
+            "{{\"durable_name\":\"{group}\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":1000000000}}"
+        );
+        self.client().ask(
+            &format!("CONSUMER.DURABLE.CREATE.{place}.{group}"),
+            &format!("{{\"stream_name\":\"{place}\",\"config\":{config}}}"),
+        );
+        self.url(&format!("{place}?stream={place}&durable={group}"))
+    }
+
+    fn has_settled(&mut self, place: &str, group: &str, count: u64) -> bool {
+        let info = self.client().ask(&format!("CONSUMER.INFO.{place}.{group}"), "");
+        info["ack_floor"]["stream_seq"].as_u64() >= Some(count)
+    }
+
+    fn stored(&mut self, place: &str) -> Vec<u32> {
+        let mut client = self.client();
+        let read = self.read.entry(place.to_owned()).or_default();
+        let more = client.stored_after(place, read.len());
+        read.extend(more.iter().map(|line| number(line)));
+        read.clone()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("a broker that runs")
+    }
+
+    fn kill(&mut self) {
+        self.stop();
+    }
+
+    fn come_back(&mut self) {
+        self.go();
     }
 }

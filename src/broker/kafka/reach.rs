@@ -4,7 +4,7 @@
 //! whoever waits for news is woken by them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
-use rdkafka::statistics::Statistics;
 use tokio::sync::oneshot;
 
 use super::{KafkaSettings, Properties};
@@ -33,7 +32,6 @@ pub struct News {
     /// Woken by whatever happens.
     pub waker: AtomicWaker,
     is_down: AtomicBool,
-    lag: AtomicU64,
     said: Mutex<Said>,
 }
 
@@ -66,18 +64,6 @@ impl News {
         }
         drop(said);
         self.waker.wake();
-    }
-
-    /// Figures of the client.
-    pub fn statistics(&self, statistics: &Statistics) {
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let lag: i64 = partitions.map(|partition| partition.consumer_lag_stored.max(0)).sum();
-        self.lag.store(lag.unsigned_abs(), Ordering::Relaxed);
-    }
-
-    /// Messages that wait in our partitions, as last heard.
-    pub fn lag(&self) -> u64 {
-        self.lag.load(Ordering::Relaxed)
     }
 
     /// No broker can be reached. Forgotten once it is told.

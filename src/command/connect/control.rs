@@ -82,6 +82,7 @@ impl ClientControl {
             received: info.received.reading(),
             sent: info.sent.reading(),
             queue: SessionQueue { depth: inbox.len(), bytes: inbox.bytes(), capacity: INBOX_MESSAGES },
+            lag: None,
             dropped: 0,
             round_trip_ms: info.round_trip.get().map(milliseconds),
             retry_in_ms: info

@@ -134,7 +134,8 @@ impl<'a> Build<'a> {
             url,
             connection: &args.connection,
             session,
-            bytes: args.queue_bytes,
+            // Beside what waits in the queue.
+            bytes: args.queue_bytes / 4,
             batch: args.batch,
             batch_bytes: args.batch_bytes,
             batch_age: args.batch_age,

@@ -349,6 +349,7 @@ impl View {
                 bytes: lane.bytes(),
                 capacity: usize::try_from(lane.depth().1).unwrap_or(usize::MAX),
             }),
+            lag: self.lag(),
             dropped: 0,
             round_trip_ms: self.round_trip.get().map(milliseconds),
             retry_in_ms: self

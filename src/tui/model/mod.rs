@@ -461,6 +461,7 @@ pub(in crate::tui) mod tests {
             received: TrafficReading { messages: received, bytes: received * 100 },
             sent: TrafficReading { messages: 2 * received, bytes: received * 10 },
             queue: SessionQueue { depth: received as usize % 1000, bytes: 0, capacity: 1000 },
+            lag: None,
             dropped: 0,
             round_trip_ms: Some(0.25),
             retry_in_ms: None,

@@ -78,6 +78,9 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
             ),
             theme.title,
         ));
+        if let Some(lag) = reading.lag {
+            facts.push((format!("lag {}", count(lag)), theme.title));
+        }
     }
     title(buffer, area, Pane::Sessions, model, &facts, theme);
     if area.height < 2 {
@@ -212,6 +215,11 @@ fn cell(buffer: &mut Buffer, at: (u16, u16), width: u16, column: Column, (model,
         Column::BytesIn => (bytes(reading.received.bytes as f64), faint_if_none(reading.received.bytes)),
         Column::BytesOut => (bytes(reading.sent.bytes as f64), faint_if_none(reading.sent.bytes)),
         Column::RoundTrip => (reading.round_trip_ms.map_or_else(|| "-".to_owned(), milliseconds), plain),
+        Column::Queue if reading.queue.capacity == 0 && reading.lag.is_some() => {
+            // Nothing waits for a source; what waits for it is elsewhere.
+            let lag = reading.lag.unwrap_or_default();
+            (format!("{} lag", count(lag)), if lag == 0 { theme.dim } else { theme.warn })
+        }
         Column::Queue => {
             let share = reading.queue.depth as f64 / reading.queue.capacity.max(1) as f64;
             let style = if share >= 0.8 { theme.bad } else { theme.chart };

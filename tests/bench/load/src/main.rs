@@ -28,7 +28,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const USAGE: &str = "\
 usage:
   wsp-load flood [--count 1000000] [--size 200] [--rounds 1]
-  wsp-load drain [--size 200]
+  wsp-load drain [--size 200] [--count N]
   wsp-load echo  --port P [--connections 100] [--size 20] [--depth 1] [--warmup 0.5] [--seconds 2] [--pid PID]
   wsp-load floor [--size 20]
   wsp-load late  [--ms 5]

@@ -1,0 +1,121 @@
+//! Messages polled from librdkafka on a thread, a batch at a time, while the batch before is handed on.
+//!
+//! Leaves when to ask, and what becomes of messages, to the source. Invariants: nothing is polled that was not asked for;
+//! at most one batch is under way, and it ends early when partitions come or go.
+
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+
+use crate::broker::headers;
+use crate::message::Message;
+
+/// Messages of a batch.
+const MOST: usize = 512;
+/// Payload bytes of a batch, but for its last message.
+const MOST_BYTES: usize = 1 << 20;
+/// How long a batch waits for its first message.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A message with its place.
+pub struct Taken {
+    /// Its partition.
+    pub partition: i32,
+    /// Its number there.
+    pub offset: i64,
+    /// Itself.
+    pub message: Message,
+}
+
+impl Taken {
+    fn new(message: &BorrowedMessage<'_>) -> Self {
+        let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
+        let kind = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
+        let message_of = headers::message(payload, kind.and_then(|header| header.value));
+        Self { partition: message.partition(), offset: message.offset(), message: message_of }
+    }
+}
+
+/// What a batch holds.
+pub type Batch = Vec<Result<Taken, KafkaError>>;
+
+/// The thread, and what it has.
+pub struct Feed {
+    asks: Option<Sender<()>>,
+    ready: Arc<Mutex<Option<Batch>>>,
+    is_asked: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// Starts the thread; `told` says whether a batch should end, `wake` is called when one is there.
+    pub fn new<C: ConsumerContext + 'static>(
+        consumer: Arc<BaseConsumer<C>>,
+        told: impl Fn() -> bool + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> Self {
+        let (asks, asked) = channel();
+        let ready = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&ready);
+        let work = move || {
+            while asked.recv().is_ok() {
+                let batch = poll(&consumer, &told);
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
+                wake();
+            }
+        };
+        let thread = thread::Builder::new().name("kafka".to_owned()).spawn(work).ok();
+        Self { asks: Some(asks), ready, is_asked: false, thread }
+    }
+
+    /// Whether a batch was asked for that has not come.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// Asks for a batch, if none is under way.
+    pub fn ask(&mut self) {
+        if let (false, Some(asks)) = (self.is_asked, &self.asks) {
+            self.is_asked = asks.send(()).is_ok();
+        }
+    }
+
+    /// The batch, when it has come.
+    pub fn take(&mut self) -> Option<Batch> {
+        let batch = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.is_asked = false;
+        Some(batch)
+    }
+
+    /// No more will be asked for; what waits for the thread to end.
+    pub fn end(&mut self) -> Option<JoinHandle<()>> {
+        self.asks = None;
+        self.thread.take()
+    }
+}
+
+fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, told: &impl Fn() -> bool) -> Batch {
+    let (mut batch, mut bytes, mut wait) = (Vec::with_capacity(MOST), 0, PATIENCE);
+    while batch.len() < MOST && bytes < MOST_BYTES {
+        match consumer.poll(wait) {
+            Some(Ok(message)) => {
+                let taken = Taken::new(&message);
+                bytes += taken.message.len();
+                batch.push(Ok(taken));
+            }
+            Some(Err(error)) => batch.push(Err(error)),
+            None => break,
+        }
+        if told() {
+            break;
+        }
+        wait = Duration::ZERO;
+    }
+    batch
+}
