@@ -19,7 +19,7 @@ use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
-use super::values::{duration, rate, size};
+use super::values::{duration, rate, size, subprotocol};
 use super::{dashboard, payload, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
@@ -148,7 +148,7 @@ pub struct ListenArgs {
     #[arg(long, hide_short_help = true, help_heading = "Web pages")]
     pub devconsole: bool,
     /// Speak this subprotocol; the first of ours that the client offers
-    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connections")]
+    #[arg(short, long = "subprotocol", value_name = "P", value_delimiter = ',', value_parser = subprotocol, help_heading = "Connections")]
     pub subprotocols: Vec<String>,
     /// Add a header to the upgrade answer
     #[arg(short = 'H', long = "header", value_name = "K: V", hide_short_help = true, help_heading = "Connections")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{UNLIMITED, duration, retries, size};
+use super::values::{UNLIMITED, duration, retries, size, subprotocol};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
@@ -39,7 +39,7 @@ pub struct ConnectionArgs {
     #[arg(short, long, value_name = "URL", help_heading = "Connection")]
     pub origin: Option<String>,
     /// Offer a subprotocol; the first is preferred
-    #[arg(short, long = "subprotocol", value_name = "P", help_heading = "Connection")]
+    #[arg(short, long = "subprotocol", value_name = "P", value_delimiter = ',', value_parser = subprotocol, help_heading = "Connection")]
     pub subprotocols: Vec<String>,
     /// Host header, where it differs from the URL's host
     #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Connection")]

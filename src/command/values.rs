@@ -101,6 +101,18 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads the name of a subprotocol: a token as HTTP has it.
+///
+/// # Errors
+/// A line that says what was expected.
+pub fn subprotocol(text: &str) -> Result<String, String> {
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_sign) {
+        return Err(format!("'{text}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~ make its name"));
+    }
+    Ok(text.to_owned())
+}
+
 /// `--reconnect` without a number: never give up.
 pub const UNLIMITED: &str = "unlimited";
 
@@ -244,6 +256,14 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(rate(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_subprotocols() {
+        assert_eq!(subprotocol("v1.stomp").as_deref(), Ok("v1.stomp"));
+        for wrong in ["", "a b", "a/b", "a\r\nX: y", "ä"] {
+            assert!(subprotocol(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -191,17 +191,18 @@ impl<'a, P: Peer> Driver<'a, P> {
             self.keepalive.on_paused(started);
             return Ok(None);
         }
-        let mut budget = PASS;
+        // Each way has its own: a flood in one does not keep the other waiting.
+        let (mut sending, mut receiving) = (PASS, PASS);
         loop {
-            let sent = self.send_some(cx, started, &mut budget)?;
+            let sent = self.send_some(cx, started, &mut sending)?;
             if let Some(end) = sent.end {
                 return Ok(Some(end));
             }
-            let received = self.receive_some(cx, started, &mut budget)?;
+            let received = self.receive_some(cx, started, &mut receiving)?;
             if let Some(end) = received.end {
                 return Ok(Some(end));
             }
-            if budget == 0 {
+            if sending == 0 || receiving == 0 {
                 cx.waker().wake_by_ref();
                 break;
             }

@@ -3,9 +3,32 @@
 //! Owns `-x`, `-i`, `-w`, `-n`, `--expect`, the jq filter, answers and closed pipes. Leaves framings and formats,
 //! events, reconnecting and the upgrade to the modules named after them.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use crate::support::{FakeServer, Frame, Opcode, Run, listen, run, scratch, text, write, wsp};
+
+#[test]
+fn a_flood_to_send_does_not_keep_what_arrives_from_being_printed() {
+    let (seen, may_end) = std::sync::mpsc::channel::<()>();
+    let server = FakeServer::once(move |request| {
+        let mut socket = request.accept();
+        // In the midst of it; what comes is read as fast as it comes, so the client never waits to send.
+        socket.read_exactly(300_000);
+        socket.say(Frame::text("hello"));
+        while may_end.try_recv().is_err() {
+            socket.read_exactly(4096);
+        }
+    });
+    let mut client = wsp(["connect", &server.url]).spawn();
+    let mut input = client.take_input();
+    let feeding = std::thread::spawn(move || while input.write_all(&b"y\n".repeat(4096)).is_ok() {});
+    client.wait_for_stdout("hello");
+    seen.send(()).expect("the server");
+    server.join();
+    assert_eq!(client.outcome().code, 9);
+    feeding.join().expect("it ends with the client");
+}
 
 #[test]
 fn a_line_is_sent_and_its_reply_printed() {
@@ -146,9 +169,9 @@ fn expect_ends_the_run_when_a_message_matches() {
 fn expect_that_is_not_met_in_time_is_42() {
     let server = listen(&["--echo"]);
     let client = wsp(["connect", &server.url, "--expect", ".ready", "--within", "200ms"]).spawn();
-    client.outcome().exits(42);
+    client.outcome().exits(42).complains("wsp: --expect: 0 messages received, and none matched");
     let client = wsp(["connect", &server.url, "-x", r#"{"ready":false}"#, "--expect", ".ready", "-w", "200ms"]).spawn();
-    client.outcome().exits(42);
+    client.outcome().exits(42).complains("wsp: --expect: 1 message received, and none matched");
 }
 
 #[test]

@@ -139,7 +139,11 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     input.close(&shared.stderr);
     shared.stderr.progress("");
     shared.summary();
-    Ok(outcome(&shared, first_failure))
+    let exit = outcome(&shared, first_failure);
+    if exit == Exit::Expectation {
+        shared.tell_unmet();
+    }
+    Ok(exit)
 }
 
 /// The code of the run.

@@ -442,6 +442,15 @@ impl Shared {
         self.unanswered.set(self.unanswered.get() + 1);
     }
 
+    /// Says that nothing was as expected, where that is why the run ends so.
+    pub fn tell_unmet(&self) {
+        let is_for_schema = self.plan.fail_on_invalid && self.invalid.get() > 0;
+        if self.plan.expect.is_some() && !is_for_schema {
+            let received = counted(self.received.get(), "message");
+            self.stderr.line(format!("wsp: --expect: {received} received, and none matched"));
+        }
+    }
+
     /// What is said at the end.
     pub fn summary(&self) {
         let unanswered = self.unanswered.get();
