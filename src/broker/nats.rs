@@ -140,9 +140,9 @@ impl NatsSettings {
                 _ => return Err(wrong(format!("?max-deliver={text} is no number above 0"))),
             },
         };
-        // On a plain subject they would cost more than the message.
         let stream = address.take("stream");
-        let headers = address.take_switch("headers")?.unwrap_or(stream.is_some());
+        // They would cost more than the message.
+        let headers = address.take_switch("headers")?.unwrap_or(false);
         let settings = Self {
             servers: address.servers.clone(),
             subject: address.name.clone(),

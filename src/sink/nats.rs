@@ -80,6 +80,8 @@ pub struct Open {
     is_marked: bool,
     /// Whether the server is known to let us publish here.
     is_allowed: bool,
+    /// When the last was handed over whose time counts.
+    asked: Instant,
     heard: Instant,
     tick: Interval,
     lost: Option<Problem>,
@@ -112,6 +114,7 @@ impl NatsSink {
             since_mark: 0,
             is_marked: false,
             is_allowed: false,
+            asked: Instant::now(),
             heard: Instant::now(),
             tick,
             lost: None,
@@ -183,11 +186,14 @@ impl NatsSink {
                 _ => again(error.to_string()),
             }));
         }
-        let now = Instant::now();
-        if open.owed.is_empty() {
-            open.heard = now;
+        // Only requests have each a time of its own: reading the clock is not free.
+        if open.owed.is_empty() || self.settings.request {
+            open.asked = Instant::now();
         }
-        open.owed.push_back((number, now));
+        if open.owed.is_empty() {
+            open.heard = open.asked;
+        }
+        open.owed.push_back((number, open.asked));
         if is_plain {
             open.since_mark += 1;
             if open.since_mark >= MARK_EVERY {
