@@ -274,7 +274,7 @@ impl Driver {
         });
         // The size could not be asked for: the terminal has gone, and a signal says so.
         if drawn.is_ok() {
-            let frame = self.canvas.take();
+            let frame = self.canvas.take(self.display.depth);
             if !frame.is_empty() {
                 self.terminal.write(&[b"\x1b[?2026h", &frame[..], b"\x1b[?2026l"].concat());
             }

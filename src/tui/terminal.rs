@@ -21,6 +21,7 @@ use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use tokio::sync::mpsc;
 
 use super::keymap::Key;
+use crate::host::Depth;
 
 /// The other screen, without a cursor, pastes marked as such.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
@@ -270,10 +271,59 @@ fn key(pressed: KeyEvent) -> Option<Key> {
 pub struct Canvas(Rc<RefCell<Vec<u8>>>);
 
 impl Canvas {
-    /// What has been drawn since the last time.
-    pub fn take(&self) -> Vec<u8> {
-        self.0.take()
+    /// What has been drawn since the last time, for a terminal of these colours.
+    pub fn take(&self, depth: Depth) -> Vec<u8> {
+        let drawn = self.0.take();
+        if depth == Depth::Sixteen { sixteen(&drawn) } else { drawn }
     }
+}
+
+/// The sixteen colours as terminals that have no more know them: they are drawn as the first of 256.
+fn sixteen(drawn: &[u8]) -> Vec<u8> {
+    let mut told = Vec::with_capacity(drawn.len());
+    let mut rest = drawn;
+    while let Some(start) = memchr::memmem::find(rest, b"\x1b[") {
+        told.extend_from_slice(&rest[..start]);
+        rest = &rest[start..];
+        let length = rest[2..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+        let (sequence, after) = rest.split_at(2 + length);
+        rest = after;
+        let is_style = rest.first() == Some(&b'm');
+        match std::str::from_utf8(&sequence[2..]) {
+            Ok(codes) if is_style && length > 0 => {
+                told.extend_from_slice(b"\x1b[");
+                told.extend_from_slice(plain_codes(codes).as_bytes());
+            }
+            _ => told.extend_from_slice(sequence),
+        }
+    }
+    told.extend_from_slice(rest);
+    told
+}
+
+fn plain_codes(codes: &str) -> String {
+    let codes: Vec<&str> = codes.split(';').collect();
+    let (mut plain, mut rest) = (Vec::new(), &codes[..]);
+    while let [first, others @ ..] = rest {
+        let base = match *first {
+            "38" => Some(30),
+            "48" => Some(40),
+            _ => None,
+        };
+        rest = match (base, others) {
+            (Some(base), ["5", colour, after @ ..]) if colour.parse::<u8>().is_ok_and(|colour| colour < 16) => {
+                let colour: u8 = colour.parse().unwrap_or_default();
+                // The brighter half has codes of its own.
+                plain.push((base + if colour < 8 { colour } else { 52 + colour }).to_string());
+                after
+            }
+            _ => {
+                plain.push((*first).to_owned());
+                others
+            }
+        };
+    }
+    plain.join(";")
 }
 
 impl Write for Canvas {
@@ -284,5 +334,24 @@ impl Write for Canvas {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_colours_have_codes_of_their_own() {
+        for (drawn, told) in [
+            ("a\x1b[38;5;8mb", "a\x1b[90mb"),
+            ("\x1b[38;5;1m\x1b[48;5;15m", "\x1b[31m\x1b[107m"),
+            ("\x1b[1;38;5;6;49mx\x1b[0m", "\x1b[1;36;49mx\x1b[0m"),
+            ("\x1b[38;5;16m\x1b[38;2;5;5;5m", "\x1b[38;5;16m\x1b[38;2;5;5;5m"),
+            ("\x1b[5;38H\x1b[38;5", "\x1b[5;38H\x1b[38;5"),
+            ("\x1b[m\x1b[?25l", "\x1b[m\x1b[?25l"),
+        ] {
+            assert_eq!(String::from_utf8(sixteen(drawn.as_bytes())).as_deref(), Ok(told), "{drawn:?}");
+        }
     }
 }
