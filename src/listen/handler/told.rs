@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
 use crate::listen::hub::session_name;
+use crate::message::event::time_text;
 use crate::message::{Message, MessageKind};
 
 /// What was said so far in one session.
@@ -67,6 +68,5 @@ impl Input {
 }
 
 fn meta(id: u64, target: &str, kind: &str, size: usize, seq: u64) -> Json {
-    let time = format!("{:.6}", Timestamp::now());
-    Json::meta(&session_name(id), target, &time, kind, size, seq)
+    Json::meta(&session_name(id), target, &time_text(Timestamp::now()), kind, size, seq)
 }
