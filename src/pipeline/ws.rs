@@ -212,6 +212,10 @@ impl Carrier for Hand {
         self.view.measured(measure);
     }
 
+    fn answered(&mut self, text: String) {
+        (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
+    }
+
     fn fault(&mut self, text: String) {
         (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
     }

@@ -36,6 +36,9 @@ pub trait Carrier {
     /// Something to count.
     fn measured(&mut self, measure: Measure);
 
+    /// The answer to a request, for the user.
+    fn answered(&mut self, text: String);
+
     /// What the peer sent could not be used.
     fn fault(&mut self, text: String);
 
@@ -177,6 +180,7 @@ impl Conversation {
                 Effect::Filtered => carrier.filtered(),
                 Effect::Settled(ticket, outcome) => carrier.settled(ticket, outcome),
                 Effect::Measured(measure) => carrier.measured(measure),
+                Effect::Answered(text) => carrier.answered(text),
                 Effect::Fault(text) => carrier.fault(text),
                 Effect::Close(close) => carrier.close(close),
             }

@@ -70,6 +70,8 @@ pub enum Effect {
     Settled(Option<Ticket>, Outcome),
     /// Something to count.
     Measured(Measure),
+    /// The answer to a request that was made for its sake, which is to be shown.
+    Answered(String),
     /// What the peer sent could not be used; said once in the log and counted as an error.
     Fault(String),
     /// Close the session; nothing is sent after it.

@@ -220,10 +220,9 @@ fn relays_obey_each_others_requests() {
     mistaken.signal(nix::sys::signal::Signal::SIGTERM);
     mistaken.outcome().exits(0);
     let asked = asking(&server.url, "status");
-    wait_until("the reply", || {
-        let metrics = get(admin, "/metrics");
-        (sample(metrics.text(), r#"wsp_requests_total{method="status"}"#) > 0.9).then_some(())
-    });
+    let line = asked.wait_for_stderr("status: ");
+    let told: Value = serde_json::from_str(line.split("status: ").nth(1).expect("a reply")).expect("JSON");
+    assert_eq!((&told["unacknowledged"], &told["window"]), (&json!(0), &json!(1000)), "{told}");
     asked.signal(nix::sys::signal::Signal::SIGTERM);
     asked.outcome().exits(0);
     let metrics = get(admin, "/metrics");
@@ -239,4 +238,28 @@ fn relays_obey_each_others_requests() {
     server.process.end_input();
     let expected = Balance { delivered: 22, filtered: 90, ..Balance::all_delivered(112) };
     assert_eq!(Balance::of(&server.process.outcome().exits(0)), expected);
+}
+
+#[test]
+fn a_client_end_that_receives_says_slow_too() {
+    let directory = scratch();
+    let record = text(&directory.path().join("traffic.jsonl"));
+    let mut fifo = Fifo::new(true);
+    let mut sender = relay(&["-", "ws-listen://127.0.0.1:0", "--protocol", "envelope"]);
+    let receiver = wsp(["relay", &sender.url, &fifo.endpoint(), "--protocol", "envelope", "--queue-size", "20"])
+        .args(["--record", &record])
+        .spawn();
+    let mut input = sender.process.take_input();
+    let count = 400;
+    let feeding = std::thread::spawn(move || {
+        use std::io::Write as _;
+        input.write_all(lines(1, count, 8000).as_bytes()).expect("all is taken");
+    });
+    let is_slow = |event: &Value| envelope(event).is_some_and(|(came, content)| !came && content["type"] == "slow");
+    wait_until("slow", || recorded(&record).iter().any(is_slow).then_some(()));
+    fifo.hold_no_more();
+    feeding.join().expect("all was fed");
+    assert_eq!(Balance::of(&sender.process.outcome().exits(0)), Balance::all_delivered(u64::from(count)));
+    assert_eq!(Balance::of(&receiver.outcome().exits(0)), Balance::all_delivered(u64::from(count)));
+    assert_eq!(fifo.got(), (1..=count).collect::<Vec<_>>());
 }

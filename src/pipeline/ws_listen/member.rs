@@ -108,6 +108,11 @@ impl Carrier for Hand<'_, '_> {
         self.state.guest.measured(measure);
     }
 
+    fn answered(&mut self, text: String) {
+        let name = self.actions.hub.name(self.actions.mailbox.id);
+        self.actions.hub.notice(format!("{name}: {text}"));
+    }
+
     fn fault(&mut self, text: String) {
         self.actions.hub.fault(self.actions.mailbox.id, ErrorKind::Message, &text);
     }

@@ -287,13 +287,16 @@ impl Envelope {
     }
 
     /// A request of ours has ended.
-    fn on_reply(&mut self, id: &str, result: Result<(), String>, now: Now, effects: &mut Vec<Effect>) {
+    fn on_reply(&mut self, id: &str, result: Result<String, String>, now: Now, effects: &mut Vec<Effect>) {
         let Some(asked) = self.number_of(id).and_then(|number| self.asked.remove(&number)) else { return };
         effects.push(Effect::Measured(Measure::Reply { ok: result.is_ok() }));
         let took = now.instant.saturating_duration_since(asked.at);
         effects.push(Effect::Measured(Measure::RequestTime(took)));
-        if let Err(why) = result {
-            effects.push(Effect::Fault(format!("the peer refused the request {}: {why}", asked.method)));
+        match result {
+            Err(why) => effects.push(Effect::Fault(format!("the peer refused the request {}: {why}", asked.method))),
+            // What was to be done shows by itself.
+            Ok(_) if ["subscribe", "backpressure", "replay"].contains(&&*asked.method) => {}
+            Ok(result) => effects.push(Effect::Answered(format!("{}: {result}", asked.method))),
         }
     }
 

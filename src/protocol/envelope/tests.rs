@@ -446,6 +446,12 @@ fn requests_of_ours_have_a_time_limit_and_a_number_at_a_time() {
     let effects = side.gets(r#"{"type":"reply","id":"p-3","payload":{"status":"error","error":"no"}}"#);
     assert!(matches!(&effects[2], Effect::Fault(why) if why == "the peer refused the request custom: no"));
     assert!(side.envelope.deadline().is_none());
+    // What was asked for to be known is shown.
+    let settings = EnvelopeSettings::new(Limits::default(), vec![request("status", json!({}))]);
+    let mut asking = Side::with(&Rc::new(settings), "p");
+    asking.opens();
+    let effects = asking.gets(r#"{"type":"reply","id":"p-1","payload":{"status":"ok","result":{"sent":5}}}"#);
+    assert!(matches!(&effects[2], Effect::Answered(text) if text == "status: {\"sent\":5}"), "{effects:?}");
     // A reply that comes too late is no reply.
     assert_eq!(side.gets(r#"{"type":"reply","id":"p-2","payload":{"status":"ok"}}"#), []);
     // They are made anew on the next connection.

@@ -21,6 +21,8 @@ use crate::message::event::{push_base64, push_json_string};
 pub const MAX_ID: usize = 256;
 /// Characters of a peer's explanation that are kept.
 const MAX_REASON: usize = 300;
+/// Characters of a result that are shown.
+const MAX_RESULT: usize = 4000;
 
 /// An id as the peer wrote it: JSON, a text or a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,8 @@ pub enum Incoming {
     Data(Id, Message),
     /// Something to do and reply to.
     Request(Id, Value),
-    /// The answer to a request of ours, with the reason where it failed.
-    Reply(String, Result<(), String>),
+    /// The answer to a request of ours: its result as text, or the reason where it failed.
+    Reply(String, Result<String, String>),
     /// A message of ours was taken.
     Ack(String),
     /// A message of ours will never be taken.
@@ -133,7 +135,8 @@ fn read(message: &Message, fields: &Fields<'_>, id: Option<&Id>) -> Result<Incom
             let payload = explained(fields.payload);
             let failed = || payload.get("error").map_or_else(|| "no reason given".to_owned(), told);
             let is_ok = payload.get("status").and_then(Value::as_str) == Some("ok");
-            Incoming::Reply(ours(), if is_ok { Ok(()) } else { Err(failed()) })
+            let result = || without_control(&payload["result"].to_string(), MAX_RESULT);
+            Incoming::Reply(ours(), if is_ok { Ok(result()) } else { Err(failed()) })
         }
         "ack" => Incoming::Ack(ours()),
         "nack" => {
@@ -175,8 +178,13 @@ fn told(value: &Value) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(MAX_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MAX_REASON).is_some() {
+    without_control(text, MAX_REASON)
+}
+
+/// As much of a text as may be shown, on a terminal too.
+fn without_control(text: &str, most: usize) -> String {
+    let mut short: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(most).is_some() {
         short.push('…');
     }
     short
@@ -355,7 +363,11 @@ mod tests {
         assert_eq!(ok(r#"{"type":"request","id":"r"}"#), Incoming::Request(Id("\"r\"".into()), Value::Null));
         assert_eq!(
             ok(r#"{"type":"reply","id":"r","payload":{"status":"ok"}}"#),
-            Incoming::Reply("r".to_owned(), Ok(()))
+            Incoming::Reply("r".to_owned(), Ok("null".to_owned()))
+        );
+        assert_eq!(
+            ok(r#"{"type":"reply","id":"r","payload":{"status":"ok","result":{"a":"\u009b1"}}}"#),
+            Incoming::Reply("r".to_owned(), Ok("{\"a\":\" 1\"}".to_owned()))
         );
         assert_eq!(
             ok(r#"{"type":"reply","id":"r","payload":{"status":"error","error":{"a":1}}}"#),
