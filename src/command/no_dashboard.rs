@@ -6,6 +6,10 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use tokio::sync::{Notify, watch};
+
+use crate::bench::hand::Hand;
+use crate::bench::live::Live;
 use crate::error::Error;
 use crate::host::Host;
 use crate::listen::input::OpenConsole;
@@ -34,7 +38,30 @@ impl Screen {
     ///
     /// # Errors
     /// None.
+    pub fn follow(
+        self,
+        _live: watch::Receiver<Live>,
+        _enough: Rc<Notify>,
+        _hand: Rc<Hand>,
+    ) -> Result<Following, Error> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
     pub fn show(self, _run: Rc<dyn Control>) -> Result<Shown, Error> {
+        match self.0 {}
+    }
+}
+
+/// The dashboard of a load test: there is none.
+pub struct Following(Infallible);
+
+impl Following {
+    /// Never called.
+    pub fn close(self) {
         match self.0 {}
     }
 }

@@ -600,3 +600,28 @@ fn the_mouse_is_used_only_while_it_is_asked_for() {
         client.finish().exits(0);
     }
 }
+
+#[test]
+fn frames_are_few_and_hold_only_what_changed() {
+    let terminal = terminal!(80, 24);
+    let port = serve(&terminal, "--push 5k");
+    let client = reader(&format!("ws://127.0.0.1:{port}/"));
+    terminal.wait_until("a full pane of the flood", |screen| numbers(screen).len() >= 5);
+    let file = terminal.state().with_file_name("written");
+    terminal.keep_output(&file);
+    let written = || std::fs::read(&file).unwrap_or_default();
+    let frames = |written: &[u8]| String::from_utf8_lossy(written).matches("\x1b[?2026h").count();
+    let begun = std::time::Instant::now();
+    // Keys pressed as fast as they can be bring no more frames than news do.
+    terminal.wait_until("forty-five frames", |_| {
+        terminal.keys(&["Up", "Down"]);
+        frames(&written()) >= 45
+    });
+    let (took, written) = (begun.elapsed().as_secs_f64(), written());
+    let count = frames(&written);
+    assert!(count as f64 <= 15.0 * took + 3.0, "{count} frames in {took} s");
+    assert!(written.len() < count * 80 * 24 * 2, "{} bytes in {count} frames", written.len());
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 0);
+    client.finish().exits(0);
+}

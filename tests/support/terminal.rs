@@ -108,6 +108,11 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
 
+    /// Has all that programs write from now on kept in a file, as they wrote it.
+    pub fn keep_output(&self, file: &Path) {
+        self.tmux(&["pipe-pane", "-o", &format!("cat > '{}'", file.display())]);
+    }
+
     /// Whether the program is told of the mouse, and in the newer form: two digits.
     pub fn mouse(&self) -> String {
         let told = self.tmux(&["display-message", "-p", "#{mouse_standard_flag}#{mouse_sgr_flag}"]);
