@@ -82,6 +82,7 @@ impl Shown {
 }
 
 /// Never called.
+#[expect(clippy::needless_pass_by_value, reason = "as in a build with it")]
 pub fn opener(screen: Screen) -> OpenConsole {
     match screen.0 {}
 }
