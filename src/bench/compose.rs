@@ -3,6 +3,7 @@
 //! Leaves weighing to [`super::verdict`] and [`super::threshold`], looks to [`super::report`].
 
 use super::gather::Gathered;
+use super::hand::Changes;
 use super::histogram::{Latencies, Logged};
 use super::machine;
 use super::plan::{Kind, Load, Plan};
@@ -28,17 +29,8 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
     let messages = gathered.measured;
     let unanswered = if publish.is_some() || plan.awaits() { messages.unanswered() } else { 0 };
     let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-    let achieved = match plan.kind {
-        Kind::Push => per_second(messages.received),
-        Kind::Connect => per_second(gathered.connections.opened),
-        _ => per_second(messages.sent),
-    };
-    // What was asked of the time there was: a run that was cut short is no shortfall.
-    let asked = plan.course().map(|course| finished.changes.course(&course)).map(|course| {
-        let warmup = plan.warmup.as_secs_f64();
-        let due = course.count_at(warmup + seconds) - course.count_at(warmup);
-        if seconds > 0.0 { due / seconds } else { 0.0 }
-    });
+    let achieved = achieved(plan, &gathered, seconds);
+    let asked = asked(plan, &finished.changes, seconds);
     let verdict = weigh(plan, &gathered, &shards, asked, achieved, seconds);
     let connect_seconds = if comes_and_goes(plan) {
         finished.connected.as_secs_f64() + seconds
@@ -96,6 +88,30 @@ fn comes_and_goes(plan: &Plan) -> bool {
 /// Whether there are response times.
 fn has_response(plan: &Plan) -> bool {
     plan.mode() == "open" && plan.kind != Kind::Send
+}
+
+/// The verdict on what has been handed over while a run goes on, so many seconds of what is measured.
+pub fn judge_so_far(plan: &Plan, gathered: &Gathered, changes: &Changes, seconds: f64) -> Verdict {
+    let asked = asked(plan, changes, seconds);
+    weigh(plan, gathered, &gathered.shards(), asked, achieved(plan, gathered, seconds), seconds)
+}
+
+/// What was asked of the time there was, in messages a second: a run that was cut short is no shortfall.
+fn asked(plan: &Plan, changes: &Changes, seconds: f64) -> Option<f64> {
+    plan.course().map(|course| changes.course(&course)).map(|course| {
+        let warmup = plan.warmup.as_secs_f64();
+        let due = course.count_at(warmup + seconds) - course.count_at(warmup);
+        if seconds > 0.0 { due / seconds } else { 0.0 }
+    })
+}
+
+fn achieved(plan: &Plan, gathered: &Gathered, seconds: f64) -> f64 {
+    let count = match plan.kind {
+        Kind::Push => gathered.measured.received,
+        Kind::Connect => gathered.connections.opened,
+        _ => gathered.measured.sent,
+    };
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
 fn weigh(

@@ -283,6 +283,12 @@ impl Gathered {
         within.map(|(_, behind)| *behind).collect()
     }
 
+    /// Until when, in nanoseconds, all shards have handed over what they measured.
+    #[must_use]
+    pub fn known_until(&self) -> u64 {
+        self.samples.iter().map(|samples| samples.last().map_or(0, |sample| sample.end)).min().unwrap_or_default()
+    }
+
     /// How each shard did while measuring.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
@@ -321,7 +327,9 @@ impl Gathered {
             doublings: some.first().map(|(_, latencies)| latencies.doublings()).unwrap_or_default(),
             kinds: self.errors.counts().into_iter().collect(),
             faults: [messages.duplicated, messages.reordered, messages.corrupt, messages.unexpected],
+            late: self.catch_up.late,
             resident,
+            ..Details::default()
         }
     }
 

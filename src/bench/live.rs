@@ -3,7 +3,8 @@
 //! Owns the snapshot and the line it makes on a terminal. Invariant: whoever looks sees copies made from what the shards
 //! have handed over; nothing here touches a connection.
 
-use super::verdict::whole;
+use super::schedule::Stage;
+use super::verdict::{Health, whole};
 use crate::message::counted::agreeing;
 use std::fmt::Write as _;
 
@@ -80,6 +81,8 @@ pub struct Live {
     pub changed: bool,
     /// Moments a person marked.
     pub marks: u32,
+    /// The stage it is in, its number first, and how many there are.
+    pub stage: Option<(usize, Stage, usize)>,
     /// What a dashboard shows besides; for a line it is not made.
     pub details: Option<Details>,
 }
@@ -95,8 +98,12 @@ pub struct Details {
     pub kinds: Vec<(String, u64)>,
     /// Messages duplicated, reordered, corrupt and unexpected.
     pub faults: [u64; 4],
+    /// Messages that went out more than a millisecond late.
+    pub late: u64,
     /// Resident memory.
     pub resident: u64,
+    /// What the figures are worth so far, and why they are not worth more.
+    pub verdict: Option<(Health, Option<String>)>,
 }
 
 /// A kind of latency, its percentiles and the greatest, in milliseconds.

@@ -11,15 +11,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::broadcasts::Broadcasts;
+use super::compose::judge_so_far;
 use super::gather::Gathered;
 use super::hand::{Changes, Hand, Turn, Wish};
 use super::histogram::Logged;
-use super::live::{Live, Phase};
+use super::live::{Details, Live, Phase};
 use super::machine;
 use super::marker::RUN_BITS;
-use super::plan::{Kind, Plan};
+use super::plan::{Kind, Load, Plan};
 use super::preflight::{self, Preflight};
 use super::report::{Report, Second};
+use super::schedule::{Stage, stage_at};
 use super::shard::stats::Interval;
 use super::shard::{self, Assignment, Command, Event, Facts};
 use crate::error::Error;
@@ -506,9 +508,29 @@ impl<'a> Conductor<'a> {
             ..Live::default()
         };
         self.gathered.fill(&mut live, now);
-        live.details = self.control.detailed.then(|| self.gathered.details(self.memory.1));
+        live.stage = self.stage(live.elapsed);
+        live.details = self.control.detailed.then(|| self.details());
         self.control.live.send_replace(live);
         self.tell_seconds();
+    }
+
+    /// The stage of the load, so many seconds into measuring.
+    fn stage(&self, elapsed: f64) -> Option<(usize, Stage, usize)> {
+        let Load::Open { stages, .. } = &self.plan.load else { return None };
+        let (number, stage) = stage_at(stages, elapsed).filter(|_| self.phase == Phase::Measure)?;
+        Some((number, stage, stages.len()))
+    }
+
+    fn details(&self) -> Details {
+        let mut details = self.gathered.details(self.memory.1);
+        let known = self.gathered.known_until().min(self.measure_to());
+        let seconds = known.saturating_sub(self.measure_from) as f64 / 1e9;
+        // Of less than a second nothing can be said.
+        if seconds >= 1.0 {
+            let verdict = judge_so_far(&self.plan, &self.gathered, &self.changes, seconds);
+            details.verdict = Some((verdict.health, verdict.reasons.into_iter().next()));
+        }
+        details
     }
 
     fn tell_seconds(&mut self) {

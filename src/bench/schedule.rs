@@ -23,6 +23,16 @@ pub struct Stage {
     pub step: bool,
 }
 
+/// The stage at this second, its number from 1 on.
+#[must_use]
+pub fn stage_at(stages: &[Stage], second: f64) -> Option<(usize, Stage)> {
+    let mut end = 0.0;
+    stages.iter().enumerate().find_map(|(index, stage)| {
+        end += stage.duration.as_secs_f64();
+        (second < end).then_some((index + 1, *stage))
+    })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Piece {
     /// Seconds at which it begins.
@@ -369,6 +379,19 @@ mod tests {
             timeline.advance();
         }
         times
+    }
+
+    #[test]
+    fn a_stage_is_known_by_the_second() {
+        let seconds =
+            |text: &str| text.trim_end_matches('s').parse().map(Duration::from_secs).map_err(|_| text.to_owned());
+        let stages = parse_stages("2s:10,3s:=40", seconds, |rate| rate.parse().map_err(|_| rate.to_owned()))
+            .expect("two stages");
+        let number = |second| stage_at(&stages, second).map(|(number, stage)| (number, stage.rate));
+        assert_eq!(
+            [number(0.0), number(1.9), number(2.0), number(4.9), number(5.0)],
+            [Some((1, 10.0)), Some((1, 10.0)), Some((2, 40.0)), Some((2, 40.0)), None]
+        );
     }
 
     #[test]

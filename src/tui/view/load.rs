@@ -13,12 +13,15 @@ use super::chart;
 use super::text::{bytes, columns, commas, put, put_right};
 use super::theme::Theme;
 use crate::bench::live::{Details, Phase, SHOWN};
+use crate::bench::verdict::Health;
 use crate::tui::model::load::Load;
 
 /// Steps of a chart's height.
 const STEPS: usize = 1000;
 /// From so many columns on, errors stand beside the generator.
 const COLUMNS_FOR_TWO: u16 = 70;
+/// From so many rows on, the stage and the reason of a verdict are told.
+const ROWS_FOR_WORDS: u16 = 16;
 /// Columns of a number in the table.
 const CELL: u16 = 10;
 /// What the keys do.
@@ -184,6 +187,22 @@ fn facts(buffer: &mut Buffer, rest: &mut Rect, load: &Load, theme: &Theme) {
     if live.changed {
         facts.push(("changed by hand".to_owned(), theme.warn));
     }
+    // Where rows are few, figures need them more.
+    let roomy = rest.height >= ROWS_FOR_WORDS;
+    if let Some((number, stage, of)) = live.stage.filter(|_| roomy) {
+        let word = if stage.step { "at" } else { "to" };
+        let seconds = stage.duration.as_secs_f64();
+        facts.push((format!("stage {number}/{of} {word} {} over {seconds} s", a_second(stage.rate)), Style::new()));
+    }
+    if let Some((health, reason)) = live.details.as_ref().and_then(|details| details.verdict.as_ref()) {
+        let style = match health {
+            Health::Valid => theme.good,
+            Health::Degraded => theme.warn,
+            Health::Invalid => theme.bad,
+        };
+        facts.push((format!("so far {}", health.name()), style));
+        facts.extend(reason.iter().filter(|_| roomy).map(|reason| (reason.clone(), theme.dim)));
+    }
     let mut x = 0;
     let mut area = cut(rest, 1);
     for (text, style) in facts {
@@ -306,7 +325,8 @@ fn generator(buffer: &mut Buffer, area: Rect, load: &Load, details: &Details, th
     let mut rest = area;
     title(buffer, cut(&mut rest, 1), "generator", theme);
     let resident = bytes(details.resident as f64);
-    line(buffer, &mut rest, &format!("{resident} memory, {} missed", commas(load.live.missed)), theme.dim);
+    let (missed, late) = (commas(load.live.missed), commas(details.late));
+    line(buffer, &mut rest, &format!("{resident} memory, {missed} missed, {late} late>1ms"), theme.dim);
     for (shard, cpu) in load.live.cpu.iter().enumerate() {
         let style = if *cpu > 0.8 { theme.warn } else { theme.chart };
         let room = usize::from(area.width.saturating_sub(14)).min(20);
@@ -317,11 +337,14 @@ fn generator(buffer: &mut Buffer, area: Rect, load: &Load, details: &Details, th
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;
     use crate::bench::live::Live;
+    use crate::bench::schedule::Stage;
     use crate::host::{Depth, Display};
 
     fn load() -> Load {
@@ -335,7 +358,12 @@ mod tests {
             doublings: vec![(0.1, 20), (0.2, 600), (0.4, 300), (0.8, 70), (1.6, 10)],
             kinds: vec![("close 1006".to_owned(), 2), ("refused".to_owned(), 3)],
             faults: [0, 0, 1, 0],
+            late: 37,
             resident: 14_000_000,
+            verdict: Some((
+                Health::Degraded,
+                Some("a thread of the generator computed for more than 80 % of the time, 3 s on end".to_owned()),
+            )),
         };
         for turn in 0..90_u32 {
             load.saw(Live {
@@ -346,6 +374,7 @@ mod tests {
                 open: 998,
                 in_flight: 11,
                 rate_asked: Some(50_000.0),
+                stage: Some((2, Stage { duration: Duration::from_secs(10), rate: 50_000.0, step: false }, 4)),
                 sent: 25_000.0 + 300.0 * f64::from(turn),
                 received: 50_001.0,
                 p99: Some(if turn % 25 == 24 { 11.4 } else { 0.9 }),
