@@ -1,13 +1,14 @@
 //! jq programs: compiled once, run on every message.
 //!
 //! Owns compilation, the running limits and the words for what went wrong; `value` beneath it owns
-//! the JSON values. Nothing outside this module sees jaq.
+//! the JSON values, `reader` how they are read. Nothing outside this module sees jaq.
 //! Invariants: no program can end the process, read the environment, a file or another input;
 //! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth.
 //! What it cannot do is interrupt a step that never yields: what a peer supplies is a [`PeerFilter`],
 //! which always ends.
 
 mod peer;
+mod reader;
 mod value;
 
 use std::fmt;
@@ -22,7 +23,8 @@ use jaq_core::{Ctx, Exn, Vars, data};
 use jaq_json::Val;
 
 pub use peer::PeerFilter;
-pub use value::{Json, MAX_INPUT_DEPTH};
+pub use reader::MAX_INPUT_DEPTH;
+pub use value::Json;
 
 /// Most values one run may yield; a program that goes on is stopped with an error.
 pub const MAX_OUTPUTS: usize = 100_000;
@@ -222,7 +224,7 @@ fn json_functions() -> [native::Fun<Data>; 2] {
         }),
         ("fromjson", native::v(0), |cv| {
             bome(match Json(cv.1).as_str() {
-                Some(text) => value::parse_value(&text).map_err(jaq_json::Error::str),
+                Some(text) => reader::parse_value(&text).map_err(jaq_json::Error::str),
                 None => Err(jaq_json::Error::str("fromjson needs a string")),
             })
         }),
