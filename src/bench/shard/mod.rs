@@ -5,6 +5,7 @@
 //! Invariants: nothing here is shared with another thread but the events it sends, the command it watches and the
 //! broadcasts' counters; no timer belongs to a connection.
 
+mod house;
 mod link;
 mod open;
 mod park;
@@ -33,18 +34,13 @@ use super::schedule::Timeline;
 use crate::filter::{Filter, Json};
 use crate::net::bulk::Prebuilt;
 use crate::net::connector::Connector;
+use house::{Housekeeping, TICK};
 use link::Link;
 pub use open::Facts;
 use stats::{Deliveries, Interval};
 
 /// Bytes read at once; all connections of a shard share the buffer.
 const BUFFER: usize = 64 * 1024;
-/// How often the housekeeping looks at a part of the connections.
-const TICK: Duration = Duration::from_millis(10);
-/// In so many parts.
-const PARTS: usize = 10;
-/// How often figures are handed over.
-const HAND_OVER: u64 = 200_000_000;
 /// Messages under way in all of a run, in open loop.
 const MOST_IN_FLIGHT: u64 = 4_000_000;
 /// Handshakes under way at the same time in all of a run.
@@ -189,14 +185,7 @@ async fn run(assignment: Assignment) -> Result<(), String> {
     let shard = Rc::new(Shard::new(&assignment)?);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut house = Housekeeping {
-        part: 0,
-        handed_over: shard.now(),
-        next: 0,
-        expected: 0,
-        cpu: machine::thread_cpu(),
-        waited: machine::thread_waited(),
-    };
+    let mut house = Housekeeping::new(shard.now());
     let opening = spawn_local(tokio::task::coop::unconstrained(open::all(Rc::clone(&shard))));
     let (mut ready, mut drained) = (false, false);
     let mut driver = None;
@@ -205,7 +194,7 @@ async fn run(assignment: Assignment) -> Result<(), String> {
         match command {
             Command::Start(at) if shard.started.get() == u64::MAX => {
                 shard.start(at);
-                house.next = next_hand_over(shard.now(), shard.measure_from.get());
+                house.has_started(&shard);
                 driver = Some(spawn_local(tokio::task::coop::unconstrained(timeline::drive(Rc::clone(&shard)))));
             }
             Command::Connect | Command::Start(_) => {}
@@ -243,69 +232,6 @@ async fn run(assignment: Assignment) -> Result<(), String> {
     house.hand_over(&shard, used);
     let _ = shard.events.send(Event::Done).await;
     Ok(())
-}
-
-/// Once measuring has a beginning, intervals lie evenly in its seconds.
-fn next_hand_over(now: u64, measure_from: u64) -> u64 {
-    if measure_from == u64::MAX {
-        return now + HAND_OVER;
-    }
-    let ahead = measure_from.saturating_sub(now) % HAND_OVER;
-    let behind = now.saturating_sub(measure_from) % HAND_OVER;
-    if now < measure_from && ahead > 0 { now + ahead } else { now - behind + HAND_OVER }
-}
-
-/// What a shard does at intervals.
-struct Housekeeping {
-    part: usize,
-    handed_over: u64,
-    /// When figures are handed over next.
-    next: u64,
-    /// When the next tick ought to be.
-    expected: u64,
-    cpu: u64,
-    waited: u64,
-}
-
-impl Housekeeping {
-    fn tick(&mut self, shard: &Shard, used: &std::sync::mpsc::Receiver<Box<Interval>>) {
-        let now = shard.now();
-        if self.expected > 0 {
-            shard.loop_max.set(shard.loop_max.get().max(now.saturating_sub(self.expected)));
-        }
-        self.expected = now + TICK.as_nanos() as u64;
-        let size = shard.links.len().div_ceil(PARTS).max(1);
-        if let Some(links) = shard.links.chunks(size).nth(self.part) {
-            for link in links {
-                link.look_after(shard, now);
-            }
-        }
-        self.part = (self.part + 1) % PARTS;
-        if now >= self.next {
-            self.hand_over(shard, used);
-            self.next = next_hand_over(now, shard.measure_from.get());
-        }
-    }
-
-    /// Hands the figures since the last time over; when nobody takes them they grow on.
-    fn hand_over(&mut self, shard: &Shard, used: &std::sync::mpsc::Receiver<Box<Interval>>) {
-        let Ok(permit) = shard.events.try_reserve() else { return };
-        let now = shard.now();
-        let fresh = used.try_recv().unwrap_or_default();
-        let mut interval = shard.interval.replace(fresh);
-        let (cpu, waited) = (machine::thread_cpu(), machine::thread_waited());
-        interval.shard = shard.index;
-        interval.end = now;
-        interval.length = now - self.handed_over;
-        interval.cpu = cpu - self.cpu;
-        interval.waited = waited - self.waited;
-        interval.open = shard.open.get();
-        interval.in_flight = shard.in_flight.get();
-        interval.behind = shard.behind.get();
-        interval.loop_max = shard.loop_max.take();
-        (self.handed_over, self.cpu, self.waited) = (now, cpu, waited);
-        permit.send(Event::Interval(interval));
-    }
 }
 
 impl Shard {
