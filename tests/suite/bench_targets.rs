@@ -53,7 +53,8 @@ fn a_delay_is_measured_from_the_intended_time() {
     let report = bench(&server.url, &["--rate", "500", "-d", "2s", "--warmup", "300ms"]);
     for kind in ["response", "service"] {
         let p50 = number(&report, &format!("/latency_ms/{kind}/p50"));
-        assert!((20.0..24.0).contains(&p50), "{kind}: {p50}");
+        // A busy machine may add to it, but does not double it.
+        assert!((20.0..40.0).contains(&p50), "{kind}: {p50}");
     }
     assert_eq!(report["messages"]["lost"], 0);
 }
