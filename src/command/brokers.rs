@@ -160,7 +160,7 @@ pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     use crate::source::kafka::KafkaSource;
 
     /// Messages under way: as many as a broker far away needs to be kept busy.
-    const WINDOW: usize = 50_000;
+    const WINDOW: usize = 20_000;
 
     let connection = broker.connection;
     let mut trust = settings::client_tls(connection)?;

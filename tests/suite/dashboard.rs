@@ -152,7 +152,7 @@ fn it_fits_every_size() {
     });
     terminal.keys(&["BTab", "BTab"]);
     terminal.wait_until("another", |screen| screen.contains("▶ Sessions") && screen.contains("s1"));
-    terminal.resize(160, 45);
+    terminal.resize(160, 50);
     terminal.wait_until("all, with the message beside the list", |screen| {
         ["Sessions", "Queues", "Messages", "Log"].iter().all(|name| screen.contains(name))
             && screen.contains("  \"seq\": ")

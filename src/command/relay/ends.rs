@@ -135,7 +135,7 @@ impl<'a> Build<'a> {
             connection: &args.connection,
             session,
             // Beside what waits in the queue.
-            bytes: args.queue_bytes / 4,
+            bytes: args.queue_bytes / 8,
             batch: args.batch,
             batch_bytes: args.batch_bytes,
             batch_age: args.batch_age,
