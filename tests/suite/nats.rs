@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::support::certs::Authority;
-use crate::support::nats::Nats;
+use crate::support::nats::{Nats, NatsClient};
 use crate::support::numbers::{all_delivered, balance, lines, numbers};
 use crate::support::{closed_port, require, run, scratch, write, wsp};
 
@@ -190,11 +190,8 @@ fn a_full_queue_stops_asking_for_more() {
     relay.signal(Signal::SIGKILL);
 }
 
-#[test]
-fn a_message_delivered_too_often_is_given_up() {
-    if !require("nats") {
-        return;
-    }
+/// A stream whose first message so many consumers of a durable one had and died of; the second is `fine`.
+fn poisoned(times: usize) -> (Nats, NatsClient) {
     let server = Nats::start(&[]);
     let mut client = server.client();
     client.create("S", "s");
@@ -203,12 +200,20 @@ fn a_message_delivered_too_often_is_given_up() {
         "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":50000000}}",
     );
     client.request("s", "poison");
-    // Two others had it and died of it.
-    let next = "{\"batch\":1,\"expires\":20000000000}";
-    for _ in 0..2 {
-        assert_eq!(client.request("$JS.API.CONSUMER.MSG.NEXT.S.D", next).text(), "poison");
+    for _ in 0..times {
+        let next = client.request("$JS.API.CONSUMER.MSG.NEXT.S.D", "{\"batch\":1,\"expires\":20000000000}");
+        assert_eq!(next.text(), "poison");
     }
     client.request("s", "fine");
+    (server, client)
+}
+
+#[test]
+fn a_message_delivered_too_often_is_given_up() {
+    if !require("nats") {
+        return;
+    }
+    let (server, mut client) = poisoned(2);
     let relay = wsp(["relay", &server.url("s?stream=S&durable=D&max-deliver=2"), "-"]).spawn();
     relay.wait_for_stdout("fine");
     client.ask_until("CONSUMER.INFO.S.D", |info| info["ack_floor"]["stream_seq"] == 2);
@@ -223,19 +228,7 @@ fn what_is_given_up_is_kept_in_the_dead_letters() {
     if !require("nats") {
         return;
     }
-    let server = Nats::start(&[]);
-    let mut client = server.client();
-    client.create("S", "s");
-    client.ask(
-        "CONSUMER.DURABLE.CREATE.S.D",
-        "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":\"explicit\",\"deliver_policy\":\"all\",\"ack_wait\":50000000}}",
-    );
-    client.request("s", "poison");
-    let next = "{\"batch\":1,\"expires\":20000000000}";
-    for _ in 0..3 {
-        assert_eq!(client.request("$JS.API.CONSUMER.MSG.NEXT.S.D", next).text(), "poison");
-    }
-    client.request("s", "fine");
+    let (server, mut client) = poisoned(3);
     let directory = scratch();
     let dead = crate::support::text(&directory.path().join("dead"));
     let url = server.url("s?stream=S&durable=D&max-deliver=3");
