@@ -43,7 +43,7 @@ impl Json {
     /// Reads exactly one JSON value.
     ///
     /// # Errors
-    /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`]; the text says
+    /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`](super::MAX_INPUT_DEPTH); the text says
     /// what is wrong and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         read(&Copied(bytes)).map(Self)
