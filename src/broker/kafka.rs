@@ -173,7 +173,9 @@ impl KafkaSettings {
             pair("fetch.wait.max.ms", 100),
             // With plenty at hand it asks for no more, and looks again so soon that it never runs dry.
             pair("fetch.queue.backoff.ms", 10),
-            pair("queued.max.messages.kbytes", 32_768),
+            // What is fetched ahead takes as much again as its payloads.
+            pair("queued.min.messages", 20_000),
+            pair("queued.max.messages.kbytes", 16_384),
         ]);
         properties.extend(self.more.iter().filter(|(name, _)| !is_of_producers(name)).cloned());
         properties.push(pair("enable.auto.offset.store", false));
