@@ -49,6 +49,8 @@ impl Control for Hub {
         let mut send = QueueReading { name: "send".into(), ..QueueReading::default() };
         self.each_session(|mailbox| {
             send.depth += mailbox.waiting();
+            send.bytes += mailbox.waiting_bytes();
+            send.capacity += mailbox.capacity();
             send.utilization = send.utilization.max(mailbox.utilization());
         });
         vec![send]

@@ -156,6 +156,7 @@ fn it_fits_every_size() {
     terminal.wait_until("all, with the message beside the list", |screen| {
         ["Sessions", "Queues", "Messages", "Log"].iter().all(|name| screen.contains(name))
             && screen.contains("  \"seq\": ")
+            && screen.contains(" of 1,000 ")
     });
     terminal.type_in("?");
     terminal.wait_until("the keys", |screen| screen.contains("Ctrl-Z") && screen.contains("hold still, or go on"));

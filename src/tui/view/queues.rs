@@ -50,7 +50,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let top = if track.high * 4 >= track.capacity && track.capacity > 0 {
         track.capacity
     } else {
-        (track.high * 5 / 4).clamp(10, track.capacity.max(10))
+        let most = if track.capacity > 0 { track.capacity.max(10) } else { usize::MAX };
+        (track.high * 5 / 4).clamp(10, most)
     };
     put_right(buffer, (area.x, chart_area.y), SCALE - 1, &count(top as u64), theme.dim);
     if chart_area.height > 1 {
