@@ -138,8 +138,9 @@ impl Ways {
         }
     }
 
-    /// Settles all that waits as dropped.
+    /// Settles all that waits as dropped; nobody is to give it anything more.
     fn drop_all(&self, in_flight: &mut VecDeque<Envelope>) {
+        self.lane.end();
         let rest = std::iter::from_fn(|| self.lane.take());
         for envelope in in_flight.drain(..).chain(rest) {
             envelope.settle(Settlement::Dropped(DropReason::ReceiverGone));
