@@ -472,6 +472,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tls-resume -d 'Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s b -l binary -d 'Send binary messages'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s k -l insecure -d 'Accept any certificate'
@@ -561,6 +562,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-max -d 'Longest wait before connecting again' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l json -d 'One JSON object on stdout'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l tls-resume -d 'Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s b -l binary -d 'Send binary messages'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s k -l insecure -d 'Accept any certificate'

@@ -231,6 +231,7 @@ pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
             _ => TlsVersion::V1_2,
         },
         sni: args.sni.clone(),
+        resume: false,
     })
 }
 

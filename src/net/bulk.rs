@@ -413,9 +413,12 @@ impl Bulk {
         Pin::new(&mut self.transport).poll_flush(cx).map_err(|error| lost(&error))
     }
 
-    /// Leaves no trace in the kernel's tables when the connection is dropped: the peer sees a reset.
-    pub fn reset_on_drop(&self) {
-        self.transport.reset_on_drop();
+    /// Ends what lies below the WebSocket. With `reset` it leaves no trace in the kernel's tables: the peer sees a reset.
+    pub fn end(mut self, reset: bool) {
+        self.transport.end_tls();
+        if reset {
+            self.transport.reset_on_drop();
+        }
     }
 }
 

@@ -184,6 +184,8 @@ pub struct ClientTls {
     pub min: TlsVersion,
     /// Name to ask for and check in place of the host's.
     pub sni: Option<String>,
+    /// Offer the session of an earlier connection (RFC 8446, section 2.2; RFC 5077).
+    pub resume: bool,
 }
 
 impl ClientTls {

@@ -1,5 +1,6 @@
 //! The byte stream below a WebSocket: one type, whatever it is made of.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,6 @@ use tokio::net::{TcpStream, UnixStream};
 use super::tls::{ClientStream, ServerStream};
 
 /// A byte stream to the peer.
-#[derive(Debug)]
 pub enum Transport {
     /// TCP.
     Tcp(TcpStream),
@@ -23,6 +23,18 @@ pub enum Transport {
     ClientTls(Box<ClientStream>),
     /// In memory, for tests.
     Memory(DuplexStream),
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp(_) => "Tcp",
+            Self::Unix(_) => "Unix",
+            Self::Tls(_) => "Tls",
+            Self::ClientTls(_) => "ClientTls",
+            Self::Memory(_) => "Memory",
+        })
+    }
 }
 
 macro_rules! each {
@@ -66,7 +78,8 @@ impl AsyncWrite for Transport {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) | Self::ClientTls(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::ClientTls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -106,6 +119,13 @@ impl Transport {
     pub fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Ends TLS as far as that goes at once: a session that ended without is not to be resumed (RFC 5246, section 7.2.1).
+    pub fn end_tls(&mut self) {
+        if let Self::ClientTls(stream) = self {
+            let _ = Pin::new(&mut **stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 

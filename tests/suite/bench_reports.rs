@@ -371,7 +371,31 @@ fn npm_ws_and_python_websockets_are_load_tested() {
         assert!(seen["run"]["tls"].as_str().is_some_and(|tls| tls.starts_with("TLSv1.")), "{:#}", seen["run"]);
         assert_eq!(seen["latency_ms"]["tls"]["count"], 3);
         bench_output(&url, &["-d", "200ms"]).exits(14).complains("certificate").complains("--cacert");
+        let resuming = ["-n", "60", "-c", "3", "--cacert", &authority.ca(), "--churn=5", "--tls-resume"];
+        let seen = bench(&url, &[&resuming[..], &["-s", "chat"]].concat());
+        assert!(seen["connect"]["tls_resumed"].as_u64().is_some_and(|count| count > 0), "{:#}", seen["connect"]);
     }
+}
+
+#[test]
+fn tls_sessions_are_resumed_when_that_is_asked() {
+    let server = listen(&["--tls", "--echo"]);
+    let url = server.url.replace("127.0.0.1", "localhost");
+    let load = ["-k", "-n", "100", "-c", "2", "--threads", "1", "--churn=5"];
+    let seen = bench(&url, &load);
+    assert_eq!((&seen["messages"]["verified"], &seen["connect"]["tls_resumed"]), (&json!(100), &json!(0)));
+    let seen = bench(&url, &[&load[..], &["--tls-resume"]].concat());
+    let connect = &seen["connect"];
+    let (opened, resumed) = (connect["ok"].as_u64().expect("a count"), connect["tls_resumed"].as_u64());
+    assert_eq!(seen["messages"]["verified"], 100);
+    // Those that were open before any session had come are full handshakes.
+    assert!(resumed.is_some_and(|resumed| resumed >= opened - 4 && resumed < opened), "{connect:#}");
+    assert!(seen["run"]["tls"].as_str().is_some_and(|tls| tls.starts_with("TLSv1.")), "{:#}", seen["run"]);
+    // What is wrong with a certificate is said as without.
+    bench_output(&url, &["-d", "200ms", "--tls-resume"]).exits(14).complains("self-signed").complains("-k");
+    drop(server);
+    let server = crate::support::process::listen_at("[::1]:0", &["--tls", "--echo"]);
+    bench_output(&server.url, &["-k", "-d", "200ms", "--tls-resume"]).exits(14).complains("host name or IPv4 address");
 }
 
 #[test]

@@ -162,10 +162,9 @@ impl Link {
     /// The connection has ended: settles what was under way on it.
     pub(super) fn ended(&self, shard: &Shard, end: &End) {
         let mut state = self.state.borrow_mut();
-        if let (true, Some(bulk)) = (shard.resets.get(), &state.bulk) {
-            bulk.reset_on_drop();
+        if let Some(bulk) = state.bulk.take() {
+            bulk.end(shard.resets.get());
         }
-        state.bulk = None;
         let wanted = state.talk.closing.is_some();
         state.talk.abandon(shard);
         let mut interval = shard.interval.borrow_mut();

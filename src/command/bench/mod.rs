@@ -157,6 +157,12 @@ pub struct LoadArgs {
     /// Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", hide_short_help = true, help_heading = "Load")]
     pub churn: Option<u64>,
+    /// Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up
+    ///
+    /// Without it every handshake is a full one. Each thread has its own sessions, the first ones are full, and a server
+    /// may say no. Worth most with --churn.
+    #[arg(long, hide_short_help = true, help_heading = "Load")]
+    pub tls_resume: bool,
     /// A message not answered for so long is lost
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Load")]
     pub deadline: Duration,

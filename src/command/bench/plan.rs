@@ -48,7 +48,8 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     let connections = connection_course.as_ref().map_or(args.connections as usize, |(_, most)| *most as usize);
     let (payload, payload_text) = payload(args)?;
     let matching = matching(args, kind, &payload)?;
-    let connect = settings::connect_options(url, &args.connection, false)?;
+    let mut connect = settings::connect_options(url, &args.connection, false)?;
+    connect.tls.resume = args.tls_resume;
     let init =
         args.connection.init.iter().map(|text| init(text, args.connection.template)).collect::<Result<_, _>>()?;
     let init_wait =

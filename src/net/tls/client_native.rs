@@ -16,6 +16,9 @@ pub struct ClientConnector {
 }
 
 pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
+    if tls.resume {
+        return Err(TlsError::other("sessions cannot be resumed with the TLS library of this system"));
+    }
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(tls.min.protocol()));
     builder.danger_accept_invalid_certs(tls.insecure);

@@ -4,10 +4,18 @@
 //! certificate; `-v` promises the chain, the version and the cipher. Trust, defaults and the ciphers
 //! are those native-tls sets up.
 
+use std::fmt;
+use std::future::{Ready, ready};
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use http::Uri;
+use hyper_openssl::client::legacy::{HttpsLayer, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -15,6 +23,9 @@ use openssl::ssl::{self, SslConnector, SslConnectorBuilder, SslMethod, SslRef, S
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
 use tokio_openssl::SslStream;
+use tokio_util::either::Either;
+use tower_layer::Layer as _;
+use tower_service::Service;
 
 use super::identity::{self, PemIdentity};
 use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, read, shorten};
@@ -23,14 +34,34 @@ use crate::net::connection::io_text;
 use crate::net::transport::Transport;
 
 /// A client's side of TLS over any other byte stream.
-pub(crate) type ClientStream = SslStream<Transport>;
+pub(crate) type ClientStream = Either<SslStream<Transport>, ResumingStream>;
+
+/// The same where an earlier session may have been taken up.
+type ResumingStream = TokioIo<MaybeHttpsStream<TokioIo<Transport>>>;
 
 /// Does client handshakes, as many as asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientConnector {
-    connector: SslConnector,
+    way: Way,
     insecure: bool,
     sni: Option<String>,
+}
+
+/// How a handshake begins.
+#[derive(Clone)]
+enum Way {
+    /// With nothing known of the server.
+    Anew(SslConnector),
+    /// With a session that an earlier connection was given. hyper-openssl keeps them: to offer one takes `unsafe`, of
+    /// which we have none of our own.
+    Resuming(Arc<HttpsLayer>),
+}
+
+impl fmt::Debug for ClientConnector {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { way: _, insecure, sni } = self;
+        out.debug_struct("ClientConnector").field("insecure", insecure).field("sni", sni).finish_non_exhaustive()
+    }
 }
 
 fn fault(errors: &ErrorStack) -> TlsError {
@@ -56,7 +87,21 @@ pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
     if let Some(identity) = identity {
         show(&mut builder, &identity)?;
     }
-    Ok(ClientConnector { connector: builder.build(), insecure: tls.insecure, sni: tls.sni.clone() })
+    let insecure = tls.insecure;
+    let way = if tls.resume {
+        let mut layer = HttpsLayer::with_connector(builder).map_err(|errors| fault(&errors))?;
+        layer.set_callback(move |settings, _| {
+            settings.set_verify_hostname(!insecure);
+            if insecure {
+                settings.set_verify(SslVerifyMode::NONE);
+            }
+            Ok(())
+        });
+        Way::Resuming(Arc::new(layer))
+    } else {
+        Way::Anew(builder.build())
+    };
+    Ok(ClientConnector { way, insecure, sni: tls.sni.clone() })
 }
 
 /// Sets whom to trust: the CA file and nobody else, or the system's certificates wherever they lie.
@@ -115,7 +160,20 @@ impl ClientConnector {
     /// [`TlsError`], with the kind of failure for the hint.
     pub async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
         let name = self.sni.as_deref().unwrap_or(host);
-        let mut settings = self.connector.configure().map_err(|errors| fault(&errors))?;
+        let stream = match &self.way {
+            Way::Anew(connector) => Either::Left(self.begin(connector, name, transport).await?),
+            Way::Resuming(layer) => Either::Right(resume(layer, name, transport).await?),
+        };
+        Ok(Transport::ClientTls(Box::new(stream)))
+    }
+
+    async fn begin(
+        &self,
+        connector: &SslConnector,
+        name: &str,
+        transport: Transport,
+    ) -> Result<SslStream<Transport>, TlsError> {
+        let mut settings = connector.configure().map_err(|errors| fault(&errors))?;
         settings.set_verify_hostname(!self.insecure);
         let refused = Arc::new(Mutex::new(Vec::new()));
         if self.insecure {
@@ -132,17 +190,58 @@ impl ClientConnector {
         }
         let ssl = settings.into_ssl(name).map_err(|errors| fault(&errors))?;
         let mut stream = SslStream::new(ssl, transport).map_err(|errors| fault(&errors))?;
-        match Pin::new(&mut stream).connect().await {
-            Ok(()) => Ok(Transport::ClientTls(Box::new(stream))),
-            Err(error) => {
-                let presented = refused.lock().map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default();
-                Err(TlsError { presented, ..explain(&error, stream.ssl()) })
-            }
+        let Err(error) = Pin::new(&mut stream).connect().await else { return Ok(stream) };
+        let presented = refused.lock().map(|mut lines| std::mem::take(&mut *lines)).unwrap_or_default();
+        let verified = stream.ssl().verify_result();
+        let reason = (verified != X509VerifyResult::OK).then(|| verified.error_string());
+        Err(TlsError { presented, ..explain(&error, reason) })
+    }
+}
+
+/// A handshake that offers the session of an earlier one, if there was one.
+async fn resume(layer: &HttpsLayer, name: &str, transport: Transport) -> Result<ResumingStream, TlsError> {
+    let uri = Uri::builder().scheme("https").authority(name).path_and_query("/").build();
+    // An address of IPv6 would come back from it in brackets.
+    let uri = uri.ok().filter(|uri| uri.host() == Some(name)).ok_or_else(|| {
+        TlsError::other(format!("sessions are kept by host name or IPv4 address, and {name} is neither"))
+    })?;
+    match layer.layer(Reached(Some(transport))).call(uri).await {
+        Ok(stream) => Ok(TokioIo::new(stream)),
+        Err(error) => {
+            let text = error.to_string();
+            let Some(error) = error.source().and_then(|source| source.downcast_ref::<ssl::Error>()) else {
+                return Err(TlsError::of_text(&text));
+            };
+            let reason = text.strip_prefix(&error.to_string()).and_then(|rest| rest.strip_prefix(": "));
+            Err(explain(error, reason))
         }
     }
 }
 
-fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
+/// A byte stream for hyper-openssl, which would rather open its own.
+struct Reached(Option<Transport>);
+
+impl Service<Uri> for Reached {
+    type Response = TokioIo<Transport>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<Transport>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+impl Connection for Transport {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+fn explain(error: &ssl::Error, reason: Option<&str>) -> TlsError {
     if let Some(error) = error.io_error() {
         return TlsError::other(io_text(error));
     }
@@ -150,17 +249,26 @@ fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
         let text = "the server closed the connection during the handshake";
         return TlsError { kind: TlsErrorKind::HungUp, ..TlsError::other(text) };
     }
-    let verified = ssl.verify_result();
-    if verified == X509VerifyResult::OK {
-        TlsError::of_text(&error.to_string())
-    } else {
-        TlsError::of_text(&format!("{error} ({})", verified.error_string()))
+    match reason {
+        None => TlsError::of_text(&error.to_string()),
+        Some(reason) => TlsError::of_text(&format!("{error} ({reason})")),
+    }
+}
+
+/// The session itself, which every handshake has left behind.
+fn session(stream: &ClientStream) -> Option<&SslRef> {
+    match stream {
+        Either::Left(stream) => Some(stream.ssl()),
+        Either::Right(stream) => match stream.inner() {
+            MaybeHttpsStream::Https(stream) => Some(stream.ssl()),
+            MaybeHttpsStream::Http(_) => None,
+        },
     }
 }
 
 /// Version, cipher, whether the server is trusted, and its certificates from its own upwards.
 pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
-    let ssl = stream.ssl();
+    let Some(ssl) = session(stream) else { return Vec::new() };
     let cipher = ssl.current_cipher().map_or("no cipher", |cipher| cipher.name());
     let mut lines = vec![format!("TLS: {}, {cipher}", ssl.version_str())];
     let verified = ssl.verify_result();
@@ -173,7 +281,7 @@ pub(crate) fn describe(stream: &ClientStream) -> Vec<String> {
 
 /// Whether the server took up an earlier session.
 pub(crate) fn is_resumed(stream: &ClientStream) -> bool {
-    stream.ssl().session_reused()
+    session(stream).is_some_and(SslRef::session_reused)
 }
 
 /// Certificates from the server's own upwards.
