@@ -70,6 +70,19 @@ pub struct Producing {
     pub messages: Option<usize>,
     /// Payload bytes.
     pub bytes: Option<usize>,
+    /// The largest batch the topic takes, in bytes, where that is known.
+    pub limit: Option<usize>,
+}
+
+/// What a topic takes unless it is set up otherwise, which librdkafka keeps to by itself.
+const USUAL_LIMIT: std::ops::RangeInclusive<usize> = 1_000_000..=1_048_588;
+
+impl Producing {
+    /// Takes what the topic takes into account; whether that changes what is asked of librdkafka.
+    pub fn learn(&mut self, limit: Option<usize>) -> bool {
+        self.limit = limit.filter(|limit| !USUAL_LIMIT.contains(limit));
+        self.limit.is_some()
+    }
 }
 
 impl KafkaSettings {
@@ -153,7 +166,12 @@ impl KafkaSettings {
             pair("queue.buffering.max.messages", 200_000),
         ]);
         properties.extend(producing.messages.map(|count| pair("batch.num.messages", count)));
-        properties.extend(producing.bytes.map(|bytes| pair("batch.size", bytes)));
+        // A batch that is too large would be refused as a whole, and overtaken by those behind it.
+        let small = producing.limit.filter(|limit| limit < USUAL_LIMIT.start());
+        let bytes = producing.bytes.into_iter().chain(small).min();
+        properties.extend(bytes.map(|bytes| pair("batch.size", bytes)));
+        let large = producing.limit.filter(|limit| limit > USUAL_LIMIT.end());
+        properties.extend(large.map(|limit| pair("message.max.bytes", limit.min(1_000_000_000))));
         properties.extend(self.compression.as_ref().map(|kind| pair("compression.type", kind)));
         properties.extend(self.more.iter().filter(|(name, _)| !is_of_consumers(name)).cloned());
         properties
@@ -326,6 +344,27 @@ mod tests {
         assert_eq!(property(&one.consumer(), "enable.auto.commit"), Some("false"));
         assert_eq!(property(&one.consumer(), "auto.offset.reset"), Some("latest"));
         assert_ne!(property(&one.consumer(), "group.id"), property(&other.consumer(), "group.id"));
+    }
+
+    #[test]
+    fn batches_are_as_large_as_the_topic_takes_them() {
+        let settings = parse("kafka://h/t").expect("settings");
+        let table = [
+            (None, None, None, None),
+            (None, Some(1_048_588), None, None),
+            (Some(5000), Some(1_048_588), Some("5000"), None),
+            (None, Some(2000), Some("2000"), None),
+            (Some(5000), Some(2000), Some("2000"), None),
+            (Some(500), Some(2000), Some("500"), None),
+            (None, Some(10_000_000), None, Some("10000000")),
+        ];
+        for (bytes, limit, size, largest) in table {
+            let mut producing = Producing { bytes, ..Producing::default() };
+            assert_eq!(producing.learn(limit), limit.is_some_and(|limit| limit != 1_048_588));
+            let properties = settings.producer(producing);
+            let said = (property(&properties, "batch.size"), property(&properties, "message.max.bytes"));
+            assert_eq!(said, (size, largest), "{bytes:?} {limit:?}");
+        }
     }
 
     #[test]

@@ -172,7 +172,8 @@ pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     let duration = |text: &str| values::duration(text).ok();
     let settings = KafkaSettings::parse(broker.url, &trust, connection.connect_timeout, secret, duration)
         .map_err(|error| address_error(&error))?;
-    let producing = Producing { linger: broker.batch_age, messages: broker.batch, bytes: broker.batch_bytes };
+    let producing =
+        Producing { linger: broker.batch_age, messages: broker.batch, bytes: broker.batch_bytes, limit: None };
     let verify = |properties| reach::verify(&settings, &properties).map_err(|error| address_error(&error));
     let mut ends: Ends = Vec::new();
     if io.inlet.is_some() {

@@ -36,6 +36,10 @@ pub struct KafkaSink {
     reports: Arc<Shared>,
     held: Held,
     care: Option<Care>,
+    /// What the topic takes has been asked for.
+    has_asked: bool,
+    /// A message that may be too large for the topic: it goes alone, so that nothing shares its fate or overtakes it.
+    lone: Option<u64>,
     /// Messages the producer has not reported on.
     under_way: usize,
     taken: Vec<Report>,
@@ -96,6 +100,9 @@ impl Held {
         Some(result)
     }
 }
+
+/// What a batch of one message and the headers take at most beside payload, key and session.
+const OVERHEAD: usize = 512;
 
 /// A broker that finds a batch too large refuses all of it. Until it is known which message is to blame, few go at a time.
 struct Care {
@@ -168,23 +175,42 @@ impl KafkaSink {
             reports: Arc::default(),
             held: Held::default(),
             care: None,
+            has_asked: false,
+            lone: None,
             under_way: 0,
             taken: Vec::new(),
         }
     }
 
     async fn connect(&mut self) -> Result<(), Problem> {
-        let settings = &self.settings;
-        let producer = if let Some(producer) = &self.producer {
-            Arc::clone(producer)
-        } else {
-            let config = reach::config(&settings.producer(self.producing));
-            let producer = ThreadedProducer::from_config_and_context(&config, Reports(Arc::clone(&self.reports)))
-                .map_err(|error| config_problem(settings, &error))?;
-            Arc::clone(self.producer.insert(Arc::new(producer)))
-        };
+        let producer = if let Some(producer) = &self.producer { Arc::clone(producer) } else { self.produce()? };
         let ask = move |topic: &str, limit: Duration| producer.client().fetch_metadata(Some(topic), limit);
-        reach::check(settings, settings.target(), &self.reports.news, ask).await
+        reach::check(&self.settings, self.settings.target(), &self.reports.news, ask).await?;
+        if !std::mem::replace(&mut self.has_asked, true) {
+            let properties = self.settings.producer(self.producing);
+            if self.producing.learn(reach::size_limit(&properties, self.settings.target()).await) {
+                self.drop_producer();
+                self.produce()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the producer.
+    fn produce(&mut self) -> Result<Arc<ThreadedProducer<Reports>>, Problem> {
+        let config = reach::config(&self.settings.producer(self.producing));
+        let producer = ThreadedProducer::from_config_and_context(&config, Reports(Arc::clone(&self.reports)))
+            .map_err(|error| config_problem(&self.settings, &error))?;
+        Ok(Arc::clone(self.producer.insert(Arc::new(producer))))
+    }
+
+    /// Whether a message may be more than the topic takes, alone as it is.
+    fn may_be_too_large(&self, key: Option<&str>, envelope: &Envelope) -> bool {
+        self.producing.limit.is_some_and(|limit| {
+            let size =
+                envelope.message.payload().len() + key.map_or(0, str::len) + envelope.origin.session.as_str().len();
+            size + OVERHEAD > limit
+        })
     }
 
     /// What the filter makes of a message as its key; without one it goes to any partition.
@@ -215,7 +241,8 @@ impl KafkaSink {
             error.rdkafka_error_code(),
             Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize)
         );
-        if is_size && !Care::narrow(&mut self.care, number) {
+        let is_alone = self.lone.take_if(|lone| *lone == number).is_some();
+        if is_size && !is_alone && !Care::narrow(&mut self.care, number) {
             return Problem::Again { reason: "a batch is too large".to_owned(), after: Some(Duration::ZERO) };
         }
         self.problem(error)
@@ -253,6 +280,7 @@ impl KafkaSink {
         }
         self.reports = Arc::default();
         self.held = Held::default();
+        self.lone = None;
         self.under_way = 0;
     }
 }
@@ -288,7 +316,14 @@ impl WindowSink for KafkaSink {
             }
         }
         let Some(producer) = &self.producer else { return Poll::Ready(Err(again("not connected"))) };
+        if self.lone.is_some() && self.under_way > 0 {
+            return Poll::Pending;
+        }
         let key = self.key.as_ref().and_then(|_| self.key_of(envelope));
+        let is_lone = self.may_be_too_large(key.as_deref(), envelope);
+        if is_lone && self.under_way > 0 {
+            return Poll::Pending;
+        }
         let payload: &[u8] = envelope.message.payload();
         let mut record = BaseRecord::<str, [u8], usize>::with_opaque_to(self.settings.target(), number as usize)
             .payload(payload)
@@ -302,6 +337,7 @@ impl WindowSink for KafkaSink {
         match producer.send(record) {
             Ok(()) => {
                 self.under_way += 1;
+                self.lone = is_lone.then_some(number);
                 Poll::Ready(Ok(()))
             }
             // A report that makes room wakes.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
@@ -186,6 +188,18 @@ fn question(
             }
         }
     }
+}
+
+/// The largest batch a topic takes, in bytes, where the broker may tell: not everybody is allowed to ask.
+pub async fn size_limit(properties: &Properties, topic: &str) -> Option<usize> {
+    let client: AdminClient<DefaultClientContext> = config(properties).create().ok()?;
+    let resource = [ResourceSpecifier::Topic(topic)];
+    let options = AdminOptions::new().request_timeout(Some(QUESTION * 4));
+    let answer = tokio::time::timeout(QUESTION * 5, client.describe_configs(&resource, &options)).await;
+    // It waits for its own threads.
+    let _ = thread::Builder::new().name("kafka".to_owned()).spawn(move || drop(client));
+    let found = answer.ok()?.ok()?.pop()?.ok()?;
+    found.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
 
 /// A problem that no other try will change.
