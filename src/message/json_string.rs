@@ -38,14 +38,13 @@ pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
     let (mut at, mut to) = (0, start + 1);
     let mut last = [b' '; CHUNK + LANE];
     while at < bytes.len() {
-        let (chunk, length) = match bytes[at..].first_chunk() {
-            Some(chunk) => (chunk, CHUNK),
-            None => {
-                let rest = &bytes[at..bytes.len().min(at + CHUNK)];
-                last[..rest.len()].copy_from_slice(rest);
-                last[rest.len()..].fill(b' ');
-                (&last, rest.len())
-            }
+        let (chunk, length) = if let Some(chunk) = bytes[at..].first_chunk() {
+            (chunk, CHUNK)
+        } else {
+            let rest = &bytes[at..bytes.len().min(at + CHUNK)];
+            last[..rest.len()].copy_from_slice(rest);
+            last[rest.len()..].fill(b' ');
+            (&last, rest.len())
         };
         let (quotes, others) = marks(chunk);
         let until = (others.trailing_zeros() as usize).min(length);

@@ -29,6 +29,8 @@ pub struct Message {
     kind: MessageKind,
     /// Bytes it took compressed on the wire, and one; 0 where it was not compressed.
     wire: u32,
+    /// The payload is all there is in its memory.
+    is_alone: bool,
     payload: Bytes,
 }
 
@@ -42,14 +44,18 @@ impl PartialEq for Message {
 impl Eq for Message {}
 
 impl Message {
+    fn new(kind: MessageKind, payload: Bytes) -> Self {
+        Self { kind, wire: 0, is_alone: false, payload }
+    }
+
     /// A text message.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { kind: MessageKind::Text, wire: 0, payload: Bytes::from(text.into()) }
+        Self { is_alone: true, ..Self::new(MessageKind::Text, Bytes::from(text.into())) }
     }
 
     /// A binary message.
     pub fn binary(payload: impl Into<Bytes>) -> Self {
-        Self { kind: MessageKind::Binary, wire: 0, payload: payload.into() }
+        Self::new(MessageKind::Binary, payload.into())
     }
 
     /// A text message from bytes.
@@ -59,20 +65,20 @@ impl Message {
     pub fn text_from_bytes(payload: impl Into<Bytes>) -> Result<Self, std::str::Utf8Error> {
         let payload = payload.into();
         std::str::from_utf8(&payload)?;
-        Ok(Self { kind: MessageKind::Text, wire: 0, payload })
+        Ok(Self::new(MessageKind::Text, payload))
     }
 
     /// A text message where the bytes are valid UTF-8, else a binary one.
     pub fn from_bytes(payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         let kind = if std::str::from_utf8(&payload).is_ok() { MessageKind::Text } else { MessageKind::Binary };
-        Self { kind, wire: 0, payload }
+        Self::new(kind, payload)
     }
 
     /// A text message whose bytes another layer has already checked to be UTF-8.
     pub(crate) fn text_checked(payload: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&payload).is_ok());
-        Self { kind: MessageKind::Text, wire: 0, payload }
+        Self::new(MessageKind::Text, payload)
     }
 
     /// Text or binary.
@@ -138,6 +144,15 @@ impl Message {
     /// not pin the large read buffer it is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self { kind: self.kind, wire: self.wire, payload: Bytes::copy_from_slice(&self.payload) }
+        if self.is_alone {
+            return self.clone();
+        }
+        Self { is_alone: true, payload: Bytes::copy_from_slice(&self.payload), ..*self }
+    }
+
+    /// The same message, whose payload is known to be all there is in its memory: [`Message::detached`] need not copy it.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
     }
 }

@@ -76,12 +76,14 @@ pub struct Conversation {
     timer: Option<Pin<Box<Sleep>>>,
     depth: Option<Depth>,
     takes_outgoing: bool,
+    began: Now,
 }
 
 impl Conversation {
     /// A session that has no connection yet.
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, effects: Vec::new(), outcomes: Rc::default(), timer: None, depth: None, takes_outgoing: false }
+        let (outcomes, began) = (Rc::default(), Now::read());
+        Self { protocol, effects: Vec::new(), outcomes, timer: None, depth: None, takes_outgoing: false, began }
     }
 
     /// A connection was opened.
@@ -167,7 +169,7 @@ impl Conversation {
 
     /// Lets the protocol speak and carries out what it wants.
     fn speak(&mut self, carrier: &mut dyn Carrier, speak: impl FnOnce(&mut dyn Protocol, Now, &mut Vec<Effect>)) {
-        let now = Now::read();
+        let now = if self.protocol.is_timeless() { self.began } else { Now::read() };
         speak(&mut *self.protocol, now, &mut self.effects);
         for effect in self.effects.drain(..) {
             match effect {

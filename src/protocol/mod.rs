@@ -101,6 +101,12 @@ pub trait Protocol {
         true
     }
 
+    /// Whether it never looks at the time; it is then told when the session began, as reading the clocks costs a tenth of
+    /// passing a message on.
+    fn is_timeless(&self) -> bool {
+        false
+    }
+
     /// A message is due for the peer: an input line, another session's publication, a broker's message. Where whoever
     /// hands it over wants to know what becomes of it, it comes with a ticket; it is settled as soon as it is sent, or, where
     /// [`Protocol::acknowledges`], by [`Effect::Settled`].

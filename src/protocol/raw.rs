@@ -14,6 +14,10 @@ impl Protocol for Raw {
         effects.push(Effect::Deliver(message, None));
     }
 
+    fn is_timeless(&self) -> bool {
+        true
+    }
+
     fn on_outgoing(&mut self, message: Message, _ticket: Option<Ticket>, _now: Now, effects: &mut Vec<Effect>) {
         effects.push(Effect::Send(message));
     }

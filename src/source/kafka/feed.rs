@@ -37,8 +37,8 @@ impl Taken {
     fn new(message: &BorrowedMessage<'_>) -> Self {
         let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
         let kind = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
-        let message_of = headers::message(payload, kind.and_then(|header| header.value));
-        Self { partition: message.partition(), offset: message.offset(), message: message_of }
+        let own = headers::message(payload, kind.and_then(|header| header.value)).alone();
+        Self { partition: message.partition(), offset: message.offset(), message: own }
     }
 }
 

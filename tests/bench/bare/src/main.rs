@@ -1,6 +1,6 @@
 //! Bare loops: `wsp-bare JOB SERVER NAME COUNT [SIZE]`; prints the seconds between the first message and the last.
 //!
-//! kafka-produce, kafka-consume, nats-publish, nats-subscribe (ready on a line of its own), stream-publish.
+//! kafka-produce, kafka-produce-headers, kafka-consume, nats-publish, nats-subscribe (ready on a line of its own), stream-publish.
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -25,7 +26,8 @@ async fn main() -> Result<(), Failure> {
     let size: usize = rest.first().map_or(Ok(200), |size| size.parse())?;
     let payload = Bytes::from(vec![b'x'; size]);
     let took = match job.as_str() {
-        "kafka-produce" => kafka_produce(server, name, count, &payload)?,
+        "kafka-produce" => kafka_produce(server, name, count, &payload, false)?,
+        "kafka-produce-headers" => kafka_produce(server, name, count, &payload, true)?,
         "kafka-consume" => kafka_consume(server, name, count)?,
         "nats-publish" => nats_publish(server, name, count, payload).await?,
         "nats-subscribe" => nats_subscribe(server, name, count).await?,
@@ -36,7 +38,22 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn kafka_produce(server: &str, topic: &str, count: usize, payload: &Bytes) -> Result<Duration, Failure> {
+/// Headers like those of `wsp relay`, a new set for each message.
+fn headers() -> OwnedHeaders {
+    OwnedHeaders::new_with_capacity(4)
+        .insert(Header { key: "session", value: Some("s1") })
+        .insert(Header { key: "time", value: Some("2026-01-02T03:04:05.678901Z") })
+        .insert(Header { key: "type", value: Some("text") })
+        .insert(Header { key: "trace", value: Some("0123456789abcdef-s1-1234567") })
+}
+
+fn kafka_produce(
+    server: &str,
+    topic: &str,
+    count: usize,
+    payload: &Bytes,
+    with_headers: bool,
+) -> Result<Duration, Failure> {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", server)
         .set("enable.idempotence", "true")
@@ -47,6 +64,9 @@ fn kafka_produce(server: &str, topic: &str, count: usize, payload: &Bytes) -> Re
     let began = Instant::now();
     for _ in 0..count {
         let mut record = BaseRecord::<(), [u8]>::to(topic).payload(payload);
+        if with_headers {
+            record = record.headers(headers());
+        }
         while let Err((error, same)) = producer.send(record) {
             let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else { return Err(error.into()) };
             record = same;
