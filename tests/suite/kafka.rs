@@ -215,6 +215,24 @@ fn a_message_the_broker_will_never_take_is_rejected_and_its_neighbours_go_on() {
 }
 
 #[test]
+fn what_a_topic_takes_beyond_the_usual_goes_there_and_comes_back() {
+    if !require("kafka") {
+        return;
+    }
+    let server = shared();
+    let other = Other(&server);
+    let topic = other.create("roomy", 1, &["max.message.bytes=5000000"]);
+    let input = format!("a\n{}\n{}z\n", "y".repeat(2_000_000), numbers(1..=100));
+    let url = format!("kafka://{server}/{topic}");
+    let output = run(&["relay", "-", &url], input.clone()).exits(0);
+    assert!(balance(&output.stderr).starts_with("received 103 = delivered 103 "), "{}", output.stderr);
+    let relay = wsp(["relay", &format!("{url}?group={topic}"), "-"]).spawn();
+    other.wait_for_committed(&topic, &topic, 103);
+    relay.signal(Signal::SIGTERM);
+    assert!(relay.outcome().exits(0).stdout() == input, "the same comes back");
+}
+
+#[test]
 fn what_is_given_up_is_kept_in_the_dead_letters() {
     if !require("kafka") {
         return;
