@@ -34,6 +34,10 @@ use crate::net::connection::{CloseReason, io_text};
 const TICK: Duration = Duration::from_millis(50);
 /// Between two frames that only bring news.
 const NEWS: Duration = Duration::from_millis(100);
+/// News are shown less often where that would take more than one part in so many of the time, …
+const SHARE: u32 = 125;
+/// … but this often in any case.
+const SELDOM: Duration = Duration::from_millis(300);
 /// Between two frames that answer keys.
 const ANSWER: Duration = Duration::from_millis(67);
 /// For filters, each time.
@@ -116,6 +120,8 @@ impl Dashboard {
             changed: Changed::Keys,
             answered: None,
             drawn: None,
+            cost: Duration::ZERO,
+            looking: Duration::ZERO,
             suspending: false,
         };
         let task = spawn_local(driver.run(typed, acted, signals));
@@ -159,6 +165,10 @@ struct Driver {
     answered: Option<Instant>,
     /// The last frame.
     drawn: Option<Instant>,
+    /// What looking and drawing have taken since the frame before that one.
+    cost: Duration,
+    /// What looking has taken since the last frame.
+    looking: Duration,
     suspending: bool,
 }
 
@@ -225,7 +235,10 @@ impl Driver {
         }
         match self.changed {
             Changed::Nothing => None,
-            Changed::News => Some(self.drawn.map_or(now, |drawn| drawn + NEWS)),
+            Changed::News => {
+                let pause = (self.cost * SHARE).clamp(NEWS, SELDOM);
+                Some(self.drawn.map_or(now, |drawn| drawn + pause))
+            }
             Changed::Keys => Some(self.answered.map_or(now, |answered| answered + ANSWER)),
         }
     }
@@ -243,6 +256,7 @@ impl Driver {
         if changed {
             self.changed = self.changed.max(Changed::News);
         }
+        self.looking += now.elapsed();
     }
 
     /// Lets filters look at messages, for a while.
@@ -279,6 +293,7 @@ impl Driver {
                 self.terminal.write(&[b"\x1b[?2026h", &frame[..], b"\x1b[?2026l"].concat());
             }
         }
+        self.cost = now.elapsed() + std::mem::take(&mut self.looking);
     }
 
     fn redraw(&mut self) {
