@@ -83,7 +83,7 @@ def resident(pid):
 
 
 def full_speed(options, tools):
-    rounds, seconds = (3, 0.5) if options.quick else (15, 1.5)
+    rounds, seconds = (5, 0.5) if options.quick else (60, 0.6)
     server_cpu, load_cpu = (None, None) if options.free else (0, 1)
     tools.say(f"dashboard: an echo server at full speed, 200 B on 100 connections, {rounds} interleaved rounds of {seconds} s")
     with contextlib.ExitStack() as stack:
@@ -97,7 +97,7 @@ def full_speed(options, tools):
                 terminal, port = both[name]
                 got[name].append(tools.load(
                     "echo", load_cpu, port=port, pid=terminal.child.pid, connections=100, size=200, depth=16,
-                    seconds=seconds, warmup=0.3,
+                    seconds=seconds, warmup=0.15,
                 ))
         for name, each in got.items():
             rates, us = [one["rate"] for one in each], [one["server_us"] for one in each]
