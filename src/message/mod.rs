@@ -50,7 +50,10 @@ impl Message {
 
     /// A text message.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { is_alone: true, ..Self::new(MessageKind::Text, Bytes::from(text.into())) }
+        let text = text.into();
+        // What is spare would be kept with it.
+        let is_alone = text.capacity() == text.len();
+        Self { is_alone, ..Self::new(MessageKind::Text, Bytes::from(text)) }
     }
 
     /// A binary message.

@@ -101,8 +101,8 @@ pub trait Protocol {
         true
     }
 
-    /// Whether it never looks at the time; it is then told when the session began, as reading the clocks costs a tenth of
-    /// passing a message on.
+    /// Whether it never looks at the time. It is then told when the session began: reading two clocks for every message is
+    /// seen in what a relay costs.
     fn is_timeless(&self) -> bool {
         false
     }

@@ -49,7 +49,7 @@ use with_openssl::to_pkcs8;
 
 #[cfg(not(any(target_os = "macos", target_os = "windows")))]
 mod with_openssl {
-    use openssl::error::ErrorStack;
+    use openssl::error::{Error, ErrorStack};
     use openssl::pkcs12::Pkcs12;
     use openssl::pkey::{PKey, Private};
     use openssl::x509::X509;
@@ -80,7 +80,7 @@ mod with_openssl {
     fn is_cipher_gone(errors: &ErrorStack) -> bool {
         let of_ciphers = |library: &str| library.contains("digital envelope");
         errors.errors().iter().any(|error| {
-            error.library().is_some_and(of_ciphers)
+            Error::library(error).is_some_and(of_ciphers)
                 && error.reason().is_some_and(|reason| reason.contains("unsupported"))
         })
     }
