@@ -82,11 +82,8 @@ impl Display {
     fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
         let term = value("TERM").unwrap_or_default();
-        let depth = if value("NO_COLOR").is_some() {
-            Depth::None
-        } else {
-            Depth::of(&term, value("COLORTERM").as_deref().unwrap_or_default())
-        };
+        // Whether colours are wanted is said elsewhere: by flags, and by NO_COLOR where they are silent.
+        let depth = Depth::of(&term, value("COLORTERM").as_deref().unwrap_or_default());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| value(name)).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
         // Where no locale is set, terminals of today show UTF-8 all the same; the console of Linux does not draw braille.
@@ -274,29 +271,27 @@ mod tests {
             Display::of(|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
         };
         let table = [
-            ("xterm", "", "", Depth::Sixteen),
-            ("xterm-16color", "", "", Depth::Sixteen),
-            ("screen", "", "", Depth::Sixteen),
-            ("linux", "", "", Depth::Sixteen),
-            ("", "", "", Depth::Sixteen),
-            ("rxvt", "rxvt-xpm", "", Depth::Sixteen),
-            ("xterm-256color", "", "", Depth::Many),
-            ("tmux-256color", "yes", "", Depth::Many),
-            ("screen-256color-bce", "", "", Depth::Many),
-            ("xterm", "truecolor", "", Depth::True),
-            ("xterm-256color", "24bit", "", Depth::True),
-            ("alacritty", "truecolor", "", Depth::True),
-            ("xterm-direct", "", "", Depth::True),
-            ("dumb", "truecolor", "", Depth::None),
-            ("vt100", "", "", Depth::None),
-            ("xterm-mono", "", "", Depth::None),
-            ("ansi-m", "", "", Depth::None),
-            ("xterm-256color", "truecolor", "1", Depth::None),
-            ("xterm-256color", "", "0", Depth::None),
+            ("xterm", "", Depth::Sixteen),
+            ("xterm-16color", "", Depth::Sixteen),
+            ("screen", "", Depth::Sixteen),
+            ("linux", "", Depth::Sixteen),
+            ("", "", Depth::Sixteen),
+            ("rxvt", "rxvt-xpm", Depth::Sixteen),
+            ("xterm-256color", "", Depth::Many),
+            ("tmux-256color", "yes", Depth::Many),
+            ("screen-256color-bce", "", Depth::Many),
+            ("xterm", "truecolor", Depth::True),
+            ("xterm-256color", "24bit", Depth::True),
+            ("alacritty", "truecolor", Depth::True),
+            ("xterm-direct", "", Depth::True),
+            ("dumb", "truecolor", Depth::None),
+            ("vt100", "", Depth::None),
+            ("xterm-mono", "", Depth::None),
+            ("ansi-m", "", Depth::None),
         ];
-        for (term, colorterm, no_color, expected) in table {
-            let shown = display(&[("TERM", term), ("COLORTERM", colorterm), ("NO_COLOR", no_color)]);
-            assert_eq!(shown.depth, expected, "TERM={term} COLORTERM={colorterm} NO_COLOR={no_color}");
+        for (term, colorterm, expected) in table {
+            let shown = display(&[("TERM", term), ("COLORTERM", colorterm)]);
+            assert_eq!(shown.depth, expected, "TERM={term} COLORTERM={colorterm}");
         }
         assert_eq!(display(&[]).depth, Depth::Sixteen);
         assert!(display(&[("TERM", "linux")]).ascii && display(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]).ascii);

@@ -181,16 +181,19 @@ fn colours_follow_the_environment() {
         }
         kinds.into_iter().collect::<Vec<_>>().join(" ")
     };
-    for (environment, expected) in [
-        ("NO_COLOR=1 COLORTERM=truecolor TERM=tmux-256color", ""),
-        ("TERM=vt100 COLORTERM=", ""),
-        ("TERM=screen COLORTERM=", "16"),
-        ("TERM=tmux-256color COLORTERM=", "256"),
-        ("TERM=tmux-256color COLORTERM=truecolor", "true"),
+    for (environment, flag, expected) in [
+        ("NO_COLOR=1 COLORTERM=truecolor TERM=tmux-256color", "", ""),
+        // A flag says more than the environment.
+        ("NO_COLOR=1 COLORTERM=truecolor TERM=tmux-256color", "--color always", "true"),
+        ("COLORTERM=truecolor TERM=tmux-256color", "--color never", ""),
+        ("TERM=vt100 COLORTERM=", "", ""),
+        ("TERM=screen COLORTERM=", "", "16"),
+        ("TERM=tmux-256color COLORTERM=", "", "256"),
+        ("TERM=tmux-256color COLORTERM=truecolor", "", "true"),
     ] {
-        terminal.line(&format!("clear; {environment} LANG=C.UTF-8 {WSP} listen :0 --tui"));
+        terminal.line(&format!("clear; {environment} LANG=C.UTF-8 {WSP} listen :0 --tui {flag}"));
         terminal.wait_for("nobody is connected");
-        assert_eq!(kinds(&terminal.coloured()), expected, "{environment}: {}", terminal.coloured());
+        assert_eq!(kinds(&terminal.coloured()), expected, "{environment} {flag}: {}", terminal.coloured());
         terminal.type_in("q");
         assert_eq!(terminal.ended(), 0);
     }

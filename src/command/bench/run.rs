@@ -130,6 +130,7 @@ async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     let mut outputs = Outputs::open(&args.output)?;
     let screen =
         args.tui.then(|| Screen::of(host, "--tui", format!("wsp bench {}", plan.connect.target))).transpose()?;
+    let screen = screen.map(|screen| if host.colour { screen } else { screen.without_colours() });
     // A search changes the rate by itself.
     let steering = if condition.is_some() { Steering::None } else { Steering::ByHand };
     let screen = screen.map(|screen| (screen, steering));
