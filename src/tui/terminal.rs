@@ -97,9 +97,9 @@ impl Terminal {
     /// # Errors
     /// When it cannot be set up.
     pub fn take(stdout: File) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
+        static HOOK: OnceLock<()> = OnceLock::new();
         // Whether there are colours is decided once for all that is drawn, not by crossterm's look at NO_COLOR.
         ratatui::crossterm::style::force_color_output(true);
-        static HOOK: OnceLock<()> = OnceLock::new();
         HOOK.get_or_init(|| {
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
