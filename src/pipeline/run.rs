@@ -42,6 +42,7 @@ pub struct Running {
 pub struct Orders {
     /// When to end.
     pub stop: Rc<Stop>,
+    was_signalled: Cell<bool>,
     cut_short: Cell<Option<Exit>>,
     /// What is being closed is to be left.
     leave: Stop,
@@ -54,12 +55,12 @@ impl Orders {
         self.stop.go(Step::Draining);
     }
 
-    /// The first time stops, the second cuts short, which is what the code is for.
+    /// The first time stops, where it has not begun to by itself; the second cuts short, which is what the code is for.
     pub fn stop_or_cut_short(&self, exit: Exit) {
-        if self.is_closing.get() {
+        if !self.was_signalled.replace(true) {
+            self.stop_once();
+        } else if self.is_closing.get() {
             self.leave.go(Step::Aborting);
-        } else if self.stop.step() == Step::Running {
-            self.stop.go(Step::Draining);
         } else {
             self.cut_short.set(self.cut_short.get().or(Some(exit)));
             self.stop.go(Step::Aborting);
@@ -291,5 +292,27 @@ impl Start {
         {
             inlet.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_signal_never_cuts_short_whatever_ended_before() {
+        let orders = Orders::default();
+        orders.stop_once();
+        orders.stop_or_cut_short(Exit::Terminated);
+        assert_eq!((orders.stop.step(), orders.cut_short.get()), (Step::Draining, None));
+        orders.stop_or_cut_short(Exit::Interrupted);
+        orders.stop_or_cut_short(Exit::Terminated);
+        assert_eq!((orders.stop.step(), orders.cut_short.get()), (Step::Aborting, Some(Exit::Interrupted)));
+        let closing = Orders::default();
+        closing.is_closing.set(true);
+        closing.stop_or_cut_short(Exit::Terminated);
+        assert_eq!(closing.leave.step(), Step::Running);
+        closing.stop_or_cut_short(Exit::Terminated);
+        assert_eq!(closing.leave.step(), Step::Aborting);
     }
 }
