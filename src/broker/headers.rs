@@ -55,12 +55,21 @@ pub fn joined(words: &[&str], between: u8, number: u64) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// What a broker gave back as a message; without a word on its type it is text where it can be.
+/// What a broker gave back as a message.
 pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
-    if kind == Some(b"binary") {
-        return Message::binary(payload);
+    match kind_of(&payload, kind) {
+        MessageKind::Text => Message::text_checked(payload),
+        MessageKind::Binary => Message::binary(payload),
     }
-    Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload))
+}
+
+/// Of what type it is: without a word on that it is text where it can be.
+pub fn kind_of(payload: &[u8], word: Option<&[u8]>) -> MessageKind {
+    if word != Some(b"binary") && std::str::from_utf8(payload).is_ok() {
+        MessageKind::Text
+    } else {
+        MessageKind::Binary
+    }
 }
 
 #[cfg(test)]

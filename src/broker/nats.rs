@@ -3,6 +3,7 @@
 //! Leaves the connection to `link`. Invariant: what does not fit together is refused before anything connects.
 
 mod link;
+pub mod outbox;
 mod trust;
 
 use std::fmt;

@@ -9,10 +9,13 @@ pub mod event;
 pub mod har;
 pub mod input;
 mod json_string;
+pub mod pack;
 mod payloads;
 pub mod render;
 
 use bytes::Bytes;
+
+use pack::Pack;
 
 /// Text or binary: the two data message types of RFC 6455.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,9 +32,19 @@ pub struct Message {
     kind: MessageKind,
     /// Bytes it took compressed on the wire, and one; 0 where it was not compressed.
     wire: u32,
-    /// The payload is all there is in its memory.
-    is_alone: bool,
+    memory: Memory,
     payload: Bytes,
+}
+
+/// What else is in the memory of a payload, and kept as long as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// Nobody knows what and how much.
+    Shared,
+    /// Other messages that wait with it.
+    Packed,
+    /// Nothing.
+    Own,
 }
 
 /// What it took on the wire is no part of what it says.
@@ -45,15 +58,15 @@ impl Eq for Message {}
 
 impl Message {
     fn new(kind: MessageKind, payload: Bytes) -> Self {
-        Self { kind, wire: 0, is_alone: false, payload }
+        Self { kind, wire: 0, memory: Memory::Shared, payload }
     }
 
     /// A text message.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         // What is spare would be kept with it.
-        let is_alone = text.capacity() == text.len();
-        Self { is_alone, ..Self::new(MessageKind::Text, Bytes::from(text)) }
+        let memory = if text.capacity() == text.len() { Memory::Own } else { Memory::Shared };
+        Self { memory, ..Self::new(MessageKind::Text, Bytes::from(text)) }
     }
 
     /// A binary message.
@@ -82,6 +95,16 @@ impl Message {
     pub(crate) fn text_checked(payload: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&payload).is_ok());
         Self::new(MessageKind::Text, payload)
+    }
+
+    /// A copy that shares memory at most with others of this pack. Text has already been checked to be UTF-8.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn copied(kind: MessageKind, payload: &[u8], pack: &mut Pack) -> Self {
+        debug_assert!(kind == MessageKind::Binary || std::str::from_utf8(payload).is_ok());
+        match pack.copy(payload) {
+            Some(payload) => Self { memory: Memory::Packed, ..Self::new(kind, payload) },
+            None => Self { memory: Memory::Own, ..Self::new(kind, Bytes::copy_from_slice(payload)) },
+        }
     }
 
     /// Text or binary.
@@ -147,15 +170,28 @@ impl Message {
     /// not pin the large read buffer it is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
-        if self.is_alone {
+        if self.memory == Memory::Own {
             return self.clone();
         }
-        Self { is_alone: true, payload: Bytes::copy_from_slice(&self.payload), ..*self }
+        Self { memory: Memory::Own, payload: Bytes::copy_from_slice(&self.payload), ..*self }
     }
 
-    /// The same message, whose payload is known to be all there is in its memory: [`Message::detached`] need not copy it.
+    /// As [`Message::detached`], for one that is not needed any more.
     #[must_use]
-    pub fn alone(self) -> Self {
-        Self { is_alone: true, ..self }
+    pub fn into_detached(self) -> Self {
+        if self.memory == Memory::Own { self } else { self.detached() }
+    }
+
+    /// The same message in memory that it shares at most with others of this pack: for messages that are kept and let go
+    /// in the order they came.
+    #[must_use]
+    pub fn packed(self, pack: &mut Pack) -> Self {
+        if self.memory != Memory::Shared {
+            return self;
+        }
+        match pack.copy(&self.payload) {
+            Some(payload) => Self { memory: Memory::Packed, payload, ..self },
+            None => self.into_detached(),
+        }
     }
 }

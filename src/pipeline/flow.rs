@@ -56,6 +56,13 @@ pub struct FlowSettings {
     pub lanes: Vec<Rc<Lane>>,
 }
 
+impl FlowSettings {
+    /// Whether a message may wait for several destinations, or only some of them wait for one.
+    fn shares(&self) -> bool {
+        self.lanes.len() > 1 || !self.routes.is_empty()
+    }
+}
+
 /// One direction of a pipeline.
 pub struct Flow {
     settings: FlowSettings,
@@ -238,10 +245,10 @@ impl Inlet for Flow {
     }
 
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
-        // What came in the same buffer is not kept alive by what waits.
-        let message = message.detached();
+        // Destinations share one copy.
+        let message = if self.settings.shares() { message.into_detached() } else { message };
         let receipt = self.ledger.receive(message.len(), on_safe);
-        let lineage = Lineage { origin, seq, time: Timestamp::now() };
+        let lineage = Lineage { origin, seq, time: origin.time() };
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
             self.bury(&lineage, message, &error, &receipt);
         }
@@ -250,9 +257,8 @@ impl Inlet for Flow {
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
-        let message = message.detached();
         let receipt = self.ledger.receive(message.len(), None);
-        self.bury(&Lineage { origin, seq, time: Timestamp::now() }, message, error, &receipt);
+        self.bury(&Lineage { origin, seq, time: origin.time() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
     }
 
@@ -265,10 +271,8 @@ impl Inlet for Flow {
         reason: DropReason,
         error: &str,
     ) {
-        let message = message.detached();
         let receipt = self.ledger.receive(message.len(), on_safe);
-        let envelope =
-            Envelope { message, origin: Rc::clone(origin), time: Timestamp::now(), seq, attempts: 0, receipt };
+        let envelope = Envelope { message, origin: Rc::clone(origin), time: origin.time(), seq, attempts: 0, receipt };
         self.dead_letters.bury(envelope, reason, &origin.endpoint, error);
     }
 

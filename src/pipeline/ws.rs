@@ -353,6 +353,7 @@ impl Peer for WsPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         self.view.incoming(&incoming);
         let Incoming::Message(message) = incoming else { return };
+        self.hand.origin.pass_begins();
         if self.needs_json
             && let Ok(json) = Json::of_payload(message.payload())
         {
@@ -436,6 +437,10 @@ impl Peer for WsPeer {
 
     fn on_pinged(&mut self, payload: &[u8]) {
         self.view.outgoing(&Outgoing::Ping(Bytes::copy_from_slice(payload)));
+    }
+
+    fn on_pass_end(&mut self) {
+        self.hand.origin.pass_ends();
     }
 
     fn on_round_trip(&mut self, time: Duration) {

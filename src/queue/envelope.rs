@@ -1,6 +1,6 @@
 //! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -19,12 +19,37 @@ pub struct Origin {
     pub endpoint: String,
     /// The last message of it that was JSON: what filters know as `$prev`.
     pub prev: RefCell<Json>,
+    /// While many messages are taken in at once: when that began.
+    pass: Cell<Option<Timestamp>>,
 }
 
 impl Origin {
     /// A session that has given nothing yet.
     pub fn new(session: impl Into<String>, endpoint: impl Into<String>) -> Rc<Self> {
-        Rc::new(Self { session: session.into(), endpoint: endpoint.into(), prev: RefCell::new(Json::null()) })
+        Rc::new(Self {
+            session: session.into(),
+            endpoint: endpoint.into(),
+            prev: RefCell::new(Json::null()),
+            pass: Cell::new(None),
+        })
+    }
+
+    /// What comes from now on has the same time, until [`Origin::pass_ends`]: the clock is read once, not for every
+    /// message. A pass is over before anything is waited for.
+    pub fn pass_begins(&self) {
+        if self.pass.get().is_none() {
+            self.pass.set(Some(Timestamp::now()));
+        }
+    }
+
+    /// What comes next has a time of its own.
+    pub fn pass_ends(&self) {
+        self.pass.set(None);
+    }
+
+    /// When what is taken in now was received.
+    pub fn time(&self) -> Timestamp {
+        self.pass.get().unwrap_or_else(Timestamp::now)
     }
 }
 

@@ -16,6 +16,8 @@ use super::pace::{Pacer, Turn};
 use super::spool::{Spool, SpoolLane};
 use super::wakers::Waits;
 use super::{OverflowPolicy, Pushed, Queue};
+use crate::message::Message;
+use crate::message::pack::Pack;
 use crate::observe::counters::{Count, DropReason};
 
 /// Bounds of a lane.
@@ -57,6 +59,8 @@ pub struct Lane {
     retrying: Cell<bool>,
     /// Sees what was delivered.
     witness: OnceCell<Witness>,
+    /// Where small messages wait together.
+    pack: RefCell<Pack>,
     waits: Rc<Waits>,
     /// Lanes that hold what would be here, where each receiver has one of its own.
     branches: RefCell<Option<Vec<Weak<Lane>>>>,
@@ -99,6 +103,7 @@ impl Lane {
             high_water: Cell::new(0),
             retrying: Cell::new(false),
             witness: OnceCell::new(),
+            pack: RefCell::default(),
             waits,
             branches: RefCell::new(None),
         }
@@ -125,8 +130,9 @@ impl Lane {
         Poll::Pending
     }
 
-    /// Adds a message.
-    pub fn push(&self, envelope: Envelope) {
+    /// Adds a message. What came in the same buffer is not kept alive by what waits.
+    pub fn push(&self, mut envelope: Envelope) {
+        envelope.message = self.keep(envelope.message);
         match &self.backing {
             // Nobody takes it any more: it is not kept, and stays unsettled.
             Backing::Memory(_) if self.abandoned.get() => return,
@@ -148,6 +154,16 @@ impl Lane {
         }
         self.high_water.set(self.high_water.get().max(self.len()));
         self.waits.readers.wake();
+    }
+
+    /// What waits behind others leaves with them, unless some are dropped; what waits alone may do so for long.
+    fn keep(&self, message: Message) -> Message {
+        match &self.backing {
+            Backing::Memory(queue) if self.settings.policy == OverflowPolicy::Block && !queue.borrow().is_empty() => {
+                message.packed(&mut self.pack.borrow_mut())
+            }
+            _ => message.into_detached(),
+        }
     }
 
     /// From now on its messages leave at this pace.
@@ -214,7 +230,14 @@ impl Lane {
     /// The next message, whatever the pace: nobody is to get it any more.
     pub fn take(&self) -> Option<Envelope> {
         let next = match &self.backing {
-            Backing::Memory(queue) => queue.borrow_mut().pop(),
+            Backing::Memory(queue) => {
+                let mut queue = queue.borrow_mut();
+                let next = queue.pop();
+                if queue.is_empty() {
+                    self.pack.borrow_mut().close();
+                }
+                next
+            }
             Backing::Spool(lane) => lane.pop(),
         };
         if next.is_some() {
@@ -419,7 +442,6 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
     use crate::queue::envelope::Origin;
 
     #[test]

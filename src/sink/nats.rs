@@ -7,19 +7,18 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::message::OutboundMessage;
-use async_nats::{HeaderMap, HeaderName, Message as NatsMessage, PublishErrorKind, StatusCode, Subject, Subscriber};
+use async_nats::{HeaderMap, HeaderName, Message as NatsMessage, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures_util::{Sink as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use crate::broker::nats::{Link, NatsSettings};
+use crate::broker::nats::{Link, NatsSettings, outbox};
 use crate::broker::{again, headers, refused};
 use crate::filter::{Filter, Json};
 use crate::message::MessageKind;
@@ -163,10 +162,10 @@ impl NatsSink {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match Pin::new(&mut open.link.client).poll_ready(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(again(error.to_string()))),
-            Poll::Pending => return Poll::Pending,
+        let (size, most) = (outbox::size(headers.as_ref(), envelope.message.len()), open.link.client.max_payload());
+        if size > most {
+            let text = format!("it has {} bytes, the server takes {most}", envelope.message.len());
+            return Poll::Ready(Err(Problem::Never(text)));
         }
         let subject = match &requests {
             None => open.target.clone(),
@@ -177,15 +176,7 @@ impl NatsSink {
         };
         let reply = (!is_plain).then(|| Subject::from(headers::joined(&[&open.inbox], b'.', number)));
         let message = OutboundMessage { subject, reply, payload: envelope.message.payload().clone(), headers };
-        if let Err(error) = Pin::new(&mut open.link.client).start_send(message) {
-            return Poll::Ready(Err(match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => {
-                    let most = open.link.client.max_payload();
-                    Problem::Never(format!("it has {} bytes, the server takes {most}", envelope.message.len()))
-                }
-                _ => again(error.to_string()),
-            }));
-        }
+        open.link.outbox.put(message);
         // Only requests have each a time of its own: reading the clock is not free.
         if open.owed.is_empty() || self.settings.request {
             open.asked = Instant::now();
@@ -197,7 +188,7 @@ impl NatsSink {
         if is_plain {
             open.since_mark += 1;
             if open.since_mark >= MARK_EVERY {
-                open.mark(cx);
+                open.mark();
             }
         }
         Poll::Ready(Ok(()))
@@ -206,34 +197,24 @@ impl NatsSink {
 
 impl Open {
     /// Sends something to ourselves behind what was published: when it comes back, the server has that.
-    fn mark(&mut self, cx: &mut Context<'_>) {
+    fn mark(&mut self) {
         let Some((last, _)) = self.owed.back() else { return };
         // Whether a subject is forbidden is told beside the messages: the first time a second mark makes sure of it.
         let name = if self.is_allowed { 'm' } else { 'p' };
-        let subject = format!("{}.{name}{last}", self.inbox);
-        if self.say(subject, cx) {
-            self.since_mark = 0;
-            self.is_marked = true;
-        }
+        self.say(format!("{}.{name}{last}", self.inbox));
+        (self.since_mark, self.is_marked) = (0, true);
     }
 
-    fn say(&mut self, subject: String, cx: &mut Context<'_>) -> bool {
-        let message =
-            OutboundMessage { subject: Subject::from(subject), reply: None, payload: Bytes::new(), headers: None };
-        let client = &mut self.link.client;
-        matches!(Pin::new(&mut *client).poll_ready(cx), Poll::Ready(Ok(())))
-            && Pin::new(&mut *client).start_send(message).is_ok()
+    fn say(&mut self, subject: String) {
+        let subject = Subject::from(subject);
+        self.link.outbox.put(OutboundMessage { subject, reply: None, payload: Bytes::new(), headers: None });
     }
 
-    fn on_mark(&mut self, word: &str, cx: &mut Context<'_>, answers: &mut Vec<Answer>) {
+    fn on_mark(&mut self, word: &str, answers: &mut Vec<Answer>) {
         let (kind, number) = word.split_at(1);
         let Ok(number) = number.parse::<u64>() else { return };
         if kind == "p" {
-            let subject = format!("{}.m{number}", self.inbox);
-            if !self.say(subject, cx) {
-                self.is_marked = false;
-                self.since_mark = self.since_mark.max(1);
-            }
+            self.say(format!("{}.m{number}", self.inbox));
             return;
         }
         self.is_allowed = true;
@@ -273,14 +254,13 @@ impl WindowSink for NatsSink {
         self.hand(number, envelope, cx)
     }
 
-    fn pause(&mut self, cx: &mut Context<'_>) {
+    fn pause(&mut self, _: &mut Context<'_>) {
         let is_plain = self.is_plain();
-        if let Some(open) = &mut self.state
-            && is_plain
-            && open.since_mark > 0
-            && !open.is_marked
-        {
-            open.mark(cx);
+        if let Some(open) = &mut self.state {
+            if is_plain && open.since_mark > 0 && !open.is_marked {
+                open.mark();
+            }
+            open.link.outbox.ship();
         }
     }
 
@@ -303,7 +283,7 @@ impl WindowSink for NatsSink {
                         }
                     } else if !word.is_empty() {
                         let word = word.to_owned();
-                        open.on_mark(&word, cx, answers);
+                        open.on_mark(&word, answers);
                     }
                 }
                 Poll::Ready(None) => {
@@ -335,9 +315,10 @@ impl WindowSink for NatsSink {
                 open.lost.get_or_insert_with(|| again("the server does not answer"));
             }
             if is_plain && open.since_mark > 0 && !open.is_marked {
-                open.mark(cx);
+                open.mark();
             }
         }
+        open.link.outbox.ship();
         match open.lost.take() {
             Some(problem) => {
                 self.state = None;

@@ -288,6 +288,7 @@ impl Receiving<'_> {
             self.inlet.lags(lag);
         }
         self.remember(&consumer);
+        self.origin.pass_ends();
         if let Some(batch) = self.member.feed.take() {
             self.pending.extend(batch);
         }
@@ -333,6 +334,7 @@ impl Receiving<'_> {
 
     fn hand_on(&mut self, taken: Taken) {
         self.seq += 1;
+        self.origin.pass_begins();
         let on_safe = self.positions.open(taken.partition, taken.offset);
         self.inlet.push(&self.origin, self.seq, taken.message, Some(on_safe));
     }

@@ -13,6 +13,7 @@ use async_nats::{Client, ConnectErrorKind, Event, ServerAddr};
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
+use super::outbox::Outbox;
 use super::{ANSWER, NatsSettings};
 use crate::broker::{again, refused};
 use crate::exit::Exit;
@@ -32,8 +33,10 @@ struct Told {
 
 /// A connection, until it is lost.
 pub struct Link {
-    /// What publishes and subscribes.
+    /// What subscribes, and publishes now and then.
     pub client: Client,
+    /// What publishes much.
+    pub outbox: Outbox,
     told: Arc<Told>,
     /// Its thread ends when this is dropped.
     _end: oneshot::Sender<()>,
@@ -66,11 +69,16 @@ impl Link {
         let (opened, result) = oneshot::channel();
         let (end, ended) = oneshot::channel::<()>();
         let noted = Arc::clone(&told);
+        let (outbox, carrier) = Outbox::new();
         let work = move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async move {
                 let client = options.connect(servers).await;
                 noted.is_connected.store(client.is_ok(), Ordering::Relaxed);
+                if let Ok(client) = &client {
+                    // A batch is to be written together.
+                    tokio::spawn(tokio::task::unconstrained(carrier.carry(client.clone())));
+                }
                 if opened.send(client).is_ok() {
                     let _ = ended.await;
                 }
@@ -80,7 +88,7 @@ impl Link {
         let failed = |text: &str| again(text.to_owned());
         thread::Builder::new().name("nats".to_owned()).spawn(work).map_err(|_| failed("no thread could be started"))?;
         match result.await {
-            Ok(Ok(client)) => Ok(Self { client, told, _end: end }),
+            Ok(Ok(client)) => Ok(Self { client, outbox, told, _end: end }),
             Ok(Err(error)) => Err(connect_problem(settings, error.kind(), &error.to_string())),
             Err(_) => Err(failed("the connection's thread ended")),
         }

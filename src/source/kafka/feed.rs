@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 use crate::broker::headers;
 use crate::message::Message;
+use crate::message::pack::Pack;
 
 /// Messages of a batch.
 const MOST: usize = 512;
@@ -34,10 +34,11 @@ pub struct Taken {
 }
 
 impl Taken {
-    fn new(message: &BorrowedMessage<'_>) -> Self {
-        let payload = message.payload().map_or_else(Bytes::new, Bytes::copy_from_slice);
-        let kind = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
-        let own = headers::message(payload, kind.and_then(|header| header.value)).alone();
+    fn new(message: &BorrowedMessage<'_>, pack: &mut Pack) -> Self {
+        let payload = message.payload().unwrap_or_default();
+        let word = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
+        let kind = headers::kind_of(payload, word.and_then(|header| header.value));
+        let own = Message::copied(kind, payload, pack);
         Self { partition: message.partition(), offset: message.offset(), message: own }
     }
 }
@@ -102,10 +103,11 @@ impl Feed {
 
 fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, told: &impl Fn() -> bool) -> Batch {
     let (mut batch, mut bytes, mut wait) = (Vec::with_capacity(MOST), 0, PATIENCE);
+    let mut pack = Pack::default();
     while batch.len() < MOST && bytes < MOST_BYTES {
         match consumer.poll(wait) {
             Some(Ok(message)) => {
-                let taken = Taken::new(&message);
+                let taken = Taken::new(&message, &mut pack);
                 bytes += taken.message.len();
                 batch.push(Ok(taken));
             }
