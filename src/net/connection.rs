@@ -49,7 +49,7 @@ pub enum BufferRole {
 impl BufferRole {
     fn sizes(self) -> (usize, usize) {
         match self {
-            Self::Stream => (64 * 1024, 16 * 1024),
+            Self::Stream => (64 * 1024, 64 * 1024),
             Self::Many => (2048, 16 * 1024),
         }
     }

@@ -12,7 +12,7 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::DeadLetters;
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{Ledger, Safety, Settlement};
+use crate::queue::ledger::{Ledger, OnSafe, Safety, Settlement};
 
 /// Keeps nothing.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl DeadLetters for Kept {
         let Ok(message) = Message::text_from_bytes(line) else { return };
         let (origin, time, seq) = (Rc::clone(&envelope.origin), envelope.time, envelope.seq);
         let original = envelope.receipt;
-        let kept = Box::new(move |safety| {
+        let kept = OnSafe::call(move |safety| {
             original.settle(match safety {
                 Safety::Stored | Safety::Settled(Settlement::Delivered) => Settlement::DeadLettered(reason),
                 Safety::Settled(_) => Settlement::Dropped(reason),

@@ -35,6 +35,9 @@ use crate::session::opening::{Opening, OpeningPlan};
 use crate::session::retry::is_worth_retrying;
 use crate::session::{Driver, Outgoing, Peer, Replies};
 
+/// Messages taken out of the lane together.
+const TOGETHER: usize = 32;
+
 /// A WebSocket client.
 pub struct WsClient {
     /// Makes its connections.
@@ -173,12 +176,12 @@ impl Carrier for Hand {
         };
         self.seq += 1;
         let on_safe = told.map(|told| {
-            Box::new(move |safety| {
+            OnSafe::call(move |safety| {
                 told.tell(match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
                     Safety::Settled(_) | Safety::Stored => Outcome::Taken,
                 });
-            }) as OnSafe
+            })
         });
         inlet.push(&self.origin, self.seq, message, on_safe);
     }
@@ -332,6 +335,22 @@ impl WsPeer {
     /// The next message of the lane, as the protocol wants it sent.
     fn poll_lane(&mut self, lane: &Lane, cx: &mut Context<'_>) -> Poll<Option<()>> {
         let Some(envelope) = std::task::ready!(lane.poll_next(cx)) else { return Poll::Ready(None) };
+        self.take_out(envelope);
+        Poll::Ready(Some(()))
+    }
+
+    /// Some of those behind it, so that not everything is looked at for each.
+    fn take_more(&mut self, lane: &Lane) {
+        for _ in 1..TOGETHER {
+            if !self.conversation.takes_outgoing() {
+                return;
+            }
+            let Some(envelope) = lane.try_next() else { return };
+            self.take_out(envelope);
+        }
+    }
+
+    fn take_out(&mut self, envelope: Envelope) {
         let message = envelope.message.clone();
         if envelope.attempts == 0 {
             self.protocol.on_published(&message);
@@ -340,7 +359,6 @@ impl WsPeer {
         self.next_ticket += 1;
         self.hand.in_flight.push_back((ticket, envelope));
         self.conversation.outgoing(message, Some(ticket), &mut self.hand);
-        Poll::Ready(Some(()))
     }
 
     fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
@@ -374,6 +392,10 @@ impl Peer for WsPeer {
         if self.hand.io.stop.poll_reached(Step::Aborting, cx).is_ready() {
             return Poll::Ready(Outgoing::Abort);
         }
+        // What was taken out together.
+        if let Some(message) = self.hand.ready.pop_front() {
+            return Poll::Ready(Outgoing::Message(message));
+        }
         if let Some(close) = self.view.poll_wish(cx) {
             self.was_asked_to_close = true;
             return self.begin_close(close);
@@ -395,7 +417,7 @@ impl Peer for WsPeer {
             }
             let Some(lane) = self.hand.io.lane.clone() else { break };
             match self.poll_lane(&lane, cx) {
-                Poll::Ready(Some(())) => {}
+                Poll::Ready(Some(())) => self.take_more(&lane),
                 Poll::Ready(None) => {
                     self.finished = true;
                     break;

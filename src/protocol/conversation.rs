@@ -52,6 +52,15 @@ struct Outcomes {
     waker: RefCell<Option<Waker>>,
 }
 
+impl Outcomes {
+    fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+}
+
 /// The right to tell what became of one delivery, once.
 pub struct Told {
     ticket: Ticket,
@@ -131,7 +140,7 @@ impl Conversation {
 
     /// Tells the protocol what has changed around it; the waker is called when there is more to tell.
     pub fn poll(&mut self, cx: &mut Context<'_>, depth: Option<Depth>, carrier: &mut dyn Carrier) {
-        *self.outcomes.waker.borrow_mut() = Some(cx.waker().clone());
+        self.outcomes.watch(cx);
         loop {
             let told = std::mem::take(&mut *self.outcomes.told.borrow_mut());
             if told.is_empty() {

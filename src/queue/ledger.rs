@@ -11,8 +11,34 @@ use std::rc::{Rc, Weak};
 use super::parked::{Parked, State};
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
-/// Called when a source may forget a message.
-pub type OnSafe = Box<dyn FnOnce(Safety)>;
+/// Whom to tell, once, that a source may forget a message.
+pub enum OnSafe {
+    /// The source, by the message's number there.
+    Keeper(Rc<dyn Keeper>, u64),
+    /// Whoever else.
+    Call(Box<dyn FnOnce(Safety)>),
+}
+
+/// A source that keeps messages until they are safe.
+pub trait Keeper {
+    /// The message of this number may be forgotten.
+    fn is_safe(&self, number: u64, safety: Safety);
+}
+
+impl OnSafe {
+    /// Something to be called.
+    pub fn call(call: impl FnOnce(Safety) + 'static) -> Self {
+        Self::Call(Box::new(call))
+    }
+
+    /// Tells it.
+    pub fn tell(self, safety: Safety) {
+        match self {
+            Self::Keeper(keeper, number) => keeper.is_safe(number, safety),
+            Self::Call(call) => call(safety),
+        }
+    }
+}
 
 /// What became of a message, from the mildest to the gravest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -263,10 +289,10 @@ impl Receipt {
         if open.shares.get() == 0 {
             open.ledger.settle(open.gravest.get());
             if let Some(on_safe) = open.on_safe.take() {
-                on_safe(Safety::Settled(open.gravest.get()));
+                on_safe.tell(Safety::Settled(open.gravest.get()));
             }
         } else if let Some(on_safe) = open.safe() {
-            on_safe(Safety::Stored);
+            on_safe.tell(Safety::Stored);
         }
         if let Some(place) = place {
             place.storage.settled(place.position, place.bytes);
@@ -274,7 +300,7 @@ impl Receipt {
     }
 
     /// This share survives a crash. When all that are open do, the source may forget the message: it is told so by
-    /// calling what this returns.
+    /// telling what this returns.
     #[must_use]
     pub fn stored(&mut self) -> Option<OnSafe> {
         if !self.stored {
@@ -323,12 +349,12 @@ mod tests {
 
     fn told(count: &Rc<Cell<u32>>) -> OnSafe {
         let count = Rc::clone(count);
-        Box::new(move |_| count.set(count.get() + 1))
+        OnSafe::call(move |_| count.set(count.get() + 1))
     }
 
     fn store(receipt: &mut Receipt) {
         if let Some(on_safe) = receipt.stored() {
-            on_safe(Safety::Stored);
+            on_safe.tell(Safety::Stored);
         }
     }
 

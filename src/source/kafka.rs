@@ -11,6 +11,7 @@ mod positions;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
@@ -75,14 +76,24 @@ struct Rebalanced {
 struct Told {
     news: Arc<News>,
     rebalanced: Mutex<VecDeque<Rebalanced>>,
+    /// Whether there is something in it.
+    is_waiting: AtomicBool,
     /// Nobody attends to it any more: what it asks for is done at once.
-    is_leaving: std::sync::atomic::AtomicBool,
+    is_leaving: AtomicBool,
 }
 
 impl Told {
-    /// Whether partitions come or go.
-    fn is_waiting(&self) -> bool {
-        !self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    fn put(&self, what: Rebalanced) {
+        let mut rebalanced = self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner);
+        rebalanced.push_back(what);
+        self.is_waiting.store(true, Ordering::Release);
+    }
+
+    fn next(&self) -> Option<Rebalanced> {
+        let mut rebalanced = self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = rebalanced.pop_front();
+        self.is_waiting.store(!rebalanced.is_empty(), Ordering::Release);
+        next
     }
 }
 
@@ -97,13 +108,11 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let is_revoked = error != RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.0.is_leaving.load(std::sync::atomic::Ordering::Acquire) {
+        if self.0.is_leaving.load(Ordering::Acquire) {
             let _ = change(consumer, is_revoked, partitions);
             return;
         }
-        let mut rebalanced = self.0.rebalanced.lock().unwrap_or_else(PoisonError::into_inner);
-        rebalanced.push_back(Rebalanced { is_revoked, partitions: partitions.clone() });
-        drop(rebalanced);
+        self.0.put(Rebalanced { is_revoked, partitions: partitions.clone() });
         self.0.news.waker.wake();
     }
 }
@@ -189,14 +198,19 @@ impl Member {
         let told = Arc::new(Told {
             news: Arc::default(),
             rebalanced: Mutex::default(),
-            is_leaving: std::sync::atomic::AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
         });
         let config = reach::config(&settings.consumer());
         let consumer = BaseConsumer::from_config_and_context(&config, Group(Arc::clone(&told)))
             .map_err(|error| config_problem(settings, &error))?;
         let consumer = Arc::new(consumer);
         let (comes_or_goes, news) = (Arc::clone(&told), Arc::clone(&told.news));
-        let feed = Feed::new(Arc::clone(&consumer), move || comes_or_goes.is_waiting(), move || news.waker.wake());
+        let feed = Feed::new(
+            Arc::clone(&consumer),
+            move || comes_or_goes.is_waiting.load(Ordering::Acquire),
+            move || news.waker.wake(),
+        );
         Ok(Self { consumer: Some(consumer), told, feed })
     }
 
@@ -224,8 +238,8 @@ impl Member {
     /// Leaves the group on a thread, for it waits; told when that is done.
     fn leave_later(&mut self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        self.told.is_leaving.store(true, std::sync::atomic::Ordering::Release);
-        let pending = std::mem::take(&mut *self.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner));
+        self.told.is_leaving.store(true, Ordering::Release);
+        let pending: Vec<_> = std::iter::from_fn(|| self.told.next()).collect();
         let feed = self.feed.end();
         if let Some(consumer) = self.consumer.take() {
             let leave = move || {
@@ -396,8 +410,7 @@ impl Receiving<'_> {
                 let _ = change(consumer, true, &partitions);
                 self.positions.forget(&numbers);
             }
-            let next = self.member.told.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            match next {
+            match self.member.told.next() {
                 None => return,
                 Some(Rebalanced { is_revoked: true, partitions }) => {
                     self.forget(&numbers_of(&partitions));

@@ -26,7 +26,7 @@ use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
-use crate::queue::ledger::{OnSafe, Safety, Settlement};
+use crate::queue::ledger::{Keeper, OnSafe, Safety, Settlement};
 use crate::queue::stop::Step;
 use crate::source::tries::Tries;
 use pull::{Delivery, Pull, send};
@@ -120,6 +120,16 @@ struct Desk {
     waker: Option<Waker>,
 }
 
+impl Keeper for RefCell<Desk> {
+    fn is_safe(&self, number: u64, safety: Safety) {
+        let mut desk = self.borrow_mut();
+        desk.settled.push((number, word_for(safety)));
+        if let Some(waker) = desk.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 /// The way into the pipeline; outlives connections.
 struct Intake {
     inlet: Rc<dyn Inlet>,
@@ -151,14 +161,7 @@ impl Intake {
             // It is still on its way from the last time; this is where its outcome goes now.
             return;
         }
-        let (desk, number) = (Rc::clone(&self.desk), delivery.number);
-        let on_safe: OnSafe = Box::new(move |safety| {
-            let mut desk = desk.borrow_mut();
-            desk.settled.push((number, word_for(safety)));
-            if let Some(waker) = desk.waker.take() {
-                waker.wake();
-            }
-        });
+        let on_safe = OnSafe::Keeper(Rc::<RefCell<Desk>>::clone(&self.desk), delivery.number);
         let message = headers::message(message.payload, type_of(message.headers.as_ref()));
         self.seq += 1;
         if self.max_deliver.is_some_and(|most| delivery.times > most) {

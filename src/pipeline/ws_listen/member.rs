@@ -71,13 +71,13 @@ impl Carrier for Hand<'_, '_> {
         let on_safe = told.map(|told| {
             let undecided = Rc::clone(&self.state.undecided);
             undecided.set(undecided.get() + 1);
-            Box::new(move |safety| {
+            OnSafe::call(move |safety| {
                 undecided.set(undecided.get() - 1);
                 told.tell(match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
                     Safety::Settled(_) | Safety::Stored => Outcome::Taken,
                 });
-            }) as OnSafe
+            })
         });
         inlet.push(&self.state.origin, self.state.seq, message, on_safe);
     }

@@ -322,7 +322,7 @@ impl SpoolLane {
     fn stored(&self, position: u64) {
         let safe = self.queue.borrow_mut().stored(position);
         for on_safe in safe {
-            on_safe(Safety::Stored);
+            on_safe.tell(Safety::Stored);
         }
         self.waits.readers.wake();
         // There may be something to read now.

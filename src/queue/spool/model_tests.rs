@@ -149,7 +149,7 @@ impl World {
         payload.resize(8 + size, 7);
         let message = Message::binary(payload);
         let safe = Rc::clone(&self.safe);
-        let on_safe: OnSafe = Box::new(move |_| assert!(safe.borrow_mut().insert(number), "told twice"));
+        let on_safe = OnSafe::call(move |_| assert!(safe.borrow_mut().insert(number), "told twice"));
         let receipt = self.ledger.receive(message.len(), Some(on_safe));
         let origin = Origin::new(format!("s{}", number % 3), "-");
         for model in &mut self.models {

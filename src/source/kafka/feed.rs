@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::message::pack::Pack;
 
 /// Messages of a batch.
-const MOST: usize = 512;
+const MOST: usize = 2048;
 /// Payload bytes of a batch, but for its last message.
 const MOST_BYTES: usize = 1 << 20;
 /// How long a batch waits for its first message.

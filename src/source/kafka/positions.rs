@@ -3,12 +3,12 @@
 //! Invariant: a position never passes a message without an outcome; what a partition owed before it was given back
 //! changes nothing when it is settled later.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use crate::queue::ledger::OnSafe;
+use crate::queue::ledger::{Keeper, OnSafe, Safety};
 
 /// One partition while it is ours.
 #[derive(Default)]
@@ -38,77 +38,94 @@ impl Partition {
 
 #[derive(Default)]
 struct Bell {
-    has_rung: bool,
-    waker: Option<Waker>,
+    has_rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a partition's messages tell when they are settled.
+struct Kept {
+    partition: RefCell<Partition>,
+    bell: Rc<Bell>,
+}
+
+impl Keeper for Kept {
+    fn is_safe(&self, offset: u64, _: Safety) {
+        self.partition.borrow_mut().settle(offset.cast_signed());
+        // Once a turn is enough.
+        if !self.bell.has_rung.replace(true)
+            && let Some(waker) = &*self.bell.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 /// All partitions.
 #[derive(Default)]
 pub struct Positions {
-    partitions: HashMap<i32, Rc<RefCell<Partition>>>,
-    bell: Rc<RefCell<Bell>>,
+    /// By number; they are few.
+    partitions: Vec<(i32, Rc<Kept>)>,
+    bell: Rc<Bell>,
 }
 
 impl Positions {
     /// Who is woken when something is settled.
     pub fn watch(&self, cx: &Context<'_>) {
-        let mut bell = self.bell.borrow_mut();
-        if !bell.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            bell.waker = Some(cx.waker().clone());
+        let mut waker = self.bell.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
         }
     }
 
-    /// A message was taken; what is returned is called with its outcome.
+    /// A message was taken; what is returned is told its outcome.
     pub fn open(&mut self, partition: i32, offset: i64) -> OnSafe {
-        let known = Rc::clone(self.partitions.entry(partition).or_default());
-        known.borrow_mut().taken.push_back((offset, false));
-        let bell = Rc::clone(&self.bell);
-        Box::new(move |_| {
-            known.borrow_mut().settle(offset);
-            let mut bell = bell.borrow_mut();
-            // Once a turn is enough.
-            if !std::mem::replace(&mut bell.has_rung, true)
-                && let Some(waker) = &bell.waker
-            {
-                waker.wake_by_ref();
-            }
-        })
+        let place = self.partitions.iter().position(|(number, _)| *number == partition).unwrap_or_else(|| {
+            let kept = Kept { partition: RefCell::default(), bell: Rc::clone(&self.bell) };
+            self.partitions.push((partition, Rc::new(kept)));
+            self.partitions.len() - 1
+        });
+        let kept = Rc::clone(&self.partitions[place].1);
+        kept.partition.borrow_mut().taken.push_back((offset, false));
+        OnSafe::Keeper(kept, offset.cast_unsigned())
     }
 
     /// Positions that have changed since they were last asked for.
     pub fn settled(&self) -> Vec<(i32, i64)> {
-        if !std::mem::replace(&mut self.bell.borrow_mut().has_rung, false) {
+        if !self.bell.has_rung.replace(false) {
             return Vec::new();
         }
-        let settled = |(number, partition): (&i32, &Rc<RefCell<Partition>>)| {
-            partition.borrow_mut().settled.take().map(|offset| (*number, offset))
+        let settled = |(number, kept): &(i32, Rc<Kept>)| {
+            kept.partition.borrow_mut().settled.take().map(|offset| (*number, offset))
         };
         self.partitions.iter().filter_map(settled).collect()
     }
 
     /// Whether one of these owes an outcome.
     pub fn is_open(&self, partitions: &[i32]) -> bool {
-        let of = |number| self.partitions.get(number);
-        partitions.iter().filter_map(of).any(|partition| !partition.borrow().taken.is_empty())
+        self.partitions.iter().any(|(number, kept)| partitions.contains(number) && kept.owes())
     }
 
     /// Whether nothing is owed.
     pub fn is_all_settled(&self) -> bool {
-        self.partitions.values().all(|partition| partition.borrow().taken.is_empty())
+        !self.partitions.iter().any(|(_, kept)| kept.owes())
     }
 
     /// These are not ours any more, or begin anew.
     pub fn forget(&mut self, partitions: &[i32]) {
-        for number in partitions {
-            self.partitions.remove(number);
-        }
+        self.partitions.retain(|(number, _)| !partitions.contains(number));
+    }
+}
+
+impl Kept {
+    fn owes(&self) -> bool {
+        !self.partition.borrow().taken.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::ledger::{Safety, Settlement};
+    use crate::queue::ledger::Settlement;
 
     const SAFE: Safety = Safety::Settled(Settlement::Delivered);
 
@@ -117,7 +134,7 @@ mod tests {
         let mut positions = Positions::default();
         let mut open: Vec<_> = [10, 11, 13, 14].map(|offset| Some(positions.open(0, offset))).into();
         let other = positions.open(1, 5);
-        let mut settle = |place: usize| open[place].take().expect("once")(SAFE);
+        let mut settle = |place: usize| open[place].take().expect("once").tell(SAFE);
         settle(1);
         assert_eq!(positions.settled(), []);
         settle(0);
@@ -128,7 +145,7 @@ mod tests {
         settle(2);
         assert_eq!(positions.settled(), [(0, 15)]);
         assert!(positions.is_open(&[0, 1]) && !positions.is_open(&[0]) && !positions.is_all_settled());
-        other(SAFE);
+        other.tell(SAFE);
         assert_eq!(positions.settled(), [(1, 6)]);
         assert!(positions.is_all_settled());
     }
@@ -139,9 +156,9 @@ mod tests {
         let late = positions.open(0, 10);
         positions.forget(&[0]);
         let again = positions.open(0, 10);
-        late(SAFE);
+        late.tell(SAFE);
         assert_eq!(positions.settled(), []);
-        again(SAFE);
+        again.tell(SAFE);
         assert_eq!(positions.settled(), [(0, 11)]);
     }
 }

@@ -1,6 +1,7 @@
 //! Bare loops: `wsp-bare JOB SERVER NAME COUNT [SIZE]`; prints the seconds between the first message and the last.
 //!
-//! kafka-produce, kafka-produce-headers, kafka-consume, nats-publish, nats-subscribe (ready on a line of its own), stream-publish.
+//! kafka-produce, kafka-produce-headers, kafka-consume, nats-publish, nats-subscribe (ready on a line of its own),
+//! stream-publish, stream-publish-ids.
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -31,7 +32,8 @@ async fn main() -> Result<(), Failure> {
         "kafka-consume" => kafka_consume(server, name, count)?,
         "nats-publish" => nats_publish(server, name, count, payload).await?,
         "nats-subscribe" => nats_subscribe(server, name, count).await?,
-        "stream-publish" => stream_publish(server, name, count, payload).await?,
+        "stream-publish" => stream_publish(server, name, count, payload, false).await?,
+        "stream-publish-ids" => stream_publish(server, name, count, payload, true).await?,
         _ => return Err("no such job".into()),
     };
     println!("{}", took.as_secs_f64());
@@ -119,12 +121,26 @@ async fn nats_subscribe(server: &str, subject: &str, count: usize) -> Result<Dur
     Ok(began.elapsed())
 }
 
-async fn stream_publish(server: &str, subject: &str, count: usize, payload: Bytes) -> Result<Duration, Failure> {
+async fn stream_publish(
+    server: &str,
+    subject: &str,
+    count: usize,
+    payload: Bytes,
+    with_ids: bool,
+) -> Result<Duration, Failure> {
     let context = async_nats::jetstream::new(async_nats::connect(server).await?);
+    let run = std::process::id();
     let began = Instant::now();
     let mut waiting = VecDeque::new();
-    for _ in 0..count {
-        waiting.push_back(context.publish(subject.to_owned(), payload.clone()).await?.into_future());
+    for number in 0..count {
+        let sent = if with_ids {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("{run:016x}-{number}"));
+            context.publish_with_headers(subject.to_owned(), headers, payload.clone()).await?
+        } else {
+            context.publish(subject.to_owned(), payload.clone()).await?
+        };
+        waiting.push_back(sent.into_future());
         if waiting.len() >= 1000
             && let Some(first) = waiting.pop_front()
         {
