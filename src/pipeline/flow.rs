@@ -61,6 +61,12 @@ impl FlowSettings {
     fn shares(&self) -> bool {
         self.lanes.len() > 1 || !self.routes.is_empty()
     }
+
+    /// The one destination of every message, as it comes.
+    fn only_lane(&self) -> Option<&Rc<Lane>> {
+        let is_plain = self.filter.is_none() && self.schema.is_none() && self.routes.is_empty();
+        if let ([lane], true) = (&*self.lanes, is_plain) { Some(lane) } else { None }
+    }
 }
 
 /// One direction of a pipeline.
@@ -249,6 +255,10 @@ impl Inlet for Flow {
         let message = if self.settings.shares() { message.into_detached() } else { message };
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: origin.time() };
+        if let Some(lane) = self.settings.only_lane() {
+            lane.push(lineage.envelope(message, receipt));
+            return;
+        }
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
             self.bury(&lineage, message, &error, &receipt);
         }

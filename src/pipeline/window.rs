@@ -94,6 +94,18 @@ impl Way {
         Some(envelope)
     }
 
+    /// The first that has not been answered, if its number is no higher.
+    fn answered_up_to(&mut self, last: u64) -> Option<Envelope> {
+        while self.out.front().is_some_and(|(number, _)| *number <= last) {
+            if let Some((_, Some(envelope))) = self.out.pop_front() {
+                self.unanswered -= 1;
+                self.bytes -= envelope.message.len();
+                return Some(envelope);
+            }
+        }
+        None
+    }
+
     /// Everything that was handed over and not answered is to be handed over again.
     fn lost(&mut self) {
         let mut all: VecDeque<_> = self.take_back().collect();
@@ -220,7 +232,17 @@ async fn pump<S: WindowSink>(
         loop {
             let lost = sink.poll_answers(cx, &mut answers);
             let any_answer = !answers.is_empty();
-            for (number, outcome) in answers.drain(..) {
+            for answer in answers.drain(..) {
+                let (number, outcome) = match answer {
+                    Answer::One(number, outcome) => (number, outcome),
+                    Answer::UpTo(highest) => {
+                        *failures = 0;
+                        while let Some(envelope) = way.answered_up_to(highest) {
+                            lane.took(envelope);
+                        }
+                        continue;
+                    }
+                };
                 let Some(envelope) = way.answered(number) else { continue };
                 match outcome {
                     Ok(()) => {

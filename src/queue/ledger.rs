@@ -73,10 +73,14 @@ pub struct Ledger {
     parked: RefCell<Parked>,
     /// Messages that have receipts in memory for some of their shares only.
     live: RefCell<HashMap<u64, Weak<Open>>>,
+    /// Memory of settled messages, for others.
+    spare: RefCell<Vec<Rc<Open>>>,
 }
 
 /// Most entries of parked messages: a few MiB.
 const MOST_RUNS: usize = 1 << 17;
+/// Settled messages whose memory is kept: some 50 KiB.
+const MOST_SPARE: usize = 512;
 
 impl Ledger {
     /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
@@ -126,15 +130,32 @@ impl Ledger {
     }
 
     fn open(self: &Rc<Self>, id: u64, state: State, on_safe: Option<OnSafe>) -> Rc<Open> {
-        Rc::new(Open {
-            ledger: Rc::clone(self),
+        let new = Open {
+            ledger: Some(Rc::clone(self)),
             id,
             shares: Cell::new(state.shares),
             stored: Cell::new(0),
             parked: Cell::new(0),
             gravest: Cell::new(state.gravest),
             on_safe: Cell::new(on_safe),
-        })
+        };
+        let spare = self.spare.borrow_mut().pop();
+        if let Some(mut spare) = spare
+            && let Some(open) = Rc::get_mut(&mut spare)
+        {
+            *open = new;
+            return spare;
+        }
+        Rc::new(new)
+    }
+
+    /// What was settled and is known to nobody else gives its memory to another.
+    fn reuse(mut settled: Rc<Open>) {
+        let Some(ledger) = Rc::get_mut(&mut settled).and_then(|open| open.ledger.take()) else { return };
+        let mut spare = ledger.spare.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            spare.push(settled);
+        }
     }
 
     /// So many messages came and were lost before they could be taken in.
@@ -197,7 +218,8 @@ pub enum Safety {
 }
 
 struct Open {
-    ledger: Rc<Ledger>,
+    /// `None` while it is spare.
+    ledger: Option<Rc<Ledger>>,
     /// Its number in the ledger; 0 for what was received in an earlier run.
     id: u64,
     /// Destinations, and the filter while it runs, that have not settled their share.
@@ -212,10 +234,12 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.parked.get() > 0 {
-            self.ledger.live.borrow_mut().remove(&self.id);
+        if let Some(ledger) = &self.ledger
+            && self.parked.get() > 0
+        {
+            ledger.live.borrow_mut().remove(&self.id);
             let state = State { shares: self.shares.get(), gravest: self.gravest.get() };
-            self.ledger.parked.borrow_mut().insert(self.id, state);
+            ledger.parked.borrow_mut().insert(self.id, state);
         }
     }
 }
@@ -287,10 +311,13 @@ impl Receipt {
             open.stored.set(open.stored.get() - 1);
         }
         if open.shares.get() == 0 {
-            open.ledger.settle(open.gravest.get());
+            if let Some(ledger) = &open.ledger {
+                ledger.settle(open.gravest.get());
+            }
             if let Some(on_safe) = open.on_safe.take() {
                 on_safe.tell(Safety::Settled(open.gravest.get()));
             }
+            Ledger::reuse(open);
         } else if let Some(on_safe) = open.safe() {
             on_safe.tell(Safety::Stored);
         }
@@ -314,8 +341,10 @@ impl Receipt {
     pub fn park(self) {
         let open = &self.open;
         open.parked.set(open.parked.get() + 1);
-        if Rc::strong_count(open) > 1 {
-            open.ledger.live.borrow_mut().insert(open.id, Rc::downgrade(open));
+        if Rc::strong_count(open) > 1
+            && let Some(ledger) = &open.ledger
+        {
+            ledger.live.borrow_mut().insert(open.id, Rc::downgrade(open));
         }
     }
 }

@@ -8,8 +8,13 @@ use std::task::{Context, Poll};
 use super::end::{LocalFuture, Problem};
 use super::envelope::Envelope;
 
-/// What became of the message with this number.
-pub type Answer = (u64, Result<(), Problem>);
+/// What became of messages, by their numbers.
+pub enum Answer {
+    /// Of this one.
+    One(u64, Result<(), Problem>),
+    /// All that were handed over up to this one are delivered.
+    UpTo(u64),
+}
 
 /// A sink that answers later.
 pub trait WindowSink {

@@ -366,7 +366,7 @@ impl WindowSink for KafkaSink {
                 self.held.report(number, result)
             };
             if let Some(result) = result {
-                answers.push((number, result.map_err(|error| self.refusal(number, &error))));
+                answers.push(Answer::One(number, result.map_err(|error| self.refusal(number, &error))));
             }
         }
         self.taken = taken;

@@ -219,13 +219,8 @@ impl Open {
         }
         self.is_allowed = true;
         self.is_marked = false;
-        while let Some((front, _)) = self.owed.front() {
-            if *front > number {
-                break;
-            }
-            answers.push((*front, Ok(())));
-            self.owed.pop_front();
-        }
+        self.owed.drain(..self.owed.partition_point(|(known, _)| *known <= number));
+        answers.push(Answer::UpTo(number));
     }
 
     fn settle(&mut self, number: u64) -> bool {
@@ -279,7 +274,7 @@ impl WindowSink for NatsSink {
                             } else {
                                 acknowledgement(&message)
                             };
-                            answers.push((number, outcome));
+                            answers.push(Answer::One(number, outcome));
                         }
                     } else if !word.is_empty() {
                         let word = word.to_owned();
@@ -309,7 +304,7 @@ impl WindowSink for NatsSink {
             if is_request {
                 while open.owed.front().is_some_and(|(_, since)| since.elapsed() > self.settings.timeout) {
                     let Some((number, _)) = open.owed.pop_front() else { break };
-                    answers.push((number, Err(again("no reply in time"))));
+                    answers.push(Answer::One(number, Err(again("no reply in time"))));
                 }
             } else if open.heard.elapsed() > SILENCE {
                 open.lost.get_or_insert_with(|| again("the server does not answer"));
