@@ -392,8 +392,10 @@ impl Peer for WsPeer {
         if self.hand.io.stop.poll_reached(Step::Aborting, cx).is_ready() {
             return Poll::Ready(Outgoing::Abort);
         }
-        // What was taken out together.
-        if let Some(message) = self.hand.ready.pop_front() {
+        // What was taken out together; the first messages of a connection come before everything.
+        if self.opening.is_done()
+            && let Some(message) = self.hand.ready.pop_front()
+        {
             return Poll::Ready(Outgoing::Message(message));
         }
         if let Some(close) = self.view.poll_wish(cx) {

@@ -88,7 +88,7 @@ impl Watch {
     fn message(&self, session: &str, dir: Direction, message: &Message) {
         if self.is_wanted() {
             self.recording.message(session, dir, message);
-            self.tap.offer(message.len(), || event(session, Some(dir), EventBody::Message(message.clone())));
+            self.tap.offer(message.len(), || event(session, Some(dir), EventBody::Message(message.detached())));
         }
     }
 
