@@ -75,3 +75,39 @@ pub fn size(headers: Option<&HeaderMap>, payload: usize) -> usize {
     };
     payload + headers.filter(|map| !map.is_empty()).map_or(0, lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_count_as_they_are_written() {
+        let mut map = HeaderMap::new();
+        assert_eq!(size(None, 5), 5);
+        assert_eq!(size(Some(&map), 5), 5, "without headers there is no block of them");
+        map.insert("Nats-Msg-Id", "run-1");
+        map.append("Key", "a");
+        map.append("Key", "b");
+        let written = "NATS/1.0\r\nNats-Msg-Id: run-1\r\nKey: a\r\nKey: b\r\n\r\n";
+        assert_eq!(size(Some(&map), 5), written.len() + 5);
+    }
+
+    #[test]
+    fn what_is_put_leaves_in_order_when_there_is_much_or_when_told() {
+        let message = |text: String| OutboundMessage {
+            subject: text.into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: None,
+        };
+        let (mut outbox, Carrier(mut receiver)) = Outbox::new();
+        (0..=MOST).for_each(|number| outbox.put(message(number.to_string())));
+        assert_eq!(receiver.try_recv().map(|batch| batch.len()), Ok(MOST));
+        assert!(receiver.try_recv().is_err(), "the last one waits for others");
+        outbox.ship();
+        outbox.ship();
+        let last = receiver.try_recv().expect("it is told to leave");
+        assert_eq!(last.iter().map(|message| message.subject.as_str()).collect::<Vec<_>>(), [MOST.to_string()]);
+        assert!(receiver.try_recv().is_err(), "nothing is shipped twice");
+    }
+}
