@@ -2,6 +2,8 @@
 
 use nix::sys::signal::Signal;
 
+use super::relay_admin::port_of;
+use crate::support::http::{sample, wait_for};
 use crate::support::{FakeServer, Frame, closed_port, listen, run, wsp};
 
 fn numbers(count: usize) -> String {
@@ -119,9 +121,10 @@ fn a_signal_says_what_waits_and_how_to_end_at_once() {
     let output = relay.outcome().exits(30);
     assert!(balance(&output.stderr).ends_with("waiting 3"), "{}", output.stderr);
     // With nothing that waits there is nothing to say.
-    let mut relay = wsp(["relay", "-", "-"]).spawn();
+    let mut relay = wsp(["relay", "-", "null:", "--admin", "0"]).spawn();
+    let port = port_of(&relay);
     relay.send(numbers(1));
-    relay.wait_for_stdout("1");
+    wait_for(port, "/metrics", |answer| sample(answer.text(), "wsp_delivered_total") > 0.9);
     relay.signal(Signal::SIGINT);
     let output = relay.outcome().exits(0);
     assert!(!output.stderr.contains("--grace"), "{}", output.stderr);

@@ -31,6 +31,8 @@ pub mod target;
 pub mod terminal;
 pub mod wire;
 
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,10 +77,18 @@ pub fn text(path: &Path) -> String {
     path.to_str().expect("a UTF-8 path").to_owned()
 }
 
-/// A port of 127.0.0.1 on which nobody listens.
+/// A port of 127.0.0.1 on which nobody listens, until who was told it does.
+///
+/// The system gives it to nobody else while the tests run: it stays bound, and what may be bound again is only so by
+/// number.
 pub fn closed_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binding a port");
-    listener.local_addr().expect("its address").port()
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("setting an option");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("binding a port");
+    let address = socket.local_addr().expect("its address").as_socket().expect("an address of the internet");
+    // Never closed.
+    let _ = socket.into_raw_fd();
+    address.port()
 }
 
 /// The event lines of `--json`.
