@@ -19,14 +19,6 @@ pub const TYPE: &str = "type";
 /// One of a kind: the run, the session and the message's number in it.
 pub const TRACE: &str = "trace";
 
-/// `text` or `binary`.
-pub fn kind(message: &Message) -> &'static str {
-    match message.kind() {
-        MessageKind::Text => "text",
-        MessageKind::Binary => "binary",
-    }
-}
-
 /// The name of this run, so that what two runs send is told apart.
 pub fn run_name() -> String {
     let mut bytes = [0; 8];
@@ -65,11 +57,7 @@ pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
 
 /// Of what type it is: without a word on that it is text where it can be.
 pub fn kind_of(payload: &[u8], word: Option<&[u8]>) -> MessageKind {
-    if word != Some(b"binary") && std::str::from_utf8(payload).is_ok() {
-        MessageKind::Text
-    } else {
-        MessageKind::Binary
-    }
+    if word == Some(b"binary") { MessageKind::Binary } else { MessageKind::of(payload) }
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Event {
     fn write(&self, out: &mut Vec<u8>, with_wire: bool) {
         let kind = match &self.body {
             EventBody::Open { .. } => "open",
-            EventBody::Message(message) => message_kind(message),
+            EventBody::Message(message) => message.kind().name(),
             EventBody::Ping(_) => "ping",
             EventBody::Pong(_) => "pong",
             EventBody::Close { .. } => "close",
@@ -226,7 +226,7 @@ impl Event {
 /// Appends the event line of a data message without building an [`Event`].
 pub fn write_message_line(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Direction, message: &Message) {
     out.reserve(message.len() + LINE_ROOM);
-    push_head(out, time, session, Some(dir), message_kind(message));
+    push_head(out, time, session, Some(dir), message.kind().name());
     push_message(out, message);
     out.extend_from_slice(b"}\n");
 }
@@ -240,7 +240,7 @@ pub fn write_dead_letter_line(
     message: &Message,
     error: &str,
 ) {
-    push_head(out, time, session, Some(dir), message_kind(message));
+    push_head(out, time, session, Some(dir), message.kind().name());
     push_message(out, message);
     push_field(out, "error", error);
     out.extend_from_slice(b"}\n");
@@ -406,13 +406,6 @@ pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>
         Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
         Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
         Some(code) => Err(format!("{code} is no close code")),
-    }
-}
-
-fn message_kind(message: &Message) -> &'static str {
-    match message.kind() {
-        MessageKind::Text => "text",
-        MessageKind::Binary => "binary",
     }
 }
 

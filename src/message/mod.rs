@@ -26,6 +26,23 @@ pub enum MessageKind {
     Binary,
 }
 
+impl MessageKind {
+    /// Text where the bytes are valid UTF-8, else binary.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Self {
+        if std::str::from_utf8(payload).is_ok() { Self::Text } else { Self::Binary }
+    }
+
+    /// `text` or `binary`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+}
+
 /// One whole data message. Cloning shares the payload.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -87,8 +104,7 @@ impl Message {
     /// A text message where the bytes are valid UTF-8, else a binary one.
     pub fn from_bytes(payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
-        let kind = if std::str::from_utf8(&payload).is_ok() { MessageKind::Text } else { MessageKind::Binary };
-        Self::new(kind, payload)
+        Self::new(MessageKind::of(&payload), payload)
     }
 
     /// A text message whose bytes another layer has already checked to be UTF-8.

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json, Schema};
+use crate::message::Message;
 use crate::message::event::time_text;
-use crate::message::{Message, MessageKind};
 use crate::observe::counters::{Count, DropReason};
 use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
@@ -57,11 +57,6 @@ pub struct FlowSettings {
 }
 
 impl FlowSettings {
-    /// Whether a message may wait for several destinations, or only some of them wait for one.
-    fn shares(&self) -> bool {
-        self.lanes.len() > 1 || !self.routes.is_empty()
-    }
-
     /// The one destination of every message, as it comes.
     fn only_lane(&self) -> Option<&Rc<Lane>> {
         let is_plain = self.filter.is_none() && self.schema.is_none() && self.routes.is_empty();
@@ -230,10 +225,7 @@ impl Lineage<'_> {
     }
 
     fn meta(&self, message: &Message) -> Json {
-        let kind = match message.kind() {
-            MessageKind::Text => "text",
-            MessageKind::Binary => "binary",
-        };
+        let kind = message.kind().name();
         let time = time_text(self.time);
         Json::meta(&self.origin.session, &self.origin.endpoint, &time, kind, message.len(), self.seq)
     }
@@ -251,14 +243,14 @@ impl Inlet for Flow {
     }
 
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
-        // Destinations share one copy.
-        let message = if self.settings.shares() { message.into_detached() } else { message };
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: origin.time() };
         if let Some(lane) = self.settings.only_lane() {
             lane.push(lineage.envelope(message, receipt));
             return;
         }
+        // Destinations share one copy; and where some messages go elsewhere, what stays keeps none of them alive.
+        let message = message.into_detached();
         if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
             self.bury(&lineage, message, &error, &receipt);
         }

@@ -231,7 +231,7 @@ impl KafkaSink {
         OwnedHeaders::new_with_capacity(4)
             .insert(Header { key: headers::SESSION, value: Some(envelope.origin.session.as_str()) })
             .insert(Header { key: headers::TIME, value: Some(time.as_str()) })
-            .insert(Header { key: headers::TYPE, value: Some(headers::kind(&envelope.message)) })
+            .insert(Header { key: headers::TYPE, value: Some(envelope.message.kind().name()) })
             .insert(Header { key: headers::TRACE, value: Some(trace.as_str()) })
     }
 

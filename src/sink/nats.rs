@@ -145,7 +145,7 @@ impl NatsSink {
         }
         // What is not said to be binary is text where it can be.
         if is_binary {
-            map.insert(TYPE, headers::kind(&envelope.message));
+            map.insert(TYPE, envelope.message.kind().name());
         }
         Ok(Some(map))
     }

@@ -16,10 +16,10 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
+use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::event::{Direction, Event, EventBody, time_text, write_message_line};
 use crate::message::render::{self, Format};
-use crate::message::{Message, MessageKind};
 use crate::net::connector::Handshake;
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
@@ -360,10 +360,7 @@ impl Shared {
             Some(Err(reason)) => return self.non_json(session, message, reason),
             None => return self.non_json(session, message, "it is binary"),
         };
-        let kind = match message.kind() {
-            MessageKind::Text => "text",
-            MessageKind::Binary => "binary",
-        };
+        let kind = message.kind().name();
         let meta = filter.meta(|| {
             let time = time_text(Timestamp::now());
             Json::meta(session.id, session.url, &time, kind, message.len(), session.seq)

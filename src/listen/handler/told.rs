@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
 use crate::listen::hub::session_name;
+use crate::message::Message;
 use crate::message::event::time_text;
-use crate::message::{Message, MessageKind};
 
 /// What was said so far in one session.
 #[derive(Debug, Default)]
@@ -36,10 +36,7 @@ impl Told {
     /// A message has arrived in it.
     pub fn message(&mut self, message: &Message, id: u64, target: &str) -> Input {
         self.seq += 1;
-        let kind = match message.kind() {
-            MessageKind::Text => "text",
-            MessageKind::Binary => "binary",
-        };
+        let kind = message.kind().name();
         let parsed = Json::of_payload(message.payload());
         let is_json = parsed.is_ok();
         let json = parsed.unwrap_or_else(|_| message.as_text().map_or_else(Json::null, Json::from_text));

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use jiff::Timestamp;
 
 use super::choice::Choice;
-use crate::message::MessageKind;
 use crate::message::event::{Event, EventBody};
 
 /// Most messages that are kept.
@@ -47,8 +46,7 @@ impl Entry {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.event.body {
-            EventBody::Message(message) if message.kind() == MessageKind::Text => "text",
-            EventBody::Message(_) => "binary",
+            EventBody::Message(message) => message.kind().name(),
             EventBody::Ping(_) => "ping",
             EventBody::Pong(_) => "pong",
             _ => "close",
