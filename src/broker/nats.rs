@@ -89,8 +89,8 @@ pub struct NatsSettings {
     pub headers: bool,
     /// A filter that yields the message id.
     pub id: Option<String>,
-    /// Prefix of the stream API.
-    pub api: String,
+    /// The domain of the streams, where it is not the server's own.
+    pub domain: Option<String>,
     /// Prefix of inboxes.
     pub inbox: Option<String>,
     /// TLS from the start on.
@@ -159,7 +159,7 @@ impl NatsSettings {
             reply: address.take_switch("reply")?.unwrap_or(false),
             headers,
             id: address.take("id"),
-            api: address.take("domain").map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")),
+            domain: address.take("domain"),
             inbox: address.take("inbox"),
             tls_first: address.take_switch("tls-first")?.unwrap_or(false),
             tls: address.take_switch("tls")?.unwrap_or(false),
@@ -184,6 +184,11 @@ impl NatsSettings {
     /// Where messages are published.
     pub fn target(&self) -> &str {
         self.publish.as_deref().unwrap_or(&self.subject)
+    }
+
+    /// What subjects of the stream API begin with.
+    pub fn api(&self) -> String {
+        self.domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"))
     }
 
     fn options(&self) -> Result<ConnectOptions, Problem> {
@@ -253,6 +258,19 @@ fn credentials(
     })
 }
 
+/// Whether a pattern with `*` and `>` takes a subject.
+pub fn covers(pattern: &str, subject: &str) -> bool {
+    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (pattern.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +283,23 @@ mod tests {
         };
         let duration = |text: &str| text.strip_suffix('s').and_then(|n| n.parse().ok()).map(Duration::from_secs);
         NatsSettings::parse(text, ClientTls::default(), ANSWER, secret, duration)
+    }
+
+    #[test]
+    fn patterns_take_subjects() {
+        let table = [
+            ("a.b", "a.b", true),
+            ("a.*", "a.b", true),
+            ("a.>", "a.b.c", true),
+            (">", "a", true),
+            ("a.>", "a", false),
+            ("a.*", "a.b.c", false),
+            ("a.b", "a", false),
+            ("a", "a.b", false),
+        ];
+        for (pattern, subject, takes) in table {
+            assert_eq!(covers(pattern, subject), takes, "{pattern} {subject}");
+        }
     }
 
     #[test]
@@ -305,7 +340,7 @@ mod tests {
             assert!(error.contains(word), "{text}: {error}");
         }
         let settings = parse("nats://a,b:1/s?stream=S&durable=D&domain=hub&publish=t").expect("settings");
-        assert_eq!((settings.api.as_str(), settings.target()), ("$JS.hub.API", "t"));
+        assert_eq!((settings.api().as_str(), settings.target()), ("$JS.hub.API", "t"));
         assert_eq!(settings.servers, ["a:4222", "b:1"]);
     }
 }

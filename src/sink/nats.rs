@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use crate::broker::nats::{Link, NatsSettings, outbox};
+use crate::broker::nats::{Link, NatsSettings, covers, outbox};
 use crate::broker::{again, headers, refused};
 use crate::filter::{Filter, Json};
 use crate::message::MessageKind;
@@ -340,19 +340,6 @@ fn check_subject(settings: &NatsSettings, stream: &str, info: &serde_json::Value
     Err(Problem::Broken(refused(&settings.shown, &text).hint("nats stream edit --subjects adds it")))
 }
 
-/// Whether a pattern with `*` and `>` takes a subject.
-fn covers(pattern: &str, subject: &str) -> bool {
-    let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
-    loop {
-        match (pattern.next(), subject.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(_)) => {}
-            (Some(one), Some(other)) if one == other => {}
-            _ => return false,
-        }
-    }
-}
-
 /// What a stream says to a message.
 fn acknowledgement(message: &NatsMessage) -> Result<(), Problem> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
@@ -401,23 +388,6 @@ fn message_id(filter: &Filter, envelope: &Envelope) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_take_subjects() {
-        let table = [
-            ("a.b", "a.b", true),
-            ("a.*", "a.b", true),
-            ("a.>", "a.b.c", true),
-            (">", "a", true),
-            ("a.>", "a", false),
-            ("a.*", "a.b.c", false),
-            ("a.b", "a", false),
-            ("a", "a.b", false),
-        ];
-        for (pattern, subject, takes) in table {
-            assert_eq!(covers(pattern, subject), takes, "{pattern} {subject}");
-        }
-    }
 
     #[test]
     fn what_a_stream_says_is_understood() {

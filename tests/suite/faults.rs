@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::http::{Answer, admin_port, wait_for};
 use crate::support::wire::header;
 use crate::support::{Frame, Opcode, Output, RawClient, Server, Socket, events, listen, run, wsp};
 
@@ -327,11 +328,13 @@ fn what_is_changed_keeps_its_type_and_is_legal() {
 
 #[test]
 fn whatever_the_server_sends_meets_them() {
-    let mut server = listen(&["--loss", "100%"]);
+    let mut server = listen(&["--loss", "100%", "--admin", "0"]);
     let mut client = RawClient::connect(server.port);
     client.say(Frame::text("hello"));
     server.process.wait_for_stdout("hello");
     server.process.send("one\ntwo\n");
+    let lost = |answer: &Answer| answer.text().contains("wsp_dropped_total{reason=\"loss\"} 2\n");
+    wait_for(admin_port(&server), "/metrics", lost);
     client.say(Frame::text("and on"));
     server.process.wait_for_stdout("and on");
     server.process.signal(nix::sys::signal::Signal::SIGTERM);

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::support::certs::Authority;
 use crate::support::nats::{Nats, NatsClient};
 use crate::support::numbers::{all_delivered, balance, lines, numbers};
+use crate::support::proxies::stunnel;
 use crate::support::{closed_port, require, run, scratch, write, wsp};
 
 #[test]
@@ -377,8 +378,9 @@ fn who_we_are_is_said_in_every_way() {
     );
     let directory = scratch();
     // A key of this test alone, made for it.
-    let seed = write(&directory, "user.nk", "SUAFKN64CO7OZBSKW5UWIQTLK6HQXVJY3X24SF3G3BLESUBIPMBFY7O4RU\n");
-    let say = |url: &str| wsp(["relay", "-", url]).env("NATS_SECRET", "secret").input("x\n");
+    let text = "SUAFKN64CO7OZBSKW5UWIQTLK6HQXVJY3X24SF3G3BLESUBIPMBFY7O4RU";
+    let seed = write(&directory, "user.nk", format!("{text}\n"));
+    let say = |url: &str| wsp(["relay", "-", url]).env("NATS_SECRET", "secret").env("NATS_SEED", text).input("x\n");
     let with_user = |server: &Nats, user: &str, rest: &str| format!("nats://{user}127.0.0.1:{}/{rest}", server.port);
     for url in [
         with_user(&password, "ann:secret@", "s"),
@@ -387,6 +389,7 @@ fn who_we_are_is_said_in_every_way() {
         with_user(&token, "", "s?token-env=NATS_SECRET"),
         with_user(&limited, "ann:secret@", "ok"),
         with_user(&nkey, "", &format!("s?nkey={}", seed.display())),
+        with_user(&nkey, "", "s?nkey-env=NATS_SEED"),
     ] {
         all_delivered(&say(&url).exits(0).stderr, 1);
     }
@@ -451,4 +454,38 @@ fn tls_is_set_as_for_every_other_end() {
         assert!([8, 30].contains(&output.code), "{}", output.stderr);
         assert!(output.stderr.contains("TLS") && output.stderr.contains("--cert"), "{}", output.stderr);
     }
+}
+
+#[test]
+fn tls_may_come_before_the_servers_first_word() {
+    if !require("nats") || !require("stunnel") {
+        return;
+    }
+    let authority = Authority::new();
+    let server = Nats::plain(&[]);
+    let front = stunnel(&authority.server(&["127.0.0.1"]), server.port);
+    let say = |parameter: &str| {
+        let url = format!("nats://127.0.0.1:{}/s?{parameter}", front.port);
+        wsp(["relay", "-", &url, "--cacert", &authority.ca(), "--connect-timeout", "1"]).input("x\n")
+    };
+    let mut client = server.client();
+    client.subscribe("s");
+    all_delivered(&say("tls-first").exits(0).stderr, 1);
+    assert_eq!(client.receive().text(), "x");
+    // Where each waits for the other to begin, time runs out.
+    say("tls").exits(30).complains("no connection");
+}
+
+#[test]
+fn streams_of_another_domain_are_asked_for_by_its_name() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::configured("jetstream { domain: hub }\n");
+    for domain in ["", "&domain=hub"] {
+        let url = server.url(&format!("s.>?stream=S&create{domain}&publish=s.x"));
+        all_delivered(&run(&["relay", "-", &url], numbers(1..=10)).exits(0).stderr, 10);
+    }
+    let output = run(&["relay", "-", &server.url("s?stream=S&domain=nowhere")], "x\n").exits(30);
+    output.complains("no JetStream answers in the domain nowhere").complains("?domain");
 }

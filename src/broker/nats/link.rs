@@ -14,7 +14,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
 
 use super::outbox::Outbox;
-use super::{ANSWER, NatsSettings};
+use super::{ANSWER, NatsSettings, covers};
 use crate::broker::{again, refused};
 use crate::exit::Exit;
 use crate::queue::end::{EndError, Problem};
@@ -124,7 +124,8 @@ impl Link {
         let info = match self.ask(settings, &format!("STREAM.INFO.{name}"), "").await {
             Err(Refusal::Error { code: NO_STREAM, .. }) if settings.create => {
                 let mut subjects = vec![settings.subject.as_str()];
-                subjects.extend(settings.publish.as_deref());
+                // The server takes no two that meet.
+                subjects.extend(settings.publish.as_deref().filter(|target| !covers(&settings.subject, target)));
                 let config = serde_json::json!({"name": name, "subjects": subjects});
                 self.ask(settings, &format!("STREAM.CREATE.{name}"), &config.to_string()).await
             }
@@ -138,7 +139,7 @@ impl Link {
     /// # Errors
     /// No answer, or an error of the server with its code.
     pub async fn ask(&self, settings: &NatsSettings, what: &str, body: &str) -> Result<serde_json::Value, Refusal> {
-        let subject = format!("{}.{what}", settings.api);
+        let subject = format!("{}.{what}", settings.api());
         let request = async_nats::Request::new().payload(body.to_owned().into()).timeout(Some(ANSWER));
         let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             async_nats::RequestErrorKind::NoResponders => Refusal::NoJetStream,
@@ -176,10 +177,12 @@ impl Refusal {
     /// What it means for an end.
     pub fn problem(self, settings: &NatsSettings, what: &str) -> Problem {
         match self {
-            Self::NoJetStream => Problem::Broken(
-                refused(&settings.shown, "the server has no JetStream, or not for this account")
+            Self::NoJetStream => Problem::Broken(match &settings.domain {
+                None => refused(&settings.shown, "the server has no JetStream, or not for this account")
                     .hint("leave ?stream out for core NATS, or start nats-server with -js"),
-            ),
+                Some(domain) => refused(&settings.shown, &format!("no JetStream answers in the domain {domain}"))
+                    .hint("leave ?domain out for the server's own streams"),
+            }),
             Self::NoAnswer(text) => again(format!("{what}: {text}")),
             Self::Error { code: NO_STREAM, .. } => Problem::Broken(
                 refused(&settings.shown, &format!("there is no stream {}", settings.stream.as_deref().unwrap_or("")))

@@ -96,14 +96,14 @@ impl Pull {
         if settings.durable.is_some() {
             let inbox = link.client.new_inbox();
             let answers = link.client.subscribe(inbox.clone()).await.map_err(failed)?;
-            let info = Subject::from(format!("{}.CONSUMER.INFO.{stream}.{name}", settings.api));
+            let info = Subject::from(format!("{}.CONSUMER.INFO.{stream}.{name}", settings.api()));
             lag = Some(Lag { info, inbox, answers, asked: None });
         }
         let ack_wait = Duration::from_nanos(info["config"]["ack_wait"].as_u64().unwrap_or(30_000_000_000));
         let mut tick = interval((ack_wait / 6).clamp(Duration::from_millis(50), Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let pull = Self {
-            next: Subject::from(format!("{}.CONSUMER.MSG.NEXT.{stream}.{name}", settings.api)),
+            next: Subject::from(format!("{}.CONSUMER.MSG.NEXT.{stream}.{name}", settings.api())),
             inbox,
             credit: 0,
             ack_wait,
