@@ -153,6 +153,18 @@ impl Error {
         }
     }
 
+    /// What to add where connecting is tried again, for the first time or a later one: the first time the hint, unless the
+    /// server may only not be there yet.
+    #[must_use]
+    pub fn hint_of_retry(&self, retry: u32) -> String {
+        match self {
+            Self::Connect { cause: ConnectError::NotHttp(_) | ConnectError::Tls(_), .. } if retry == 1 => {
+                self.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"))
+            }
+            _ => String::new(),
+        }
+    }
+
     /// The flag or command that helps, where there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

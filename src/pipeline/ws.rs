@@ -112,7 +112,8 @@ impl WsClient {
             failures += 1;
             let wait = retry.backoff.wait(failures, fastrand::f64());
             view.retries(failures, wait);
-            (io.notice)(format!("{error}; connecting again in {:.1} s (retry {failures})", wait.as_secs_f64()));
+            let hint = error.hint_of_retry(failures);
+            (io.notice)(format!("{error}; connecting again in {:.1} s (retry {failures}){hint}", wait.as_secs_f64()));
             if peer.is_over_before(wait).await {
                 return Ok(());
             }

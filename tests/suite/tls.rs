@@ -5,7 +5,7 @@
 
 use crate::support::certs::Authority;
 use crate::support::peers::python_server;
-use crate::support::{FakeServer, Server, listen, require, run, scratch, text};
+use crate::support::{FakeServer, Server, listen, require, run, scratch, text, wsp};
 
 /// A server with a self-signed certificate, and where its CA was written.
 fn self_signed() -> (Server, tempfile::TempDir, String) {
@@ -154,6 +154,14 @@ fn the_scheme_that_would_have_been_right_is_named_by_all() {
     // What no retry can change is not tried again.
     let url = other(&plain.url, "ws://", "wss://");
     run(&["connect", &url, "-k", "--reconnect"], "").exits(8).complains("hint: try ws://");
+    // Where one might, it is said while they last, once.
+    let url = other(&secure.url, "wss://", "ws://");
+    let retries = ["--reconnect=2", "--retry-delay", "10ms"];
+    for arguments in [&["connect", &url][..], &["relay", &url, "-"]] {
+        let output = wsp(arguments).args(retries).input("").exits(9);
+        output
+            .complains(&format!("(retry 1); hint: is this a WebSocket server? one that wants TLS is {}\n", secure.url));
+    }
     let nginx = FakeServer::once(|request| {
         let body = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
         request.refuse(&format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()));

@@ -297,7 +297,8 @@ async fn connect_until_done(
         failures += 1;
         let delay = shared.plan.backoff.wait(failures, fastrand::f64());
         let left = outage::left_behind(peer.waiting(), std::mem::take(&mut replies_due));
-        let again = format!("wsp: {error}; connecting again in {} (retry {failures}){left}", seconds(delay));
+        let hint = error.hint_of_retry(failures);
+        let again = format!("wsp: {error}; connecting again in {} (retry {failures}){left}{hint}", seconds(delay));
         shared.notice_of(peer.id(), &again);
         peer.info().left(SessionState::Retrying(failures));
         shared.changed.set(true);
