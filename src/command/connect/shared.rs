@@ -391,7 +391,14 @@ impl Shared {
     fn non_json(&self, session: &SessionName<'_>, message: &Message, reason: &str) {
         match self.plan.non_json {
             NonJson::Pass => self.print_message(session.id, message),
-            NonJson::Drop => self.dropped_non_json.set(self.dropped_non_json.get() + 1),
+            NonJson::Drop => {
+                // A person would wait for it.
+                if self.plan.interactive && self.dropped_non_json.get() == 0 {
+                    let what = format!("wsp: what is not JSON is left out: {reason}; --non-json pass shows it");
+                    self.notice_of(session.id, &what);
+                }
+                self.dropped_non_json.set(self.dropped_non_json.get() + 1);
+            }
             NonJson::Error => {
                 let what = format!("wsp: message {} from {} is not JSON: {reason}", session.seq, session.url);
                 self.line_of(session.id, &what);
