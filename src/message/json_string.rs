@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use wide::i8x16;
+use wide::u8x16;
 
 use super::render::{drives_terminal, push_unicode_escape};
 
@@ -14,6 +14,8 @@ use super::render::{drives_terminal, push_unicode_escape};
 const CHUNK: usize = 64;
 /// Bytes that are compared, and copied, at a time.
 const LANE: usize = 16;
+/// A chunk and what may be copied behind it.
+const SIGHT: usize = CHUNK + LANE;
 /// Room for a chunk of which everything is escaped, and what is written too much then.
 const PLACE: usize = 2 * CHUNK + LANE;
 /// Bytes of text passed over in one go.
@@ -32,22 +34,32 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
 /// As [`push_json_string`], for bytes that are known to be UTF-8.
 pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
-    // Room for two bytes each; what takes more makes its own.
-    out.resize(start + 2 * bytes.len() + 2 + PLACE, 0);
+    out.resize(start + bytes.len() + PLACE, 0);
     out[start] = b'"';
-    let (mut at, mut to) = (0, start + 1);
-    let mut last = [b' '; CHUNK + LANE];
-    while at < bytes.len() {
-        let (chunk, length) = if let Some(chunk) = bytes[at..].first_chunk() {
-            (chunk, CHUNK)
-        } else {
-            let rest = &bytes[at..bytes.len().min(at + CHUNK)];
-            last[..rest.len()].copy_from_slice(rest);
-            last[rest.len()..].fill(b' ');
-            (&last, rest.len())
-        };
+    let (mut at, mut to) = put_chunks(bytes, bytes.len(), out, start + 1);
+    // What is too short to be looked at as a chunk is, with what stands for more behind it.
+    let rest = &bytes[at..];
+    let mut last = [b' '; 2 * SIGHT];
+    last[..rest.len()].copy_from_slice(rest);
+    (at, to) = put_chunks(&last, rest.len(), out, to);
+    debug_assert_eq!(at, rest.len(), "all is written");
+    out[to] = b'"';
+    out.truncate(to + 1);
+}
+
+/// Writes the characters before `end` as far as a chunk can be looked at; where both stand then. There must be room for
+/// a chunk at the end of `out`, and there is again.
+fn put_chunks(bytes: &[u8], end: usize, out: &mut Vec<u8>, into: usize) -> (usize, usize) {
+    let (mut at, mut to) = (0, into);
+    while at < end
+        && let Some(chunk) = bytes[at..].first_chunk()
+    {
+        let length = CHUNK.min(end - at);
         let (quotes, others) = marks(chunk);
         let until = (others.trailing_zeros() as usize).min(length);
+        if out.len() < to + PLACE {
+            out.resize(to + PLACE + end - at, 0);
+        }
         let place = out[to..].first_chunk_mut().expect("room for a chunk");
         to += until + put_escaped(place, chunk, until, quotes);
         at += until;
@@ -55,24 +67,22 @@ pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
             (at, to) = put_other(bytes, at, out, to);
         }
     }
-    out[to] = b'"';
-    out.truncate(to + 1);
+    (at, to)
 }
 
 /// Which bytes of a chunk are quotes and backslashes, and which are to be looked at before they are written: control
 /// characters, and what U+0080 to U+00BF and U+2000 to U+2FFF begin with.
 #[inline]
-fn marks(chunk: &[u8; CHUNK + LANE]) -> (u64, u64) {
-    const fn all(byte: u8) -> i8x16 {
-        i8x16::new([byte.cast_signed(); LANE])
+fn marks(chunk: &[u8; SIGHT]) -> (u64, u64) {
+    const fn all(byte: u8) -> u8x16 {
+        u8x16::new([byte; LANE])
     }
     let (mut quotes, mut others) = (0, 0);
     let (lanes, _) = chunk[..CHUNK].as_chunks::<LANE>();
     for (index, lane) in lanes.iter().enumerate() {
-        let lane = i8x16::new(lane.map(u8::cast_signed));
+        let lane = u8x16::new(*lane);
         let quote = lane.simd_eq(all(b'"')) | lane.simd_eq(all(b'\\'));
-        // Signed numbers are in the order of bytes once their highest bits are turned over.
-        let control = (lane ^ all(0x80)).simd_lt(all(0x20 ^ 0x80)) | lane.simd_eq(all(0x7f));
+        let control = lane.simd_eq(lane.min(all(0x1f))) | lane.simd_eq(all(0x7f));
         let lead = (lane | all(0x20)).simd_eq(all(0xe2));
         quotes |= u64::from(quote.to_bitmask() as u16) << (index * LANE);
         others |= u64::from((control | lead).to_bitmask() as u16) << (index * LANE);
@@ -82,7 +92,7 @@ fn marks(chunk: &[u8; CHUNK + LANE]) -> (u64, u64) {
 
 /// Copies a chunk up to `until`, a backslash before each byte that is marked; how many these are.
 #[inline]
-fn put_escaped(place: &mut [u8; PLACE], chunk: &[u8; CHUNK + LANE], until: usize, marks: u64) -> usize {
+fn put_escaped(place: &mut [u8; PLACE], chunk: &[u8; SIGHT], until: usize, marks: u64) -> usize {
     let mut marks = if until < CHUNK { marks & ((1 << until) - 1) } else { marks };
     let (mut from, mut count) = (0, 0);
     while marks != 0 {
@@ -98,7 +108,7 @@ fn put_escaped(place: &mut [u8; PLACE], chunk: &[u8; CHUNK + LANE], until: usize
 
 /// Copies a part of a chunk to where it stands, shifted by `count`; what is copied too much is written over later.
 #[inline]
-fn copy_lanes(place: &mut [u8; PLACE], chunk: &[u8; CHUNK + LANE], part: Range<usize>, count: usize) {
+fn copy_lanes(place: &mut [u8; PLACE], chunk: &[u8; SIGHT], part: Range<usize>, count: usize) {
     let mut at = part.start;
     while let Some(lane) = chunk[at..].first_chunk::<LANE>()
         && let Some(there) = place[at + count..].first_chunk_mut::<LANE>()

@@ -3,6 +3,7 @@
 //! Owns the message type, the codecs of event lines ([`event`]) and HAR ([`har`]), and terminal-safe rendering ([`render`]).
 //! Knows nothing of sockets. Invariant: the payload of a text message is valid UTF-8.
 
+pub mod clock;
 pub mod counted;
 mod digits;
 pub mod event;

@@ -244,7 +244,7 @@ impl Inlet for Flow {
 
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
         let receipt = self.ledger.receive(message.len(), on_safe);
-        let lineage = Lineage { origin, seq, time: origin.time() };
+        let lineage = Lineage { origin, seq, time: origin.clock.now() };
         if let Some(lane) = self.settings.only_lane() {
             lane.push(lineage.envelope(message, receipt));
             return;
@@ -260,7 +260,7 @@ impl Inlet for Flow {
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
         let receipt = self.ledger.receive(message.len(), None);
-        self.bury(&Lineage { origin, seq, time: origin.time() }, message, error, &receipt);
+        self.bury(&Lineage { origin, seq, time: origin.clock.now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
     }
 
@@ -274,7 +274,8 @@ impl Inlet for Flow {
         error: &str,
     ) {
         let receipt = self.ledger.receive(message.len(), on_safe);
-        let envelope = Envelope { message, origin: Rc::clone(origin), time: origin.time(), seq, attempts: 0, receipt };
+        let envelope =
+            Envelope { message, origin: Rc::clone(origin), time: origin.clock.now(), seq, attempts: 0, receipt };
         self.dead_letters.bury(envelope, reason, &origin.endpoint, error);
     }
 

@@ -372,7 +372,7 @@ impl Peer for WsPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         self.view.incoming(&incoming);
         let Incoming::Message(message) = incoming else { return };
-        self.hand.origin.pass_begins();
+        self.hand.origin.clock.pass_begins();
         if self.needs_json
             && let Ok(json) = Json::of_payload(message.payload())
         {
@@ -465,7 +465,7 @@ impl Peer for WsPeer {
     }
 
     fn on_pass_end(&mut self) {
-        self.hand.origin.pass_ends();
+        self.hand.origin.clock.pass_ends();
     }
 
     fn on_round_trip(&mut self, time: Duration) {

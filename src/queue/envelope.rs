@@ -1,6 +1,6 @@
 //! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use super::Weigh;
 use super::ledger::{Receipt, Settlement};
 use crate::filter::Json;
 use crate::message::Message;
+use crate::message::clock::PassClock;
 
 /// Where messages come from.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub struct Origin {
     pub endpoint: String,
     /// The last message of it that was JSON: what filters know as `$prev`.
     pub prev: RefCell<Json>,
-    /// While many messages are taken in at once: when that began.
-    pass: Cell<Option<Timestamp>>,
+    /// Says when what it gives was received.
+    pub clock: PassClock,
 }
 
 impl Origin {
@@ -30,26 +31,8 @@ impl Origin {
             session: session.into(),
             endpoint: endpoint.into(),
             prev: RefCell::new(Json::null()),
-            pass: Cell::new(None),
+            clock: PassClock::default(),
         })
-    }
-
-    /// What comes from now on has the same time, until [`Origin::pass_ends`]: the clock is read once, not for every
-    /// message. A pass is over before anything is waited for.
-    pub fn pass_begins(&self) {
-        if self.pass.get().is_none() {
-            self.pass.set(Some(Timestamp::now()));
-        }
-    }
-
-    /// What comes next has a time of its own.
-    pub fn pass_ends(&self) {
-        self.pass.set(None);
-    }
-
-    /// When what is taken in now was received.
-    pub fn time(&self) -> Timestamp {
-        self.pass.get().unwrap_or_else(Timestamp::now)
     }
 }
 

@@ -302,7 +302,7 @@ impl Receiving<'_> {
             self.inlet.lags(lag);
         }
         self.remember(&consumer);
-        self.origin.pass_ends();
+        self.origin.clock.pass_ends();
         if let Some(batch) = self.member.feed.take() {
             self.pending.extend(batch);
         }
@@ -348,7 +348,7 @@ impl Receiving<'_> {
 
     fn hand_on(&mut self, taken: Taken) {
         self.seq += 1;
-        self.origin.pass_begins();
+        self.origin.clock.pass_begins();
         let on_safe = self.positions.open(taken.partition, taken.offset);
         self.inlet.push(&self.origin, self.seq, taken.message, Some(on_safe));
     }

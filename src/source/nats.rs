@@ -262,7 +262,7 @@ impl<'a> Receiving<'a> {
             return Poll::Ready(Turn::Drain);
         }
         let (mut got, mut has_room, mut has_ended) = (0, true, false);
-        intake.origin.pass_ends();
+        intake.origin.clock.pass_ends();
         while got < TURN {
             has_room = intake.inlet.poll_ready(cx).is_ready();
             if !has_room {
@@ -271,7 +271,7 @@ impl<'a> Receiving<'a> {
             match self.messages.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => {
                     got += 1;
-                    intake.origin.pass_begins();
+                    intake.origin.clock.pass_begins();
                     if let Err(problem) = self.take(intake, message) {
                         return Poll::Ready(Turn::Lost(problem));
                     }

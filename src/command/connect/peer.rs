@@ -232,6 +232,7 @@ impl Peer for ClientPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         match incoming {
             Incoming::Message(message) => {
+                self.shared.clock.pass_begins();
                 self.info.got(&message);
                 self.info.valve.pass();
                 let before = replies.len();
@@ -317,6 +318,7 @@ impl Peer for ClientPeer {
     fn on_sent(&mut self, outgoing: &Outgoing) {
         let body = match outgoing {
             Outgoing::Message(message) => {
+                self.shared.clock.pass_begins();
                 self.info.gave(message);
                 self.active = true;
                 return self.shared.sent(&self.info.id, message);
@@ -351,6 +353,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_pass_end(&mut self) {
+        self.shared.clock.pass_ends();
         self.note_activity();
         self.shared.output.borrow_mut().flush();
     }

@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use jiff::Timestamp;
-
 use super::plan::{NonJson, Plan};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
 use crate::host::Stderr;
 use crate::message::Message;
+use crate::message::clock::PassClock;
 use crate::message::counted::counted;
 use crate::message::event::{Direction, Event, EventBody, time_text, write_message_line};
 use crate::message::render::{self, Format};
@@ -123,6 +122,8 @@ pub struct Shared {
     signalled: Cell<bool>,
     received: Cell<u64>,
     dropped_non_json: Cell<u64>,
+    /// When what is seen happens.
+    pub clock: PassClock,
     /// Messages that --reply-jq has no answer to, for they are not JSON.
     unanswered: Cell<u64>,
     invalid: Cell<u64>,
@@ -148,6 +149,7 @@ impl Shared {
             signalled: Cell::new(false),
             received: Cell::new(0),
             dropped_non_json: Cell::new(0),
+            clock: PassClock::default(),
             unanswered: Cell::new(0),
             invalid: Cell::new(0),
         })
@@ -239,12 +241,12 @@ impl Shared {
 
     /// The event, unless nobody wants it.
     fn print_event(&self, session: &str, dir: Option<Direction>, body: EventBody) -> Option<Event> {
-        self.tap.offer(EVENT, || Event { time: Timestamp::now(), session: session.into(), dir, body: body.clone() });
+        self.tap.offer(EVENT, || Event { time: self.clock.now(), session: session.into(), dir, body: body.clone() });
         let print = self.plan.format == Format::Json && !self.plan.dashboard;
         if !print && self.recorder.borrow().is_none() {
             return None;
         }
-        let event = Event { time: Timestamp::now(), session: session.into(), dir, body };
+        let event = Event { time: self.clock.now(), session: session.into(), dir, body };
         if print {
             let mut output = self.output.borrow_mut();
             event.write_line(output.buffer());
@@ -263,20 +265,20 @@ impl Shared {
         self.record(session, Direction::Out, message);
         if self.plan.format == Format::Json && !self.plan.dashboard {
             let mut output = self.output.borrow_mut();
-            write_message_line(output.buffer(), Timestamp::now(), session, Direction::Out, message);
+            write_message_line(output.buffer(), self.clock.now(), session, Direction::Out, message);
             output.wrote();
         }
     }
 
     fn record(&self, session: &str, dir: Direction, message: &Message) {
         self.tap.offer(message.len(), || Event {
-            time: Timestamp::now(),
+            time: self.clock.now(),
             session: session.into(),
             dir: Some(dir),
             body: EventBody::Message(message.detached()),
         });
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.message(Timestamp::now(), session, dir, message);
+            recorder.message(self.clock.now(), session, dir, message);
         }
     }
 
@@ -362,7 +364,7 @@ impl Shared {
         };
         let kind = message.kind().name();
         let meta = filter.meta(|| {
-            let time = time_text(Timestamp::now());
+            let time = time_text(self.clock.now());
             Json::meta(session.id, session.url, &time, kind, message.len(), session.seq)
         });
         let result = filter.run(input, &meta, prev, &mut |value| {
@@ -413,7 +415,7 @@ impl Shared {
         let out = output.buffer();
         let plan = &self.plan;
         if plan.format == Format::Json {
-            write_message_line(out, Timestamp::now(), session, Direction::In, message);
+            write_message_line(out, self.clock.now(), session, Direction::In, message);
             output.wrote();
             return;
         }
@@ -421,7 +423,7 @@ impl Shared {
             render::label(out, session, plan.colour);
         }
         if plan.timestamps {
-            out.extend_from_slice(format!("{:.6} ", Timestamp::now()).as_bytes());
+            out.extend_from_slice(format!("{:.6} ", self.clock.now()).as_bytes());
         }
         render::message(out, message, plan.format, plan.to_terminal, plan.colour);
         output.wrote();

@@ -1,0 +1,49 @@
+//! The time of messages that are handled together.
+//!
+//! Reading the clock costs as much as handing a small message on, so that it is read once for all that are taken in, or
+//! sent, before anything is waited for. Owns that one reading; leaves when a pass begins and ends to whoever runs it.
+
+use std::cell::Cell;
+
+use jiff::Timestamp;
+
+/// Tells the time: within a pass always the same.
+#[derive(Debug, Default)]
+pub struct PassClock(Cell<Option<Timestamp>>);
+
+impl PassClock {
+    /// What comes from now on has the same time, until [`PassClock::pass_ends`].
+    pub fn pass_begins(&self) {
+        if self.0.get().is_none() {
+            self.0.set(Some(Timestamp::now()));
+        }
+    }
+
+    /// What comes next has a time of its own. To be said before anything is waited for.
+    pub fn pass_ends(&self) {
+        self.0.set(None);
+    }
+
+    /// The time of the pass, else that of this moment.
+    pub fn now(&self) -> Timestamp {
+        self.0.get().unwrap_or_else(Timestamp::now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stands_still_within_a_pass_alone() {
+        let clock = PassClock::default();
+        let before = clock.now();
+        clock.pass_begins();
+        let began = clock.now();
+        while Timestamp::now() == began {}
+        clock.pass_begins();
+        assert!(before <= began && clock.now() == began);
+        clock.pass_ends();
+        assert!(clock.now() > began);
+    }
+}
