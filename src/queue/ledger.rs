@@ -79,8 +79,8 @@ pub struct Ledger {
 
 /// Most entries of parked messages: a few MiB.
 const MOST_RUNS: usize = 1 << 17;
-/// Settled messages whose memory is kept: some 50 KiB.
-const MOST_SPARE: usize = 512;
+/// Settled messages whose memory is kept, which is some 400 KiB where as many were under way.
+const MOST_SPARE: usize = 4096;
 
 impl Ledger {
     /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
