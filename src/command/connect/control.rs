@@ -9,8 +9,9 @@ use std::task::{Context, Waker};
 
 use jiff::Timestamp;
 
+use super::inbox::{INBOX_MESSAGES, Inbox};
 use super::info::SessionInfo;
-use super::shared::{INBOX_MESSAGES, Inbox, Shared};
+use super::shared::Shared;
 use crate::message::Message;
 use crate::message::event::time_text;
 use crate::net::connection::CloseReason;

@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 use super::control::ClientControl;
+use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::plan::{Plan, input_error};
 use super::prompt::PromptInput;
 use super::replay::Replay;
-use super::shared::{Inbox, Shared};
+use super::shared::Shared;
 use super::slash;
 use crate::command::dashboard::{Screen, Shown};
 use crate::command::{console, settings};

@@ -1,6 +1,7 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
 mod control;
+pub mod inbox;
 pub mod info;
 mod input;
 pub mod outage;

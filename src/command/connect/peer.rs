@@ -13,9 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::plan::{Reply, draft_error};
-use super::shared::{Inbox, SessionName, Shared};
+use super::shared::{SessionName, Shared};
 use crate::command::values::Wait;
 use crate::error::Error;
 use crate::exit::Exit;

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::input::hand_out;
 use super::run::recorder;
-use super::shared::{Inbox, Shared};
+use super::shared::Shared;
 use super::slash::{COMMANDS, Command, parse};
 use crate::command::{console, settings};
 use crate::exit::Exit;

@@ -17,7 +17,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::shared::{Inbox, Shared};
+use super::inbox::Inbox;
+use super::shared::Shared;
 use crate::error::Error;
 use crate::message::counted::counted;
 use crate::message::event::{Direction, InputEvent};

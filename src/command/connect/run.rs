@@ -16,12 +16,13 @@ use tokio::time::sleep;
 
 use super::ConnectArgs;
 use super::control::ClientControl;
+use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::input::{DashboardInput, Input};
 use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
 use super::plan::Plan;
-use super::shared::{Inbox, Shared};
+use super::shared::Shared;
 use super::verbose;
 use crate::command::dashboard::Screen;
 use crate::command::{curl, settings};

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -22,76 +21,11 @@ use crate::message::render::{self, Format};
 use crate::net::connector::Handshake;
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
-use crate::session::Outgoing;
 use crate::sink::record::{RecordError, Recorder};
 use crate::sink::stdout::{Output, OutputFailure};
 
-/// Messages an inbox may hold before reading of input pauses.
-pub const INBOX_MESSAGES: usize = 1024;
 /// Bytes of an event that is no message, about.
 const EVENT: usize = 100;
-/// Payload bytes an inbox may hold before reading of input pauses.
-const INBOX_BYTES: usize = 1024 * 1024;
-
-/// Input on its way to one session.
-#[derive(Debug, Default)]
-pub struct Inbox {
-    waiting: VecDeque<Outgoing>,
-    bytes: usize,
-    closed: bool,
-}
-
-impl Inbox {
-    /// Adds what was read; false when the session has ended and nobody will take it.
-    pub fn push(&mut self, outgoing: Outgoing) -> bool {
-        if self.closed {
-            return false;
-        }
-        self.bytes += size(&outgoing);
-        self.waiting.push_back(outgoing);
-        true
-    }
-
-    /// The session has ended: what waits is dropped, and what still comes.
-    pub fn close(&mut self) {
-        *self = Self { closed: true, ..Self::default() };
-    }
-
-    /// How much waits.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Payload bytes that wait.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Takes the oldest.
-    pub fn pop(&mut self) -> Option<Outgoing> {
-        let outgoing = self.waiting.pop_front()?;
-        self.bytes -= size(&outgoing);
-        Some(outgoing)
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Whether more may be read for this session.
-    pub fn has_room(&self) -> bool {
-        self.waiting.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
-    }
-}
-
-fn size(outgoing: &Outgoing) -> usize {
-    match outgoing {
-        Outgoing::Message(message) => message.len(),
-        Outgoing::Ping(payload) | Outgoing::Pong(payload) => payload.len(),
-        Outgoing::Close(_) | Outgoing::Abort => 0,
-    }
-}
 
 /// State of one run.
 pub struct Shared {
@@ -331,12 +265,7 @@ impl Shared {
 
     fn record_failed(&self, failure: RecordError) {
         self.record_failed.set(true);
-        let error = Error::from(failure);
-        self.stderr.line(format!("wsp: {error}"));
-        if let Some(hint) = error.hint() {
-            self.stderr.line(format!("hint: {hint}"));
-        }
-        self.stop(Exit::Storage);
+        self.fail(&Error::from(failure));
     }
 
     /// Whether a recording was asked for and is not whole.

@@ -1,0 +1,73 @@
+//! Input on its way to one session, which may have to wait for the network.
+//!
+//! Owns how much may wait; leaves reading, and whom it is for, to `input`. Invariant: after the session's end nothing is
+//! taken any more.
+
+use std::collections::VecDeque;
+
+use crate::session::Outgoing;
+
+/// Messages an inbox may hold before reading of input pauses.
+pub const INBOX_MESSAGES: usize = 1024;
+/// Payload bytes an inbox may hold before reading of input pauses.
+const INBOX_BYTES: usize = 1024 * 1024;
+
+/// Input on its way to one session.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    waiting: VecDeque<Outgoing>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Inbox {
+    /// Adds what was read; false when the session has ended and nobody will take it.
+    pub fn push(&mut self, outgoing: Outgoing) -> bool {
+        if self.closed {
+            return false;
+        }
+        self.bytes += size(&outgoing);
+        self.waiting.push_back(outgoing);
+        true
+    }
+
+    /// The session has ended: what waits is dropped, and what still comes.
+    pub fn close(&mut self) {
+        *self = Self { closed: true, ..Self::default() };
+    }
+
+    /// How much waits.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Payload bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes the oldest.
+    pub fn pop(&mut self) -> Option<Outgoing> {
+        let outgoing = self.waiting.pop_front()?;
+        self.bytes -= size(&outgoing);
+        Some(outgoing)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether more may be read for this session.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
+    }
+}
+
+fn size(outgoing: &Outgoing) -> usize {
+    match outgoing {
+        Outgoing::Message(message) => message.len(),
+        Outgoing::Ping(payload) | Outgoing::Pong(payload) => payload.len(),
+        Outgoing::Close(_) | Outgoing::Abort => 0,
+    }
+}
