@@ -360,19 +360,22 @@ impl Receiving<'_> {
 
     /// Whether a message may be handed on. When there is no room for long, the brokers are told.
     fn has_room(&mut self, consumer: &BaseConsumer<Group>, cx: &mut Context<'_>) -> bool {
-        let all = || consumer.assignment().unwrap_or_default();
         if self.inlet.poll_ready(cx).is_ready() {
             self.no_room_since = None;
-            if std::mem::take(&mut self.is_paused) {
-                let _ = consumer.resume(&all());
-            }
+            self.resume(consumer);
             return true;
         }
         let since = *self.no_room_since.get_or_insert_with(Instant::now);
         if since.elapsed() > PATIENT && !self.is_paused {
-            self.is_paused = consumer.pause(&all()).is_ok();
+            self.is_paused = consumer.pause(&consumer.assignment().unwrap_or_default()).is_ok();
         }
         false
+    }
+
+    fn resume(&mut self, consumer: &BaseConsumer<Group>) {
+        if std::mem::take(&mut self.is_paused) {
+            let _ = consumer.resume(&consumer.assignment().unwrap_or_default());
+        }
     }
 
     /// Tells librdkafka how far everything is settled; it commits that.
@@ -410,7 +413,12 @@ impl Receiving<'_> {
                 let _ = change(consumer, true, &partitions);
                 self.positions.forget(&numbers);
             }
-            match self.member.told.next() {
+            let next = self.member.told.next();
+            if next.is_some() {
+                // A partition that goes and comes back would still be paused.
+                self.resume(consumer);
+            }
+            match next {
                 None => return,
                 Some(Rebalanced { is_revoked: true, partitions }) => {
                     self.forget(&numbers_of(&partitions));
@@ -429,8 +437,6 @@ impl Receiving<'_> {
         self.forget(&numbers);
         self.positions.forget(&numbers);
         let _ = change(consumer, false, partitions);
-        // What is new is not paused.
-        self.is_paused = false;
     }
 
     fn problem(&self, error: &KafkaError) -> Option<Problem> {

@@ -2,7 +2,9 @@
 
 use nix::sys::signal::Signal;
 
+use super::relay_admin::port_of;
 use crate::support::certs::Authority;
+use crate::support::http::{Answer, sample, wait_for};
 use crate::support::kafka::{Kafka, Other, SOON, shared};
 use crate::support::numbers::{all_delivered, balance, lines, numbers};
 use crate::support::process::listen_at;
@@ -300,6 +302,36 @@ fn partitions_of_a_member_that_is_stuck_are_given_back_with_what_it_could_not_de
     let mut got = lines(next.outcome().exits(0).stdout());
     got.sort_unstable();
     assert!(got.into_iter().eq(1..=400), "each once, though another had all of them before");
+}
+
+#[test]
+fn who_had_no_room_for_long_goes_on_after_others_came_and_there_is_room() {
+    if !require("kafka") {
+        return;
+    }
+    let server = shared();
+    let other = Other(&server);
+    let topic = other.create("paused", 4, &[]);
+    other.write(&topic, &numbers(1..=400));
+    let url = format!("kafka://{server}/{topic}?group={topic}&{SOON}");
+    let port = closed_port();
+    let target = format!("ws://127.0.0.1:{port}/");
+    let flags = ["--queue-size", "5", "--reconnect", "--retry-delay", "50ms", "--retry-max", "50ms", "--admin", "0"];
+    let paused = wsp(["relay", &url, &target]).args(flags).spawn();
+    let admin = port_of(&paused);
+    let retries = |answer: &Answer| sample(answer.text(), "wsp_errors_total{kind=\"handshake\"}");
+    // Long enough without room that it has told the brokers.
+    let full = wait_for(admin, "/metrics", |answer| sample(answer.text(), "wsp_waiting") > 4.9);
+    wait_for(admin, "/metrics", |answer| retries(answer) > retries(&full) + 60.0);
+    let next = wsp(["relay", &url, "-"]).spawn();
+    next.wait_for_stdout("1");
+    let destination = listen_at(&format!("127.0.0.1:{port}"), &["--sink"]);
+    other.wait_for_committed(&topic, &topic, 400);
+    for relay in [paused, next] {
+        relay.signal(Signal::SIGTERM);
+        relay.outcome().exits(0);
+    }
+    destination.stop();
 }
 
 #[test]
