@@ -1,11 +1,12 @@
 //! JSON strings, written and read: the inner loop of event lines and HAR.
 //!
 //! Owns escaping and its undoing. Leaves objects and numbers to those who know which they write. Text is looked at in
-//! vectors, words and blocks. Invariants: what is written is ASCII where a terminal or a reader of lines could take it
+//! vectors. Invariants: what is written is ASCII where a terminal or a reader of lines could take it
 //! for something else; what is read is taken only where it is valid JSON, all else is left to a general parser.
 
 use std::ops::Range;
 
+use bytes::BytesMut;
 use wide::u8x16;
 
 use super::render::{drives_terminal, push_unicode_escape};
@@ -18,12 +19,8 @@ const LANE: usize = 16;
 const SIGHT: usize = CHUNK + LANE;
 /// Room for a chunk of which everything is escaped, and what is written too much then.
 const PLACE: usize = 2 * CHUNK + LANE;
-/// Bytes of text passed over in one go.
-const BLOCK: usize = 32;
-/// Bytes of a word.
-const WORD: usize = size_of::<u64>();
-/// The highest bit of each byte of a word.
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// Bytes of an allocation that what is read is put into, if it is not longer.
+pub(super) const SHARED: usize = 64 * 1024;
 
 /// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
 /// terminal or that some readers take for the end of a line are escaped: it means the same.
@@ -70,13 +67,14 @@ fn put_chunks(bytes: &[u8], end: usize, out: &mut Vec<u8>, into: usize) -> (usiz
     (at, to)
 }
 
+const fn all(byte: u8) -> u8x16 {
+    u8x16::new([byte; LANE])
+}
+
 /// Which bytes of a chunk are quotes and backslashes, and which are to be looked at before they are written: control
 /// characters, and what U+0080 to U+00BF and U+2000 to U+2FFF begin with.
 #[inline]
 fn marks(chunk: &[u8; SIGHT]) -> (u64, u64) {
-    const fn all(byte: u8) -> u8x16 {
-        u8x16::new([byte; LANE])
-    }
     let (mut quotes, mut others) = (0, 0);
     let (lanes, _) = chunk[..CHUNK].as_chunks::<LANE>();
     for (index, lane) in lanes.iter().enumerate() {
@@ -84,8 +82,8 @@ fn marks(chunk: &[u8; SIGHT]) -> (u64, u64) {
         let quote = lane.simd_eq(all(b'"')) | lane.simd_eq(all(b'\\'));
         let control = lane.simd_eq(lane.min(all(0x1f))) | lane.simd_eq(all(0x7f));
         let lead = (lane | all(0x20)).simd_eq(all(0xe2));
-        quotes |= u64::from(quote.to_bitmask() as u16) << (index * LANE);
-        others |= u64::from((control | lead).to_bitmask() as u16) << (index * LANE);
+        quotes |= bits(quote, index);
+        others |= bits(control | lead, index);
     }
     (quotes, others)
 }
@@ -97,24 +95,22 @@ fn put_escaped(place: &mut [u8; PLACE], chunk: &[u8; SIGHT], until: usize, marks
     let (mut from, mut count) = (0, 0);
     while marks != 0 {
         let next = marks.trailing_zeros() as usize;
-        copy_lanes(place, chunk, from..next, count);
+        copy_lanes(place, chunk, from..next, from + count);
         place[next + count] = b'\\';
         (from, count) = (next, count + 1);
         marks &= marks - 1;
     }
-    copy_lanes(place, chunk, from..until, count);
+    copy_lanes(place, chunk, from..until, from + count);
     count
 }
 
-/// Copies a part of a chunk to where it stands, shifted by `count`; what is copied too much is written over later.
+/// Copies a part of a chunk to `into`, both within a chunk; what is copied too much is written over later.
 #[inline]
-fn copy_lanes(place: &mut [u8; PLACE], chunk: &[u8; SIGHT], part: Range<usize>, count: usize) {
-    let mut at = part.start;
-    while let Some(lane) = chunk[at..].first_chunk::<LANE>()
-        && let Some(there) = place[at + count..].first_chunk_mut::<LANE>()
-    {
-        *there = *lane;
-        at += LANE;
+fn copy_lanes<const N: usize>(place: &mut [u8; N], chunk: &[u8; SIGHT], part: Range<usize>, into: usize) {
+    let (mut at, mut to) = (part.start, into);
+    loop {
+        place[to..to + LANE].copy_from_slice(&chunk[at..at + LANE]);
+        (at, to) = (at + LANE, to + LANE);
         if at >= part.end {
             break;
         }
@@ -134,33 +130,6 @@ fn put_other(bytes: &[u8], at: usize, out: &mut Vec<u8>, to: usize) -> (usize, u
     }
     out[to..to + length].copy_from_slice(&bytes[at..at + length]);
     (at + length, to + length)
-}
-
-/// Copies printable ASCII without quotes and backslashes, where there must be room for a word more; where both stand
-/// when that ends, or a few bytes before its end.
-#[allow(clippy::inline_always, reason = "called between any two quotes: what it sets up is worth keeping")]
-#[inline(always)]
-fn copy_plain(bytes: &[u8], from: usize, out: &mut [u8], into: usize) -> (usize, usize) {
-    let (mut at, mut to) = (from, into);
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
-        let Some(place) = out.get_mut(to..to + WORD) else { break };
-        // What is too much is written over.
-        place.copy_from_slice(word);
-        let plain = plain_bytes(*word);
-        (at, to) = (at + plain, to + plain);
-        if plain < WORD {
-            break;
-        }
-        while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-            let Some(place) = out.get_mut(to..to + BLOCK) else { break };
-            if !is_plain(block) {
-                break;
-            }
-            place.copy_from_slice(block);
-            (at, to) = (at + BLOCK, to + BLOCK);
-        }
-    }
-    (at, to)
 }
 
 fn character(bytes: &[u8]) -> Option<char> {
@@ -191,72 +160,120 @@ fn put_unicode_escape(out: &mut Vec<u8>, to: usize, c: char) -> usize {
     to
 }
 
-/// Where printable ASCII without quotes and backslashes ends, or a few bytes before that.
-fn pass_plain(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
-        let plain = plain_bytes(*word);
-        at += plain;
-        if plain < WORD {
-            break;
+/// A bit for every other byte.
+const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+
+/// A chunk of a string as it stands in JSON, a bit for each byte.
+struct Marks {
+    /// The backslashes that begin an escape.
+    escapes: u64,
+    /// Those of them behind which there is neither a quote nor a backslash.
+    letters: u64,
+    /// How far the string goes in this chunk: up to its quote, a control character or an escape that is not whole.
+    end: usize,
+}
+
+impl Marks {
+    #[inline]
+    fn of(chunk: &[u8; CHUNK]) -> Self {
+        let (mut quotes, mut backslashes, mut controls) = (0, 0, 0);
+        let (lanes, _) = chunk.as_chunks::<LANE>();
+        for (index, lane) in lanes.iter().enumerate() {
+            let lane = u8x16::new(*lane);
+            quotes |= bits(lane.simd_eq(all(b'"')), index);
+            backslashes |= bits(lane.simd_eq(all(b'\\')), index);
+            controls |= bits(lane.simd_eq(lane.min(all(0x1f))), index);
         }
-        while bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>).is_some_and(is_plain) {
-            at += BLOCK;
+        // Of backslashes in a row the first escapes the second. Taken from what stands behind them and from every odd
+        // place, a row carries through to its end, which then tells at which kind of place it began.
+        let carried = ((backslashes << 1) | ODD).wrapping_sub(backslashes) ^ ODD;
+        let (escapes, behind) = (carried & backslashes, carried ^ backslashes);
+        let stops = controls | quotes & !behind | escapes & 1 << (CHUNK - 1);
+        let end = stops.trailing_zeros();
+        let before = 1_u64.checked_shl(end).map_or(u64::MAX, |bit| bit - 1);
+        let escapes = escapes & before;
+        Self { escapes, letters: escapes & !((quotes | backslashes) >> 1), end: end as usize }
+    }
+}
+
+/// A lane's bits at its place in a chunk.
+#[inline]
+fn bits(lane: u8x16, index: usize) -> u64 {
+    u64::from(lane.to_bitmask() as u16) << (index * LANE)
+}
+
+/// Reads the string that begins at `text`, behind its quote: puts what it means at the beginning of `out`, which grows
+/// as needed, and says how long that is and how many bytes it takes with the quote at its end. `None` where it is not
+/// valid, does not end, or has escapes that are seldom met. What it means is not checked to be UTF-8.
+pub(super) fn read_json_string(text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
+    let (at, to, is_whole) = read_chunks(text, out, 0)?;
+    if is_whole {
+        return Some((to, at));
+    }
+    // What is too short to be looked at as a chunk is, with what cannot stand in a string behind it.
+    let (rest, mut last) = (&text[at..], [0; 2 * SIGHT]);
+    last[..rest.len()].copy_from_slice(rest);
+    let (more, to, is_whole) = read_chunks(&last, out, to)?;
+    is_whole.then_some((to, at + more))
+}
+
+/// Reads as far as a chunk can be looked at; where it stands then in the text and in `out`, and whether that was all.
+fn read_chunks(text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, usize, bool)> {
+    let (mut at, mut to) = (0, into);
+    while let Some(chunk) = text.get(at..)?.first_chunk() {
+        if out.len() < to + SIGHT {
+            out.resize(SHARED.max(2 * to + SIGHT), 0);
+        }
+        let place = out[to..].first_chunk_mut().expect("room for a chunk");
+        let (read, wrote, is_whole) = read_chunk(chunk, place)?;
+        (at, to) = (at + read, to + wrote);
+        if is_whole {
+            return Some((at, to, true));
         }
     }
-    at
+    Some((at, to, false))
 }
 
-/// Whether all of this is printable ASCII without quotes and backslashes. Written so that it becomes vector code.
-fn is_plain(block: &[u8; BLOCK]) -> bool {
-    let special = |byte: u8| u8::from(!(0x20..0x7f).contains(&byte)) | u8::from(byte == b'"') | u8::from(byte == b'\\');
-    block.iter().fold(0, |found, byte| found | special(*byte)) == 0
-}
-
-/// How many bytes of a word, from its beginning, are printable ASCII without quotes and backslashes.
-fn plain_bytes(word: [u8; WORD]) -> usize {
-    const fn all(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; WORD])
-    }
-    // No byte borrows from the next one: each has its highest bit set before anything is taken from it.
-    let word = u64::from_le_bytes(word);
-    let ascii = word & !HIGH;
-    let control = !((ascii | HIGH) - all(0x20));
-    let quote = !(((ascii ^ all(b'"')) | HIGH) - all(1));
-    let backslash = !(((ascii ^ all(b'\\')) | HIGH) - all(1));
-    let delete = ascii + all(1);
-    let special = (word | control | quote | backslash | delete) & HIGH;
-    special.trailing_zeros() as usize / 8
-}
-
-/// Reads the string that begins at `text`, behind its quote, into `out` from `at` on, where there must be as much room
-/// as `text` is long: the bytes it means, and the bytes it takes with the quote at its end. `None` where it is not
-/// valid, or has escapes that are seldom met. The bytes are not checked to be UTF-8.
-pub(super) fn read_json_string(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
-    let (mut at, mut to) = (0, 0);
-    loop {
-        (at, to) = copy_plain(text, at, out, to);
-        match *text.get(at)? {
-            b'"' => return Some((to, at + 1)),
-            b'\\' => {
-                let (byte, length) = match *text.get(at + 1)? {
-                    plain @ (b'"' | b'\\' | b'/') => (plain, 2),
-                    b'n' => (b'\n', 2),
-                    b'r' => (b'\r', 2),
-                    b't' => (b'\t', 2),
-                    b'b' => (0x08, 2),
-                    b'f' => (0x0c, 2),
-                    _ => return None,
-                };
-                *out.get_mut(to)? = byte;
-                (at, to) = (at + length, to + 1);
-            }
-            0..0x20 => return None,
-            other => {
-                *out.get_mut(to)? = other;
-                (at, to) = (at + 1, to + 1);
-            }
+/// Reads a chunk of a string: how much is read and written, and whether that was all.
+#[inline]
+fn read_chunk(chunk: &[u8; SIGHT], place: &mut [u8; SIGHT]) -> Option<(usize, usize, bool)> {
+    let Marks { mut escapes, letters, end } = Marks::of(chunk.first_chunk().expect("a chunk is in sight"));
+    // Every escape means a byte less than it takes.
+    let (mut from, mut less) = (0, 0);
+    while escapes != 0 {
+        let next = escapes.trailing_zeros() as usize;
+        copy_lanes(place, chunk, from..next, from - less);
+        from = next + 1;
+        if letters >> next & 1 != 0 {
+            place[next - less] = letter(chunk[from])?;
+            from += 1;
         }
+        less += 1;
+        escapes &= escapes - 1;
+    }
+    if less == 0 {
+        *place = *chunk;
+    } else {
+        copy_lanes(place, chunk, from..end, from - less);
+    }
+    match chunk[end] {
+        _ if end == CHUNK => Some((end, end - less, false)),
+        b'"' => Some((end + 1, end - less, true)),
+        b'\\' => Some((end, end - less, false)),
+        _ => None,
+    }
+}
+
+/// What a letter behind a backslash means.
+fn letter(byte: u8) -> Option<u8> {
+    match byte {
+        b'n' => Some(b'\n'),
+        b'r' => Some(b'\r'),
+        b't' => Some(b'\t'),
+        b'b' => Some(0x08),
+        b'f' => Some(0x0c),
+        b'/' => Some(b'/'),
+        _ => None,
     }
 }
 
@@ -264,8 +281,17 @@ pub(super) fn read_json_string(text: &[u8], out: &mut [u8]) -> Option<(usize, us
 /// in it is not checked.
 pub(super) fn json_string_end(text: &[u8]) -> Option<usize> {
     let mut at = 0;
+    while let Some(chunk) = text.get(at..)?.first_chunk() {
+        let Marks { end, .. } = Marks::of(chunk);
+        at += match chunk.get(end) {
+            None => CHUNK,
+            Some(b'"') => return Some(at + end + 1),
+            // An escape that is not whole begins the next chunk.
+            Some(b'\\') => end,
+            Some(_) => end + 1,
+        };
+    }
     loop {
-        at = pass_plain(text, at);
         match *text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,
@@ -289,27 +315,9 @@ mod tests {
         );
     }
 
-    #[test]
-    fn plain_text_is_told_from_the_rest_byte_by_byte() {
-        for byte in 0..=u8::MAX {
-            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-            for at in 0..WORD {
-                // Neighbours of every kind must not change the answer.
-                for around in [b'a', b' ', b'~', b'!'] {
-                    let mut word = [around; WORD];
-                    word[at] = byte;
-                    assert_eq!(plain_bytes(word), if plain { WORD } else { at }, "{byte:#x} at {at}");
-                }
-            }
-            let mut block = [b'x'; BLOCK];
-            block[17] = byte;
-            assert_eq!(is_plain(&block), plain, "{byte:#x}");
-        }
-    }
-
     /// What [`read_json_string`] makes of a literal, and serde.
     fn both(literal: &[u8]) -> (Option<String>, Option<String>) {
-        let mut out = vec![0; literal.len() - 1];
+        let mut out = BytesMut::new();
         let read = read_json_string(&literal[1..], &mut out)
             .filter(|(_, taken)| *taken == literal.len() - 1)
             .and_then(|(length, _)| String::from_utf8(out[..length].to_vec()).ok());
@@ -326,6 +334,24 @@ mod tests {
         }
         assert_eq!(both(b"\"\"").0.as_deref(), Some(""));
         assert_eq!(both(b"\"a\\/\\n\"").0.as_deref(), Some("a/\n"));
+    }
+
+    #[test]
+    fn every_byte_and_escape_is_read_as_a_general_parser_does_wherever_it_stands() {
+        for at in [0, 1, 15, 16, 47, 62, 63, 64, 65, 78, 79, 80, 81, 126, 127, 128] {
+            for behind in [0, 1, 2, 70] {
+                for byte in 0..=u8::MAX {
+                    for escape in [&[byte][..], &[b'\\', byte]] {
+                        let mut literal = [&vec![b'a'; at + 1][..], escape, &vec![b'z'; behind], b"\""].concat();
+                        literal[0] = b'"';
+                        let (quick, general) = both(&literal);
+                        assert!(quick.is_none() || quick == general, "{byte:#x} at {at}");
+                        // Only \u is left to others.
+                        assert!(quick == general || byte == b'u', "{byte:#x} at {at}");
+                    }
+                }
+            }
+        }
     }
 
     proptest! {

@@ -22,9 +22,9 @@ use crate::net::connection::io_text;
 /// Bytes of one read.
 const CHUNK: usize = 128 * 1024;
 /// Steps handed over at a time.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 /// Payload bytes that end a batch early.
-const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_BYTES: usize = 32 * 1024;
 /// Batches that may wait.
 const WAITING: usize = 4;
 /// Longest line.
@@ -195,6 +195,18 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
+    /// What `read` makes of the beginning of what the reader has in memory, if it says how long that is.
+    fn first<T>(&mut self, read: impl FnOnce(&[u8]) -> Option<(T, usize)>) -> io::Result<Option<T>> {
+        self.reader.consume(std::mem::take(&mut self.taken));
+        let block = match self.reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            block => block?,
+        };
+        let Some((first, length)) = read(block) else { return Ok(None) };
+        self.taken = length;
+        Ok(Some(first))
+    }
+
     /// The next line with its newline, if it has one; nothing at the end.
     fn next(&mut self) -> io::Result<&[u8]> {
         self.reader.consume(std::mem::take(&mut self.taken));
@@ -233,7 +245,19 @@ fn read_lines(
     let mut quick = RecordedLines::default();
     let mut read = 0;
     for number in 1_u64.. {
-        let line = lines.next().map_err(|error| format!("line {number}: {}", io_text(&error)))?;
+        let named = |error| format!("line {number}: {}", io_text(&error));
+        let first = |text: &[u8]| {
+            let (message, length) = quick.read_first(text)?;
+            Some(((length, recorded(message, direction, read + length as u64)), length))
+        };
+        if let Some((length, next)) = lines.first(first).map_err(named)? {
+            read += length as u64;
+            if next.is_some_and(|next| !step(next)) {
+                break;
+            }
+            continue;
+        }
+        let line = lines.next().map_err(named)?;
         if line.is_empty() {
             break;
         }
@@ -255,9 +279,8 @@ fn read_lines(
 }
 
 fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
-    if let Some(RecordedMessage { time, session, dir, message }) = quick.read(line) {
-        let event = InputEvent::Message(message);
-        return Ok((dir == direction).then(|| Step { time, session: session_number(session), event, read }));
+    if let Some((message, _)) = quick.read_first(line) {
+        return Ok(recorded(message, direction, read));
     }
     if line.trim_ascii().is_empty() {
         return Ok(None);
@@ -269,6 +292,13 @@ fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read
     let time = line.time.ok_or("no \"time\"")?;
     let time = time.parse().map_err(|error| format!("\"time\": {error}"))?;
     Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event, read }))
+}
+
+/// A message as a step, if its direction is wanted.
+fn recorded(message: RecordedMessage<'_>, direction: Direction, read: u64) -> Option<Step> {
+    let RecordedMessage { time, session, dir, message } = message;
+    let event = InputEvent::Message(message);
+    (dir == direction).then(|| Step { time, session: session_number(session), event, read })
 }
 
 /// Looks where the entries with messages are; reads every message when `check` says so.

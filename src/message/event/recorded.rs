@@ -14,14 +14,16 @@ use crate::message::payloads::Payloads;
 const SECOND: usize = 20;
 /// The same with six digits and `Z`.
 const TIME: usize = 27;
+/// What may stand behind a time in different lines, if all of it is to be known at a glance.
+const HEADS: usize = 16;
 
 /// A message as it was recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RecordedMessage<'l> {
+pub struct RecordedMessage<'h> {
     /// When.
     pub time: Timestamp,
     /// The session's name.
-    pub session: &'l str,
+    pub session: &'h str,
     /// Which way it went.
     pub dir: Direction,
     /// What it was.
@@ -33,16 +35,23 @@ pub struct RecordedMessage<'l> {
 pub struct RecordedLines {
     /// The second of the last time and how it stands in the line: the next one most likely has the same.
     second: Option<([u8; SECOND], i64)>,
+    /// What stood behind times; behind the next one most likely stands one of these.
+    heads: Vec<Head>,
     payloads: Payloads,
 }
 
-impl RecordedLines {
-    /// Reads a line, with or without the newline at its end; `None` leaves it to a general parser.
-    pub fn read<'l>(&mut self, line: &'l [u8]) -> Option<RecordedMessage<'l>> {
-        let (time, rest) = line.strip_prefix(b"{\"time\":\"")?.split_first_chunk::<TIME>()?;
-        let time = self.time(time)?;
-        let rest = rest.strip_prefix(b"\",\"session\":\"")?;
-        let (session, rest) = word(rest)?;
+/// What stands between time and size.
+#[derive(Debug)]
+struct Head {
+    text: Vec<u8>,
+    session: String,
+    dir: Direction,
+    is_text: bool,
+}
+
+impl Head {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (session, rest) = word(text.strip_prefix(b"\",\"session\":\"")?)?;
         let (dir, rest) = word(rest.strip_prefix(b",\"dir\":\"")?)?;
         let dir = match dir {
             "in" => Direction::In,
@@ -50,18 +59,51 @@ impl RecordedLines {
             _ => return None,
         };
         let (kind, rest) = word(rest.strip_prefix(b",\"type\":\"")?)?;
+        let is_text = match kind {
+            "text" => true,
+            "binary" => false,
+            _ => return None,
+        };
         let rest = rest.strip_prefix(b",\"size\":")?;
+        Some(Self { text: text[..text.len() - rest.len()].to_vec(), session: session.to_owned(), dir, is_text })
+    }
+}
+
+impl RecordedLines {
+    /// Reads the line that `text` begins with, and says how long it is with its newline; `None` leaves it to a general
+    /// parser, or is for want of more text.
+    pub fn read_first(&mut self, text: &[u8]) -> Option<(RecordedMessage<'_>, usize)> {
+        let (time, rest) = text.strip_prefix(b"{\"time\":\"")?.split_first_chunk::<TIME>()?;
+        let time = self.time(time)?;
+        let known = self.heads.iter().position(|head| rest.starts_with(&head.text));
+        let index = match known {
+            Some(index) => index,
+            None => self.learn(Head::read(rest)?),
+        };
+        let head = &self.heads[index];
+        let rest = &rest[head.text.len()..];
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         // A number in JSON has digits, and no zero before another.
         if digits == 0 || digits > 19 || (digits > 1 && rest[0] == b'0') {
             return None;
         }
-        let (message, end) = match (kind, rest[digits..].strip_prefix(b",\"text\":\"")) {
-            ("text", Some(text)) => self.payloads.text(text)?,
-            ("binary", None) => self.payloads.base64(rest[digits..].strip_prefix(b",\"base64\":\"")?)?,
-            _ => return None,
+        let rest = &rest[digits..];
+        let (message, end) = if head.is_text {
+            self.payloads.text(rest.strip_prefix(b",\"text\":\"")?)?
+        } else {
+            self.payloads.base64(rest.strip_prefix(b",\"base64\":\"")?)?
         };
-        matches!(end, b"}" | b"}\n").then_some(RecordedMessage { time, session, dir, message })
+        let end = end.strip_prefix(b"}\n")?;
+        let message = RecordedMessage { time, session: &head.session, dir: head.dir, message };
+        Some((message, text.len() - end.len()))
+    }
+
+    fn learn(&mut self, head: Head) -> usize {
+        if self.heads.len() == HEADS {
+            self.heads.clear();
+        }
+        self.heads.push(head);
+        self.heads.len() - 1
     }
 
     fn time(&mut self, text: &[u8; TIME]) -> Option<Timestamp> {
@@ -99,7 +141,7 @@ fn word(text: &[u8]) -> Option<(&str, &[u8])> {
 mod tests {
     use super::super::{InputEvent, parse_input_line, write_message_line};
     use super::*;
-    use crate::message::payloads::SHARED;
+    use crate::message::json_string::SHARED;
     use proptest::prelude::*;
 
     fn line(micros: i64, session: &str, dir: Direction, message: &Message) -> Vec<u8> {
@@ -110,7 +152,8 @@ mod tests {
 
     /// Reads a line both ways: what is read here must be what the general parser says.
     fn read(lines: &mut RecordedLines, line: &[u8]) -> bool {
-        let Some(quick) = lines.read(line) else { return false };
+        let Some((quick, length)) = lines.read_first(line) else { return false };
+        assert_eq!(length, line.len());
         let general = parse_input_line(line).unwrap();
         assert_eq!(general.time.unwrap().parse::<Timestamp>().unwrap(), quick.time);
         assert_eq!(general.session.as_deref(), Some(quick.session));
@@ -124,7 +167,9 @@ mod tests {
         let good = String::from_utf8(line(1_767_323_045_678_901, "s1", Direction::Out, &Message::text("a"))).unwrap();
         let mut lines = RecordedLines::default();
         assert!(read(&mut lines, good.as_bytes()));
-        assert!(read(&mut lines, good.trim_end().as_bytes()));
+        // What comes behind it is another's.
+        let twice = format!("{good}{good}");
+        assert_eq!(lines.read_first(twice.as_bytes()).map(|(_, length)| length), Some(good.len()));
         for (from, to) in [
             ("\"dir\":\"out\",", ""),
             ("out", "up"),
@@ -144,6 +189,9 @@ mod tests {
             ("\"a\"}", "\"a\"} x"),
             ("\"a\"}", "\"a\",\"x\":1}"),
             ("\"a\"}", "\"a\""),
+            ("\"a\"}\n", "\"a\"}"),
+            ("\"a\"}\n", "\"a\"}\r\n"),
+            ("\"a\"}", "\"a\n\"}"),
             ("s1", "s\\u0031"),
         ] {
             let changed = good.replace(from, to);
@@ -151,6 +199,18 @@ mod tests {
             assert!(!read(&mut lines, changed.as_bytes()), "{changed}");
             // A line that is not read does no harm to the next.
             assert!(read(&mut lines, good.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn lines_of_many_sessions_may_alternate() {
+        let mut lines = RecordedLines::default();
+        for session in (0..100).chain(0..100) {
+            for dir in [Direction::In, Direction::Out] {
+                for message in [Message::text("a"), Message::binary("b")] {
+                    assert!(read(&mut lines, &line(7, &format!("s{session}"), dir, &message)));
+                }
+            }
         }
     }
 
@@ -166,7 +226,7 @@ mod tests {
             .collect();
         let read: Vec<_> = messages
             .iter()
-            .map(|message| lines.read(&line(7, "s1", Direction::In, message)).map(|read| read.message))
+            .map(|message| lines.read_first(&line(7, "s1", Direction::In, message)).map(|(read, _)| read.message))
             .collect();
         assert!(read.iter().zip(&messages).all(|(read, message)| read.as_ref() == Some(message)));
     }

@@ -313,8 +313,6 @@ fn quick_head(text: &[u8]) -> Option<((Direction, i64), bool, &[u8])> {
 #[derive(Debug, Default)]
 pub struct MessageReader {
     payloads: Payloads,
-    /// Messages do not stand on lines of their own.
-    is_without_lines: bool,
 }
 
 impl MessageReader {
@@ -323,7 +321,7 @@ impl MessageReader {
     /// # Errors
     /// What is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<HarMessage, String> {
-        match self.quick(bytes) {
+        match self.read_first(bytes) {
             Some((message, length)) if length == bytes.len() => Ok(message),
             _ => parse_message(bytes),
         }
@@ -332,18 +330,6 @@ impl MessageReader {
     /// Reads the message that `text` begins with, and says how long it is, where it stands there whole and as
     /// `har::push_message` writes it.
     pub fn read_first(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
-        let line = if self.is_without_lines { None } else { memchr::memchr(b'\n', text) };
-        if let Some(length) = line {
-            return self.quick(&text[..length]);
-        }
-        let length = as_we_write_it(text)?;
-        // Where more follows in the same line, looking for its end again and again would be looking through all of it.
-        self.is_without_lines = text.len() > length + 2;
-        self.quick(&text[..length])
-    }
-
-    /// The message that `text` begins with and its length; `text` should not go on far beyond it.
-    fn quick(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
         let ((dir, time), is_text, data) = quick_head(text)?;
         let (message, rest) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
         let time = Timestamp::from_microsecond(time).ok()?;
