@@ -22,11 +22,11 @@ use crate::net::connection::io_text;
 /// Bytes of one read.
 const CHUNK: usize = 128 * 1024;
 /// Steps handed over at a time.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 /// Payload bytes that end a batch early.
-const BATCH_BYTES: usize = 32 * 1024;
+const BATCH_BYTES: usize = 128 * 1024;
 /// Batches that may wait.
-const WAITING: usize = 4;
+const WAITING: usize = 2;
 /// Longest line.
 const MAX_LINE: usize = 2 << 30;
 /// A recording up to this size is checked whole before anything is sent.
