@@ -1,7 +1,7 @@
 //! Tests of the replay source: both kinds, cut and damaged recordings, the order of several sessions.
 
 use super::*;
-use crate::message::Message;
+use crate::message::{Message, har};
 use std::io::Write as _;
 
 fn file(content: &[u8]) -> tempfile::NamedTempFile {

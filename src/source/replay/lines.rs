@@ -1,0 +1,128 @@
+//! A recording of event lines, read line after line.
+//!
+//! Owns where lines end and what one means; leaves what becomes of a step to its caller. Invariant: a line is held once,
+//! and only when it goes beyond what the reader has in memory.
+
+use std::io::{self, BufRead};
+
+use super::{Step, session_number};
+use crate::message::event::recorded::{RecordedLines, RecordedMessage};
+use crate::message::event::{Direction, InputEvent, parse_input_line};
+use crate::net::connection::io_text;
+
+/// Longest line.
+const MAX_LINE: usize = 2 << 30;
+
+/// Lines, taken where they stand unless they go beyond what the reader has in memory.
+struct Lines<R> {
+    reader: R,
+    begun: Vec<u8>,
+    taken: usize,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// What `read` makes of the beginning of what the reader has in memory, if it says how long that is.
+    fn first<T>(&mut self, read: impl FnOnce(&[u8]) -> Option<(T, usize)>) -> io::Result<Option<T>> {
+        self.reader.consume(std::mem::take(&mut self.taken));
+        let block = match self.reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            block => block?,
+        };
+        let Some((first, length)) = read(block) else { return Ok(None) };
+        self.taken = length;
+        Ok(Some(first))
+    }
+
+    /// The next line with its newline, if it has one; nothing at the end.
+    fn next(&mut self) -> io::Result<&[u8]> {
+        self.reader.consume(std::mem::take(&mut self.taken));
+        self.begun.clear();
+        loop {
+            let block = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                block => block?,
+            };
+            let end = memchr::memchr(b'\n', block).map(|at| at + 1);
+            let length = end.unwrap_or(block.len());
+            if self.begun.is_empty() && end.is_some() {
+                self.taken = length;
+                return Ok(&self.reader.fill_buf()?[..length]);
+            }
+            self.begun.extend_from_slice(&block[..length]);
+            self.reader.consume(length);
+            if self.begun.len() > MAX_LINE {
+                return Err(io::Error::other(format!("longer than {} GiB", MAX_LINE >> 30)));
+            }
+            if end.is_some() || length == 0 {
+                return Ok(&self.begun);
+            }
+        }
+    }
+}
+
+/// Reads event lines. `step` says whether to go on.
+pub(super) fn read_lines(
+    reader: impl BufRead,
+    direction: Direction,
+    mut step: impl FnMut(Step) -> bool,
+    mut notice: impl FnMut(String),
+) -> Result<(), String> {
+    let mut lines = Lines { reader, begun: Vec::new(), taken: 0 };
+    let mut quick = RecordedLines::default();
+    let mut read = 0;
+    for number in 1_u64.. {
+        let named = |error| format!("line {number}: {}", io_text(&error));
+        let first = |text: &[u8]| {
+            let (message, length) = quick.read_first(text)?;
+            Some(((length, recorded(message, direction, read + length as u64)), length))
+        };
+        if let Some((length, next)) = lines.first(first).map_err(named)? {
+            read += length as u64;
+            if next.is_some_and(|next| !step(next)) {
+                break;
+            }
+            continue;
+        }
+        let line = lines.next().map_err(named)?;
+        if line.is_empty() {
+            break;
+        }
+        read += line.len() as u64;
+        match parse_line(&mut quick, line, direction, read) {
+            Ok(next) => {
+                if next.is_some_and(|next| !step(next)) {
+                    break;
+                }
+            }
+            Err(_) if !line.ends_with(b"\n") => {
+                notice(format!("line {number} is cut off and was left out"));
+                break;
+            }
+            Err(error) => return Err(format!("line {number}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
+    if let Some((message, _)) = quick.read_first(line) {
+        return Ok(recorded(message, direction, read));
+    }
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let line = parse_input_line(line)?;
+    if line.dir != Some(direction) || line.event == InputEvent::Ignored {
+        return Ok(None);
+    }
+    let time = line.time.ok_or("no \"time\"")?;
+    let time = time.parse().map_err(|error| format!("\"time\": {error}"))?;
+    Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event, read }))
+}
+
+/// A message as a step, if its direction is wanted.
+fn recorded(message: RecordedMessage<'_>, direction: Direction, read: u64) -> Option<Step> {
+    let RecordedMessage { time, session, dir, message } = message;
+    let event = InputEvent::Message(message);
+    (dir == direction).then(|| Step { time, session: session_number(session), event, read })
+}
