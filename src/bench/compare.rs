@@ -36,22 +36,49 @@ pub struct Difference {
     pub conclusion: String,
 }
 
+/// A figure that some runs do not have, for want of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unmeasured {
+    /// `p50` or `p99`.
+    pub figure: &'static str,
+    /// Runs of the one without it.
+    pub a: usize,
+    /// Runs of the other without it.
+    pub b: usize,
+}
+
+type Figure = (&'static str, fn(&Report) -> Option<f64>);
+
 /// The figures that are compared, by name: of each report.
+const FIGURES: [Figure; 3] = [
+    ("rate", |report| Some(report.rate.achieved)),
+    ("p50", |report| report.headline().1.p50),
+    ("p99", |report| report.headline().1.p99),
+];
+
+/// Compares the figures that runs of both sides have.
 #[must_use]
 pub fn compare(a: &[Report], b: &[Report], seed: u64) -> Vec<Difference> {
-    type Figure = (&'static str, fn(&Report) -> Option<f64>);
-    let figures: [Figure; 3] = [
-        ("rate", |report| Some(report.rate.achieved)),
-        ("p50", |report| report.headline().1.p50),
-        ("p99", |report| report.headline().1.p99),
-    ];
     let of =
         |reports: &[Report], get: fn(&Report) -> Option<f64>| -> Vec<f64> { reports.iter().filter_map(get).collect() };
-    figures
+    FIGURES
         .into_iter()
         .map(|(name, get)| (name, of(a, get), of(b, get)))
         .filter(|(_, a, b)| !a.is_empty() && !b.is_empty())
         .map(|(name, a, b)| difference(name, a, b, seed))
+        .collect()
+}
+
+/// The figures that runs lack.
+#[must_use]
+pub fn unmeasured(a: &[Report], b: &[Report]) -> Vec<Unmeasured> {
+    let without = |reports: &[Report], get: fn(&Report) -> Option<f64>| {
+        reports.iter().filter(|report| get(report).is_none()).count()
+    };
+    FIGURES
+        .into_iter()
+        .map(|(figure, get)| Unmeasured { figure, a: without(a, get), b: without(b, get) })
+        .filter(|lack| lack.a + lack.b > 0)
         .collect()
 }
 

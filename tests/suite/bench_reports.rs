@@ -316,6 +316,8 @@ fn two_targets_are_compared_run_by_run() {
         seen["differences"].as_array().expect("a list").iter().find(|one| one["figure"] == "p50").expect("p50");
     assert!(median["ratio"].as_f64() > Some(2.0) && median["p"].as_f64() < Some(0.05), "{median}");
     assert!(median["conclusion"].as_str().is_some_and(|text| text.starts_with("B is worse")), "{median}");
+    // 60 messages are too few for it.
+    assert_eq!(seen["unmeasured"], json!([{"figure": "p99", "a": 4, "b": 4}]), "{seen:#}");
     let few = compare(&fast.url, &slow.url, "2");
     assert_eq!(few["enough"], false);
     assert!(few["differences"][0]["conclusion"].as_str().is_some_and(|text| text.starts_with("too few runs")), "{few}");

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::output::{Outputs, line, print};
 use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
-use crate::bench::compare::{Difference, compare, median};
+use crate::bench::compare::{Difference, compare, median, unmeasured};
 use crate::bench::compose::conclude;
 use crate::bench::find_max::{Next, Search};
 use crate::bench::hand::Hand;
@@ -300,6 +300,7 @@ fn json(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Differenc
         "invalid_runs": invalid,
         "enough": !differences.is_empty() && differences.iter().all(|difference| difference.enough),
         "differences": differences,
+        "unmeasured": unmeasured(&reports[0], &reports[1]),
     });
     value.to_string() + "\n"
 }
@@ -321,6 +322,10 @@ fn words(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Differen
             format!("{low:.3} to {high:.3}"),
             difference.conclusion
         ));
+    }
+    for lack in unmeasured(&reports[0], &reports[1]) {
+        let (a, b) = (counted(lack.a, "run"), counted(lack.b, "run"));
+        lines.push(format!("{:6}not known of {a} of A and {b} of B: too few messages for it", lack.figure));
     }
     if invalid > 0 {
         lines.push(format!("{} invalid: the generator was the bottleneck", counted(invalid, "run")));
