@@ -1,8 +1,8 @@
 //! JSON strings, written and read: the inner loop of event lines and HAR.
 //!
 //! Owns escaping and its undoing. Leaves objects and numbers to those who know which they write. Text is looked at in
-//! vectors. Invariants: what is written is ASCII where a terminal or a reader of lines could take it
-//! for something else; what is read is taken only where it is valid JSON, all else is left to a general parser.
+//! vectors. Invariants: what is written is ASCII where a terminal or a reader of lines could take it for something else;
+//! what is read is taken only where it is valid JSON, all else is left to a general parser.
 
 use std::ops::Range;
 
