@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 thread_local! {
-    /// The last second that was written, and how: most times share it with the one before.
-    static SECOND: Cell<(i64, [u8; 20])> = const { Cell::new((i64::MIN, [0; 20])) };
+    /// The second and microseconds that were written last, and how: most times share at least the second with the one
+    /// before.
+    static LAST: Cell<(i64, u32, [u8; 27])> = const { Cell::new((i64::MIN, 0, [0; 27])) };
 }
 
 /// A time as event lines write it.
@@ -27,7 +28,7 @@ pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     // Before 1970 the fraction counts backwards.
     second -= i64::from(nanoseconds < 0);
     let micros = (nanoseconds.rem_euclid(1_000_000_000)).unsigned_abs() / 1000;
-    let (known, mut text) = SECOND.get();
+    let (known, known_micros, mut text) = LAST.get();
     if known != second {
         let date = Offset::UTC.to_datetime(time);
         if date.year() < 0 {
@@ -35,19 +36,19 @@ pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
             let _ = write!(out, "{time:.6}");
             return;
         }
-        text = *b"0000-00-00T00:00:00.";
+        text = *b"0000-00-00T00:00:00.000000Z";
         set_digits(&mut text[0..4], u32::from(date.year().unsigned_abs()));
         for (at, value) in
             [(5, date.month()), (8, date.day()), (11, date.hour()), (14, date.minute()), (17, date.second())]
         {
             set_digits(&mut text[at..at + 2], u32::from(value.unsigned_abs()));
         }
-        SECOND.set((second, text));
     }
-    let mut end = *b"000000Z";
-    set_digits(&mut end[..6], micros);
+    if known != second || known_micros != micros {
+        set_digits(&mut text[20..26], micros);
+        LAST.set((second, micros, text));
+    }
     out.extend_from_slice(&text);
-    out.extend_from_slice(&end);
 }
 
 fn set_digits(place: &mut [u8], value: u32) {

@@ -19,6 +19,8 @@ const LANE: usize = 16;
 const SIGHT: usize = CHUNK + LANE;
 /// Room for a chunk of which everything is escaped, and what is written too much then.
 const PLACE: usize = 2 * CHUNK + LANE;
+/// What is no longer is a name more often than a text: for it a chunk would be too much.
+const SHORT: usize = 8;
 /// Bytes of an allocation that what is read is put into, if it is not longer.
 pub(super) const SHARED: usize = 64 * 1024;
 
@@ -30,6 +32,12 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
 
 /// As [`push_json_string`], for bytes that are known to be UTF-8.
 pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() <= SHORT && bytes.iter().all(u8::is_ascii_alphanumeric) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let start = out.len();
     out.resize(start + bytes.len() + PLACE, 0);
     out[start] = b'"';
