@@ -230,7 +230,10 @@ fn read_chunks(text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, u
     let (mut at, mut to) = (0, into);
     while let Some(chunk) = text.get(at..)?.first_chunk() {
         if out.len() < to + SIGHT {
-            out.resize(SHARED.max(2 * to + SIGHT), 0);
+            let rest = text.len() - at;
+            // Where that much is in sight it is most likely all of one string, which then takes no more than it needs.
+            let room = if rest > 2 * SHARED { to + rest } else { SHARED.max(2 * to) };
+            out.resize(room + SIGHT, 0);
         }
         let place = out[to..].first_chunk_mut().expect("room for a chunk");
         let (read, wrote, is_whole) = read_chunk(chunk, place)?;
@@ -342,6 +345,17 @@ mod tests {
         }
         assert_eq!(both(b"\"\"").0.as_deref(), Some(""));
         assert_eq!(both(b"\"a\\/\\n\"").0.as_deref(), Some("a/\n"));
+    }
+
+    #[test]
+    fn a_long_string_takes_no_more_memory_than_it_needs() {
+        let text = "x".repeat(33 * SHARED);
+        let mut literal = Vec::new();
+        push_json_string(&mut literal, &text);
+        let mut out = BytesMut::new();
+        let (length, taken) = read_json_string(&literal[1..], &mut out).unwrap();
+        assert_eq!((&out[..length], taken), (text.as_bytes(), literal.len() - 1));
+        assert!(out.capacity() <= literal.len() + SIGHT, "{} for {}", out.capacity(), literal.len());
     }
 
     #[test]
