@@ -1,28 +1,67 @@
 //! JSON strings, written and read: the inner loop of event lines and HAR.
 //!
 //! Owns escaping and its undoing. Leaves objects and numbers to those who know which they write. Text is looked at in
-//! vectors. Invariants: what is written is ASCII where a terminal or a reader of lines could take it for something else;
-//! what is read is taken only where it is valid JSON, all else is left to a general parser.
+//! the widest vectors that the machine has. Invariants: what is written is ASCII where a terminal or a reader of lines
+//! could take it for something else; what is read is taken only where it is valid JSON, all else is left to a general
+//! parser.
 
-use std::ops::Range;
+// What is not inlined is compiled for machines without those vectors.
+#![allow(clippy::inline_always)]
 
 use bytes::BytesMut;
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, mask8x64, u8x16, u8x64};
 
 use super::render::{drives_terminal, push_unicode_escape};
 
 /// Bytes of text that are looked at together, a bit each in a mask.
 const CHUNK: usize = 64;
-/// Bytes that are compared, and copied, at a time.
+/// Bytes of a chunk that are written together.
+const GROUP: usize = 8;
+/// What a group becomes if everything in it is escaped.
 const LANE: usize = 16;
-/// A chunk and what may be copied behind it.
-const SIGHT: usize = CHUNK + LANE;
-/// Room for a chunk of which everything is escaped, and what is written too much then.
-const PLACE: usize = 2 * CHUNK + LANE;
 /// What is no longer is a name more often than a text: for it a chunk would be too much.
 const SHORT: usize = 8;
 /// Bytes of an allocation that what is read is put into, if it is not longer.
 pub(super) const SHARED: usize = 64 * 1024;
+
+/// Where the bytes of a written group come from, for each choice of those in it that a backslash goes before. It stands
+/// behind the group.
+static SPREAD: [[u8; LANE]; 256] = {
+    let mut all = [[0; LANE]; 256];
+    let mut marks = 0;
+    while marks < all.len() {
+        let (mut at, mut to) = (0, 0);
+        while at < GROUP {
+            if marks >> at & 1 != 0 {
+                all[marks][to] = GROUP as u8;
+                to += 1;
+            }
+            all[marks][to] = at as u8;
+            (at, to) = (at + 1, to + 1);
+        }
+        marks += 1;
+    }
+    all
+};
+
+/// Where the bytes of a group come from that is left without some, for each choice of these.
+static KEPT: [[u8; GROUP]; 256] = {
+    let mut all = [[0; GROUP]; 256];
+    let mut marks = 0;
+    while marks < all.len() {
+        let (mut at, mut to) = (0, 0);
+        while at < GROUP {
+            if marks >> at & 1 == 0 {
+                all[marks][to] = at as u8;
+                to += 1;
+            }
+            at += 1;
+        }
+        marks += 1;
+    }
+    all
+};
 
 /// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
 /// terminal or that some readers take for the end of a line are escaped: it means the same.
@@ -38,106 +77,124 @@ pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
         out.push(b'"');
         return;
     }
-    let start = out.len();
-    out.resize(start + bytes.len() + PLACE, 0);
-    out[start] = b'"';
-    let (mut at, mut to) = put_chunks(bytes, bytes.len(), out, start + 1);
-    // What is too short to be looked at as a chunk is, with what stands for more behind it.
-    let rest = &bytes[at..];
-    let mut last = [b' '; 2 * SIGHT];
-    last[..rest.len()].copy_from_slice(rest);
-    (at, to) = put_chunks(&last, rest.len(), out, to);
-    debug_assert_eq!(at, rest.len(), "all is written");
-    out[to] = b'"';
-    out.truncate(to + 1);
+    push_at(Level::new(), out, bytes);
 }
 
-/// Writes the characters before `end` as far as a chunk can be looked at; where both stand then. There must be room for
-/// a chunk at the end of `out`, and there is again.
-fn put_chunks(bytes: &[u8], end: usize, out: &mut Vec<u8>, into: usize) -> (usize, usize) {
-    let (mut at, mut to) = (0, into);
+fn push_at(level: Level, out: &mut Vec<u8>, bytes: &[u8]) {
+    dispatch!(level, simd => push_with(simd, out, bytes));
+}
+
+#[inline(always)]
+fn push_with<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2 * CHUNK);
+    out.push(b'"');
+    let (mut at, plain) = push_chunks(simd, out, bytes, bytes.len());
+    // What is too short for a chunk is written with what stands before it, which is written once more.
+    if at < bytes.len()
+        && let Some(last) = bytes.last_chunk()
+        && let begin = bytes.len() - CHUNK
+        && begin >= plain
+    {
+        let (quotes, others) = marks(simd, last);
+        if others == 0 {
+            out.truncate(out.len() - escaped(quotes, at - begin));
+            push_chunk(simd, out, last, quotes, CHUNK);
+            at = bytes.len();
+        }
+    }
+    if at < bytes.len() {
+        let (rest, mut last) = (&bytes[at..], [b' '; 2 * CHUNK]);
+        last[..rest.len()].copy_from_slice(rest);
+        push_chunks(simd, out, &last, rest.len());
+    }
+    out.push(b'"');
+}
+
+/// Writes the characters before `end` as far as a chunk can be looked at; how far that is, and since where there is
+/// nothing but bytes with and without a backslash.
+#[inline(always)]
+fn push_chunks<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8], end: usize) -> (usize, usize) {
+    let (mut at, mut plain) = (0, 0);
     while at < end
         && let Some(chunk) = bytes[at..].first_chunk()
     {
         let length = CHUNK.min(end - at);
-        let (quotes, others) = marks(chunk);
+        let (quotes, others) = marks(simd, chunk);
         let until = (others.trailing_zeros() as usize).min(length);
-        if out.len() < to + PLACE {
-            out.resize(to + PLACE + end - at, 0);
-        }
-        let place = out[to..].first_chunk_mut().expect("room for a chunk");
-        to += until + put_escaped(place, chunk, until, quotes);
+        push_chunk(simd, out, chunk, quotes, until);
         at += until;
         if until < length {
-            (at, to) = put_other(bytes, at, out, to);
+            at += push_other(out, &bytes[at..]);
+            plain = at;
         }
     }
-    (at, to)
+    (at, plain)
 }
 
-const fn all(byte: u8) -> u8x16 {
-    u8x16::new([byte; LANE])
+#[inline(always)]
+fn is<S: Simd>(simd: S, chunk: u8x64<S>, byte: u8) -> mask8x64<S> {
+    chunk.simd_eq(u8x64::splat(simd, byte))
 }
 
 /// Which bytes of a chunk are quotes and backslashes, and which are to be looked at before they are written: control
 /// characters, and what U+0080 to U+00BF and U+2000 to U+2FFF begin with.
-#[inline]
-fn marks(chunk: &[u8; SIGHT]) -> (u64, u64) {
-    let (mut quotes, mut others) = (0, 0);
-    let (lanes, _) = chunk[..CHUNK].as_chunks::<LANE>();
-    for (index, lane) in lanes.iter().enumerate() {
-        let lane = u8x16::new(*lane);
-        let quote = lane.simd_eq(all(b'"')) | lane.simd_eq(all(b'\\'));
-        let control = lane.simd_eq(lane.min(all(0x1f))) | lane.simd_eq(all(0x7f));
-        let lead = (lane | all(0x20)).simd_eq(all(0xe2));
-        quotes |= bits(quote, index);
-        others |= bits(control | lead, index);
-    }
-    (quotes, others)
+#[inline(always)]
+fn marks<S: Simd>(simd: S, chunk: &[u8; CHUNK]) -> (u64, u64) {
+    let chunk = u8x64::from_slice(simd, chunk);
+    let quotes = is(simd, chunk, b'"') | is(simd, chunk, b'\\');
+    let controls = chunk.simd_lt(u8x64::splat(simd, 0x20)) | is(simd, chunk, 0x7f);
+    let leads = is(simd, chunk | u8x64::splat(simd, 0x20), 0xe2);
+    (quotes.to_bitmask(), (controls | leads).to_bitmask())
 }
 
-/// Copies a chunk up to `until`, a backslash before each byte that is marked; how many these are.
-#[inline]
-fn put_escaped(place: &mut [u8; PLACE], chunk: &[u8; SIGHT], until: usize, marks: u64) -> usize {
-    let mut marks = if until < CHUNK { marks & ((1 << until) - 1) } else { marks };
-    let (mut from, mut count) = (0, 0);
-    while marks != 0 {
-        let next = marks.trailing_zeros() as usize;
-        copy_lanes(place, chunk, from..next, from + count);
-        place[next + count] = b'\\';
-        (from, count) = (next, count + 1);
-        marks &= marks - 1;
-    }
-    copy_lanes(place, chunk, from..until, from + count);
-    count
+/// Bytes that so many of a chunk take when those that are marked have a backslash before them.
+#[inline(always)]
+fn escaped(marks: u64, length: usize) -> usize {
+    length + (marks & below(length)).count_ones() as usize
 }
 
-/// Copies a part of a chunk to `into`, both within a chunk; what is copied too much is written over later.
-#[inline]
-fn copy_lanes<const N: usize>(place: &mut [u8; N], chunk: &[u8; SIGHT], part: Range<usize>, into: usize) {
-    let (mut at, mut to) = (part.start, into);
-    loop {
-        place[to..to + LANE].copy_from_slice(&chunk[at..at + LANE]);
-        (at, to) = (at + LANE, to + LANE);
-        if at >= part.end {
-            break;
+/// The bits of the first bytes of a chunk.
+#[inline(always)]
+const fn below(length: usize) -> u64 {
+    if length < CHUNK { (1 << length) - 1 } else { u64::MAX }
+}
+
+/// Appends a chunk up to `until`, a backslash before each byte that is marked.
+#[inline(always)]
+fn push_chunk<S: Simd>(simd: S, out: &mut Vec<u8>, chunk: &[u8; CHUNK], marks: u64, until: usize) {
+    let start = out.len();
+    if marks == 0 {
+        out.extend_from_slice(chunk);
+    } else {
+        out.extend_from_slice(&[0; CHUNK / GROUP * LANE]);
+        let place = &mut out[start..];
+        let mut to = 0;
+        for (index, group) in chunk.as_chunks::<GROUP>().0.iter().enumerate() {
+            let marks = (marks >> (index * GROUP)) as u8;
+            let mut lane = [b'\\'; LANE];
+            lane[..GROUP].copy_from_slice(group);
+            let spread = u8x16::from_slice(simd, &SPREAD[usize::from(marks)]);
+            u8x16::from_slice(simd, &lane).swizzle_dyn(spread).store_slice(&mut place[to..to + LANE]);
+            to += GROUP + marks.count_ones() as usize;
         }
     }
+    out.truncate(start + escaped(marks, until));
 }
 
-/// Writes the character that begins at `at`, which may need an escape of its own; where both stand then.
-fn put_other(bytes: &[u8], at: usize, out: &mut Vec<u8>, to: usize) -> (usize, usize) {
-    let byte = bytes[at];
+/// Appends the first character, which may need an escape of its own; how many bytes it takes.
+fn push_other(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    let byte = bytes[0];
     if byte.is_ascii() {
-        return (at + 1, put_ascii_escape(out, to, byte));
+        push_ascii_escape(out, byte);
+        return 1;
     }
-    let c = character(&bytes[at..]);
+    let c = character(bytes);
     let length = c.map_or(1, char::len_utf8);
-    if let Some(c) = c.filter(|c| drives_terminal(*c) || matches!(c, '\u{2028}' | '\u{2029}')) {
-        return (at + length, put_unicode_escape(out, to, c));
+    match c {
+        Some(c) if drives_terminal(c) || matches!(c, '\u{2028}' | '\u{2029}') => push_unicode_escape(out, c),
+        _ => out.extend_from_slice(&bytes[..length]),
     }
-    out[to..to + length].copy_from_slice(&bytes[at..at + length]);
-    (at + length, to + length)
+    length
 }
 
 fn character(bytes: &[u8]) -> Option<char> {
@@ -145,27 +202,16 @@ fn character(bytes: &[u8]) -> Option<char> {
     std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
 }
 
-/// Where it goes on behind the escape.
-fn put_ascii_escape(out: &mut Vec<u8>, to: usize, byte: u8) -> usize {
+fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
     let letter = match byte {
         b'\n' => b'n',
         b'\r' => b'r',
         b'\t' => b't',
         0x08 => b'b',
         0x0c => b'f',
-        other => return put_unicode_escape(out, to, char::from(other)),
+        other => return push_unicode_escape(out, char::from(other)),
     };
-    out[to..to + 2].copy_from_slice(&[b'\\', letter]);
-    to + 2
-}
-
-fn put_unicode_escape(out: &mut Vec<u8>, to: usize, c: char) -> usize {
-    let room = out.len();
-    out.truncate(to);
-    push_unicode_escape(out, c);
-    let to = out.len();
-    out.resize(room + 6, 0);
-    to
+    out.extend_from_slice(&[b'\\', letter]);
 }
 
 /// A bit for every other byte.
@@ -182,61 +228,59 @@ struct Marks {
 }
 
 impl Marks {
-    #[inline]
-    fn of(chunk: &[u8; CHUNK]) -> Self {
-        let (mut quotes, mut backslashes, mut controls) = (0, 0, 0);
-        let (lanes, _) = chunk.as_chunks::<LANE>();
-        for (index, lane) in lanes.iter().enumerate() {
-            let lane = u8x16::new(*lane);
-            quotes |= bits(lane.simd_eq(all(b'"')), index);
-            backslashes |= bits(lane.simd_eq(all(b'\\')), index);
-            controls |= bits(lane.simd_eq(lane.min(all(0x1f))), index);
-        }
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, chunk: &[u8; CHUNK]) -> Self {
+        let chunk = u8x64::from_slice(simd, chunk);
+        let (quotes, backslashes) = (is(simd, chunk, b'"').to_bitmask(), is(simd, chunk, b'\\').to_bitmask());
+        let controls = chunk.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask();
         // Of backslashes in a row the first escapes the second. Taken from what stands behind them and from every odd
         // place, a row carries through to its end, which then tells at which kind of place it began.
         let carried = ((backslashes << 1) | ODD).wrapping_sub(backslashes) ^ ODD;
         let (escapes, behind) = (carried & backslashes, carried ^ backslashes);
         let stops = controls | quotes & !behind | escapes & 1 << (CHUNK - 1);
-        let end = stops.trailing_zeros();
-        let before = 1_u64.checked_shl(end).map_or(u64::MAX, |bit| bit - 1);
-        let escapes = escapes & before;
-        Self { escapes, letters: escapes & !((quotes | backslashes) >> 1), end: end as usize }
+        let end = stops.trailing_zeros() as usize;
+        let escapes = escapes & below(end);
+        Self { escapes, letters: escapes & !((quotes | backslashes) >> 1), end }
     }
-}
-
-/// A lane's bits at its place in a chunk.
-#[inline]
-fn bits(lane: u8x16, index: usize) -> u64 {
-    u64::from(lane.to_bitmask() as u16) << (index * LANE)
 }
 
 /// Reads the string that begins at `text`, behind its quote: puts what it means at the beginning of `out`, which grows
 /// as needed, and says how long that is and how many bytes it takes with the quote at its end. `None` where it is not
 /// valid, does not end, or has escapes that are seldom met. What it means is not checked to be UTF-8.
 pub(super) fn read_json_string(text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
-    let (at, to, is_whole) = read_chunks(text, out, 0)?;
+    read_at(Level::new(), text, out)
+}
+
+fn read_at(level: Level, text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
+    dispatch!(level, simd => read_with(simd, text, out))
+}
+
+#[inline(always)]
+fn read_with<S: Simd>(simd: S, text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
+    let (at, to, is_whole) = read_chunks(simd, text, out, 0)?;
     if is_whole {
         return Some((to, at));
     }
     // What is too short to be looked at as a chunk is, with what cannot stand in a string behind it.
-    let (rest, mut last) = (&text[at..], [0; 2 * SIGHT]);
+    let (rest, mut last) = (&text[at..], [0; CHUNK]);
     last[..rest.len()].copy_from_slice(rest);
-    let (more, to, is_whole) = read_chunks(&last, out, to)?;
+    let (more, to, is_whole) = read_chunks(simd, &last, out, to)?;
     is_whole.then_some((to, at + more))
 }
 
 /// Reads as far as a chunk can be looked at; where it stands then in the text and in `out`, and whether that was all.
-fn read_chunks(text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, usize, bool)> {
+#[inline(always)]
+fn read_chunks<S: Simd>(simd: S, text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, usize, bool)> {
     let (mut at, mut to) = (0, into);
     while let Some(chunk) = text.get(at..)?.first_chunk() {
-        if out.len() < to + SIGHT {
+        if out.len() < to + CHUNK {
             let rest = text.len() - at;
             // Where that much is in sight it is most likely all of one string, which then takes no more than it needs.
             let room = if rest > 2 * SHARED { to + rest } else { SHARED.max(2 * to) };
-            out.resize(room + SIGHT, 0);
+            out.resize(room + CHUNK, 0);
         }
         let place = out[to..].first_chunk_mut().expect("room for a chunk");
-        let (read, wrote, is_whole) = read_chunk(chunk, place)?;
+        let (read, wrote, is_whole) = read_chunk(simd, chunk, place)?;
         (at, to) = (at + read, to + wrote);
         if is_whole {
             return Some((at, to, true));
@@ -246,33 +290,50 @@ fn read_chunks(text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, u
 }
 
 /// Reads a chunk of a string: how much is read and written, and whether that was all.
-#[inline]
-fn read_chunk(chunk: &[u8; SIGHT], place: &mut [u8; SIGHT]) -> Option<(usize, usize, bool)> {
-    let Marks { mut escapes, letters, end } = Marks::of(chunk.first_chunk().expect("a chunk is in sight"));
-    // Every escape means a byte less than it takes.
-    let (mut from, mut less) = (0, 0);
-    while escapes != 0 {
-        let next = escapes.trailing_zeros() as usize;
-        copy_lanes(place, chunk, from..next, from - less);
-        from = next + 1;
-        if letters >> next & 1 != 0 {
-            place[next - less] = letter(chunk[from])?;
-            from += 1;
-        }
-        less += 1;
-        escapes &= escapes - 1;
-    }
-    if less == 0 {
+#[inline(always)]
+fn read_chunk<S: Simd>(simd: S, chunk: &[u8; CHUNK], place: &mut [u8; CHUNK]) -> Option<(usize, usize, bool)> {
+    let Marks { escapes, letters, end } = Marks::of(simd, chunk);
+    if escapes == 0 {
         *place = *chunk;
+    } else if letters == 0 {
+        put_kept(simd, place, chunk, escapes);
     } else {
-        copy_lanes(place, chunk, from..end, from - less);
+        put_kept(simd, place, &meant(chunk, letters)?, escapes);
     }
-    match chunk[end] {
-        _ if end == CHUNK => Some((end, end - less, false)),
-        b'"' => Some((end + 1, end - less, true)),
-        b'\\' => Some((end, end - less, false)),
-        _ => None,
+    // Every escape means a byte less than it takes.
+    let wrote = end - escapes.count_ones() as usize;
+    match chunk.get(end) {
+        None => Some((end, wrote, false)),
+        Some(b'"') => Some((end + 1, wrote, true)),
+        Some(b'\\') => Some((end, wrote, false)),
+        Some(_) => None,
     }
+}
+
+/// Copies a chunk without the bytes that are marked.
+#[inline(always)]
+fn put_kept<S: Simd>(simd: S, place: &mut [u8; CHUNK], chunk: &[u8; CHUNK], marks: u64) {
+    let mut to = 0;
+    for (index, group) in chunk.as_chunks::<GROUP>().0.iter().enumerate() {
+        let marks = (marks >> (index * GROUP)) as u8;
+        let (mut lane, mut kept) = ([0; LANE], [0; LANE]);
+        lane[..GROUP].copy_from_slice(group);
+        kept[..GROUP].copy_from_slice(&KEPT[usize::from(marks)]);
+        let lane = u8x16::from_slice(simd, &lane).swizzle_dyn(u8x16::from_slice(simd, &kept));
+        place[to..to + GROUP].copy_from_slice(&lane.as_slice()[..GROUP]);
+        to += GROUP - marks.count_ones() as usize;
+    }
+}
+
+/// A chunk with what they mean where there are letters behind the backslashes that are marked.
+fn meant(chunk: &[u8; CHUNK], mut marks: u64) -> Option<[u8; CHUNK]> {
+    let mut chunk = *chunk;
+    while marks != 0 {
+        let place = &mut chunk[marks.trailing_zeros() as usize + 1];
+        *place = letter(*place)?;
+        marks &= marks - 1;
+    }
+    Some(chunk)
 }
 
 /// What a letter behind a backslash means.
@@ -291,9 +352,18 @@ fn letter(byte: u8) -> Option<u8> {
 /// Where the string that begins at `text`, behind its quote, has ended; `None` when that is not in sight. What stands
 /// in it is not checked.
 pub(super) fn json_string_end(text: &[u8]) -> Option<usize> {
+    end_at(Level::new(), text)
+}
+
+fn end_at(level: Level, text: &[u8]) -> Option<usize> {
+    dispatch!(level, simd => end_with(simd, text))
+}
+
+#[inline(always)]
+fn end_with<S: Simd>(simd: S, text: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(chunk) = text.get(at..)?.first_chunk() {
-        let Marks { end, .. } = Marks::of(chunk);
+        let Marks { end, .. } = Marks::of(simd, chunk);
         at += match chunk.get(end) {
             None => CHUNK,
             Some(b'"') => return Some(at + end + 1),
@@ -326,13 +396,60 @@ mod tests {
         );
     }
 
-    /// What [`read_json_string`] makes of a literal, and serde.
+    /// What this machine's vectors and those of every machine make of it, which is to be the same.
+    fn alike<T: PartialEq + std::fmt::Debug>(of: impl Fn(Level) -> T) -> T {
+        let made = of(Level::new());
+        assert_eq!(made, of(Level::baseline()));
+        made
+    }
+
+    fn written(text: &str) -> Vec<u8> {
+        alike(|level| {
+            // What stands there already is left alone.
+            let mut out = b"so far".to_vec();
+            push_at(level, &mut out, text.as_bytes());
+            out.strip_prefix(b"so far").unwrap().to_vec()
+        })
+    }
+
+    fn end(text: &[u8]) -> Option<usize> {
+        alike(|level| end_at(level, text))
+    }
+
+    /// What is made of a literal, and what serde does.
     fn both(literal: &[u8]) -> (Option<String>, Option<String>) {
-        let mut out = BytesMut::new();
-        let read = read_json_string(&literal[1..], &mut out)
-            .filter(|(_, taken)| *taken == literal.len() - 1)
-            .and_then(|(length, _)| String::from_utf8(out[..length].to_vec()).ok());
+        let read = alike(|level| {
+            let mut out = BytesMut::new();
+            let (length, taken) = read_at(level, &literal[1..], &mut out)?;
+            let whole = taken == literal.len() - 1;
+            whole.then(|| String::from_utf8(out[..length].to_vec()).ok())?
+        });
         (read, serde_json::from_slice(literal).ok())
+    }
+
+    #[test]
+    fn every_character_is_written_as_it_means_wherever_it_stands() {
+        let odd = ['"', '\\', '\n', '\u{1}', '\u{7f}', '\u{85}', 'é', '€', '\u{2028}', '\u{202e}', '😀'];
+        for length in [0, 1, 7, 8, 9, 62, 63, 64, 65, 100, 127, 128, 129, 191, 192, 193] {
+            for at in 0..=length {
+                for c in odd {
+                    let text = format!("{}{c}{}", "a\"".repeat(at / 2), "z".repeat(length - at));
+                    let mut expected = String::from("\"");
+                    for c in text.chars() {
+                        match c {
+                            '"' | '\\' => expected.extend(['\\', c]),
+                            '\n' => expected.push_str("\\n"),
+                            '\u{1}' | '\u{7f}' | '\u{85}' | '\u{2028}' | '\u{202e}' => {
+                                expected.push_str(&format!("\\u{:04x}", u32::from(c)));
+                            }
+                            c => expected.push(c),
+                        }
+                    }
+                    expected.push('"');
+                    assert_eq!(String::from_utf8(written(&text)).unwrap(), expected);
+                }
+            }
+        }
     }
 
     #[test]
@@ -355,7 +472,7 @@ mod tests {
         let mut out = BytesMut::new();
         let (length, taken) = read_json_string(&literal[1..], &mut out).unwrap();
         assert_eq!((&out[..length], taken), (text.as_bytes(), literal.len() - 1));
-        assert!(out.capacity() <= literal.len() + SIGHT, "{} for {}", out.capacity(), literal.len());
+        assert!(out.capacity() <= literal.len() + CHUNK, "{} for {}", out.capacity(), literal.len());
     }
 
     #[test]
@@ -379,9 +496,7 @@ mod tests {
     proptest! {
         #[test]
         fn strings_mean_the_same(text in "(?s)[a-z\"\\\\ \n\u{7f}\u{85}é€\u{2028}😀\u{0}]{0,300}|.{0,60}|[ -~]{0,200}") {
-            let mut out = Vec::new();
-            push_json_string(&mut out, &text);
-            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&written(&text)).unwrap(), text);
         }
 
         #[test]
@@ -394,10 +509,9 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(text in "[a-z\"\\\\ \n\té€😀]{0,120}") {
-            let mut out = Vec::new();
-            push_json_string(&mut out, &text);
-            prop_assert_eq!(json_string_end(&out[1..]), Some(out.len() - 1));
-            prop_assert!((1..out.len()).all(|end| json_string_end(&out[1..end]).is_none()));
+            let out = written(&text);
+            prop_assert_eq!(end(&out[1..]), Some(out.len() - 1));
+            prop_assert!((1..out.len()).all(|cut| end(&out[1..cut]).is_none()));
             prop_assert_eq!(both(&out).0, Some(text));
         }
     }
