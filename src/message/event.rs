@@ -6,6 +6,7 @@
 //! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
 //! character, so that it may be shown on a terminal.
 
+mod head;
 pub mod recorded;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use self::head::{push_head, push_message_head};
 pub use crate::message::digits::{push_number, push_time, time_text};
 pub use crate::message::json_string::push_json_string;
 use crate::message::json_string::push_json_utf8;
@@ -226,7 +228,7 @@ impl Event {
 /// Appends the event line of a data message without building an [`Event`].
 pub fn write_message_line(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Direction, message: &Message) {
     out.reserve(message.len() + LINE_ROOM);
-    push_head(out, time, session, Some(dir), message.kind().name());
+    push_message_head(out, time, session, dir, message.kind());
     push_message(out, message);
     out.extend_from_slice(b"}\n");
 }
@@ -240,7 +242,7 @@ pub fn write_dead_letter_line(
     message: &Message,
     error: &str,
 ) {
-    push_head(out, time, session, Some(dir), message.kind().name());
+    push_message_head(out, time, session, dir, message.kind());
     push_message(out, message);
     push_field(out, "error", error);
     out.extend_from_slice(b"}\n");
@@ -407,21 +409,6 @@ pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>
         Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
         Some(code) => Err(format!("{code} is no close code")),
     }
-}
-
-fn push_head(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Option<Direction>, kind: &str) {
-    out.extend_from_slice(b"{\"time\":\"");
-    push_time(out, time);
-    out.extend_from_slice(b"\",\"session\":");
-    push_json_string(out, session);
-    if let Some(dir) = dir {
-        out.extend_from_slice(b",\"dir\":\"");
-        out.extend_from_slice(dir.as_str().as_bytes());
-        out.push(b'"');
-    }
-    out.extend_from_slice(b",\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.push(b'"');
 }
 
 fn push_message(out: &mut Vec<u8>, message: &Message) {
