@@ -12,7 +12,12 @@ thread_local! {
     /// The second and microseconds that were written last, and how: most times share at least the second with the one
     /// before.
     static LAST: Cell<(i64, u32, [u8; 27])> = const { Cell::new((i64::MIN, 0, [0; 27])) };
+    /// The microseconds since 1970 that were written last as seconds, and how.
+    static LAST_SECONDS: Cell<(u64, [u8; SECONDS])> = const { Cell::new((u64::MAX, [0; SECONDS])) };
 }
+
+/// Digits, point and fraction of seconds since 1970, as they are from 2001 to 2286.
+const SECONDS: usize = 17;
 
 /// A time as event lines write it.
 #[must_use]
@@ -62,10 +67,19 @@ fn set_digits(place: &mut [u8], value: u32) {
 /// Appends a time as seconds since 1970, `1767323045.678901`; what lies before is 0.
 pub(super) fn push_seconds(out: &mut Vec<u8>, time: Timestamp) {
     let micros = time.as_microsecond().max(0).unsigned_abs();
+    let (known, text) = LAST_SECONDS.get();
+    if known == micros {
+        out.extend_from_slice(&text);
+        return;
+    }
+    let start = out.len();
     push_number(out, micros / 1_000_000);
     let mut end = *b".000000";
     set_digits(&mut end[1..], (micros % 1_000_000) as u32);
     out.extend_from_slice(&end);
+    if let Ok(text) = out[start..].try_into() {
+        LAST_SECONDS.set((micros, text));
+    }
 }
 
 /// Appends a number.

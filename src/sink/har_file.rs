@@ -33,6 +33,8 @@ pub struct HarFiles {
     /// Which file a session writes to, and its URL.
     sessions: HashMap<String, Session>,
     free: Vec<usize>,
+    /// The file that was written to last: the next message is most likely of the same session.
+    recent: usize,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,8 @@ impl HarFiles {
     /// When that fails.
     pub fn create(path: &Path) -> Result<Self, HarFailure> {
         let first = HarFile::create(path.to_owned())?;
-        Ok(Self { path: path.to_owned(), files: vec![first], sessions: HashMap::new(), free: vec![0] })
+        let (path, files) = (path.to_owned(), vec![first]);
+        Ok(Self { path, files, sessions: HashMap::new(), free: vec![0], recent: 0 })
     }
 
     /// The URL of a session's entries.
@@ -116,14 +119,14 @@ impl HarFiles {
 
     /// The session's file, in an entry: what happens before the first connection gets one of its own.
     fn in_entry(&mut self, session: &str, time: Timestamp) -> Result<&mut HarFile, HarFailure> {
-        let index = match self.sessions.get(session) {
-            Some(Session { file: Some(index), .. }) if self.files[*index].entry.is_some() => *index,
-            _ => {
+        let is_in_entry = |file: &HarFile| file.entry.as_ref().is_some_and(|entry| entry.session == session);
+        if !self.files.get(self.recent).is_some_and(is_in_entry) {
+            self.recent = self.file_of(session)?;
+            if !is_in_entry(&self.files[self.recent]) {
                 self.open(session, time, &Exchange::default())?;
-                self.file_of(session)?
             }
-        };
-        Ok(&mut self.files[index])
+        }
+        Ok(&mut self.files[self.recent])
     }
 
     fn file_of(&mut self, session: &str) -> Result<usize, HarFailure> {
@@ -174,6 +177,7 @@ impl HarFiles {
 
 #[derive(Debug)]
 struct Entry {
+    session: String,
     times: Times,
     opened: Timestamp,
     last: Timestamp,
@@ -218,7 +222,8 @@ impl HarFile {
         let micros = (times.total() * 1e3).round() as i64;
         let started = Timestamp::from_microsecond(time.as_microsecond() - micros).unwrap_or(time);
         har::push_entry_head(&mut self.buffer, session, url, started, exchange);
-        self.entry = Some(Entry { times, opened: time, last: time, has_messages: false });
+        let session = session.to_owned();
+        self.entry = Some(Entry { session, times, opened: time, last: time, has_messages: false });
     }
 
     fn end_entry(&mut self) {
