@@ -303,9 +303,8 @@ fn read_chunk<S: Simd>(simd: S, chunk: &[u8; CHUNK], place: &mut [u8; CHUNK]) ->
     // Every escape means a byte less than it takes.
     let wrote = end - escapes.count_ones() as usize;
     match chunk.get(end) {
-        None => Some((end, wrote, false)),
         Some(b'"') => Some((end + 1, wrote, true)),
-        Some(b'\\') => Some((end, wrote, false)),
+        None | Some(b'\\') => Some((end, wrote, false)),
         Some(_) => None,
     }
 }
@@ -383,6 +382,8 @@ fn end_with<S: Simd>(simd: S, text: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -440,7 +441,7 @@ mod tests {
                             '"' | '\\' => expected.extend(['\\', c]),
                             '\n' => expected.push_str("\\n"),
                             '\u{1}' | '\u{7f}' | '\u{85}' | '\u{2028}' | '\u{202e}' => {
-                                expected.push_str(&format!("\\u{:04x}", u32::from(c)));
+                                write!(expected, "\\u{:04x}", u32::from(c)).unwrap();
                             }
                             c => expected.push(c),
                         }
