@@ -8,11 +8,15 @@
 // What is not inlined is compiled for machines without those vectors.
 #![allow(clippy::inline_always)]
 
-use bytes::BytesMut;
-use fearless_simd::prelude::*;
-use fearless_simd::{Level, dispatch, mask8x64, u8x16, u8x64};
+mod read;
+mod write;
 
-use super::render::{drives_terminal, push_unicode_escape};
+use fearless_simd::prelude::*;
+use fearless_simd::{mask8x64, u8x64};
+
+pub(super) use read::{SHARED, json_string_end, read_json_string};
+pub use write::push_json_string;
+pub(super) use write::push_json_utf8;
 
 /// Bytes of text that are looked at together, a bit each in a mask.
 const CHUNK: usize = 64;
@@ -20,137 +24,11 @@ const CHUNK: usize = 64;
 const GROUP: usize = 8;
 /// What a group becomes if everything in it is escaped.
 const LANE: usize = 16;
-/// What is no longer is a name more often than a text: for it a chunk would be too much.
-const SHORT: usize = 8;
-/// Bytes of an allocation that what is read is put into, if it is not longer.
-pub(super) const SHARED: usize = 64 * 1024;
 
-/// Where the bytes of a written group come from, for each choice of those in it that a backslash goes before. It stands
-/// behind the group.
-static SPREAD: [[u8; LANE]; 256] = {
-    let mut all = [[0; LANE]; 256];
-    let mut marks = 0;
-    while marks < all.len() {
-        let (mut at, mut to) = (0, 0);
-        while at < GROUP {
-            if marks >> at & 1 != 0 {
-                all[marks][to] = GROUP as u8;
-                to += 1;
-            }
-            all[marks][to] = at as u8;
-            (at, to) = (at + 1, to + 1);
-        }
-        marks += 1;
-    }
-    all
-};
-
-/// Where the bytes of a group come from that is left without some, for each choice of these.
-static KEPT: [[u8; GROUP]; 256] = {
-    let mut all = [[0; GROUP]; 256];
-    let mut marks = 0;
-    while marks < all.len() {
-        let (mut at, mut to) = (0, 0);
-        while at < GROUP {
-            if marks >> at & 1 == 0 {
-                all[marks][to] = at as u8;
-                to += 1;
-            }
-            at += 1;
-        }
-        marks += 1;
-    }
-    all
-};
-
-/// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
-/// terminal or that some readers take for the end of a line are escaped: it means the same.
-pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
-    push_json_utf8(out, text.as_bytes());
-}
-
-/// As [`push_json_string`], for bytes that are known to be UTF-8.
-pub(super) fn push_json_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() <= SHORT && bytes.iter().all(u8::is_ascii_alphanumeric) {
-        out.push(b'"');
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return;
-    }
-    push_at(Level::new(), out, bytes);
-}
-
-fn push_at(level: Level, out: &mut Vec<u8>, bytes: &[u8]) {
-    dispatch!(level, simd => push_with(simd, out, bytes));
-}
-
-#[inline(always)]
-fn push_with<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2 * CHUNK);
-    out.push(b'"');
-    let (mut at, plain) = push_chunks(simd, out, bytes, bytes.len());
-    // What is too short for a chunk is written with what stands before it, which is written once more.
-    if at < bytes.len()
-        && let Some(last) = bytes.last_chunk()
-        && let begin = bytes.len() - CHUNK
-        && begin >= plain
-    {
-        let (quotes, others) = marks(simd, last);
-        if others == 0 {
-            out.truncate(out.len() - escaped(quotes, at - begin));
-            push_chunk(simd, out, last, quotes, CHUNK);
-            at = bytes.len();
-        }
-    }
-    if at < bytes.len() {
-        let (rest, mut last) = (&bytes[at..], [b' '; 2 * CHUNK]);
-        last[..rest.len()].copy_from_slice(rest);
-        push_chunks(simd, out, &last, rest.len());
-    }
-    out.push(b'"');
-}
-
-/// Writes the characters before `end` as far as a chunk can be looked at; how far that is, and since where there is
-/// nothing but bytes with and without a backslash.
-#[inline(always)]
-fn push_chunks<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8], end: usize) -> (usize, usize) {
-    let (mut at, mut plain) = (0, 0);
-    while at < end
-        && let Some(chunk) = bytes[at..].first_chunk()
-    {
-        let length = CHUNK.min(end - at);
-        let (quotes, others) = marks(simd, chunk);
-        let until = (others.trailing_zeros() as usize).min(length);
-        push_chunk(simd, out, chunk, quotes, until);
-        at += until;
-        if until < length {
-            at += push_other(out, &bytes[at..]);
-            plain = at;
-        }
-    }
-    (at, plain)
-}
-
+/// Which bytes of a chunk are this one.
 #[inline(always)]
 fn is<S: Simd>(simd: S, chunk: u8x64<S>, byte: u8) -> mask8x64<S> {
     chunk.simd_eq(u8x64::splat(simd, byte))
-}
-
-/// Which bytes of a chunk are quotes and backslashes, and which are to be looked at before they are written: control
-/// characters, and what U+0080 to U+00BF and U+2000 to U+2FFF begin with.
-#[inline(always)]
-fn marks<S: Simd>(simd: S, chunk: &[u8; CHUNK]) -> (u64, u64) {
-    let chunk = u8x64::from_slice(simd, chunk);
-    let quotes = is(simd, chunk, b'"') | is(simd, chunk, b'\\');
-    let controls = chunk.simd_lt(u8x64::splat(simd, 0x20)) | is(simd, chunk, 0x7f);
-    let leads = is(simd, chunk | u8x64::splat(simd, 0x20), 0xe2);
-    (quotes.to_bitmask(), (controls | leads).to_bitmask())
-}
-
-/// Bytes that so many of a chunk take when those that are marked have a backslash before them.
-#[inline(always)]
-fn escaped(marks: u64, length: usize) -> usize {
-    length + (marks & below(length)).count_ones() as usize
 }
 
 /// The bits of the first bytes of a chunk.
@@ -159,233 +37,17 @@ const fn below(length: usize) -> u64 {
     if length < CHUNK { (1 << length) - 1 } else { u64::MAX }
 }
 
-/// Appends a chunk up to `until`, a backslash before each byte that is marked.
-#[inline(always)]
-fn push_chunk<S: Simd>(simd: S, out: &mut Vec<u8>, chunk: &[u8; CHUNK], marks: u64, until: usize) {
-    let start = out.len();
-    if marks == 0 {
-        out.extend_from_slice(chunk);
-    } else {
-        out.extend_from_slice(&[0; CHUNK / GROUP * LANE]);
-        let place = &mut out[start..];
-        let mut to = 0;
-        for (index, group) in chunk.as_chunks::<GROUP>().0.iter().enumerate() {
-            let marks = (marks >> (index * GROUP)) as u8;
-            let mut lane = [b'\\'; LANE];
-            lane[..GROUP].copy_from_slice(group);
-            let spread = u8x16::from_slice(simd, &SPREAD[usize::from(marks)]);
-            u8x16::from_slice(simd, &lane).swizzle_dyn(spread).store_slice(&mut place[to..to + LANE]);
-            to += GROUP + marks.count_ones() as usize;
-        }
-    }
-    out.truncate(start + escaped(marks, until));
-}
-
-/// Appends the first character, which may need an escape of its own; how many bytes it takes.
-fn push_other(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
-    let byte = bytes[0];
-    if byte.is_ascii() {
-        push_ascii_escape(out, byte);
-        return 1;
-    }
-    let c = character(bytes);
-    let length = c.map_or(1, char::len_utf8);
-    match c {
-        Some(c) if drives_terminal(c) || matches!(c, '\u{2028}' | '\u{2029}') => push_unicode_escape(out, c),
-        _ => out.extend_from_slice(&bytes[..length]),
-    }
-    length
-}
-
-fn character(bytes: &[u8]) -> Option<char> {
-    let length = if *bytes.first()? < 0xe0 { 2 } else { 3 };
-    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
-}
-
-fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
-    let letter = match byte {
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        other => return push_unicode_escape(out, char::from(other)),
-    };
-    out.extend_from_slice(&[b'\\', letter]);
-}
-
-/// A bit for every other byte.
-const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-
-/// A chunk of a string as it stands in JSON, a bit for each byte.
-struct Marks {
-    /// The backslashes that begin an escape.
-    escapes: u64,
-    /// Those of them behind which there is neither a quote nor a backslash.
-    letters: u64,
-    /// How far the string goes in this chunk: up to its quote, a control character or an escape that is not whole.
-    end: usize,
-}
-
-impl Marks {
-    #[inline(always)]
-    fn of<S: Simd>(simd: S, chunk: &[u8; CHUNK]) -> Self {
-        let chunk = u8x64::from_slice(simd, chunk);
-        let (quotes, backslashes) = (is(simd, chunk, b'"').to_bitmask(), is(simd, chunk, b'\\').to_bitmask());
-        let controls = chunk.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask();
-        // Of backslashes in a row the first escapes the second. Taken from what stands behind them and from every odd
-        // place, a row carries through to its end, which then tells at which kind of place it began.
-        let carried = ((backslashes << 1) | ODD).wrapping_sub(backslashes) ^ ODD;
-        let (escapes, behind) = (carried & backslashes, carried ^ backslashes);
-        let stops = controls | quotes & !behind | escapes & 1 << (CHUNK - 1);
-        let end = stops.trailing_zeros() as usize;
-        let escapes = escapes & below(end);
-        Self { escapes, letters: escapes & !((quotes | backslashes) >> 1), end }
-    }
-}
-
-/// Reads the string that begins at `text`, behind its quote: puts what it means at the beginning of `out`, which grows
-/// as needed, and says how long that is and how many bytes it takes with the quote at its end. `None` where it is not
-/// valid, does not end, or has escapes that are seldom met. What it means is not checked to be UTF-8.
-pub(super) fn read_json_string(text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
-    read_at(Level::new(), text, out)
-}
-
-fn read_at(level: Level, text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
-    dispatch!(level, simd => read_with(simd, text, out))
-}
-
-#[inline(always)]
-fn read_with<S: Simd>(simd: S, text: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
-    let (at, to, is_whole) = read_chunks(simd, text, out, 0)?;
-    if is_whole {
-        return Some((to, at));
-    }
-    // What is too short to be looked at as a chunk is, with what cannot stand in a string behind it.
-    let (rest, mut last) = (&text[at..], [0; CHUNK]);
-    last[..rest.len()].copy_from_slice(rest);
-    let (more, to, is_whole) = read_chunks(simd, &last, out, to)?;
-    is_whole.then_some((to, at + more))
-}
-
-/// Reads as far as a chunk can be looked at; where it stands then in the text and in `out`, and whether that was all.
-#[inline(always)]
-fn read_chunks<S: Simd>(simd: S, text: &[u8], out: &mut BytesMut, into: usize) -> Option<(usize, usize, bool)> {
-    let (mut at, mut to) = (0, into);
-    while let Some(chunk) = text.get(at..)?.first_chunk() {
-        if out.len() < to + CHUNK {
-            let rest = text.len() - at;
-            // Where that much is in sight it is most likely all of one string, which then takes no more than it needs.
-            let room = if rest > 2 * SHARED { to + rest } else { SHARED.max(2 * to) };
-            out.resize(room + CHUNK, 0);
-        }
-        let place = out[to..].first_chunk_mut().expect("room for a chunk");
-        let (read, wrote, is_whole) = read_chunk(simd, chunk, place)?;
-        (at, to) = (at + read, to + wrote);
-        if is_whole {
-            return Some((at, to, true));
-        }
-    }
-    Some((at, to, false))
-}
-
-/// Reads a chunk of a string: how much is read and written, and whether that was all.
-#[inline(always)]
-fn read_chunk<S: Simd>(simd: S, chunk: &[u8; CHUNK], place: &mut [u8; CHUNK]) -> Option<(usize, usize, bool)> {
-    let Marks { escapes, letters, end } = Marks::of(simd, chunk);
-    if escapes == 0 {
-        *place = *chunk;
-    } else if letters == 0 {
-        put_kept(simd, place, chunk, escapes);
-    } else {
-        put_kept(simd, place, &meant(chunk, letters)?, escapes);
-    }
-    // Every escape means a byte less than it takes.
-    let wrote = end - escapes.count_ones() as usize;
-    match chunk.get(end) {
-        Some(b'"') => Some((end + 1, wrote, true)),
-        None | Some(b'\\') => Some((end, wrote, false)),
-        Some(_) => None,
-    }
-}
-
-/// Copies a chunk without the bytes that are marked.
-#[inline(always)]
-fn put_kept<S: Simd>(simd: S, place: &mut [u8; CHUNK], chunk: &[u8; CHUNK], marks: u64) {
-    let mut to = 0;
-    for (index, group) in chunk.as_chunks::<GROUP>().0.iter().enumerate() {
-        let marks = (marks >> (index * GROUP)) as u8;
-        let (mut lane, mut kept) = ([0; LANE], [0; LANE]);
-        lane[..GROUP].copy_from_slice(group);
-        kept[..GROUP].copy_from_slice(&KEPT[usize::from(marks)]);
-        let lane = u8x16::from_slice(simd, &lane).swizzle_dyn(u8x16::from_slice(simd, &kept));
-        place[to..to + GROUP].copy_from_slice(&lane.as_slice()[..GROUP]);
-        to += GROUP - marks.count_ones() as usize;
-    }
-}
-
-/// A chunk with what they mean where there are letters behind the backslashes that are marked.
-fn meant(chunk: &[u8; CHUNK], mut marks: u64) -> Option<[u8; CHUNK]> {
-    let mut chunk = *chunk;
-    while marks != 0 {
-        let place = &mut chunk[marks.trailing_zeros() as usize + 1];
-        *place = letter(*place)?;
-        marks &= marks - 1;
-    }
-    Some(chunk)
-}
-
-/// What a letter behind a backslash means.
-fn letter(byte: u8) -> Option<u8> {
-    match byte {
-        b'n' => Some(b'\n'),
-        b'r' => Some(b'\r'),
-        b't' => Some(b'\t'),
-        b'b' => Some(0x08),
-        b'f' => Some(0x0c),
-        b'/' => Some(b'/'),
-        _ => None,
-    }
-}
-
-/// Where the string that begins at `text`, behind its quote, has ended; `None` when that is not in sight. What stands
-/// in it is not checked.
-pub(super) fn json_string_end(text: &[u8]) -> Option<usize> {
-    end_at(Level::new(), text)
-}
-
-fn end_at(level: Level, text: &[u8]) -> Option<usize> {
-    dispatch!(level, simd => end_with(simd, text))
-}
-
-#[inline(always)]
-fn end_with<S: Simd>(simd: S, text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(chunk) = text.get(at..)?.first_chunk() {
-        let Marks { end, .. } = Marks::of(simd, chunk);
-        at += match chunk.get(end) {
-            None => CHUNK,
-            Some(b'"') => return Some(at + end + 1),
-            // An escape that is not whole begins the next chunk.
-            Some(b'\\') => end,
-            Some(_) => end + 1,
-        };
-    }
-    loop {
-        match *text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
 
-    use super::*;
+    use bytes::BytesMut;
+    use fearless_simd::Level;
     use proptest::prelude::*;
+
+    use super::read::{end_at, read_at};
+    use super::write::push_at;
+    use super::*;
 
     #[test]
     fn strings_are_safe_to_show() {
