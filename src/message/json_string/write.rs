@@ -9,6 +9,9 @@ use super::{CHUNK, GROUP, LANE, below, is};
 /// What is no longer is a name more often than a text: for it a chunk would be too much.
 const SHORT: usize = 8;
 
+/// What a chunk becomes if everything in it is escaped.
+const PLACE: usize = CHUNK / GROUP * LANE;
+
 /// Where the bytes of a written group come from, for each choice of those in it that a backslash goes before. It stands
 /// behind the group.
 static SPREAD: [[u8; LANE]; 256] = {
@@ -61,10 +64,15 @@ fn push_with<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8]) {
         && let begin = bytes.len() - CHUNK
         && begin >= plain
     {
-        let (quotes, others) = marks(simd, last);
+        let named;
+        let (mut chunk, (mut quotes, mut others)) = (last, marks(simd, last));
+        if others != 0 {
+            (named, quotes, others) = looked_at(simd, last, quotes);
+            chunk = &named;
+        }
         if others == 0 {
             out.truncate(out.len() - escaped(quotes, at - begin));
-            push_chunk(simd, out, last, quotes, CHUNK);
+            push_chunk(simd, out, chunk, quotes, CHUNK);
             at = bytes.len();
         }
     }
@@ -85,9 +93,17 @@ fn push_chunks<S: Simd>(simd: S, out: &mut Vec<u8>, bytes: &[u8], end: usize) ->
         && let Some(chunk) = bytes[at..].first_chunk()
     {
         let length = CHUNK.min(end - at);
-        let (quotes, others) = marks(simd, chunk);
-        let until = (others.trailing_zeros() as usize).min(length);
-        push_chunk(simd, out, chunk, quotes, until);
+        let named;
+        let (mut chunk, mut until) = (chunk, length);
+        let (mut quotes, mut others) = marks(simd, chunk);
+        if others != 0 {
+            (named, quotes, others) = looked_at(simd, chunk, quotes);
+            chunk = &named;
+            until = length.min(others.trailing_zeros() as usize);
+        }
+        if until > 0 {
+            push_chunk(simd, out, chunk, quotes, until);
+        }
         at += until;
         if until < length {
             at += push_other(out, &bytes[at..]);
@@ -121,8 +137,8 @@ fn push_chunk<S: Simd>(simd: S, out: &mut Vec<u8>, chunk: &[u8; CHUNK], marks: u
     if marks == 0 {
         out.extend_from_slice(chunk);
     } else {
-        out.extend_from_slice(&[0; CHUNK / GROUP * LANE]);
-        let place = &mut out[start..];
+        out.extend_from_slice(&[0; PLACE]);
+        let place: &mut [u8; PLACE] = out[start..].first_chunk_mut().expect("a place for the chunk");
         let mut to = 0;
         for (index, group) in chunk.as_chunks::<GROUP>().0.iter().enumerate() {
             let marks = (marks >> (index * GROUP)) as u8;
@@ -136,13 +152,51 @@ fn push_chunk<S: Simd>(simd: S, out: &mut Vec<u8>, chunk: &[u8; CHUNK], marks: u
     out.truncate(start + escaped(marks, until));
 }
 
+/// A chunk with letters for the control characters that have one, what is then written with a backslash before it, and
+/// where characters begin that take more than that or are not all in sight.
+#[inline(always)]
+fn looked_at<S: Simd>(simd: S, chunk: &[u8; CHUNK], quotes: u64) -> ([u8; CHUNK], u64, u64) {
+    let chunk = u8x64::from_slice(simd, chunk);
+    let (letters, named) = named(simd, chunk);
+    let controls = chunk.simd_lt(u8x64::splat(simd, 0x20)) | is(simd, chunk, 0x7f);
+    (named, quotes | letters, controls.to_bitmask() & !letters | driving(simd, chunk))
+}
+
+/// Which bytes are control characters that have a letter, and the chunk with these letters.
+#[inline(always)]
+fn named<S: Simd>(simd: S, chunk: u8x64<S>) -> (u64, [u8; CHUNK]) {
+    let (mut letters, mut named) = (0, chunk);
+    for (byte, letter) in [(b'\n', b'n'), (b'\r', b'r'), (b'\t', b't'), (0x08, b'b'), (0x0c, b'f')] {
+        let found = is(simd, chunk, byte);
+        letters |= found.to_bitmask();
+        named = found.select(u8x64::splat(simd, letter), named);
+    }
+    (letters, named.into())
+}
+
+/// Where U+0080 to U+009F, U+2028 to U+202E or U+2066 to U+2069 begin if a character begins there, as far as it is in
+/// sight.
+#[inline(always)]
+fn driving<S: Simd>(simd: S, chunk: u8x64<S>) -> u64 {
+    let two = ahead(within(simd, chunk, 0x80, 0x9f), 1);
+    let separator = ahead(is(simd, chunk, 0x80).to_bitmask(), 1) & ahead(within(simd, chunk, 0xa8, 0xae), 2);
+    let isolate = ahead(is(simd, chunk, 0x81).to_bitmask(), 1) & ahead(within(simd, chunk, 0xa6, 0xa9), 2);
+    is(simd, chunk, 0xc2).to_bitmask() & two | is(simd, chunk, 0xe2).to_bitmask() & (separator | isolate)
+}
+
+#[inline(always)]
+fn within<S: Simd>(simd: S, chunk: u8x64<S>, first: u8, last: u8) -> u64 {
+    (chunk.simd_ge(u8x64::splat(simd, first)) & chunk.simd_le(u8x64::splat(simd, last))).to_bitmask()
+}
+
+/// What is so many bytes ahead; all of what is not in sight.
+#[inline(always)]
+fn ahead(bits: u64, steps: u32) -> u64 {
+    bits >> steps | !(u64::MAX >> steps)
+}
+
 /// Appends the first character, which may need an escape of its own; how many bytes it takes.
 fn push_other(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
-    let byte = bytes[0];
-    if byte.is_ascii() {
-        push_ascii_escape(out, byte);
-        return 1;
-    }
     let c = character(bytes);
     let length = c.map_or(1, char::len_utf8);
     match c {
@@ -153,18 +207,10 @@ fn push_other(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
 }
 
 fn character(bytes: &[u8]) -> Option<char> {
-    let length = if *bytes.first()? < 0xe0 { 2 } else { 3 };
-    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
-}
-
-fn push_ascii_escape(out: &mut Vec<u8>, byte: u8) {
-    let letter = match byte {
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        0x08 => b'b',
-        0x0c => b'f',
-        other => return push_unicode_escape(out, char::from(other)),
+    let length = match *bytes.first()? {
+        0..0x80 => 1,
+        0x80..0xe0 => 2,
+        _ => 3,
     };
-    out.extend_from_slice(&[b'\\', letter]);
+    std::str::from_utf8(bytes.get(..length)?).ok()?.chars().next()
 }
