@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn every_character_is_written_as_it_means_wherever_it_stands() {
-        let odd = ['"', '\\', '\n', '\u{1}', '\u{7f}', '\u{85}', 'é', '€', '\u{2028}', '\u{202e}', '😀'];
+        let odd = [
+            '"', '\\', '\n', '\u{1}', '\u{7f}', '\u{85}', 'é', '°', '€', '’', '\u{2028}', '\u{202e}', '\u{2066}', '😀',
+        ];
         for length in [0, 1, 7, 8, 9, 62, 63, 64, 65, 100, 127, 128, 129, 191, 192, 193] {
             for at in 0..=length {
                 for c in odd {
@@ -102,7 +104,7 @@ mod tests {
                         match c {
                             '"' | '\\' => expected.extend(['\\', c]),
                             '\n' => expected.push_str("\\n"),
-                            '\u{1}' | '\u{7f}' | '\u{85}' | '\u{2028}' | '\u{202e}' => {
+                            '\u{1}' | '\u{7f}' | '\u{85}' | '\u{2028}' | '\u{202e}' | '\u{2066}' => {
                                 write!(expected, "\\u{:04x}", u32::from(c)).unwrap();
                             }
                             c => expected.push(c),
