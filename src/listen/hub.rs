@@ -4,6 +4,7 @@
 //! is counted with its reason; a mailbox never exceeds its bounds; one full mailbox stops nobody
 //! but, under `--on-full block`, the sender of what does not fit.
 
+mod name;
 mod telling;
 
 use std::cell::{Cell, RefCell};
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+pub use self::name::{SessionName, session_name, session_number};
 use super::faults::FaultSettings;
 use super::guard::GuardSettings;
 use super::handler::Mode;
@@ -20,7 +22,7 @@ use super::validation::Validation;
 use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
-use crate::message::event::NO_SESSION;
+use crate::message::clock::PassClock;
 use crate::message::render::Format;
 use crate::net::listener::{PeerAddr, Refuse};
 use crate::observe::counters::{Counters, DropReason};
@@ -82,6 +84,8 @@ pub struct Hub {
     pub counters: Counters,
     /// Diagnostics.
     pub stderr: Stderr,
+    /// The time of what happens: one for all that a session takes in, or sends, at once.
+    pub clock: PassClock,
     output: RefCell<Output>,
     output_waker: RefCell<Option<Waker>>,
     recording: Recording,
@@ -114,6 +118,7 @@ impl Hub {
             settings,
             counters: Counters::default(),
             stderr,
+            clock: PassClock::default(),
             output: RefCell::new(output),
             output_waker: RefCell::new(None),
             recording: Recording::default(),
@@ -337,16 +342,4 @@ impl Hub {
     pub fn is_aborting(&self) -> bool {
         self.aborting.get()
     }
-}
-
-/// The session of this name.
-pub fn session_number(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix('s')?;
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-    if is_plain { digits.parse().ok() } else { None }
-}
-
-/// How a session is called in events and on stderr; 0 is none.
-pub fn session_name(id: u64) -> String {
-    if id == 0 { NO_SESSION.to_owned() } else { format!("s{id}") }
 }

@@ -316,6 +316,7 @@ impl Peer for ServerPeer {
         }
         match incoming {
             Incoming::Message(message) => {
+                self.hub.clock.pass_begins();
                 // A handler that has said it closes is told nothing more.
                 let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
                 if !closes && !self.expelled {
@@ -391,6 +392,7 @@ impl Peer for ServerPeer {
     fn on_sent(&mut self, outgoing: &Outgoing) {
         match outgoing {
             Outgoing::Message(message) => {
+                self.hub.clock.pass_begins();
                 self.hub.sent(&self.mailbox, message);
                 if let Some(faulty) = &mut self.faults {
                     faulty.faults.on_message();
@@ -410,6 +412,7 @@ impl Peer for ServerPeer {
     }
 
     fn on_pass_end(&mut self) {
+        self.hub.clock.pass_ends();
         if self.hub.prints() || self.hub.recording().is_waiting() {
             self.hub.flush();
         }

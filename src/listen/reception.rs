@@ -304,7 +304,7 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, d
         subject,
     };
     let url = format!("{}{}", door.url, accepted.target);
-    door.hub.recording().opened(mailbox.id, &url, &accepted.target, &body);
+    door.hub.recording().opened(door.hub.clock.now(), mailbox.id, &url, &accepted.target, &body);
     door.hub.event(mailbox.id, None, body);
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::hub::session_name;
+use super::hub::{SessionName, session_name};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_dead_letter_line};
 use crate::message::har::Exchange;
@@ -43,47 +43,47 @@ impl Recording {
     }
 
     /// Keeps a message that was not taken, and why; false when such are not kept.
-    pub fn dead_letter(&self, id: u64, message: &Message, error: &str) -> bool {
+    pub fn dead_letter(&self, time: Timestamp, id: u64, message: &Message, error: &str) -> bool {
         let mut slot = self.dead_letters.borrow_mut();
         let Some(file) = &mut *slot else { return false };
-        let (time, session) = (Timestamp::now(), session_name(id));
+        let session = SessionName::of(id);
         file.line(|buffer| write_dead_letter_line(buffer, time, &session, Direction::In, message, error));
         true
     }
 
     /// A session begins, which asked for `target`.
-    pub fn opened(&self, id: u64, url: &str, target: &str, body: &EventBody) {
+    pub fn opened(&self, time: Timestamp, id: u64, url: &str, target: &str, body: &EventBody) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             let session = session_name(id);
             recorder.name_session(&session, url);
             let request = format!("GET {target} HTTP/1.1\n");
             let exchange =
                 Exchange { request: &request, response: "HTTP/1.1 101 Switching Protocols\n", ..Exchange::default() };
-            let event = Event { time: Timestamp::now(), session, dir: None, body: body.clone() };
+            let event = Event { time, session, dir: None, body: body.clone() };
             recorder.opened(&event, &exchange);
         }
     }
 
     /// A data message.
-    pub fn message(&self, id: u64, dir: Direction, message: &Message) {
+    pub fn message(&self, time: Timestamp, id: u64, dir: Direction, message: &Message) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.message(Timestamp::now(), &session_name(id), dir, message);
+            recorder.message(time, &SessionName::of(id), dir, message);
         }
     }
 
     /// Anything else but an `open`, see [`Recording::opened`].
-    pub fn event(&self, id: u64, dir: Option<Direction>, body: &EventBody) {
+    pub fn event(&self, time: Timestamp, id: u64, dir: Option<Direction>, body: &EventBody) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut()
             && !matches!(body, EventBody::Open { .. })
         {
-            recorder.event(&Event { time: Timestamp::now(), session: session_name(id), dir, body: body.clone() });
+            recorder.event(&Event { time, session: session_name(id), dir, body: body.clone() });
         }
     }
 
     /// A session has ended.
     pub fn ended(&self, id: u64) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.forget_session(&session_name(id));
+            recorder.forget_session(&SessionName::of(id));
         }
     }
 

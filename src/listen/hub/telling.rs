@@ -7,9 +7,8 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::StatusCode;
-use jiff::Timestamp;
 
-use super::{Hub, session_name};
+use super::{Hub, SessionName, session_name};
 use crate::listen::mailbox::{Mailbox, Way};
 use crate::listen::recording::Recording;
 use crate::message::Message;
@@ -42,7 +41,7 @@ impl Hub {
     }
 
     fn offer(&self, id: u64, dir: Option<Direction>, bytes: usize, body: impl FnOnce() -> EventBody) {
-        let make = || Event { time: Timestamp::now(), session: session_name(id), dir, body: body() };
+        let make = || Event { time: self.clock.now(), session: session_name(id), dir, body: body() };
         self.tap.offer(bytes, make);
     }
 
@@ -55,7 +54,7 @@ impl Hub {
         let mut output = self.output.borrow_mut();
         let settings = &self.settings;
         if settings.format == Format::Json {
-            write_message_line(output.buffer(), Timestamp::now(), &session_name(id), Direction::In, message);
+            write_message_line(output.buffer(), self.clock.now(), &SessionName::of(id), Direction::In, message);
         } else {
             if settings.name_sessions {
                 let (on, off) = if settings.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
@@ -74,7 +73,7 @@ impl Hub {
 
     /// Counts and records a message received from a session.
     pub fn received(&self, mailbox: &Mailbox, message: &Message) {
-        self.recording.message(mailbox.id, Direction::In, message);
+        self.recording.message(self.clock.now(), mailbox.id, Direction::In, message);
         self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
@@ -88,14 +87,14 @@ impl Hub {
         mailbox.save(Way::Out, message.saved());
         self.counters.delivered.one();
         let id = mailbox.id;
-        self.recording.message(id, Direction::Out, message);
+        self.recording.message(self.clock.now(), id, Direction::Out, message);
         self.offer(id, Some(Direction::Out), message.len(), || EventBody::Message(message.detached()));
         self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
     }
 
     /// Records an event, and prints its line where event lines are printed.
     pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
-        self.recording.event(id, dir, &body);
+        self.recording.event(self.clock.now(), id, dir, &body);
         self.offer(id, dir, 0, || body.clone());
         self.print_event(id, dir, || body);
     }
@@ -110,7 +109,7 @@ impl Hub {
     /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
     /// `-v`, told.
     pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
-        if self.recording.dead_letter(id, message, error) {
+        if self.recording.dead_letter(self.clock.now(), id, message, error) {
             self.counters.dead_letters.one(DropReason::Invalid);
         } else {
             self.counters.dropped.one(DropReason::Invalid);
@@ -172,8 +171,7 @@ impl Hub {
             return;
         }
         let mut output = self.output.borrow_mut();
-        Event { time: Timestamp::now(), session: session_name(id).as_str().into(), dir, body: body() }
-            .write_line(output.buffer());
+        Event { time: self.clock.now(), session: session_name(id), dir, body: body() }.write_line(output.buffer());
         output.wrote();
     }
 
