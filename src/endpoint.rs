@@ -225,6 +225,25 @@ pub(crate) fn redact(text: &str) -> String {
     }
 }
 
+/// Headers whose value is a secret.
+const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+/// Parts of the names of headers and query fields that carry credentials.
+const SECRET_WORDS: [&str; 9] =
+    ["token", "secret", "password", "passwd", "passphrase", "api-key", "apikey", "auth", "signature"];
+
+/// Whether a header carries credentials, as far as its name tells.
+pub(crate) fn is_secret_header(name: &str) -> bool {
+    let name = name.to_lowercase();
+    // A server that asks for credentials tells none.
+    SECRET_HEADERS.contains(&name.as_str()) || is_secret_word(&name) && !name.ends_with("-authenticate")
+}
+
+/// Whether what has this name is a credential, as far as the name tells.
+pub(crate) fn is_secret_word(name: &str) -> bool {
+    let name = name.to_lowercase().replace('_', "-");
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
 /// Parameters whose values are nobody's business.
 const SECRETS: [&str; 5] = ["password", "token", "seed", "secret", "passphrase"];
 

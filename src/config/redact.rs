@@ -2,15 +2,13 @@
 
 use std::borrow::Cow;
 
+use crate::endpoint::{is_secret_header, is_secret_word};
+
 /// What stands in a secret's place.
 pub const REDACTED: &str = "[redacted]";
 
 /// Options whose value is a secret, or holds one somewhere.
 const SECRETS: [&str; 4] = ["user", "bearer", "passphrase", "curl"];
-/// Headers whose value is a secret.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-/// Parts of the names of headers and query fields that carry credentials.
-const SECRET_WORDS: [&str; 8] = ["token", "secret", "password", "passwd", "api-key", "apikey", "auth", "signature"];
 
 /// The value of an option as it may be shown.
 #[must_use]
@@ -37,16 +35,6 @@ fn named<'a>(value: &'a str, mark: char, shown_mark: &str, is_secret: impl Fn(&s
         // Without its name it may be anything.
         None => REDACTED.into(),
     }
-}
-
-fn is_secret_header(name: &str) -> bool {
-    let name = name.to_lowercase().replace('_', "-");
-    SECRET_HEADERS.contains(&name.as_str()) || is_secret_word(&name)
-}
-
-fn is_secret_word(name: &str) -> bool {
-    let name = name.to_lowercase().replace('_', "-");
-    SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
 /// An address without user info, and without the values of query fields that carry credentials.

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use super::listener::accept_key;
 use super::tls::TlsError;
 use super::transport::Transport;
-use crate::endpoint::WsTarget;
+use crate::endpoint::{WsTarget, is_secret_header};
 
 /// Most that is kept of a refusal's body.
 const MAX_BODY: usize = 64 * 1024;
@@ -44,7 +44,7 @@ impl HeaderEdit {
 }
 
 fn is_secret(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::SET_COOKIE].contains(name)
+    is_secret_header(name.as_str())
 }
 
 /// Reads `Name: value`; `Name:` leaves a default header out, `Name;` sends it empty.

@@ -5,7 +5,7 @@ use std::path::Path;
 /// Every room and the rooms below it that it may use.
 const ROOMS: [(&str, &[&str]); 22] = [
     ("exit", &[]),
-    ("config", &[]),
+    ("config", &["endpoint"]),
     ("host", &[]),
     ("endpoint", &[]),
     ("message", &[]),
