@@ -103,6 +103,17 @@ fn a_file_that_cannot_be_written_is_named_and_what_waits_is_said() {
 }
 
 #[test]
+fn a_file_that_is_read_is_not_written() {
+    let directory = scratch();
+    let path = directory.path().join("in");
+    std::fs::write(&path, "one\n").expect("a file");
+    let (source, name) = (format!("file:{}", path.display()), text(&path));
+    run(&["relay", &source, "null:", "--record", &name], "").exits(2).complains("--record names the file that is read");
+    run(&["relay", &source, &source], "").exits(2).complains("is both read and written");
+    assert_eq!(read(&path), "one\n");
+}
+
+#[test]
 fn a_full_disk_holds_whole_lines_and_exactly_those_that_were_delivered() {
     if !require("small-disk") {
         return;

@@ -1,19 +1,37 @@
 //! Flags of `file:` endpoints, and the ends they make.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 
-use super::args::InputArg;
+use super::args::{InputArg, RelayArgs};
 use super::build::Build;
 use crate::command::options::{FormatArg, OutputArgs};
 use crate::command::values::{duration, size};
 use crate::error::Error;
 use crate::message::render::Format;
 use crate::sink::file::{FileSink, Fsync, Rotation};
+use crate::sink::record::is_same_file;
 use crate::source::file::FileSource;
 use crate::source::lines::LineKind;
+
+/// Whether a relay would write into the file it reads, which would never end or leave nothing to read.
+///
+/// # Errors
+/// When one of `to`, or the recording, is the source.
+pub(super) fn check_source(args: &RelayArgs, record: Option<&Path>) -> Result<(), Error> {
+    let file = |text: &str| text.strip_prefix("file:").map(PathBuf::from);
+    let Some(source) = args.from.as_deref().and_then(file) else { return Ok(()) };
+    let message = if record.is_some_and(|record| is_same_file(&source, record)) {
+        format!("--record names the file that is read: {}", source.display())
+    } else if args.to.iter().filter_map(|to| file(to)).any(|to| is_same_file(&source, &to)) {
+        format!("{} is both read and written", source.display())
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(message, "write to another file"))
+}
 
 /// How files are read and written.
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
 use super::dashboard::{screen, title};
+use super::files::check_source;
 use crate::command::dashboard::{Screen, Shown};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -26,6 +27,7 @@ use crate::sink::record::Recorder;
 /// Runs the pipeline that the flags describe.
 pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
     let mut build = Build::new(args, around, None)?;
+    check_source(args, args.record.as_deref())?;
     if args.check {
         return build.try_out().map(|()| Exit::Done);
     }
