@@ -6,7 +6,8 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,9 +22,18 @@ use crate::message::event::{Direction, Event, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
+/// Whether both name one file that is there.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(one).is_some_and(|one| id(other) == Some(one))
+}
+
 /// Writes what happens to a file.
 #[derive(Debug)]
-pub struct Recorder(Way);
+pub struct Recorder {
+    path: PathBuf,
+    way: Way,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -59,24 +69,30 @@ impl Recorder {
     /// When that fails.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
         let is_har = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har"));
-        Ok(Self(if is_har {
+        let way = if is_har {
             let files = HarFiles::create(path).map_err(har_error)?;
             Way::Har(Har { files, failure: None, dirty: false, timer: None })
         } else {
             Way::Lines(LineFile::create(path, Kind::Recording)?)
-        }))
+        };
+        Ok(Self { path: path.to_owned(), way })
+    }
+
+    /// Whether this is the file that is written, by whatever name.
+    pub fn is_into(&self, path: &Path) -> bool {
+        is_same_file(&self.path, path)
     }
 
     /// Where a session connects to: what stands in its HAR entries. Call it before anything else of that session.
     pub fn name_session(&mut self, session: &str, url: &str) {
-        if let Way::Har(har) = &mut self.0 {
+        if let Way::Har(har) = &mut self.way {
             har.files.name_session(session, url);
         }
     }
 
     /// A connection opened: the event, and what a HAR shows of its handshake.
     pub fn opened(&mut self, event: &Event, exchange: &Exchange<'_>) {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(_) => self.event(event),
             Way::Har(har) => {
                 let result = har.files.open(&event.session, event.time, exchange);
@@ -87,7 +103,7 @@ impl Recorder {
 
     /// Appends a data message.
     pub fn message(&mut self, time: Timestamp, session: &str, dir: Direction, message: &Message) {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(file) => file.line(|buffer| write_message_line(buffer, time, session, dir, message)),
             Way::Har(har) => {
                 let result = har.files.message(time, session, dir, message);
@@ -98,7 +114,7 @@ impl Recorder {
 
     /// Appends anything else.
     pub fn event(&mut self, event: &Event) {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(file) => file.line(|buffer| event.write_line(buffer)),
             // HAR has entries for sessions alone.
             Way::Har(_) if event.session == NO_SESSION => {}
@@ -111,14 +127,14 @@ impl Recorder {
 
     /// A session will not be heard of again.
     pub fn forget_session(&mut self, session: &str) {
-        if let Way::Har(har) = &mut self.0 {
+        if let Way::Har(har) = &mut self.way {
             har.files.forget_session(session);
         }
     }
 
     /// Why nothing more is written, once that is so.
     pub fn failure(&mut self) -> Option<&RecordError> {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(file) => file.failure(),
             Way::Har(har) => har.failure.as_ref(),
         }
@@ -126,7 +142,7 @@ impl Recorder {
 
     /// Whether something is there that [`Recorder::poll_due`] has yet to write.
     pub fn is_waiting(&self) -> bool {
-        match &self.0 {
+        match &self.way {
             Way::Lines(file) => file.is_waiting(),
             Way::Har(har) => har.dirty,
         }
@@ -134,7 +150,7 @@ impl Recorder {
 
     /// Ready when more may be appended; a pipe that nobody reads says no.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(file) => file.poll_room(cx),
             Way::Har(_) => Poll::Ready(()),
         }
@@ -142,7 +158,7 @@ impl Recorder {
 
     /// Writes what has waited for [`HOLD`]; the waker is called when the rest has.
     pub fn poll_due(&mut self, cx: &mut Context<'_>) {
-        let har = match &mut self.0 {
+        let har = match &mut self.way {
             Way::Lines(file) => return file.poll_due(cx),
             Way::Har(har) => har,
         };
@@ -163,7 +179,7 @@ impl Recorder {
     /// # Errors
     /// The first failure of the recording.
     pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
-        match &mut self.0 {
+        match &mut self.way {
             Way::Lines(file) => file.poll_finish(cx),
             Way::Har(har) => {
                 if har.failure.is_none() {

@@ -337,3 +337,24 @@ fn templates_are_filled_in() {
         .exits(0)
         .prints("1 someone 5\n2 someone 5\n");
 }
+
+#[test]
+fn what_stands_before_bad_input_is_sent() {
+    let server = listen(&["--json"]);
+    let mut input: Vec<u8> = (1..=20_000).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    input.extend_from_slice(b"b\xffad\nlost\n");
+    run(&["connect", &server.url, "-w", "-1"], input).exits(2).complains("UTF-8");
+    let output = server.stop();
+    let lines = output.stdout();
+    assert_eq!(lines.matches("\"type\":\"text\"").count(), 20_000);
+    assert!(!lines.contains("lost"));
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error_even_where_the_run_was_done() {
+    let server = listen(&["--echo"]);
+    let shell = ["-c", "exec \"$@\" > /dev/full", "sh", env!("CARGO_BIN_EXE_wsp")];
+    let connect = ["connect", &server.url, "-x", "a", "-n", "1"];
+    let output = Run::new("sh").args(shell).args(connect).input("").exits(1);
+    output.complains("No space left on device");
+}

@@ -270,6 +270,9 @@ fn a_recording_begins_and_ends_while_connected() {
     terminal.line("within");
     terminal.wait_for("\nwithin\n");
     terminal.line(&format!("/record {}", two.display()));
+    // It would be written from its beginning by both.
+    terminal.line(&format!("/record {}", two.display()));
+    terminal.wait_for("is being recorded into");
     terminal.line("in the other");
     terminal.wait_for("\nin the other\n");
     terminal.line("/record");

@@ -77,7 +77,8 @@ fn a_har_holds_request_answer_and_messages_without_secrets() {
     let url = server.url.replace("ws://", "ws://user:s3cret-url@") + "path?a=1";
     let path_text = text(&path);
     let arguments = ["connect", &url, "--record", &path_text, "--cookie", "c=s3cret-cookie", "-x", "hi", "-w", "-1"];
-    let output = wsp(arguments).args(["-H", "Proxy-Authorization: Basic s3cret-proxy"]).input("").exits(0);
+    let more = ["Proxy-Authorization: Basic s3cret-proxy", "X-Api-Key: s3cret-key"].map(|header| ["-H", header]);
+    let output = wsp(arguments).args(more.concat()).arg("-v").input("").exits(0);
     assert!(!output.stderr.contains("s3cret"), "{}", output.stderr);
     server.join();
     assert!(!read(&path).contains("s3cret"), "{}", read(&path));
@@ -94,6 +95,7 @@ fn a_har_holds_request_answer_and_messages_without_secrets() {
         ("request", "authorization"),
         ("request", "cookie"),
         ("request", "proxy-authorization"),
+        ("request", "x-api-key"),
         ("response", "set-cookie"),
     ] {
         assert_eq!(header(side, name), Some(json!("[redacted]")), "{side} {name}");
@@ -140,6 +142,36 @@ fn dir_in_sends_what_was_received() {
     let replay = ["connect", &echo.url, "--replay", &path];
     wsp(replay).args(["--dir", "in"]).input("").exits(0).prints("an answer\n");
     run(&replay, "").exits(0).prints("a question\n");
+}
+
+#[test]
+fn a_line_written_by_hand_is_sent_and_that_there_is_none_is_said() {
+    let directory = scratch();
+    let path = directory.path().join("r.jsonl");
+    let server = listen(&["--echo"]);
+    let replay = ["connect", &server.url, "--replay", &text(&path)];
+    std::fs::write(&path, "{\"time\":\"2026-01-02T03:04:05Z\",\"type\":\"text\",\"text\":\"by hand\"}\n")
+        .expect("a file");
+    run(&replay, "").exits(0).prints("by hand\n");
+    std::fs::write(&path, "").expect("a file");
+    run(&replay, "").exits(0).complains("there was nothing to send");
+}
+
+#[test]
+fn what_keeps_the_connection_alive_is_not_recorded() {
+    let directory = scratch();
+    let path = directory.path().join("r.jsonl");
+    let server = listen(&["--echo"]);
+    let connect = ["connect", &server.url, "--json", "--ping-interval", "10ms", "-w", "-1", "--record", &text(&path)];
+    let mut client = wsp(connect).spawn();
+    client.wait_for_stdout("\"type\":\"pong\"");
+    client.send("hello\n");
+    client.wait_for_stdout("\"in\",\"type\":\"text\"");
+    client.signal(Signal::SIGINT);
+    client.finish().exits(130);
+    let events = events(&read(&path));
+    assert_eq!(said(&events, "in")[0], json!(["text", "hello", null, null, null]), "{events:?}");
+    assert!(events.iter().all(|event| event["type"] != "ping" && event["type"] != "pong"), "{events:?}");
 }
 
 #[test]

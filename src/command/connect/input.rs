@@ -169,7 +169,7 @@ impl Input {
                     Poll::Pending => return,
                     Poll::Ready(Some(Ok(()))) => {}
                     Poll::Ready(Some(Err(error))) => {
-                        shared.fail(&input_error(error));
+                        shared.fail_input(&input_error(error));
                         self.end(shared);
                     }
                     Poll::Ready(None) => self.end(shared),
@@ -197,7 +197,7 @@ impl Input {
                         }
                     };
                     if let Err(error) = result {
-                        shared.fail(&error);
+                        shared.fail_input(&error);
                         self.end(shared);
                     }
                 }

@@ -44,6 +44,8 @@ pub struct ClientPeer {
     seq: u64,
     /// The user's own ping that is not answered yet.
     asked: Option<(Bytes, Instant)>,
+    /// Whether the pong to come answers a ping that was sent to keep the connection alive.
+    keeps_alive: bool,
     replies_due: usize,
 }
 
@@ -65,6 +67,7 @@ impl ClientPeer {
             prev: Json::null(),
             seq: 0,
             asked: None,
+            keeps_alive: false,
             replies_due: 0,
         }
     }
@@ -146,6 +149,9 @@ impl ClientPeer {
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.opening.is_done() {
             return Poll::Pending;
+        }
+        if self.shared.input_failure().is_some() {
+            return Poll::Ready(());
         }
         if self.within.is_some() && self.shared.plan.expect.is_some() {
             return Poll::Pending;
@@ -247,7 +253,8 @@ impl Peer for ClientPeer {
             Incoming::Pong(payload) => {
                 self.show_control("<", "pong", &payload);
                 self.answer_ping(&payload);
-                self.shared.event(&self.info.id, Some(Direction::In), EventBody::Pong(payload));
+                let tell = if std::mem::take(&mut self.keeps_alive) { Shared::unrecorded } else { Shared::event };
+                tell(&self.shared, &self.info.id, Some(Direction::In), EventBody::Pong(payload));
             }
             Incoming::Close(_) => {}
         }
@@ -344,7 +351,8 @@ impl Peer for ClientPeer {
 
     fn on_pinged(&mut self, payload: &[u8]) {
         self.show_control(">", "ping", payload);
-        self.shared.event(&self.info.id, Some(Direction::Out), EventBody::Ping(Bytes::copy_from_slice(payload)));
+        let body = EventBody::Ping(Bytes::copy_from_slice(payload));
+        self.shared.unrecorded(&self.info.id, Some(Direction::Out), body);
     }
 
     fn on_replied(&mut self, message: &Message) {
@@ -360,6 +368,7 @@ impl Peer for ClientPeer {
     }
 
     fn on_round_trip(&mut self, time: Duration) {
+        self.keeps_alive = true;
         self.info.round_trip.set(Some(time));
         self.shared.changed.set(true);
         if self.shared.plan.show_ping_pong {

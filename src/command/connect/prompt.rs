@@ -177,8 +177,11 @@ impl PromptInput {
 
     /// Ends the recording under way, if there is one, and begins another where a file is named.
     fn record(&mut self, path: Option<&str>, shared: &Shared) -> Result<(), String> {
-        let mut recording =
-            path.map(|path| recorder(&place(path), None)).transpose().map_err(|error| error.to_string())?;
+        let path = path.map(place);
+        if let Some(path) = path.as_ref().filter(|path| shared.is_recorded_into(path)) {
+            return Err(format!("{} is being recorded into; /record without a file ends that", path.display()));
+        }
+        let mut recording = path.map(|path| recorder(&path, None)).transpose().map_err(|error| error.to_string())?;
         if let Some(recording) = &mut recording {
             for session in &self.sessions {
                 recording.name_session(&session.id, &session.url);

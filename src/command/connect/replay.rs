@@ -217,6 +217,9 @@ impl Replay {
 
     fn finish(&mut self, shared: &Shared) {
         shared.stderr.progress("");
+        if self.progress.sent == 0 && self.skipped == 0 {
+            shared.notice("wsp: --replay: there was nothing to send; --dir says which direction is sent");
+        }
         if self.skipped > 0 {
             shared.notice(format!(
                 "wsp: --replay: {} left out, of sessions that have no URL here",

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::Poll;
@@ -37,7 +36,7 @@ use crate::prompt::SessionState;
 use crate::session::driver::DriverSettings;
 use crate::session::retry::is_worth_retrying;
 use crate::session::{Driver, End};
-use crate::sink::record::Recorder;
+use crate::sink::record::{Recorder, is_same_file};
 use crate::sink::stdout::Output;
 
 /// Bytes of a refused answer's body that are shown.
@@ -152,8 +151,9 @@ fn outcome(shared: &Shared, first_failure: Option<Exit>) -> Exit {
     match (shared.stopping(), first_failure) {
         _ if shared.has_record_failed() => Exit::Storage,
         (Some(Exit::Done) | None, Some(failure)) => failure,
+        (Some(Exit::Done) | None, None) if shared.has_output_failed() => Exit::Internal,
+        (Some(Exit::Done) | None, None) => shared.input_failure().unwrap_or(Exit::Done),
         (Some(exit), _) => exit,
-        (None, None) => Exit::Done,
     }
 }
 
@@ -180,11 +180,7 @@ fn screen(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<Screen,
 
 /// Opens the recording to write, which must not be the one to send.
 pub(super) fn recorder(path: &Path, replay: Option<&Path>) -> Result<Recorder, Error> {
-    let is_replayed = replay.is_some_and(|replay| {
-        let id = |path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-        id(path).is_some_and(|record| Some(record) == id(replay))
-    });
-    if is_replayed {
+    if replay.is_some_and(|replay| is_same_file(path, replay)) {
         let message = format!("--record and --replay name the same file: {}", path.display());
         return Err(Error::usage(message, "record to another file"));
     }

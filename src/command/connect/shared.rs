@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -46,6 +47,8 @@ pub struct Shared {
     /// Recordings that are being closed.
     ending: RefCell<Vec<Recorder>>,
     record_failed: Cell<bool>,
+    output_failed: Cell<bool>,
+    input_failed: Cell<Option<Exit>>,
     /// No more input will come.
     pub input_ended: Cell<bool>,
     /// Something changed that another session may wait for.
@@ -76,6 +79,8 @@ impl Shared {
             recorder: RefCell::new(None),
             ending: RefCell::default(),
             record_failed: Cell::new(false),
+            output_failed: Cell::new(false),
+            input_failed: Cell::new(None),
             input_ended: Cell::new(false),
             changed: Cell::new(false),
             abort: Cell::new(false),
@@ -118,11 +123,26 @@ impl Shared {
 
     /// Ends the run with an error: a line, a hint where one helps, and the code that belongs to it.
     pub fn fail(&self, error: &Error) {
+        self.tell(error);
+        self.stop(error.exit());
+    }
+
+    fn tell(&self, error: &Error) {
         self.stderr.line(format!("wsp: {error}"));
         if let Some(hint) = error.hint() {
             self.stderr.line(format!("hint: {hint}"));
         }
-        self.stop(error.exit());
+    }
+
+    /// The input cannot be read further: what came before is sent, then the run ends with this.
+    pub fn fail_input(&self, error: &Error) {
+        self.tell(error);
+        self.input_failed.set(Some(error.exit()));
+    }
+
+    /// What the run ends with because of its input.
+    pub fn input_failure(&self) -> Option<Exit> {
+        self.input_failed.get()
     }
 
     /// A line on stderr that `-q` silences.
@@ -162,6 +182,11 @@ impl Shared {
         {
             recorder.event(&event);
         }
+    }
+
+    /// As [`Shared::event`], of what keeps the connection alive by itself, which is not recorded.
+    pub fn unrecorded(&self, session: &str, dir: Option<Direction>, body: EventBody) {
+        let _ = self.print_event(session, dir, body);
     }
 
     /// A connection opened.
@@ -268,6 +293,17 @@ impl Shared {
         self.fail(&Error::from(failure));
     }
 
+    /// Whether something that was to be printed could not be.
+    pub fn has_output_failed(&self) -> bool {
+        self.output_failed.get()
+    }
+
+    /// Whether this file is being recorded into, or still closed.
+    pub fn is_recorded_into(&self, path: &Path) -> bool {
+        let is_it = |recorder: &Recorder| recorder.is_into(path);
+        self.recorder.borrow().as_ref().is_some_and(is_it) || self.ending.borrow().iter().any(is_it)
+    }
+
     /// Whether a recording was asked for and is not whole.
     pub fn has_record_failed(&self) -> bool {
         self.record_failed.get()
@@ -364,7 +400,7 @@ impl Shared {
             None => {}
             Some(OutputFailure::Closed) => self.stop(Exit::Done),
             Some(OutputFailure::Failed(text)) => {
-                if self.stopping().is_none() {
+                if !self.output_failed.replace(true) {
                     self.stderr.line(format!("wsp: cannot write to standard output: {text}"));
                 }
                 self.stop(Exit::Internal);

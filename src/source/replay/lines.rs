@@ -112,7 +112,10 @@ fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read
         return Ok(None);
     }
     let line = parse_input_line(line)?;
-    if line.dir != Some(direction) || line.event == InputEvent::Ignored {
+    // A message without a direction was written by hand, to be sent.
+    let is_message = matches!(line.event, InputEvent::Message(_));
+    let dir = line.dir.or(is_message.then_some(Direction::Out));
+    if dir != Some(direction) || line.event == InputEvent::Ignored {
         return Ok(None);
     }
     let time = line.time.ok_or("no \"time\"")?;
