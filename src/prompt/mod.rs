@@ -23,6 +23,7 @@ use rustyline::config::{BellStyle, ColorMode, CompletionType};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use command::SlashCommand;
@@ -78,6 +79,9 @@ pub struct Prompt {
     status: Arc<status::Shared>,
     names: Names,
     guard: TerminalGuard,
+    /// SIGTSTP and SIGCONT.
+    stopped: Signal,
+    resumed: Signal,
 }
 
 impl Prompt {
@@ -103,6 +107,8 @@ impl Prompt {
         let status =
             Arc::new(status::Shared::new(settings.status, settings.hosts.iter().map(String::as_str), settings.colour));
         let guard = TerminalGuard::new(Arc::clone(&status))?;
+        let stopped = signal(SignalKind::from_raw(nix::libc::SIGTSTP))?;
+        let resumed = signal(SignalKind::from_raw(nix::libc::SIGCONT))?;
         let names = Names::default();
         editor.set_helper(Some(PromptHelper::new(Arc::clone(&status), settings.commands, Arc::clone(&names))));
         let screen = Screen::new(printer);
@@ -112,11 +118,19 @@ impl Prompt {
         std::thread::Builder::new()
             .name("prompt".to_owned())
             .spawn(move || edit(editor, settings.history.as_deref(), &shared, &editing, &sender))?;
-        Ok(Self { typed, screen, status, names, guard })
+        Ok(Self { typed, screen, status, names, guard, stopped, resumed })
     }
 
     /// What was typed next; `None` once nothing more can come.
     pub fn poll_typed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Typed>> {
+        while self.stopped.poll_recv(cx).is_ready() {
+            self.guard.suspend();
+            self.screen.redraw();
+        }
+        while self.resumed.poll_recv(cx).is_ready() {
+            self.guard.resume();
+            self.screen.redraw();
+        }
         self.typed.poll_recv(cx)
     }
 

@@ -5,9 +5,14 @@
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, status};
-use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::signal::{Signal, raise};
+use nix::sys::termios::{
+    ControlFlags, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
+use nix::unistd::{Pid, getsid};
 
 /// How many columns the terminal on standard output has.
 #[must_use]
@@ -18,6 +23,11 @@ pub fn columns() -> usize {
 
 /// Ends bracketed paste and a synchronized update, and shows the cursor.
 const SANE: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[?25h";
+
+/// Begins bracketed paste.
+const PASTES: &[u8] = b"\x1b[?2004h";
+/// Longest time the editor needs to take the terminal again.
+const TAKEN: Duration = Duration::from_millis(100);
 
 /// Whether a line is being edited right now.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +140,46 @@ impl TerminalGuard {
     /// Puts the terminal back; unless its line is clear the shell's prompt gets one of its own.
     pub fn restore(&self, line_is_clear: bool) {
         self.kept.restore(line_is_clear);
+    }
+
+    /// SIGTSTP came: stops here, the terminal as it was found, until somebody brings the process back.
+    ///
+    /// The editor gives the terminal back before it sends that signal, but takes it again at once.
+    pub fn suspend(&self) {
+        let leads = getsid(None).is_ok_and(|session| session == Pid::this());
+        let termios = self.kept.termios.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who has no shell above could not be brought back.
+        if let Some(termios) = termios.filter(|_| !leads && self.kept.editing.stage() == Stage::Editing) {
+            let taken = Instant::now() + TAKEN;
+            while tcgetattr(io::stdin()).is_ok_and(|now| now.local_flags.contains(LocalFlags::ICANON))
+                && Instant::now() < taken
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(SANE).and_then(|()| out.write_all(b"\r\n")).and_then(|()| out.flush());
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &termios);
+            let _ = raise(Signal::SIGSTOP);
+        }
+        self.resume();
+    }
+
+    /// The process was stopped and goes on: a line that is being edited has its terminal again.
+    pub fn resume(&self) {
+        let termios = self.kept.termios.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(mut raw) = termios.filter(|_| self.kept.editing.stage() == Stage::Editing) {
+            // As the editor has it.
+            raw.input_flags.remove(
+                InputFlags::BRKINT | InputFlags::ICRNL | InputFlags::INPCK | InputFlags::ISTRIP | InputFlags::IXON,
+            );
+            raw.control_flags.insert(ControlFlags::CS8);
+            raw.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG);
+            raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+            raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw);
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(PASTES).and_then(|()| out.flush());
+        }
     }
 
     /// For the editing thread to say what it is doing.

@@ -351,6 +351,19 @@ fn what_stands_before_bad_input_is_sent() {
 }
 
 #[test]
+fn input_that_the_peer_did_not_wait_for_is_told() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        socket.read_text();
+        socket.say(Frame::close(1000, ""));
+        socket.read_rest();
+    });
+    let input = "more than the buffers of a socket hold\n".repeat(500_000);
+    run(&["connect", &server.url], input).exits(0).complains("of input could not be sent any more");
+    server.join();
+}
+
+#[test]
 fn what_cannot_be_printed_is_an_error_even_where_the_run_was_done() {
     let server = listen(&["--echo"]);
     let shell = ["-c", "exec \"$@\" > /dev/full", "sh", env!("CARGO_BIN_EXE_wsp")];

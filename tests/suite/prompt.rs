@@ -292,6 +292,29 @@ fn a_recording_begins_and_ends_while_connected() {
 }
 
 #[test]
+fn a_prompt_that_was_put_aside_goes_on_as_before() {
+    let terminal = terminal!();
+    let server = listen(&["--echo"]);
+    terminal.wsp(&server.url);
+    terminal.wait_for("open");
+    for round in 1..=3 {
+        terminal.type_in("half");
+        terminal.wait_for("half");
+        terminal.keys(&["C-z"]);
+        terminal.wait_until("the shell", |screen| screen.contains("Stopped") && screen.trim_end().ends_with('$'));
+        terminal.line("clear; fg");
+        // Nothing comes from the server meanwhile.
+        terminal.wait_until("the prompt", |screen| !screen.contains("Stopped") && screen.contains("> half"));
+        terminal.keys(&["C-a"]);
+        terminal.line(&format!("{round} "));
+        terminal.wait_for(&format!("\n{round} half\n"));
+    }
+    assert!(!terminal.screen().contains("^A"), "{}", terminal.screen());
+    terminal.keys(&["C-d"]);
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
 fn several_sessions_are_chosen_from() {
     let terminal = terminal!();
     let (one, two) = (listen(&[]), listen(&[]));

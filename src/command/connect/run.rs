@@ -28,6 +28,7 @@ use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal};
+use crate::message::counted::counted;
 use crate::message::event::{Direction, EventBody};
 use crate::message::render;
 use crate::net::connection::ConnectionError;
@@ -341,6 +342,11 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
         shared.event(peer.id(), Some(Direction::In), EventBody::Close { code, reason, clean: true });
         if !by_us && close.is_normal() && shared.plan.expect.is_none() {
             shared.notice_of(peer.id(), &format!("{}: {}", peer.url(), end_text(end)));
+        }
+        let waiting = peer.waiting();
+        if !by_us && close.is_normal() && waiting > 0 {
+            let lost = counted(waiting, "piece");
+            shared.line_of(peer.id(), &format!("wsp: {}: {lost} of input could not be sent any more", peer.url()));
         }
     } else if !matches!(end, End::Failed(ConnectionError::Protocol(_))) {
         let body = EventBody::Close { code: None, reason: end_text(end), clean: false };
