@@ -85,7 +85,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Takes the terminal over.
+    /// Takes the terminal over. To be called within a runtime, which takes the signals that stop and resume it.
     ///
     /// # Errors
     /// When the terminal cannot be driven (not a terminal, `TERM=dumb`): read plain lines then.

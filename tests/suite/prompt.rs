@@ -513,6 +513,8 @@ fn a_terminal_that_cannot_be_driven_gets_plain_lines() {
 fn panics_at_a_prompt() {
     let status = Status { host: "here".into(), ..Status::default() };
     let settings = PromptSettings { history: None, colour: false, status, hosts: Vec::new(), commands: &[] };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
     let prompt = Prompt::open(settings).expect("a terminal");
     while !std::io::IsTerminal::is_terminal(&std::io::stdin()) {}
     prompt.screen().line("about to panic");
