@@ -23,7 +23,6 @@ use rustyline::config::{BellStyle, ColorMode, CompletionType};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use command::SlashCommand;
@@ -31,7 +30,7 @@ use helper::PromptHelper;
 pub use history::history_file;
 pub use screen::{Screen, ScreenWriter};
 pub use status::{SessionState, Status};
-use terminal::TerminalGuard;
+use terminal::{Stops, TerminalGuard};
 
 /// Typed lines that may wait before the editing thread does.
 const WAITING: usize = 16;
@@ -79,9 +78,7 @@ pub struct Prompt {
     status: Arc<status::Shared>,
     names: Names,
     guard: TerminalGuard,
-    /// SIGTSTP and SIGCONT.
-    stopped: Signal,
-    resumed: Signal,
+    stops: Stops,
 }
 
 impl Prompt {
@@ -107,8 +104,7 @@ impl Prompt {
         let status =
             Arc::new(status::Shared::new(settings.status, settings.hosts.iter().map(String::as_str), settings.colour));
         let guard = TerminalGuard::new(Arc::clone(&status))?;
-        let stopped = signal(SignalKind::from_raw(nix::libc::SIGTSTP))?;
-        let resumed = signal(SignalKind::from_raw(nix::libc::SIGCONT))?;
+        let stops = Stops::install()?;
         let names = Names::default();
         editor.set_helper(Some(PromptHelper::new(Arc::clone(&status), settings.commands, Arc::clone(&names))));
         let screen = Screen::new(printer);
@@ -118,17 +114,12 @@ impl Prompt {
         std::thread::Builder::new()
             .name("prompt".to_owned())
             .spawn(move || edit(editor, settings.history.as_deref(), &shared, &editing, &sender))?;
-        Ok(Self { typed, screen, status, names, guard, stopped, resumed })
+        Ok(Self { typed, screen, status, names, guard, stops })
     }
 
     /// What was typed next; `None` once nothing more can come.
     pub fn poll_typed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Typed>> {
-        while self.stopped.poll_recv(cx).is_ready() {
-            self.guard.suspend();
-            self.screen.redraw();
-        }
-        while self.resumed.poll_recv(cx).is_ready() {
-            self.guard.resume();
+        if self.stops.poll(cx, &self.guard) {
             self.screen.redraw();
         }
         self.typed.poll_recv(cx)

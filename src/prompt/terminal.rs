@@ -5,6 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, status};
@@ -13,6 +14,7 @@ use nix::sys::termios::{
     ControlFlags, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
 use nix::unistd::{Pid, getsid};
+use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 
 /// How many columns the terminal on standard output has.
 #[must_use]
@@ -76,6 +78,38 @@ impl Editing {
             *stage = to;
         }
         steps
+    }
+}
+
+/// The signals that stop the process and let it go on.
+#[derive(Debug)]
+pub struct Stops {
+    stopped: Arrivals,
+    resumed: Arrivals,
+}
+
+impl Stops {
+    /// Takes them from now on.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub fn install() -> io::Result<Self> {
+        let arrivals = |kind| signal(SignalKind::from_raw(kind));
+        Ok(Self { stopped: arrivals(nix::libc::SIGTSTP)?, resumed: arrivals(nix::libc::SIGCONT)? })
+    }
+
+    /// Does what they ask for; whether there were any.
+    pub fn poll(&mut self, cx: &mut Context<'_>, guard: &TerminalGuard) -> bool {
+        let mut came = false;
+        while self.stopped.poll_recv(cx).is_ready() {
+            guard.suspend();
+            came = true;
+        }
+        while self.resumed.poll_recv(cx).is_ready() {
+            guard.resume();
+            came = true;
+        }
+        came
     }
 }
 
