@@ -227,9 +227,9 @@ pub(crate) fn redact(text: &str) -> String {
 
 /// Headers whose value is a secret.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-/// Parts of the names of headers and query fields that carry credentials.
-const SECRET_WORDS: [&str; 9] =
-    ["token", "secret", "password", "passwd", "passphrase", "api-key", "apikey", "auth", "signature"];
+/// Parts of the names of headers, query fields and parameters of brokers that carry credentials.
+const SECRET_WORDS: [&str; 10] =
+    ["token", "secret", "password", "passwd", "passphrase", "api-key", "apikey", "auth", "signature", "seed"];
 
 /// Whether a header carries credentials, as far as its name tells.
 pub(crate) fn is_secret_header(name: &str) -> bool {
@@ -243,9 +243,6 @@ pub(crate) fn is_secret_word(name: &str) -> bool {
     let name = name.to_lowercase().replace('_', "-");
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
-
-/// Parameters whose values are nobody's business.
-const SECRETS: [&str; 5] = ["password", "token", "seed", "secret", "passphrase"];
 
 /// An address as it may be shown: no user, no secret values.
 pub(crate) fn without_secrets(text: &str) -> String {
@@ -262,7 +259,7 @@ pub(crate) fn without_secrets(text: &str) -> String {
         .flat_map(|query| query.split('&'))
         .map(|pair| match pair.split_once('=') {
             // The name of a variable or file is no secret.
-            Some((name, _)) if !name.ends_with("-env") && SECRETS.iter().any(|secret| name.contains(secret)) => {
+            Some((name, _)) if !name.ends_with("-env") && is_secret_word(name) => {
                 format!("{name}=…")
             }
             _ => pair.to_owned(),

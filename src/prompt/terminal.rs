@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::termios::{
     ControlFlags, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
-use nix::unistd::{Pid, getsid};
+use nix::unistd::{getpgrp, getsid};
 use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 
 /// How many columns the terminal on standard output has.
@@ -180,10 +180,12 @@ impl TerminalGuard {
     ///
     /// The editor gives the terminal back before it sends that signal, but takes it again at once.
     pub fn suspend(&self) {
-        let leads = getsid(None).is_ok_and(|session| session == Pid::this());
+        // Shells that can bring it back give each job a group of its own.
+        if getsid(None).is_ok_and(|session| session == getpgrp()) {
+            return self.resume();
+        }
         let termios = self.kept.termios.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Who has no shell above could not be brought back.
-        if let Some(termios) = termios.filter(|_| !leads && self.kept.editing.stage() == Stage::Editing) {
+        if let Some(termios) = termios.filter(|_| self.kept.editing.stage() == Stage::Editing) {
             let taken = Instant::now() + TAKEN;
             while tcgetattr(io::stdin()).is_ok_and(|now| now.local_flags.contains(LocalFlags::ICANON))
                 && Instant::now() < taken
@@ -193,8 +195,8 @@ impl TerminalGuard {
             let mut out = io::stdout().lock();
             let _ = out.write_all(SANE).and_then(|()| out.write_all(b"\r\n")).and_then(|()| out.flush());
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &termios);
-            let _ = raise(Signal::SIGSTOP);
         }
+        let _ = raise(Signal::SIGSTOP);
         self.resume();
     }
 

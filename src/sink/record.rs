@@ -22,9 +22,12 @@ use crate::message::event::{Direction, Event, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
-/// Whether both name one file that is there.
+/// Whether both name one file that is there; a pipe, a terminal or `/dev/null` may be named twice.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    let id = |path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    let id = |path| {
+        let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((meta.dev(), meta.ino()))
+    };
     id(one).is_some_and(|one| id(other) == Some(one))
 }
 

@@ -348,6 +348,8 @@ fn what_stands_before_bad_input_is_sent() {
     let lines = output.stdout();
     assert_eq!(lines.matches("\"type\":\"text\"").count(), 20_000);
     assert!(!lines.contains("lost"));
+    let server = listen(&["--echo"]);
+    run(&["connect", &server.url, "--expect", "false"], b"1\nb\xffad\n".as_slice()).exits(2).complains("UTF-8");
 }
 
 #[test]

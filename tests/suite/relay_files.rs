@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::support::files::{append, list, make_fifo, read, wait_for_content, wait_until, wsp_on_small_disk};
-use crate::support::{DEADLINE, FakeServer, Frame, Opcode, listen, require, run, scratch, text, wsp};
+use crate::support::{DEADLINE, FakeServer, Frame, Opcode, listen, require, run, scratch, text, write, wsp};
 
 fn numbers(from: usize, to: usize) -> String {
     (from..=to).map(|number| format!("{number}\n")).collect()
@@ -110,6 +110,14 @@ fn a_file_that_is_read_is_not_written() {
     let (source, name) = (format!("file:{}", path.display()), text(&path));
     run(&["relay", &source, "null:", "--record", &name], "").exits(2).complains("--record names the file that is read");
     run(&["relay", &source, &source], "").exits(2).complains("is both read and written");
+    let other = format!("file://{}", path.display());
+    run(&["relay", &source, &other], "").exits(2).complains("is both read and written");
+    let plan = write(&directory, "relay.toml", format!("[[pipeline]]\nfrom = \"{source}\"\nto = [\"null:\"]\n"));
+    run(&["relay", "-f", &text(&plan), "--record", &name], "")
+        .exits(2)
+        .complains("--record names the file that is read");
+    // What is no file may be named twice.
+    run(&["relay", "file:/dev/null", "file:/dev/null"], "").exits(0);
     assert_eq!(read(&path), "one\n");
 }
 

@@ -293,10 +293,9 @@ impl Peer for ClientPeer {
             return self.poll_outgoing(cx);
         }
         if self.poll_finished(cx).is_ready() {
-            let exit = if self.shared.plan.expect.is_some() { Exit::Expectation } else { Exit::Done };
             self.closing = true;
-            if exit != Exit::Done {
-                self.shared.stop(exit);
+            if self.shared.expects_in_vain() {
+                self.shared.stop(Exit::Expectation);
             }
             return Poll::Ready(Outgoing::Close(CloseReason::new(1000, "")));
         }

@@ -269,7 +269,7 @@ async fn connect_until_done(
                     continue;
                 }
                 if exit == Exit::Done || shared.stopping().is_some() {
-                    let unmet = shared.plan.expect.is_some() && shared.stopping().is_none();
+                    let unmet = shared.expects_in_vain() && shared.stopping().is_none();
                     return if unmet { Exit::Expectation } else { exit };
                 }
                 replies_due = peer.replies_due();
@@ -344,7 +344,8 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
             shared.notice_of(peer.id(), &format!("{}: {}", peer.url(), end_text(end)));
         }
         let waiting = peer.waiting();
-        if !by_us && close.is_normal() && waiting > 0 {
+        // Somebody at the dashboard may connect it again.
+        if !by_us && close.is_normal() && waiting > 0 && !shared.plan.dashboard {
             let lost = counted(waiting, "piece");
             shared.line_of(peer.id(), &format!("wsp: {}: {lost} of input could not be sent any more", peer.url()));
         }

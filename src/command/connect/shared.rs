@@ -145,6 +145,11 @@ impl Shared {
         self.input_failed.get()
     }
 
+    /// Whether an end now means that nothing was as expected; where the input failed, that is why it ends.
+    pub fn expects_in_vain(&self) -> bool {
+        self.plan.expect.is_some() && self.input_failed.get().is_none()
+    }
+
     /// A line on stderr that `-q` silences.
     pub fn notice(&self, text: impl AsRef<str>) {
         if !self.plan.quiet {

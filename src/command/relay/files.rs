@@ -1,6 +1,6 @@
 //! Flags of `file:` endpoints, and the ends they make.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +9,7 @@ use super::args::{InputArg, RelayArgs};
 use super::build::Build;
 use crate::command::options::{FormatArg, OutputArgs};
 use crate::command::values::{duration, size};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::message::render::Format;
 use crate::sink::file::{FileSink, Fsync, Rotation};
@@ -21,7 +22,10 @@ use crate::source::lines::LineKind;
 /// # Errors
 /// When one of `to`, or the recording, is the source.
 pub(super) fn check_source(args: &RelayArgs, record: Option<&Path>) -> Result<(), Error> {
-    let file = |text: &str| text.strip_prefix("file:").map(PathBuf::from);
+    let file = |text: &str| match Endpoint::parse(text) {
+        Ok(Endpoint::File(path)) => Some(path),
+        _ => None,
+    };
     let Some(source) = args.from.as_deref().and_then(file) else { return Ok(()) };
     let message = if record.is_some_and(|record| is_same_file(&source, record)) {
         format!("--record names the file that is read: {}", source.display())

@@ -11,7 +11,6 @@ use std::task::Poll;
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
 use super::dashboard::screen;
-use super::files::check_source;
 use super::plan::{self, Planned};
 use super::run::{Scene, give_account};
 use crate::error::Error;
@@ -25,7 +24,6 @@ use crate::pipeline::watch::Seen;
 /// Runs the pipelines of the file.
 pub(super) async fn run(path: &Path, args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
     let planned = plan::read(path, args, around)?;
-    planned.iter().try_for_each(|planned| check_source(&planned.args, args.record.as_deref()))?;
     if args.check {
         if !args.output.quiet {
             around.host.stderr.line(format!(

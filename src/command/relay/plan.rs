@@ -11,6 +11,7 @@ use clap::FromArgMatches as _;
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
+use super::files::check_source;
 use super::profiles::{endpoint, is_profile};
 use crate::command::{definition, layers, settings};
 use crate::config::pipelines::{Pipeline, parse};
@@ -130,6 +131,10 @@ impl Planner<'_> {
                 return None;
             }
         };
+        if let Err(error) = check_source(&args, self.args.record.as_deref()) {
+            self.at(pipeline, pipeline.line, error);
+            return None;
+        }
         if let Err(error) = Build::new(&args, self.around, None).and_then(Build::try_out) {
             let text = error.to_string();
             let named = decided.iter().find(|setting| text.contains(&format!("--{}", setting.option)));
