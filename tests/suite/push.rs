@@ -37,13 +37,19 @@ fn the_rate_is_kept() {
         let server = listen(&["--push", rate, "--payload", "tick"]);
         let mut client = RawClient::connect(server.port);
         client.read_text();
-        let start = Instant::now();
-        for _ in 1..messages {
-            assert_eq!(client.read_text(), "tick");
-        }
-        // The first may have waited in a buffer; a second of messages is never there much earlier, and never twice as late.
-        let took = start.elapsed();
-        assert!(took > Duration::from_millis(900) && took < Duration::from_secs(2), "{rate}: {took:?}");
+        let mut a_second_of_messages = || {
+            let start = Instant::now();
+            for _ in 1..messages {
+                assert_eq!(client.read_text(), "tick");
+            }
+            start.elapsed()
+        };
+        // The first may have waited in a buffer; a second of messages never comes much earlier.
+        let first = a_second_of_messages();
+        assert!(first > Duration::from_millis(900), "{rate}: {first:?}");
+        // On a busy machine some seconds are late; with half the rate all would be.
+        let soon = Duration::from_millis(1500);
+        assert!(first < soon || (0..20).any(|_| a_second_of_messages() < soon), "{rate}");
     }
 }
 

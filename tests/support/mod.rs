@@ -42,7 +42,7 @@ pub use recorder::Recorder;
 pub use wire::{Frame, Opcode, RawClient, Socket};
 
 /// How long any single wait may take. Long, because it is only reached when a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The top of the repository.
 pub fn root() -> &'static Path {
