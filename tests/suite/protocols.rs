@@ -73,6 +73,40 @@ fn a_page_in_chromium_follows_a_feed() {
     follows_a_feed(&mut server, client.limit(Duration::from_secs(120)).spawn());
 }
 
+/// Every filter is there, as the feed's own clients write it, and empty where nothing is asked for.
+const NO_MINIMUM: &str = r#"{"types":["trade"],"account_ids":[],"asset_codes":["EUR"],"min_amount":""}"#;
+
+#[test]
+fn a_client_whose_least_amount_is_empty_is_registered_and_gets_any_amount() {
+    if !(require("node-ws") && require("python-websockets") && require("chromium")) {
+        return;
+    }
+    let home = scratch();
+    let mut server = listen(&["--protocol", "feed"]);
+    let arguments = [&server.url, NO_MINIMUM, "3"];
+    let page = node("chromium-feed.js").arg(chromium()).arg(home.path()).args(arguments);
+    let clients = [
+        node("ws-feed.js").args(arguments).spawn(),
+        python("websocket_client.py").arg("feed").args(arguments).spawn(),
+        page.limit(Duration::from_secs(120)).spawn(),
+    ];
+    for client in &clients {
+        client.wait_for_stdout("registered");
+    }
+    for (n, kind, amount) in [(1, "trade", "0"), (2, "quote", "50"), (3, "trade", "\"\""), (4, "trade", "1e9")] {
+        server.process.send(trade(n, kind, amount));
+    }
+    for client in clients {
+        let output = client.outcome().exits(0);
+        let events: Vec<_> = said(output.stdout(), "event").iter().map(|event| event["n"].clone()).collect();
+        assert_eq!(events, [1, 3, 4], "{}", output.stdout());
+        let control = said(output.stdout(), "control");
+        assert_eq!(control[0]["format"]["filters"]["min_amount"], "");
+        let asked: Value = serde_json::from_str(NO_MINIMUM).expect("JSON");
+        assert_eq!(control[1]["filters"], asked, "the confirmation says what was asked for");
+    }
+}
+
 #[test]
 fn events_wait_for_a_late_registration() {
     if !require("node-ws") {

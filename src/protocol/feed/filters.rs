@@ -1,7 +1,7 @@
 //! What one client registered for: lists of allowed values and a least amount.
 //!
 //! Pure: a register message in, a yes or no for each event out. Leaves reading events to `event`. Invariants: all filters
-//! must hold; an empty or missing one always holds; numbers and texts that say numbers are equal where their values are;
+//! must hold; an empty or missing one always holds (`[]`, `""`, `null`); numbers and texts that say numbers are equal where their values are;
 //! what a client may ask the server to keep is bounded.
 
 use std::collections::HashSet;
@@ -97,7 +97,9 @@ impl Filters {
                 let allowed = list(name, value)?;
                 read.lists.extend(allowed.map(|allowed| (field, allowed)));
             }
-            if !value.is_null() {
+            // What asks for nothing is confirmed in one spelling, whichever the client used.
+            let asks_nothing = value.is_null() || name == MIN_AMOUNT && read.least.is_none();
+            if !asks_nothing {
                 read.in_force.insert(name.clone(), value.clone());
             }
         }
@@ -127,7 +129,7 @@ impl Filters {
 
 /// The filters that let everything pass, written out.
 pub fn nothing_asked(fields: &Fields) -> Map<String, Json> {
-    let empty = |name: &str| if name == MIN_AMOUNT { Json::Null } else { Json::Array(Vec::new()) };
+    let empty = |name: &str| if name == MIN_AMOUNT { Json::String(String::new()) } else { Json::Array(Vec::new()) };
     fields.names().map(|name| (name.to_owned(), empty(name))).collect()
 }
 
@@ -153,15 +155,15 @@ fn list(name: &str, value: &Json) -> Result<Option<Allowed>, BadInput> {
 }
 
 fn least(value: &Json) -> Result<Option<Decimal>, BadInput> {
-    if value.is_null() {
+    if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) {
         return Ok(None);
     }
     let number = Value::from_json(value).and_then(|value| value.number().cloned());
     match number {
         Some(number) => Ok(Some(number)),
         None => Err(BadInput::new(
-            format!("{MIN_AMOUNT} is {}, which is no number", shortened(&value.to_string())),
-            "write a number like 12.5 or a text like \"12.50\"; null means any amount",
+            format!("invalid {MIN_AMOUNT} {}", shortened(&value.to_string())),
+            "use a number such as 12.5 or \"12.50\"; \"\" or null means no minimum",
         )),
     }
 }
@@ -202,6 +204,9 @@ mod tests {
             (json!({}), true),
             (json!({"types": []}), true),
             (json!({"types": null, "account_ids": [], "min_amount": null, "regions": []}), true),
+            (json!({"types": [], "account_ids": [], "min_amount": "", "regions": []}), true),
+            (json!({"types": ["payment"], "min_amount": " "}), true),
+            (json!({"types": ["refund"], "min_amount": ""}), false),
             (json!({"types": ["payment"]}), true),
             (json!({"types": ["refund", "payment"]}), true),
             (json!({"types": ["refund"]}), false),
@@ -272,10 +277,9 @@ mod tests {
             (json!({"types": ["a", null]}), "types holds null", "list"),
             (json!({"types": [["a"]]}), "types holds [\"a\"]", "list"),
             (json!({"types": vec![1; MAX_LISTED + 1]}), "more than 10000", "list"),
-            (json!({"min_amount": "much"}), "min_amount is \"much\", which is no number", "12.50"),
-            (json!({"min_amount": ""}), "no number", "null means any"),
-            (json!({"min_amount": [1]}), "no number", "12.50"),
-            (json!({"min_amount": true}), "no number", "12.50"),
+            (json!({"min_amount": "much"}), "invalid min_amount \"much\"", "null means no minimum"),
+            (json!({"min_amount": [1]}), "invalid min_amount", "12.50"),
+            (json!({"min_amount": true}), "invalid min_amount", "12.50"),
         ] {
             let wrong = Filters::read(Some(&filters), &fields()).expect_err("bad input");
             assert!(wrong.error.contains(error) && wrong.details.contains(details), "{wrong:?}");
@@ -286,7 +290,9 @@ mod tests {
     #[test]
     fn what_is_in_force_is_said_in_full() {
         let read = |filters: &Json| Json::Object(Filters::read(Some(filters), &fields()).unwrap().in_force().clone());
-        assert_eq!(read(&json!({})), json!({"types": [], "account_ids": [], "min_amount": null, "regions": []}));
+        for nothing in [json!({}), json!({"min_amount": ""}), json!({"types": null, "min_amount": null})] {
+            assert_eq!(read(&nothing), json!({"types": [], "account_ids": [], "min_amount": "", "regions": []}));
+        }
         assert_eq!(
             read(&json!({"types": ["a", 1.50], "min_amount": "12.50", "regions": null})),
             json!({"types": ["a", 1.50], "account_ids": [], "min_amount": "12.50", "regions": []})

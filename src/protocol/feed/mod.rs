@@ -137,7 +137,7 @@ impl Protocol for Feed {
         let within = self.settings.register_within;
         self.state = State::Welcomed(now.instant + within);
         let message = format!(
-            "register within {} to receive events: each filter is a list of allowed values, {MIN_AMOUNT} a number or null; \
+            "register within {} to receive events: each filter is a list of allowed values, {MIN_AMOUNT} a number; \
              empty means all, and an event must pass every filter",
             seconds(within)
         );
