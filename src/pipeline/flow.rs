@@ -153,6 +153,8 @@ impl Flow {
         }
         let Ok(json) = Json::of_payload(message.payload()) else {
             match settings.non_json {
+                // It fits no schema, with a filter before that as without.
+                NonJson::Drop if settings.schema.is_some() => self.forward(lineage, message, None, receipt),
                 NonJson::Pass => self.forward(lineage, message, None, receipt),
                 NonJson::Drop => {}
                 NonJson::Reject => return Err(Fate(message, "not JSON".to_owned())),

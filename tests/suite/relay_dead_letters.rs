@@ -44,6 +44,30 @@ fn what_cannot_be_used_is_kept_with_the_reason_and_can_be_sent_again() {
 }
 
 #[test]
+fn what_is_not_json_fits_no_schema_with_or_without_a_filter_or_a_route() {
+    let directory = scratch();
+    let schema = text(&write(&directory, "schema.json", r#"{"type":"object"}"#));
+    let jq: &[&str] = &["--jq", "."];
+    let route: &[&str] = &["--route", ".a == 2 => null:"];
+    let pass: &[&str] = &["--non-json", "pass"];
+    let error: &[&str] = &["--non-json", "error"];
+    for (number, more) in
+        [&[], jq, route, &[jq, route].concat(), &[jq, pass].concat(), &[jq, error].concat()].into_iter().enumerate()
+    {
+        let dead = text(&directory.path().join(format!("dead-{number}")));
+        let arguments = [&["relay", "-", "-", "--schema", &schema], more].concat();
+        let input = "{\"a\":1}\nnot json\n";
+        let output = run(&[&arguments[..], &["--dead-letter", &dead]].concat(), input).exits(30).prints("{\"a\":1}\n");
+        let expected = "received 2 = delivered 1 + filtered 0 + dropped 0 + dead-lettered 1 (invalid 1) + waiting 0";
+        assert_eq!(balance(&output.stderr), expected, "{more:?}");
+        assert_eq!(events(&read(dead.as_ref()))[0]["text"], "not json", "{more:?}");
+        let output = run(&arguments, input).exits(0);
+        let expected = "received 2 = delivered 1 + filtered 0 + dropped 1 (invalid 1) + dead-lettered 0 + waiting 0";
+        assert_eq!(balance(&output.stderr), expected, "{more:?}");
+    }
+}
+
+#[test]
 fn what_a_destination_refuses_is_kept_until_it_takes_it() {
     if !require("python-websockets") {
         return;
