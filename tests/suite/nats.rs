@@ -364,6 +364,30 @@ fn what_cannot_work_is_named() {
 }
 
 #[test]
+fn a_stream_that_is_to_be_received_from_is_made_where_that_is_asked_for() {
+    if !require("nats") {
+        return;
+    }
+    let server = Nats::start(&[]);
+    let mut client = server.client();
+    for (stream, more) in [("ONE", "&durable=D"), ("TWO", "")] {
+        let subject = format!("{stream}.*");
+        let url = server.url(&format!("{subject}?stream={stream}{more}"));
+        let output = run(&["relay", &url, "-"], "").exits(30);
+        assert!(output.stderr.contains(&format!("no stream {stream}")), "{}", output.stderr);
+        assert!(output.stderr.contains("hint: ?create makes it"), "{}", output.stderr);
+        // The hint helps.
+        let relay = wsp(["relay", &format!("{url}&create"), "-"]).spawn();
+        let info = client.ask_until(&format!("STREAM.INFO.{stream}"), |info| info["state"]["consumer_count"] == 1);
+        assert_eq!(info["config"]["subjects"][0], *subject);
+        client.publish(&format!("{stream}.a"), "", "hello");
+        relay.wait_for_stdout("hello");
+        relay.signal(Signal::SIGTERM);
+        all_delivered(&relay.outcome().exits(0).stderr, 1);
+    }
+}
+
+#[test]
 fn who_we_are_is_said_in_every_way() {
     if !require("nats") {
         return;

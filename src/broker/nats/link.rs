@@ -21,6 +21,8 @@ use crate::queue::end::{EndError, Problem};
 
 /// What the API says when there is no such stream.
 const NO_STREAM: u64 = 10059;
+/// What it says when the stream has no such consumer.
+const NO_CONSUMER: u64 = 10014;
 
 /// What the library's thread tells.
 #[derive(Default)]
@@ -174,6 +176,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a consumer that was asked for is missing and may be made, and its stream where that is missing too.
+    pub fn is_missing_consumer(&self, settings: &NatsSettings) -> bool {
+        match self {
+            Self::Error { code: NO_CONSUMER, .. } => true,
+            Self::Error { code: NO_STREAM, .. } => settings.create,
+            _ => false,
+        }
+    }
+
     /// What it means for an end.
     pub fn problem(self, settings: &NatsSettings, what: &str) -> Problem {
         match self {
@@ -184,10 +195,11 @@ impl Refusal {
                     .hint("leave ?domain out for the server's own streams"),
             }),
             Self::NoAnswer(text) => again(format!("{what}: {text}")),
-            Self::Error { code: NO_STREAM, .. } => Problem::Broken(
-                refused(&settings.shown, &format!("there is no stream {}", settings.stream.as_deref().unwrap_or("")))
-                    .hint("?create makes it"),
-            ),
+            Self::Error { code: NO_STREAM, .. } => {
+                let name = settings.stream.as_deref().unwrap_or_default();
+                let error = refused(&settings.shown, &format!("there is no stream {name}"));
+                Problem::Broken(if settings.create { error } else { error.hint("?create makes it") })
+            }
             Self::Error { text, .. } => Problem::Broken(refused(&settings.shown, &format!("{what}: {text}"))),
         }
     }

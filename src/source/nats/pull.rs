@@ -225,8 +225,7 @@ async fn consumer(
     let failed = |refusal: Refusal| refusal.problem(settings, "consumer");
     if let Some(durable) = &settings.durable {
         match link.ask(settings, &format!("CONSUMER.INFO.{stream}.{durable}"), "").await {
-            // 10014: consumer not found.
-            Err(Refusal::Error { code: 10014, .. }) => {}
+            Err(refusal) if refusal.is_missing_consumer(settings) => {}
             other => return other.map_err(failed),
         }
     }
