@@ -113,10 +113,10 @@ impl Drop for ProgramSlot {
 
 impl Hub {
     /// A server with nobody connected.
-    pub fn new(settings: HubSettings, stderr: Stderr, output: Output) -> Rc<Self> {
+    pub fn new(settings: HubSettings, counters: Counters, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             settings,
-            counters: Counters::default(),
+            counters,
             stderr,
             clock: PassClock::default(),
             output: RefCell::new(output),

@@ -20,6 +20,7 @@ use crate::host::{Host, Signals, StopSignal};
 use crate::net::connection::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, AdminSettings, Serving};
+use crate::observe::counters::Counters;
 use crate::sink::line_file::{Kind, LineFile};
 use crate::sink::record::Recorder;
 use crate::sink::stdout::{Output, OutputFailure};
@@ -53,7 +54,7 @@ pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Re
     // Each session is a file descriptor; the soft limit is there to be raised.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let hub = Hub::new(server.hub.clone(), host.stderr.clone(), Output::new(host.stdout));
+    let hub = Hub::new(server.hub.clone(), Counters::default(), host.stderr.clone(), Output::new(host.stdout));
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }

@@ -4,6 +4,7 @@
 //! counted with its reason, and in one place only.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A number that only grows.
@@ -289,9 +290,9 @@ labels! {
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Sessions opened.
-    pub connections: Count,
+    pub connections: Rc<Count>,
     /// Requests that did not become sessions.
-    pub refused: Count,
+    pub refused: Rc<Count>,
     /// Data messages received from peers.
     pub received: Traffic,
     /// Data messages handed to connections.
@@ -307,7 +308,7 @@ pub struct Counters {
     /// Messages written to the dead letters.
     pub dead_letters: ByLabel<DropReason>,
     /// What went wrong.
-    pub errors: ByLabel<ErrorKind>,
+    pub errors: Rc<ByLabel<ErrorKind>>,
     /// Requests of peers.
     pub requests: ByLabel<RequestMethod>,
     /// Answers to requests.
@@ -317,9 +318,24 @@ pub struct Counters {
     /// From request to answer.
     pub request_time: Durations,
     /// Round trips of pings.
-    pub ping_time: Durations,
+    pub ping_time: Rc<Durations>,
     /// What was done wrong on purpose.
     pub faults: ByLabel<Fault>,
+}
+
+impl Counters {
+    /// Returns counters for a part of a run: connections, refusals, errors and round trips are counted for the whole,
+    /// messages apart.
+    #[must_use]
+    pub fn of_part(&self) -> Self {
+        Self {
+            connections: Rc::clone(&self.connections),
+            refused: Rc::clone(&self.refused),
+            errors: Rc::clone(&self.errors),
+            ping_time: Rc::clone(&self.ping_time),
+            ..Self::default()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -221,6 +221,7 @@ impl Carrier for Hand {
     }
 
     fn fault(&mut self, text: String) {
+        self.view.fault(&text);
         (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
     }
 

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::admin::{promtool, until_it_stands_still};
 use crate::support::files::{read, wsp_on_small_disk};
-use crate::support::http::{Answer, Events, ask, get, sample, wait_for};
+use crate::support::http::{Answer, Events, admin_port, ask, get, sample, wait_for};
 use crate::support::process::Process;
 use crate::support::{
-    FakeServer, Frame, RawClient, closed_port, events, events_of, listen, require, run, scratch, text, wsp,
+    FakeServer, Frame, RawClient, Server, closed_port, events, events_of, listen, require, run, scratch, text, write,
+    wsp,
 };
 
 /// A relay with an admin address, and that one's port.
@@ -88,6 +89,56 @@ fn metrics_balance_at_every_instant_and_please_prometheus() {
         "received 3001 = delivered 2000 + filtered 1000 + dropped 0 + dead-lettered 1 (invalid 1) + waiting 0"
     );
     server.join();
+}
+
+/// Clients of all kinds come to a server on its path `/ws`; what it has counted of them once it has seen all.
+fn counted_of_clients(server: Server) -> (String, Value) {
+    const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let admin = admin_port(&server);
+    let good = ["one", "two"].map(|_| RawClient::open(server.port, "/ws", "Authorization: Bearer secret\r\n").0);
+    let [mut one, two] = good;
+    ask(server.port, "GET", "/ws", UPGRADE, b"").is(401);
+    ask(server.port, "GET", "/nowhere", UPGRADE, b"").is(404);
+    RawClient::dial(server.port).write("hello\r\n\r\n");
+    one.read_text();
+    one.say(Frame::text("not a message of the gateway"));
+    one.read_text();
+    two.hang_up();
+    let kinds = ["refused", "unauthorized", "handshake", "message", "lost"];
+    let is_done = |answer: &Answer| {
+        let seen = |kind| sample(answer.text(), &format!("wsp_errors_total{{kind=\"{kind}\"}}")) > 0.5;
+        kinds.into_iter().all(seen) && answer.text().contains("wsp_connections_active 1\n")
+    };
+    let answer = wait_for(admin, "/metrics", is_done);
+    let of_clients = |line: &&str| line.starts_with("wsp_errors_total") || line.starts_with("wsp_connections");
+    let counted: Vec<_> = answer.text().lines().filter(of_clients).collect();
+    let health = get(admin, "/health").json()["details"]["connections"].clone();
+    one.hang_up();
+    server.stop();
+    (counted.join("\n"), health)
+}
+
+#[test]
+fn clients_of_a_server_end_are_counted_as_those_of_a_server_of_its_own() {
+    let more = ["--protocol", "gateway", "--auth-bearer-env", "TOKEN", "--admin", "0"];
+    let own = wsp(["listen", "0", "--path", "/ws"]).args(more).env("TOKEN", "secret");
+    let end = wsp(["relay", "ws-listen://127.0.0.1:0/ws", "null:"]).args(more).env("TOKEN", "secret");
+    let (own, end) = (counted_of_clients(Server::ready(own)), counted_of_clients(Server::ready(end)));
+    assert_eq!(own, end);
+    assert_eq!(end.1, json!({"active": 1, "total": 2}));
+}
+
+#[test]
+fn a_message_that_does_not_fit_the_schema_is_an_error_in_the_metrics_too() {
+    let directory = scratch();
+    let schema = text(&write(&directory, "schema.json", r#"{"type":"object"}"#));
+    let server =
+        Server::ready(wsp(["relay", "ws-listen://127.0.0.1:0/", "null:", "--schema", &schema, "--admin", "0"]));
+    let port = admin_port(&server);
+    RawClient::connect(server.port).say(Frame::text("17"));
+    wait_for(port, "/metrics", |answer| answer.text().contains("wsp_errors_total{kind=\"invalid\"} 1\n"));
+    server.stop();
 }
 
 #[test]

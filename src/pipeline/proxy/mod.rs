@@ -114,6 +114,7 @@ impl Proxy {
         let house = House::open(
             &reception,
             HubSettings { mode: Mode::Other(Rc::new(pairs)), under: Some(view.id.clone()), ..hub },
+            view.counters_of_server(),
             stderr,
         )
         .await?;

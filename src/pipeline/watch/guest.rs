@@ -52,6 +52,11 @@ impl Guest {
         self.view.measured(measure);
     }
 
+    /// It sent what its protocol cannot use, and stays.
+    pub fn fault(&self, text: &str) {
+        self.view.guest(&self.session, None, || EventBody::Error { error: text.to_owned() });
+    }
+
     /// It sent a ping, a pong or a Close.
     pub fn incoming(&mut self, incoming: &Incoming) {
         let dir = Some(Direction::In);

@@ -20,7 +20,7 @@ use super::flow::Flow;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody};
 use crate::message::har::Exchange;
-use crate::observe::counters::{Counters, DropReason, Label};
+use crate::observe::counters::{Counters, DropReason, ErrorKind, Label};
 use crate::observe::tap::Tap;
 use crate::queue::lane::Lane;
 
@@ -129,6 +129,9 @@ impl Watch {
             counters.dropped.reach(*reason, sums.dropped[place]);
             counters.dead_letters.reach(*reason, sums.dead_lettered[place]);
         }
+        // A bad message is an error of its sender, as it is in a server of its own.
+        let invalid = DropReason::Invalid.index();
+        counters.errors.reach(ErrorKind::Invalid, sums.dropped[invalid] + sums.dead_lettered[invalid]);
         counters
     }
 

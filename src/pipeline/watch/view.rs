@@ -18,7 +18,7 @@ use crate::message::event::{Direction, EventBody, time_text};
 use crate::net::connection::{CloseReason, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
 use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, WireReading, milliseconds};
-use crate::observe::counters::{Count, DropReason, ErrorKind, Traffic};
+use crate::observe::counters::{Count, Counters, DropReason, ErrorKind, Traffic};
 use crate::protocol::Measure;
 use crate::queue::end::{EndIo, Inlet};
 use crate::queue::envelope::Origin;
@@ -109,6 +109,11 @@ impl View {
     /// It is a server, whose clients are here.
     pub fn houses(&self, hub: &Rc<Hub>) {
         *self.house.borrow_mut() = Some(Rc::clone(hub));
+    }
+
+    /// Returns the counters of a server that is this end: its clients count for the whole run.
+    pub fn counters_of_server(&self) -> Counters {
+        self.watch.counters.of_part()
     }
 
     /// Who has the clients, where it is a server.
@@ -205,6 +210,12 @@ impl View {
     pub fn failed(&self, error: &str) {
         self.watch.counters.errors.one(ErrorKind::Handshake);
         self.tell(None, || EventBody::Error { error: error.to_owned() });
+    }
+
+    /// Its peer sent what its protocol cannot use, and the connection goes on.
+    pub fn fault(&self, text: &str) {
+        self.watch.counters.errors.one(ErrorKind::Message);
+        self.tell(None, || EventBody::Error { error: text.to_owned() });
     }
 
     /// It is tried again after this time.

@@ -115,6 +115,7 @@ impl Carrier for Hand<'_, '_> {
 
     fn fault(&mut self, text: String) {
         self.actions.hub.fault(self.actions.mailbox.id, ErrorKind::Message, &text);
+        self.state.guest.fault(&text);
     }
 
     fn close(&mut self, close: CloseReason) {

@@ -24,6 +24,7 @@ use crate::listen::mailbox::Mailbox;
 use crate::listen::reception::Reception;
 use crate::net::connection::io_text;
 use crate::net::listener::Accepted;
+use crate::observe::counters::Counters;
 use crate::protocol;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Origin;
@@ -65,6 +66,7 @@ impl WsServer {
         let house = House::open(
             &reception,
             HubSettings { mode: Mode::Other(Rc::new(members)), under: Some(view.id.clone()), ..hub },
+            view.counters_of_server(),
             stderr,
         )
         .await?;
@@ -118,14 +120,19 @@ pub(super) struct House {
 
 impl House {
     /// Takes the address and lets clients in.
-    pub async fn open(reception: &Reception, settings: HubSettings, stderr: Stderr) -> Result<Self, EndError> {
+    pub async fn open(
+        reception: &Reception,
+        settings: HubSettings,
+        counters: Counters,
+        stderr: Stderr,
+    ) -> Result<Self, EndError> {
         // Each session is a file descriptor; the soft limit is there to be raised.
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         // Nothing is printed here.
         let nowhere = std::fs::File::options().write(true).open("/dev/null");
         let nowhere =
             nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
-        let hub = Hub::new(settings, stderr, Output::new(nowhere));
+        let hub = Hub::new(settings, counters, stderr, Output::new(nowhere));
         let bound = reception.bind(&hub).await.map_err(|error| end_error(&error))?;
         bound.announce(&hub).map_err(|error| end_error(&error))?;
         let accepting = bound.accept(&hub);
