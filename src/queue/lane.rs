@@ -27,7 +27,8 @@ pub struct LaneSettings {
     pub max_messages: usize,
     /// Payload bytes it holds.
     pub max_bytes: usize,
-    /// What happens when it is full; with a spool behind it, that is the spool's.
+    /// What happens when it is full; with a spool behind it that waits, [`OverflowPolicy::DropOldest`] drops from its
+    /// share of the spool, and the rest is the spool's.
     pub policy: OverflowPolicy,
 }
 

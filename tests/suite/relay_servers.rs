@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::support::balance::Balance;
 use crate::support::certs::Authority;
 use crate::support::ends::{lines, number};
+use crate::support::files::wait_for_content;
 use crate::support::http::{Answer, admin_port, wait_for};
 use crate::support::peers::python;
 use crate::support::{Frame, Opcode, RawClient, Server, Socket, closed_port, require, run, scratch, text, wsp};
@@ -68,6 +69,63 @@ fn what_nobody_fetched_within_the_grace_time_is_said_to_wait() {
     server.process.signal(Signal::SIGTERM);
     let balance = Balance::of(&server.process.outcome().exits(30));
     assert_eq!((balance.received, balance.waiting), (100, 100));
+}
+
+#[test]
+fn a_server_end_with_nobody_there_does_not_hold_up_a_file() {
+    let directory = scratch();
+    let (file, relays) = (directory.path().join("file"), directory.path().join("relay.toml"));
+    let to_file = format!("file:{}", text(&file));
+    std::fs::write(
+        &relays,
+        format!("[[pipeline]]\nfrom = '-'\nto = ['ws-listen://127.0.0.1:0', '{to_file}']\nqueue-size = 5\n"),
+    )
+    .expect("a file");
+    for by_file in [false, true] {
+        let _ = std::fs::remove_file(&file);
+        let mut server = if by_file {
+            Server::ready(wsp(["relay", "-v", "-f", &text(&relays)]))
+        } else {
+            relay("-", "ws-listen://127.0.0.1:0", &[&to_file, "--queue-size", "5"])
+        };
+        server.process.wait_for_stderr("the oldest messages are dropped");
+        server.process.send(lines(1, 30, 0));
+        wait_for_content(&file, &lines(1, 30, 0));
+        let mut client = join(&server, 1);
+        assert_eq!(read_numbers(&mut client, 5), (26..=30).collect::<Vec<_>>());
+        server.process.end_input();
+        assert_eq!(client.answer_close(), 1001);
+        let output = server.process.outcome().exits(0);
+        assert!(output.stderr.contains("dropped 25 (queue-full 25)"), "{}", output.stderr);
+        let balance = Balance::of(&output);
+        assert_eq!((balance.received, balance.delivered, balance.waiting), (30, 5, 0));
+    }
+}
+
+#[test]
+fn a_server_end_with_nobody_there_holds_up_a_file_where_that_is_asked_for() {
+    let directory = scratch();
+    let to_file = format!("file:{}", text(&directory.path().join("file")));
+    for more in [&["--client-on-full", "block"], &["--protocol", "envelope"]] {
+        let arguments = [&[&*to_file, "--queue-size", "5"], &more[..]].concat();
+        let mut server = relay("-", "ws-listen://127.0.0.1:0", &arguments);
+        server.process.send(lines(1, 30, 0));
+        server.process.end_input();
+        let mut client = join(&server, 1);
+        if more[0] == "--protocol" {
+            for expected in 1..=30 {
+                let data: serde_json::Value = serde_json::from_str(&client.read_text()).expect("JSON");
+                assert_eq!(data["payload"], expected, "{data}");
+                client.say(Frame::text(&format!("{{\"type\":\"ack\",\"id\":{},\"timestamp\":1}}", data["id"])));
+            }
+        } else {
+            assert_eq!(read_numbers(&mut client, 30), (1..=30).collect::<Vec<_>>());
+        }
+        assert_eq!(client.answer_close(), 1001);
+        let output = server.process.outcome().exits(0);
+        assert!(!output.stderr.contains("oldest messages"), "{}", output.stderr);
+        assert_eq!(Balance::of(&output), Balance::all_delivered(30));
+    }
 }
 
 #[test]

@@ -123,7 +123,9 @@ impl<'a> Build<'a> {
         } else {
             args.spool.open(args.on_full)?
         };
-        let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, spool.as_deref()));
+        // Where there is a route, there is another destination.
+        let has_company = to.len() > 1 || !targets.is_empty();
+        let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, has_company, spool.as_deref()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
         let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
         let routes = routes(targets, &mut sinks, &lane);
@@ -140,7 +142,7 @@ impl<'a> Build<'a> {
         let mut flows = vec![Rc::clone(&flow)];
         let mut back = None;
         if args.both {
-            let lane = Rc::new(self.lane(&from, spool.as_deref()));
+            let lane = Rc::new(self.lane(&from, false, spool.as_deref()));
             let settings = FlowSettings {
                 filter: None,
                 non_json: NonJson::Pass,
@@ -241,8 +243,18 @@ impl<'a> Build<'a> {
         })
     }
 
-    fn lane(&self, endpoint: &Endpoint, spool: Option<&Spool>) -> Lane {
-        let (name, settings) = (endpoint.to_string(), self.lane_settings());
+    /// The queue of a destination, which may have company.
+    fn lane(&self, endpoint: &Endpoint, has_company: bool, spool: Option<&Spool>) -> Lane {
+        let (name, mut settings) = (endpoint.to_string(), self.lane_settings());
+        if has_company && settings.policy == OverflowPolicy::Block && self.gives_way(endpoint) {
+            settings.policy = OverflowPolicy::DropOldest;
+            if !self.is_trial {
+                (self.notice())(format!(
+                    "{name}: when its queue is full the oldest messages are dropped, so that the other destinations \
+                     never wait for its clients; --client-on-full block makes them wait"
+                ));
+            }
+        }
         match spool {
             Some(spool) => Lane::spooled(name, settings, spool),
             None => Lane::new(name, settings),

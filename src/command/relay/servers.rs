@@ -81,6 +81,9 @@ pub struct ServerArgs {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size, hide_short_help = true, help_heading = "Server ends")]
     pub client_queue_bytes: usize,
     /// When a client's queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]
+    ///
+    /// With several TO, a server end never holds up the others: when its own queue is full, with no client there or only slow
+    /// ones, the oldest messages are dropped and counted. block makes the others wait, and so does --protocol envelope.
     #[arg(
         long,
         value_name = "WHAT",
@@ -318,6 +321,13 @@ impl Build<'_> {
             stderr: self.stderr.clone(),
             view: Rc::clone(view),
         })
+    }
+
+    /// Whether a destination drops messages rather than hold up others: a server, whose clients come and go as they like.
+    pub(super) fn gives_way(&self, endpoint: &Endpoint) -> bool {
+        let is_asked_to_wait = self.args.servers.client_on_full == Some(ClientOnFull::Block)
+            || self.args.protocol_arg(false) == ProtocolArg::Envelope;
+        matches!(endpoint, Endpoint::WsListen { .. }) && !is_asked_to_wait
     }
 
     fn audience(&self) -> AudienceSettings {
