@@ -1,7 +1,7 @@
 //! The way out of a pipeline: takes batches from a lane, hands them to a sink, tries again, gives up.
 //!
 //! Invariants: order is kept; a message is settled once the sink took it, or when it never will; what was not taken at an
-//! abort stays unsettled.
+//! abort goes back, unsettled.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -47,12 +47,14 @@ pub struct Dispatch<S> {
     /// Trying again.
     pub retry: RetrySettings,
     has_given_up: bool,
+    /// What waits for room among the dead letters: why, and in words.
+    given_up: VecDeque<(Envelope, DropReason, String)>,
 }
 
 impl<S> Dispatch<S> {
     /// Puts a sink behind a lane.
     pub fn new(sink: S, batch: BatchSettings, retry: RetrySettings) -> Self {
-        Self { sink, batch, retry, has_given_up: false }
+        Self { sink, batch, retry, has_given_up: false, given_up: VecDeque::new() }
     }
 }
 
@@ -66,18 +68,18 @@ impl<S: BatchSink> Dispatch<S> {
     async fn dispatch(mut self: Box<Self>, io: EndIo) -> Result<(), EndError> {
         let Some(lane) = io.lane.clone() else { return Ok(()) };
         let stop = std::rc::Rc::clone(&io.stop);
+        let mut batch = VecDeque::new();
         let work = async {
-            let mut batch = VecDeque::new();
             while self.collect(&lane, &io, &mut batch).await {
-                if let Err(error) = self.deliver(&lane, &io, &mut batch).await {
-                    lane.put_back(batch.drain(..));
-                    return Err(error);
-                }
+                self.deliver(&lane, &io, &mut batch).await?;
             }
             self.sink.finish().await
         };
-        // What is in a batch at an abort is lost with it, and stays unsettled.
-        stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()))
+        let result = stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
+        // What is in a batch at an abort may have been taken; it stays unsettled.
+        lane.put_back(batch.into_iter());
+        lane.put_back(self.given_up.into_iter().map(|(envelope, ..)| envelope));
+        result
     }
 
     /// Fills the batch; false when the lane has ended and nothing is left.
@@ -147,17 +149,17 @@ impl<S: BatchSink> Dispatch<S> {
             match problem {
                 Problem::Broken(error) => return Err(error),
                 Problem::Never(reason) => {
-                    if let Some(envelope) = batch.pop_front() {
-                        self.bury(io, envelope, DropReason::Rejected, &reason).await;
-                    }
+                    let first = batch.pop_front();
+                    self.given_up.extend(first.map(|envelope| (envelope, DropReason::Rejected, reason)));
+                    self.bury(io).await;
                 }
                 Problem::Again { reason, after } => {
                     failures += 1;
                     if self.retry.most.is_some_and(|most| failures > most) {
                         if io.dead_letters.are_kept() {
-                            while let Some(envelope) = batch.pop_front() {
-                                self.bury(io, envelope, DropReason::RetriesSpent, &reason).await;
-                            }
+                            let spent = |envelope| (envelope, DropReason::RetriesSpent, reason.clone());
+                            self.given_up.extend(batch.drain(..).map(spent));
+                            self.bury(io).await;
                             return Ok(());
                         }
                         let text = format!("{}: gave up after {} retries: {reason}", self.sink.name(), failures - 1);
@@ -192,7 +194,7 @@ impl<S: BatchSink> Dispatch<S> {
                 Ok(()) => {
                     lane.took(envelope);
                 }
-                Err(Problem::Never(reason)) => self.bury(io, envelope, DropReason::Rejected, &reason).await,
+                Err(Problem::Never(reason)) => self.given_up.push_back((envelope, DropReason::Rejected, reason)),
                 Err(problem) => {
                     first.get_or_insert(problem);
                     left.push_back(envelope);
@@ -201,16 +203,22 @@ impl<S: BatchSink> Dispatch<S> {
         }
         left.append(batch);
         *batch = left;
+        self.bury(io).await;
         first
     }
 
-    async fn bury(&mut self, io: &EndIo, envelope: Envelope, reason: DropReason, error: &str) {
-        if !std::mem::replace(&mut self.has_given_up, true) {
-            let name = self.sink.name();
-            (io.notice)(format!("{name}: a message is given up: {error}; later ones are counted only"));
+    /// Hands what was given up to the dead letters.
+    async fn bury(&mut self, io: &EndIo) {
+        while let Some((_, _, error)) = self.given_up.front() {
+            if !std::mem::replace(&mut self.has_given_up, true) {
+                let name = self.sink.name();
+                (io.notice)(format!("{name}: a message is given up: {error}; later ones are counted only"));
+            }
+            poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
+            if let Some((envelope, reason, error)) = self.given_up.pop_front() {
+                io.dead_letters.bury(envelope, reason, self.sink.name(), &error);
+            }
         }
-        poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
-        io.dead_letters.bury(envelope, reason, self.sink.name(), error);
     }
 }
 

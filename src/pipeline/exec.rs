@@ -318,6 +318,13 @@ struct Feeder {
     pause: Duration,
 }
 
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        // What its program has not read is for whoever comes next.
+        self.lane.put_back(self.waiting.drain(..).map(|(_, envelope)| envelope));
+    }
+}
+
 impl Feeder {
     fn new(lane: Rc<Lane>, format: Format) -> Self {
         Self {
@@ -410,9 +417,6 @@ impl Feeder {
 
     /// What it has not read is for the program that comes next.
     fn start_again(&mut self) {
-        if !self.waiting.is_empty() {
-            self.lane.put_back(self.waiting.drain(..).map(|(_, envelope)| envelope));
-        }
         *self = Self::new(Rc::clone(&self.lane), self.format);
     }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -255,8 +255,13 @@ impl Relay {
 async fn bury_the_rest(io: EndIo, name: String, error: EndError) -> Result<(), EndError> {
     let Some(lane) = &io.lane else { return Ok(()) };
     let burying = async {
-        while let Some(envelope) = poll_fn(|cx| lane.poll_next(cx)).await {
-            poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
+        // What is taken out is buried at once: at an abort the rest is still in the lane.
+        while let Some(envelope) = poll_fn(|cx| {
+            ready!(io.dead_letters.poll_room(cx));
+            lane.poll_next(cx)
+        })
+        .await
+        {
             io.dead_letters.bury(envelope, DropReason::RetriesSpent, &name, &error.text);
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! Leaves what is said on the wire to the sink. Invariants: messages are handed over in order, and after a failure none
 //! overtakes another, because nothing new goes out before all that failed was handed over again; a message is settled
-//! once, by its answer or as a dead letter; what was under way at an abort stays unsettled.
+//! once, by its answer or as a dead letter; what was under way at an abort goes back, unsettled.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -51,11 +51,9 @@ impl<S: WindowSink + 'static> End for Windowed<S> {
             let Self { mut sink, settings } = *self;
             let mut way = Way::default();
             let work = carry(&mut sink, settings, &lane, &io, &mut way);
-            // What is under way at an abort stays unsettled.
             let result = io.stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
-            if result.is_err() {
-                lane.put_back(way.take_back().map(|(_, envelope)| envelope));
-            }
+            // What is under way at an abort may have been taken; it stays unsettled.
+            lane.put_back(way.take_back().map(|(_, envelope)| envelope));
             result
         })
     }

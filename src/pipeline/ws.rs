@@ -1,7 +1,8 @@
 //! A WebSocket client as an end of a pipeline: connects, speaks its protocol, connects again.
 //!
 //! Leaves the loop of a connection to `session/`. Invariants: what was handed to a connection and not yet written to its
-//! socket goes back to the lane when the connection is lost; reading pauses while the pipeline has no room.
+//! socket goes back to the lane when the connection is lost, and what was not acknowledged when the end ends; reading
+//! pauses while the pipeline has no room.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -160,6 +161,15 @@ struct Hand {
     in_flight: VecDeque<(Ticket, Envelope)>,
     close: Option<CloseReason>,
     view: Rc<View>,
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        // The end is over: what has no outcome waits again, for whoever keeps it.
+        if let Some(lane) = &self.io.lane {
+            lane.put_back(self.in_flight.drain(..).map(|(_, envelope)| envelope));
+        }
+    }
 }
 
 impl Carrier for Hand {

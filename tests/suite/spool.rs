@@ -179,6 +179,74 @@ fn on_full_spool_writes_only_what_does_not_fit_in_memory() {
     assert_eq!(there.stop().stdout(), numbers(101..=900));
 }
 
+/// How a relay comes to its end, with a destination that takes nothing.
+enum Ending {
+    /// This signal, and no more.
+    Signal(Signal),
+    /// `--timeout`.
+    Timeout,
+    /// The destination is given up.
+    GivenUp,
+}
+
+/// A relay that writes 1 to 3000 to standard output and to a destination that takes nothing, until it has ended.
+fn ended(spool: &str, to: &str, more: &[&str], ending: &Ending) -> crate::support::process::Output {
+    let memory = ["--on-full", "spool", "--queue-size", "500", "--grace", "100ms", "--retry-factor", "1"];
+    let patience: &[&str] = match ending {
+        // Everything has come by then, on a machine that is not wholly overwhelmed; what has not is not received.
+        Ending::Timeout => &["--reconnect", "--retry-delay", "60s", "--timeout", "2s"],
+        Ending::Signal(_) => &["--reconnect", "--retry-delay", "60s"],
+        Ending::GivenUp => &["--reconnect=1", "--retry-delay", "1s"],
+    };
+    let relay = wsp(["relay", "-", "-", to, "--spool", spool]).args(memory).args(patience).args(more);
+    let mut relay = relay.spawn();
+    relay.send(numbers(1..=3000));
+    if let Ending::Signal(signal) = ending {
+        relay.wait_for_stdout("3000");
+        relay.signal(*signal);
+    }
+    let output = relay.outcome();
+    assert_ne!(output.code, 0, "{}", output.stderr);
+    output
+}
+
+#[test]
+fn what_waits_in_memory_at_an_orderly_end_is_in_the_spool() {
+    for ending in [Ending::Signal(Signal::SIGTERM), Ending::Signal(Signal::SIGINT), Ending::Timeout, Ending::GivenUp] {
+        let directory = scratch();
+        let spool = text(&directory.path().join("spool"));
+        let port = closed_port();
+        let url = format!("ws://127.0.0.1:{port}/");
+        let output = ended(&spool, &url, &[], &ending);
+        let waiting: u64 = balance(&output.stderr).rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a balance");
+        assert_eq!(status(&spool)[0]["messages"], waiting, "{}", output.stderr);
+        assert!(waiting > 500, "{}", output.stderr);
+        let server = listen_at(&format!("127.0.0.1:{port}"), &["--format", "raw"]);
+        let again = run(&["relay", "-", &url, "--spool", &spool], "").exits(0);
+        assert!(balance(&again.stderr).starts_with(&format!("received {waiting} = delivered {waiting} ")));
+        assert_eq!(server.stop().stdout(), output.stdout(), "nothing lost, nothing twice, in order");
+    }
+}
+
+#[test]
+fn what_a_sink_has_in_hand_at_an_orderly_end_is_in_the_spool() {
+    let ending = Ending::Signal(Signal::SIGTERM);
+    let mute = crate::support::FakeServer::once(|request| {
+        // It takes messages and acknowledges none.
+        request.accept().read_rest();
+    });
+    let http = format!("http://127.0.0.1:{}/", closed_port());
+    let envelope: &[&str] = &["--to-protocol", "envelope"];
+    for (to, more) in [(&*http, &[][..]), ("exec:exec sleep 1000", &[]), (&*mute.url, envelope)] {
+        let directory = scratch();
+        let spool = text(&directory.path().join("spool"));
+        let output = ended(&spool, to, more, &ending);
+        assert!(balance(&output.stderr).ends_with("waiting 3000"), "{to}: {}", output.stderr);
+        assert_eq!(status(&spool)[0]["messages"], 3000, "{to}");
+    }
+    mute.join();
+}
+
 #[test]
 fn a_full_spool_does_what_spool_full_says() {
     let port = closed_port();

@@ -61,6 +61,11 @@ impl BlockWriter {
         self.first
     }
 
+    /// Messages in it.
+    pub fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
     /// Adds a message.
     pub fn add(&mut self, envelope: &Envelope) {
         let origin = self.origin(&envelope.origin);

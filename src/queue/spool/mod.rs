@@ -23,9 +23,10 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use self::error::{Cause, SpoolError};
-use self::queue::{Amount, SpooledQueue};
+use self::queue::{Amount, FIRST_POSITION, SpooledQueue};
 use self::store::{LaneKey, Row, Store};
 use self::thread::{Disk, Results};
+use super::OverflowPolicy;
 use super::envelope::Envelope;
 use super::lane::LaneSettings;
 use super::ledger::{Ledger, Safety, Settlement, Storage};
@@ -132,12 +133,22 @@ impl Spool {
         let mut saved = self.saved.borrow_mut();
         let row = match saved.iter().position(|(known, _)| *known == key) {
             Some(place) => saved.swap_remove(place).1,
-            None => Row { number: self.next_number.replace(self.next_number.get() + 1), ..Row::default() },
+            None => Row {
+                number: self.next_number.replace(self.next_number.get() + 1),
+                next: FIRST_POSITION,
+                front: FIRST_POSITION,
+                ..Row::default()
+            },
         };
+        let full = match (self.settings.full, bounds.policy) {
+            (SpoolFull::Block, OverflowPolicy::DropOldest) => SpoolFull::DropOldest,
+            (full, _) => full,
+        };
+        let settings = SpoolSettings { full, ..self.settings };
         let lane = Rc::new_cyclic(|this: &Weak<SpoolLane>| SpoolLane {
             this: Weak::clone(this),
             key: key.clone(),
-            queue: RefCell::new(SpooledQueue::new(key, row, self.run, bounds, self.settings)),
+            queue: RefCell::new(SpooledQueue::new(key, row, self.run, bounds, settings)),
             waits: Rc::clone(waits),
             signal: Rc::clone(&self.signal),
         });
@@ -186,11 +197,12 @@ impl Spool {
         }
     }
 
-    /// Writes what is left and ends.
+    /// Writes what is left, also what waited in memory alone, and ends. All ends have put back what they had.
     ///
     /// # Errors
     /// [`SpoolError`]: something is not written, or was not earlier.
     pub async fn close(&self) -> Result<(), SpoolError> {
+        self.lanes.borrow().iter().for_each(|lane| lane.queue.borrow_mut().store_window());
         self.post();
         if let Some(disk) = &*self.disk.borrow() {
             disk.close();

@@ -284,16 +284,28 @@ impl World {
                     self.disk = self.disk.crashed(seed);
                     self.restart();
                 }
-                Step::Stop => {
-                    self.carry(false);
-                    self.models.clear();
-                    let store = self.spool.store.take().expect("a store");
-                    store.close().expect("closed");
-                    self.restart();
-                }
+                Step::Stop => self.stop(),
             }
             self.check();
         }
+    }
+
+    /// An orderly end, after which all that waited is there, in order.
+    fn stop(&mut self) {
+        for model in &mut self.models {
+            model.lane.put_back(model.in_flight.drain(..));
+        }
+        let waiting: Vec<_> = self.models.iter().map(|model| model.lane.len()).collect();
+        for lane in self.spool.lanes.borrow().iter() {
+            lane.queue.borrow_mut().store_window();
+        }
+        self.carry(false);
+        self.models.clear();
+        let store = self.spool.store.take().expect("a store");
+        store.close().expect("closed");
+        self.restart();
+        let recovered: Vec<_> = self.models.iter().map(|model| model.lane.len()).collect();
+        assert_eq!(recovered, waiting);
     }
 
     /// Everything comes out in the end, and everything that was said to be safe has.
@@ -438,6 +450,23 @@ fn nothing_is_written_while_it_fits_in_memory() {
     world.carry(false);
     assert_eq!(*world.safe.borrow(), BTreeSet::from([BOUNDS.max_messages as u64]));
     world.finish();
+}
+
+#[test]
+fn what_waits_in_memory_alone_is_stored_at_an_orderly_end_before_what_is_on_disk() {
+    let mut world = World::new(false, 1);
+    for _ in 0..BOUNDS.max_messages + 3 {
+        world.push(10);
+    }
+    world.take(0);
+    world.take(0);
+    world.settle(0, 0);
+    world.stop();
+    // Again, with what was stored last time at the head.
+    world.take(0);
+    world.stop();
+    assert_eq!(numbers(&mut world), (1..BOUNDS.max_messages as u64 + 3).collect::<Vec<_>>());
+    assert_eq!(world.ledger.waiting(), 0);
 }
 
 #[test]

@@ -22,6 +22,10 @@ use crate::queue::{OverflowPolicy, Queue, Weigh as _};
 const MOST_UNWRITTEN: u64 = 8 << 20;
 /// Bytes read at a time.
 const READ: usize = 1 << 20;
+/// The first position of a new queue: there is room before it for what is stored in front at the end of each run.
+pub const FIRST_POSITION: u64 = 1 << 48;
+/// More than the messages of a block: the block of the first message that waits may begin so far before it.
+const BLOCK_SPAN: u64 = 1 << 16;
 
 /// Messages and their payload bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub struct SpooledQueue {
     durable: u64,
     /// What is before is in memory or has left it.
     read_to: u64,
+    /// Nothing was ever stored so far before what waited at the start of this run.
+    unused_before: u64,
     /// Only on disk, or on its way there.
     beyond: Amount,
     /// Without an outcome, and not only in memory.
@@ -118,6 +124,7 @@ impl SpooledQueue {
             next: row.next,
             durable: row.next,
             read_to: if left.is_zero() { row.next } else { row.front },
+            unused_before: if left.is_zero() { row.next } else { row.front }.saturating_sub(BLOCK_SPAN),
             beyond: left,
             unsettled: left,
             unwritten: Amount::default(),
@@ -274,6 +281,50 @@ impl SpooledQueue {
         }
         self.has_changed = true;
         self.next - 1
+    }
+
+    /// Stores what waits in memory alone, in front of all that waits only on disk: nobody is left to hand it on. The bound
+    /// of the store is of no matter then.
+    pub fn store_window(&mut self) {
+        if self.has_failed || self.window.iter().all(|envelope| envelope.receipt.place().is_some()) {
+            return;
+        }
+        self.end_block();
+        let mut waiting: Vec<_> = std::iter::from_fn(|| self.window.pop()).collect();
+        // What is on disk already moves with the rest, so that order holds.
+        for place in waiting.iter().filter_map(|envelope| envelope.receipt.place()) {
+            self.tracker.settled(place.position);
+            self.unsettled.subtract(Amount::one(place.bytes));
+        }
+        let count = waiting.len() as u64;
+        let first = match self.unused_before.checked_sub(count) {
+            Some(first) => first,
+            // A spool of an earlier version, which left no room in front: behind is better than nowhere.
+            None => self.next,
+        };
+        let mut blocks: Vec<BlockWriter> = Vec::new();
+        for (position, envelope) in (first..).zip(&waiting) {
+            let size = envelope.weight();
+            if blocks.last().is_none_or(|block| block.is_full_for(size)) {
+                blocks.push(BlockWriter::new(self.run, position));
+            }
+            blocks.iter_mut().last().into_iter().for_each(|block| block.add(envelope));
+            for amount in [&mut self.unsettled, &mut self.unwritten, &mut self.pending, &mut self.beyond] {
+                amount.add(size);
+            }
+        }
+        while let Some(envelope) = waiting.pop() {
+            self.receipts.push_front((first + waiting.len() as u64, envelope.receipt));
+        }
+        if first == self.next {
+            self.next += count;
+        } else {
+            blocks.iter().rev().for_each(|block| self.tracker.prepend(block.first(), block.count()));
+        }
+        self.ready.extend(blocks.into_iter().map(BlockWriter::finish));
+        self.has_changed = true;
+        // Nothing is to come back into memory.
+        self.is_reading = true;
     }
 
     fn end_block(&mut self) {

@@ -67,6 +67,12 @@ impl Tracker {
         }
     }
 
+    /// A complete block stands before all others.
+    pub fn prepend(&mut self, first: u64, count: u64) {
+        let done = vec![0; count.div_ceil(64) as usize];
+        self.blocks.push_front(Tracked { first, count, done, done_count: 0, leading: 0, is_complete: true });
+    }
+
     /// The message at this position has its outcome.
     pub fn settled(&mut self, position: u64) {
         let place = self.blocks.partition_point(|block| block.first <= position);

@@ -67,8 +67,10 @@ impl End for FileSink {
             let Some(lane) = io.lane.clone() else { return Ok(()) };
             let mut writing = Writing::start(*self, lane);
             let stop = Rc::clone(&io.stop);
-            // What the thread has at an abort stays unsettled, although it may yet be written.
-            stop.unless(Step::Aborting, poll_fn(|cx| writing.poll(cx))).await.unwrap_or(Ok(()))
+            let result = stop.unless(Step::Aborting, poll_fn(|cx| writing.poll(cx))).await.unwrap_or(Ok(()));
+            // What the thread has at an abort goes back, unsettled, although it may yet be written.
+            writing.lane.put_back(writing.unsettled.drain(..));
+            result
         })
     }
 }
