@@ -140,6 +140,7 @@ impl Error {
                 ConnectError::Dial(DialError::NoAddress { .. }) => Exit::NoAddress,
                 ConnectError::Dial(DialError::LookupFailed { .. }) => Exit::LookupFailed,
                 ConnectError::Dial(DialError::Refused { .. }) | ConnectError::Timeout(..) => Exit::Connect,
+                ConnectError::Credentials(_) => Exit::Usage,
                 ConnectError::Tls(_) => Exit::Tls,
                 ConnectError::Proxy(error) => proxy_exit(error),
                 ConnectError::Refused(_) | ConnectError::Redirect { .. } => Exit::UpgradeRefused,
@@ -150,6 +151,16 @@ impl Error {
             Self::Bind { .. } => Exit::Bind,
             Self::Record(_) | Self::Report { .. } | Self::Spool(_) => Exit::Storage,
             Self::Internal(_) => Exit::Internal,
+        }
+    }
+
+    /// Returns what happened, less where.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Connect { cause, .. } => cause.to_string(),
+            Self::Ended { end, .. } => end_text(end),
+            other => other.to_string(),
         }
     }
 
@@ -202,6 +213,9 @@ impl Error {
                     _ => "-v shows the request and the answer",
                 },
                 ConnectError::Redirect { .. } => "--max-redirects allows more; -v shows the answers",
+                ConnectError::Credentials(_) => {
+                    "what --bearer, --bearer-command, -u or -H @FILE read must be there at every attempt"
+                }
                 ConnectError::Timeout(..) => "--connect-timeout DUR waits longer",
                 ConnectError::Dial(DialError::Refused { .. }) => "is the server running there? wsp listen starts one",
                 ConnectError::Dial(_) => "check the name, or give its address with --resolve HOST:PORT:ADDR",

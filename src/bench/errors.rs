@@ -81,6 +81,7 @@ pub fn of_connect(error: &ConnectError) -> String {
         ConnectError::Malformed(text) if text.contains("reset") => "reset".to_owned(),
         ConnectError::NotHttp(_) => "not http".to_owned(),
         ConnectError::Malformed(_) => "malformed".to_owned(),
+        ConnectError::Credentials(_) => "credentials".to_owned(),
         ConnectError::Timeout(..) => "timeout".to_owned(),
         ConnectError::Redirect { .. } => "redirect".to_owned(),
     }

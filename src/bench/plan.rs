@@ -114,8 +114,8 @@ pub struct Plan {
     pub churn: Option<u64>,
     /// Sent after every open, in order.
     pub init: Vec<Compose>,
-    /// Gate between init messages.
-    pub init_wait: Option<Filter>,
+    /// What must arrive before the next init message: one for all, or one for each.
+    pub init_waits: Vec<Filter>,
     /// Time between pings, if there are any.
     pub ping_interval: Option<Duration>,
     /// Longest wait for a pong.

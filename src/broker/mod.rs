@@ -1,4 +1,4 @@
-//! Message brokers: what an address says, how they are reached, and how patient we are with them.
+//! Message brokers: what an address says, how they are reached, and how often they are tried.
 //!
 //! Owns addresses and settings of `kafka://` and `nats://`, and the connection to NATS servers. Leaves moving messages to
 //! `source/` and `sink/`. Invariant: an address is never shown with a secret in it.
@@ -15,32 +15,10 @@ use std::time::Duration;
 use crate::exit::Exit;
 use crate::message::counted::counted;
 use crate::queue::end::{EndError, Problem};
+use crate::session::reconnect::Retries;
 
-/// How often a broker is tried that was never reached: it may be a wrong address.
-pub const RETRIES_AT_FIRST: u32 = 3;
-/// How often in a row one is tried again that was reached before.
-pub const RETRIES_LATER: u32 = 10;
-
-/// How often a broker is tried again, in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Before it was ever reached.
-    pub first: u32,
-    /// Afterwards.
-    pub later: u32,
-}
-
-impl Patience {
-    /// As `--reconnect=N` says, or the defaults.
-    pub fn of(asked: Option<u32>) -> Self {
-        asked.map_or(Self { first: RETRIES_AT_FIRST, later: RETRIES_LATER }, |n| Self { first: n, later: n })
-    }
-
-    /// Whether one more try is allowed after so many failures in a row.
-    pub fn allows(self, failures: u32, was_reached: bool) -> bool {
-        failures <= if was_reached { self.later } else { self.first }
-    }
-}
+/// How often in a row a broker is tried again: before it was ever reached it may be a wrong address.
+pub const RETRIES: Retries = Retries { first: 3, later: 10 };
 
 /// The broker was not reached within the retries.
 pub fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {
@@ -99,15 +77,6 @@ impl Start {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patience_is_short_at_first_and_longer_later() {
-        let default = Patience::of(None);
-        assert!(default.allows(3, false) && !default.allows(4, false));
-        assert!(default.allows(10, true) && !default.allows(11, true));
-        assert!(!Patience::of(Some(0)).allows(1, true));
-        assert!(Patience::of(Some(u32::MAX)).allows(1_000_000, false));
-    }
 
     #[test]
     fn reads_where_to_start() {

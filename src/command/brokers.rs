@@ -6,11 +6,13 @@ use super::options::ConnectionArgs;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 use super::{settings, values};
 #[cfg(any(feature = "kafka", feature = "nats"))]
-use crate::broker::Patience;
+use crate::broker::RETRIES;
 use crate::error::Error;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::pipeline::window::{WindowSettings, Windowed};
 use crate::queue::end::{End, EndIo};
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use crate::session::reconnect::ReconnectSettings;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::source::tries::Tries;
 
@@ -37,21 +39,16 @@ pub type Ends = Vec<(Box<dyn End>, EndIo)>;
 
 #[cfg(any(feature = "kafka", feature = "nats"))]
 impl Broker<'_> {
-    fn patience(&self) -> Patience {
-        Patience::of(self.connection.reconnect)
+    fn reconnect(&self) -> Result<ReconnectSettings, Error> {
+        settings::reconnect(self.connection, RETRIES)
     }
 
     fn tries(&self) -> Result<Tries, Error> {
-        Ok(Tries::new(settings::backoff(self.connection)?, self.patience()))
+        Ok(Tries::new(self.reconnect()?))
     }
 
     fn window(&self, messages: usize) -> Result<WindowSettings, Error> {
-        Ok(WindowSettings {
-            messages,
-            bytes: self.bytes,
-            backoff: settings::backoff(self.connection)?,
-            patience: self.patience(),
-        })
+        Ok(WindowSettings { messages, bytes: self.bytes, reconnect: self.reconnect()? })
     }
 }
 

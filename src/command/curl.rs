@@ -223,7 +223,9 @@ impl CurlLine {
     /// Everything that becomes a header: the user's own of the same name win, cookies add up.
     fn lay_headers(&mut self, own: &mut ConnectionArgs) {
         let usual_host = self.only_url().ok().and_then(|url| Some(WsTarget::parse(&url).ok()?.host_header()));
-        let authorized = [&own.user, &own.user_env, &own.bearer, &own.bearer_env].into_iter().any(Option::is_some);
+        let authorized = [&own.user, &own.user_env, &own.bearer, &own.bearer_env, &own.bearer_command]
+            .into_iter()
+            .any(Option::is_some);
         if !authorized {
             own.user = self.user.take();
             own.bearer = self.bearer.take();

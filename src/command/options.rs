@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
+
 use super::values::{UNLIMITED, duration, retries, size, subprotocol};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
 pub struct ConnectionArgs {
-    /// Add a header to the upgrade request; 'K:' leaves a default one out
-    #[arg(short = 'H', long = "header", value_name = "K: V", help_heading = "Connection")]
+    /// Add a header, or the lines of @FILE; 'K:' leaves a default one out
+    #[arg(short = 'H', long = "header", value_name = "K: V|@FILE", help_heading = "Connection")]
     pub headers: Vec<String>,
     /// Basic authentication, USER:PASSWORD or @FILE
     #[arg(short, long, value_name = "U:P", help_heading = "Connection")]
@@ -26,9 +28,16 @@ pub struct ConnectionArgs {
     /// Take USER:PASSWORD from this environment variable
     #[arg(long, value_name = "VAR", conflicts_with = "user", hide_short_help = true, help_heading = "Connection")]
     pub user_env: Option<String>,
-    /// Bearer token, or @FILE
-    #[arg(long, value_name = "T", help_heading = "Connection")]
+    /// Bearer token, or @FILE, which is read at every attempt to connect
+    #[arg(long, value_name = "T|@FILE", help_heading = "Connection")]
     pub bearer: Option<String>,
+    /// Run this at every attempt to connect, and send what it prints as bearer token
+    ///
+    /// CMD is run by sh -c; white space around what it prints is removed. An exit status other than 0, no output, or no end
+    /// within --connect-timeout is a failed attempt. In wsp relay, an http:// destination runs it for every connection and
+    /// after every 401.
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["bearer", "bearer_env"], hide_short_help = true, help_heading = "Connection")]
+    pub bearer_command: Option<String>,
     /// Take the bearer token from this environment variable
     #[arg(long, value_name = "VAR", conflicts_with = "bearer", hide_short_help = true, help_heading = "Connection")]
     pub bearer_env: Option<String>,
@@ -48,8 +57,18 @@ pub struct ConnectionArgs {
     #[arg(short, long = "init", value_name = "MSG|@FILE", help_heading = "Connection")]
     pub init: Vec<String>,
     /// Wait for a message that matches before the next init message
+    ///
+    /// Given once it holds between all init messages. Given once per init message, each is waited for after its own, the last
+    /// one before anything else is sent.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Connection")]
-    pub init_wait: Option<String>,
+    pub init_wait: Vec<String>,
+    /// After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded
+    ///
+    /// JQ runs on every received message; outputs that are null or false are ignored. Once there is a value, MSG is sent on
+    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string stands there
+    /// without its quotes, everything else as JSON. What --template knows may stand in MSG too.
+    #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
+    pub resume: Option<String>,
     /// Accept any certificate
     #[arg(short = 'k', long, help_heading = "Connection")]
     pub insecure: bool,
@@ -151,18 +170,41 @@ pub struct ConnectionArgs {
     /// JSON. What --template knows may stand in MSG too, with or without that flag.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
     pub heartbeat_reply: Option<String>,
-    /// Connect again when the connection fails, at most N times in a row
+    /// Reconnect when the connection fails, at most N times in a row
+    ///
+    /// That is after a loss, a close code other than 1000, and a failure to connect, the first included (see --retry-on). A session that lived for less than --stable-after is a failure like any other.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = UNLIMITED, value_parser = retries, help_heading = "Connection")]
     pub reconnect: Option<u32>,
-    /// Ceiling of the first wait before connecting again
+    /// Maximum delay before the first reconnect
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub retry_delay: Duration,
-    /// Longest wait before connecting again
+    /// Maximum delay before any reconnect, also when Retry-After asks for more
     #[arg(long, value_name = "DUR", default_value = "60s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub retry_max: Duration,
-    /// What the wait grows by after each failure; 1 is a fixed delay
+    /// Multiply the delay by this after each failure; 1 is a fixed delay
     #[arg(long, value_name = "X", default_value_t = 2.0, hide_short_help = true, help_heading = "Connection")]
     pub retry_factor: f64,
+    /// Add this to the delay after each failure, instead of multiplying it
+    #[arg(long, value_name = "DUR", conflicts_with = "retry_factor", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
+    pub retry_step: Option<Duration>,
+    /// full: each delay is random, up to its maximum; none: it is the maximum [default: full; none when delays are fixed]
+    #[arg(
+        long,
+        hide_possible_values = true,
+        value_name = "full|none",
+        hide_short_help = true,
+        help_heading = "Connection"
+    )]
+    pub retry_jitter: Option<JitterArg>,
+    /// HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default
+    ///
+    /// The list replaces the default; default,401 adds to it. all includes 1000 and 4xx. Lost connections and addresses
+    /// that cannot be reached are always retried. In wsp relay it holds for the answers of http:// destinations too.
+    #[arg(long, value_name = "LIST", default_value = DEFAULT_RETRY_ON, value_parser = RetryOn::parse, hide_short_help = true, help_heading = "Connection")]
+    pub retry_on: RetryOn,
+    /// Count a session as a success once it has lived this long: delays and N begin anew
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
+    pub stable_after: Duration,
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent
     ///
     /// Holds for what stdin brings (text of event lines included), -x, --init and --heartbeat.
@@ -228,6 +270,15 @@ pub enum TlsMin {
     /// TLS 1.3
     #[value(name = "1.3")]
     V1_3,
+}
+
+/// `--retry-jitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JitterArg {
+    /// Random delays up to the maximum
+    Full,
+    /// The maximum
+    None,
 }
 
 /// How received messages are printed.

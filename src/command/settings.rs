@@ -1,18 +1,20 @@
 //! Turns shared flags into settings of the core: files are read, secrets fetched, filters compiled.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::{ConnectionArgs, ProtocolArg, ProtocolArgs, TlsMin};
+use super::options::{ConnectionArgs, JitterArg, ProtocolArg, ProtocolArgs, TlsMin};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
 use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::message::input::{InputKind, decode};
 use crate::net::connection::{BufferRole, io_text};
 use crate::net::connector::ConnectOptions;
+use crate::net::credentials::{Credentials, Secret};
 use crate::net::deflate::DeflateOffer;
 use crate::net::dial::{DialOptions, Family, parse_resolve};
 use crate::net::tls::{ClientTls, TlsVersion};
@@ -21,9 +23,9 @@ use crate::protocol;
 use crate::protocol::envelope::{EnvelopeSettings, Limits, Request};
 use crate::protocol::feed::{FeedSettings, FieldError};
 use crate::protocol::gateway::{Behind, GatewaySettings};
-use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
 use crate::session::opening::OpeningPlan;
+use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
 
 /// Compiles a filter given by a flag.
 ///
@@ -98,17 +100,17 @@ pub fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
     Ok(Draft::Template(Arc::new(template), kind))
 }
 
-/// Reads the `JQ=>MSG` of `--heartbeat-reply`; MSG is a template that knows `value`.
+/// Reads the `JQ=>MSG` of a flag; MSG is a template that knows `value`.
 ///
 /// # Errors
 /// What does not compile.
-pub fn heartbeat_reply(text: &str) -> Result<(Filter, Draft), Error> {
+pub fn reply(flag: &'static str, text: &str, example: &str) -> Result<(Filter, Draft), Error> {
     let (source, message) = text.split_once("=>").ok_or_else(|| {
-        Error::usage("--heartbeat-reply wants JQ=>MSG", "for example '.ping => {\"pong\":{{value}}}'")
+        Error::usage(format!("{flag} '{text}' has no =>"), format!("write 'JQ=>MSG', for example '{example}'"))
     })?;
-    let reply = Template::compile_reply(message.trim())
-        .map_err(|error| Error::Compile { flag: "--heartbeat-reply", reason: error.to_string() })?;
-    Ok((filter("--heartbeat-reply", source.trim())?, Draft::Template(Arc::new(reply), InputKind::Text)))
+    let reply =
+        Template::compile_reply(message.trim()).map_err(|error| Error::Compile { flag, reason: error.to_string() })?;
+    Ok((filter(flag, source.trim())?, Draft::Template(Arc::new(reply), InputKind::Text)))
 }
 
 /// A secret given in the open, as `@FILE`, or by the name of a variable.
@@ -127,6 +129,29 @@ pub fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Option<Strin
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     })
     .transpose()
+}
+
+/// Who a client end says it is: from files and a command at every attempt.
+fn credentials(target: &WsTarget, args: &ConnectionArgs) -> Result<Credentials, Error> {
+    let bearer = match &args.bearer_command {
+        Some(command) => Some(Secret::Command(command.clone())),
+        None => read_later(args.bearer.as_deref(), args.bearer_env.as_deref())?,
+    };
+    let of_url = target.user_info.as_ref().map(|(user, password)| Secret::Text(format!("{user}:{password}")));
+    let user = read_later(args.user.as_deref(), args.user_env.as_deref())?.or(of_url);
+    let header_files = args.headers.iter().filter_map(|header| header.strip_prefix('@')).map(Into::into).collect();
+    let credentials = Credentials { user, bearer, header_files };
+    credentials.check().map_err(|error| Error::usage(error, "@FILE names a file to read"))?;
+    Ok(credentials)
+}
+
+/// As [`secret`], but what is in a file is read when it is needed, where that can be done more than once.
+fn read_later(text: Option<&str>, variable: Option<&str>) -> Result<Option<Secret>, Error> {
+    let file = text.and_then(|text| text.strip_prefix('@')).filter(|_| variable.is_none()).map(PathBuf::from);
+    match file {
+        Some(path) if path.is_file() => Ok(Some(Secret::File(path))),
+        _ => Ok(secret(text, variable)?.map(Secret::Text)),
+    }
 }
 
 /// What permessage-deflate parameters a flag asks for.
@@ -156,9 +181,10 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
     let headers = args
         .headers
         .iter()
+        .filter(|header| !header.starts_with('@'))
         .map(|header| {
             parse_header(header)
-                .map_err(|error| Error::usage(format!("-H '{header}': {error}"), "write -H 'Name: value'"))
+                .map_err(|error| Error::usage(format!("-H '{header}': {error}"), "write -H 'Name: value' or -H @FILE"))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let resolve = args
@@ -169,13 +195,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
                 .map_err(|error| Error::usage(format!("--resolve {text}: {error}"), "write HOST:PORT:ADDR"))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let user = match secret(args.user.as_deref(), args.user_env.as_deref())? {
-        None => target.user_info.clone(),
-        Some(pair) => Some(match pair.split_once(':') {
-            Some((user, password)) => (user.to_owned(), password.to_owned()),
-            None => (pair, String::new()),
-        }),
-    };
+    let credentials = credentials(&target, args)?;
     let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
     let compress = match &args.compress {
         Some(params) => Some(params.as_str()),
@@ -200,8 +220,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         host: args.host.clone(),
         origin: args.origin.clone(),
         subprotocols: args.subprotocols.clone(),
-        user,
-        bearer: secret(args.bearer.as_deref(), args.bearer_env.as_deref())?,
+        credentials,
         cookies: args.cookies.clone(),
         deflate: deflate(compress)?,
         max_message_size: args.max_message_size,
@@ -241,12 +260,26 @@ pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
 /// Unreadable files, filters and templates that do not compile.
 pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
     let draft = |text: &str| draft(text, args.template);
+    let (waits, messages) = (args.init_wait.len(), args.init.len());
+    if waits > 1 && waits > messages {
+        let given = format!("--init-wait is given {waits} times for {}", counted(messages as u64, "init message"));
+        return Err(Error::usage(given, "give it once for all, or once for each -i"));
+    }
     Ok(OpeningPlan {
         init: args.init.iter().map(|text| draft(text)).collect::<Result<_, _>>()?,
-        init_wait: args.init_wait.as_deref().map(|source| filter("--init-wait", source)).transpose()?,
+        init_waits: args.init_wait.iter().map(|source| filter("--init-wait", source)).collect::<Result<_, _>>()?,
         heartbeat: args.heartbeat.as_deref().map(draft).transpose()?,
         heartbeat_interval: args.heartbeat_interval.max(Duration::from_millis(1)),
-        heartbeat_reply: args.heartbeat_reply.as_deref().map(heartbeat_reply).transpose()?,
+        heartbeat_reply: args
+            .heartbeat_reply
+            .as_deref()
+            .map(|text| reply("--heartbeat-reply", text, ".ping => {\"pong\":{{value}}}"))
+            .transpose()?,
+        resume: args
+            .resume
+            .as_deref()
+            .map(|text| reply("--resume", text, ".seq => {\"after\":{{value}}}"))
+            .transpose()?,
         filler: Filler::default(),
     })
 }
@@ -261,15 +294,29 @@ pub fn keepalive(args: &ConnectionArgs, ping_at_once: bool) -> KeepaliveSettings
     }
 }
 
-/// How long a client end waits before it connects again.
+/// Whether and when an end is tried again; `retries` is how often where `--reconnect` does not say.
 ///
 /// # Errors
 /// A factor below 1.
-pub fn backoff(args: &ConnectionArgs) -> Result<Backoff, Error> {
+pub fn reconnect(args: &ConnectionArgs, retries: Retries) -> Result<ReconnectSettings, Error> {
     if !args.retry_factor.is_finite() || args.retry_factor < 1.0 {
         return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
     }
-    Ok(Backoff { delay: args.retry_delay, max: args.retry_max, factor: args.retry_factor })
+    // A step takes the place of the factor.
+    let factor = if args.retry_step.is_some() { 1.0 } else { args.retry_factor };
+    let step = args.retry_step.unwrap_or_default();
+    let is_fixed = factor <= 1.0 && step.is_zero();
+    let jitter = match args.retry_jitter {
+        Some(JitterArg::Full) => Jitter::Full,
+        None if !is_fixed => Jitter::Full,
+        Some(JitterArg::None) | None => Jitter::None,
+    };
+    Ok(ReconnectSettings {
+        retries: args.reconnect.map_or(retries, Retries::up_to),
+        backoff: Backoff { delay: args.retry_delay, max: args.retry_max, factor, step, jitter },
+        stable_after: args.stable_after,
+        retry_on: args.retry_on.clone(),
+    })
 }
 
 /// What is spoken on top of messages; `behind` says who takes what clients of a gateway write.

@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal};
 use crate::net::connection::BufferRole;
 use crate::net::connector::{ConnectOptions, Connector};
+use crate::net::credentials::{Credentials, Secret};
 use crate::net::dial::DialOptions;
 use crate::net::tls::ClientTls;
 use crate::tui::remote::Far;
@@ -124,7 +125,8 @@ fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String,
         return Err(wrong("an admin address has no path".to_owned()));
     }
     let label = if unix_socket.is_some() { text.to_owned() } else { target.host_header() };
-    let user = target.user_info.clone();
+    let user = target.user_info.as_ref().map(|(user, password)| Secret::Text(format!("{user}:{password}")));
+    let credentials = Credentials { user, bearer: token.map(Secret::Text), header_files: Vec::new() };
     let options = ConnectOptions {
         dial: DialOptions { unix_socket, ..DialOptions::default() },
         proxies: proxies::rules(None, |name| std::env::var(name).ok())?,
@@ -133,8 +135,7 @@ fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String,
         host: None,
         origin: None,
         subprotocols: Vec::new(),
-        user,
-        bearer: token,
+        credentials,
         cookies: Vec::new(),
         deflate: None,
         max_message_size: 0,

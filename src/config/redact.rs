@@ -14,7 +14,10 @@ const SECRETS: [&str; 4] = ["user", "bearer", "passphrase", "curl"];
 #[must_use]
 pub fn value<'a>(option: &str, value: &'a str) -> Cow<'a, str> {
     // The name of a file is no secret.
-    if SECRETS.contains(&option) && !value.starts_with('@') {
+    if value.starts_with('@') && (option == "header" || SECRETS.contains(&option)) {
+        return value.into();
+    }
+    if SECRETS.contains(&option) {
         return REDACTED.into();
     }
     match option {

@@ -115,6 +115,8 @@ pub enum EventBody {
         attempt: u32,
         /// How long until then.
         delay_ms: u64,
+        /// What failed.
+        cause: String,
     },
 }
 
@@ -176,8 +178,9 @@ impl Event {
                 push_display(out, format_args!(",\"clean\":{clean}"));
             }
             EventBody::Error { error } => push_field(out, "error", error),
-            EventBody::Retry { attempt, delay_ms } => {
+            EventBody::Retry { attempt, delay_ms, cause } => {
                 push_display(out, format_args!(",\"attempt\":{attempt},\"delay_ms\":{delay_ms}"));
+                push_field(out, "cause", cause);
             }
         }
         out.extend_from_slice(b"}\n");
@@ -218,6 +221,7 @@ impl Event {
             "retry" => EventBody::Retry {
                 attempt: line.attempt.unwrap_or_default(),
                 delay_ms: line.delay_ms.unwrap_or_default(),
+                cause: line.cause.unwrap_or_default(),
             },
             _ => return Err(line.unknown_type()),
         };
@@ -326,6 +330,7 @@ struct Line<'l> {
     subprotocol: Option<String>,
     extensions: Option<String>,
     handshake_ms: Option<serde_json::Number>,
+    cause: Option<String>,
     code: Option<u16>,
     reason: Option<String>,
     clean: Option<bool>,

@@ -42,7 +42,10 @@ fn lines_look_as_documented() {
             r#""type":"close","code":null,"reason":"","clean":false}"#,
         ),
         (EventBody::Error { error: "a\nb".into() }, r#""type":"error","error":"a\nb"}"#),
-        (EventBody::Retry { attempt: 2, delay_ms: 1500 }, r#""type":"retry","attempt":2,"delay_ms":1500}"#),
+        (
+            EventBody::Retry { attempt: 2, delay_ms: 1500, cause: "gone".to_owned() },
+            r#""type":"retry","attempt":2,"delay_ms":1500,"cause":"gone"}"#,
+        ),
         (
             EventBody::Open {
                 url: Some("ws://h/".into()),
@@ -134,7 +137,11 @@ fn body() -> impl Strategy<Value = EventBody> {
         (proptest::option::of(any::<u16>()), any::<String>(), any::<bool>())
             .prop_map(|(code, reason, clean)| EventBody::Close { code, reason, clean }),
         any::<String>().prop_map(|error| EventBody::Error { error }),
-        (any::<u32>(), any::<u64>()).prop_map(|(attempt, delay_ms)| EventBody::Retry { attempt, delay_ms }),
+        (any::<u32>(), any::<u64>(), any::<String>()).prop_map(|(attempt, delay_ms, cause)| EventBody::Retry {
+            attempt,
+            delay_ms,
+            cause
+        }),
         (some(), some(), some(), some(), some(), proptest::option::of(0.0..1e9_f64)).prop_map(
             |(url, peer, subject, subprotocol, extensions, handshake_ms)| EventBody::Open {
                 url,

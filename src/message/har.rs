@@ -178,8 +178,8 @@ pub fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool {
             error(out, time, text);
             out.push(b'}');
         }
-        EventBody::Retry { attempt, delay_ms } => {
-            error(out, time, &format!("connecting again in {delay_ms} ms (retry {attempt})"));
+        EventBody::Retry { attempt, delay_ms, cause } => {
+            error(out, time, &format!("{cause}; connecting again in {delay_ms} ms (retry {attempt})"));
             write(out, format_args!(",\"_attempt\":{attempt},\"_delay_ms\":{delay_ms}}}"));
         }
     }

@@ -10,6 +10,7 @@ use http::header::HeaderValue;
 
 use super::bulk::Bulk;
 use super::connection::{BufferRole, Connection, ConnectionSettings};
+use super::credentials::{Credentials, Identity};
 use super::deflate::{Codec, DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
 use super::proxy::{Proxy, ProxyRules};
@@ -39,10 +40,8 @@ pub struct ConnectOptions {
     pub origin: Option<String>,
     /// Subprotocols offered.
     pub subprotocols: Vec<String>,
-    /// Basic authentication.
-    pub user: Option<(String, String)>,
-    /// Bearer authentication.
-    pub bearer: Option<String>,
+    /// Who the client is, read at every attempt.
+    pub credentials: Credentials,
     /// Cookies, NAME=VALUE.
     pub cookies: Vec<String>,
     /// permessage-deflate offered.
@@ -80,6 +79,9 @@ pub enum ConnectError {
     /// There is none, or it is no HTTP.
     #[error("{0}")]
     NotHttp(&'static str),
+    /// What says who the client is cannot be read.
+    #[error("{0}")]
+    Credentials(String),
     /// The connect timeout ran out, while waiting for what is said second.
     #[error("no connection within {0:?}; it hung at {1}")]
     Timeout(Duration, String),
@@ -199,6 +201,8 @@ pub struct Connector {
     proxy_tls: OnceCell<ClientConnector>,
     /// What is waited for, in case the time runs out.
     step: RefCell<String>,
+    /// What the last attempt showed.
+    identity: RefCell<Identity>,
 }
 
 impl Connector {
@@ -207,7 +211,13 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or used.
     pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
-        let connector = Self { options, tls: OnceCell::new(), proxy_tls: OnceCell::new(), step: RefCell::default() };
+        let connector = Self {
+            options,
+            tls: OnceCell::new(),
+            proxy_tls: OnceCell::new(),
+            step: RefCell::default(),
+            identity: RefCell::default(),
+        };
         // Files of the user's are looked at even when the URL needs no TLS.
         if connector.options.target.secure || connector.options.tls.names_files() {
             connector.tls()?;
@@ -218,7 +228,13 @@ impl Connector {
     /// One for other options that agree with these on TLS, which is not prepared again.
     #[must_use]
     pub fn with(&self, options: ConnectOptions) -> Self {
-        Self { options, tls: self.tls.clone(), proxy_tls: self.proxy_tls.clone(), step: RefCell::default() }
+        Self {
+            options,
+            tls: self.tls.clone(),
+            proxy_tls: self.proxy_tls.clone(),
+            step: RefCell::default(),
+            identity: RefCell::default(),
+        }
     }
 
     fn tls(&self) -> Result<&ClientConnector, TlsError> {
@@ -259,9 +275,26 @@ impl Connector {
     /// [`ConnectError`].
     pub async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
-        tokio::time::timeout(limit, self.follow(source))
+        let opening = async {
+            self.identify().await?;
+            self.follow(source).await
+        };
+        tokio::time::timeout(limit, opening)
             .await
             .unwrap_or_else(|_| Err(ConnectError::Timeout(limit, self.step.borrow().clone())))
+    }
+
+    /// Reads anew who the client is.
+    async fn identify(&self) -> Result<(), ConnectError> {
+        self.step.replace("reading the credentials".to_owned());
+        let identity = self.options.credentials.read().await.map_err(ConnectError::Credentials)?;
+        self.identity.replace(identity);
+        Ok(())
+    }
+
+    /// Reads anew what is in files, for another request over a connection that is kept.
+    pub(super) async fn identify_again(&self) -> Result<(), ConnectError> {
+        if self.options.credentials.are_in_files() { self.identify().await } else { Ok(()) }
     }
 
     async fn follow(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
@@ -310,7 +343,7 @@ impl Connector {
         let started = Instant::now();
         let request = UpgradeRequest {
             target,
-            headers: options.headers.iter().filter(|edit| same_place || !edit.is_secret()).cloned().collect(),
+            headers: self.header_edits(same_place),
             host_override: options.host.clone().filter(|_| same_place),
             origin: options.origin.clone(),
             subprotocols: options.subprotocols.clone(),
@@ -365,6 +398,7 @@ impl Connector {
     pub(super) async fn open_for_http(&self, target: &WsTarget) -> Result<(Transport, Option<&Proxy>), ConnectError> {
         let limit = self.options.connect_timeout;
         let opening = async {
+            self.identify().await?;
             match self.proxy(target)?.filter(|proxy| !target.secure && proxy.is_http()) {
                 None => {
                     self.open_stream(target, self.options.dial.interface).await.map(|(transport, _)| (transport, None))
@@ -429,18 +463,14 @@ impl Connector {
     }
 
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
-        use base64::Engine as _;
-        let text = match (&self.options.bearer, &self.options.user) {
-            (Some(token), _) => format!("Bearer {token}"),
-            (None, Some((user, password))) => {
-                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-                format!("Basic {pair}")
-            }
-            (None, None) => return None,
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        self.identity.borrow().authorization.clone()
+    }
+
+    /// The user's headers, those that are secret only for the host they were given for.
+    pub(super) fn header_edits(&self, same_place: bool) -> Vec<HeaderEdit> {
+        let identity = self.identity.borrow();
+        let edits = self.options.headers.iter().chain(&identity.headers);
+        edits.filter(|edit| same_place || !edit.is_secret()).cloned().collect()
     }
 }
 

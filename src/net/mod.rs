@@ -7,6 +7,7 @@
 pub mod bulk;
 pub mod connection;
 pub mod connector;
+pub mod credentials;
 pub mod deflate;
 pub mod dial;
 pub mod fetch;
@@ -16,6 +17,7 @@ pub mod origin;
 pub mod pace;
 pub mod post;
 pub mod proxy;
+pub mod retry_after;
 pub mod self_signed;
 pub mod tap;
 pub mod tls;

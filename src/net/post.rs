@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector, is_same_place};
+use super::retry_after::retry_after;
 use super::tls::TlsError;
 use super::upgrade::edit_headers;
 use crate::endpoint::WsTarget;
@@ -129,6 +130,7 @@ impl Poster {
         content_type: &'static str,
     ) -> Result<(Answer, Option<String>), PostError> {
         if let Some(kept) = self.kept.take_if(|kept| kept.target == *target && !kept.sender.is_closed()) {
+            self.connector.identify_again().await?;
             match self.attempt(kept, body, content_type).await {
                 Err(PostError::Broken(_)) => {}
                 result => return result,
@@ -168,12 +170,13 @@ impl Poster {
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let (kept_body, is_whole) = read_body(response).await;
-        if is_whole {
+        // Who was not let in reads its credentials anew before it comes again.
+        if is_whole && status != StatusCode::UNAUTHORIZED {
             self.kept = Some(kept);
         }
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let retry_after = text(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
-        Ok((Answer { status, retry_after, body: kept_body }, text(header::LOCATION).map(str::to_owned)))
+        let retry_after = retry_after(&headers, SystemTime::now());
+        let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((Answer { status, retry_after, body: kept_body }, location))
     }
 
     fn request(
@@ -211,7 +214,8 @@ impl Poster {
         }
         let mut request = builder.body(Full::new(body))?;
         let headers: &mut HeaderMap = request.headers_mut();
-        edit_headers(headers, options.headers.iter().filter(|edit| same_place || !edit.is_secret()));
+        let edits = self.connector.header_edits(same_place);
+        edit_headers(headers, edits.iter());
         Ok(request)
     }
 }
@@ -238,16 +242,6 @@ async fn read_body(response: Response<Incoming>) -> (Bytes, bool) {
     (kept.into(), is_whole)
 }
 
-/// What `Retry-After` says: seconds or a date (RFC 9110 section 10.2.3).
-fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
-
 fn explain_closed() -> PostError {
     PostError::Broken("the server closed the connection without an answer".to_owned())
 }
@@ -266,30 +260,4 @@ fn explain(error: &hyper::Error) -> PostError {
     }
     let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     PostError::Broken(format!("no answer: {cause}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let table = [
-            ("0", Some(0)),
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("99999999999999999999999", Some(u64::from(u32::MAX))),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
-            ("", None),
-            ("-1", None),
-            ("soon", None),
-            ("1.5", None),
-        ];
-        for (value, seconds) in table {
-            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
-        }
-    }
 }

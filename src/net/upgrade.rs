@@ -3,7 +3,7 @@
 //! Owns the request head, the checks on the answer and what is kept of a refusal. Invariants:
 //! nothing of hyper is left once the upgrade is done; heads for display have their secrets redacted.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::listener::accept_key;
+use super::retry_after::retry_after;
 use super::tls::TlsError;
 use super::transport::Transport;
 use crate::endpoint::{WsTarget, is_secret_header};
@@ -125,6 +126,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// How long the server asks to stay away.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers, SystemTime::now())
+    }
+
     /// Where a redirect leads.
     #[must_use]
     pub fn location(&self) -> Option<String> {

@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::exit::Exit;
+use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{BatchSink, End, EndError, EndIo, LocalFuture, Problem, Report};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
-use crate::session::backoff::Backoff;
+use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings};
 
 /// How large a batch may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
@@ -29,23 +30,13 @@ pub struct BatchSettings {
     pub age: Duration,
 }
 
-/// Trying again.
-#[derive(Debug, Clone, Copy)]
-pub struct RetrySettings {
-    /// Waits between tries.
-    pub backoff: Backoff,
-    /// Most tries again in a row; `None` never gives up.
-    pub most: Option<u32>,
-}
-
 /// A sink behind a lane.
 pub struct Dispatch<S> {
     /// Takes batches.
     pub sink: S,
     /// Their size.
     pub batch: BatchSettings,
-    /// Trying again.
-    pub retry: RetrySettings,
+    policy: ReconnectPolicy,
     has_given_up: bool,
     /// What waits for room among the dead letters: why, and in words.
     given_up: VecDeque<(Envelope, DropReason, String)>,
@@ -53,8 +44,8 @@ pub struct Dispatch<S> {
 
 impl<S> Dispatch<S> {
     /// Puts a sink behind a lane.
-    pub fn new(sink: S, batch: BatchSettings, retry: RetrySettings) -> Self {
-        Self { sink, batch, retry, has_given_up: false, given_up: VecDeque::new() }
+    pub fn new(sink: S, batch: BatchSettings, reconnect: ReconnectSettings) -> Self {
+        Self { sink, batch, policy: ReconnectPolicy::new(reconnect), has_given_up: false, given_up: VecDeque::new() }
     }
 }
 
@@ -126,17 +117,17 @@ impl<S: BatchSink> Dispatch<S> {
 
     /// Delivers until the batch is empty.
     async fn deliver(&mut self, lane: &Lane, io: &EndIo, batch: &mut VecDeque<Envelope>) -> Result<(), EndError> {
-        let mut failures = 0_u32;
         while !batch.is_empty() {
             let report = self.sink.deliver(batch.make_contiguous()).await;
             let problem = match report {
                 Report::Taken => {
+                    self.policy.succeeded();
                     take(lane, batch, usize::MAX);
                     return Ok(());
                 }
                 Report::Partly(taken, problem) => {
                     if taken > 0 {
-                        failures = 0;
+                        self.policy.succeeded();
                     }
                     take(lane, batch, taken);
                     problem
@@ -154,24 +145,29 @@ impl<S: BatchSink> Dispatch<S> {
                     self.bury(io).await;
                 }
                 Problem::Again { reason, after } => {
-                    failures += 1;
-                    if self.retry.most.is_some_and(|most| failures > most) {
-                        if io.dead_letters.are_kept() {
-                            let spent = |envelope| (envelope, DropReason::RetriesSpent, reason.clone());
-                            self.given_up.extend(batch.drain(..).map(spent));
-                            self.bury(io).await;
-                            return Ok(());
+                    let attempt = Attempt::Failed { cause: Cause::Passing, retry_after: after };
+                    let retries = match self.policy.next(attempt, fastrand::f64()) {
+                        Decision::Retry { delay, .. } => {
+                            lane.retried.add(batch.len() as u64);
+                            lane.retries();
+                            let name = self.sink.name();
+                            (io.notice)(format!("{name}: {reason}; again in {:.1} s", delay.as_secs_f64()));
+                            sleep(delay).await;
+                            continue;
                         }
-                        let text = format!("{}: gave up after {} retries: {reason}", self.sink.name(), failures - 1);
-                        return Err(EndError::new(Exit::Undelivered, text).hint(
-                            "--dead-letter FILE keeps what cannot be delivered, --reconnect=N tries more often",
-                        ));
+                        Decision::End => 0,
+                        Decision::Spent { retries } => retries,
+                    };
+                    if io.dead_letters.are_kept() {
+                        self.policy.succeeded();
+                        let spent = |envelope| (envelope, DropReason::RetriesSpent, reason.clone());
+                        self.given_up.extend(batch.drain(..).map(spent));
+                        self.bury(io).await;
+                        return Ok(());
                     }
-                    let wait = self.retry.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
-                    lane.retried.add(batch.len() as u64);
-                    lane.retries();
-                    (io.notice)(format!("{}: {reason}; again in {:.1} s", self.sink.name(), wait.as_secs_f64()));
-                    sleep(wait).await;
+                    let text = format!("{}: gave up after {}: {reason}", self.sink.name(), counted(retries, "retry"));
+                    return Err(EndError::new(Exit::Undelivered, text)
+                        .hint("--dead-letter FILE keeps what cannot be delivered, --reconnect=N tries more often"));
                 }
             }
         }
@@ -192,6 +188,7 @@ impl<S: BatchSink> Dispatch<S> {
             let Some(envelope) = batch.pop_front() else { break };
             match fate {
                 Ok(()) => {
+                    self.policy.succeeded();
                     lane.took(envelope);
                 }
                 Err(Problem::Never(reason)) => self.given_up.push_back((envelope, DropReason::Rejected, reason)),

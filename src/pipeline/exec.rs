@@ -18,9 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::dispatch::RetrySettings;
 use crate::exit::Exit;
 use crate::host::Stderr;
+use crate::message::counted::counted;
 use crate::message::render::Format;
 use crate::net::connection::io_text;
 use crate::process::{self, Plan, Program};
@@ -28,6 +28,7 @@ use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
+use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings};
 use crate::sink::line;
 use crate::source::framing::Framing;
 use crate::source::lines::{Intake, LineKind};
@@ -42,8 +43,6 @@ const LEFT_BEHIND: usize = 1024 * 1024;
 const SOON: Duration = Duration::from_millis(1);
 /// How seldom, when it does not.
 const LATE: Duration = Duration::from_millis(100);
-/// Who has lived this long starts with a clean record.
-const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// When the run is to end, a program that has got everything has this long before SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// From SIGTERM to SIGKILL.
@@ -67,8 +66,8 @@ pub struct ExecEnd {
     pub kind: LineKind,
     /// Longest line taken from it.
     pub max_message_size: usize,
-    /// Starting it again.
-    pub retry: RetrySettings,
+    /// Whether and when it is started again.
+    pub reconnect: ReconnectSettings,
     /// For what it says on its standard error.
     pub stderr: Stderr,
 }
@@ -94,7 +93,7 @@ impl ExecEnd {
         let origin = Origin::new(self.session.clone(), self.name.clone());
         let mut intake = Intake::new(&io, origin, self.kind, Framing::Lines, self.max_message_size);
         let mut feeder = io.lane.clone().map(|lane| Feeder::new(lane, self.format));
-        let mut failures = 0;
+        let mut policy = ReconnectPolicy::new(self.reconnect.clone());
         let mut is_first = true;
         loop {
             let born = Instant::now();
@@ -108,18 +107,19 @@ impl ExecEnd {
                 },
             };
             is_first = false;
-            if born.elapsed() >= GOOD_LIFE {
-                failures = 0;
-            }
             if io.stop.step() >= last_step(&io) {
                 return Ok(());
             }
-            failures += 1;
-            if self.retry.most.is_some_and(|most| failures > most) {
-                let text = format!("{}: gave up after {} retries: {reason}", self.name, failures - 1);
-                return Err(EndError::new(Exit::Lost, text));
-            }
-            let wait = self.retry.backoff.wait(failures, fastrand::f64());
+            let attempt = Attempt::Ended { lived: born.elapsed(), cause: Cause::Passing };
+            let gave_up = |retries: u32| {
+                let text = format!("{}: gave up after {}: {reason}", self.name, counted(retries, "retry"));
+                Err(EndError::new(Exit::Lost, text))
+            };
+            let wait = match policy.next(attempt, fastrand::f64()) {
+                Decision::Retry { delay, .. } => delay,
+                Decision::End => return gave_up(0),
+                Decision::Spent { retries } => return gave_up(retries),
+            };
             io.lane.iter().for_each(|lane| lane.retries());
             (io.notice)(format!("{}: {reason}; started again in {:.1} s", self.name, wait.as_secs_f64()));
             let mut time = pin!(sleep(wait));

@@ -13,7 +13,7 @@ use crate::message::render::Format;
 use crate::net::post::{Answer, PostError, Poster};
 use crate::queue::end::{BatchSink, EndError, LocalFuture, Problem, Report};
 use crate::queue::envelope::Envelope;
-use crate::session::retry::is_worth_retrying;
+use crate::session::reconnect::{RetryOn, cause};
 use crate::sink::line;
 
 /// Posts messages.
@@ -26,6 +26,8 @@ pub struct HttpSink {
     pub format: Format,
     /// Whether a body is made of lines, even of one; else it is a message.
     pub lines: bool,
+    /// Statuses that may pass.
+    pub retry_on: RetryOn,
 }
 
 impl BatchSink for HttpSink {
@@ -80,7 +82,7 @@ impl HttpSink {
     async fn post(&mut self, messages: &[Envelope]) -> Result<(), Refusal> {
         let (body, content_type) = self.body(messages);
         match self.poster.post(&body, content_type).await {
-            Ok(answer) => judge(&answer, &self.name),
+            Ok(answer) => judge(&answer, &self.name, &self.retry_on),
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -127,7 +129,7 @@ impl HttpSink {
     fn failed(&self, error: PostError) -> Refusal {
         let again = |reason: String| Refusal::Other(Problem::Again { reason, after: None });
         match error {
-            PostError::Connect(cause) if is_worth_retrying(&cause) => again(cause.to_string()),
+            PostError::Connect(cause) if self.retry_on.lets_pass(cause::of_connect(&cause)) => again(cause.to_string()),
             PostError::Connect(cause) => {
                 let error = Error::Connect { url: self.name.clone(), cause };
                 let end = EndError { exit: error.exit(), text: error.to_string(), hint: error.hint() };
@@ -150,7 +152,7 @@ fn broken(name: &str, reason: &str, hint: &str) -> Refusal {
 }
 
 /// What an answer means for what was sent.
-fn judge(answer: &Answer, name: &str) -> Result<(), Refusal> {
+fn judge(answer: &Answer, name: &str, retry_on: &RetryOn) -> Result<(), Refusal> {
     let status = answer.status;
     let reason = || {
         let body = String::from_utf8_lossy(&answer.body);
@@ -162,7 +164,7 @@ fn judge(answer: &Answer, name: &str) -> Result<(), Refusal> {
     match status.as_u16() {
         // 303 is what a form that was taken is answered with.
         200..=299 | 303 => Ok(()),
-        408 | 425 | 429 | 500..=599 => {
+        passing if retry_on.contains(passing) => {
             Err(Refusal::Other(Problem::Again { reason: reason(), after: answer.retry_after }))
         }
         407 => Err(broken(name, &reason(), "--proxy http://USER:PASSWORD@HOST:PORT sends credentials to the proxy")),
@@ -187,7 +189,7 @@ mod tests {
                 retry_after: retry_after.map(Duration::from_secs),
                 body: Bytes::from_static(b"\n why\x1b \nmore"),
             };
-            match judge(&answer, "http://h/") {
+            match judge(&answer, "http://h/", &RetryOn::default()) {
                 Ok(()) => "taken".to_owned(),
                 Err(Refusal::Content(reason)) => format!("content {reason}"),
                 Err(Refusal::Request(reason)) => format!("request {reason}"),

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::sleep;
 
-use crate::broker::{Patience, not_reached};
+use crate::broker::not_reached;
 use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture, Problem};
@@ -18,22 +18,20 @@ use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
 use crate::queue::window::{Answer, WindowSink};
-use crate::session::backoff::Backoff;
+use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings};
 
 /// Messages handed over before others may run.
 const TURN: usize = 512;
 
 /// How much may be under way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WindowSettings {
     /// Messages.
     pub messages: usize,
     /// Payload bytes.
     pub bytes: usize,
-    /// Waits between tries.
-    pub backoff: Backoff,
-    /// How often it is tried again.
-    pub patience: Patience,
+    /// Whether and when it is tried again.
+    pub reconnect: ReconnectSettings,
 }
 
 /// A sink that answers later, behind a lane.
@@ -50,7 +48,7 @@ impl<S: WindowSink + 'static> End for Windowed<S> {
             let Some(lane) = io.lane.clone() else { return Ok(()) };
             let Self { mut sink, settings } = *self;
             let mut way = Way::default();
-            let work = carry(&mut sink, settings, &lane, &io, &mut way);
+            let work = carry(&mut sink, &settings, &lane, &io, &mut way);
             let result = io.stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
             // What is under way at an abort may have been taken; it stays unsettled.
             lane.put_back(way.take_back().map(|(_, envelope)| envelope));
@@ -139,15 +137,16 @@ enum Halt {
 
 async fn carry<S: WindowSink>(
     sink: &mut S,
-    settings: WindowSettings,
+    settings: &WindowSettings,
     lane: &Lane,
     io: &EndIo,
     way: &mut Way,
 ) -> Result<(), EndError> {
-    let (mut failures, mut was_reached, mut is_open) = (0_u32, false, false);
+    let mut policy = ReconnectPolicy::new(settings.reconnect.clone());
+    let mut is_open = false;
     loop {
         let problem = if is_open {
-            match pump(sink, settings, lane, io, way, &mut failures).await {
+            match pump(sink, settings, lane, io, way, &mut policy).await {
                 Halt::Ended => {
                     sink.finish().await;
                     return Ok(());
@@ -162,10 +161,10 @@ async fn carry<S: WindowSink>(
         } else {
             match sink.open().await {
                 Ok(()) => {
-                    if was_reached {
+                    if policy.opened() {
                         (io.notice)(format!("{}: connected again", sink.name()));
                     }
-                    (is_open, was_reached) = (true, true);
+                    is_open = true;
                     continue;
                 }
                 Err(problem) => problem,
@@ -179,28 +178,32 @@ async fn carry<S: WindowSink>(
         if after.is_some_and(|after| after.is_zero()) {
             continue;
         }
-        failures += 1;
-        if !settings.patience.allows(failures, was_reached) {
-            if !io.dead_letters.are_kept() {
-                return Err(not_reached(sink.name(), failures - 1, &reason)
-                    .hint("--reconnect=N tries more often, --dead-letter FILE keeps what cannot be delivered"));
+        let attempt = Attempt::Failed { cause: Cause::Passing, retry_after: after };
+        let retries = match policy.next(attempt, fastrand::f64()) {
+            Decision::Retry { attempt, delay } => {
+                lane.retried.add(way.again.len() as u64);
+                lane.retries();
+                let (name, seconds) = (sink.name(), delay.as_secs_f64());
+                (io.notice)(format!("{name}: {reason}; again in {seconds:.1} s (retry {attempt})"));
+                sleep(delay).await;
+                continue;
             }
-            failures = 0;
-            if way.again.is_empty() && !take_waiting(lane, way).await {
-                return Ok(());
-            }
-            sink.give_up();
-            (io.notice)(format!("{}: {} given up: {reason}", sink.name(), counted(way.again.len(), "message")));
-            for (_, envelope) in way.again.drain(..) {
-                io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);
-            }
-            continue;
+            Decision::End => 0,
+            Decision::Spent { retries } => retries,
+        };
+        if !io.dead_letters.are_kept() {
+            return Err(not_reached(sink.name(), retries, &reason)
+                .hint("--reconnect=N tries more often, --dead-letter FILE keeps what cannot be delivered"));
         }
-        let wait = settings.backoff.wait(failures, fastrand::f64()).max(after.unwrap_or_default());
-        lane.retried.add(way.again.len() as u64);
-        lane.retries();
-        (io.notice)(format!("{}: {reason}; again in {:.1} s (retry {failures})", sink.name(), wait.as_secs_f64()));
-        sleep(wait).await;
+        policy.succeeded();
+        if way.again.is_empty() && !take_waiting(lane, way).await {
+            return Ok(());
+        }
+        sink.give_up();
+        (io.notice)(format!("{}: {} given up: {reason}", sink.name(), counted(way.again.len(), "message")));
+        for (_, envelope) in way.again.drain(..) {
+            io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);
+        }
     }
 }
 
@@ -218,11 +221,11 @@ async fn take_waiting(lane: &Lane, way: &mut Way) -> bool {
 
 async fn pump<S: WindowSink>(
     sink: &mut S,
-    settings: WindowSettings,
+    settings: &WindowSettings,
     lane: &Lane,
     io: &EndIo,
     way: &mut Way,
-    failures: &mut u32,
+    policy: &mut ReconnectPolicy,
 ) -> Halt {
     let mut answers: Vec<Answer> = Vec::new();
     let mut problem = None;
@@ -234,7 +237,7 @@ async fn pump<S: WindowSink>(
                 let (number, outcome) = match answer {
                     Answer::One(number, outcome) => (number, outcome),
                     Answer::UpTo(highest) => {
-                        *failures = 0;
+                        policy.succeeded();
                         while let Some(envelope) = way.answered_up_to(highest) {
                             lane.took(envelope);
                         }
@@ -244,7 +247,7 @@ async fn pump<S: WindowSink>(
                 let Some(envelope) = way.answered(number) else { continue };
                 match outcome {
                     Ok(()) => {
-                        *failures = 0;
+                        policy.succeeded();
                         lane.took(envelope);
                     }
                     Err(Problem::Never(reason)) => bury(sink.name(), io, envelope, &reason),
@@ -287,7 +290,7 @@ async fn pump<S: WindowSink>(
 /// Hands over what there is; how many, and whether nothing more will come.
 fn hand_over<S: WindowSink>(
     sink: &mut S,
-    settings: WindowSettings,
+    settings: &WindowSettings,
     lane: &Lane,
     io: &EndIo,
     way: &mut Way,

@@ -4,6 +4,8 @@
 //! socket goes back to the lane when the connection is lost, and what was not acknowledged when the end ends; reading
 //! pauses while the pipeline has no room.
 
+mod hand;
+
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,26 +16,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::dispatch::RetrySettings;
+use self::hand::Hand;
 use super::watch::View;
-use crate::error::{Error, end_exit};
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Json;
 use crate::message::Message;
-use crate::message::counted::counted;
 use crate::net::connection::{CloseReason, Incoming};
-use crate::net::connector::Connector;
-use crate::observe::counters::{DropReason, Label};
-use crate::protocol::conversation::{Carrier, Conversation, Told};
-use crate::protocol::{self, Depth, Measure, Outcome, Ticket};
+use crate::net::connector::{ConnectError, Connector};
+use crate::protocol::conversation::Conversation;
+use crate::protocol::{self, Depth, Ticket};
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{OnSafe, Safety, Settlement};
 use crate::queue::stop::Step;
 use crate::session::driver::DriverSettings;
 use crate::session::opening::{Opening, OpeningPlan};
-use crate::session::retry::is_worth_retrying;
+use crate::session::outage::{Missed, Outages};
+use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings, cause};
 use crate::session::{Driver, Outgoing, Peer, Replies};
 
 /// Messages taken out of the lane together.
@@ -51,8 +51,8 @@ pub struct WsClient {
     pub protocol: protocol::Settings,
     /// Limits in time.
     pub driver: DriverSettings,
-    /// Connecting again; `most: Some(0)` never does.
-    pub retry: RetrySettings,
+    /// Whether and when it is connected again.
+    pub reconnect: ReconnectSettings,
     /// How it is seen.
     pub view: Rc<View>,
 }
@@ -65,57 +65,66 @@ impl End for WsClient {
 
 impl WsClient {
     async fn converse(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { connector, session, opening, protocol, driver, retry, view } = *self;
+        let Self { connector, session, opening, protocol, driver, reconnect, view } = *self;
         let url = connector.target().to_string();
-        view.set_reopens(retry.most != Some(0));
+        view.set_reopens(reconnect.retries.later != 0);
         let origin = Origin::new(session, url.clone());
         let mut peer = WsPeer::new(io.clone(), origin, opening, protocol, driver.close_timeout, Rc::clone(&view));
 
-        let mut failures = 0_u32;
+        let mut policy = ReconnectPolicy::new(reconnect);
+        let mut outages = Outages::default();
         loop {
             let connecting = io.stop.unless(peer.last_step(), connector.connect());
             let Some(connected) = connecting.await else { return Ok(()) };
-            let (error, again) = match connected {
+            let (error, outcome) = match connected {
                 Ok((mut connection, handshake)) => {
                     view.opened(&handshake);
-                    if failures > 0 {
-                        (io.notice)(format!("{url}: connected again after {}", counted(failures, "retry")));
-                    }
-                    failures = 0;
                     peer.opened();
+                    if let Some(outage) = outages.over(Instant::now()) {
+                        (io.notice)(format!("{url}: {}", outage.told(peer.missed(), peer.waiting())));
+                    }
+                    let opened = Instant::now();
                     let end = Driver::new(&mut connection, &mut peer, driver).run().await;
+                    let lived = opened.elapsed();
                     peer.lost();
                     view.closed(&end);
                     if io.stop.step() >= peer.last_step() || peer.is_finished() {
                         return Ok(());
                     }
-                    let was_asked = std::mem::take(&mut peer.was_asked_to_close);
-                    let is_over = if was_asked { retry.most == Some(0) } else { end_exit(&end) == Exit::Done };
-                    if is_over && !peer.has_work() {
-                        return Ok(());
-                    }
-                    (Error::Ended { url: url.clone(), end }, true)
+                    outages.lost(Instant::now());
+                    let outcome = match cause::of_end(&end) {
+                        _ if std::mem::take(&mut peer.was_asked_to_close) => Attempt::Asked,
+                        // Who closes in order leaves, while there is something for it, as with 1001.
+                        Cause::Close(1000) if peer.has_work() => Attempt::Ended { lived, cause: Cause::Close(1001) },
+                        cause => Attempt::Ended { lived, cause },
+                    };
+                    (Error::Ended { url: url.clone(), end }, outcome)
                 }
                 Err(cause) => {
                     view.failed(&cause.to_string());
-                    let again = is_worth_retrying(&cause);
-                    (Error::Connect { url: url.clone(), cause }, again)
+                    let retry_after =
+                        if let ConnectError::Refused(refusal) = &cause { refusal.retry_after() } else { None };
+                    let outcome = Attempt::Failed { cause: cause::of_connect(&cause), retry_after };
+                    (Error::Connect { url: url.clone(), cause }, outcome)
                 }
             };
-            let most = if again { retry.most.unwrap_or(u32::MAX) } else { 0 };
-            if failures >= most {
-                if failures > 0 {
-                    (io.notice)(format!("{error}"));
-                    return Err(end_error(&Error::RetriesSpent { url, attempts: failures }));
+            let (attempt, delay) = match policy.next(outcome, fastrand::f64()) {
+                Decision::Retry { attempt, delay } => (attempt, delay),
+                Decision::End => {
+                    let is_over = error.exit() == Exit::Done || outcome == Attempt::Asked;
+                    return if is_over && !peer.has_work() { Ok(()) } else { Err(end_error(&error)) };
                 }
-                return Err(end_error(&error));
-            }
-            failures += 1;
-            let wait = retry.backoff.wait(failures, fastrand::f64());
-            view.retries(failures, wait);
-            let hint = error.hint_of_retry(failures);
-            (io.notice)(format!("{error}; connecting again in {:.1} s (retry {failures}){hint}", wait.as_secs_f64()));
-            if peer.is_over_before(wait).await {
+                Decision::Spent { retries } => {
+                    (io.notice)(format!("{error}"));
+                    return Err(end_error(&Error::RetriesSpent { url, attempts: retries }));
+                }
+            };
+            outages.retried();
+            view.retries(attempt, delay, &error.cause());
+            let hint = error.hint_of_retry(attempt);
+            let seconds = delay.as_secs_f64();
+            (io.notice)(format!("{error}; connecting again in {seconds:.1} s (retry {attempt}){hint}"));
+            if peer.is_over_before(delay).await {
                 return Ok(());
             }
         }
@@ -148,96 +157,6 @@ struct WsPeer {
     /// Somebody outside wanted it closed.
     was_asked_to_close: bool,
     view: Rc<View>,
-}
-
-/// What the session's protocol works through.
-struct Hand {
-    io: EndIo,
-    origin: Rc<Origin>,
-    seq: u64,
-    /// To be sent before anything else.
-    ready: VecDeque<Message>,
-    /// Handed to the connection, or to the protocol, and not settled.
-    in_flight: VecDeque<(Ticket, Envelope)>,
-    close: Option<CloseReason>,
-    view: Rc<View>,
-}
-
-impl Drop for Hand {
-    fn drop(&mut self) {
-        // The end is over: what has no outcome waits again, for whoever keeps it.
-        if let Some(lane) = &self.io.lane {
-            lane.put_back(self.in_flight.drain(..).map(|(_, envelope)| envelope));
-        }
-    }
-}
-
-impl Carrier for Hand {
-    fn send(&mut self, message: Message) {
-        self.ready.push_back(message);
-    }
-
-    fn deliver(&mut self, message: Message, told: Option<Told>) {
-        let Some(inlet) = &self.io.inlet else {
-            // It is read and discarded.
-            if let Some(told) = told {
-                told.tell(Outcome::Taken);
-            }
-            return;
-        };
-        self.seq += 1;
-        let on_safe = told.map(|told| {
-            OnSafe::call(move |safety| {
-                told.tell(match safety {
-                    Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
-                    Safety::Settled(_) | Safety::Stored => Outcome::Taken,
-                });
-            })
-        });
-        inlet.push(&self.origin, self.seq, message, on_safe);
-    }
-
-    fn publish(&mut self, message: Message) {
-        // To a client, whoever else there is stands behind the pipeline.
-        self.deliver(message, None);
-    }
-
-    fn filtered(&mut self) {
-        if let Some((_, envelope)) = self.in_flight.pop_back() {
-            envelope.settle(Settlement::Filtered);
-        }
-    }
-
-    fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome) {
-        let Some(place) = self.in_flight.iter().position(|(known, _)| Some(*known) == ticket) else { return };
-        let Some((_, envelope)) = self.in_flight.remove(place) else { return };
-        let Some(lane) = &self.io.lane else { return };
-        match outcome {
-            Outcome::Taken => {
-                lane.took(envelope);
-            }
-            Outcome::Rejected(reason) => {
-                self.io.dead_letters.bury(envelope, DropReason::Rejected, &lane.name, &reason);
-            }
-        }
-    }
-
-    fn measured(&mut self, measure: Measure) {
-        self.view.measured(measure);
-    }
-
-    fn answered(&mut self, text: String) {
-        (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
-    }
-
-    fn fault(&mut self, text: String) {
-        self.view.fault(&text);
-        (self.io.notice)(format!("{}: {text}", self.origin.endpoint));
-    }
-
-    fn close(&mut self, close: CloseReason) {
-        self.close.get_or_insert(close);
-    }
 }
 
 impl WsPeer {
@@ -313,6 +232,20 @@ impl WsPeer {
             time.as_mut().poll(cx).map(|()| false)
         })
         .await
+    }
+
+    /// What an outage means for it.
+    fn missed(&self) -> Missed {
+        match &self.hand.io.inlet {
+            None => Missed::Nothing,
+            Some(_) if self.opening.resumes() => Missed::Resumed,
+            Some(_) => Missed::All,
+        }
+    }
+
+    /// Messages that wait to be sent.
+    fn waiting(&self) -> usize {
+        self.hand.in_flight.len() + self.hand.io.lane.as_ref().map_or(0, |lane| lane.len())
     }
 
     /// Whether everything was sent that will ever be.

@@ -1,9 +1,10 @@
 //! What a client says by itself: init messages after every open, heartbeats, answers to text-level pings.
 //!
-//! Leaves sending to the session's peer. Invariants: init messages go out in order and before anything else; while one
-//! is waited for, nothing else is sent.
+//! Leaves sending to the session's peer. Invariants: init messages go out in order and before anything else, `--resume`
+//! right after them; while an answer to one is waited for, nothing else is sent.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::heartbeat::Heartbeats;
 use crate::filter::draft::{Draft, DraftError, Filler};
 use crate::filter::{Filter, Json};
 use crate::message::Message;
@@ -20,8 +22,10 @@ use crate::message::Message;
 pub struct OpeningPlan {
     /// Sent after every open, in order.
     pub init: Vec<Draft>,
-    /// Gate between init messages: a message that matches.
-    pub init_wait: Option<Filter>,
+    /// What must arrive before the next goes out: one for all, or one for each.
+    pub init_waits: Vec<Filter>,
+    /// Sent after the init messages of a later connection, with the last value the filter yielded.
+    pub resume: Option<(Filter, Draft)>,
     /// Text-level ping of ours.
     pub heartbeat: Option<Draft>,
     /// Time between heartbeats.
@@ -35,7 +39,18 @@ pub struct OpeningPlan {
 impl OpeningPlan {
     /// Whether what arrives must be looked at as JSON.
     pub fn needs_json(&self) -> bool {
-        self.init_wait.is_some() || self.heartbeat_reply.is_some()
+        !self.init_waits.is_empty() || self.heartbeat_reply.is_some() || self.resume.is_some()
+    }
+}
+
+/// Returns which of so many waits follows the init message that was sent as number `sent`, counted from 1; `is_last` when
+/// nothing is to be sent after it. One wait stands between all messages, several stand each behind their own.
+#[must_use]
+pub fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usize> {
+    match waits {
+        0 => None,
+        1 => (!is_last).then_some(0),
+        several => sent.checked_sub(1).filter(|wait| *wait < several),
     }
 }
 
@@ -44,41 +59,76 @@ impl OpeningPlan {
 pub struct Opening {
     plan: Rc<OpeningPlan>,
     next: usize,
-    waiting: bool,
+    /// Which of the waits is not over.
+    waiting: Option<usize>,
+    /// `--resume` is to be sent.
+    resumes: bool,
+    /// What its filter yielded last.
+    value: Option<String>,
     heartbeat: Option<Pin<Box<Sleep>>>,
+    heartbeats: Heartbeats,
 }
 
 impl Opening {
     /// Before the first open.
     pub fn new(plan: Rc<OpeningPlan>) -> Self {
-        Self { plan, next: 0, waiting: false, heartbeat: None }
+        Self {
+            plan,
+            next: 0,
+            waiting: None,
+            resumes: false,
+            value: None,
+            heartbeat: None,
+            heartbeats: Heartbeats::default(),
+        }
     }
 
     /// A connection was opened: everything begins again.
     pub fn opened(&mut self) {
         self.next = 0;
-        self.waiting = false;
+        self.waiting = None;
+        self.resumes = self.plan.resume.is_some() && self.value.is_some();
+        self.heartbeats = Heartbeats::default();
         let first = Instant::now() + self.plan.heartbeat_interval;
         self.heartbeat = self.plan.heartbeat.as_ref().map(|_| Box::pin(sleep_until(first)));
     }
 
-    /// The next init message, once it may go.
+    /// The next init message, or `--resume` after the last, once it may go.
     ///
     /// # Errors
     /// A template that cannot be filled in.
     pub fn next_init(&mut self) -> Result<Option<Message>, DraftError> {
-        if self.waiting {
+        if self.waiting.is_some() {
             return Ok(None);
         }
-        let Some(draft) = self.plan.init.get(self.next) else { return Ok(None) };
-        self.next += 1;
-        self.waiting = self.plan.init_wait.is_some() && self.next < self.plan.init.len();
-        self.plan.filler.fill(draft, "").map(Some)
+        let plan = &self.plan;
+        if let Some(draft) = plan.init.get(self.next) {
+            self.next += 1;
+            let is_last = self.next >= plan.init.len() && !self.resumes;
+            self.waiting = wait_after(plan.init_waits.len(), self.next, is_last);
+            return plan.filler.fill(draft, "").map(Some);
+        }
+        match (&plan.resume, &self.value) {
+            (Some((_, draft)), Some(value)) if std::mem::take(&mut self.resumes) => {
+                plan.filler.fill(draft, value).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// Whether all init messages have gone out.
+    /// Whether everything that comes first has gone out, and nothing is waited for.
     pub fn is_done(&self) -> bool {
-        self.next >= self.plan.init.len()
+        self.next >= self.plan.init.len() && self.waiting.is_none() && !self.resumes
+    }
+
+    /// Whether this connection is to go on where the last one ended.
+    pub fn resumes(&self) -> bool {
+        self.resumes
+    }
+
+    /// Notes a received message, and returns whether it only answers a heartbeat.
+    pub fn answers_heartbeat(&mut self, message: &Message) -> bool {
+        self.heartbeats.is_answer(message)
     }
 
     /// The heartbeat, when it is due; else the waker is called when it is.
@@ -93,7 +143,9 @@ impl Opening {
         timer.as_mut().reset(Instant::now() + self.plan.heartbeat_interval);
         // Ask again, so that the fresh timer knows whom to wake.
         let _ = timer.as_mut().poll(cx);
-        self.plan.filler.fill(draft, "").map(Some)
+        let message = self.plan.filler.fill(draft, "")?;
+        self.heartbeats.sent(&message);
+        Ok(Some(message))
     }
 
     /// A message arrived that is JSON; the answer to it when it is a text-level ping.
@@ -102,13 +154,28 @@ impl Opening {
     /// A template that cannot be filled in.
     pub fn on_json(&mut self, json: &Json, prev: &Json) -> Result<Option<Message>, DraftError> {
         let null = Json::null();
-        if self.waiting
-            && let Some(filter) = &self.plan.init_wait
+        self.waiting = self
+            .waiting
+            .filter(|wait| self.plan.init_waits.get(*wait).is_some_and(|filter| !filter.matches(json, &null, prev)));
+        if let Some((filter, _)) = &self.plan.resume
+            && let Some(value) = last_value(filter, json, prev)
         {
-            self.waiting = !filter.matches(json, &null, prev);
+            self.value = Some(value.to_plain_string());
         }
         let Some((filter, reply)) = &self.plan.heartbeat_reply else { return Ok(None) };
         let Some(value) = filter.find(json, &null, prev) else { return Ok(None) };
         self.plan.filler.fill(reply, &value.to_plain_string()).map(Some)
     }
+}
+
+/// The last output that is neither `false` nor `null`; an error is none.
+fn last_value(filter: &Filter, json: &Json, prev: &Json) -> Option<Json> {
+    let mut last = None;
+    let result = filter.run(json, &Json::null(), prev, &mut |value| {
+        if value.is_truthy() {
+            last = Some(value);
+        }
+        ControlFlow::Continue(())
+    });
+    last.filter(|_| result.is_ok())
 }

@@ -4,33 +4,28 @@
 
 use std::time::Duration;
 
-use crate::broker::{Patience, not_reached};
+use crate::broker::not_reached;
 use crate::queue::end::{EndError, Problem};
-use crate::session::backoff::Backoff;
+use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings};
 
 /// Failures in a row.
-#[derive(Debug, Clone, Copy)]
-pub struct Tries {
-    backoff: Backoff,
-    patience: Patience,
-    failures: u32,
-    was_reached: bool,
-}
+#[derive(Debug, Clone)]
+pub struct Tries(ReconnectPolicy);
 
 impl Tries {
     /// None so far.
-    pub fn new(backoff: Backoff, patience: Patience) -> Self {
-        Self { backoff, patience, failures: 0, was_reached: false }
+    pub fn new(reconnect: ReconnectSettings) -> Self {
+        Self(ReconnectPolicy::new(reconnect))
     }
 
     /// The broker answers; whether it had before.
     pub fn reached(&mut self) -> bool {
-        std::mem::replace(&mut self.was_reached, true)
+        self.0.opened()
     }
 
     /// Something came from it.
     pub fn worked(&mut self) {
-        self.failures = 0;
+        self.0.succeeded();
     }
 
     /// It failed: how long to wait before the next try, which `notice` is told.
@@ -38,17 +33,20 @@ impl Tries {
     /// # Errors
     /// No other try helps, or there were enough.
     pub fn failed(&mut self, name: &str, problem: Problem, notice: &dyn Fn(String)) -> Result<Duration, EndError> {
-        let reason = match problem {
+        let (reason, after) = match problem {
             Problem::Broken(error) => return Err(error),
-            Problem::Never(reason) | Problem::Again { reason, .. } => reason,
+            Problem::Never(reason) => (reason, None),
+            Problem::Again { reason, after } => (reason, after),
         };
-        self.failures += 1;
-        if !self.patience.allows(self.failures, self.was_reached) {
-            return Err(not_reached(name, self.failures - 1, &reason));
+        let attempt = Attempt::Failed { cause: Cause::Passing, retry_after: after };
+        match self.0.next(attempt, fastrand::f64()) {
+            Decision::Retry { attempt, delay } => {
+                notice(format!("{name}: {reason}; again in {:.1} s (retry {attempt})", delay.as_secs_f64()));
+                Ok(delay)
+            }
+            Decision::End => Err(not_reached(name, 0, &reason)),
+            Decision::Spent { retries } => Err(not_reached(name, retries, &reason)),
         }
-        let wait = self.backoff.wait(self.failures, fastrand::f64());
-        notice(format!("{name}: {reason}; again in {:.1} s (retry {})", wait.as_secs_f64(), self.failures));
-        Ok(wait)
     }
 }
 
@@ -57,11 +55,15 @@ mod tests {
     use super::*;
     use crate::broker::again;
     use crate::exit::Exit;
+    use crate::session::reconnect::{Backoff, Jitter, Retries, RetryOn};
 
     #[test]
     fn failures_in_a_row_are_counted() {
-        let backoff = Backoff { delay: Duration::ZERO, max: Duration::ZERO, factor: 1.0 };
-        let mut tries = Tries::new(backoff, Patience { first: 1, later: 2 });
+        let nothing = Duration::ZERO;
+        let backoff = Backoff { delay: nothing, max: nothing, factor: 1.0, step: nothing, jitter: Jitter::None };
+        let retries = Retries { first: 1, later: 2 };
+        let retry_on = RetryOn::default();
+        let mut tries = Tries::new(ReconnectSettings { retries, backoff, stable_after: nothing, retry_on });
         let notices = std::cell::RefCell::new(Vec::new());
         let notice = |text| notices.borrow_mut().push(text);
         assert!(tries.failed("b", again("no"), &notice).is_ok());

@@ -134,8 +134,8 @@ fn an_outage_is_told_with_what_waits_and_what_is_missed() {
     client.send("one\ntwo\n");
     // Input is read while there is no connection.
     client.wait_for_stderr("(retry 2); 2 pieces of input to be sent then");
-    client.wait_for_stderr("connected again after 2 retries; what the server sent in the ");
-    let output = client.finish().exits(0).complains("is missed; 2 pieces of input waited and will be sent");
+    client.wait_for_stderr("connected again after 2 retries; messages sent by the server during the ");
+    let output = client.finish().exits(0).complains("gap were missed; 2 queued messages will be sent");
     let output = output.complains("connected again 1 time, ");
     let events = events(output.stdout());
     let retries: Vec<_> = events.iter().filter(|event| event["type"] == "retry").collect();
@@ -208,4 +208,35 @@ fn a_session_that_has_ended_holds_up_no_input() {
     client.send(input);
     let output = client.finish().exits(14);
     assert_eq!(events_of(&events(output.stdout()), "text", "out").len(), 5000);
+}
+
+#[test]
+fn a_run_falls_quiet_though_heartbeats_are_answered() {
+    // How the server speaks of being alive, and with which flags that is told from messages.
+    let heartbeat = ["--heartbeat", "{\"op\":\"ping\"}", "--heartbeat-interval", "50ms"];
+    let reply = ["--heartbeat-reply", ".ping => {\"pong\":{{value}}}"];
+    for (answer, flags) in [("{\"op\":\"pong\"}", &heartbeat[..]), ("{\"op\":\"ping\"}", &heartbeat), ("", &reply)] {
+        let server = FakeServer::once(move |request| {
+            let mut socket = request.accept();
+            assert_eq!(socket.read_text(), "hello");
+            // For as long as the client likes.
+            for number in 0.. {
+                if answer.is_empty() {
+                    socket.say(Frame::text(&format!("{{\"ping\":{number}}}")));
+                }
+                let frame = socket.read_frame().expect("a frame");
+                if frame.is(Opcode::Close) {
+                    socket.say(Frame::close(1000, ""));
+                    return;
+                }
+                if !answer.is_empty() {
+                    socket.say(Frame::text(answer));
+                }
+            }
+        });
+        let output = wsp(["connect", &server.url, "-x", "hello", "-w", "400ms", "--no-compress"]).args(flags).spawn();
+        let output = output.outcome().exits(0);
+        assert!(!output.stdout().is_empty(), "they are printed all the same");
+        server.join();
+    }
 }

@@ -354,3 +354,27 @@ fn a_profile_is_an_end_of_a_relay_with_options_of_its_own() {
     let output = home.wsp(&["relay", "-f", &text(&file), "--check"]).input("").exits(2);
     output.complains("relay.toml:3: pipeline 1: ").complains("hint: did you mean 'reconnect'?");
 }
+
+#[test]
+fn a_profile_says_how_to_stay_connected() {
+    let home = Home::with(
+        "[profile.p]\nurl = 'ws://h/'\nreconnect = 5\nretry-on = 'default,401'\nretry-jitter = 'none'\n\
+         retry-step = '2s'\nstable-after = '1m'\nresume = '.seq => {{value}}'\nbearer-command = 'vault read'\n\
+         init = ['a', 'b']\ninit-wait = ['.a', '.b']\nheader = ['@headers']\n",
+    );
+    let rows = home.shown(&["@p"], &[]);
+    for (name, value) in [
+        ("reconnect", "5"),
+        ("retry-on", "default,401"),
+        ("retry-jitter", "none"),
+        ("retry-step", "2s"),
+        ("stable-after", "1m"),
+        ("resume", ".seq => {{value}}"),
+        ("bearer-command", "vault read"),
+        ("header", "@headers"),
+    ] {
+        assert_eq!(row(&rows, name).0, value, "{name}");
+    }
+    let waits: Vec<_> = rows.iter().filter(|row| row["option"] == "init-wait").map(|row| &row["value"]).collect();
+    assert_eq!(waits, [&serde_json::json!([".a", ".b"])]);
+}

@@ -93,18 +93,32 @@ fn the_first_connect_is_tried_again_too_and_then_given_up() {
 
 #[test]
 fn failures_are_counted_in_a_row_only() {
-    // Four losses, never two in a row without a connection between: two retries are enough for all of them.
+    // Four losses, never two in a row without a session that was long enough: one retry is enough for each of them.
     let server = FakeServer::times(5, |number, request| {
         let mut socket = request.accept();
         socket.say(Frame::text(&number.to_string()));
         if number == 4 {
-            socket.say(Frame::close(1001, ""));
+            socket.say(Frame::close(1000, ""));
             socket.answer_close();
         }
     });
-    let arguments = ["connect", &server.url, "--reconnect=2", "--retry-delay", "10ms", "-w", "-1"];
-    wsp(arguments).spawn().outcome().exits(0).prints("0\n1\n2\n3\n4\n");
+    let arguments = ["connect", &server.url, "--reconnect=1", "--retry-delay", "10ms", "-w", "-1"];
+    wsp(arguments).args(["--stable-after", "0"]).spawn().outcome().exits(0).prints("0\n1\n2\n3\n4\n");
     server.join();
+}
+
+#[test]
+fn a_count_is_of_messages_that_pass_the_filter() {
+    let messages = "1\nx\n2\n3\n4\n5\n6\n";
+    let server = listen(&["--echo"]);
+    let select = ["connect", &server.url, "-j", "select(. % 2 == 0)", "-w", "-1"];
+    let output = wsp(select).args(["-n", "2"]).input(messages).exits(0);
+    output.prints("2\n4\n");
+    let output = wsp(select).args(["-n", "3", "--non-json", "pass"]).input(messages).exits(0);
+    output.prints("x\n2\n4\n");
+    // A message is one, whatever becomes of it.
+    let arguments = ["connect", &server.url, "-j", ".,.", "-n", "2"];
+    wsp(arguments).input("1\n2\n3\n").exits(0).prints("1\n1\n2\n2\n");
 }
 
 #[test]

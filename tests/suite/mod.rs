@@ -51,6 +51,7 @@ mod protocols;
 mod proxy;
 mod push;
 mod reach;
+mod reconnect;
 mod record;
 mod relay;
 mod relay_admin;

@@ -117,7 +117,7 @@ fn a_replay_of_either_kind_says_the_same_again() {
             arguments.extend(["--input", "json"]);
             CONVERSATION
         } else {
-            arguments.extend(["--replay", &names[index - 1], "--speed", "max"]);
+            arguments.extend(["--replay", &names[index - 1], "--speed", "max", "--replay-close"]);
             ""
         };
         let output = run(&arguments, input).exits(0);
@@ -130,6 +130,28 @@ fn a_replay_of_either_kind_says_the_same_again() {
     let (first, last) = (har(Path::new(&names[1])), har(Path::new(&names[3])));
     assert_eq!(frames(&first[0], "send"), frames(&last[0], "send"));
     assert_eq!(frames(&first[0], "receive"), frames(&last[0], "receive"));
+}
+
+#[test]
+fn a_replay_ends_as_the_end_of_input_does() {
+    let directory = scratch();
+    let echo = listen(&["--echo"]);
+    for name in ["s.jsonl", "s.har"] {
+        let path = text(&directory.path().join(name));
+        run(&["connect", &echo.url, "--record", &path, "-n", "3"], "1\n2\n3\n").exits(0).prints("1\n2\n3\n");
+        // Answers late, when the recording has been sent long ago.
+        let slow = listen(&["--echo", "--delay", "300ms"]);
+        let replay = ["connect", &slow.url, "--replay", &path, "--speed", "max"];
+        run(&[&replay[..], &["-n", "3"]].concat(), "").exits(0).prints("1\n2\n3\n");
+        run(&[&replay[..], &["-w", "2s"]].concat(), "").exits(0).prints("1\n2\n3\n");
+        run(&[&replay[..], &["--expect", ". == 3"]].concat(), "").exits(0);
+        // With the Close of the recording nothing is waited for.
+        let closes = [&replay[..], &["--replay-close", "-n", "3", "--json"]].concat();
+        let output = run(&closes, "").exits(0);
+        let closes = events(output.stdout());
+        assert!(closes.iter().any(|event| event["type"] == "close" && event["dir"] == "out"), "{closes:?}");
+        assert!(closes.iter().all(|event| event["type"] != "text" || event["dir"] == "out"), "{closes:?}");
+    }
 }
 
 #[test]
@@ -480,7 +502,8 @@ fn each_of_many_sessions_is_recorded_whole_and_can_be_replayed_alone() {
         let left = std::fs::read_dir(directory.path()).expect("a directory").count();
         assert_eq!(left, if name == "r.har" { 2 } else { 1 }, "no parts are left");
         let echo = listen(&["--echo"]);
-        let replay = ["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", "-w", "-1"];
+        let replay =
+            ["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", "-w", "-1", "--replay-close"];
         for session in [1, 17, SESSIONS] {
             let name = format!("s{session}");
             let output = run(&[&replay[..], &["--session", &name, &echo.url]].concat(), "").exits(0);

@@ -96,9 +96,16 @@ fn the_server_says_how_long_to_wait() {
         return;
     }
     let server = http_server(&json!({ "answers": [[429, {"Retry-After": "1"}]] }));
-    let output = run(&[&["relay", "-", &server.url], &SOON[..]].concat(), "1\n").exits(0);
+    let delays = ["--retry-delay", "10ms", "--retry-max", "60s"];
+    let output = run(&[&["relay", "-", &server.url], &delays[..]].concat(), "1\n").exits(0);
     assert!(output.took >= Duration::from_secs(1), "{:?}", output.took);
     assert!(output.stderr.contains("again in 1.0 s"), "{}", output.stderr);
+    server.stop();
+    // But --retry-max says how long at most.
+    let server = http_server(&json!({ "answers": [[429, {"Retry-After": "3600"}], 404, 200] }));
+    let more = ["--retry-on", "429,404"];
+    let output = run(&[&["relay", "-", &server.url], &SOON[..], &more].concat(), "1\n").exits(0);
+    assert!(output.stderr.contains("404 Not Found"), "tried again as --retry-on says: {}", output.stderr);
     server.stop();
 }
 

@@ -14,11 +14,11 @@ use super::link::Link;
 use super::{Event, Shard};
 use crate::bench::errors;
 use crate::bench::plan::Compose;
-use crate::filter::Json;
-use crate::message::MessageKind;
+use crate::filter::{Filter, Json};
 use crate::net::bulk::{Bulk, Received};
 use crate::net::connection::ConnectionError;
 use crate::net::connector::Handshake;
+use crate::session::opening::wait_after;
 
 /// Wait before a connection that failed is opened again, under `--churn`.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -196,12 +196,10 @@ fn tell(shard: &Shard, handshake: Handshake) {
     let _ = shard.events.try_send(Event::Facts(Box::new(facts)));
 }
 
-/// Sends the init messages in order, each but the first after a message that matches, where that is asked for.
+/// Sends the init messages in order, with what is to be waited for behind each.
 async fn greet(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
-    for (index, message) in shard.plan.init.iter().enumerate() {
-        if index > 0 && shard.plan.init_wait.is_some() {
-            await_match(shard, bulk).await?;
-        }
+    let plan = &shard.plan;
+    for (index, message) in plan.init.iter().enumerate() {
         match message {
             Compose::Fixed(message) => bulk.start_send(message.kind(), message.payload()),
             Compose::Template(template, kind) => {
@@ -210,17 +208,22 @@ async fn greet(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
             }
         }
         poll_fn(|cx| bulk.poll_flush(cx)).await?;
+        let is_last = index + 1 == plan.init.len();
+        if let Some(wait) = wait_after(plan.init_waits.len(), index + 1, is_last).and_then(|at| plan.init_waits.get(at))
+        {
+            await_match(wait, bulk).await?;
+        }
     }
     Ok(())
 }
 
-async fn await_match(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
+async fn await_match(wait: &Filter, bulk: &mut Bulk) -> Result<(), ConnectionError> {
     let mut buffer = vec![0; 16 * 1024];
     let mut length = 0;
     loop {
         let mut outcome = ControlFlow::Continue(());
         bulk.take(&buffer[..length], |received| match received {
-            Received::Message(kind, payload) if matches(shard, kind, payload) => outcome = ControlFlow::Break(true),
+            Received::Message(_, payload) if matches(wait, payload) => outcome = ControlFlow::Break(true),
             Received::Close(_) => outcome = ControlFlow::Break(false),
             _ => {}
         })?;
@@ -236,10 +239,7 @@ async fn await_match(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionErr
     }
 }
 
-fn matches(shard: &Shard, _kind: MessageKind, payload: &[u8]) -> bool {
+fn matches(wait: &Filter, payload: &[u8]) -> bool {
     let null = Json::null();
-    match (&shard.plan.init_wait, Json::parse(payload)) {
-        (Some(filter), Ok(value)) => filter.matches(&value, &null, &null),
-        _ => false,
-    }
+    Json::parse(payload).is_ok_and(|value| wait.matches(&value, &null, &null))
 }

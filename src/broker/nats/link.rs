@@ -51,16 +51,24 @@ impl Link {
     /// Why not, and whether another try may help.
     pub async fn open(settings: &NatsSettings) -> Result<Self, Problem> {
         let told = Arc::new(Told::default());
-        let (event, patience) = (Arc::clone(&told), Arc::clone(&told));
+        let (event, once) = (Arc::clone(&told), Arc::clone(&told));
         let options = settings
             .options()?
             .event_callback(move |what| {
                 let told = Arc::clone(&event);
                 async move { told.note(&what) }
             })
-            // It connects once; what it would send later on is sent by the next connection, in order.
-            .reconnect_delay_callback(move |_| {
-                if patience.is_connected.load(Ordering::Relaxed) { Duration::from_secs(86_400) } else { Duration::ZERO }
+            .reconnect_delay_callback(|_| Duration::ZERO)
+            // It connects once, for the library has no other way not to connect again: whether and when is the policy's to
+            // say. What it would send later on is sent by the next connection, in order.
+            .reconnect_to_server_callback(move |_, _| {
+                let once = Arc::clone(&once);
+                async move {
+                    if once.is_connected.load(Ordering::Relaxed) {
+                        std::future::pending::<()>().await;
+                    }
+                    None
+                }
             });
         let servers = settings
             .servers

@@ -29,11 +29,16 @@ Examples:
 ";
 
 /// Connection options that have no meaning here.
-const ABSENT: [&str; 8] = [
+const ABSENT: [&str; 13] = [
     "reconnect",
     "retry_delay",
     "retry_max",
     "retry_factor",
+    "retry_step",
+    "retry_jitter",
+    "retry_on",
+    "stable_after",
+    "resume",
     "heartbeat",
     "heartbeat_interval",
     "heartbeat_reply",

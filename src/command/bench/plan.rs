@@ -52,8 +52,8 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     connect.tls.resume = args.tls_resume;
     let init =
         args.connection.init.iter().map(|text| init(text, args.connection.template)).collect::<Result<_, _>>()?;
-    let init_wait =
-        args.connection.init_wait.as_deref().map(|text| settings::filter("--init-wait", text)).transpose()?;
+    let init_waits =
+        args.connection.init_wait.iter().map(|text| settings::filter("--init-wait", text)).collect::<Result<_, _>>()?;
     Ok(Plan {
         connect,
         sources: args.source_ip.as_deref().map(sources).transpose()?.unwrap_or_default(),
@@ -71,7 +71,7 @@ pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
         deadline: args.deadline,
         churn: args.churn,
         init,
-        init_wait,
+        init_waits,
         ping_interval: Some(args.connection.ping_interval).filter(|interval| !interval.is_zero()),
         ping_timeout: args.connection.ping_timeout,
         close_timeout: args.connection.close_timeout,
@@ -98,6 +98,7 @@ fn refuse_nothing(args: &LoadArgs) -> Result<(), Error> {
 fn refuse(args: &ConnectionArgs) -> Result<(), Error> {
     let given = [
         (args.reconnect.is_some(), "--reconnect", "--churn opens connections anew, on purpose"),
+        (args.resume.is_some(), "--resume", "wsp connect resumes after a reconnect"),
         (args.heartbeat.is_some(), "--heartbeat", "--ping-interval sends pings"),
         (args.heartbeat_reply.is_some(), "--heartbeat-reply", "wsp connect answers heartbeats"),
         (args.idle_timeout.is_some(), "--idle-timeout", "--deadline says when a message is lost"),

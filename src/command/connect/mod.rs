@@ -4,7 +4,6 @@ mod control;
 pub mod inbox;
 pub mod info;
 mod input;
-pub mod outage;
 pub mod peer;
 pub mod plan;
 pub mod prompt;
@@ -55,7 +54,7 @@ pub struct ConnectArgs {
     /// Receive on until quiet for DUR; -1: until closed [default: 1s]
     #[arg(short, long, value_name = "DUR|-1", value_parser = wait, allow_hyphen_values = true, help_heading = "Sending")]
     pub wait: Option<Wait>,
-    /// Finish after N received messages
+    /// Finish after N received messages, with --jq N that pass it
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Receiving")]
     pub count: Option<u64>,
     /// Finish when a message matches, else exit 42
@@ -138,9 +137,13 @@ pub struct ConnectArgs {
     /// Send the messages of a recording instead of reading stdin
     ///
     /// FILE holds event lines or is a HAR, also one that a browser exported. With several URLs, session s1 goes to the
-    /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input.
+    /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input: -w, -n and
+    /// --expect hold.
     #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
     pub replay: Option<PathBuf>,
+    /// Send the recorded Close after the last message, instead of ending as at end of input
+    #[arg(long, requires = "replay", hide_short_help = true, help_heading = "Recordings")]
+    pub replay_close: bool,
     /// Divide the times between messages by N; max sends them as fast as they are taken
     #[arg(long, value_name = "N|max", value_parser = Speed::parse, default_value = "1", requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub speed: Speed,

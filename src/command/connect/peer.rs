@@ -47,6 +47,8 @@ pub struct ClientPeer {
     /// Whether the pong to come answers a ping that was sent to keep the connection alive.
     keeps_alive: bool,
     replies_due: usize,
+    /// What is sent next is a heartbeat.
+    beats: bool,
 }
 
 impl ClientPeer {
@@ -69,6 +71,7 @@ impl ClientPeer {
             asked: None,
             keeps_alive: false,
             replies_due: 0,
+            beats: false,
         }
     }
 
@@ -117,6 +120,11 @@ impl ClientPeer {
         self.inbox.borrow().len()
     }
 
+    /// Whether this connection begins with `--resume`.
+    pub fn resumes(&self) -> bool {
+        self.opening.resumes()
+    }
+
     /// Replies that were not handed to the last connection before it ended.
     pub fn replies_due(&self) -> usize {
         self.replies_due
@@ -129,7 +137,11 @@ impl ClientPeer {
     /// What the session says by itself, when it is due.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Option<Message> {
         let own = match self.opening.next_init() {
-            Ok(None) => self.opening.poll_heartbeat(cx),
+            Ok(None) => {
+                let beat = self.opening.poll_heartbeat(cx);
+                self.beats = matches!(beat, Ok(Some(_)));
+                beat
+            }
             init => init,
         };
         own.unwrap_or_else(|error| {
@@ -185,17 +197,22 @@ impl ClientPeer {
             return;
         }
         self.seq += 1;
-        self.active = true;
+        // What only answers a heartbeat does not keep the run alive.
+        let mut is_beat = self.opening.answers_heartbeat(message);
         let parsed = if shared.needs_json() { Some(Json::of_payload(message.payload())) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));
         if is_json {
             match self.opening.on_json(json, &self.prev) {
-                Ok(reply) => replies.extend(reply),
+                Ok(reply) => {
+                    is_beat |= reply.is_some();
+                    replies.extend(reply);
+                }
                 Err(error) => self.fail(&draft_error(error)),
             }
         }
+        self.active |= !is_beat;
         match &plan.reply {
             Reply::Echo => replies.push_back(message.clone()),
             Reply::Filter(filter) if is_json => {
@@ -212,13 +229,13 @@ impl ClientPeer {
         }
         let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };
         let text = parsed.as_ref();
-        shared.print(&name, message, text, &self.prev);
+        let is_shown = shared.print(&name, message, text, &self.prev);
         shared.check_schema(&name, message);
         let expected = plan.expect.as_ref().is_some_and(|filter| is_json && filter.matches(json, &null, &self.prev));
         if is_json && shared.needs_json() {
             self.prev = json.clone();
         }
-        let counted = shared.count_received();
+        let counted = is_shown && shared.count_passed();
         if expected || (counted && plan.expect.is_none()) {
             shared.stop(Exit::Done);
         } else if counted {
@@ -327,7 +344,7 @@ impl Peer for ClientPeer {
             Outgoing::Message(message) => {
                 self.shared.clock.pass_begins();
                 self.info.gave(message);
-                self.active = true;
+                self.active |= !std::mem::take(&mut self.beats);
                 return self.shared.sent(&self.info.id, message);
             }
             Outgoing::Ping(payload) => {

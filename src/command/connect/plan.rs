@@ -15,9 +15,9 @@ use crate::message::Message;
 use crate::message::event::Direction;
 use crate::message::input::InputKind;
 use crate::message::render::Format;
-use crate::session::backoff::Backoff;
 use crate::session::keepalive::KeepaliveSettings;
 use crate::session::opening::OpeningPlan;
+use crate::session::reconnect::{ReconnectSettings, Retries};
 use crate::source::framing::Framing;
 
 /// What happens to a message the filter cannot read.
@@ -102,10 +102,8 @@ pub struct Plan {
     pub timeout: Option<Duration>,
     /// Pings and idle time.
     pub keepalive: KeepaliveSettings,
-    /// Retries in a row.
-    pub reconnect: Option<u32>,
-    /// Waits between them.
-    pub backoff: Backoff,
+    /// Whether and when a session is connected again.
+    pub reconnect: ReconnectSettings,
     /// Largest message.
     pub max_message_size: usize,
     /// End of input closes at once: a person typed Ctrl-D.
@@ -163,6 +161,7 @@ impl Plan {
                 speed: args.speed,
                 direction: if args.dir == DirArg::In { Direction::In } else { Direction::Out },
                 session: args.session,
+                closes: args.replay_close,
             }),
             input,
             framing: framing(args)?,
@@ -190,8 +189,8 @@ impl Plan {
             close_timeout: connection.close_timeout,
             timeout: connection.timeout,
             keepalive: settings::keepalive(connection, interactive && host.stdout_is_terminal),
-            reconnect: connection.reconnect,
-            backoff: settings::backoff(connection)?,
+            // What was not asked for is not done.
+            reconnect: settings::reconnect(connection, Retries::up_to(0))?,
             max_message_size: connection.max_message_size,
             interactive,
             dashboard: args.tui,

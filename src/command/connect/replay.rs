@@ -2,7 +2,8 @@
 //!
 //! The first step goes as soon as its session is open; from when it has left, the others follow at the times of the
 //! recording, divided by the speed. Leaves reading to `source/replay`. Invariants: steps keep their order; they pass
-//! through the same inboxes as standard input, so a peer that does not read stops the reading of the recording.
+//! through the same inboxes as standard input, so a peer that does not read stops the reading of the recording. A recorded
+//! Close is sent only when that was asked for.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -69,6 +70,8 @@ pub struct ReplayPlan {
     pub direction: Direction,
     /// Of which session, from 0; `None` is of all.
     pub session: Option<usize>,
+    /// The recorded Close is sent too.
+    pub closes: bool,
 }
 
 /// A recording being sent.
@@ -83,6 +86,7 @@ pub struct Replay {
     first: Option<Timestamp>,
     since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    closes: bool,
     /// With one session, a Close in the middle of the recording is another connection's.
     held_close: Option<Step>,
     at_end: bool,
@@ -109,6 +113,7 @@ impl Replay {
             first: None,
             since: None,
             timer: None,
+            closes: plan.closes,
             held_close: None,
             at_end: false,
             skipped: 0,
@@ -134,6 +139,9 @@ impl Replay {
                         steps.retain(|step| step.session == self.only);
                     }
                     self.met |= !steps.is_empty();
+                    if !self.closes {
+                        steps.retain(|step| !matches!(step.event, InputEvent::Close { .. }));
+                    }
                     self.steps = steps.into();
                 }
                 Some(Item::Notice(text)) => shared.notice(format!("wsp: --replay {text}")),

@@ -11,14 +11,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::ConnectArgs;
 use super::control::ClientControl;
 use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::input::{DashboardInput, Input};
-use super::outage::{self, Outages, seconds};
 use super::peer::ClientPeer;
 use super::plan::Plan;
 use super::shared::Shared;
@@ -35,7 +34,8 @@ use crate::net::connection::ConnectionError;
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::prompt::SessionState;
 use crate::session::driver::DriverSettings;
-use crate::session::retry::is_worth_retrying;
+use crate::session::outage::{self, Missed, Outages, seconds};
+use crate::session::reconnect::{Attempt, Decision, ReconnectPolicy, cause};
 use crate::session::{Driver, End};
 use crate::sink::record::{Recorder, is_same_file};
 use crate::sink::stdout::Output;
@@ -239,69 +239,87 @@ async fn connect_until_done(
     peer: &mut ClientPeer,
     outages: &mut Outages,
 ) -> Exit {
-    let mut failures = 0_u32;
+    let mut policy = ReconnectPolicy::new(shared.plan.reconnect.clone());
     let mut replies_due = 0;
     peer.info().left(SessionState::Connecting);
     loop {
         let connecting = unless_given_up(peer.info(), connector.connect());
         let Some(Some(connected)) = unless_stopped(shared, connecting).await else { return Exit::Done };
-        let (error, again) = match connected {
+        let (error, decision) = match connected {
             Ok((mut connection, handshake)) => {
-                if let Some(gap) = outages.over(tokio::time::Instant::now()) {
-                    let missed = outage::missed(gap, failures, peer.waiting());
-                    shared.notice_of(peer.id(), &format!("wsp: {}: {missed}", peer.url()));
-                }
-                failures = 0;
                 announce(shared, peer, &handshake);
                 peer.info().opened(handshake);
                 peer.opened();
+                if let Some(outage) = outages.over(Instant::now()) {
+                    let missed = if peer.resumes() { Missed::Resumed } else { Missed::All };
+                    let told = outage.told(missed, peer.waiting());
+                    shared.notice_of(peer.id(), &format!("wsp: {}: {told}", peer.url()));
+                }
                 shared.changed.set(true);
                 let settings = DriverSettings {
                     keepalive: shared.plan.keepalive,
                     close_timeout: shared.plan.close_timeout,
                     fragment: shared.plan.fragment,
                 };
+                let opened = Instant::now();
                 let end = Driver::new(&mut connection, &mut *peer, settings).run().await;
-                report_end(shared, peer, &end);
-                let exit = end_exit(&end);
-                if peer.info().again.take() && shared.stopping().is_none() {
+                let was_asked = peer.info().again.take() && shared.stopping().is_none();
+                if was_asked {
+                    report_end(shared, peer, &end, false);
+                    policy.succeeded();
                     peer.info().left(SessionState::Connecting);
                     continue;
                 }
-                if exit == Exit::Done || shared.stopping().is_some() {
+                let outcome = Attempt::Ended { lived: opened.elapsed(), cause: cause::of_end(&end) };
+                let decision = match shared.stopping() {
+                    None => policy.next(outcome, fastrand::f64()),
+                    Some(_) => Decision::End,
+                };
+                report_end(shared, peer, &end, decision == Decision::End);
+                let exit = end_exit(&end);
+                if decision == Decision::End && (exit == Exit::Done || shared.stopping().is_some()) {
                     let unmet = shared.expects_in_vain() && shared.stopping().is_none();
                     return if unmet { Exit::Expectation } else { exit };
                 }
                 replies_due = peer.replies_due();
-                outages.lost(tokio::time::Instant::now());
-                (Error::Ended { url: peer.url().to_owned(), end }, true)
+                outages.lost(Instant::now());
+                let error = Error::Ended { url: peer.url().to_owned(), end };
+                if exit != Exit::Done {
+                    shared.event(peer.id(), None, EventBody::Error { error: error.to_string() });
+                }
+                (error, decision)
             }
             Err(cause) => {
-                let again = is_worth_retrying(&cause);
-                (Error::Connect { url: peer.url().to_owned(), cause }, again)
+                let retry_after =
+                    if let ConnectError::Refused(refusal) = &cause { refusal.retry_after() } else { None };
+                let outcome = Attempt::Failed { cause: cause::of_connect(&cause), retry_after };
+                let error = Error::Connect { url: peer.url().to_owned(), cause };
+                shared.event(peer.id(), None, EventBody::Error { error: error.to_string() });
+                (error, policy.next(outcome, fastrand::f64()))
             }
         };
-        shared.event(peer.id(), None, EventBody::Error { error: error.to_string() });
-        let Some(most) = shared.plan.reconnect.filter(|_| again) else {
-            report(shared, peer, &error);
-            return error.exit();
+        let (attempt, delay) = match decision {
+            Decision::Retry { attempt, delay } => (attempt, delay),
+            Decision::End => {
+                report(shared, peer, &error);
+                return error.exit();
+            }
+            Decision::Spent { retries } => {
+                report(shared, peer, &error);
+                let spent = Error::RetriesSpent { url: peer.url().to_owned(), attempts: retries };
+                shared.line_of(peer.id(), &format!("wsp: {spent}"));
+                return Exit::Lost;
+            }
         };
-        if failures >= most {
-            report(shared, peer, &error);
-            let spent = Error::RetriesSpent { url: peer.url().to_owned(), attempts: failures };
-            shared.line_of(peer.id(), &format!("wsp: {spent}"));
-            return Exit::Lost;
-        }
-        failures += 1;
-        let delay = shared.plan.backoff.wait(failures, fastrand::f64());
+        outages.retried();
         let left = outage::left_behind(peer.waiting(), std::mem::take(&mut replies_due));
-        let hint = error.hint_of_retry(failures);
-        let again = format!("wsp: {error}; connecting again in {} (retry {failures}){left}{hint}", seconds(delay));
+        let hint = error.hint_of_retry(attempt);
+        let again = format!("wsp: {error}; connecting again in {} (retry {attempt}){left}{hint}", seconds(delay));
         shared.notice_of(peer.id(), &again);
-        peer.info().left(SessionState::Retrying(failures));
+        peer.info().left(SessionState::Retrying(attempt));
         shared.changed.set(true);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        shared.event(peer.id(), None, EventBody::Retry { attempt: failures, delay_ms });
+        shared.event(peer.id(), None, EventBody::Retry { attempt, delay_ms, cause: error.cause() });
         shared.output.borrow_mut().flush();
         peer.info().retry_at.set(Timestamp::now().checked_add(delay).ok());
         let info = peer.info();
@@ -335,17 +353,18 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     shared.opened(peer.id(), body, handshake);
 }
 
-/// Says how a connection ended, where it is no error that is reported anyway.
-fn report_end(shared: &Shared, peer: &ClientPeer, end: &End) {
+/// Says how a connection ended, where it is no error that is reported anyway; `is_over` when there will be no other.
+fn report_end(shared: &Shared, peer: &ClientPeer, end: &End, is_over: bool) {
     if let End::Closed { close, by_us } = end {
         let (code, reason) = (close.code, close.reason.clone());
         shared.event(peer.id(), Some(Direction::In), EventBody::Close { code, reason, clean: true });
-        if !by_us && close.is_normal() && shared.plan.expect.is_none() {
+        let is_over = is_over && !by_us && close.is_normal();
+        if is_over && shared.plan.expect.is_none() {
             shared.notice_of(peer.id(), &format!("{}: {}", peer.url(), end_text(end)));
         }
         let waiting = peer.waiting();
         // Somebody at the dashboard may connect it again.
-        if !by_us && close.is_normal() && waiting > 0 && !shared.plan.dashboard {
+        if is_over && waiting > 0 && !shared.plan.dashboard {
             let lost = counted(waiting, "piece");
             shared.line_of(peer.id(), &format!("wsp: {}: {lost} of input could not be sent any more", peer.url()));
         }

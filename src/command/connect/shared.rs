@@ -58,6 +58,8 @@ pub struct Shared {
     stop: Cell<Option<Exit>>,
     signalled: Cell<bool>,
     received: Cell<u64>,
+    /// Messages that passed the filter.
+    passed: Cell<u64>,
     dropped_non_json: Cell<u64>,
     /// When what is seen happens.
     pub clock: PassClock,
@@ -87,6 +89,7 @@ impl Shared {
             stop: Cell::new(None),
             signalled: Cell::new(false),
             received: Cell::new(0),
+            passed: Cell::new(0),
             dropped_non_json: Cell::new(0),
             clock: PassClock::default(),
             unanswered: Cell::new(0),
@@ -169,15 +172,15 @@ impl Shared {
         }
     }
 
-    /// Counts a received message; true when `--count` is reached.
-    pub fn count_received(&self) -> bool {
-        self.received.set(self.received.get() + 1);
-        self.plan.count.is_some_and(|count| self.received.get() >= count)
+    /// Counts a message that passed the filter; true when `--count` is reached.
+    pub fn count_passed(&self) -> bool {
+        self.passed.set(self.passed.get() + 1);
+        self.is_count_reached()
     }
 
     /// Whether `--count` is reached already.
     pub fn is_count_reached(&self) -> bool {
-        self.plan.count.is_some_and(|count| self.received.get() >= count)
+        self.plan.count.is_some_and(|count| self.passed.get() >= count)
     }
 
     /// Records an event, and prints it when event lines are what is printed.
@@ -314,18 +317,19 @@ impl Shared {
         self.record_failed.get()
     }
 
-    /// Prints a received message: through the filter, in the format asked for.
+    /// Prints a received message: through the filter, in the format asked for. Returns whether anything of it passed.
     pub fn print(
         &self,
         session: &SessionName<'_>,
         message: &Message,
         parsed: Option<&Result<Json, String>>,
         prev: &Json,
-    ) {
+    ) -> bool {
+        self.received.set(self.received.get() + 1);
         let filter = self.filter.borrow();
         let Some(filter) = filter.as_ref() else {
             self.print_message(session.id, message);
-            return;
+            return true;
         };
         let input = match parsed {
             Some(Ok(json)) => json,
@@ -337,7 +341,9 @@ impl Shared {
             let time = time_text(self.clock.now());
             Json::meta(session.id, session.url, &time, kind, message.len(), session.seq)
         });
+        let mut has_passed = false;
         let result = filter.run(input, &meta, prev, &mut |value| {
+            has_passed = true;
             let text = if self.plan.raw_output { value.to_plain_string() } else { value.to_compact_string() };
             self.print_message(session.id, &Message::text(text));
             std::ops::ControlFlow::Continue(())
@@ -345,6 +351,7 @@ impl Shared {
         if let Err(error) = result {
             self.line_of(session.id, &format!("jq: {error}"));
         }
+        has_passed
     }
 
     /// Checks a received message against `--schema`.
@@ -360,7 +367,7 @@ impl Shared {
         }
     }
 
-    fn non_json(&self, session: &SessionName<'_>, message: &Message, reason: &str) {
+    fn non_json(&self, session: &SessionName<'_>, message: &Message, reason: &str) -> bool {
         match self.plan.non_json {
             NonJson::Pass => self.print_message(session.id, message),
             NonJson::Drop => {
@@ -378,6 +385,7 @@ impl Shared {
                 self.stop(Exit::Internal);
             }
         }
+        self.plan.non_json == NonJson::Pass
     }
 
     fn print_message(&self, session: &str, message: &Message) {

@@ -16,7 +16,6 @@ use crate::filter::Filter;
 use crate::host::{Host, Stderr};
 use crate::message::counted::counted;
 use crate::message::render::Format;
-use crate::pipeline::dispatch::RetrySettings;
 use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Orders, Relay, Running};
 use crate::pipeline::watch::{Seen, View, Watch};
@@ -25,6 +24,7 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
+use crate::session::reconnect::{ReconnectSettings, Retries};
 use crate::source::shared::SharedInput;
 
 /// What all pipelines of a process share.
@@ -295,9 +295,9 @@ impl<'a> Build<'a> {
         format!("s{}", sessions.get())
     }
 
-    pub(super) fn retry(&self) -> Result<RetrySettings, Error> {
-        let connection = &self.args.connection;
-        Ok(RetrySettings { backoff: settings::backoff(connection)?, most: connection.reconnect })
+    /// How what is no WebSocket client is tried again: until it works, unless the user has set a limit.
+    pub(super) fn reconnect(&self) -> Result<ReconnectSettings, Error> {
+        settings::reconnect(&self.args.connection, Retries::up_to(Retries::UNLIMITED))
     }
 }
 

@@ -13,12 +13,13 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::connection::io_text;
 use crate::net::connector::Connector;
-use crate::pipeline::dispatch::{BatchSettings, Dispatch, RetrySettings};
+use crate::pipeline::dispatch::{BatchSettings, Dispatch};
 use crate::pipeline::run::Running;
 use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
 use crate::queue::end::{BatchSink, End, EndIo};
 use crate::session::driver::DriverSettings;
+use crate::session::reconnect::Retries;
 use crate::sink::null::NullSink;
 use crate::sink::stdio::StdioSink;
 use crate::sink::stdout::Output;
@@ -37,7 +38,7 @@ impl<'a> Build<'a> {
             bytes: args.batch_bytes.unwrap_or(1 << 20),
             age: args.batch_age.unwrap_or_default(),
         };
-        Ok(Box::new(Dispatch::new(sink, batch, self.retry()?)))
+        Ok(Box::new(Dispatch::new(sink, batch, self.reconnect()?)))
     }
 
     /// The ends an endpoint is made of: one that does both, or a source and a sink.
@@ -145,9 +146,6 @@ impl<'a> Build<'a> {
     fn ws(&self, url: &str, is_from: bool, view: &Rc<View>) -> Result<WsClient, Error> {
         let connection = self.connection_of(url);
         let connector = Connector::new(settings::connect_options(url, connection, false)?)?;
-        // What was not asked for is not done: as for connect.
-        let most = Some(connection.reconnect.unwrap_or(0));
-        let retry = RetrySettings { backoff: settings::backoff(connection)?, most };
         Ok(WsClient {
             connector,
             session: view.id.clone(),
@@ -158,7 +156,8 @@ impl<'a> Build<'a> {
                 close_timeout: connection.close_timeout,
                 fragment: None,
             },
-            retry,
+            // What was not asked for is not done: as for connect.
+            reconnect: settings::reconnect(connection, Retries::up_to(0))?,
             view: Rc::clone(view),
         })
     }

@@ -20,7 +20,7 @@ impl Build<'_> {
                 Some(InputArg::Raw) | None => LineKind::Raw,
             },
             max_message_size: self.args.connection.max_message_size,
-            retry: self.retry()?,
+            reconnect: self.reconnect()?,
             stderr: self.stderr.clone(),
         })
     }

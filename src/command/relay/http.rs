@@ -38,6 +38,7 @@ impl Build<'_> {
             name: name.to_owned(),
             format: self.line_format,
             lines: is_batch && args.batch != Some(1),
+            retry_on: args.connection.retry_on.clone(),
         };
         Ok((sink, if is_batch { super::ends::BATCH } else { 1 }))
     }

@@ -127,8 +127,8 @@ fn messages_look_as_in_chrome() {
         ),
         (
             None,
-            EventBody::Retry { attempt: 1, delay_ms: 20 },
-            r#"{"type":"error","time":1.000002,"opcode":-1,"data":"connecting again in 20 ms (retry 1)","_attempt":1,"_delay_ms":20}"#,
+            EventBody::Retry { attempt: 1, delay_ms: 20, cause: "gone".to_owned() },
+            r#"{"type":"error","time":1.000002,"opcode":-1,"data":"gone; connecting again in 20 ms (retry 1)","_attempt":1,"_delay_ms":20}"#,
         ),
     ];
     for (dir, body, expected) in table {

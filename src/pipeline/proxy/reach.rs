@@ -77,12 +77,14 @@ impl Reach {
     /// The client's headers, but for those that are set or left out by the user.
     fn carried(&self, headers: &HeaderMap, peer: PeerAddr, options: &ConnectOptions) -> Vec<HeaderEdit> {
         let own = list(headers, &header::CONNECTION, true);
+        // What cannot be read is told when the connection is opened.
+        let from_files = options.credentials.header_edits().unwrap_or_default();
         let is_edited = |name: &HeaderName| {
-            options.headers.iter().any(|edit| match edit {
+            options.headers.iter().chain(&from_files).any(|edit| match edit {
                 HeaderEdit::Set(edited, _) | HeaderEdit::Remove(edited) => edited == name,
             })
         };
-        let has_credentials = options.user.is_some() || options.bearer.is_some();
+        let has_credentials = options.credentials.authorizes();
         let is_ours = |name: &HeaderName| match *name {
             header::AUTHORIZATION => self.keeps_credentials || has_credentials,
             header::COOKIE => !options.cookies.is_empty(),

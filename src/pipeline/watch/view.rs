@@ -218,12 +218,12 @@ impl View {
         self.tell(None, || EventBody::Error { error: text.to_owned() });
     }
 
-    /// It is tried again after this time.
-    pub fn retries(&self, attempt: u32, wait: Duration) {
+    /// It is tried again after this time, because of what failed.
+    pub fn retries(&self, attempt: u32, wait: Duration, cause: &str) {
         self.state.set(SessionState::Retrying);
         self.retry_at.set(Timestamp::now().checked_add(wait).ok());
         let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.tell(None, || EventBody::Retry { attempt, delay_ms });
+        self.tell(None, || EventBody::Retry { attempt, delay_ms, cause: cause.to_owned() });
     }
 
     fn tell(&self, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {

@@ -385,7 +385,7 @@ impl Model {
                 Some((grade, format!("{way}: {code} {reason}").trim_end().to_owned()))
             }
             EventBody::Error { error } => Some((Grade::Error, error.clone())),
-            EventBody::Retry { attempt, delay_ms } => {
+            EventBody::Retry { attempt, delay_ms, .. } => {
                 let delay = *delay_ms as f64 / 1000.0;
                 Some((Grade::Warning, format!("connecting again in {delay:.1} s (retry {attempt})")))
             }
