@@ -144,18 +144,13 @@ impl Event {
         push_head(out, self.time, &self.session, self.dir, kind);
         match &self.body {
             EventBody::Open { url, peer, subprotocol, extensions, handshake_ms, subject } => {
-                let fields = [
-                    ("url", url),
-                    ("peer", peer),
-                    ("subject", subject),
-                    ("subprotocol", subprotocol),
-                    ("extensions", extensions),
-                ];
-                for (name, value) in fields {
+                for (name, value) in [("url", url), ("peer", peer), ("subject", subject)] {
                     if let Some(value) = value {
                         push_field(out, name, value);
                     }
                 }
+                push_field_or_null(out, "subprotocol", subprotocol.as_deref());
+                push_field_or_null(out, "extensions", extensions.as_deref());
                 if let Some(ms) = handshake_ms.filter(|ms| ms.is_finite()) {
                     push_display(out, format_args!(",\"handshake_ms\":{ms}"));
                 }
@@ -448,6 +443,13 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
     push_json_string(out, value);
+}
+
+fn push_field_or_null(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    match value {
+        Some(value) => push_field(out, name, value),
+        None => push_display(out, format_args!(",\"{name}\":null")),
+    }
 }
 
 fn push_display(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -159,3 +159,26 @@ fn a_retry_is_an_event() {
     assert_eq!(attempts, [&json!(1), &json!(2)]);
     assert!(events.iter().any(|event| event["type"] == "error" && event["error"].is_string()), "{events:?}");
 }
+
+#[test]
+fn open_events_always_say_which_subprotocol_and_extensions() {
+    let folder = crate::support::scratch();
+    let recorded = crate::support::text(&folder.path().join("relay.jsonl"));
+    let server = listen(&["--echo", "--json"]);
+    let client = run(&["connect", &server.url, "--json", "--no-compress", "-n", "1"], "x\n").exits(0);
+    run(&["relay", "-", &server.url, "--record", &recorded], "x\n").exits(0);
+    let server = server.stop();
+    let relayed = crate::support::files::read(std::path::Path::new(&recorded));
+    for lines in [client.stdout(), server.stdout(), &relayed] {
+        let events = events(lines);
+        let opened: Vec<_> = events.iter().filter(|event| event["type"] == "open").collect();
+        assert!(!opened.is_empty(), "{lines}");
+        for open in opened {
+            assert_eq!(
+                (open.get("subprotocol"), open.get("extensions")),
+                (Some(&json!(null)), Some(&json!(null))),
+                "{open}"
+            );
+        }
+    }
+}
