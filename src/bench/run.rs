@@ -3,8 +3,10 @@
 //! Owns the order of the phases and what ends them: time, number, a signal. Leaves the report to [`super::compose`].
 //! Invariants: a signal ends measuring and still yields a report; every shard's thread has ended when this returns.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ use crate::error::Error;
 use crate::host::{Signals, StopSignal};
 use crate::net::connector::ConnectError;
 use crate::net::dial;
+use crate::session::limit::{Due, TimeLimit};
 
 /// Between the last connection and the first message.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -299,18 +302,25 @@ impl<'a> Conductor<'a> {
 
     async fn conduct(&mut self) -> Result<(), Error> {
         let mut live = tokio::time::interval(LIVE);
-        let timeout = self.plan.timeout.map(|limit| tokio::time::Instant::now() + limit);
+        let ending = self.plan.deadline + self.plan.close_timeout;
+        let mut limit = self.plan.timeout.map(|limit| TimeLimit::new(limit, ending));
         loop {
-            let far = tokio::time::Instant::now() + Duration::from_secs(3600);
+            let due = poll_fn(|cx| limit.as_mut().map_or(Poll::Pending, |limit| limit.poll(cx)));
             tokio::select! {
                 signal = self.control.signals.next() => self.interrupt(signal),
                 () = self.control.enough.notified() => {
                     self.enough = true;
                     self.stop();
                 }
-                () = tokio::time::sleep_until(timeout.unwrap_or(far)), if timeout.is_some() && !self.timed_out => {
+                due = due => {
                     self.timed_out = true;
-                    self.stop();
+                    match due {
+                        Due::Stop => self.stop(),
+                        Due::Cut => {
+                            self.stopped_at.get_or_insert(self.now());
+                            let _ = self.commands.send(Command::Abort);
+                        }
+                    }
                 }
                 event = self.events.recv() => match event {
                     Some(event) => self.take(event).await,

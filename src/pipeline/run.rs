@@ -20,6 +20,7 @@ use crate::queue::end::{End, EndError, EndIo};
 use crate::queue::ledger::Ledger;
 use crate::queue::spool::Spool;
 use crate::queue::stop::{Step, Stop};
+use crate::session::limit::{Due, TimeLimit};
 
 /// An end on its way.
 pub struct Running {
@@ -101,6 +102,7 @@ struct State {
     errors: Vec<EndError>,
     cut_short: Option<Exit>,
     closed_early: bool,
+    has_timed_out: bool,
     /// Something has happened that must be looked at.
     changed: bool,
     /// When draining has taken too long.
@@ -112,11 +114,11 @@ impl Relay {
     pub async fn run(mut self) -> Ended {
         let mut state = State::default();
         let mut running: Vec<_> = std::mem::take(&mut self.ends).into_iter().map(Start::of).collect();
-        let mut timeout = self.timeout.map(|limit| Box::pin(sleep(limit)));
+        let mut limit = self.timeout.map(|limit| TimeLimit::new(limit, self.grace));
         poll_fn(|cx| {
             loop {
                 self.heed(&mut state, cx);
-                self.watch_time(&mut timeout, &mut state, cx);
+                self.watch_time(&mut limit, &mut state, cx);
                 if self.orders.stop.step() >= Step::Draining {
                     running.iter_mut().for_each(Start::gives_no_more);
                 }
@@ -158,11 +160,18 @@ impl Relay {
         state.cut_short = state.cut_short.or(self.orders.cut_short.get());
     }
 
-    fn watch_time(&self, timeout: &mut Option<Pin<Box<Sleep>>>, state: &mut State, cx: &mut Context<'_>) {
-        if timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
-            *timeout = None;
-            state.errors.push(EndError::new(Exit::Timeout, "--timeout ran out"));
-            self.drain(state);
+    fn watch_time(&self, limit: &mut Option<TimeLimit>, state: &mut State, cx: &mut Context<'_>) {
+        while let Some(Poll::Ready(due)) = limit.as_mut().map(|limit| limit.poll(cx)) {
+            let step = self.orders.stop.step();
+            // What ends anyway may end in time.
+            if !state.has_timed_out && (due == Due::Cut || step == Step::Running) {
+                state.has_timed_out = true;
+                state.errors.push(EndError::new(Exit::Timeout, "--timeout ran out"));
+            }
+            match due {
+                Due::Stop => self.drain(state),
+                Due::Cut => self.orders.stop.go(Step::Aborting),
+            }
         }
         if self.orders.stop.step() < Step::Aborting
             && state.grace.as_mut().is_some_and(|grace| grace.as_mut().poll(cx).is_ready())

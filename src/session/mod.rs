@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod heartbeat;
 pub mod keepalive;
+pub mod limit;
 pub mod opening;
 pub mod outage;
 pub mod reconnect;

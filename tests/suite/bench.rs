@@ -341,3 +341,10 @@ fn connections_come_and_go_by_stages() {
     assert_eq!(closed["connect"]["ok"], 5);
     assert!(closed["messages"]["verified"].as_u64() > Some(20), "{:#}", closed["messages"]);
 }
+
+#[test]
+fn a_time_limit_holds_for_answers_that_never_come() {
+    let server = listen(&["--sink"]);
+    let never = ["--deadline", "1h", "--close-timeout", "1h", "--timeout", "500ms"];
+    wsp(["bench", &server.url, "-c", "2"]).args(never).input("").exits(124);
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::fake::next;
 use crate::support::process::listen_at;
-use crate::support::{FakeServer, Frame, Opcode, listen, wsp};
+use crate::support::{FakeServer, Frame, Opcode, listen, run, wsp};
 
 #[test]
 fn init_messages_come_first_and_in_order() {
@@ -285,4 +285,50 @@ fn signals_are_heeded_while_connecting() {
     client.signal(Signal::SIGINT);
     client.outcome().exits(130);
     server.join();
+}
+
+#[test]
+fn a_peer_that_drops_the_connection_instead_of_answering_our_close_is_no_error() {
+    for arguments in
+        [&["-n", "1"][..], &["-w", "100ms"], &["-w", "0"], &["--expect", ".a == 1"], &["--reconnect", "-n", "1"]]
+    {
+        let server = FakeServer::once(|request| {
+            let mut socket = request.accept();
+            socket.say(Frame::text("{\"a\":1}"));
+            socket.read_close();
+        });
+        let output = wsp(["connect", &server.url, "-v"]).args(arguments).input("").exits(0);
+        output.complains("dropped the connection instead of answering the close frame");
+        server.join();
+    }
+    // What was asked for has not been done.
+    let server = FakeServer::once(|request| {
+        request.accept().say(Frame::text("1"));
+    });
+    run(&["connect", &server.url, "-n", "2", "-w", "-1"], "").exits(9);
+    server.join();
+}
+
+#[test]
+fn a_time_limit_holds_for_the_closing_handshake_and_for_output_that_nobody_reads() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        socket.read_close();
+        socket.read_rest();
+    });
+    let silent = ["connect", &server.url, "--close-timeout", "1h", "--timeout", "300ms"];
+    wsp(silent).spawn().outcome().exits(124).complains("wsp: --timeout ran out");
+    server.join();
+    let flood = listen(&["--push", "100k"]);
+    let (unread, stdout) = std::io::pipe().expect("a pipe");
+    let mut client = std::process::Command::new(env!("CARGO_BIN_EXE_wsp"))
+        .args(["connect", &flood.url, "-q", "--timeout", "300ms"])
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stdin(std::process::Stdio::null())
+        .stdout(stdout)
+        .spawn()
+        .expect("running wsp");
+    let ended = crate::support::files::wait_until("its end", || client.try_wait().expect("its status"));
+    assert_eq!(ended.code(), Some(124));
+    drop(unread);
 }

@@ -141,7 +141,8 @@ fn a_name_without_an_address_of_the_wanted_kind_is_20() {
 fn the_whole_run_can_be_limited_to_a_time_124() {
     let server = listen(&["--echo"]);
     let output = wsp(["connect", &server.url, "--timeout", "200ms"]).spawn().outcome().exits(124);
-    assert!(output.took >= Duration::from_millis(200), "{:?}", output.took);
+    // The last tenth is for the end.
+    assert!(output.took >= Duration::from_millis(180), "{:?}", output.took);
     let never = FakeServer::once(|mut request| {
         request.socket.read_rest();
     });

@@ -117,7 +117,7 @@ fn a_signal_says_what_waits_and_how_to_end_at_once() {
     relay.wait_for_stderr(
         "wsp: 3 messages not delivered yet: up to 3600s for that (--grace); Ctrl-C again ends at once",
     );
-    relay.signal(Signal::SIGINT);
+    relay.signal_again(Signal::SIGINT);
     let output = relay.outcome().exits(30);
     assert!(balance(&output.stderr).ends_with("waiting 3"), "{}", output.stderr);
     // With nothing that waits there is nothing to say.
@@ -202,4 +202,23 @@ fn a_run_ends_in_time_and_delivers_what_it_has() {
     let output = relay.outcome().exits(124);
     assert!(output.stderr.contains("--timeout ran out"), "{}", output.stderr);
     assert!(balance(&output.stderr).starts_with("received 2 = delivered 2 "), "{}", output.stderr);
+}
+
+#[test]
+fn a_time_limit_holds_for_the_grace_time() {
+    let url = format!("ws://127.0.0.1:{}/", closed_port());
+    let limits = ["--timeout", "300ms", "--grace", "1h", "--reconnect", "--retry-delay", "1h"];
+    let mut relay = wsp(["relay", "-", &url]).args(limits).spawn();
+    relay.send(numbers(3));
+    let output = relay.outcome().exits(30);
+    assert!(output.stderr.contains("wsp: --timeout ran out"), "{}", output.stderr);
+    assert!(balance(&output.stderr).ends_with("waiting 3"), "{}", output.stderr);
+}
+
+#[test]
+fn a_quiet_relay_gives_its_account_only_where_something_is_wrong() {
+    let output = run(&["relay", "-", "-", "-q"], numbers(3)).exits(0);
+    assert_eq!(output.stderr, "");
+    let output = run(&["relay", "-", "-", "-q", "--jq", ".a"], "x\n");
+    assert!(output.code == 0 || !output.stderr.is_empty(), "{}", output.code);
 }

@@ -115,6 +115,11 @@ impl ClientPeer {
         }
     }
 
+    /// Whether this side has nothing more to do and wishes to close.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Pieces of input that wait for a connection.
     pub fn waiting(&self) -> usize {
         self.inbox.borrow().len()

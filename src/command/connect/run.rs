@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,12 +34,15 @@ use crate::net::connection::ConnectionError;
 use crate::net::connector::{ConnectError, Connector, Handshake};
 use crate::prompt::SessionState;
 use crate::session::driver::DriverSettings;
+use crate::session::limit::{Due, TimeLimit};
 use crate::session::outage::{self, Missed, Outages, seconds};
 use crate::session::reconnect::{Attempt, Decision, ReconnectPolicy, cause};
 use crate::session::{Driver, End};
 use crate::sink::record::{Recorder, is_same_file};
 use crate::sink::stdout::Output;
 
+/// Most of `--timeout` that is kept for the closing handshake.
+const CLOSING: Duration = Duration::from_millis(250);
 /// Bytes of a refused answer's body that are shown.
 const BODY_SHOWN: usize = 1024;
 
@@ -82,7 +85,9 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         let control = ClientControl::new(Rc::clone(&shared), known.into_iter().zip(inboxes.iter().cloned()).collect());
         input = Input::Dashboard(Box::new(DashboardInput::open(screen, control)?));
     }
-    let mut timeout = shared.plan.timeout.map(|limit| Box::pin(sleep(limit)));
+    let grace = shared.plan.close_timeout.min(CLOSING);
+    let mut limit = shared.plan.timeout.map(|limit| TimeLimit::new(limit, grace));
+    let mut was_cut = false;
     let mut first_failure = None;
     let mut drained = false;
     std::future::poll_fn(|cx| {
@@ -95,13 +100,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
                 };
                 shared.signal(exit);
             }
-            if timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready()) {
-                timeout = None;
-                if shared.stopping().is_none() {
-                    shared.stderr.line("wsp: --timeout ran out");
-                }
-                shared.stop(Exit::Timeout);
-            }
+            was_cut |= heed_time(&mut limit, &shared, cx);
             input.poll(cx, &shared, &inboxes);
             let mut running = false;
             for (slot, inbox) in sessions.iter_mut().zip(&inboxes) {
@@ -140,11 +139,31 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     input.close(&shared.stderr);
     shared.stderr.progress("");
     shared.summary();
-    let exit = outcome(&shared, first_failure);
+    let exit = match outcome(&shared, first_failure) {
+        Exit::Done if was_cut => Exit::Timeout,
+        exit => exit,
+    };
     if exit == Exit::Expectation {
         shared.tell_unmet();
     }
     Ok(exit)
+}
+
+/// Ends the run in time for `--timeout`; whether the time is over and the rest is cut off.
+fn heed_time(limit: &mut Option<TimeLimit>, shared: &Shared, cx: &mut Context<'_>) -> bool {
+    let mut is_cut = false;
+    while let Some(Poll::Ready(due)) = limit.as_mut().map(|limit| limit.poll(cx)) {
+        is_cut |= due == Due::Cut;
+        if shared.stopping().is_none() || (is_cut && shared.stopping() == Some(Exit::Done)) {
+            shared.stderr.line("wsp: --timeout ran out");
+        }
+        shared.stop(Exit::Timeout);
+    }
+    if is_cut {
+        shared.abort.set(true);
+        shared.changed.set(true);
+    }
+    is_cut
 }
 
 /// The code of the run.
@@ -271,12 +290,19 @@ async fn connect_until_done(
                     continue;
                 }
                 let outcome = Attempt::Ended { lived: opened.elapsed(), cause: cause::of_end(&end) };
+                // All that was asked for is done: the peer may hang up as it likes.
+                let is_done = peer.is_closing() || shared.stopping() == Some(Exit::Done);
+                let hung_up = is_done && matches!(end, End::Failed(ConnectionError::Lost(_)));
                 let decision = match shared.stopping() {
-                    None => policy.next(outcome, fastrand::f64()),
-                    Some(_) => Decision::End,
+                    None if !hung_up => policy.next(outcome, fastrand::f64()),
+                    _ => Decision::End,
                 };
                 report_end(shared, peer, &end, decision == Decision::End);
-                let exit = end_exit(&end);
+                if hung_up && shared.plan.verbose {
+                    let told = "* the peer dropped the connection instead of answering the close frame";
+                    shared.notice_of(peer.id(), told);
+                }
+                let exit = if hung_up { Exit::Done } else { end_exit(&end) };
                 if decision == Decision::End && (exit == Exit::Done || shared.stopping().is_some()) {
                     let unmet = shared.expects_in_vain() && shared.stopping().is_none();
                     return if unmet { Exit::Expectation } else { exit };

@@ -112,7 +112,8 @@ impl Many<'_> {
                     if self.group.is_empty() && self.next.is_none() && !reload {
                         last.push((seen, ended));
                     } else {
-                        give_account(&self.around.host.stderr, &self.around.watch, &seen, &ended);
+                        let quiet = self.args.output.quiet;
+                        give_account(&self.around.host.stderr, &self.around.watch, &seen, &ended, quiet);
                         self.exits.push(ended.exit);
                     }
                 }

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
@@ -22,7 +23,11 @@ use crate::pipeline::group::{Group, Happened, gravest};
 use crate::pipeline::run::Ended;
 use crate::pipeline::watch::{Seen, Watch};
 use crate::queue::end::EndError;
+use crate::queue::ledger::Ledger;
 use crate::sink::record::Recorder;
+
+/// A recording has at least this long to be closed.
+const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// Runs the pipeline that the flags describe.
 pub(super) async fn run(args: &RelayArgs, around: &Surroundings, signals: Signals) -> Result<Exit, Error> {
@@ -52,6 +57,7 @@ pub(super) struct Scene<'a> {
     admin: Option<Serving>,
     shown: Option<Shown>,
     told_of_grace: bool,
+    begun: Instant,
 }
 
 impl<'a> Scene<'a> {
@@ -68,14 +74,16 @@ impl<'a> Scene<'a> {
                 let address = settings.address.to_string();
                 let admin =
                     Admin::bind(settings).await.map_err(|error| Error::Bind { address, cause: io_text(&error) })?;
-                stderr.line(format!("admin on {}", admin.url()));
-                if admin.is_open() && !args.output.quiet {
-                    stderr.line(format!("wsp: {}", crate::observe::admin::OPEN));
+                if !args.output.quiet {
+                    stderr.line(format!("admin on {}", admin.url()));
+                    if admin.is_open() {
+                        stderr.line(format!("wsp: {}", crate::observe::admin::OPEN));
+                    }
                 }
                 Some(admin.serve(Rc::clone(&watch) as Rc<dyn Control>))
             }
         };
-        Ok(Self { args, stderr, watch, admin, shown: None, told_of_grace: false })
+        Ok(Self { args, stderr, watch, admin, shown: None, told_of_grace: false, begun: Instant::now() })
     }
 
     /// Opens the dashboard, where there is to be one.
@@ -125,7 +133,9 @@ impl<'a> Scene<'a> {
         mut exits: Vec<Exit>,
     ) -> Result<Exit, Error> {
         self.hide();
-        let recorded = group.finish_recording(self.args.grace).await;
+        // The recording has what is left of the time.
+        let left = self.args.connection.timeout.map(|limit| limit.saturating_sub(self.begun.elapsed()).max(LAST_WAIT));
+        let recorded = group.finish_recording(left.unwrap_or(self.args.grace).min(self.args.grace)).await;
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
@@ -135,19 +145,25 @@ impl<'a> Scene<'a> {
             exits.push(error.exit());
         }
         for (seen, ended) in last {
-            give_account(&self.stderr, &self.watch, &seen, &ended);
+            give_account(&self.stderr, &self.watch, &seen, &ended, self.args.output.quiet);
             exits.push(ended.exit);
         }
         Ok(gravest(exits))
     }
 }
 
-/// Says what went wrong in a pipeline, and what became of its messages.
-pub(super) fn give_account(stderr: &Stderr, watch: &Watch, seen: &Seen, ended: &Ended) {
+/// Says what went wrong in a pipeline, and what became of its messages; the latter only if something is wrong where
+/// errors alone are wanted.
+pub(super) fn give_account(stderr: &Stderr, watch: &Watch, seen: &Seen, ended: &Ended, errors_only: bool) {
     let name = seen.name.as_ref().filter(|_| watch.names_pipelines());
     let prefix = name.map(|name| format!("{name}: ")).unwrap_or_default();
     for error in &ended.errors {
         tell(stderr, &prefix, error);
+    }
+    let is_whole = |ledger: &Ledger| !ledger.is_anything_undelivered() && ledger.dropped.total() == 0;
+    let is_well = ended.exit == Exit::Done && seen.flows.iter().all(|flow| is_whole(&flow.ledger));
+    if errors_only && is_well {
+        return;
     }
     for flow in &seen.flows {
         stderr.line(format!("{prefix}{}", flow.ledger));
