@@ -3,22 +3,28 @@
 //! Owns the standard streams' handles, whether they are terminals, and signals. A test can hand in
 //! pipes of its own. No other file opens standard streams.
 
+mod signals;
+mod stream;
+
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+pub use signals::{Hangups, Signals, StopSignal};
+pub use stream::{Stream, Watch, when_hung_up};
+
+use crate::error::Error;
+use crate::net::connection::io_text;
 
 /// The outside as the program sees it.
 #[derive(Debug)]
 pub struct Host {
     /// Where input comes from.
-    pub stdin: File,
+    pub stdin: Stream,
     /// Where payload goes: unbuffered, byte-exact.
-    pub stdout: File,
+    pub stdout: Stream,
     /// Whether a person types the input.
     pub stdin_is_terminal: bool,
     /// Whether a person reads the output.
@@ -97,7 +103,7 @@ impl Host {
     /// The streams and the environment of this process.
     ///
     /// # Errors
-    /// When a standard stream is closed.
+    /// When there are no file descriptors left.
     pub fn of_this_process() -> io::Result<Self> {
         let stdin = io::stdin();
         let stdout = io::stdout();
@@ -106,13 +112,26 @@ impl Host {
         Ok(Self {
             stdin_is_terminal: stdin.is_terminal(),
             stdout_is_terminal: stdout.is_terminal(),
-            stdin: File::from(stdin.as_fd().try_clone_to_owned()?),
-            stdout: File::from(stdout.as_fd().try_clone_to_owned()?),
+            stdin: Stream::standard(0, stdin.as_fd())?,
+            stdout: Stream::standard(1, stdout.as_fd())?,
             stderr: Stderr::of_this_process(),
             colour: !plain,
             state: state_directory(),
             display: Display::of(|name| std::env::var(name).ok()),
         })
+    }
+
+    /// Prints on stdout what was asked for. A reader that has seen enough is no error.
+    ///
+    /// # Errors
+    /// When it is closed, or anything else keeps the text from being written.
+    pub fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        match self.stdout.for_output()?.write_all(text.as_ref()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::Internal(format!("cannot write to standard output: {}", io_text(&error))))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -130,7 +149,7 @@ pub struct Stderr(Arc<Mutex<Lines>>);
 type Show = Box<dyn Fn(&str) + Send>;
 
 struct Lines {
-    file: File,
+    file: Stream,
     terminal: bool,
     /// A progress line stands where the next line belongs.
     progress: bool,
@@ -148,11 +167,16 @@ impl Stderr {
     fn of_this_process() -> Self {
         let stderr = io::stderr();
         let terminal = stderr.is_terminal();
-        let file = stderr.as_fd().try_clone_to_owned().map(File::from).or_else(|_| File::create("/dev/null"));
+        let file = Stream::standard(2, stderr.as_fd()).or_else(|_| File::create("/dev/null").map(Stream::from));
         match file {
             Ok(file) => Self(Arc::new(Mutex::new(Lines { file, terminal, progress: false, show: None }))),
             Err(_) => std::process::exit(1),
         }
+    }
+
+    /// Whether it was closed when the program began, so that nobody is told anything.
+    pub fn is_closed(&self) -> bool {
+        self.0.lock().is_ok_and(|lines| lines.file.is_closed())
     }
 
     /// Whether a person reads it as it comes.
@@ -199,67 +223,6 @@ impl Stderr {
 
 /// Back to the start of the line, which is emptied.
 const CLEAR: &str = "\r\x1b[K";
-
-/// A wish from outside to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
-    /// SIGINT: Ctrl-C.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-}
-
-/// SIGINT and SIGTERM, as they come.
-#[derive(Debug)]
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Takes both signals over from their default.
-    ///
-    /// # Errors
-    /// When the runtime cannot install a handler.
-    pub fn install() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The next signal.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<StopSignal> {
-        if self.interrupt.poll_recv(cx).is_ready() {
-            return Poll::Ready(StopSignal::Interrupt);
-        }
-        if self.terminate.poll_recv(cx).is_ready() {
-            return Poll::Ready(StopSignal::Terminate);
-        }
-        Poll::Pending
-    }
-
-    /// The next signal.
-    pub async fn next(&mut self) -> StopSignal {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
-}
-
-/// SIGHUP, as it comes: the wish that files are read again.
-#[derive(Debug)]
-pub struct Hangups(Signal);
-
-impl Hangups {
-    /// Takes the signal over from its default.
-    ///
-    /// # Errors
-    /// When the runtime cannot install a handler.
-    pub fn install() -> io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
-    }
-
-    /// The next signal.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_recv(cx).map(|_| ())
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -42,15 +42,15 @@ pub mod source;
 pub mod tui;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::time::Duration;
 
 use command::Action;
 use command::layers::Stop;
+use config::Setting;
 use config::variables::Environment;
 use error::Error;
 use exit::Exit;
-use host::Host;
+use host::{Host, Stderr};
 use tokio::runtime::LocalOptions;
 
 /// Longest wait for threads at the end; reading stdin cannot be cancelled.
@@ -61,14 +61,20 @@ const THREADS: Duration = Duration::from_millis(10);
 pub fn run(arguments: Vec<OsString>) -> Exit {
     let Ok(mut host) = Host::of_this_process() else { return Exit::Internal };
     let environment = Environment::of_this_process();
-    let (cli, settings) = match command::read(arguments, &environment) {
+    let command::Read { cli, settings, foreign } = match command::read(arguments, &environment) {
         Ok(read) => read,
         Err(stop) => return stopped(stop, &mut host),
     };
     let stderr = host.stderr.clone();
+    if stderr.is_closed() && cli.action.has_much_to_tell() {
+        return Exit::Usage;
+    }
+    if !foreign.is_empty() && cli.action.has_much_to_tell() {
+        stderr.line(format!("wsp: {}: not a wsp option, ignored", foreign.join(", ")));
+    }
     let result = match cli.action {
-        Action::Config(args) => match command::config::run(&args, &environment, &mut host) {
-            Ok(exit) => Ok(exit),
+        Action::Config(args) => match command::config::run(&args, &environment, &host) {
+            Ok(text) => host.print(text).map(|()| Exit::Done),
             Err(stop) => return stopped(stop, &mut host),
         },
         Action::Generate(args) => command::generate::run(&args, &mut host),
@@ -81,18 +87,21 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
         Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };
-    result.unwrap_or_else(|error| {
-        for error in error.each() {
-            stderr.line(format!("wsp: {error}"));
-            let cause = command::layers::cause(&settings, error);
-            let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
-            let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
-            if !hints.is_empty() {
-                stderr.line(format!("hint: {}", hints.join("; ")));
-            }
+    result.unwrap_or_else(|error| failed(&error, &settings, &stderr))
+}
+
+/// Says on stderr what failed and what helps.
+fn failed(error: &Error, settings: &[Setting], stderr: &Stderr) -> Exit {
+    for error in error.each() {
+        stderr.line(format!("wsp: {error}"));
+        let cause = command::layers::cause(settings, error);
+        let cause = cause.map(|setting| format!("it was set by {}", setting.place()));
+        let hints: Vec<String> = error.hint().into_iter().chain(cause).collect();
+        if !hints.is_empty() {
+            stderr.line(format!("hint: {}", hints.join("; ")));
         }
-        error.exit()
-    })
+    }
+    error.exit()
 }
 
 /// Prints why there is nothing to run: help goes to stdout, all that is wrong to stderr.
@@ -104,8 +113,8 @@ fn stopped(stop: Stop, host: &mut Host) -> Exit {
             host.stderr.line(error.render().to_string().trim_end());
         }
         Stop::Clap(help) => {
-            let _ = host.stdout.write_all(help.render().to_string().as_bytes());
-            return Exit::Done;
+            let printed = host.print(help.render().to_string());
+            return printed.map_or_else(|error| failed(&error, &[], &host.stderr), |()| Exit::Done);
         }
         Stop::Faults(faults) => {
             for fault in faults {

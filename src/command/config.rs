@@ -8,7 +8,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Subcommand};
@@ -19,7 +18,6 @@ use super::layers::{self, Resolved, Stop};
 use crate::config::place::config_file;
 use crate::config::variables::{Environment, name_of};
 use crate::config::{Fault, Origin, file, redact};
-use crate::exit::Exit;
 use crate::host::Host;
 
 /// Examples at the head of the help.
@@ -80,19 +78,16 @@ pub enum What {
     Sample,
 }
 
-/// Runs `wsp config`.
+/// Returns what `wsp config` prints.
 ///
 /// # Errors
 /// Settings that are wrong, all of them.
-pub fn run(args: &ConfigArgs, environment: &Environment, host: &mut Host) -> Result<Exit, Stop> {
-    let text = match &args.what {
+pub fn run(args: &ConfigArgs, environment: &Environment, host: &Host) -> Result<String, Stop> {
+    Ok(match &args.what {
         What::Show { json, line } => show(line, *json, environment)?,
         What::Path => path(environment, host)?,
         What::Sample => sample(&super::definition()),
-    };
-    // A reader that has seen enough is no error.
-    let _ = host.stdout.write_all(text.as_bytes());
-    Ok(Exit::Done)
+    })
 }
 
 fn path(environment: &Environment, host: &Host) -> Result<String, Fault> {

@@ -1,6 +1,5 @@
 //! `wsp generate`: completions and man pages, from the same definitions as the help, and files for monitoring.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, Subcommand};
@@ -58,8 +57,7 @@ pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
         What::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut super::definition(), "wsp", &mut text);
-            // A reader that has seen enough is no error.
-            let _ = host.stdout.write_all(&text);
+            host.print(text)?;
         }
         What::Man { dir } => {
             write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;

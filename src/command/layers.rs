@@ -38,6 +38,8 @@ pub struct Resolved {
     pub added: Vec<Setting>,
     /// The profile and its URL, where one was named.
     pub target: Option<Target>,
+    /// Variables that look like ours and are somebody else's.
+    pub foreign: Vec<String>,
 }
 
 /// A URL that came from a profile.
@@ -80,7 +82,7 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
     let names_a_profile = arguments.iter().any(|argument| argument.as_encoded_bytes().starts_with(b"@"));
     if !names_a_profile && environment.ours().next().is_none() {
         let matches = definition.try_get_matches_from(arguments)?;
-        return Ok(Resolved { matches, added: Vec::new(), target: None });
+        return Ok(Resolved { matches, added: Vec::new(), target: None, foreign: Vec::new() });
     }
     definition.build();
     let lenient = definition.clone().ignore_errors(true).try_get_matches_from(&arguments)?;
@@ -88,12 +90,12 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
         lenient.subcommand().filter(|(name, matches)| !PLAIN.contains(name) && matches.subcommand().is_none());
     let Some((name, matches)) = layered else {
         let matches = definition.try_get_matches_from(arguments)?;
-        return Ok(Resolved { matches, added: Vec::new(), target: None });
+        return Ok(Resolved { matches, added: Vec::new(), target: None, foreign: Vec::new() });
     };
     let specs = definition.find_subcommand(name).map(specs).unwrap_or_default();
     let given = given(&specs, definition.find_subcommand(name), matches);
     let profile = profile(&definition, matches, environment)?;
-    let (layers, faults) = layers(&definition, &specs, profile.as_ref(), environment, &arguments);
+    let (layers, faults, foreign) = layers(&definition, &specs, profile.as_ref(), environment, &arguments);
     let (needs, mut faults) = try_each(&mut definition, name, &layers, faults);
     let (added, contradictions) = decide(&specs, &given, layers, &needs);
     faults.extend(contradictions);
@@ -107,7 +109,7 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
         let alone = definition.try_get_matches_from_mut(&arguments).err();
         alone.filter(|alone| alone.kind() == error.kind()).unwrap_or(error)
     })?;
-    Ok(Resolved { matches, added, target })
+    Ok(Resolved { matches, added, target, foreign })
 }
 
 /// Where in the settings an error has its cause: it names an option or quotes a value that was not typed.
@@ -277,17 +279,18 @@ fn layers(
     profile: Option<&Profile>,
     environment: &Environment,
     arguments: &[OsString],
-) -> (Vec<Vec<Setting>>, Vec<Fault>) {
+) -> (Vec<Vec<Setting>>, Vec<Fault>, Vec<String>) {
     let is_mentioned = |name: &str| {
         arguments.iter().any(|argument| argument.to_string_lossy().contains(name))
             || profile.is_some_and(|profile| profile.mentions(name))
     };
-    let mut faults = variables::unknown(environment, &all_options(definition), is_mentioned);
+    let unknown = variables::unknown(environment, &all_options(definition), is_mentioned);
+    let mut faults = unknown.misspelled;
     let (variables, wrong) = variables::settings(environment, specs);
     faults.extend(wrong);
     let (settings, wrong) = profile.map(|profile| profile.settings(specs)).unwrap_or_default();
     faults.extend(wrong);
-    (vec![variables, settings], faults)
+    (vec![variables, settings], faults, unknown.foreign)
 }
 
 /// The options of a subcommand, and what the command line, whole as it was resolved, says of them.

@@ -28,6 +28,7 @@ pub mod spool;
 #[cfg(feature = "tui")]
 pub mod top;
 pub mod values;
+mod words;
 pub mod wscat;
 
 use std::ffi::OsString;
@@ -89,11 +90,22 @@ fn exit_codes() -> String {
     format!("Exit codes:\n{}\n\nwscat's flags:\n{}", exit::TABLE, wscat::DIFFERENCES.trim_end())
 }
 
-/// From the arguments to what is to be done, and the settings that did not come from the command line.
+/// What the command line, variables and profiles come to.
+#[derive(Debug)]
+pub struct Read {
+    /// What is to be done.
+    pub cli: Cli,
+    /// Settings that did not come from the command line.
+    pub settings: Vec<Setting>,
+    /// Variables that look like ours and are somebody else's.
+    pub foreign: Vec<String>,
+}
+
+/// From the arguments to what is to be done.
 ///
 /// # Errors
 /// What is wrong with the command line or with a setting, and requests for help.
-pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli, Vec<Setting>), Stop> {
+pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<Read, Stop> {
     let (arguments, meaning) = in_own_words(arguments)?;
     let resolved = layers::resolve(definition(), arguments, environment)?;
     let mut cli = Cli::from_arg_matches(&resolved.matches)?;
@@ -109,16 +121,29 @@ pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<(Cli,
     if let Some(target) = &resolved.target {
         cli.action.go_to(target);
     }
-    Ok((cli, resolved.added))
+    Ok(Read { cli, settings: resolved.added, foreign: resolved.foreign })
 }
 
 /// Puts wscat's flags into our words, and the default subcommand in front.
 fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meaning>), clap::Error> {
     let ask = || rpassword::prompt_password("Passphrase: ");
-    wscat::translate(arguments, ask).map(|(arguments, meaning)| (with_default_subcommand(arguments), meaning))
+    let (arguments, meaning) = wscat::translate(arguments, ask)?;
+    Ok((words::with_subcommand(arguments)?, meaning))
 }
 
 impl Action {
+    /// Whether what goes to stderr matters beyond the exit code: it is the account of a run, unless `-q` gives it up.
+    #[must_use]
+    pub fn has_much_to_tell(&self) -> bool {
+        match self {
+            Self::Connect(args) => !args.output.quiet,
+            Self::Listen(args) => !args.output.quiet,
+            Self::Relay(args) => !args.output.quiet,
+            Self::Bench(args) => !args.output.quiet,
+            _ => false,
+        }
+    }
+
     /// Puts the profile's URL where its name stands.
     fn go_to(&mut self, target: &Target) {
         let is_meant = |url: &&mut String| **url == target.word;
@@ -139,30 +164,6 @@ pub fn definition() -> Command {
         .help_template(TEMPLATE)
 }
 
-/// Puts `connect` before a URL or a profile that stands where a subcommand would.
-#[must_use]
-pub fn with_default_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_command = |word: &str| definition().find_subcommand(word).is_some();
-    if let Some(first) = arguments.get(1).and_then(|first| first.to_str())
-        && !first.starts_with('-')
-        && !is_command(first)
-        && looks_like_a_url(first)
-    {
-        arguments.insert(1, "connect".into());
-    }
-    arguments
-}
-
-/// A profile, a scheme, or host:port with a number or a path after it.
-fn looks_like_a_url(word: &str) -> bool {
-    if word.contains("://") || (word.starts_with('@') && word.len() > 1) {
-        return true;
-    }
-    let authority = word.split(['/', '?']).next().unwrap_or_default();
-    let port = authority.rsplit_once(':').map(|(_, port)| port);
-    port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,26 +171,6 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
-    }
-
-    #[test]
-    fn a_url_alone_means_connect() {
-        let table = [
-            ("ws://h/", true),
-            ("wss://h", true),
-            ("localhost:8080", true),
-            ("[::1]:80/x", true),
-            (":8080", true),
-            ("@prod", true),
-            ("@", false),
-            ("listen", false),
-            ("conect", false),
-            ("--version", false),
-        ];
-        for (word, means_connect) in table {
-            let arguments = with_default_subcommand(vec!["wsp".into(), word.into()]);
-            assert_eq!(arguments[1] == "connect", means_connect, "{word}");
-        }
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// For who has written a message in another way than the flags say.
+pub const HOW_INPUT_IS_WRITTEN: &str = "--binary, --hex, --base64 and --input json say how input is written";
+/// Characters of an argument that are quoted.
+const QUOTED: usize = 60;
+
 /// Compiles the schema in a file given by a flag.
 ///
 /// # Errors
@@ -85,7 +90,11 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
         InputKind::Text if text.starts_with('@') => {
             Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload))
         }
-        kind => decode(kind, payload).map_err(|error| Error::usage(error, "see wsp connect --help"))?,
+        kind => decode(kind, payload).map_err(|error| {
+            let shown: String = text.chars().take(QUOTED).collect();
+            let dots = if shown.len() < text.len() { "…" } else { "" };
+            Error::usage(format!("-x '{shown}{dots}': {error}"), HOW_INPUT_IS_WRITTEN)
+        })?,
     };
     Ok(Draft::Plain(message))
 }

@@ -3,7 +3,6 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -109,8 +108,7 @@ impl SpoolArgs {
 pub fn print_status(directory: &Path, as_json: bool, host: &mut Host) -> Result<Exit, Error> {
     let waiting = status(directory)?;
     let text = if as_json { status_json(directory, &waiting) } else { status_text(&waiting, Timestamp::now()) };
-    // Who reads it may have seen enough.
-    let _ = host.stdout.write_all(text.as_bytes());
+    host.print(text)?;
     Ok(Exit::Done)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A variable is `WSP_` and the long option in capitals with `_`. An empty one counts as not set. Switches take true,
 //! false, yes, no, on, off, 1 and 0; options that may stand alone take true and false besides their value; options
-//! that repeat take a value a line. A `WSP_*` variable that no option answers to is a fault, except `WSP_TEST_*`,
-//! which belong to the tests, and those that the command line or a profile names itself (`--bearer-env WSP_TOKEN`).
+//! that repeat take a value a line. A `WSP_*` variable that no option answers to is a fault where its name is close to
+//! one of ours, and somebody else's where it is not; `WSP_TEST_*` belong to the tests, and the command line or a profile
+//! may name others itself (`--bearer-env WSP_TOKEN`).
 
 use std::ffi::{OsStr, OsString};
 
@@ -98,22 +99,30 @@ fn lines(value: &OsStr) -> Vec<OsString> {
     }
 }
 
+/// Variables that belong to none of the `known` options.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Misspelled ones of ours.
+    pub misspelled: Vec<Fault>,
+    /// Somebody else's, by name.
+    pub foreign: Vec<String>,
+}
+
 /// Variables that look like ours and belong to none of the `known` options.
-pub fn unknown(environment: &Environment, known: &[String], is_mentioned: impl Fn(&str) -> bool) -> Vec<Fault> {
+pub fn unknown(environment: &Environment, known: &[String], is_mentioned: impl Fn(&str) -> bool) -> Unknown {
     let known: Vec<String> = known.iter().map(|option| name_of(option)).collect();
-    environment
-        .ours()
-        .filter(|name| !known.iter().any(|known| known == name) && !is_mentioned(name))
-        .map(|name| {
-            // The prefix, which all have, says nothing.
-            let near = nearest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..]));
-            let hint = match near {
-                Some(near) => format!("did you mean {PREFIX}{near}?"),
-                None => "a WSP_ variable is named after a long option; unset this one".to_owned(),
-            };
-            Fault::new(format!("the environment variable {name}: no option has this name"), hint)
-        })
-        .collect()
+    let mut unknown = Unknown::default();
+    for name in environment.ours().filter(|name| !known.iter().any(|known| known == name) && !is_mentioned(name)) {
+        // The prefix, which all have, says nothing.
+        match nearest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..])) {
+            Some(near) => unknown.misspelled.push(Fault::new(
+                format!("the environment variable {name}: no option has this name"),
+                format!("did you mean {PREFIX}{near}? Otherwise unset it, or call it something else"),
+            )),
+            None => unknown.foreign.push(name.to_owned()),
+        }
+    }
+    unknown
 }
 
 #[cfg(test)]
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn what_no_option_answers_to_is_named() {
         let far = unknown(&environment(&[("WSP_ZZZ", "1")]), &["jq".to_owned()], |_| false);
-        assert!(far[0].hint.starts_with("a WSP_ variable"), "{far:?}");
+        assert_eq!(far, Unknown { misspelled: Vec::new(), foreign: vec!["WSP_ZZZ".to_owned()] });
         let environment = environment(&[
             ("WSP_CONECT_TIMEOUT", "1"),
             ("WSP_TEST_SKIP", "x"),
@@ -169,9 +178,11 @@ mod tests {
             ("WSP_EMPTY", ""),
         ]);
         let known: Vec<String> = specs().into_iter().map(|spec| spec.name).collect();
-        let faults = unknown(&environment, &known, |name| name == "WSP_TOKEN");
+        let unknown = unknown(&environment, &known, |name| name == "WSP_TOKEN");
+        assert_eq!(unknown.foreign, [""; 0]);
+        let faults = unknown.misspelled;
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].message.contains("WSP_CONECT_TIMEOUT"));
-        assert_eq!(faults[0].hint, "did you mean WSP_CONNECT_TIMEOUT?");
+        assert!(faults[0].hint.starts_with("did you mean WSP_CONNECT_TIMEOUT?"), "{faults:?}");
     }
 }

@@ -3,7 +3,6 @@
 //! Owns reading and handing out; leaves queues to the hub and the console itself to whoever made it. Invariants: input waits
 //! until somebody is connected; it is read no faster than mailboxes take it; what it names and is not there is counted.
 
-use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::hub::{Hub, Unplaced, session_number};
 use super::mailbox::Mailbox;
+use crate::host::Stream;
 use crate::message::Message;
 use crate::message::event::{InputEvent, parse_input_line};
 use crate::net::connection::{CloseReason, io_text};
@@ -59,7 +59,7 @@ pub enum Input {
 
 impl Input {
     /// From standard input.
-    pub fn stream(hub: &Rc<Hub>, stdin: File, kind: InputKind, is_terminal: bool) -> Self {
+    pub fn stream(hub: &Rc<Hub>, stdin: Stream, kind: InputKind, is_terminal: bool) -> Self {
         Self::Stream(spawn_local(send_input(Rc::clone(hub), stdin, kind)), is_terminal)
     }
 
@@ -112,9 +112,10 @@ fn next_change(hub: &Rc<Hub>) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move { hub.next_change().await })
 }
 
-async fn send_input(hub: Rc<Hub>, stdin: File, kind: InputKind) {
+async fn send_input(hub: Rc<Hub>, stdin: Stream, kind: InputKind) {
     let mut chunks = stdin::read(stdin);
     let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
+    let mut number = 0;
     while let Some(chunk) = chunks.recv().await {
         let mut lines = Vec::new();
         match chunk {
@@ -124,15 +125,16 @@ async fn send_input(hub: Rc<Hub>, stdin: File, kind: InputKind) {
             Err(error) => hub.stderr.line(format!("wsp: cannot read standard input: {}", io_text(&error))),
         }
         for line in lines {
-            send_line(&hub, line, kind).await;
+            number += 1;
+            send_line(&hub, line, number, kind).await;
         }
     }
     if let Ok(Some(line)) = splitter.finish() {
-        send_line(&hub, line, kind).await;
+        send_line(&hub, line, number + 1, kind).await;
     }
 }
 
-async fn send_line(hub: &Rc<Hub>, line: Vec<u8>, kind: InputKind) {
+async fn send_line(hub: &Rc<Hub>, line: Vec<u8>, number: u64, kind: InputKind) {
     // Else nobody is there to hear it; a feed waits for its first client only.
     if hub.settings.mode.holds_input() {
         hub.wait_for(Hub::has_audience).await;
@@ -144,7 +146,7 @@ async fn send_line(hub: &Rc<Hub>, line: Vec<u8>, kind: InputKind) {
             let message = Message::text_from_bytes(line.clone()).unwrap_or_else(|_| Message::binary(line));
             place(hub, hub.to_all(&message, None)).await;
         }
-        InputKind::Events => send_event(hub, &line).await,
+        InputKind::Events => send_event(hub, &line, number).await,
     }
 }
 
@@ -155,7 +157,7 @@ async fn place(hub: &Rc<Hub>, mut unplaced: Unplaced) {
     }
 }
 
-async fn send_event(hub: &Rc<Hub>, line: &[u8]) {
+async fn send_event(hub: &Rc<Hub>, line: &[u8], number: u64) {
     if line.iter().all(u8::is_ascii_whitespace) {
         return;
     }
@@ -164,7 +166,7 @@ async fn send_event(hub: &Rc<Hub>, line: &[u8]) {
         Err(error) => {
             // A server that others use does not end because of a line.
             hub.counters.errors.one(ErrorKind::Message);
-            hub.stderr.line(format!("wsp: event line on standard input: {error}"));
+            hub.stderr.line(format!("wsp: standard input, line {number}: {error}"));
             return;
         }
     };

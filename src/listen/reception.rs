@@ -169,12 +169,12 @@ impl Bound {
         let path = &self.reception.shown_path;
         match self.listener.local_addr() {
             Some(address) => {
-                hub.stderr.line(format!("listening on {scheme}://{address}{path}"));
+                hub.notice(format!("listening on {scheme}://{address}{path}"));
                 if let Some(file) = &self.reception.port_file {
                     write_whole(file, &format!("{}\n", address.port()))?;
                 }
             }
-            None => hub.stderr.line(format!("listening on {}", self.reception.address)),
+            None => hub.notice(format!("listening on {}", self.reception.address)),
         }
         Ok(())
     }

@@ -54,7 +54,9 @@ pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Re
     // Each session is a file descriptor; the soft limit is there to be raised.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
-    let hub = Hub::new(server.hub.clone(), Counters::default(), host.stderr.clone(), Output::new(host.stdout));
+    // What prints nothing does not end with its reader either.
+    let output = if server.hub.print { Output::stdout(&host.stdout)? } else { Output::new(host.stdout) };
+    let hub = Hub::new(server.hub.clone(), Counters::default(), host.stderr.clone(), output);
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }
@@ -89,7 +91,7 @@ async fn open_admin(settings: &AdminSettings, hub: &Rc<Hub>) -> Result<Serving, 
     let admin = Admin::bind(settings.clone())
         .await
         .map_err(|error| Error::Bind { address: settings.address.to_string(), cause: io_text(&error) })?;
-    hub.stderr.line(format!("admin on {}", admin.url()));
+    hub.notice(format!("admin on {}", admin.url()));
     if admin.is_open() {
         hub.notice(crate::observe::admin::OPEN);
     }

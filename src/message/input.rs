@@ -27,7 +27,7 @@ pub enum InputKind {
 pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
     match kind {
         InputKind::Text | InputKind::Events => Message::text_from_bytes(piece)
-            .map_err(|_| "input is not valid UTF-8; --binary sends it as binary messages".to_owned()),
+            .map_err(|_| "not valid UTF-8; --binary sends it as binary messages".to_owned()),
         InputKind::Binary => Ok(Message::binary(piece)),
         InputKind::Hex => hex(&piece).map(Message::binary),
         InputKind::Base64 => base64(&piece).map(Message::binary),
@@ -42,10 +42,10 @@ pub fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace() && *byte != b':').collect();
     let digits = digits.strip_prefix(b"0x").unwrap_or(&digits);
     if !digits.len().is_multiple_of(2) {
-        return Err("hexadecimal input has an odd number of digits".to_owned());
+        return Err("an odd number of hexadecimal digits".to_owned());
     }
     let value = |digit: u8| {
-        char::from(digit).to_digit(16).ok_or_else(|| format!("'{}' is no hexadecimal digit", digit.escape_ascii()))
+        char::from(digit).to_digit(16).ok_or_else(|| format!("invalid hexadecimal digit '{}'", digit.escape_ascii()))
     };
     digits
         .chunks_exact(2)
@@ -59,10 +59,7 @@ pub fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
 /// What is wrong with it.
 pub fn base64(text: &[u8]) -> Result<Vec<u8>, String> {
     let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    BASE64
-        .decode(&text)
-        .or_else(|_| BASE64_NO_PAD.decode(&text))
-        .map_err(|error| format!("input is not base64: {error}"))
+    BASE64.decode(&text).or_else(|_| BASE64_NO_PAD.decode(&text)).map_err(|error| format!("not base64: {error}"))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl<S: BatchSink> Dispatch<S> {
         let stop = std::rc::Rc::clone(&io.stop);
         let mut batch = VecDeque::new();
         let work = async {
-            while self.collect(&lane, &io, &mut batch).await {
+            while self.collect(&lane, &io, &mut batch).await? {
                 self.deliver(&lane, &io, &mut batch).await?;
             }
             self.sink.finish().await
@@ -74,8 +74,12 @@ impl<S: BatchSink> Dispatch<S> {
     }
 
     /// Fills the batch; false when the lane has ended and nothing is left.
-    async fn collect(&self, lane: &Lane, io: &EndIo, batch: &mut VecDeque<Envelope>) -> bool {
-        let Some(first) = poll_fn(|cx| lane.poll_next(cx)).await else { return false };
+    async fn collect(&mut self, lane: &Lane, io: &EndIo, batch: &mut VecDeque<Envelope>) -> Result<bool, EndError> {
+        let first = poll_fn(|cx| match self.sink.poll_gone(cx) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => lane.poll_next(cx).map(Ok),
+        });
+        let Some(first) = first.await? else { return Ok(false) };
         let mut bytes = first.message.len();
         batch.push_back(first);
         let limit = Instant::now() + self.batch.age;
@@ -91,7 +95,7 @@ impl<S: BatchSink> Dispatch<S> {
             let is_full = batch.len() >= self.batch.count || lane.next_size().is_some();
             // Nobody waits for company at the end.
             if is_full || self.batch.age.is_zero() || lane.has_ended() || io.stop.step() > Step::Running {
-                return true;
+                return Ok(true);
             }
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
             let more = poll_fn(|cx| {
@@ -110,7 +114,7 @@ impl<S: BatchSink> Dispatch<S> {
             })
             .await;
             if !more {
-                return true;
+                return Ok(true);
             }
         }
     }

@@ -178,6 +178,11 @@ pub trait BatchSink {
     /// Delivers a batch, in order.
     fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report>;
 
+    /// Ready when it will never take anything again, though nothing is being delivered.
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<EndError> {
+        Poll::Pending
+    }
+
     /// Everything has been delivered: closes in order.
     fn finish(&mut self) -> LocalFuture<'_, Result<(), EndError>> {
         Box::pin(std::future::ready(Ok(())))

@@ -3,7 +3,7 @@
 //! A message counts as taken once it has been written.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::stdout::{Output, OutputFailure};
 use crate::exit::Exit;
@@ -44,16 +44,24 @@ impl BatchSink for StdioSink {
             }
             match self.written().await {
                 Ok(()) => Report::Taken,
-                // Whoever read it has seen enough.
-                Err(OutputFailure::Closed) => {
-                    Report::Partly(0, Problem::Broken(EndError::new(Exit::Done, "standard output was closed")))
-                }
-                Err(OutputFailure::Failed(cause)) => {
-                    let text = format!("cannot write to standard output: {cause}");
-                    Report::Partly(0, Problem::Broken(EndError::new(Exit::Storage, text)))
-                }
+                Err(failure) => Report::Partly(0, Problem::Broken(end(failure))),
             }
         })
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<EndError> {
+        self.output.watch(cx);
+        self.output.failure().map_or(Poll::Pending, |failure| Poll::Ready(end(failure)))
+    }
+}
+
+fn end(failure: OutputFailure) -> EndError {
+    match failure {
+        // Whoever read it has seen enough.
+        OutputFailure::Closed => EndError::new(Exit::Done, "standard output was closed"),
+        OutputFailure::Failed(cause) => {
+            EndError::new(Exit::Storage, format!("cannot write to standard output: {cause}"))
+        }
     }
 }
 

@@ -3,13 +3,17 @@
 //! A pipe or terminal is written by a thread of its own, one block at a time, so that a reader that
 //! stands still stops neither pings nor Ctrl-C; what goes to a file or `/dev/null` is written in
 //! place. Invariants: order is kept; at most `HIGH` bytes plus one block wait, after which
-//! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::poll_finish`].
+//! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::poll_finish`];
+//! a reader that leaves a pipe is noticed although nothing is written.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use crate::error::Error;
+use crate::host::{Stream, Watch};
 
 /// A block this large is handed over before the pass ends.
 const BLOCK: usize = 64 * 1024;
@@ -23,11 +27,13 @@ pub struct Output {
     /// Bytes handed over so far.
     handed: u64,
     way: Way,
+    /// Looks whether the reader leaves.
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
 enum Way {
-    InPlace { file: File, failure: Option<io::ErrorKind>, text: String },
+    InPlace { file: Stream, failure: Option<io::ErrorKind>, text: String },
     Thread(Arc<Shared>),
 }
 
@@ -58,16 +64,30 @@ pub enum OutputFailure {
 }
 
 impl Output {
-    /// Takes over the file behind standard output.
+    /// Takes over standard output: a reader that leaves is a failure at once.
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub fn stdout(stdout: &Stream) -> Result<Self, Error> {
+        let mut output = Self::new(stdout.for_output()?);
+        if let Way::Thread(shared) = &output.way {
+            let shared = Arc::clone(shared);
+            output.watch = stdout.when_abandoned(move || abandoned(&shared));
+        }
+        Ok(output)
+    }
+
+    /// Takes over a file of any kind.
     #[must_use]
-    pub fn new(file: File) -> Self {
-        let in_place = file.metadata().is_ok_and(|meta| {
+    pub fn new(file: impl Into<Stream>) -> Self {
+        let file = file.into();
+        let in_place = file.file().metadata().is_ok_and(|meta| {
             let kind = meta.file_type();
-            kind.is_file() || (kind.is_char_device() && is_null(&file))
+            kind.is_file() || (kind.is_char_device() && is_null(file.file()))
         });
         if in_place {
             let way = Way::InPlace { file, failure: None, text: String::new() };
-            return Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way };
+            return Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way, watch: None };
         }
         Self::over(file)
     }
@@ -78,7 +98,8 @@ impl Output {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || write_blocks(writer, &theirs));
-        Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way: Way::Thread(shared) }
+        let way = Way::Thread(shared);
+        Self { buffer: Vec::with_capacity(BLOCK + 4096), handed: 0, way, watch: None }
     }
 
     /// Where the next payload is appended; call [`Output::wrote`] afterwards.
@@ -207,13 +228,23 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whoever read has left.
+fn abandoned(shared: &Shared) {
+    let error = io::Error::from(io::ErrorKind::BrokenPipe);
+    let mut state = lock(shared);
+    state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
+    if let Some(waker) = state.waker.take() {
+        waker.wake();
+    }
+}
+
 fn write_blocks(mut writer: impl Write, shared: &Shared) {
     let mut block = Vec::with_capacity(BLOCK + 4096);
     loop {
         {
             let mut state = lock(shared);
             while !state.busy {
-                if state.ended {
+                if state.ended || state.failure.is_some() {
                     return;
                 }
                 state = shared.handed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -229,7 +260,7 @@ fn write_blocks(mut writer: impl Write, shared: &Shared) {
         }
         block.clear();
         if let Err(error) = written {
-            state.failure = Some((error.kind(), crate::net::connection::io_text(&error)));
+            state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
         }
         if let Some(waker) = state.waker.take() {
             waker.wake();

@@ -3,8 +3,7 @@
 //! Reading cannot be cancelled, so the thread is left behind at the end of the process. Invariant: no more than
 //! `PERMITS` chunks have been read that nobody has taken.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
 use tokio::sync::mpsc;
 
@@ -24,7 +23,7 @@ pub struct Chunks {
 
 impl Chunks {
     /// Starts reading.
-    pub fn of(mut stream: File) -> Self {
+    pub fn of(mut stream: impl Read + Send + 'static) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let (permits, granted) = std::sync::mpsc::channel();
         for _ in 0..PERMITS {
@@ -82,12 +81,11 @@ impl Chunks {
 mod tests {
     use super::*;
     use std::io::Write as _;
-    use std::os::fd::OwnedFd;
 
     #[test]
     fn what_was_read_ahead_is_bounded_and_can_be_taken_to_the_last_byte() {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        let mut chunks = Chunks::of(File::from(OwnedFd::from(reader)));
+        let mut chunks = Chunks::of(reader);
         let writing = std::thread::spawn(move || {
             let mut written = 0_usize;
             // Until nobody reads any more.

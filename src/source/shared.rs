@@ -4,10 +4,10 @@
 //! pipeline took in, or waits here; there is one reader at a time.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::rc::Rc;
 
 use super::chunks::Chunks;
+use crate::host::Stream;
 
 /// Standard input.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct SharedInput(RefCell<State>);
 #[derive(Debug)]
 enum State {
     /// Nobody has read so far.
-    Unread(File),
+    Unread(Stream),
     /// Somebody reads.
     Taken,
     /// Somebody has read; these bytes are the beginning of what comes next.
@@ -34,14 +34,14 @@ pub struct Reading {
 impl SharedInput {
     /// Nobody has read from it so far.
     #[must_use]
-    pub fn new(file: File) -> Rc<Self> {
-        Rc::new(Self(RefCell::new(State::Unread(file))))
+    pub fn new(stdin: Stream) -> Rc<Self> {
+        Rc::new(Self(RefCell::new(State::Unread(stdin))))
     }
 
     /// Begins to read, or goes on where the last one ended; `None` while somebody else reads.
     pub fn read(self: &Rc<Self>) -> Option<Reading> {
         let (chunks, left) = match self.0.replace(State::Taken) {
-            State::Unread(file) => (Chunks::of(file), Vec::new()),
+            State::Unread(stdin) => (Chunks::of(stdin), Vec::new()),
             State::Left(mut chunks, left) => {
                 chunks.go_on();
                 (chunks, left)
@@ -80,13 +80,14 @@ impl Drop for Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write as _;
     use std::os::fd::OwnedFd;
 
     #[test]
     fn the_next_reader_goes_on_where_the_last_one_ended() {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        let input = SharedInput::new(File::from(OwnedFd::from(reader)));
+        let input = SharedInput::new(File::from(OwnedFd::from(reader)).into());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let next = |reading: &mut Reading| {
             let chunks = reading.chunks().expect("chunks");

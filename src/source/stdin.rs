@@ -3,7 +3,6 @@
 //! Chunks pass through a bounded channel, so a peer that does not read stops the reading of input.
 //! The thread is left behind at the end of the process; nothing waits for it.
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use tokio::sync::mpsc;
@@ -15,7 +14,7 @@ const WAITING: usize = 4;
 
 /// Starts reading; the channel ends with the input. An error is the last item.
 #[must_use]
-pub fn read(mut stdin: File) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+pub fn read(mut stdin: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
         loop {

@@ -27,7 +27,7 @@ use super::source::{Act, Source};
 use super::terminal::{Canvas, SelfSignal, Terminal, Typed, signal_self};
 use super::view;
 use super::view::theme::Theme;
-use crate::host::Display;
+use crate::host::{Display, Stream};
 use crate::net::connection::{CloseReason, io_text};
 
 /// How often sources are looked at.
@@ -78,7 +78,7 @@ pub struct DashboardSettings {
     /// What the terminal shows.
     pub display: Display,
     /// The terminal.
-    pub stdout: File,
+    pub stdout: Stream,
     /// Lines for the log.
     pub heard: Heard,
 }

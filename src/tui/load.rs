@@ -3,7 +3,6 @@
 //! Leaves what is shown to the model and the view. Invariants: ten frames a second at most, none while the terminal has
 //! not taken the last one; nothing here reaches a connection, so that looking costs the load nothing but the drawing.
 
-use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use super::view::load::draw;
 use super::view::theme::Theme;
 use crate::bench::hand::Hand;
 use crate::bench::live::Live;
-use crate::host::Display;
+use crate::host::{Display, Stream};
 
 /// Between two frames.
 const FRAME: Duration = Duration::from_millis(100);
@@ -40,7 +39,7 @@ impl LoadScreen {
     pub fn open(
         title: String,
         display: Display,
-        stdout: File,
+        stdout: Stream,
         live: watch::Receiver<Live>,
         (enough, hand): (Rc<Notify>, Rc<Hand>),
     ) -> io::Result<Self> {

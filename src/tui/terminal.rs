@@ -5,7 +5,6 @@
 //! back once, on return, on error, on panic and before a stop; nothing is drawn afterwards.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +20,7 @@ use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use tokio::sync::mpsc;
 
 use super::keymap::Key;
-use crate::host::Depth;
+use crate::host::{Depth, Stream, Watch, when_hung_up};
 
 /// The other screen, without a cursor, pastes marked as such.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
@@ -89,6 +88,8 @@ type Shared = Arc<(Mutex<Slot>, Condvar)>;
 pub struct Terminal {
     slot: Shared,
     reading: Arc<AtomicBool>,
+    /// Looks whether the terminal goes away, for reading keys does not say so.
+    _watch: Option<Watch>,
 }
 
 impl Terminal {
@@ -96,7 +97,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When it cannot be set up.
-    pub fn take(stdout: File) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
+    pub fn take(stdout: Stream) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
         static HOOK: OnceLock<()> = OnceLock::new();
         // Whether there are colours is decided once for all that is drawn, not by crossterm's look at NO_COLOR.
         ratatui::crossterm::style::force_color_output(true);
@@ -110,9 +111,11 @@ impl Terminal {
         take()?;
         let slot = Shared::default();
         let reading = Arc::new(AtomicBool::new(true));
-        let terminal = Rc::new(Self { slot: Arc::clone(&slot), reading: Arc::clone(&reading) });
-        std::thread::Builder::new().name("screen".to_owned()).spawn(move || write_frames(stdout, &slot))?;
         let (sender, typed) = mpsc::channel(KEYS);
+        let gone = sender.clone();
+        let watch = when_hung_up(io::stdin(), move || _ = gone.blocking_send(Typed::Gone));
+        let terminal = Rc::new(Self { slot: Arc::clone(&slot), reading: Arc::clone(&reading), _watch: watch });
+        std::thread::Builder::new().name("screen".to_owned()).spawn(move || write_frames(stdout, &slot))?;
         std::thread::Builder::new().name("keys".to_owned()).spawn(move || read_keys(&reading, &sender))?;
         Ok((terminal, typed))
     }
@@ -195,7 +198,7 @@ pub enum SelfSignal {
     Terminate,
 }
 
-fn write_frames(mut stdout: File, shared: &Shared) {
+fn write_frames(mut stdout: Stream, shared: &Shared) {
     let (slot, changed) = &**shared;
     loop {
         let mut guard = slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -378,3 +378,13 @@ fn a_profile_says_how_to_stay_connected() {
     let waits: Vec<_> = rows.iter().filter(|row| row["option"] == "init-wait").map(|row| &row["value"]).collect();
     assert_eq!(waits, [&serde_json::json!([".a", ".b"])]);
 }
+
+#[test]
+fn a_variable_of_somebody_else_is_said_once_and_stops_nothing() {
+    let server = listen(&["--echo"]);
+    let run = || wsp(["connect", &server.url, "-n", "1"]).env("WSP_SERVICE_URL", "x").env("WSP_ZONE_42", "y");
+    let output = run().input("hello\n").exits(0).prints("hello\n");
+    assert_eq!(output.stderr.matches("WSP_").count(), 2, "{}", output.stderr);
+    assert!(output.stderr.contains("not a wsp option, ignored"), "{}", output.stderr);
+    assert_eq!(run().arg("-q").input("hello\n").exits(0).prints("hello\n").stderr, "");
+}

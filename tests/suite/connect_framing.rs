@@ -2,7 +2,7 @@
 //!
 //! Owns the input framings and encodings and the raw and hex formats. Leaves event lines to `connect_events`.
 
-use crate::support::{FakeServer, Frame, Opcode, listen, run};
+use crate::support::{FakeServer, Frame, Opcode, listen, run, wsp};
 
 /// What reaches the server when `input` goes through `arguments`, Close excluded.
 fn sent(arguments: &[&str], input: impl AsRef<[u8]>) -> Vec<Frame> {
@@ -118,4 +118,26 @@ fn fragments_are_put_together() {
     });
     run(&["connect", &server.url, "-w", "-1"], "").exits(0).prints("one ü\n");
     server.join();
+}
+
+#[test]
+fn input_that_is_not_as_the_flags_say_is_named() {
+    let server = listen(&["--sink"]);
+    let table: [(&[&str], &str, &str); 7] = [
+        (&["--hex", "-x", "00", "-x", "0g"], "", "wsp: -x '0g': invalid hexadecimal digit 'g'"),
+        (&["--hex", "-x", "00 0"], "", "wsp: -x '00 0': an odd number of hexadecimal digits"),
+        (&["--base64", "-x", "aGk=", "-x", "a?"], "", "wsp: -x 'a?': not base64: "),
+        (&["--hex"], "00\n01\n0g\n", "wsp: standard input, line 3: invalid hexadecimal digit 'g'"),
+        (&["--base64"], "aGk=\na?", "wsp: standard input, line 2: not base64: "),
+        (&["--hex", "--whole"], "00 0g", "wsp: standard input, message 1: invalid hexadecimal digit 'g'"),
+        (
+            &["--input", "json"],
+            "{\"type\":\"text\",\"text\":\"a\"}\n\n{\"type\":\"txt\"}\n",
+            "wsp: standard input, line 3: unknown type \"txt\"",
+        ),
+    ];
+    for (arguments, input, expected) in table {
+        let output = wsp(["connect", &server.url]).args(arguments).input(input).exits(2);
+        output.complains(expected).complains("hint: --binary, --hex, --base64 and --input json");
+    }
 }

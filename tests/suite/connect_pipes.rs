@@ -373,3 +373,29 @@ fn what_cannot_be_printed_is_an_error_even_where_the_run_was_done() {
     let output = Run::new("sh").args(shell).args(connect).input("").exits(1);
     output.complains("No space left on device");
 }
+
+#[test]
+fn options_may_stand_before_the_url_and_a_url_may_be_a_host_or_a_port() {
+    let server = listen(&["--echo", "--json"]);
+    run(&["-q", "-H", "A: b", "-n", "1", &server.url], "hello\n").exits(0).prints("hello\n");
+    run(&[&server.port.to_string(), "-n", "1"], "port\n").exits(0).prints("port\n");
+    run(&["localhost:abc"], "").exits(2).complains("'localhost:abc'").complains("port");
+    run(&["-k"], "").exits(2).complains("no URL to connect to");
+    run(&["conect", &server.url], "").exits(2).complains("connect");
+    let closed = format!("http://127.0.0.1:{}", crate::support::closed_port());
+    for host in ["127.0.0.1", "example.com"] {
+        // Through a proxy that is not there, so that nothing leaves this machine.
+        run(&["--proxy", &closed, host], "").exits(14).complains("proxy");
+    }
+}
+
+#[test]
+fn help_and_version_are_words_as_well() {
+    let version = run(&["--version"], "").exits(0);
+    run(&["version"], "").exits(0).prints(version.stdout());
+    for (words, flags) in [(&["help"][..], &["--help"][..]), (&["help", "relay"], &["relay", "--help"])] {
+        let expected = run(flags, "").exits(0);
+        run(words, "").exits(0).prints(expected.stdout());
+    }
+    run(&["help", "nonsense"], "").exits(2).complains("no help on 'nonsense'; topics are connect, listen, ");
+}

@@ -237,3 +237,10 @@ fn two_of_them_can_be_chained_through_a_pipe() {
     run(&["connect", &target.url, "-w", "0"], line).exits(0);
     target.process.wait_for_stdout("payload");
 }
+
+#[test]
+fn a_quiet_server_says_errors_only() {
+    let server = listen(&["-q", "--echo", "--tls", "--admin", "0"]);
+    run(&["connect", &server.url, "-k", "-n", "1"], "hello\n").exits(0).prints("hello\n");
+    assert_eq!(server.stop().exits(0).stderr, "");
+}

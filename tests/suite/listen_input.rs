@@ -94,7 +94,7 @@ fn a_line_that_is_no_event_is_told_and_the_server_goes_on() {
     assert_eq!(clients[0].read_text(), "after");
     drop(clients);
     let output = server.stop().exits(0);
-    let told = output.stderr.matches("wsp: event line on standard input: ").count();
+    let told = output.stderr.matches("wsp: standard input, line ").count();
     assert_eq!(told, wrong.len() + 1, "{}", output.stderr);
 }
 

@@ -16,10 +16,11 @@ fn serving(arguments: &str) -> Option<(Terminal, u16)> {
 }
 
 fn serve(terminal: &Terminal, arguments: &str) -> u16 {
-    terminal.line(&format!("clear; {} listen :0 {arguments}", env!("CARGO_BIN_EXE_wsp")));
-    let screen = terminal.wait_until("the prompt", |screen| screen.contains(" listen ") && screen.contains("0> "));
-    let (_, rest) = screen.split_once("listening on ws://127.0.0.1:").expect("the ready line");
-    rest.split('/').next().and_then(|port| port.parse().ok()).expect("a port")
+    let file = terminal.state().with_file_name("port");
+    let wsp = env!("CARGO_BIN_EXE_wsp");
+    terminal.line(&format!("clear; {wsp} listen :0 --port-file {} {arguments}", file.display()));
+    terminal.wait_until("the prompt", |screen| screen.contains(" listen ") && screen.contains("0> "));
+    std::fs::read_to_string(file).expect("the port").trim().parse().expect("a number")
 }
 
 macro_rules! serving {

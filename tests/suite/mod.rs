@@ -31,6 +31,8 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod generate;
+#[cfg(feature = "tui")]
+mod gone_terminals;
 mod guards;
 mod hostile;
 mod identities;
@@ -76,6 +78,7 @@ mod sending;
 mod spool;
 mod spool_kills;
 mod static_files;
+mod streams;
 mod tls;
 mod validation;
 mod wscat;

@@ -88,7 +88,8 @@ fn each_destination_has_what_waits_for_it() {
     wait_for_status(&spool, |all| (all.len() == 1 && all[0]["destination"] == url.as_str()).then_some(()));
     // An orderly end stores what is left as well.
     relay.signal(Signal::SIGTERM);
-    relay.signal(Signal::SIGTERM);
+    relay.wait_for_stderr("not delivered yet");
+    relay.signal_again(Signal::SIGTERM);
     let output = relay.outcome();
     assert_eq!(output.code, 30, "{}", output.stderr);
     assert!(balance(&output.stderr).ends_with("waiting 100"), "{}", output.stderr);
@@ -264,7 +265,8 @@ fn a_full_spool_does_what_spool_full_says() {
             relay.wait_for_stdout(line(last).trim());
         }
         relay.signal(Signal::SIGTERM);
-        relay.signal(Signal::SIGTERM);
+        relay.wait_for_stderr("not delivered yet");
+        relay.signal_again(Signal::SIGTERM);
         let output = relay.outcome();
         let waiting = status(&spool)[0]["messages"].as_u64().expect("a number");
         assert!((100..200).contains(&waiting), "20 kB hold {waiting}");

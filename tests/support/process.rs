@@ -251,6 +251,12 @@ impl Process {
         kill(Pid::from_raw(id), signal).expect("sending a signal");
     }
 
+    /// Sends a signal that has been heeded once already: twice within a moment would be once.
+    pub fn signal_again(&self, signal: Signal) {
+        std::thread::sleep(Duration::from_millis(120));
+        self.signal(signal);
+    }
+
     /// Waits until a whole line of stderr contains `part`; that line.
     #[track_caller]
     pub fn wait_for_stderr(&self, part: &str) -> String {
@@ -388,10 +394,24 @@ pub fn listen(arguments: &[&str]) -> Server {
 /// The same at a given address.
 #[track_caller]
 pub fn listen_at(address: &str, arguments: &[&str]) -> Server {
+    if arguments.contains(&"-q") {
+        return Server::quiet(address, arguments);
+    }
     Server::ready(wsp(["listen", address]).args(arguments))
 }
 
 impl Server {
+    /// Starts one that says nothing and waits for the file with its port.
+    #[track_caller]
+    fn quiet(address: &str, arguments: &[&str]) -> Self {
+        let folder = super::scratch();
+        let file = folder.path().join("port");
+        let process = wsp(["listen", address, "--port-file"]).arg(&file).args(arguments).spawn();
+        let port = super::files::wait_until("its port", || super::files::read(&file).trim().parse().ok());
+        let scheme = if arguments.contains(&"--tls") { "wss" } else { "ws" };
+        Self { process, port, url: format!("{scheme}://127.0.0.1:{port}/") }
+    }
+
     /// Starts it as it stands and waits for its ready line.
     #[track_caller]
     pub fn ready(run: Run) -> Self {

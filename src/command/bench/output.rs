@@ -44,8 +44,9 @@ impl Outputs {
     /// Opens the files.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn open(args: &OutputArgs) -> Result<Self, Error> {
+    /// A file that cannot be written, or a closed stdout.
+    pub fn open(args: &OutputArgs, host: &Host) -> Result<Self, Error> {
+        host.stdout.for_output()?;
         let open = |path: &Option<PathBuf>| path.as_deref().map(Target::open).transpose();
         Ok(Self {
             json: args.json,
@@ -72,7 +73,7 @@ impl Outputs {
     /// A file that cannot be written.
     pub fn write(&mut self, report: &Report, log: &[Logged], begun: f64, host: &mut Host) -> Result<(), Error> {
         let shown = if self.json || self.ndjson { report.to_json() + "\n" } else { text::text(report) };
-        let printed = print(&shown, &mut host.stdout);
+        let printed = host.print(&shown);
         if let Some(target) = &mut self.csv {
             target.write(&csv::csv(report))?;
         }
@@ -90,17 +91,4 @@ impl Outputs {
 /// A second as a line of JSON.
 pub fn line(second: &Second) -> String {
     serde_json::to_string(second).unwrap_or_default() + "\n"
-}
-
-/// Prints on stdout. A reader that has seen enough is no error.
-///
-/// # Errors
-/// Anything else that keeps it from being written.
-pub fn print(text: &str, stdout: &mut File) -> Result<(), Error> {
-    match stdout.write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::Internal(format!("cannot write to standard output: {}", io_text(&error))))
-        }
-        _ => Ok(()),
-    }
 }

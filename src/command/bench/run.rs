@@ -1,12 +1,12 @@
 //! Runs `wsp bench`: one run, a search or a comparison, with a line of progress on a terminal.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::cell::Cell;
+use std::io::{Read as _, Write as _};
 use std::rc::Rc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::output::{Outputs, line, print};
+use super::output::{Outputs, line};
 use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
 use crate::bench::compare::{Difference, compare, median, unmeasured};
 use crate::bench::compose::conclude;
@@ -23,7 +23,7 @@ use crate::bench::verdict::{ACHIEVED, SATURATED};
 use crate::command::dashboard::{Following, Screen};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::host::{Host, Signals, Stderr, StopSignal};
+use crate::host::{Host, Signals, Stderr, StopSignal, Stream, Watch};
 use crate::message::counted::counted;
 use crate::net::connection::io_text;
 
@@ -48,7 +48,7 @@ struct Session {
     live: watch::Sender<Live>,
     keeps_log: bool,
     /// Where each second goes.
-    seconds: Option<File>,
+    seconds: Option<Seconds>,
     /// The dashboard, where there is one.
     screen: Option<Following>,
     /// A person at it has seen enough.
@@ -83,20 +83,16 @@ impl Session {
         if screen.is_none() && !quiet && host.stderr.is_terminal() {
             show_progress(&host.stderr, seen);
         }
-        let seconds = if prints_seconds {
-            Some(host.stdout.try_clone().map_err(|error| Error::Internal(format!("stdout: {error}")))?)
-        } else {
-            None
-        };
+        let seconds = prints_seconds.then(|| Seconds::open(&host.stdout, &enough)).transpose()?;
         Ok(Self { signals, live, keeps_log, seconds, screen, enough, hand })
     }
 
     async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
         let seconds = &mut self.seconds;
         let mut second = |second: &_| {
-            if let Some(stdout) = seconds {
+            if let Some(seconds) = seconds {
                 // The report at the end meets the same fault.
-                let _ = print(&line(second), stdout);
+                let _ = seconds.stdout.write_all(line(second).as_bytes());
             }
         };
         let control = Control {
@@ -109,6 +105,31 @@ impl Session {
             second: &mut second,
         };
         conduct(plan, control).await
+    }
+}
+
+/// Standard output, which a line goes to each second; the run ends when nobody reads them any more.
+struct Seconds {
+    stdout: Stream,
+    is_abandoned: Rc<Cell<bool>>,
+    _watch: Option<Watch>,
+}
+
+impl Seconds {
+    fn open(stdout: &Stream, enough: &Rc<Notify>) -> Result<Self, Error> {
+        let stdout = stdout.for_output()?;
+        let (gone, abandoned) = oneshot::channel();
+        let watch = stdout.when_abandoned(move || _ = gone.send(()));
+        let enough = Rc::clone(enough);
+        let is_abandoned = Rc::<Cell<bool>>::default();
+        let seen = Rc::clone(&is_abandoned);
+        tokio::task::spawn_local(async move {
+            if abandoned.await.is_ok() {
+                seen.set(true);
+                enough.notify_one();
+            }
+        });
+        Ok(Self { stdout, is_abandoned, _watch: watch })
     }
 }
 
@@ -127,7 +148,7 @@ fn show_progress(stderr: &Stderr, mut live: watch::Receiver<Live>) {
 async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     let plan = super::plan::plan(args.url.as_deref().unwrap_or_default(), &args.load)?;
     let condition = args.load.find_max.as_deref().map(conditions).transpose()?;
-    let mut outputs = Outputs::open(&args.output)?;
+    let mut outputs = Outputs::open(&args.output, host)?;
     let screen =
         args.tui.then(|| Screen::of(host, "--tui", format!("wsp bench {}", plan.connect.target))).transpose()?;
     let screen = screen.map(|screen| if host.colour { screen } else { screen.without_colours() });
@@ -146,6 +167,9 @@ async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     host.stderr.progress("");
     let outcome = outcome?;
     outputs.write(&outcome.report, &outcome.log, outcome.begun, host)?;
+    if session.seconds.is_some_and(|seconds| seconds.is_abandoned.get()) {
+        return Ok(Exit::Done);
+    }
     complain(&outcome.report, &host.stderr);
     Ok(exit(&outcome))
 }
@@ -209,7 +233,7 @@ fn why_not(report: &Report) -> Option<String> {
 
 /// `wsp bench report`.
 fn report(args: &ReportArgs, host: &mut Host) -> Result<Exit, Error> {
-    let mut outputs = Outputs::open(&args.output)?;
+    let mut outputs = Outputs::open(&args.output, host)?;
     let wrong =
         |name: &str, why: &str| Error::usage(format!("{name}: {why}"), "wsp bench --json > FILE writes a report");
     let mut reports = Vec::new();
@@ -287,7 +311,7 @@ async fn comparison(args: &CompareArgs, host: &mut Host) -> Result<Exit, Error> 
     } else {
         words(args, &reports, &differences, invalid)
     };
-    print(&shown, &mut host.stdout)?;
+    host.print(&shown)?;
     Ok(ended.unwrap_or(if invalid > 0 { Exit::Invalid } else { Exit::Done }))
 }
 

@@ -23,7 +23,7 @@ use crate::command::{console, settings};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Draft;
-use crate::host::{Host, Stderr};
+use crate::host::{Host, Stderr, Stream};
 use crate::message::event::{InputEvent, parse_input_line};
 use crate::message::input::{InputKind, decode};
 use crate::net::connection::{CloseReason, io_text};
@@ -48,7 +48,7 @@ pub enum Input {
     /// A recording.
     Replay(Box<Replay>),
     /// Standard input.
-    Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter },
+    Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter, pieces: Pieces },
     /// All has been handed out.
     Ended,
 }
@@ -85,7 +85,7 @@ impl DashboardInput {
 }
 
 impl Input {
-    fn new(plan: &Plan, stdin: std::fs::File) -> Result<Self, Error> {
+    fn new(plan: &Plan, stdin: Stream) -> Result<Self, Error> {
         if let Some(replay) = &plan.replay {
             return Ok(Self::Replay(Box::new(Replay::open(replay)?)));
         }
@@ -96,14 +96,12 @@ impl Input {
             InputKind::Events => Framing::Lines,
             _ => plan.framing.clone(),
         };
-        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT) })
+        let pieces = Pieces { called: if framing == Framing::Lines { "line" } else { "message" }, count: 0 };
+        Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT), pieces })
     }
 
     /// The input, and the output that goes with it: a prompt shares its screen.
     pub fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
-        let again = |file: &std::fs::File| {
-            file.try_clone().map_err(|error| Error::Internal(format!("standard streams: {}", io_text(&error))))
-        };
         let prompts = plan.interactive && host.stdout_is_terminal;
         let settings = PromptSettings {
             history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
@@ -118,7 +116,9 @@ impl Input {
         if prompts && let Some((prompt, output)) = console::open(settings, &host.stderr) {
             return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
         }
-        Ok((Self::new(plan, again(&host.stdin)?)?, Output::new(again(&host.stdout)?)))
+        let stdin = host.stdin.try_clone();
+        let stdin = stdin.map_err(|error| Error::Internal(format!("standard input: {}", io_text(&error))))?;
+        Ok((Self::new(plan, stdin)?, Output::stdout(&host.stdout)?))
     }
 
     /// Gives the terminal back, if it was taken.
@@ -174,7 +174,7 @@ impl Input {
                     }
                     Poll::Ready(None) => self.end(shared),
                 },
-                Self::Stdin { chunks, splitter } => {
+                Self::Stdin { chunks, splitter, pieces: counted } => {
                     let Poll::Ready(chunk) = chunks.poll_recv(cx) else { return };
                     shared.changed.set(true);
                     let result = match chunk {
@@ -184,7 +184,9 @@ impl Input {
                                 .push(&chunk, |piece| pieces.push(piece))
                                 .map_err(|error| input_error(error.to_string()))
                                 .and_then(|()| {
-                                    pieces.into_iter().try_for_each(|piece| hand_out(shared, inboxes, piece))
+                                    pieces
+                                        .into_iter()
+                                        .try_for_each(|piece| hand_out(shared, inboxes, piece, counted.next()))
                                 })
                         }
                         Some(Err(error)) => {
@@ -192,8 +194,9 @@ impl Input {
                         }
                         None => {
                             let last = splitter.finish().map_err(|error| input_error(error.to_string()));
+                            let name = counted.next();
                             self.end(shared);
-                            last.and_then(|piece| piece.map_or(Ok(()), |piece| hand_out(shared, inboxes, piece)))
+                            last.and_then(|piece| piece.map_or(Ok(()), |piece| hand_out(shared, inboxes, piece, name)))
                         }
                     };
                     if let Err(error) = result {
@@ -221,28 +224,64 @@ fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bo
     taken
 }
 
+/// Counts the pieces of standard input, to name the one that is wrong.
+pub struct Pieces {
+    called: &'static str,
+    count: u64,
+}
+
+impl Pieces {
+    fn next(&mut self) -> PieceName {
+        self.count += 1;
+        PieceName::OfStdin(self.called, self.count)
+    }
+}
+
+/// Which piece of input is handed out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PieceName {
+    /// The line or message with this number.
+    OfStdin(&'static str, u64),
+    /// What has just been typed.
+    Typed,
+}
+
+impl PieceName {
+    fn error(self, text: impl std::fmt::Display) -> Error {
+        match self {
+            Self::OfStdin(called, number) => input_error(format!("standard input, {called} {number}: {text}")),
+            Self::Typed => input_error(text.to_string()),
+        }
+    }
+}
+
 /// Makes a message of a piece of input and puts it before every session.
-pub(super) fn hand_out(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], piece: Vec<u8>) -> Result<(), Error> {
+pub(super) fn hand_out(
+    shared: &Shared,
+    inboxes: &[Rc<RefCell<Inbox>>],
+    piece: Vec<u8>,
+    name: PieceName,
+) -> Result<(), Error> {
     let plan = &shared.plan;
     if plan.input == InputKind::Events {
-        return hand_out_event(shared, inboxes, &piece);
+        return hand_out_event(shared, inboxes, &piece, name);
     }
     let message = if plan.template {
-        let source = String::from_utf8(piece).map_err(|_| input_error("input is not valid UTF-8"))?;
+        let source = String::from_utf8(piece).map_err(|_| name.error("not valid UTF-8"))?;
         plan.fill(&settings::compile(&source, plan.input)?)?
     } else {
-        decode(plan.input, piece).map_err(input_error)?
+        decode(plan.input, piece).map_err(|error| name.error(error))?
     };
     to_all(inboxes, || Outgoing::Message(message.clone()));
     Ok(())
 }
 
 /// An event line goes to the session it names, or to all where it names none of this run.
-fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8]) -> Result<(), Error> {
+fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8], name: PieceName) -> Result<(), Error> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
-    let line = parse_input_line(line).map_err(|error| input_error(format!("event line on standard input: {error}")))?;
+    let line = parse_input_line(line).map_err(|error| name.error(error))?;
     let named = line.session.as_deref().and_then(|name| Some((name, named(inboxes, name)?)));
     let inboxes = named.map_or(inboxes, |(_, inbox)| inbox);
     let taken = match line.event {

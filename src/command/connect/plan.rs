@@ -277,7 +277,7 @@ fn unescape(text: &str) -> Vec<u8> {
 
 /// Input that is not what the flags promised, with what helps.
 pub fn input_error(text: impl Into<String>) -> Error {
-    Error::usage(text, "--binary, --hex, --base64 and --input json say how input is written")
+    Error::usage(text, settings::HOW_INPUT_IS_WRITTEN)
 }
 
 /// A draft that did not become a message.

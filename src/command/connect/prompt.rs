@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::inbox::Inbox;
 use super::info::SessionInfo;
-use super::input::hand_out;
+use super::input::{PieceName, hand_out};
 use super::run::recorder;
 use super::shared::Shared;
 use super::slash::{COMMANDS, Command, parse};
@@ -125,7 +125,8 @@ impl PromptInput {
         };
         match command {
             Command::Send(text) => {
-                hand_out(shared, self.targets(inboxes), text.into_bytes()).map_err(|error| error.to_string())?;
+                hand_out(shared, self.targets(inboxes), text.into_bytes(), PieceName::Typed)
+                    .map_err(|error| error.to_string())?;
                 self.tell_when_held(shared);
             }
             Command::Ping(payload) => send(&|| Outgoing::Ping(Bytes::from(payload.clone()))),

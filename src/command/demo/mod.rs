@@ -10,7 +10,6 @@ mod clients;
 mod feed;
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use crate::listen::handler::push::{Maker, Payload, PushSettings};
 use crate::listen::input::OpenConsole;
 use crate::listen::run::Server;
 use crate::message::Message;
+use crate::sink::stdout::{Output, OutputFailure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,29 +75,42 @@ pub async fn run(args: &DemoArgs, host: Host) -> Result<Exit, Error> {
 }
 
 /// The feed, line by line, until nobody reads it.
-async fn print(args: &DemoArgs, mut host: Host) -> Result<Exit, Error> {
+async fn print(args: &DemoArgs, host: Host) -> Result<Exit, Error> {
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    let mut output = Output::stdout(&host.stdout)?;
     let mut feed = Feed::new(args.seed);
     let mut ticks = interval(Duration::from_secs_f64(1.0 / args.rate).max(Duration::from_micros(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for _ in 0..args.count.unwrap_or(u64::MAX) {
-        let signal = std::future::poll_fn(|cx| match signals.poll_next(cx) {
-            Poll::Ready(signal) => Poll::Ready(Some(signal)),
-            Poll::Pending => ticks.poll_tick(cx).map(|_| None),
+        let next = std::future::poll_fn(|cx| {
+            output.watch(cx);
+            match (signals.poll_next(cx), output.failure()) {
+                (Poll::Ready(StopSignal::Interrupt), _) => Poll::Ready(Some(Exit::Interrupted)),
+                (Poll::Ready(StopSignal::Terminate), _) => Poll::Ready(Some(Exit::Terminated)),
+                (Poll::Pending, Some(_)) => Poll::Ready(Some(Exit::Done)),
+                (Poll::Pending, None) if !output.has_room() => Poll::Pending,
+                (Poll::Pending, None) => ticks.poll_tick(cx).map(|_| None),
+            }
         });
-        match signal.await {
-            Some(StopSignal::Interrupt) => return Ok(Exit::Interrupted),
-            Some(StopSignal::Terminate) => return Ok(Exit::Terminated),
-            None => {}
+        if let Some(exit) = next.await {
+            return ended(output.failure(), exit);
         }
-        let line = format!("{}\n", feed.next());
-        match host.stdout.write_all(line.as_bytes()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-            Err(error) => return Err(Error::Internal(format!("cannot write to standard output: {error}"))),
-        }
+        output.buffer().extend_from_slice(format!("{}\n", feed.next()).as_bytes());
+        output.wrote();
     }
-    Ok(Exit::Done)
+    let finished = std::future::poll_fn(|cx| match signals.poll_next(cx) {
+        Poll::Ready(_) => Poll::Ready(Ok(())),
+        Poll::Pending => output.poll_finish(cx),
+    });
+    ended(finished.await.err(), Exit::Done)
+}
+
+/// A reader that has seen enough is no error.
+fn ended(failure: Option<OutputFailure>, exit: Exit) -> Result<Exit, Error> {
+    match failure {
+        Some(OutputFailure::Failed(text)) => Err(Error::Internal(format!("cannot write to standard output: {text}"))),
+        _ => Ok(exit),
+    }
 }
 
 /// What `wsp listen` would be told for this.

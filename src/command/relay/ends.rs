@@ -2,7 +2,6 @@
 //!
 //! What an end needs beyond a few settings stands in its own file.
 
-use std::fs::File;
 use std::rc::Rc;
 
 use super::args::InputArg;
@@ -177,13 +176,16 @@ impl<'a> Build<'a> {
 
     /// Standard input, which pipelines that follow each other read on.
     fn shared_input(&mut self) -> Result<Rc<SharedInput>, Error> {
-        let file = once(&mut self.reads_stdin, &self.around.host.stdin, "input")?;
-        Ok(Rc::clone(self.around.input.get_or_init(|| SharedInput::new(file))))
+        once(&mut self.reads_stdin, "input")?;
+        let stdin = self.around.host.stdin.try_clone();
+        let stdin = stdin.map_err(|error| Error::Internal(format!("standard input: {}", io_text(&error))))?;
+        Ok(Rc::clone(self.around.input.get_or_init(|| SharedInput::new(stdin))))
     }
 
     fn stdout(&mut self) -> Result<StdioSink, Error> {
+        once(&mut self.writes_stdout, "output")?;
         Ok(StdioSink {
-            output: Output::new(once(&mut self.writes_stdout, &self.around.host.stdout, "output")?),
+            output: Output::stdout(&self.around.host.stdout)?,
             format: self.format,
             to_terminal: self.to_terminal,
             colour: self.colour,
@@ -192,9 +194,9 @@ impl<'a> Build<'a> {
 }
 
 /// A standard stream, for one endpoint.
-fn once(is_taken: &mut bool, stream: &File, name: &str) -> Result<File, Error> {
+fn once(is_taken: &mut bool, name: &str) -> Result<(), Error> {
     if std::mem::replace(is_taken, true) {
         return Err(Error::usage(format!("standard {name} is used twice"), "one endpoint may be -"));
     }
-    stream.try_clone().map_err(|error| Error::Internal(format!("standard {name}: {}", io_text(&error))))
+    Ok(())
 }

@@ -70,7 +70,7 @@ fn read(name: &str, given: &[Setting]) -> Result<(String, ConnectionArgs), Error
     let above = given.iter().filter(is_known).filter(is_given).flat_map(Setting::arguments);
     let line = ["wsp", "connect", name].map(OsString::from).into_iter().chain(above).collect();
     match command::read(line, &Environment::of_this_process()) {
-        Ok((cli, _)) => match cli.action {
+        Ok(read) => match read.cli.action {
             Action::Connect(args) => Ok((args.urls.first().cloned().unwrap_or_default(), args.connection)),
             _ => Err(Error::Internal(format!("{name} is not read as a profile"))),
         },
