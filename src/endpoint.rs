@@ -14,7 +14,7 @@ pub enum EndpointError {
     #[error("the address is empty")]
     Empty,
     /// Not a URL.
-    #[error("'{0}' is no WebSocket URL: {1}")]
+    #[error("invalid WebSocket URL '{0}': {1}")]
     Malformed(String, String),
     /// A scheme this is not made for.
     #[error("the scheme '{0}' is not known; ws, wss, http and https are")]
