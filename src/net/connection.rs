@@ -105,6 +105,14 @@ impl std::fmt::Display for CloseReason {
     }
 }
 
+/// What is said of a Close whose code is for no wire.
+pub(super) const BAD_CLOSE: &str = "a Close with a code that may not be sent";
+
+/// Returns whether a Close may carry this code (RFC 6455 section 7.4).
+pub(super) fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
@@ -243,7 +251,14 @@ impl Connection {
         self.ws.as_ref().map_or((0, 0), |ws| (ws.get_ref().bytes_in(), ws.get_ref().bytes_out()))
     }
 
-    /// The next thing the peer sent, or `None` once the closing handshake is complete.
+    /// Returns whether part of a message has come whose end has not.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        self.ws.as_ref().is_some_and(|ws| !ws.get_ref().at_message_boundary())
+    }
+
+    /// The next thing the peer sent, or `None` once the closing handshake is complete and, where we are the client, the
+    /// server has ended the byte stream (RFC 6455 section 7.1.1).
     ///
     /// # Errors
     /// [`ConnectionError`]; call [`Connection::fail`] next, so that the peer learns why.
@@ -280,10 +295,13 @@ impl Connection {
             WsMessage::Pong(payload) => Incoming::Pong(payload),
             WsMessage::Close(None) => Incoming::Close(CloseReason::default()),
             WsMessage::Close(Some(frame)) => {
-                if frame.code == CloseCode::Protocol && frame.reason.as_str() == "Protocol violation" {
-                    return Err(ConnectionError::Protocol("a Close with a code that may not be sent".to_owned()));
+                // The framing layer gives a Close of its own in place of one that may not be sent.
+                let sent = self.stream()?.get_ref().close_code();
+                let code = sent.unwrap_or_else(|| frame.code.into());
+                if !may_be_sent(code) {
+                    return Err(ConnectionError::Protocol(BAD_CLOSE.to_owned()));
                 }
-                Incoming::Close(CloseReason { code: Some(frame.code.into()), reason: frame.reason.as_str().to_owned() })
+                Incoming::Close(CloseReason { code: Some(code), reason: frame.reason.as_str().to_owned() })
             }
             WsMessage::Frame(_) => return Err(ConnectionError::Protocol("a frame outside a message".to_owned())),
         })

@@ -1,8 +1,8 @@
 //! The tap under the framing layer: follows incoming frame headers in the bytes that pass by.
 //!
 //! Owns the bytes that came behind the HTTP head, the RSV1 bit of compressed messages (cleared in
-//! place, with a [`Note`] for the layer above), pings that shall not be answered (passed on as pongs, with a mark) and the
-//! wire's byte counters. Leaves every check to the framing layer: what is not legal is passed on as it is and refused there.
+//! place, with a [`Note`] for the layer above), pings that shall not be answered (passed on as pongs, with a mark), the
+//! code of the peer's Close as it was sent, and the wire's byte counters. Leaves every check to the framing layer: what is not legal is passed on as it is and refused there.
 //! Invariants: no byte is added, dropped or held back; lengths, masks and payloads are never
 //! touched; one note per data message, in the order in which they start.
 
@@ -59,6 +59,13 @@ pub struct FrameFollower {
     fragmented: bool,
     /// A Close has passed: what follows is no message any more.
     closed: bool,
+    /// The frame under way is the first Close.
+    in_close: bool,
+    /// How it is masked.
+    mask: [u8; 4],
+    /// The first bytes of its payload.
+    close_code: [u8; 2],
+    close_seen: u8,
     /// Pings are passed on as pongs, which nobody answers.
     hides_pings: bool,
     /// For each pong passed on so far whether it was a ping.
@@ -83,6 +90,9 @@ impl FrameFollower {
                 at += 1;
             } else {
                 let skipped = self.payload_left.min((bytes.len() - at) as u64);
+                if self.in_close {
+                    self.close_bytes(&bytes[at..at + skipped as usize]);
+                }
                 self.payload_left -= skipped;
                 at += skipped as usize;
                 if self.payload_left == 0 {
@@ -109,6 +119,8 @@ impl FrameFollower {
             self.header_len = SHORT_HEADER + self.extended + if *byte & MASK == 0 { 0 } else { 4 };
         } else if seen < SHORT_HEADER + self.extended {
             self.payload_len = (self.payload_len << 8) | u64::from(*byte);
+        } else if let Some(mask) = self.mask.get_mut(usize::from(seen - SHORT_HEADER - self.extended)) {
+            *mask = *byte;
         }
         if self.header_seen == self.header_len {
             self.header_seen = 0;
@@ -125,7 +137,9 @@ impl FrameFollower {
         let opcode = *byte & OPCODE;
         self.fin = *byte & FIN != 0;
         self.control = opcode >= FIRST_CONTROL;
+        self.in_close = opcode == CLOSE && !self.closed;
         self.closed |= opcode == CLOSE;
+        self.mask = [0; 4];
         if self.hides_pings && matches!(opcode, PING | PONG) && !self.closed {
             self.hidden.push_back(opcode == PING);
             *byte = (*byte & !OPCODE) | PONG;
@@ -139,6 +153,20 @@ impl FrameFollower {
                 *byte = (*byte & !(RSV1 | OPCODE)) | BINARY;
             }
         }
+    }
+
+    fn close_bytes(&mut self, payload: &[u8]) {
+        for byte in payload {
+            let seen = usize::from(self.close_seen);
+            let Some(place) = self.close_code.get_mut(seen) else { return };
+            *place = byte ^ self.mask[seen];
+            self.close_seen += 1;
+        }
+    }
+
+    /// Returns the code of the first Close that has passed (RFC 6455 section 5.5.1), legal or not.
+    pub fn close_code(&self) -> Option<u16> {
+        (usize::from(self.close_seen) == self.close_code.len()).then(|| u16::from_be_bytes(self.close_code))
     }
 
     fn end_frame(&mut self) {
@@ -241,6 +269,11 @@ impl<S> Tap<S> {
     /// See [`FrameFollower::notes_pending`].
     pub fn notes_pending(&self) -> usize {
         self.follower.notes_pending()
+    }
+
+    /// See [`FrameFollower::close_code`].
+    pub fn close_code(&self) -> Option<u16> {
+        self.follower.close_code()
     }
 
     /// All bytes handed up so far end at the end of a frame.

@@ -195,3 +195,22 @@ async fn the_prefix_comes_first_and_bytes_are_counted() {
         assert_eq!((&written, tap.bytes_out()), (b"\x81\x05Hello", 7));
     }
 }
+
+#[test]
+fn the_code_of_the_first_close_is_kept_as_it_was_sent() {
+    let masked = |code: [u8; 2]| [0x88, 0x82, 9, 8, 7, 6, code[0] ^ 9, code[1] ^ 8];
+    let table: [(&[u8], Option<u16>); 6] = [
+        (&[0x88, 2, 0x03, 0xea], Some(1002)),
+        (&[0x88, 4, 0x03, 0xed, b'h', b'i'], Some(1005)),
+        (&[0x88, 0], None),
+        (&[0x88, 1, 3], None),
+        (&[0x82, 2, 1, 2, 0x88, 2, 0xff, 0xff, 0x88, 2, 0x03, 0xe8], Some(0xffff)),
+        (&masked([0x03, 0xec]), Some(1004)),
+    ];
+    for (wire, code) in table {
+        for cut in 0..=wire.len() {
+            let (above, follower) = follow_in_pieces(wire, [cut], false);
+            assert_eq!((above.as_slice(), follower.close_code()), (wire, code), "cut at {cut}");
+        }
+    }
+}

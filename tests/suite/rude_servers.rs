@@ -35,10 +35,39 @@ fn broken_frames_are_closed_with_1002() {
         ("a fragmented ping", Frame::new(Opcode::Ping, *b"x").unfinished().bytes()),
         ("a ping of 126 bytes", Frame::new(Opcode::Ping, [b'x'; 126]).bytes()),
         ("a Close of one byte", Frame::new(Opcode::Close, [3]).bytes()),
+        ("a Close 1005", Frame::close(1005, "").bytes()),
+        ("a Close 1006 with a reason", Frame::close(1006, "lost").bytes()),
+        ("a Close 999", Frame::close(999, "").bytes()),
+        ("a Close 2000", Frame::close(2000, "").bytes()),
     ];
     for (why, bytes) in table {
         closes_with(1002, why, &[], bytes);
     }
+}
+
+#[test]
+fn an_honest_close_1002_is_reported_as_that_close() {
+    for reason in ["Protocol violation", "protocol error", ""] {
+        let server = FakeServer::once(move |request| {
+            let mut socket = request.accept();
+            socket.say(Frame::close(1002, reason));
+            assert_eq!(socket.read_close().close_code(), 1002);
+        });
+        let output = run(&["connect", &server.url, "-w", "-1"], "").exits(9);
+        output.complains(format!("closed by the peer: 1002 {reason}").trim_end());
+        server.join();
+    }
+}
+
+#[test]
+fn a_close_of_ours_answered_with_a_forbidden_code_is_a_breach() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        assert_eq!(socket.read_close().close_code(), 1000);
+        socket.say(Frame::close(1006, ""));
+    });
+    run(&["connect", &server.url, "-w", "0"], "").exits(3).complains("a Close with a code that may not be sent");
+    server.join();
 }
 
 #[test]
