@@ -73,11 +73,13 @@ fn offers_are_judged_one_by_one() {
         answer("permessage-deflate; server_max_window_bits=10")
             .is_some_and(|a| a.contains("server_max_window_bits=10"))
     );
-    // Unknown, repeated or impossible parameters, and a window the codec cannot make.
+    assert!(
+        answer("permessage-deflate; server_max_window_bits=8").is_some_and(|a| a.contains("server_max_window_bits=8"))
+    );
+    // Unknown, repeated or impossible parameters.
     assert_eq!(answer("permessage-deflate; unknown"), None);
     assert_eq!(answer("permessage-deflate; server_no_context_takeover; server_no_context_takeover"), None);
     assert_eq!(answer("permessage-deflate; server_max_window_bits=16"), None);
-    assert_eq!(answer("permessage-deflate; server_max_window_bits=8"), None);
     assert_eq!(answer("x-other"), None);
     // The second offer is taken when the first cannot be.
     assert!(answer("permessage-deflate; unknown, permessage-deflate").is_some_and(|a| a == "permessage-deflate"));
@@ -98,6 +100,27 @@ fn the_context_is_taken_over_from_message_to_message() {
         assert!(inflated(&mut inflate, &frame) == long.as_bytes());
     }
     assert!(sizes[0] < long.len() && sizes[1] < sizes[0], "{sizes:?} of {}", long.len());
+}
+
+#[test]
+fn an_answer_of_eight_window_bits_is_kept_to() {
+    let short = "short ".repeat(20);
+    let long = LINE.repeat(4);
+    let input = format!("{short}\n{long}\n{short}\n");
+    let server = FakeServer::once(move |request| {
+        let mut socket = request.accept_with(
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=8; server_max_window_bits=8\r\n",
+        );
+        for text in [&short, &long, &short] {
+            let frame = socket.read_data();
+            // What a window of 256 bytes holds is compressed, each message on its own; more goes plain.
+            assert_eq!(frame.reserved == 4, text.len() <= 256, "{} bytes", text.len());
+            assert!(inflated(&mut fresh().1, &frame) == text.as_bytes());
+        }
+        assert_eq!(socket.answer_close(), 1000);
+    });
+    run(&["connect", &server.url, "-w", "0"], &input).exits(0);
+    server.join();
 }
 
 #[test]
@@ -285,6 +308,7 @@ fn npm_ws_as_a_client_understands_every_form() {
         r#"{"threshold":0,"serverNoContextTakeover":true}"#,
         r#"{"threshold":0,"clientNoContextTakeover":true}"#,
         r#"{"threshold":0,"serverMaxWindowBits":9}"#,
+        r#"{"threshold":0,"serverMaxWindowBits":8}"#,
         r#"{"threshold":0,"clientMaxWindowBits":10}"#,
     ];
     for form in forms {

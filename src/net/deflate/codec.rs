@@ -18,8 +18,11 @@ pub const MIN_SIZE: usize = 32;
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// Speed over size: level 6 costs more than twice as much for little on live traffic.
 const LEVEL: u32 = 1;
-/// What zlib can compress with; 8 is never agreed on for our own side.
+/// The smallest window zlib compresses with.
 const SMALLEST_WINDOW: u8 = 9;
+/// Bytes of the window of 8 bits, which it does not. A message no longer than that refers to nothing further back, as long
+/// as it is compressed on its own; longer ones go plain.
+const TINY_WINDOW: usize = 1 << 8;
 const LARGEST_WINDOW: u8 = 15;
 const WINDOWS: usize = (LARGEST_WINDOW - SMALLEST_WINDOW) as usize + 1;
 /// Output is collected in a buffer of the thread's that never keeps more than this; a larger
@@ -64,6 +67,8 @@ struct Shared {
 pub struct Codec {
     /// Our window, already within what zlib can do.
     window_bits: u8,
+    /// Longer messages go plain.
+    longest: Option<usize>,
     deflate_takeover: bool,
     inflate_takeover: bool,
     encoder: Option<Compress>,
@@ -81,9 +86,11 @@ impl Codec {
                 (agreed.server_max_window_bits, agreed.server_no_context_takeover, agreed.client_no_context_takeover)
             }
         };
+        let is_tiny = window_bits < SMALLEST_WINDOW;
         Self {
+            longest: is_tiny.then_some(TINY_WINDOW),
             window_bits: window_bits.clamp(SMALLEST_WINDOW, LARGEST_WINDOW),
-            deflate_takeover: !ours_alone,
+            deflate_takeover: !ours_alone && !is_tiny,
             inflate_takeover: !theirs_alone,
             encoder: None,
             decoder: None,
@@ -93,6 +100,9 @@ impl Codec {
     /// The payload to send with RSV1 set; `None` when the message is to go out plain.
     pub fn compress(&mut self, payload: &[u8]) -> Option<Bytes> {
         if payload.is_empty() || (!self.deflate_takeover && payload.len() < MIN_SIZE) {
+            return None;
+        }
+        if self.longest.is_some_and(|longest| payload.len() > longest) {
             return None;
         }
         let window_bits = self.window_bits;

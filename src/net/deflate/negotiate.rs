@@ -2,15 +2,12 @@
 //!
 //! Owns the header's grammar (RFC 6455 section 9.1) and the four parameters (RFC 7692 section 7.1),
 //! for both ends. Pure: sees header values only, leaves sending them to the upgrade.
-//! Invariants: a client refuses every answer it did not ask for; a server answers the first offer
-//! it can keep to in full and skips the others; our compressor is never bound to 8 window bits,
-//! which zlib cannot do.
+//! Invariants: a client refuses every answer it did not ask for, and takes every other; a server answers the first legal
+//! offer and skips the others.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-
-use super::codec::Role;
 
 /// The extension's registered name.
 pub const EXTENSION: &str = "permessage-deflate";
@@ -18,8 +15,6 @@ pub const EXTENSION: &str = "permessage-deflate";
 const WINDOW_BITS: RangeInclusive<u8> = 8..=15;
 /// The window when nothing is said about it.
 const MAX_WINDOW_BITS: u8 = 15;
-/// The smallest window our compressor can keep to.
-const MIN_OWN_WINDOW_BITS: u8 = 9;
 
 const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
 const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
@@ -58,9 +53,6 @@ pub enum NegotiationError {
     /// The server left out, or exceeded, what the offer demanded.
     #[error("the server does not keep to the offered {0}")]
     NotKept(&'static str),
-    /// zlib cannot compress with a window of 256 bytes.
-    #[error("{0}=8 cannot be kept: the smallest window to compress with is 9 bits")]
-    WindowTooSmall(&'static str),
 }
 
 fn quote(value: Option<&str>) -> String {
@@ -109,21 +101,6 @@ impl DeflateOffer {
         let mut scanner = Scanner { rest: params };
         let parsed = scanner.params().filter(|_| scanner.rest.is_empty());
         Self::read(&parsed.ok_or_else(|| NegotiationError::Malformed(params.to_owned()))?)
-    }
-
-    /// Whether this program, as `role`, can do what these parameters ask of its own compressor.
-    ///
-    /// # Errors
-    /// [`NegotiationError::WindowTooSmall`] for a window of 8 bits on our own side.
-    pub fn check_role(&self, role: Role) -> Result<(), NegotiationError> {
-        let (bits, name) = match role {
-            Role::Client => (self.client_max_window_bits.flatten(), CLIENT_MAX_WINDOW_BITS),
-            Role::Server => (self.server_max_window_bits, SERVER_MAX_WINDOW_BITS),
-        };
-        match bits {
-            Some(bits) if bits < MIN_OWN_WINDOW_BITS => Err(NegotiationError::WindowTooSmall(name)),
-            _ => Ok(()),
-        }
     }
 
     /// The header value that offers this.
@@ -250,9 +227,6 @@ fn check_params(offer: &DeflateOffer, answer: &DeflateOffer) -> Result<Agreed, N
             return Err(NegotiationError::IllegalValue { name: CLIENT_MAX_WINDOW_BITS, value: None });
         }
         (Some(offered), Some(Some(bits))) => {
-            if bits < MIN_OWN_WINDOW_BITS {
-                return Err(NegotiationError::WindowTooSmall(CLIENT_MAX_WINDOW_BITS));
-            }
             if bits > offered.unwrap_or(MAX_WINDOW_BITS) {
                 return Err(NegotiationError::NotKept(CLIENT_MAX_WINDOW_BITS));
             }
@@ -268,37 +242,33 @@ fn check_params(offer: &DeflateOffer, answer: &DeflateOffer) -> Result<Agreed, N
     })
 }
 
-/// A server's choice among a client's offers: the first that can be kept to. `None`: messages go
+/// A server's choice among a client's offers: the first that is legal. `None`: messages go
 /// uncompressed. A header that does not parse offers nothing.
 ///
-/// A limit on the client's window that `server` prefers is dropped where the offer does not allow
-/// it; a preferred window of 8 for the server becomes 9 (see [`DeflateOffer::check_role`]).
+/// A limit on the client's window that `server` prefers is dropped where the offer does not allow it.
 pub fn accept(server: &DeflateOffer, headers: &[&str]) -> Option<Agreed> {
     headers
         .iter()
         .flat_map(|header| parse_header(header).unwrap_or_default())
         .filter(|extension| extension.name == EXTENSION)
-        .filter_map(|extension| DeflateOffer::read(&extension.params).ok())
-        .find_map(|offer| accept_offer(server, &offer))
+        .find_map(|extension| DeflateOffer::read(&extension.params).ok())
+        .map(|offer| accept_offer(server, &offer))
 }
 
-fn accept_offer(server: &DeflateOffer, offer: &DeflateOffer) -> Option<Agreed> {
+fn accept_offer(server: &DeflateOffer, offer: &DeflateOffer) -> Agreed {
     let offered = offer.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
-    if offered < MIN_OWN_WINDOW_BITS {
-        return None;
-    }
-    let preferred = server.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS).max(MIN_OWN_WINDOW_BITS);
+    let preferred = server.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
     let client_bits = match (server.client_max_window_bits.flatten(), offer.client_max_window_bits) {
         (Some(preferred), Some(hint)) => preferred.min(hint.unwrap_or(MAX_WINDOW_BITS)),
         _ => MAX_WINDOW_BITS,
     };
-    Some(Agreed {
+    Agreed {
         server_no_context_takeover: server.server_no_context_takeover || offer.server_no_context_takeover,
         client_no_context_takeover: server.client_no_context_takeover || offer.client_no_context_takeover,
         server_max_window_bits: preferred.min(offered),
         client_max_window_bits: client_bits,
         answers_server_max_window_bits: offer.server_max_window_bits.is_some(),
-    })
+    }
 }
 
 fn push_flag(header: &mut String, name: &str, set: bool) {

@@ -101,19 +101,6 @@ fn params_of_the_command_line() {
 }
 
 #[test]
-fn eight_bits_are_for_the_other_side_only() {
-    for (text, client, server) in [
-        ("client_max_window_bits=8", false, true),
-        ("server_max_window_bits=8", true, false),
-        ("client_max_window_bits=9;server_max_window_bits=9", true, true),
-        ("", true, true),
-    ] {
-        assert_eq!(params(text).check_role(Role::Client).is_ok(), client, "{text}");
-        assert_eq!(params(text).check_role(Role::Server).is_ok(), server, "{text}");
-    }
-}
-
-#[test]
 fn the_servers_answer_is_checked() {
     use NegotiationError as E;
     let full = |server_alone, client_alone, server_bits, client_bits| {
@@ -134,6 +121,12 @@ fn the_servers_answer_is_checked() {
         ("", &["permessage-deflate; server_max_window_bits=\"10\""], full(false, false, 10, 15)),
         ("server_max_window_bits=10", &["permessage-deflate; server_max_window_bits=10"], full(false, false, 10, 15)),
         ("server_max_window_bits=10", &["permessage-deflate; server_max_window_bits=9"], full(false, false, 9, 15)),
+        ("", &["permessage-deflate; client_max_window_bits=8"], full(false, false, 15, 8)),
+        (
+            "client_max_window_bits=8;server_max_window_bits=8",
+            &["permessage-deflate; server_max_window_bits=8; client_max_window_bits=8"],
+            full(false, false, 8, 8),
+        ),
         // What we said of ourselves holds.
         ("client_max_window_bits=11; client_no_context_takeover", &["permessage-deflate"], full(false, true, 15, 11)),
         ("client_max_window_bits=11", &["permessage-deflate; client_max_window_bits=9"], full(false, false, 15, 9)),
@@ -165,7 +158,6 @@ fn the_servers_answer_is_checked() {
             &["permessage-deflate; server_max_window_bits=16"],
             Err(E::IllegalValue { name: SERVER_MAX_WINDOW_BITS, value: Some("16".into()) }),
         ),
-        ("", &["permessage-deflate; client_max_window_bits=8"], Err(E::WindowTooSmall(CLIENT_MAX_WINDOW_BITS))),
         (
             "client_no_context_takeover",
             &["permessage-deflate; client_max_window_bits=10"],
@@ -221,13 +213,14 @@ fn the_server_takes_the_first_offer_it_can_keep_to() {
         ("", &["permessage-deflate; server_no_context_takeover"], Some("; server_no_context_takeover")),
         ("", &["permessage-deflate; client_no_context_takeover"], Some("; client_no_context_takeover")),
         ("", &[r#"permessage-deflate; server_max_window_bits="9""#], Some("; server_max_window_bits=9")),
-        // Skipped: 8 bits for us, unknown, repeated and illegal parameters.
-        ("", &["permessage-deflate; server_max_window_bits=8"], None),
+        ("", &["permessage-deflate; server_max_window_bits=8"], Some("; server_max_window_bits=8")),
         (
             "",
             &["permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=9"],
-            Some("; server_max_window_bits=9"),
+            Some("; server_max_window_bits=8"),
         ),
+        ("", &["permessage-deflate; client_max_window_bits=8"], Some("")),
+        // Skipped: unknown, repeated and illegal parameters.
         (
             "",
             &["permessage-deflate; fast", "permessage-deflate; client_no_context_takeover"],
@@ -245,7 +238,7 @@ fn the_server_takes_the_first_offer_it_can_keep_to() {
             &["permessage-deflate; server_max_window_bits=10"],
             Some("; server_max_window_bits=10"),
         ),
-        ("server_max_window_bits=8", &["permessage-deflate"], Some("; server_max_window_bits=9")),
+        ("server_max_window_bits=8", &["permessage-deflate"], Some("; server_max_window_bits=8")),
         ("client_max_window_bits=12", &["permessage-deflate"], Some("")),
         (
             "client_max_window_bits=12",
@@ -279,6 +272,7 @@ fn both_ends_of_ours_agree() {
         "client_no_context_takeover;client_max_window_bits=9",
         "server_max_window_bits=15;client_max_window_bits=15",
         "server_max_window_bits=9;client_max_window_bits",
+        "server_max_window_bits=8;client_max_window_bits=8",
     ];
     for (offer, preferences) in texts.iter().flat_map(|offer| texts.map(|preferences| (offer, preferences))) {
         let offer = params(offer);
