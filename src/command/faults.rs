@@ -145,7 +145,7 @@ fn reject(text: &str) -> Result<Refuse, String> {
     if has_none && body.is_some_and(|body| !body.is_empty()) {
         return Err(format!("an answer {} has no body", status.as_u16()));
     }
-    let body = body.or(Some("").filter(|_| has_none)).map(str::to_owned);
+    let body = body.or(Some("").filter(|_| has_none)).map(|body| body.to_owned().into());
     Ok(Refuse { body, ..Refuse::new(status, "rejected on purpose") })
 }
 
@@ -219,9 +219,9 @@ mod tests {
     fn reads_rejections() {
         let read = |text| reject(text).map(|refuse| (refuse.status.as_u16(), refuse.body));
         assert_eq!(read("503"), Ok((503, None)));
-        assert_eq!(read("429:{\"a\":1}"), Ok((429, Some("{\"a\":1}".to_owned()))));
-        assert_eq!(read("200:"), Ok((200, Some(String::new()))));
-        assert_eq!(read("204"), Ok((204, Some(String::new()))));
+        assert_eq!(read("429:{\"a\":1}"), Ok((429, Some("{\"a\":1}".into()))));
+        assert_eq!(read("200:"), Ok((200, Some("".into()))));
+        assert_eq!(read("204"), Ok((204, Some("".into()))));
         for text in ["204:x", "101", "100", "600", "0", "x", "", "-1", "99999"] {
             assert!(read(text).is_err(), "{text}");
         }

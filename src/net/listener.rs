@@ -161,7 +161,7 @@ pub struct Refuse {
     /// Further headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body as it is.
-    pub body: Option<String>,
+    pub body: Option<Bytes>,
 }
 
 impl Refuse {
@@ -418,7 +418,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn refusal(refuse: &Refuse) -> Response<Body> {
-    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n", refuse.text));
+    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n", refuse.text).into());
     let mut response = Response::new(Body::whole(body));
     *response.status_mut() = refuse.status;
     let headers = response.headers_mut();

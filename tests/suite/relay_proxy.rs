@@ -9,6 +9,7 @@ use crate::support::ends::{lines, number};
 use crate::support::files::read;
 use crate::support::http::{Answer, admin_port, ask, get, sample, wait_for};
 use crate::support::peers::{node_server, python, python_server};
+use crate::support::wire::header;
 use crate::support::{FakeServer, Frame, Opcode, RawClient, Server, closed_port, require, scratch, text, wsp};
 
 /// A proxy before this server.
@@ -126,6 +127,37 @@ fn a_refusal_is_the_clients() {
     let port = mute.local_addr().expect("its address").port();
     let relay = proxy(&format!("ws://127.0.0.1:{port}/"), &["--connect-timeout", "200ms"]);
     assert!(RawClient::ask(relay.port, &RawClient::request("/", "")).starts_with("HTTP/1.1 504 "));
+    relay.stop().exits(0);
+}
+
+#[test]
+fn a_refusal_keeps_its_versions_its_date_and_every_byte_of_its_body() {
+    let body = [0_u8, 159, 146, 150, 255, 10];
+    let server = FakeServer::once(move |mut request| {
+        assert_eq!(request.header("x-forwarded-port"), Some("8443"));
+        assert_eq!(request.header("x-forwarded-prefix"), Some("/api"));
+        let head = "HTTP/1.1 400 Bad Request\r\nSec-WebSocket-Version: 8, 7\r\nSec-WebSocket-Protocol: chat\r\n\
+                    Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Encoding: x-own\r\nContent-Length: 6\r\n\r\n";
+        request.socket.write([head.as_bytes(), &body].concat());
+        request.socket.half_close();
+        request.socket.read_rest();
+    });
+    let relay = proxy(&server.url, &[]);
+    let mut socket = RawClient::dial(relay.port);
+    let more = "Connection: close\r\nX-Forwarded-Port: 8443\r\nX-Forwarded-Prefix: /api\r\n";
+    socket.write(RawClient::request("/", more));
+    let head = socket.read_head();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    for (name, value) in [
+        ("sec-websocket-version", "8, 7"),
+        ("sec-websocket-protocol", "chat"),
+        ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("content-encoding", "x-own"),
+    ] {
+        assert_eq!(header(&head, name), Some(value), "{head}");
+    }
+    assert_eq!(socket.read_rest(), body);
+    server.join();
     relay.stop().exits(0);
 }
 

@@ -14,9 +14,8 @@ use crate::net::deflate::{DeflateOffer, accept};
 use crate::net::listener::{Bridged, PeerAddr, Refuse};
 use crate::net::upgrade::{HeaderEdit, Refusal};
 
-/// Headers that belong to one connection (RFC 9110 section 7.6.1), to its upgrade, or to the message's length.
-const OWN: [&str; 17] = [
-    "host",
+/// Headers that belong to one connection (RFC 9110 section 7.6.1) or to the message's length.
+const HOP: [&str; 10] = [
     "connection",
     "upgrade",
     "keep-alive",
@@ -24,16 +23,26 @@ const OWN: [&str; 17] = [
     "trailer",
     "transfer-encoding",
     "content-length",
-    "expect",
     "proxy-connection",
     "proxy-authorization",
     "proxy-authenticate",
+];
+
+/// Headers of a request that are said anew to the server behind.
+const ASKED_ANEW: [&str; 9] = [
+    "host",
+    "expect",
     "sec-websocket-key",
     "sec-websocket-version",
-    "sec-websocket-accept",
     "sec-websocket-extensions",
     "sec-websocket-protocol",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
 ];
+
+/// Headers of a 101 that the client gets from this side.
+const AGREED_ANEW: [&str; 3] = ["sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"];
 
 /// What is asked for behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +99,8 @@ impl Reach {
             header::COOKIE => !options.cookies.is_empty(),
             header::ORIGIN => options.origin.is_some(),
             _ => {
-                OWN.contains(&name.as_str())
-                    || name.as_str().starts_with("x-forwarded-")
+                HOP.contains(&name.as_str())
+                    || ASKED_ANEW.contains(&name.as_str())
                     || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
             }
         };
@@ -126,7 +135,7 @@ impl Reach {
             Ok((connection, handshake)) => Ok(Bridged {
                 subprotocol: handshake.subprotocol,
                 deflate: (compresses && handshake.extensions.is_some()).then(DeflateOffer::default),
-                headers: passed_on(&handshake.headers),
+                headers: passed_on(&handshake.headers, &AGREED_ANEW),
                 far: Box::new(connection),
             }),
             Err(ConnectError::Refused(refusal)) => Err(refused(&refusal)),
@@ -144,17 +153,17 @@ fn refused(refusal: &Refusal) -> Refuse {
     let status = StatusCode::from_u16(refusal.status).ok().filter(|status| status.as_u16() >= 300);
     let text = format!("the server behind refused the upgrade: {}", refusal.status);
     let mut refuse = Refuse::new(status.unwrap_or(StatusCode::BAD_GATEWAY), text);
-    refuse.headers = passed_on(&refusal.headers);
-    refuse.body = Some(String::from_utf8_lossy(&refusal.body).into_owned());
+    refuse.headers = passed_on(&refusal.headers, &[]);
+    refuse.body = Some(refusal.body.clone());
     refuse
 }
 
-/// Headers of an answer that are the client's business.
-fn passed_on(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+/// Headers of an answer that are the client's business, which those `anew` are not.
+fn passed_on(headers: &HeaderMap, anew: &[&str]) -> Vec<(HeaderName, HeaderValue)> {
     let own = list(headers, &header::CONNECTION, true);
     let is_own = |name: &HeaderName| {
-        OWN.contains(&name.as_str())
-            || *name == header::DATE
+        HOP.contains(&name.as_str())
+            || anew.contains(&name.as_str())
             || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
     };
     headers.iter().filter(|(name, _)| !is_own(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -206,12 +215,21 @@ mod tests {
     #[test]
     fn an_answer_keeps_what_is_the_clients_business() {
         let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "X-Hop"), ("x-hop", "1"), ("set-cookie", "a=b"), ("set-cookie", "c=d"), ("date", "now")]
-        {
+        for (name, value) in [
+            ("connection", "X-Hop"),
+            ("x-hop", "1"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("date", "then"),
+            ("content-length", "7"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-version", "7"),
+            ("sec-websocket-protocol", "chat"),
+        ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let kept: Vec<_> = passed_on(&headers).into_iter().map(|(_, value)| value).collect();
-        assert_eq!(kept, ["a=b", "c=d"]);
+        let kept = |anew| -> Vec<HeaderValue> { passed_on(&headers, anew).into_iter().map(|(_, v)| v).collect() };
+        assert_eq!(kept(&[]), ["a=b", "c=d", "then", "8", "7", "chat"]);
+        assert_eq!(kept(&AGREED_ANEW), ["a=b", "c=d", "then", "8", "7"]);
     }
 }
