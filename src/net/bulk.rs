@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{CloseReason, ConnectionError, io_text};
+use super::connection::{BAD_CLOSE, CloseReason, ConnectionError, io_text, may_be_sent};
 use super::deflate::{Codec, InflateError};
 use super::transport::Transport;
 use crate::message::MessageKind;
@@ -414,8 +414,7 @@ impl Bulk {
     }
 
     /// Ends what lies below the WebSocket. With `reset` it leaves no trace in the kernel's tables: the peer sees a reset.
-    pub fn end(mut self, reset: bool) {
-        self.transport.end_tls();
+    pub fn end(self, reset: bool) {
         if reset {
             self.transport.reset_on_drop();
         }
@@ -441,8 +440,8 @@ fn close_reason(payload: &[u8]) -> Result<CloseReason, ConnectionError> {
         return if payload.is_empty() { Ok(CloseReason::default()) } else { Err(protocol("a Close of one byte")) };
     };
     let code = u16::from_be_bytes(*code);
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(protocol("a Close with a code that may not be sent"));
+    if !may_be_sent(code) {
+        return Err(protocol(BAD_CLOSE));
     }
     let reason = std::str::from_utf8(reason).map_err(|_| protocol("a Close whose reason is not UTF-8"))?;
     Ok(CloseReason { code: Some(code), reason: reason.to_owned() })

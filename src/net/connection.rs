@@ -251,10 +251,10 @@ impl Connection {
         self.ws.as_ref().map_or((0, 0), |ws| (ws.get_ref().bytes_in(), ws.get_ref().bytes_out()))
     }
 
-    /// Returns whether part of a message has come whose end has not.
+    /// Returns how many payload bytes of messages have come so far, also of one whose end has not.
     #[must_use]
-    pub fn is_within_message(&self) -> bool {
-        self.ws.as_ref().is_some_and(|ws| !ws.get_ref().at_message_boundary())
+    pub fn message_bytes(&self) -> u64 {
+        self.ws.as_ref().map_or(0, |ws| ws.get_ref().data_bytes())
     }
 
     /// The next thing the peer sent, or `None` once the closing handshake is complete and, where we are the client, the

@@ -73,6 +73,8 @@ pub struct FrameFollower {
     largest_frame: u64,
     messages_completed: u64,
     controls_completed: u64,
+    /// Payload bytes of data frames that have passed.
+    data_bytes: u64,
 }
 
 impl FrameFollower {
@@ -94,6 +96,7 @@ impl FrameFollower {
                     self.close_bytes(&bytes[at..at + skipped as usize]);
                 }
                 self.payload_left -= skipped;
+                self.data_bytes += if self.control { 0 } else { skipped };
                 at += skipped as usize;
                 if self.payload_left == 0 {
                     self.end_frame();
@@ -222,6 +225,11 @@ impl FrameFollower {
         self.controls_completed
     }
 
+    /// Payload bytes of data frames that have passed, those of parts of messages among them.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
     /// The largest payload a frame header has announced since [`FrameFollower::reset_largest`].
     pub fn largest_frame_since_reset(&self) -> u64 {
         self.largest_frame
@@ -304,6 +312,11 @@ impl<S> Tap<S> {
     /// Starts looking for the largest frame anew.
     pub fn reset_largest(&mut self) {
         self.follower.reset_largest();
+    }
+
+    /// See [`FrameFollower::data_bytes`].
+    pub fn data_bytes(&self) -> u64 {
+        self.follower.data_bytes()
     }
 
     /// Bytes handed up, those of the prefix among them.

@@ -1,7 +1,10 @@
 //! The byte stream below a WebSocket: one type, whatever it is made of.
+//!
+//! Invariant: TLS is ended with a `close_notify`, whichever way its stream is let go.
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,11 +21,43 @@ pub enum Transport {
     /// A unix socket.
     Unix(UnixStream),
     /// A server's side of TLS over any of the others.
-    Tls(Box<ServerStream>),
+    Tls(Secure<ServerStream>),
     /// A client's side of TLS over any of the others.
-    ClientTls(Box<ClientStream>),
+    ClientTls(Secure<ClientStream>),
     /// In memory, for tests.
     Memory(DuplexStream),
+}
+
+/// TLS that ends in order: without a `close_notify` the peer cannot tell an end from a cut (RFC 8446 section 6.1), and a
+/// session is not to be resumed (RFC 5246 section 7.2.1).
+pub struct Secure<S: AsyncWrite + Unpin>(Box<S>);
+
+impl<S: AsyncWrite + Unpin> Secure<S> {
+    /// Takes over a stream whose handshake is done.
+    pub fn new(stream: Box<S>) -> Self {
+        Self(stream)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Deref for Secure<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.0
+    }
+}
+
+impl<S: AsyncWrite + Unpin> DerefMut for Secure<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.0
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Drop for Secure<S> {
+    fn drop(&mut self) {
+        // As far as that goes at once: a full socket takes no more.
+        let _ = Pin::new(&mut *self.0).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 impl fmt::Debug for Transport {
@@ -119,13 +154,6 @@ impl Transport {
     pub fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
-    }
-
-    /// Ends TLS as far as that goes at once: a session that ended without is not to be resumed (RFC 5246, section 7.2.1).
-    pub fn end_tls(&mut self) {
-        if let Self::ClientTls(stream) = self {
-            let _ = Pin::new(&mut **stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 

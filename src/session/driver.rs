@@ -3,7 +3,8 @@
 //! Takes whatever is ready in both directions and flushes once per pass. What messages mean is up
 //! to the [`Peer`]; when to ping and give up is decided by [`Keepalive`].
 //! Invariants: replies wait in order before anything new is read, so a peer that does not read its
-//! answers is not read from either; a closing handshake always ends within the close timeout.
+//! answers is not read from either; a closing handshake ends within the close timeout, which begins anew while the peer
+//! still takes what was to be sent before it; a client leaves hanging up to the server for as long (RFC 6455 section 7.1.1).
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -76,6 +77,12 @@ pub trait Peer {
     /// Everything handed to the connection has been written to its socket.
     fn on_flushed(&mut self) {}
 
+    /// Some of what waited for room in the socket has been written to it.
+    fn on_progress(&mut self) {}
+
+    /// Part of a message came in, or all of it.
+    fn on_partial(&mut self) {}
+
     /// Our ping was answered after this time.
     fn on_round_trip(&mut self, _time: Duration) {}
 }
@@ -94,7 +101,7 @@ pub enum End {
     CloseTimeout,
     /// We ended it without a word.
     Aborted,
-    /// No pong and nothing else within the ping timeout.
+    /// No byte moved in either direction within the ping timeout.
     Unresponsive,
     /// No message for the idle timeout.
     Idle,
@@ -124,6 +131,10 @@ pub struct Driver<'a, P> {
     replies: Replies,
     closing: Option<Instant>,
     received_close: Option<CloseReason>,
+    /// Bytes in and out at the last look, and those of messages.
+    moved: (u64, u64, u64),
+    /// The kernel had no room for all of it.
+    is_blocked: bool,
 }
 
 impl<'a, P: Peer> Driver<'a, P> {
@@ -140,6 +151,8 @@ impl<'a, P: Peer> Driver<'a, P> {
             replies: Replies::new(),
             closing: None,
             received_close: None,
+            moved: (0, 0, 0),
+            is_blocked: false,
         }
     }
 
@@ -211,10 +224,35 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
         }
         self.peer.on_pass_end();
-        if self.connection.poll_flush(cx)?.is_ready() {
+        let flushed = self.connection.poll_flush(cx)?.is_ready();
+        self.note_bytes(started);
+        self.is_blocked = !flushed;
+        if flushed {
             self.peer.on_flushed();
         }
         Ok(self.check_time(cx, started))
+    }
+
+    /// Takes note of what the peer has moved since the last look.
+    fn note_bytes(&mut self, now: Instant) {
+        let (came, went) = self.connection.wire_bytes();
+        let of_messages = self.connection.message_bytes();
+        let before = std::mem::replace(&mut self.moved, (came, went, of_messages));
+        // The kernel takes what it has room for, whether anybody is there or not: only more than that tells.
+        let has_progress = self.is_blocked && went > before.1;
+        if came > before.0 {
+            self.keepalive.on_moved();
+        }
+        if of_messages > before.2 {
+            self.keepalive.on_message(now);
+            self.peer.on_partial();
+        }
+        if has_progress {
+            self.keepalive.on_moved();
+            self.keepalive.on_message(now);
+            self.peer.on_progress();
+            self.closing = self.closing.map(|_| now + self.settings.close_timeout);
+        }
     }
 
     fn send_some(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<Step, ConnectionError> {
@@ -257,7 +295,8 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
         }
         if self.closing.is_some() && self.peer.poll_urgent(cx).is_ready() {
-            return Ok(Step::end(End::Aborted));
+            // Whoever has the peer's Close does not wait for it to hang up either.
+            return Ok(Step::end(if self.received_close.is_some() { self.closed() } else { End::Aborted }));
         }
         Ok(Step { progress, end: None })
     }
@@ -291,7 +330,8 @@ impl<'a, P: Peer> Driver<'a, P> {
     ) -> Result<Step, ConnectionError> {
         let mut progress = false;
         while *budget > 0 && self.replies.is_empty() {
-            if self.peer.poll_can_receive(cx).is_pending() {
+            // After a Close there is nothing to take in but the end of the stream.
+            if self.received_close.is_none() && self.peer.poll_can_receive(cx).is_pending() {
                 self.keepalive.on_paused(now);
                 break;
             }
@@ -299,7 +339,6 @@ impl<'a, P: Peer> Driver<'a, P> {
             *budget -= 1;
             progress = true;
             let Some(incoming) = incoming else { return Ok(Step::end(self.closed())) };
-            self.keepalive.on_received();
             match &incoming {
                 Incoming::Message(_) => self.keepalive.on_message(now),
                 Incoming::Pong(payload) => {
@@ -317,10 +356,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
             if self.received_close.is_some() {
                 self.replies.clear();
-                if self.closing.is_some() {
-                    return Ok(Step::end(self.closed()));
-                }
-                // The echo of the Close goes out with the next reads; the peer then hangs up.
+                // The echo of a Close goes out with the next reads; a server then hangs up.
                 self.timer_at = None;
             }
         }
@@ -332,7 +368,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             let now = now().max(started);
             if let Some(deadline) = self.closing {
                 if now >= deadline {
-                    return Some(End::CloseTimeout);
+                    return Some(if self.received_close.is_some() { self.closed() } else { End::CloseTimeout });
                 }
             } else if self.received_close.is_some() {
                 self.closing_by_peer(now);

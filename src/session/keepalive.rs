@@ -1,7 +1,8 @@
 //! When to ping, and when to give a peer up (pure; RFC 6455 sections 5.5.2 and 5.5.3).
 //!
-//! Time is an argument. Any frame from the peer proves it alive; only a pong that carries our own
-//! payload gives a round trip time. While reading is paused on our side nothing is held against it.
+//! Time is an argument. Alive is who moves bytes: one that came in, or one the kernel took after it had no room for it,
+//! so a message that takes minutes is never a dead peer. Only a pong that carries our own payload gives a round trip time.
+//! While reading is paused on our side nothing is held against the peer.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ pub struct KeepaliveSettings {
     pub ping_interval: Option<Duration>,
     /// Whether the first ping goes out right after opening, so that the round trip time is known.
     pub ping_at_once: bool,
-    /// A peer that sends nothing at all for this long after a ping is gone.
+    /// A peer that moves no byte for this long after a ping is gone.
     pub ping_timeout: Duration,
     /// Longest time without a data message in either direction.
     pub idle_timeout: Option<Duration>,
@@ -59,14 +60,14 @@ impl Keepalive {
         Self { settings, next_ping, waiting: None, idle_since: now, count: 0 }
     }
 
-    /// Any frame came in.
-    pub fn on_received(&mut self) {
+    /// The peer moved bytes: it sent some, or made room for some that waited.
+    pub fn on_moved(&mut self) {
         if let Some(waiting) = &mut self.waiting {
             waiting.answered = true;
         }
     }
 
-    /// A data message was received or sent.
+    /// A data message, or a part of one, was received or sent.
     pub fn on_message(&mut self, now: Instant) {
         self.idle_since = now;
     }
@@ -155,15 +156,36 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_gives_the_round_trip_and_any_frame_keeps_alive() {
+    fn a_pong_gives_the_round_trip_and_any_byte_keeps_alive() {
         let start = Instant::now();
         let mut keepalive = Keepalive::new(settings(), start);
         let Due::Ping(payload) = keepalive.poll(start + 100 * MS) else { panic!("a ping was due") };
         assert_eq!(keepalive.on_pong(b"other", start + 101 * MS), None);
         assert_eq!(keepalive.on_pong(&payload, start + 107 * MS), Some(7 * MS));
         assert!(matches!(keepalive.poll(start + 200 * MS), Due::Ping(_)));
-        keepalive.on_received();
+        keepalive.on_moved();
         assert_eq!(keepalive.poll(start + 250 * MS), Due::Nothing);
+    }
+
+    #[test]
+    fn a_message_that_takes_minutes_is_no_silence() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(settings(), start);
+        let mut pings = 0;
+        for ms in 0..10_000 {
+            // A byte now and then, and never a pong.
+            if ms % 40 == 0 {
+                keepalive.on_moved();
+            }
+            match keepalive.poll(start + ms * MS) {
+                Due::Nothing => {}
+                Due::Ping(_) => pings += 1,
+                other => panic!("{other:?} after {ms} ms"),
+            }
+        }
+        assert!(pings > 50, "{pings}");
+        let ended = (10_000..10_200).find(|ms| keepalive.poll(start + *ms * MS) == Due::Unresponsive);
+        assert!(ended.is_some_and(|ms| ms <= 10_150), "{ended:?}");
     }
 
     #[test]
@@ -195,7 +217,7 @@ mod tests {
         let start = Instant::now();
         let mut keepalive = Keepalive::new(KeepaliveSettings { ping_at_once: true, ..settings() }, start);
         assert!(matches!(keepalive.poll(start), Due::Ping(_)));
-        keepalive.on_received();
+        keepalive.on_moved();
         assert_eq!(keepalive.poll(start + 99 * MS), Due::Nothing);
         assert!(matches!(keepalive.poll(start + 100 * MS), Due::Ping(_)));
     }
@@ -211,7 +233,7 @@ mod tests {
         };
         let mut keepalive = Keepalive::new(idle, start);
         keepalive.on_message(start + 5 * MS);
-        keepalive.on_received();
+        keepalive.on_moved();
         assert_eq!(keepalive.poll(start + 14 * MS), Due::Nothing);
         assert_eq!(keepalive.poll(start + 15 * MS), Due::Idle);
     }

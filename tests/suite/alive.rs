@@ -5,7 +5,8 @@
 use serde_json::json;
 
 use crate::support::fake::next;
-use crate::support::{FakeServer, Frame, Opcode, closed_port, events, events_of, listen, run, wsp};
+use crate::support::wire::Socket;
+use crate::support::{FakeServer, Frame, Opcode, RawClient, closed_port, events, events_of, listen, run, wsp};
 
 /// What the client answers to each message under this rule, everything else left unanswered.
 fn answers(rule: &str, exchange: &'static [(&'static str, &'static str)]) {
@@ -143,6 +144,119 @@ fn an_outage_is_told_with_what_waits_and_what_is_missed() {
     assert_eq!(facts, [(&json!(1), &json!(500)), (&json!(2), &json!(500))]);
     let opens = events.iter().filter(|event| event["type"] == "open").count();
     assert_eq!(opens, 2, "{events:?}");
+    server.join();
+}
+
+/// Sends a message in pieces, the next when a ping has come, and never a pong.
+fn trickle(socket: &mut Socket, mask: &[u8]) {
+    let head = Frame { masked: !mask.is_empty(), ..Frame::new(Opcode::Binary, "") }.head(1000);
+    socket.write([&head, mask].concat());
+    for count in 0..10 {
+        let ping = socket.read_frame().expect("another ping");
+        assert!(ping.is(Opcode::Ping), "{ping:?} after {count} pings");
+        socket.write([0]);
+    }
+    socket.write([0; 990]);
+}
+
+#[test]
+fn a_peer_whose_message_takes_long_is_alive() {
+    // One ping alone would go out, and the peer be given up, if only whole frames were looked at.
+    for command in [&["connect", "-w", "-1"][..], &["relay", "null:"]] {
+        let server = FakeServer::once(|request| {
+            let mut socket = request.accept();
+            trickle(&mut socket, &[]);
+            socket.say(Frame::close(1000, ""));
+            while !socket.read_frame().expect("a Close").is(Opcode::Close) {}
+        });
+        let arguments = [&command[..1], &[&server.url], &command[1..]].concat();
+        wsp(arguments).args(["--ping-interval", "20ms", "--ping-timeout", "60s"]).spawn().outcome().exits(0);
+        server.join();
+    }
+    let server = listen(&["--json", "--ping-interval", "20ms", "--ping-timeout", "60s"]);
+    let mut client = RawClient::connect(server.port);
+    trickle(&mut client, &[1, 2, 3, 4]);
+    client.say(Frame::close(1000, ""));
+    let close = server.process.wait_for_stdout(r#""type":"close""#);
+    assert!(close.contains("1000"), "{close}");
+    server.stop().exits(0);
+}
+
+#[test]
+fn a_peer_that_takes_a_large_message_slowly_is_alive() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = FakeServer::once(move |request| {
+        let mut socket = request.accept();
+        for () in told {
+            // More than lies in the kernel.
+            assert!(!socket.read_exactly(12_000_000).is_empty());
+        }
+    });
+    let pings = ["--ping-interval", "20ms", "--ping-timeout", "60s", "-P", "--no-compress", "--whole", "-w", "0"];
+    let mut client = wsp(["connect", &server.url]).args(pings).spawn();
+    client.send("x".repeat(63_000_000));
+    client.end_input();
+    // It takes some when a ping has gone out, which it never answers: another goes out only to somebody who is alive.
+    for count in 1..=4 {
+        let until = std::time::Instant::now() + crate::support::DEADLINE;
+        while client.count_said("> ping") < count {
+            assert!(std::time::Instant::now() < until, "no more than {} pings", count - 1);
+            std::thread::yield_now();
+        }
+        tell.send(()).expect("the server reads");
+    }
+    drop(tell);
+    let output = client.finish();
+    assert!(output.stderr.contains("connection lost"), "{}", output.stderr);
+    server.join();
+}
+
+#[test]
+fn a_message_that_takes_longer_than_the_wait_is_waited_for() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        assert_eq!(socket.read_text(), "go");
+        for (count, piece) in ["w", "h", "o", "l", "e"].into_iter().enumerate() {
+            let opcode = if count == 0 { Opcode::Text } else { Opcode::Continuation };
+            let frame = Frame::new(opcode, piece);
+            socket.say(if count == 4 { frame } else { frame.unfinished() });
+            // Each is a piece of the time that the wait takes.
+            for _ in 0..4 {
+                let ping = socket.read_frame().expect("a ping");
+                assert!(ping.is(Opcode::Ping), "closed within a message: {ping:?}");
+                socket.say(Frame::new(Opcode::Pong, ping.payload));
+            }
+        }
+        socket.say(Frame::close(1000, ""));
+        while !socket.read_frame().expect("a Close").is(Opcode::Close) {}
+    });
+    let wait = ["-w", "5s", "--ping-interval", "350ms", "--ping-timeout", "60s"];
+    wsp(["connect", &server.url, "-x", "go"]).args(wait).spawn().outcome().exits(0).prints("whole\n");
+    server.join();
+}
+
+#[test]
+fn bench_gives_up_nobody_whose_answer_takes_long() {
+    let server = FakeServer::once(|request| {
+        let mut socket = request.accept();
+        let mut begun = false;
+        // A byte of one endless answer for each message; never a pong.
+        while let Some(frame) = socket.read_frame() {
+            if frame.is(Opcode::Close) {
+                break;
+            }
+            if frame.is(Opcode::Text) || frame.is(Opcode::Binary) {
+                let head = if begun { Vec::new() } else { Frame::new(Opcode::Binary, "").head(1_000_000) };
+                begun = true;
+                socket.try_write([&head[..], &[0]].concat());
+            }
+        }
+    });
+    let arguments = ["bench", &server.url, "--json", "-c", "1", "--rate", "50", "-d", "3s"];
+    let pings = ["--ping-interval", "100ms", "--ping-timeout", "1s", "--deadline", "300ms"];
+    let output = wsp(arguments).args(pings).spawn().outcome();
+    let report: serde_json::Value = serde_json::from_str(output.stdout()).expect("a report");
+    assert_eq!(report["errors"].get("unresponsive"), None, "{:#}", report["errors"]);
     server.join();
 }
 

@@ -14,6 +14,7 @@ mod broker_kills;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod broker_lag;
 mod chromium;
+mod closing;
 mod compose;
 mod compression;
 mod config;

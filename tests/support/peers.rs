@@ -1,10 +1,11 @@
-//! Starts other people's clients and servers: npm `ws` and `wscat`, Bun, Python `websockets`, headless Chromium, curl.
+//! Starts other people's clients and servers: npm `ws`, `websocket` and `wscat`, Bun, Python `websockets`, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
 
 use std::path::{Path, PathBuf};
 
+use super::certs::Identity;
 use super::process::{Process, Run};
 use super::root;
 
@@ -60,6 +61,17 @@ pub fn python(name: &str) -> Run {
 #[track_caller]
 pub fn node_server(options: &str) -> PeerServer {
     PeerServer::started(node("ws-server.js").arg(options))
+}
+
+/// The npm `websocket` echo server, with TLS where it has an identity.
+#[track_caller]
+pub fn websocket_server(identity: Option<&Identity>) -> PeerServer {
+    assert!(
+        root().join("tests/peers/node_modules/websocket").is_dir(),
+        "npm `websocket` is not installed: run tests/run, or `npm ci` in tests/peers"
+    );
+    let files = identity.map(|identity| [&identity.cert, &identity.key]);
+    PeerServer::started(node("websocket-server.js").args(files.into_iter().flatten()))
 }
 
 /// The echo server on Bun.

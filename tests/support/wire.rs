@@ -332,6 +332,14 @@ impl Socket {
         taken
     }
 
+    /// Whether the peer ends the stream within this time, or says anything; for what must not happen.
+    #[track_caller]
+    pub fn stirs_within(&mut self, time: std::time::Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("setting a read deadline");
+        let read = self.stream.read(&mut [0; 16]);
+        !read.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut))
+    }
+
     /// Hangs up in both directions, whoever else holds the socket.
     pub fn hang_up(self) {
         let _ = self.stream.shutdown(Shutdown::Both);

@@ -53,6 +53,8 @@ struct State {
     failed: Option<ConnectionError>,
     /// Waits in the shard's list to be flushed.
     dirty: bool,
+    /// The kernel had no room for all of it.
+    is_blocked: bool,
 }
 
 impl Link {
@@ -196,10 +198,20 @@ impl State {
         let written = bulk.flush_now();
         let waiting = bulk.waiting();
         match written {
-            Ok(written) => shard.wrote(written, waiting),
+            Ok(written) => {
+                shard.wrote(written, waiting);
+                self.wrote(shard, written, waiting);
+            }
             Err(error) => self.failed = Some(error),
         }
         waiting == 0 && self.failed.is_none()
+    }
+
+    /// The kernel takes what it has room for, whether anybody is there or not: only more than that shows a live peer.
+    fn wrote(&mut self, shard: &Shard, written: usize, waiting: usize) {
+        if std::mem::replace(&mut self.is_blocked, waiting > 0) && written > 0 {
+            self.talk.moved(shard.now());
+        }
     }
 
     /// The time of the last read goes with the outcome; 0 when there was none.
@@ -248,6 +260,7 @@ impl State {
     fn take(&mut self, shard: &Shard, number: u32, length: usize, now: u64) -> Result<(), ConnectionError> {
         let Self { bulk: Some(bulk), talk, close, .. } = self else { return Ok(()) };
         shard.was_read(length, now);
+        talk.moved(now);
         let buffer = shard.buffer.borrow();
         bulk.take(&buffer[..length], |received| {
             if let Some(reason) = talk.receive(received, shard, number, now) {
@@ -284,7 +297,9 @@ impl State {
         let before = bulk.waiting();
         if before > 0 {
             let flushed = bulk.poll_flush(cx);
-            shard.wrote(before - bulk.waiting(), bulk.waiting());
+            let (written, waiting) = (before - bulk.waiting(), bulk.waiting());
+            shard.wrote(written, waiting);
+            self.wrote(shard, written, waiting);
             match flushed {
                 Poll::Ready(Err(error)) => return Poll::Ready(self.failure(error)),
                 Poll::Ready(Ok(())) if shard.floods() && shard.may_send(*now) => cx.waker().wake_by_ref(),

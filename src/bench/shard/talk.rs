@@ -33,6 +33,8 @@ pub(super) struct Talk {
     heard: bool,
     /// When a ping was sent that has no pong yet.
     pinged: Option<u64>,
+    /// When the peer last moved bytes.
+    moved: u64,
     last_ping: u64,
     /// What was seen of each sender.
     seen: Vec<Seen>,
@@ -52,6 +54,11 @@ impl Talk {
     /// Whether nothing has been looked at yet; once.
     pub(super) fn is_fresh(&mut self) -> bool {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// The peer moved bytes: it sent some, or made room for some that waited.
+    pub(super) fn moved(&mut self, now: u64) {
+        self.moved = now;
     }
 
     pub(super) fn under_way(&self) -> usize {
@@ -295,7 +302,7 @@ impl Talk {
         }
         let timeout = shard.plan.ping_timeout.as_nanos() as u64;
         if let Some(pinged) = self.pinged {
-            if now.saturating_sub(pinged) > timeout {
+            if now.saturating_sub(pinged.max(self.moved)) > timeout {
                 self.given_up = Some("unresponsive");
                 wake = true;
             }

@@ -324,6 +324,10 @@ impl Peer for ClientPeer {
         Poll::Pending
     }
 
+    fn on_partial(&mut self) {
+        self.active = true;
+    }
+
     fn poll_urgent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.shared.abort.get() {
             return Poll::Ready(());

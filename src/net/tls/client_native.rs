@@ -3,7 +3,7 @@
 use native_tls::{Certificate, Identity, TlsConnector};
 
 use super::{ClientTls, TlsError, TlsErrorKind, identity, read, shorten};
-use crate::net::transport::Transport;
+use crate::net::transport::{Secure, Transport};
 
 /// A client's side of TLS over any other byte stream.
 pub(crate) type ClientStream = tokio_native_tls::TlsStream<Transport>;
@@ -69,7 +69,7 @@ impl ClientConnector {
         let name = self.sni.as_deref().unwrap_or(host);
         let stream =
             self.connector.connect(name, transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
-        Ok(Transport::ClientTls(Box::new(stream)))
+        Ok(Transport::ClientTls(Secure::new(Box::new(stream))))
     }
 }
 

@@ -31,7 +31,7 @@ use super::identity::{self, PemIdentity};
 use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, read, shorten};
 use crate::message::counted::counted;
 use crate::net::connection::io_text;
-use crate::net::transport::Transport;
+use crate::net::transport::{Secure, Transport};
 
 /// A client's side of TLS over any other byte stream.
 pub(crate) type ClientStream = Either<SslStream<Transport>, ResumingStream>;
@@ -164,7 +164,7 @@ impl ClientConnector {
             Way::Anew(connector) => Either::Left(self.begin(connector, name, transport).await?),
             Way::Resuming(layer) => Either::Right(resume(layer, name, transport).await?),
         };
-        Ok(Transport::ClientTls(Box::new(stream)))
+        Ok(Transport::ClientTls(Secure::new(Box::new(stream))))
     }
 
     async fn begin(

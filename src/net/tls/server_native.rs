@@ -6,7 +6,7 @@ use native_tls::TlsAcceptor;
 
 use super::identity::{self, PemIdentity};
 use super::{ServerDemands, TlsError, native_identity, shorten};
-use crate::net::transport::Transport;
+use crate::net::transport::{Secure, Transport};
 
 /// A server's side of TLS over any other byte stream.
 pub(crate) type ServerStream = tokio_native_tls::TlsStream<Transport>;
@@ -51,7 +51,7 @@ impl ServerTls {
     /// [`TlsError`].
     pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
         let stream = self.acceptor.accept(transport).await.map_err(|error| TlsError::of_text(&error.to_string()))?;
-        Ok(Transport::Tls(Box::new(stream)))
+        Ok(Transport::Tls(Secure::new(Box::new(stream))))
     }
 }
 

@@ -18,7 +18,7 @@ use super::client::{authorities, names};
 use super::identity::{self, PemIdentity};
 use super::{ServerDemands, TlsError, TlsVersion, shorten};
 use crate::net::connection::io_text;
-use crate::net::transport::Transport;
+use crate::net::transport::{Secure, Transport};
 
 /// Longest wait for a client that was turned away to take notice, and the most that is read of it meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ impl ServerTls {
         let failed = |errors: &ErrorStack| TlsError::of_text(&errors.to_string());
         let ssl = Ssl::new(self.acceptor.context()).map_err(|errors| failed(&errors))?;
         let mut stream = Box::new(SslStream::new(ssl, transport).map_err(|errors| failed(&errors))?);
-        let Err(error) = Pin::new(&mut *stream).accept().await else { return Ok(Transport::Tls(stream)) };
+        let Err(error) = Pin::new(&mut *stream).accept().await else { return Ok(Transport::Tls(Secure::new(stream))) };
         let error = explain(&error, stream.ssl());
         // The alert is on its way, and so may be the client's request, which must not be answered by a reset that
         // overtakes the alert.

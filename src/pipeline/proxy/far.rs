@@ -197,9 +197,13 @@ impl Peer for Far {
         if self.pair.near_is_gone() { Poll::Ready(()) } else { self.back.poll_ready(cx) }
     }
 
+    fn on_progress(&mut self) {
+        // It reads, so it is given the rest as well.
+        self.give_up = None;
+    }
+
     fn on_flushed(&mut self) {
         if !self.in_flight.is_empty() {
-            // It reads, so it is given the rest as well.
             self.give_up = None;
         }
         self.ways.deliver(self.in_flight.drain(..));
