@@ -4,9 +4,12 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::support::files::wait_until;
 use crate::support::{Server, listen, scratch, wsp};
@@ -14,10 +17,17 @@ use crate::support::{Server, listen, scratch, wsp};
 /// Runs it on a terminal of its own, has the terminal go away once something is shown, and waits for the end.
 #[track_caller]
 fn ends_with_its_terminal(arguments: &[&str]) {
+    // Nobody but this test may hold the near side, or it would not go away.
+    let near = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let mut master = posix_openpt(near).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("its far side");
+    let name = ptsname_r(&master).expect("the name of its far side");
+    let far = File::options().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(name);
+    let far = far.expect("its far side");
     let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-    let pair = openpty(&size, None).expect("a terminal");
+    tcsetwinsize(&far, size).expect("setting its size");
     let state = scratch();
-    let handle = || pair.slave.try_clone().expect("another handle");
+    let handle = || far.try_clone().expect("another handle");
     let mut child = Command::new(env!("CARGO_BIN_EXE_wsp"))
         .args(arguments)
         .env("TERM", "xterm-256color")
@@ -28,8 +38,7 @@ fn ends_with_its_terminal(arguments: &[&str]) {
         .stderr(handle())
         .spawn()
         .expect("running wsp");
-    drop(pair.slave);
-    let mut master = File::from(pair.master);
+    drop(far);
     let mut shown = Vec::new();
     // The other screen, or pastes marked by the prompt.
     while !shown.windows(5).any(|part| part == b"?2004") {
