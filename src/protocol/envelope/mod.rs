@@ -213,8 +213,8 @@ impl Envelope {
                 let shown = rate.as_ref().map(|rate| (rate.asked.clone(), rate.unit));
                 self.rate = rate;
                 Ok(match shown {
-                    Some((rate, unit)) => json!({"rate_limit": rate, "unit": unit}),
-                    None => json!({"rate_limit": null}),
+                    Some((rate, unit)) => json!({"adjusted_to": rate, "rate_limit": rate, "unit": unit}),
+                    None => json!({"adjusted_to": null, "rate_limit": null}),
                 })
             }
             Call::Subscribe(subscription) => {

@@ -279,7 +279,7 @@ fn backpressure_is_obeyed() {
     let unit = "messages_per_second";
     assert_eq!(
         side.asks("backpressure", &json!({"rate_limit": 10, "unit": unit})),
-        Ok(json!({"rate_limit": 10, "unit": "messages/second"}))
+        Ok(json!({"adjusted_to": 10, "rate_limit": 10, "unit": "messages/second"}))
     );
     assert!(side.takes());
     side.sends("1", None);
@@ -294,7 +294,10 @@ fn backpressure_is_obeyed() {
     side.wait(Duration::from_secs(1000));
     assert!(!side.takes() && side.envelope.deadline().is_none());
     assert_eq!(side.asks("status", &json!({})).unwrap()["rate_limit"], 0);
-    assert_eq!(side.asks("backpressure", &json!({"rate_limit": null})), Ok(json!({"rate_limit": null})));
+    assert_eq!(
+        side.asks("backpressure", &json!({"rate_limit": null})),
+        Ok(json!({"adjusted_to": null, "rate_limit": null}))
+    );
     assert!(side.takes());
     assert!(side.asks("backpressure", &json!({"rate_limit": "fast"})).is_err());
     // It holds for the connection it came on.
