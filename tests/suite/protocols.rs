@@ -86,17 +86,17 @@ fn a_client_whose_least_amount_is_empty_is_registered_and_gets_any_amount() {
     let arguments = [&server.url, NO_MINIMUM, "3"];
     let page = node("chromium-feed.js").arg(chromium()).arg(home.path()).args(arguments);
     let clients = [
-        node("ws-feed.js").args(arguments).spawn(),
-        python("websocket_client.py").arg("feed").args(arguments).spawn(),
-        page.limit(Duration::from_secs(120)).spawn(),
+        node("ws-feed.js").args(arguments),
+        python("websocket_client.py").arg("feed").args(arguments),
+        page.limit(Duration::from_secs(120)),
     ];
-    for client in &clients {
-        client.wait_for_stdout("registered");
-    }
-    for (n, kind, amount) in [(1, "trade", "0"), (2, "quote", "50"), (3, "trade", "\"\""), (4, "trade", "1e9")] {
-        server.process.send(trade(n, kind, amount));
-    }
+    // One after the other: a browser takes its time to start, and the others have theirs to register.
     for client in clients {
+        let client = client.spawn();
+        client.wait_for_stdout("registered");
+        for (n, kind, amount) in [(1, "trade", "0"), (2, "quote", "50"), (3, "trade", "\"\""), (4, "trade", "1e9")] {
+            server.process.send(trade(n, kind, amount));
+        }
         let output = client.outcome().exits(0);
         let events: Vec<_> = said(output.stdout(), "event").iter().map(|event| event["n"].clone()).collect();
         assert_eq!(events, [1, 3, 4], "{}", output.stdout());
