@@ -2,10 +2,12 @@
 //!
 //! Leaves weighing to [`super::verdict`] and [`super::threshold`], looks to [`super::report`].
 
+use super::doubt::{doubts, is_doubt};
 use super::gather::Gathered;
 use super::hand::Changes;
 use super::histogram::{Latencies, Logged};
 use super::machine;
+use super::payload::Matching;
 use super::plan::{Kind, Load, Plan};
 use super::report::{
     Connect, Generator, Latency, Load as LoadReport, Machine, Publish, Rate, Report, Run, SCHEMA, Shard,
@@ -46,7 +48,7 @@ pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
         interrupted: finished.interrupted,
         mode: plan.mode().to_owned(),
         run: run(&finished),
-        load: load(plan, seconds),
+        load: load(plan, &gathered, seconds),
         rate: Rate { asked, achieved, received: per_second(messages.received), sustained: verdict.sustained },
         connect: Connect {
             asked: if comes_and_goes(plan) { connections.tried } else { plan.connections as u64 },
@@ -190,7 +192,7 @@ fn generator(finished: &Finished<'_>, gathered: &Gathered, shards: Vec<Shard>, h
     }
 }
 
-fn load(plan: &Plan, seconds: f64) -> LoadReport {
+fn load(plan: &Plan, gathered: &Gathered, seconds: f64) -> LoadReport {
     let spacing = match &plan.load {
         Load::Open { spacing: Spacing::Poisson, .. } => "poisson",
         _ => "even",
@@ -207,14 +209,24 @@ fn load(plan: &Plan, seconds: f64) -> LoadReport {
         payload: if plan.kind.sends() { plan.payload_text.clone() } else { "none".to_owned() },
         payload_bytes: if plan.kind.sends() { plan.payload.mean_size() } else { 0.0 },
         matching: match plan.kind {
+            // One that equals its message is proof that all do.
+            Kind::Echo if is_assumed(plan) && gathered.measured.verified + gathered.warm.verified > 0 => {
+                Matching::Content.name().to_owned()
+            }
             Kind::Echo => plan.matching.name().to_owned(),
             Kind::Publish { .. } => "marker".to_owned(),
             _ => "none".to_owned(),
         },
+        matching_assumed: is_assumed(plan),
         warmup_s: plan.warmup.as_secs_f64(),
         measured_s: seconds,
         deadline_s: plan.deadline.as_secs_f64(),
     }
+}
+
+/// Whether nothing was said about how answers find their message.
+fn is_assumed(plan: &Plan) -> bool {
+    plan.awaits() && matches!(plan.matching, Matching::Auto)
 }
 
 fn publish(finished: &Finished<'_>, gathered: &Gathered) -> Option<Publish> {
@@ -245,25 +257,12 @@ fn warn(report: &mut Report, plan: &Plan) {
             whole(plan.connections as f64)
         ));
     }
-    if plan.kind == Kind::Push && report.messages.received == 0 {
-        warnings.push(
-            "nothing was received: does the server speak of its own accord, or does it await an --init message?"
-                .to_owned(),
-        );
-    }
     let waited = report.generator.shards.iter().map(|shard| shard.waited).fold(0.0, f64::max);
     if waited > 0.10 {
         warnings.push(format!(
             "a thread of the generator was ready and had no processor for {:.0} % of the time: this machine is shared",
             waited * 100.0
         ));
-    }
-    let messages = &report.messages;
-    if report.load.matching == "fifo" && messages.lost + messages.unexpected > 0 {
-        warnings.push(
-            "replies were matched by their order, and one lost or surplus reply shifts all behind it: latencies are unreliable"
-                .to_owned(),
-        );
     }
     if report.mode == "closed" && report.load.kind == "echo" {
         // Said in the JSON too: the figure invites a wrong reading.
@@ -285,12 +284,15 @@ pub fn conclude(report: &mut Report, thresholds: &[Threshold]) {
         .filter(|outcome| !outcome.ok)
         .map(|outcome| format!("missed: {}", outcome.expression))
         .collect();
+    let doubts = doubts(report, thresholds);
     let verdict = match () {
         () if !report.valid => "invalid",
-        () if !missed.is_empty() || report.rate.sustained == Some(false) => "fail",
+        () if !missed.is_empty() || !doubts.is_empty() || report.rate.sustained == Some(false) => "fail",
         () if report.generator.health == "degraded" => "degraded",
         () => "pass",
     };
     verdict.clone_into(&mut report.verdict);
+    report.reasons.retain(|reason| !is_doubt(reason));
+    report.reasons.splice(0..0, doubts);
     report.reasons.extend(missed);
 }

@@ -77,6 +77,10 @@ pub enum Matching {
     Marker,
     /// By their order.
     Fifo,
+    /// An answer equals its message.
+    Content,
+    /// By content once an answer equals its message, else by order.
+    Auto,
     /// By what the filter finds in both.
     Id(crate::filter::Filter),
 }
@@ -87,7 +91,8 @@ impl Matching {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Marker => "marker",
-            Self::Fifo => "fifo",
+            Self::Fifo | Self::Auto => "fifo",
+            Self::Content => "content",
             Self::Id(_) => "jq",
         }
     }

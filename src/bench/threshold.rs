@@ -59,6 +59,8 @@ enum Count {
     Corrupt,
     Unexpected,
     Received,
+    Verified,
+    Unverified,
 }
 
 /// One condition.
@@ -120,14 +122,20 @@ impl Threshold {
         let figure = figure(name).ok_or_else(|| {
             format!(
                 "'{name}' cannot be compared: p50, p99.9, mean, max (also as connect.p99, service.p99, schedule.p99), \
-                 loss, errors, reach, rate, lost, duplicated, reordered, corrupt, unexpected, received can"
+                 loss, errors, reach, rate, lost, duplicated, reordered, corrupt, unexpected, unverified, verified, \
+                 received can"
             )
         })?;
         let limit = limit.trim();
         let limit = match &figure {
             Figure::Latency(..) => (numbers.duration)(limit)? * 1000.0,
             Figure::Share(_) => (numbers.share)(limit)?,
-            Figure::Rate | Figure::Count(_) => (numbers.rate)(limit)?,
+            Figure::Rate => (numbers.rate)(limit)?,
+            // Of these there may be none.
+            Figure::Count(_) => match limit.parse::<u32>() {
+                Ok(count) => f64::from(count),
+                Err(_) => (numbers.rate)(limit)?,
+            },
         };
         Ok(Self { text: text.trim().to_owned(), figure, comparison, limit })
     }
@@ -136,6 +144,12 @@ impl Threshold {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the name of the figure it is about, as written: `p99`, `loss`, `unexpected`.
+    #[must_use]
+    pub fn figure(&self) -> &str {
+        self.text.split(['<', '>', '=']).next().unwrap_or_default().trim()
     }
 
     /// Whether more load can only make it worse.
@@ -204,6 +218,8 @@ fn figure(name: &str) -> Option<Figure> {
         "corrupt" => Figure::Count(Count::Corrupt),
         "unexpected" => Figure::Count(Count::Unexpected),
         "received" => Figure::Count(Count::Received),
+        "verified" => Figure::Count(Count::Verified),
+        "unverified" => Figure::Count(Count::Unverified),
         _ => return None,
     })
 }
@@ -258,6 +274,8 @@ fn count_of(report: &Report, count: Count) -> u64 {
         Count::Corrupt => messages.corrupt,
         Count::Unexpected => messages.unexpected,
         Count::Received => messages.received,
+        Count::Verified => messages.verified,
+        Count::Unverified => messages.received.saturating_sub(messages.verified),
     }
 }
 

@@ -226,12 +226,12 @@ fn payloads_of_all_kinds_come_back_as_they_went() {
     let lines = crate::support::text(&lines);
     let target = echo();
     let table: [(&[&str], &str); 6] = [
-        (&["--payload", "hello"], "fifo"),
+        (&["--payload", "hello"], "content"),
         (&["--payload", "{\"id\":\"{{marker}}\"}"], "marker"),
-        (&["--payload-file", &lines], "fifo"),
-        (&["--payload-size", "5"], "fifo"),
+        (&["--payload-file", &lines], "content"),
+        (&["--payload-size", "5"], "content"),
         (&["--payload-json", "--payload-size", "400"], "marker"),
-        (&["--payload", "{{uuid}} {{seq}}", "--template"], "fifo"),
+        (&["--payload", "{{uuid}} {{seq}}", "--template"], "content"),
     ];
     for (more, matching) in table {
         let report = bench(&target.url, &[&["-n", "100", "-c", "3"], more].concat());

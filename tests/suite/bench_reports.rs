@@ -132,7 +132,7 @@ fn mistakes_are_told_before_connecting() {
         (&["--stages", "10s"], 2, "no stage"),
         (&["-d", "0"], 2, "measures nothing"),
         (&["--deadline", "0"], 2, "loses every message"),
-        (&["--match", "bogus"], 2, "no way to match"),
+        (&["--match", "bogus"], 2, "unknown way"),
         (&["--threshold", "p99"], 2, "no threshold"),
         (&["--find-max", "nonsense<1"], 2, "cannot be compared"),
         (&["--mode", "push", "--rate", "5"], 2, "--mode push"),

@@ -100,7 +100,7 @@ fn a_server_that_pushes_is_measured_without_a_word() {
     assert!((1000.0..=1230.0).contains(&received), "{received} of 1200");
     let silent = listen(&["--sink"]);
     let report = bench(&silent.url, &["--mode", "push", "-d", "300ms"]);
-    assert!(report["generator"]["warnings"].to_string().contains("nothing was received"), "{:#}", report["generator"]);
+    assert!(report["reasons"].to_string().contains("no message was received"), "{:#}", report["reasons"]);
 }
 
 #[test]

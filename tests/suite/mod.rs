@@ -5,6 +5,7 @@ mod admin;
 mod admin_hostile;
 mod alive;
 mod bench;
+mod bench_answers;
 mod bench_reports;
 mod bench_targets;
 #[cfg(any(feature = "kafka", feature = "nats"))]

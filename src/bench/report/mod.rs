@@ -133,8 +133,11 @@ pub struct Load {
     pub payload: String,
     /// Its size, the mean where there are several.
     pub payload_bytes: f64,
-    /// How replies find their message: `marker`, `fifo`, `jq` or `none`.
+    /// How replies find their message: `marker`, `content`, `fifo`, `jq` or `none`.
     pub matching: String,
+    /// Whether that was found out from the replies, since neither a mark nor a flag said it.
+    #[serde(default)]
+    pub matching_assumed: bool,
     /// Left out of the figures.
     pub warmup_s: f64,
     /// What the figures are about.
@@ -336,8 +339,14 @@ impl ByHand {
 pub struct FindMax {
     /// What had to hold.
     pub condition: String,
-    /// The greatest rate at which it held; `None` when it never did.
+    /// The greatest rate at which it held, in messages a second; `None` when it never did.
     pub rate: Option<f64>,
+    /// Whether it held at that rate in the longer run, too.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// What ended the search, in words.
+    #[serde(default)]
+    pub limit: String,
     /// The rates tried.
     pub steps: Vec<Step>,
 }
@@ -351,6 +360,9 @@ pub struct Step {
     pub achieved: f64,
     /// Whether the condition held and the target kept up.
     pub ok: bool,
+    /// Whether it says nothing of the target, since the generator did not keep up.
+    #[serde(default)]
+    pub lost: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -4,6 +4,7 @@
 //! marked; at most 120 columns but for texts of others.
 
 use super::{Report, Summary};
+use crate::bench::doubt::{InFlight, is_doubt};
 use crate::bench::histogram::PERCENTILES;
 use crate::bench::threshold::Outcome;
 use crate::bench::verdict::whole;
@@ -102,17 +103,26 @@ pub fn measured(outcome: &Outcome) -> String {
     value + &note
 }
 
-fn verdict(report: &Report, lines: &mut Vec<String>) {
-    let valid = if report.valid { "VALID" } else { "INVALID" };
-    let missed = report.thresholds.iter().any(|outcome| !outcome.ok);
-    let word = match () {
-        () if missed => "FAIL",
+/// The verdict in capitals: what the figures are worth, and what came of the run. Figures in doubt are not called valid.
+fn word(report: &Report) -> String {
+    let outcome = match () {
+        () if report.reasons.iter().any(|reason| is_doubt(reason)) => "NOT PASS",
+        () if report.thresholds.iter().any(|outcome| !outcome.ok) => "FAIL",
         () if report.rate.sustained == Some(false) => "NOT SUSTAINED",
-        () if report.generator.health == "degraded" => "DEGRADED",
-        () if !report.valid => "",
-        () => "PASS",
+        () => "",
     };
-    let mut line = format!("{valid}  {word}").trim_end().to_owned();
+    let worth = match report.generator.health.as_str() {
+        _ if !report.valid => "INVALID",
+        _ if outcome == "NOT PASS" => "",
+        "degraded" => "DEGRADED",
+        _ if outcome.is_empty() => "VALID  PASS",
+        _ => "VALID",
+    };
+    format!("{worth}  {outcome}").trim().to_owned()
+}
+
+fn verdict(report: &Report, lines: &mut Vec<String>) {
+    let mut line = word(report);
     for outcome in &report.thresholds {
         let value = measured(outcome);
         let _ = write!(line, "   {} {} ({value})", outcome.expression, if outcome.ok { "ok" } else { "MISSED" });
@@ -251,19 +261,16 @@ fn latencies(report: &Report, lines: &mut Vec<String>) {
         lines.push(head);
         lines.append(&mut rows);
     }
-    if closed && report.load.kind == "echo" {
-        let mean = latency.service.mean.unwrap_or_default() / 1000.0;
-        // Connections that come and go are more than there are at a time.
-        let connections = report.connect.ok.min(report.load.connections);
-        let in_flight = report.load.in_flight.unwrap_or_default() * connections;
-        lines.push(format!(
-            "check      mean {:.4} ms x {}/s = {} in flight, of {} allowed",
-            mean * 1000.0,
-            whole(report.rate.achieved),
-            number(mean * report.rate.achieved),
-            whole(in_flight as f64)
-        ));
-    }
+    lines.extend(InFlight::of(report).map(|check| {
+        let remark = if check.is_over() { ": more, by the answers that came after the end" } else { "" };
+        format!(
+            "check      mean {:.4} ms x {}/s answered = {} in flight, of {} allowed{remark}",
+            check.mean_ms,
+            whole(check.rate),
+            number(check.found),
+            whole(check.allowed)
+        )
+    }));
 }
 
 fn generator(report: &Report) -> String {
@@ -307,7 +314,11 @@ fn find_max(report: &Report, lines: &mut Vec<String>) {
     let Some(found) = &report.find_max else { return };
     for step in &found.steps {
         let reason = step.reason.as_ref().map(|reason| format!("   {reason}")).unwrap_or_default();
-        let ok = if step.ok { "holds" } else { "does not hold" };
+        let ok = match (step.ok, step.lost) {
+            (true, _) => "holds",
+            (false, true) => "says nothing",
+            (false, false) => "does not hold",
+        };
         lines.push(format!(
             "step       {}/s   achieved {}/s   p99 {} ms   {ok}{reason}",
             whole(step.rate),
@@ -315,10 +326,14 @@ fn find_max(report: &Report, lines: &mut Vec<String>) {
             optional(step.p99)
         ));
     }
+    let unsure = if found.confirmed { "" } else { ", not confirmed by a longer run" };
     lines.push(match found.rate {
-        Some(rate) => format!("maximum    {}/s with {}", whole(rate), found.condition),
+        Some(rate) => format!("maximum    {}/s with {}{unsure}", whole(rate), found.condition),
         None => format!("maximum    none: {} did not hold at any rate tried", found.condition),
     });
+    if !found.limit.is_empty() {
+        lines.push(format!("limit      {}", found.limit));
+    }
 }
 
 fn optional(value: Option<f64>) -> String {

@@ -25,6 +25,7 @@ use tokio::task::spawn_local;
 use super::broadcasts::Broadcasts;
 use super::counts::Messages;
 use super::hand::Turn;
+use super::likeness::Likeness;
 use super::machine;
 use super::marker::Marker;
 use super::matching::{Outstanding, Sent};
@@ -148,6 +149,8 @@ struct Shard {
     /// Messages under way on each connection, in closed loop.
     depth: usize,
     deadline: u64,
+    /// Whether answers are what was sent, where that is to be found out.
+    likeness: Cell<Likeness>,
     most_in_flight: u64,
     in_flight: Cell<u64>,
     /// How far replies are behind, over all connections.
@@ -278,6 +281,7 @@ impl Shard {
                 Load::Open { .. } => 0,
             },
             deadline: plan.deadline.as_nanos() as u64,
+            likeness: Cell::new(Likeness::new(plan.deadline.as_nanos() as u64)),
             most_in_flight: MOST_IN_FLIGHT / shards as u64,
             in_flight: Cell::default(),
             behind: Cell::default(),

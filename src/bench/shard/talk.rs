@@ -3,11 +3,13 @@
 //! Leaves bytes to [`super::link`]. Invariants: a message counts as warm-up or as measured by the time it was due, and
 //! so does everything that becomes of it; what is under way on the shard is the sum over its connections.
 
+mod reply;
+
 use super::Shard;
 use crate::bench::counts::Messages;
 use crate::bench::marker::{self, Marker};
-use crate::bench::matching::{Arrival, Outstanding, Reply, Seen, Sent};
-use crate::bench::payload::{self, Found, Matching, Payload};
+use crate::bench::matching::{Arrival, Outstanding, Seen, Sent};
+use crate::bench::payload::{self, Matching, Payload};
 use crate::bench::plan::Kind;
 use crate::bench::shard::stats::Interval;
 use crate::message::MessageKind;
@@ -21,6 +23,8 @@ const MOST_UNDER_WAY: usize = 65_536;
 #[derive(Default)]
 pub(super) struct Talk {
     outstanding: Outstanding,
+    /// When answers arrived of which it is not known yet what they answer, and their sizes.
+    held: Vec<(u64, usize)>,
     /// Messages sent that no reply is awaited to.
     unanswerable: u64,
     /// Which payload is next.
@@ -168,7 +172,7 @@ impl Talk {
         }
         match shard.plan.kind {
             Kind::Echo if !shard.has_started() => {}
-            Kind::Echo => self.reply(interval, kind, payload, shard, number, now),
+            Kind::Echo => self.reply(interval, (kind, payload), shard, number, now),
             Kind::Publish { .. } => self.delivery(interval, payload, shard, number, now),
             Kind::Push | Kind::Send | Kind::Connect => {
                 if shard.is_measured(now) && now < shard.measure_to.get() {
@@ -181,80 +185,6 @@ impl Talk {
                 }
             }
         }
-    }
-
-    /// A reply under `--mode echo`.
-    fn reply(
-        &mut self,
-        interval: &mut Interval,
-        kind: MessageKind,
-        bytes: &[u8],
-        shard: &Shard,
-        number: u32,
-        now: u64,
-    ) {
-        let variants: &[_] = match &shard.plan.payload {
-            Payload::Variants(variants) => variants,
-            Payload::Template(..) => &[],
-        };
-        let mut damaged = false;
-        let mut place = None;
-        let behind = self.outstanding.behind();
-        let reply = match &shard.plan.matching {
-            Matching::Marker => match payload::find(variants, shard.run, number, &self.outstanding, bytes) {
-                Found::Message { sequence } => {
-                    place = Some(sequence);
-                    self.outstanding.take(sequence)
-                }
-                Found::Damaged { sequence } => {
-                    damaged = true;
-                    self.outstanding.take(sequence)
-                }
-                Found::CrossTalk => {
-                    shard.counts(interval, now).cross_talk += 1;
-                    Reply::Unknown
-                }
-                Found::Foreign => Reply::Unknown,
-            },
-            Matching::Fifo => match self.outstanding.take_oldest() {
-                Some((sequence, sent)) => {
-                    place = Some(sequence);
-                    Reply::First { sent, reordered: false }
-                }
-                None => Reply::Unknown,
-            },
-            Matching::Id(filter) => match super::id_of(filter, bytes) {
-                Some(id) => self.outstanding.take_id(&id),
-                None => Reply::Unknown,
-            },
-        };
-        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
-        let (sent, reordered) = match reply {
-            Reply::First { sent, reordered } => (sent, reordered),
-            other => {
-                let counts = shard.counts(interval, now);
-                match other {
-                    Reply::Duplicate => counts.duplicated += 1,
-                    Reply::Late => counts.late += 1,
-                    _ => counts.unexpected += 1,
-                }
-                return;
-            }
-        };
-        shard.in_flight.set(shard.in_flight.get() - 1);
-        self.answered += 1;
-        let marker = place.map(|sequence| payload::of(shard.run, number, sequence, sent.intended));
-        let intact = match &shard.plan.payload {
-            Payload::Template(..) => sent.variant == payload::digest(bytes),
-            Payload::Variants(_) => payload::is_intact(variants, &sent, marker.as_ref(), kind, bytes),
-        };
-        let counts = shard.counts(interval, sent.intended);
-        counts.received += 1;
-        counts.reordered += u64::from(reordered);
-        counts.verified += u64::from(intact && !damaged);
-        // Only a marked message is known to come back as it went.
-        counts.corrupt += u64::from(matches!(shard.plan.matching, Matching::Marker) && (damaged || !intact));
-        shard.answered(interval, &sent, now, bytes.len());
     }
 
     /// A message that one of the connections published.
@@ -294,6 +224,15 @@ impl Talk {
     /// Gives up what is too late, pings, and ends what does not end; whether its task must look at it.
     pub(super) fn look_after(&mut self, bulk: &mut Bulk, shard: &Shard, now: u64) -> bool {
         let mut wake = false;
+        if !self.held.is_empty() {
+            let mut likeness = shard.likeness.get();
+            likeness.pass(now);
+            shard.likeness.set(likeness);
+            let behind = self.outstanding.behind();
+            self.settle_held(&mut shard.interval.borrow_mut(), shard);
+            shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
+            wake = self.held.is_empty();
+        }
         let before = now.saturating_sub(shard.deadline);
         if self.outstanding.oldest().is_some_and(|oldest| oldest < before) {
             let mut interval = shard.interval.borrow_mut();
@@ -328,6 +267,7 @@ impl Talk {
     pub(super) fn abandon(&mut self, shard: &Shard) {
         let mut interval = shard.interval.borrow_mut();
         shard.behind.set(shard.behind.get() - self.outstanding.behind());
+        self.settle_all_held(&mut interval, shard);
         self.outstanding.abandon(|sent| lose(shard, &mut interval, &sent));
     }
 
@@ -335,6 +275,7 @@ impl Talk {
     pub(super) fn censor(&mut self, shard: &Shard) {
         let mut interval = shard.interval.borrow_mut();
         shard.behind.set(shard.behind.get() - self.outstanding.behind());
+        self.settle_all_held(&mut interval, shard);
         self.outstanding.abandon(|sent| {
             shard.in_flight.set(shard.in_flight.get() - 1);
             shard.counts(&mut interval, sent.intended).censored += 1;

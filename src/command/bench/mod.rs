@@ -8,6 +8,7 @@
 mod output;
 mod plan;
 mod run;
+mod search;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -204,24 +205,27 @@ pub struct LoadArgs {
     /// Send binary messages
     #[arg(short, long, hide_short_help = true, help_heading = "Payload")]
     pub binary: bool,
-    /// How answers find their message: marker, fifo or jq:F
+    /// How answers find their message: marker, content, fifo or jq:F
     ///
     /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
-    /// mix-up is seen; the default where the payload has one. fifo: by their order; the default for payloads of yours.
-    /// jq:F: by what the filter finds in both, an id.
+    /// mix-up is seen; the default where the payload has one. content: an answer equals its message, and what differs is
+    /// unexpected. fifo: by their order. jq:F: by what the filter finds in both, an id. Without a mark the default is
+    /// content once an answer equals its message; while none does answers are matched by order, and that is no pass.
     #[arg(long, value_name = "HOW", hide_short_help = true, help_heading = "Payload")]
     pub r#match: Option<String>,
     /// What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k
     ///
     /// Latencies are p50, p99.9, mean and max of response times (of service times in closed loop), or of another kind: connect.p99,
-    /// service.p99, schedule.p99. Shares are loss, errors and reach; counts are lost, duplicated, reordered, corrupt, unexpected
-    /// and received; rate is what was sent a second.
+    /// service.p99, schedule.p99. Shares are loss, errors and reach; counts are lost, duplicated, reordered, corrupt, unexpected,
+    /// unverified, verified and received; rate is what was sent a second. Without a threshold for them, unexpected and corrupt
+    /// answers are no pass, nor is a run in which nothing came back.
     #[arg(long = "threshold", value_name = "T", help_heading = "Report")]
     pub thresholds: Vec<String>,
     /// Find the greatest rate at which this holds: 'p99<20ms,loss=0'
     ///
     /// The rate is doubled, from --rate or 1,000 on, until it does not hold, then halved in between to 5 %; each step takes
-    /// --duration, and the last three times that.
+    /// --duration, and the last three times that. A step at which the generator did not keep up is tried again. The report
+    /// names the greatest rate that held, and what ended the search.
     #[arg(long, value_name = "T", conflicts_with_all = ["stages", "messages", "in_flight"], help_heading = "Report")]
     pub find_max: Option<String>,
     /// How the target is reached.

@@ -299,7 +299,9 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
     }
     match args.r#match.as_deref() {
         None | Some("marker") if marked => Ok(Matching::Marker),
-        None | Some("fifo") => Ok(Matching::Fifo),
+        None => Ok(Matching::Auto),
+        Some("fifo") => Ok(Matching::Fifo),
+        Some("content") => Ok(Matching::Content),
         Some("marker") => Err(Error::usage(
             "--match marker: there is no room for a mark in the payload",
             format!("--payload-size of {} or more, or {} in the payload", marker::LEN, marker::PLACE),
@@ -307,8 +309,8 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
         Some(text) => {
             let source = text.strip_prefix("jq:").ok_or_else(|| {
                 Error::usage(
-                    format!("--match: '{text}' is no way to match"),
-                    "marker, fifo or jq:FILTER, for example jq:.id",
+                    format!("--match: unknown way '{text}'"),
+                    "use marker, content, fifo or jq:FILTER, e.g. jq:.id",
                 )
             })?;
             let is_same = matches!(payload, Payload::Variants(variants) if variants.len() == 1);

@@ -7,28 +7,24 @@ use std::rc::Rc;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::output::{Outputs, line};
+use super::search::{conditions, find_max};
 use super::{BenchAction, BenchArgs, CompareArgs, ReportArgs};
 use crate::bench::compare::{Difference, compare, median, unmeasured};
 use crate::bench::compose::conclude;
-use crate::bench::find_max::{Next, Search};
+use crate::bench::doubt::is_doubt;
 use crate::bench::hand::Hand;
 use crate::bench::histogram::{Latencies, Logged};
 use crate::bench::live::Live;
-use crate::bench::plan::{Load, Plan};
+use crate::bench::plan::Plan;
 use crate::bench::report::text::{self, number};
-use crate::bench::report::{FindMax, Report, Step, merge::merge};
+use crate::bench::report::{Report, merge::merge};
 use crate::bench::run::{Control, Outcome, run as conduct};
-use crate::bench::threshold::Threshold;
-use crate::bench::verdict::{ACHIEVED, SATURATED};
 use crate::command::dashboard::{Following, Screen};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr, StopSignal, Stream, Watch};
 use crate::message::counted::counted;
 use crate::net::connection::io_text;
-
-/// The run that confirms the greatest rate is so much longer.
-const CONFIRMATION: u32 = 3;
 
 /// Runs `wsp bench`.
 ///
@@ -43,7 +39,7 @@ pub async fn run(args: &BenchArgs, mut host: Host) -> Result<Exit, Error> {
 }
 
 /// What all runs of a call share.
-struct Session {
+pub(super) struct Session {
     signals: Signals,
     live: watch::Sender<Live>,
     keeps_log: bool,
@@ -87,7 +83,7 @@ impl Session {
         Ok(Self { signals, live, keeps_log, seconds, screen, enough, hand })
     }
 
-    async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
+    pub(super) async fn run(&mut self, plan: &Plan) -> Result<Outcome, Error> {
         let seconds = &mut self.seconds;
         let mut second = |second: &_| {
             if let Some(seconds) = seconds {
@@ -174,63 +170,6 @@ async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
     Ok(exit(&outcome))
 }
 
-/// The conditions of `--find-max`, separated by commas.
-fn conditions(text: &str) -> Result<Vec<Threshold>, Error> {
-    text.split(',').map(|part| super::plan::threshold("--find-max", part)).collect()
-}
-
-async fn find_max(plan: Plan, conditions: &[Threshold], session: &mut Session) -> Result<Outcome, Error> {
-    let Load::Open { rate, spacing, .. } = plan.load else {
-        return Err(Error::usage("--find-max searches for a rate", "leave --mode out"));
-    };
-    let mut search = Search::new(rate);
-    let mut steps = Vec::new();
-    let mut last = None;
-    let found = loop {
-        let (rate, factor) = match search.next() {
-            Next::Try(rate) => (rate, 1),
-            Next::Confirm(rate) => (rate, CONFIRMATION),
-            Next::Done(found) => break found,
-        };
-        let step = Plan {
-            load: Load::Open { rate, stages: Vec::new(), spacing },
-            duration: plan.duration * factor,
-            thresholds: [conditions, &plan.thresholds].concat(),
-            ..plan.clone()
-        };
-        let outcome = session.run(&step).await?;
-        let report = &outcome.report;
-        let reason = why_not(report);
-        let ok = reason.is_none();
-        steps.push(Step { rate, achieved: report.rate.achieved, ok, reason, p99: report.headline().1.p99 });
-        let ended = outcome.signal.is_some() || outcome.timed_out || outcome.enough;
-        last = Some(outcome);
-        if ended {
-            break None;
-        }
-        search.learn(ok);
-    };
-    let mut outcome = last.ok_or_else(|| Error::Internal("no step was run".to_owned()))?;
-    let condition: Vec<&str> = conditions.iter().map(Threshold::text).collect();
-    outcome.report.find_max = Some(FindMax { condition: condition.join(","), rate: found, steps });
-    Ok(outcome)
-}
-
-/// Why a rate is not one at which the conditions hold. Our own lateness is in the response times, so that a condition which
-/// holds in spite of it holds all the more; a rate that was not reached says nothing.
-fn why_not(report: &Report) -> Option<String> {
-    let asked = report.rate.asked.unwrap_or_default();
-    let reason = |start: &str| report.reasons.iter().find(|reason| reason.starts_with(start)).cloned();
-    if report.rate.sustained == Some(false) {
-        return reason("not sustained");
-    }
-    if let Some(outcome) = report.thresholds.iter().find(|outcome| !outcome.ok) {
-        return Some(format!("missed: {}", outcome.expression));
-    }
-    let short = report.rate.achieved < ACHIEVED * asked || report.generator.busiest_cpu > SATURATED;
-    short.then(|| format!("our own limit: {}/s sent of {}/s", number(report.rate.achieved), number(asked)))
-}
-
 /// `wsp bench report`.
 fn report(args: &ReportArgs, host: &mut Host) -> Result<Exit, Error> {
     let mut outputs = Outputs::open(&args.output, host)?;
@@ -305,14 +244,23 @@ async fn comparison(args: &CompareArgs, host: &mut Host) -> Result<Exit, Error> 
     }
     let [a, b] = &reports;
     let differences = compare(a, b, args.load.seed);
-    let invalid = a.iter().chain(b).filter(|report| !report.valid).count();
+    let all = || a.iter().chain(b);
+    let invalid = all().filter(|report| !report.valid).count();
+    let doubt = all().find_map(|report| report.reasons.iter().find(|reason| is_doubt(reason)));
     let shown = if args.json {
         json(args, &reports, &differences, invalid)
     } else {
         words(args, &reports, &differences, invalid)
     };
     host.print(&shown)?;
-    Ok(ended.unwrap_or(if invalid > 0 { Exit::Invalid } else { Exit::Done }))
+    if let Some(doubt) = doubt {
+        host.stderr.line(format!("wsp: {doubt}"));
+    }
+    Ok(ended.unwrap_or(match doubt {
+        _ if invalid > 0 => Exit::Invalid,
+        Some(_) => Exit::Threshold,
+        None => Exit::Done,
+    }))
 }
 
 fn json(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Difference], invalid: usize) -> String {
@@ -363,6 +311,9 @@ fn complain(report: &Report, stderr: &Stderr) {
         let reason = report.reasons.first().map(String::as_str).unwrap_or_default();
         stderr.line(format!("wsp: invalid: {reason}"));
     }
+    for doubt in report.reasons.iter().filter(|reason| is_doubt(reason)) {
+        stderr.line(format!("wsp: {doubt}"));
+    }
     if report.rate.sustained == Some(false)
         && let Some(reason) = report.reasons.iter().find(|reason| reason.starts_with("not sustained"))
     {
@@ -385,11 +336,13 @@ fn exit(outcome: &Outcome) -> Exit {
 }
 
 fn verdict(report: &Report) -> Exit {
-    let none_found = report.find_max.as_ref().is_some_and(|found| found.rate.is_none());
+    // A search is for a rate, and each run of it has its own verdict.
+    if let Some(found) = &report.find_max {
+        return if found.rate.is_some() { Exit::Done } else { Exit::Threshold };
+    }
     match report.verdict.as_str() {
         "invalid" => Exit::Invalid,
         "fail" => Exit::Threshold,
-        _ if none_found => Exit::Threshold,
         _ => Exit::Done,
     }
 }
