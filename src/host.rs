@@ -153,7 +153,7 @@ struct Lines {
     terminal: bool,
     /// A progress line stands where the next line belongs.
     progress: bool,
-    /// A prompt owns the terminal.
+    /// A prompt or a dashboard owns the terminal.
     show: Option<Show>,
 }
 
@@ -189,7 +189,10 @@ impl Stderr {
         let Ok(mut lines) = self.0.lock() else { return };
         if let Some(show) = &lines.show {
             show(text.as_ref());
-            return;
+            // Elsewhere than on that terminal they are wanted all the same.
+            if lines.terminal {
+                return;
+            }
         }
         let clear = if std::mem::take(&mut lines.progress) { CLEAR } else { "" };
         let _ = lines.file.write_all(format!("{clear}{}\n", text.as_ref()).as_bytes());

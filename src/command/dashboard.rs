@@ -80,16 +80,14 @@ impl Screen {
         self
     }
 
-    /// Takes the terminal over. What goes to stderr is shown in the log, where stderr is that terminal.
+    /// Takes the terminal over. What goes to stderr is shown in the log; where stderr is no terminal it goes there, too.
     ///
     /// # Errors
     /// When the terminal cannot be set up.
     pub fn open(self, sources: Vec<(String, Box<dyn Source>)>) -> Result<Shown, Error> {
         let heard = self.settings.heard.clone();
         let dashboard = Dashboard::open(self.settings, sources).map_err(|error| cannot("the dashboard", &error))?;
-        if self.stderr.is_terminal() {
-            self.stderr.divert(move |line| heard.push(line));
-        }
+        self.stderr.divert(move |line| heard.push(line));
         Ok(Shown { dashboard, stderr: self.stderr })
     }
 
@@ -146,6 +144,12 @@ impl Shown {
     /// Waits until the person has left.
     pub async fn ended(&mut self) {
         std::future::poll_fn(|cx| self.poll_ended(cx)).await;
+    }
+
+    /// What is lost at this time: each address, and why.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(String, String)> {
+        self.dashboard.lost()
     }
 
     /// Gives the terminal back.

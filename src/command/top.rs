@@ -100,8 +100,13 @@ pub async fn run(args: &TopArgs, host: Host) -> Result<Exit, Error> {
         shown.poll_ended(cx).map(|()| Exit::Done)
     })
     .await;
+    let lost = shown.lost();
     shown.close();
-    Ok(exit)
+    for (label, reason) in &lost {
+        host.stderr.line(format!("wsp: {label}: {reason}"));
+    }
+    // A person who looked at nothing else has not seen what was asked for.
+    Ok(if exit == Exit::Done && lost.len() == args.urls.len() { Exit::Connect } else { exit })
 }
 
 /// How an address is shown, and what reaches it.

@@ -4,6 +4,7 @@
 //! frames a second, none while the terminal has not taken the last one; a key is answered at once, but for one that
 //! follows another within a frame's time; filters get a bounded part of the time.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -88,6 +89,7 @@ pub struct DashboardSettings {
 pub struct Dashboard {
     terminal: Rc<Terminal>,
     task: JoinHandle<()>,
+    lost: Rc<RefCell<Vec<(String, String)>>>,
 }
 
 impl Dashboard {
@@ -123,9 +125,11 @@ impl Dashboard {
             cost: Duration::ZERO,
             looking: Duration::ZERO,
             suspending: false,
+            lost: Rc::default(),
         };
+        let lost = Rc::clone(&driver.lost);
         let task = spawn_local(driver.run(typed, acted, signals));
-        Ok(Self { terminal, task })
+        Ok(Self { terminal, task, lost })
     }
 
     /// Ready when the person has left.
@@ -134,6 +138,11 @@ impl Dashboard {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => Poll::Ready(()),
         }
+    }
+
+    /// Returns the sources that are lost, by their labels, and why.
+    pub fn lost(&self) -> Vec<(String, String)> {
+        self.lost.borrow().clone()
     }
 
     /// Gives the terminal back.
@@ -170,6 +179,8 @@ struct Driver {
     /// What looking has taken since the last frame.
     looking: Duration,
     suspending: bool,
+    /// The sources that are lost, for whoever ends this.
+    lost: Rc<RefCell<Vec<(String, String)>>>,
 }
 
 impl Driver {
@@ -249,6 +260,7 @@ impl Driver {
         for (place, source) in self.sources.iter_mut().enumerate() {
             changed |= self.model.saw(place, source.look(now), time);
         }
+        *self.lost.borrow_mut() = self.model.lost();
         for line in self.heard.take() {
             self.model.heard(&line);
             changed = true;

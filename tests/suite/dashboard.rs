@@ -414,13 +414,52 @@ fn a_token_is_sent_and_its_lack_is_told() {
     terminal.line(&format!("clear; {WSP} top {port}"));
     terminal.wait_for("--token-env");
     terminal.type_in("q");
-    assert_eq!(terminal.ended(), 0);
+    assert_eq!(terminal.ended(), 14, "nothing was seen");
     terminal.line(&format!("clear; TOKEN=secret-x {WSP} top {port} --token-env TOKEN"));
     terminal.wait_for("nobody is connected");
     terminal.wait_until("it is seen", |screen| !screen.contains("LOST") && !screen.contains("connecting"));
     terminal.type_in("q");
     assert_eq!(terminal.ended(), 0);
     server.stop();
+}
+
+#[test]
+fn a_connection_that_is_refused_is_told_on_the_screen_and_at_the_end() {
+    let terminal = terminal!(120, 24);
+    let reason = "Connection refused";
+    let said = terminal.state().with_file_name("said");
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} connect ws://127.0.0.1:1/ --tui; code=$?"));
+    let screen = terminal.wait_until("the reason", |screen| {
+        screen.lines().next().is_some_and(|head| head.contains(reason))
+            && pane(screen, "Log").join("\n").contains(reason)
+    });
+    assert!(screen.contains("closed"), "{screen}");
+    terminal.type_in("q");
+    terminal.wait_until("the reason behind the dashboard", |screen| {
+        screen.contains("wsp: cannot connect to ws://127.0.0.1:1/")
+    });
+    terminal.line("(exit $code)");
+    assert_eq!(terminal.ended(), 14);
+    // Where stderr is a file, it is there and on the screen.
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} connect ws://127.0.0.1:1/ --tui 2> {}", said.display()));
+    terminal.wait_until("the reason in the log", |screen| pane(screen, "Log").join("\n").contains(reason));
+    terminal.type_in("q");
+    assert_eq!(terminal.ended(), 14);
+    let said = std::fs::read_to_string(said).expect("what was said");
+    assert_eq!(said.matches("wsp: cannot connect").count(), 1, "{said}");
+    for (arguments, code, words) in [
+        ("bench ws://127.0.0.1:1/ --tui -d 1s", 14, reason),
+        ("listen 192.0.2.1:1 --tui", 4, "cannot listen"),
+        ("relay ws://127.0.0.1:1/ null: --tui", 14, reason),
+    ] {
+        terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} {arguments}"));
+        terminal.wait_until(arguments, |screen| screen.contains(words) && screen.contains("$ "));
+        assert_eq!(terminal.ended(), code, "{arguments}");
+    }
+    terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} top 127.0.0.1:1"));
+    terminal.wait_for("is lost");
+    terminal.type_in("q");
+    terminal.wait_until("the reason behind it", |screen| screen.contains("wsp: 127.0.0.1:1: "));
 }
 
 #[test]

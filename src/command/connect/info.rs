@@ -49,6 +49,8 @@ pub struct SessionInfo {
     pub saved: Cell<(i64, i64)>,
     /// What lets messages in.
     pub valve: Valve,
+    /// What was said when the last connection failed, line by line; nothing once another has opened.
+    pub failure: RefCell<Vec<String>>,
 }
 
 /// Messages and payload bytes of one direction.
@@ -100,6 +102,7 @@ impl SessionInfo {
             given_up: Cell::default(),
             saved: Cell::default(),
             valve: Valve::default(),
+            failure: RefCell::default(),
         }
     }
 
@@ -110,6 +113,7 @@ impl SessionInfo {
         self.opened_at.set(Some(Timestamp::now()));
         self.retry_at.set(None);
         self.again.set(false);
+        self.failure.borrow_mut().clear();
         self.connections.set(self.connections.get() + 1);
         *self.handshake.borrow_mut() = Some(handshake);
     }

@@ -74,7 +74,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     *shared.recorder.borrow_mut() = recording;
     let mut inboxes = Vec::new();
     let mut sessions = Vec::new();
-    let known = infos.clone();
+    let (known, failed) = (infos.clone(), infos.clone());
     for (connector, info) in connectors.into_iter().zip(infos) {
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         inboxes.push(Rc::clone(&inbox));
@@ -138,6 +138,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     .await;
     input.close(&shared.stderr);
     shared.stderr.progress("");
+    tell_failures(&shared, &failed);
     shared.summary();
     let exit = match outcome(&shared, first_failure) {
         Exit::Done if was_cut => Exit::Timeout,
@@ -236,7 +237,7 @@ async fn session(shared: Rc<Shared>, connector: Connector, mut peer: ClientPeer)
             break exit;
         }
         if shared.stopping().is_some() || wait_for_wish(&shared, peer.info()).await.is_none() {
-            break Exit::Done;
+            break exit;
         }
     };
     if let Some(summary) = outages.summary() {
@@ -405,6 +406,16 @@ fn report_end(shared: &Shared, peer: &ClientPeer, end: &End, is_over: bool) {
     }
 }
 
+/// Says again what a dashboard on the same terminal took away with it.
+fn tell_failures(shared: &Shared, infos: &[Rc<SessionInfo>]) {
+    if !shared.plan.dashboard || !shared.stderr.is_terminal() {
+        return;
+    }
+    for line in infos.iter().flat_map(|info| info.failure.take()) {
+        shared.stderr.line(line);
+    }
+}
+
 /// An error is one line: what failed, on what, why; and a hint.
 fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
     if shared.plan.verbose
@@ -412,7 +423,7 @@ fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
     {
         verbose::show_failure(shared, peer.id(), cause);
     }
-    shared.line_of(peer.id(), &format!("wsp: {error}"));
+    let mut lines = vec![shared.name_in(peer.id(), &format!("wsp: {error}"))];
     if let Error::Connect { cause: ConnectError::Refused(refusal), .. } = error {
         let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
         if !shown.is_empty() {
@@ -420,10 +431,12 @@ fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
             // Lines of a body may end as HTTP's do.
             let shown = String::from_utf8_lossy(shown).replace("\r\n", "\n");
             render::escape_for_terminal(&mut safe, shown.as_bytes());
-            shared.line_of(peer.id(), String::from_utf8_lossy(&safe).trim_end());
+            lines.push(shared.name_in(peer.id(), String::from_utf8_lossy(&safe).trim_end()));
         }
     }
     if let Some(hint) = error.hint() {
-        shared.stderr.line(format!("hint: {hint}"));
+        lines.push(format!("hint: {hint}"));
     }
+    lines.iter().for_each(|line| shared.stderr.line(line));
+    *peer.info().failure.borrow_mut() = lines;
 }

@@ -165,6 +165,11 @@ impl Shared {
         self.stderr.line(naming(self.plan.several.then_some(session), text));
     }
 
+    /// Returns a line about one session, which is named where there are several.
+    pub fn name_in(&self, session: &str, text: &str) -> String {
+        naming(self.plan.several.then_some(session), text).into_owned()
+    }
+
     /// As [`Shared::line_of`], and `-q` silences it.
     pub fn notice_of(&self, session: &str, text: &str) {
         if !self.plan.quiet {

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody};
 use crate::observe::Snapshot;
+use crate::observe::control::SessionState;
 use detail::Form;
 use line::{History, Line};
 use log::{Grade, Log, LogLine};
@@ -266,6 +267,8 @@ pub struct Model {
     pub overlay: Overlay,
     /// The line being typed.
     pub typing: Option<Typing>,
+    /// Why the last session that failed did.
+    failure: Option<String>,
     /// A remark, whether it is an error, and since when.
     pub remark: Option<(String, bool, Timestamp)>,
     /// How times are written.
@@ -306,6 +309,7 @@ impl Model {
             zoom: false,
             overlay: Overlay::None,
             typing: None,
+            failure: None,
             remark: None,
             times: Times::Absolute,
             light: false,
@@ -375,6 +379,7 @@ impl Model {
         let prefix = if self.sources.len() > 1 { format!("{} ", self.sources[source].label) } else { String::new() };
         let line = match &event.body {
             EventBody::Open { url, peer, .. } => {
+                self.failure = None;
                 let who = peer.as_ref().or(url.as_ref()).map_or("", String::as_str);
                 Some((Grade::Event, format!("open {who}")))
             }
@@ -384,7 +389,10 @@ impl Model {
                 let grade = if *clean { Grade::Event } else { Grade::Warning };
                 Some((grade, format!("{way}: {code} {reason}").trim_end().to_owned()))
             }
-            EventBody::Error { error } => Some((Grade::Error, error.clone())),
+            EventBody::Error { error } => {
+                self.failure = Some(error.clone());
+                Some((Grade::Error, error.clone()))
+            }
             EventBody::Retry { attempt, delay_ms, .. } => {
                 let delay = *delay_ms as f64 / 1000.0;
                 Some((Grade::Warning, format!("connecting again in {delay:.1} s (retry {attempt})")))
@@ -401,6 +409,25 @@ impl Model {
         if is_shown {
             self.messages.add(source, event);
         }
+    }
+
+    /// Why nothing is connected: the reason of the last session that failed, while none is open.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        let idle = |state| !matches!(state, SessionState::Open | SessionState::Paused);
+        let all_idle =
+            (0..self.sessions.len()).filter_map(|place| self.sessions.at(place)).all(|row| idle(row.reading.state));
+        self.failure.as_deref().filter(|_| self.sessions.total() > 0 && all_idle)
+    }
+
+    /// Returns the sources that are lost, by their labels, and why.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(String, String)> {
+        let lost = |source: &SourceState| match &source.link {
+            Link::Lost(reason) => Some((source.label.clone(), reason.clone())),
+            _ => None,
+        };
+        self.sources.iter().filter_map(lost).collect()
     }
 
     /// A line that would have gone to stderr.

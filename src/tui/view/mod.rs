@@ -167,6 +167,9 @@ fn head(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     } else if model.sources.iter().any(|source| source.link == Link::Connecting) {
         badge(" connecting", theme.warn);
     }
+    if let Some(failure) = model.failure() {
+        badge(&format!(" {}", text::shown(failure.as_bytes(), 400)), theme.bad);
+    }
     let unwell = model.sources.iter().map(|source| source.snapshot.errors.values().sum::<u64>()).sum::<u64>();
     if unwell > 0 {
         badge(&format!(" {} error{}", text::count(unwell), if unwell == 1 { "" } else { "s" }), theme.warn);
