@@ -1,15 +1,18 @@
 //! A browser's "Copy as cURL" of a WebSocket request, as connection options (pure but for `@FILE`).
 //!
-//! Owns reading such a line as bash or as cmd.exe would, curl's options as far as they mean something to a
+//! Owns reading such a line as bash would (as cmd.exe would: [`cmd`]), curl's options as far as they mean something to a
 //! WebSocket connection, and laying them under the user's own flags. Leaves what the options do to
 //! [`super::settings`].
 //! Invariants: the user's own flags win; what cannot be carried over is an error that names it, never
 //! silently different; the line may hold secrets, so no error quotes it.
 
+mod cmd;
+
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::connect::ConnectArgs;
 use super::options::{ConnectionArgs, TlsMin};
@@ -17,6 +20,11 @@ use super::settings::file_or_text;
 use crate::endpoint::WsTarget;
 use crate::error::Error;
 use crate::net::upgrade::parse_header;
+
+/// A quote that does not end.
+const OPEN: &str = "a quote is not closed";
+/// The default of --connect-timeout: what the user says wins over the line.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// The upgrade sets these itself; a browser's values belong to its own connection.
 const OF_THE_UPGRADE: [&str; 6] = [
@@ -75,6 +83,14 @@ struct CurlLine {
     interface: Option<IpAddr>,
     #[arg(short = 'X', long)]
     request: Option<String>,
+    #[arg(short = 'I', long)]
+    head: bool,
+    #[arg(short = 'm', long, value_parser = seconds)]
+    max_time: Option<Duration>,
+    #[arg(long, value_parser = seconds)]
+    connect_timeout: Option<Duration>,
+    #[arg(short = 'T', long, allow_hyphen_values = true)]
+    upload_file: Vec<String>,
     #[command(flatten)]
     aside: Aside,
 }
@@ -102,6 +118,58 @@ struct Aside {
     no_buffer: bool,
     #[arg(short = '#', long)]
     progress_bar: bool,
+    #[arg(long)]
+    no_progress_meter: bool,
+    #[arg(long)]
+    path_as_is: bool,
+    #[arg(short, long)]
+    fail: bool,
+    #[arg(long)]
+    fail_with_body: bool,
+    #[arg(long)]
+    http2: bool,
+    #[arg(long)]
+    http2_prior_knowledge: bool,
+    #[arg(long)]
+    http3: bool,
+    #[arg(long)]
+    basic: bool,
+    #[arg(short = 'q', long)]
+    disable: bool,
+    #[arg(long)]
+    tcp_nodelay: bool,
+    #[arg(long)]
+    no_keepalive: bool,
+    #[arg(long)]
+    keepalive_time: Option<String>,
+    #[arg(short = 'O', long)]
+    remote_name: bool,
+    #[arg(short, long)]
+    output: Vec<String>,
+    #[arg(short = 'D', long)]
+    dump_header: Option<String>,
+    #[arg(short = 'c', long)]
+    cookie_jar: Option<String>,
+    #[arg(short = 'w', long, allow_hyphen_values = true)]
+    write_out: Option<String>,
+    #[arg(long)]
+    stderr: Option<String>,
+    #[arg(long)]
+    retry: Option<String>,
+    #[arg(long)]
+    retry_delay: Option<String>,
+    #[arg(long)]
+    retry_max_time: Option<String>,
+    #[arg(long)]
+    retry_all_errors: bool,
+    #[arg(long)]
+    retry_connrefused: bool,
+}
+
+/// Reads curl's seconds, such as `2.5`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "invalid number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Lays what `--curl` says under the flags of the user's own.
@@ -137,6 +205,9 @@ fn unknown(option: &str) -> Error {
 }
 
 fn parse(text: &str) -> Result<CurlLine, Error> {
+    if let Some(what) = other_language(text) {
+        return Err(fault(&format!("this is {what}, not a curl line for bash or cmd")));
+    }
     let words = words(text).map_err(fault)?;
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_default();
@@ -171,8 +242,16 @@ impl CurlLine {
 
     /// What a WebSocket connection cannot do, or this program not in curl's words.
     fn check(&self) -> Result<(), Error> {
-        if let Some(method) = self.request.as_deref().filter(|method| *method != "GET") {
+        let asked = self.request.as_deref().or(self.head.then_some("HEAD"));
+        if let Some(method) = asked.filter(|method| *method != "GET") {
             return Err(fault(&format!("a WebSocket connection is opened with GET, not {}", method.escape_debug())));
+        }
+        // What standard input holds is sent anyway.
+        if self.upload_file.iter().any(|file| !matches!(file.as_str(), "-" | ".")) {
+            return Err(Error::usage(
+                "--curl: curl's -T FILE cannot be carried over",
+                "take it out of the line; -x @FILE sends a file",
+            ));
         }
         if self.cookies.iter().any(|cookie| !cookie.contains('=')) {
             return Err(unknown("-b FILE (a file of cookies)"));
@@ -201,6 +280,11 @@ impl CurlLine {
             own.resolve.extend(addresses.map(|address| format!("{place}:{address}")));
         }
         own.proxy = own.proxy.take().or(self.proxy);
+        // curl takes 0 for no limit.
+        own.timeout = own.timeout.or(self.max_time.filter(|limit| !limit.is_zero()));
+        if let Some(limit) = self.connect_timeout.filter(|limit| !limit.is_zero() && own.connect_timeout == CONNECT) {
+            own.connect_timeout = limit;
+        }
         own.insecure |= self.insecure;
         own.location |= self.location;
         if !own.ipv4 && !own.ipv6 {
@@ -286,27 +370,26 @@ fn key(cookie: &str) -> &str {
     cookie.split('=').next().unwrap_or_default()
 }
 
-/// The words of the line, as bash splits them, or cmd.exe where its `^"` quotes are seen.
-fn words(text: &str) -> Result<Vec<String>, &'static str> {
-    let text = text.trim().replace("\r\n", "\n");
-    let plain = if text.contains("^\"") { without_carets(&text) } else { without_dollar_quotes(&text)? };
-    shell_words::split(&plain).map_err(|_| "a quote is not closed")
+/// What a line is that browsers copy, too, and that is not read here.
+fn other_language(text: &str) -> Option<&'static str> {
+    let text = text.trim_start();
+    let begins = |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    let is_powershell = ["Invoke-WebRequest", "Invoke-RestMethod", "iwr ", "irm ", "$session", "[Net."];
+    match () {
+        () if is_powershell.iter().any(|start| begins(start)) => Some("PowerShell"),
+        () if text.lines().rev().skip(1).any(|line| line.trim_end().ends_with(" `")) => Some("PowerShell"),
+        () if begins("fetch(") || begins("await fetch(") => Some("a fetch() call"),
+        () => None,
+    }
 }
 
-/// What cmd.exe makes of its escapes: `^x` is x, `^` at the end of a line joins it to the next, and an
-/// empty line after that is a newline.
-fn without_carets(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, if c == '^' { chars.next() } else { None }) {
-            ('^', Some('\n')) if chars.next_if_eq(&'\n').is_some() => out.push('\n'),
-            ('^', Some('\n')) => out.push(' '),
-            ('^', Some(escaped)) => out.push(escaped),
-            _ => out.push(c),
-        }
+/// The words of the line, as bash splits them, or as cmd.exe and Windows' programs do where its quotes are seen.
+fn words(text: &str) -> Result<Vec<String>, &'static str> {
+    let text = text.trim().replace("\r\n", "\n");
+    if cmd::is_cmd(&text) {
+        return cmd::words(&text);
     }
-    out
+    shell_words::split(&without_dollar_quotes(&text)?).map_err(|_| OPEN)
 }
 
 /// Writes bash's `$'…'` in plain single quotes: the library that splits words does not know it.
@@ -341,7 +424,6 @@ type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// The text of a `$'…'` whose opening has been read, its end included (ANSI-C quoting, bash(1)).
 fn dollar_quoted(chars: &mut Chars<'_>) -> Result<String, &'static str> {
-    const OPEN: &str = "a quote is not closed";
     const NO_CHARACTER: &str = "an escape in $'…' is no character";
     let mut bytes = Vec::new();
     loop {

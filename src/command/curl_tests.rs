@@ -106,6 +106,43 @@ fn each_option_has_its_place() {
 }
 
 #[test]
+fn what_browsers_and_burp_and_people_add_is_taken() {
+    // As Burp copies it.
+    let burp =
+        "curl --path-as-is -i -s -k -X $'GET' -H $'Host: h' -H $'Origin: http://o' -b $'a=1; b=2' $'https://h/x/../y'";
+    let args = imported(burp);
+    assert_eq!((args.urls, args.connection.insecure), (vec!["https://h/x/../y".to_owned()], true));
+    assert_eq!(args.connection.cookies, ["a=1", "b=2"]);
+    for options in [
+        "--no-progress-meter -N -sS -f --fail-with-body -g -v -#",
+        "--http2 --http2-prior-knowledge --http3 --http1.1 --compressed --tcp-nodelay --no-keepalive --keepalive-time 2",
+        "-o /dev/null -D - -c jar -w '%{http_code}' --stderr log -O -q --basic",
+        "--retry 3 --retry-delay 1 --retry-max-time 10 --retry-all-errors --retry-connrefused",
+        "-T . --upload-file -",
+    ] {
+        assert_eq!(imported(&format!("curl ws://h/ {options}")).urls, ["ws://h/"], "{options}");
+    }
+    let limits = imported("curl ws://h/ -m 2.5 --connect-timeout 3").connection;
+    assert_eq!((limits.timeout, limits.connect_timeout), (Some(Duration::from_millis(2500)), Duration::from_secs(3)));
+    let own = import_with("curl ws://h/ -m 2 --connect-timeout 3", &["--timeout", "9", "--connect-timeout", "7"]);
+    let own = own.expect("a line of curl's").connection;
+    assert_eq!((own.timeout, own.connect_timeout), (Some(Duration::from_secs(9)), Duration::from_secs(7)));
+    assert_eq!(imported("curl ws://h/ -m 0 --connect-timeout 0").connection.timeout, None);
+    for (line, what) in [
+        ("Invoke-WebRequest -UseBasicParsing -Uri \"https://h/\" `\n-Headers @{}", "this is PowerShell"),
+        ("$session = New-Object Microsoft.PowerShell.Commands.WebRequestSession\nx", "this is PowerShell"),
+        ("curl.exe 'https://h/' `\n -H 'A: SECRET'", "this is PowerShell"),
+        ("fetch(\"https://h/\", {})", "this is a fetch() call"),
+        ("curl ws://h/ -I", "GET, not HEAD"),
+        ("curl ws://h/ -T SECRET", "-T FILE cannot"),
+        ("curl ws://h/ -m SECRET", "--max-time"),
+    ] {
+        let error = error(line);
+        assert!(error.contains(what) && !error.contains("SECRET"), "{line}: {error}");
+    }
+}
+
+#[test]
 fn flags_of_ones_own_win() {
     let line = "curl ws://h/ -u a:b -H 'Origin: http://o' -H 'X-A: 1' -H 'X-B: 1' -b 'c=1; d=1' \
                 -H 'Authorization: Basic x' -H 'Sec-WebSocket-Protocol: p'";

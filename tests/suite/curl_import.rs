@@ -133,7 +133,7 @@ fn npm_ws_agrees_on_the_subprotocol_in_the_line() {
 #[test]
 fn what_is_no_such_line_is_a_usage_error_and_stays_secret() {
     for (line, expected) in [
-        ("fetch('ws://h/')", "does not begin with curl"),
+        ("fetch('ws://h/')", "this is a fetch() call"),
         ("curl -H 'Cookie: s=SECRET'", "no URL"),
         ("curl ws://127.0.0.1:1/ --data SECRET", "--data cannot be carried over"),
         ("curl ws://127.0.0.1:1/ -H 'Cookie: s=SECRET", "a quote is not closed"),
