@@ -4,6 +4,7 @@
 //! due is the caller's business. Invariants: memory does not grow with the recording; what is cut off at the end (the
 //! recorder was killed) is left out with a notice, anything else that cannot be read is an error that names the place.
 
+mod document;
 mod har;
 mod lines;
 
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use har::{Entry, index, is_har, merge};
+use document::{Document, is_archive};
+use har::{Contents, index, is_har, merge};
 use lines::read_lines;
 
 use crate::message::event::{Direction, InputEvent};
@@ -53,6 +55,8 @@ pub enum Item {
     Notice(String),
     /// It cannot be read on: the last item.
     Failed(String),
+    /// It has ended, with so many messages of the other direction in it: the last item.
+    Ended(u64),
 }
 
 /// A recording that can be read.
@@ -67,8 +71,7 @@ pub struct Recording {
 #[derive(Debug)]
 enum Kind {
     Lines(BufReader<File>),
-    /// The entries, and whether the document is whole.
-    Har(Vec<Entry>, bool),
+    Har(Contents),
 }
 
 impl Recording {
@@ -86,15 +89,28 @@ impl Recording {
         let meta = file.metadata().map_err(cannot_read)?;
         let size = if meta.is_file() { meta.len() } else { 0 };
         let mut reader = BufReader::with_capacity(CHUNK, file);
-        let kind = if is_har(reader.fill_buf().map_err(cannot_read)?) {
+        let beginning = reader.fill_buf().map_err(cannot_read)?;
+        if beginning.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let kind = if is_har(beginning) || is_archive(beginning) {
             if !meta.is_file() {
                 return Err("a HAR must be a file, because it is read more than once".to_owned());
             }
-            let (entries, whole) = index(path, size <= CHECKED)?;
-            Kind::Har(entries, whole)
+            let contents = index(&Document::open(path)?, size <= CHECKED)?;
+            if let Some(fault) = contents.fault() {
+                return Err(fault);
+            }
+            Kind::Har(contents)
         } else {
             if meta.is_file() && size <= CHECKED {
-                read_lines(&mut reader, direction, |_| true, |_| ())?;
+                read_lines(&mut reader, direction, |_| true, |_: Told| ())?;
+            } else if meta.is_file() {
+                // Of a large one the beginning tells whether it is a recording at all.
+                let beginning = beginning.rsplitn(2, |byte| *byte == b'\n').last().unwrap_or_default();
+                read_lines(beginning, direction, |_| true, |_: Told| ())?;
+            }
+            if meta.is_file() {
                 reader.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
             }
             Kind::Lines(reader)
@@ -113,18 +129,28 @@ impl Recording {
     pub fn read(self) -> mpsc::Receiver<Item> {
         let (sender, receiver) = mpsc::channel(WAITING);
         std::thread::spawn(move || {
-            let mut batches = Batches { sender, steps: Vec::new(), bytes: 0 };
+            let mut batches = Batches { sender, steps: Vec::new(), bytes: 0, others: 0 };
             let (path, direction) = (self.path, self.direction);
             let mut notices = Vec::new();
             let result = match self.kind {
                 Kind::Lines(mut reader) => {
-                    read_lines(&mut reader, direction, |step| batches.push(step), |text| notices.push(text))
+                    let mut others = 0;
+                    let step = |step| batches.push(step);
+                    let result = read_lines(&mut reader, direction, step, |text| match text {
+                        Told::Notice(text) => notices.push(text),
+                        Told::Other => others += 1,
+                    });
+                    batches.others = others;
+                    result
                 }
-                Kind::Har(entries, whole) => {
-                    if !whole {
+                Kind::Har(contents) => {
+                    if !contents.is_whole {
                         notices.push("it is cut off; what came after the last whole message was left out".to_owned());
                     }
-                    merge(&path, &entries, direction, &mut batches)
+                    notices.extend(contents.note());
+                    Document::open(&path)
+                        .and_then(|document| merge(&document, &contents.entries, direction, &mut batches))
+                        .map(|left_out| notices.extend(left_out))
                 }
             };
             batches.hand_over();
@@ -132,9 +158,10 @@ impl Recording {
             for notice in notices {
                 let _ = batches.sender.blocking_send(Item::Notice(named(notice)));
             }
-            if let Err(error) = result {
-                let _ = batches.sender.blocking_send(Item::Failed(named(error)));
-            }
+            let _ = batches.sender.blocking_send(match result {
+                Ok(()) => Item::Ended(batches.others),
+                Err(error) => Item::Failed(named(error)),
+            });
         });
         receiver
     }
@@ -145,6 +172,16 @@ struct Batches {
     sender: mpsc::Sender<Item>,
     steps: Vec<Step>,
     bytes: usize,
+    /// Messages of the other direction so far.
+    others: u64,
+}
+
+/// What is told of lines that are no steps.
+enum Told {
+    /// Something for the user.
+    Notice(String),
+    /// One is a message of the other direction.
+    Other,
 }
 
 impl Batches {

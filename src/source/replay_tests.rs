@@ -26,6 +26,7 @@ fn all(content: &[u8], direction: Direction) -> Result<(Vec<String>, Vec<String>
             })),
             Item::Notice(text) => notices.push(text),
             Item::Failed(text) => return Err(text),
+            Item::Ended(_) => {}
         }
     }
     Ok((steps, notices))
@@ -44,7 +45,7 @@ fn lines_of_the_wanted_direction_come_out() {
     let (steps, notices) = all(text.as_bytes(), Direction::Out).expect("read");
     assert_eq!((steps, notices.len()), (vec!["0:a".to_owned(), "1:c".into(), "-:d".into()], 0));
     assert_eq!(all(text.as_bytes(), Direction::In).expect("read").0, ["1:b"]);
-    assert_eq!(all(b"", Direction::In).expect("nothing in it"), (Vec::new(), Vec::new()));
+    assert!(all(b"", Direction::In).expect_err("nothing in it").contains("it is empty"));
 }
 
 #[test]
@@ -101,8 +102,18 @@ fn connections_of_a_har_come_out_in_the_order_of_their_times() {
     assert_eq!(steps, ["0:a", "1:b", "0:c"]);
     assert_eq!(notices.len(), 1, "{notices:?}");
     let damaged = text.replace("\"data\":\"b\"", "\"data\":7");
-    let error = all(damaged.as_bytes(), Direction::Out).expect_err("damaged");
-    assert!(error.contains("message 1 of entry 3"), "{error}");
+    // One that cannot be read keeps none of the others from being sent.
+    for padding in [0, CHECKED as usize] {
+        let damaged = damaged.clone() + &" ".repeat(padding);
+        let (steps, notices) = all(damaged.as_bytes(), Direction::Out).expect("the others");
+        assert_eq!(steps, ["8:first", "0:a", "0:c", "1:d"]);
+        assert!(
+            notices[0].contains("left out 1 message") && notices[0].contains("message 1 of entry 3"),
+            "{notices:?}"
+        );
+    }
+    let worse = text.replace("\"opcode\":1", "\"opcode\":0");
+    assert!(all(worse.as_bytes(), Direction::Out).expect_err("no message is good").contains("message 1 of entry 1"));
 }
 
 #[test]
@@ -168,4 +179,121 @@ fn a_step_has_its_time() {
     assert_eq!(steps[0].time, "2026-01-02T03:04:05.678901Z".parse().expect("a time"));
     assert_eq!(steps[0].event, InputEvent::Message(Message::text("a")));
     assert_eq!(steps[0].read, file.path().metadata().expect("its length").len());
+}
+
+/// A HAR of these entries.
+fn document(entries: &[&str]) -> String {
+    format!("{{\"log\":{{\"version\":\"1.2\",\"entries\":[{}]}}}}", entries.join(","))
+}
+
+#[test]
+fn messages_without_an_opcode_or_a_time_keep_their_order() {
+    let text = document(&[
+        r#"{"startedDateTime":"1970-01-01T00:00:05Z","_webSocketMessages":[{"type":"send","data":"c"},{"type":"send","data":"d"}]}"#,
+        r#"{"_webSocketMessages":[{"type":"send","data":"a","time":-1},{"type":"receive","data":"no"},{"type":"send","data":"b"}],
+            "startedDateTime":"1970-01-01T00:00:04Z"}"#,
+    ]);
+    let (steps, notices) = all(text.as_bytes(), Direction::Out).expect("read");
+    assert_eq!((steps, notices), (["1:a", "1:b", "0:c", "0:d"].map(String::from).to_vec(), Vec::new()));
+}
+
+#[test]
+fn a_har_without_a_websocket_says_so() {
+    let other = r#"{"request":{"url":"https://h/"},"response":{"content":{"_file":"x.html"}}}"#;
+    let empty = r#"{"request":{"url":"wss://h/"},"response":{"status":101}}"#;
+    for (entries, what) in
+        [(&[][..], "no entry in this HAR"), (&[other, other], "no WebSocket connection in this HAR, among 2")]
+    {
+        let error = all(document(entries).as_bytes(), Direction::Out).expect_err(what);
+        assert!(error.contains(what), "{error}");
+    }
+    let (steps, notices) = all(document(&[other, empty]).as_bytes(), Direction::Out).expect("a connection");
+    assert!(steps.is_empty() && notices[0].contains("1 entry of WebSockets, and no messages"), "{notices:?}");
+}
+
+/// As Playwright writes it: the messages of each connection in a file of their own.
+const ATTACHED: [(&str, &str); 4] = [
+    (
+        "har.har",
+        r#"{"log":{"version":"1.2","entries":[
+            {"request":{"url":"https://h/"},"response":{"content":{"_file":"page.html"}}},
+            {"_resourceType":"websocket","response":{"content":{"size":-1,"_file":"one.jsonl"}}},
+            {"_resourceType":"websocket","response":{"content":{"_file":"two.json"}}}]}}"#,
+    ),
+    ("page.html", "<p>"),
+    (
+        "one.jsonl",
+        "{\"type\":\"send\",\"time\":1795255670185.5,\"opcode\":1,\"data\":\"a\"}\n{\"type\":\"send\",\"time\":1795255670187,\"opcode\":2,\"data\":\"Yw==\"}\n",
+    ),
+    (
+        "two.json",
+        r#"[{"type":"send","time":1795255670186,"opcode":1,"data":"b"},{"type":"receive","opcode":1,"data":"no"}]"#,
+    ),
+];
+
+/// The steps of a recording at this path.
+fn replayed(path: &Path) -> Result<Vec<String>, String> {
+    let mut items = Recording::open(path, Direction::Out)?.read();
+    let mut texts = Vec::new();
+    while let Some(item) = items.blocking_recv() {
+        match item {
+            Item::Steps(steps) => texts.extend(steps.into_iter().map(|step| match step.event {
+                InputEvent::Message(message) => String::from_utf8_lossy(message.payload()).into_owned(),
+                other => format!("{other:?}"),
+            })),
+            Item::Failed(text) => return Err(text),
+            Item::Notice(_) | Item::Ended(_) => {}
+        }
+    }
+    Ok(texts)
+}
+
+#[test]
+fn messages_kept_apart_are_found_beside_the_har_and_in_its_archive() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, content) in ATTACHED {
+        std::fs::write(folder.path().join(name), content).expect("written");
+    }
+    assert_eq!(replayed(&folder.path().join("har.har")).as_deref(), Ok(&["a", "b", "c"].map(String::from)[..]));
+    let archive = |name: &str, files: &[(&str, &str)], method| {
+        let path = folder.path().join(name);
+        let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).expect("created"));
+        for (name, content) in files {
+            let options = zip::write::SimpleFileOptions::default().compression_method(method);
+            zip.start_file(*name, options).expect("started");
+            zip.write_all(content.as_bytes()).expect("written");
+        }
+        zip.finish().expect("finished");
+        path
+    };
+    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+        let path = archive("all.zip", &ATTACHED, method);
+        assert_eq!(replayed(&path).as_deref(), Ok(&["a", "b", "c"].map(String::from)[..]));
+    }
+    let stored = zip::CompressionMethod::Stored;
+    for (files, what) in [
+        (&ATTACHED[..2], "the messages kept in 'one.jsonl' cannot be read"),
+        (&ATTACHED[1..], "there is no .har file in the archive"),
+        (&[("a.har", ""), ("b.har", "")], "the archive holds 2 .har files"),
+        (&[("a.har", "<html>")], "not a HAR"),
+    ] {
+        let error = replayed(&archive("bad.zip", files, stored)).expect_err(what);
+        assert!(error.contains(what) && error.contains("bad.zip"), "{error}");
+    }
+    std::fs::write(folder.path().join("cut.zip"), b"PK\x03\x04...").expect("written");
+    assert!(replayed(&folder.path().join("cut.zip")).expect_err("cut").contains("not a zip archive"));
+    // What is missing is known before anything is sent, and nothing far away is read.
+    std::fs::remove_file(folder.path().join("two.json")).expect("removed");
+    assert!(Recording::open(&folder.path().join("har.har"), Direction::Out).expect_err("missing").contains("two.json"));
+    let far = ATTACHED[0].1.replace("one.jsonl", "/etc/passwd");
+    std::fs::write(folder.path().join("far.har"), far).expect("written");
+    let error = Recording::open(&folder.path().join("far.har"), Direction::Out).expect_err("far away");
+    assert!(error.contains("beside the HAR"), "{error}");
+}
+
+#[test]
+fn a_large_file_that_is_no_recording_is_refused_at_once() {
+    let text = "a,b,c\n".repeat(CHECKED as usize / 5);
+    let file = file(text.as_bytes());
+    assert!(Recording::open(file.path(), Direction::Out).expect_err("no recording").contains("line 1"));
 }

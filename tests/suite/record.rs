@@ -175,8 +175,43 @@ fn a_line_written_by_hand_is_sent_and_that_there_is_none_is_said() {
     std::fs::write(&path, "{\"time\":\"2026-01-02T03:04:05Z\",\"type\":\"text\",\"text\":\"by hand\"}\n")
         .expect("a file");
     run(&replay, "").exits(0).prints("by hand\n");
-    std::fs::write(&path, "").expect("a file");
-    run(&replay, "").exits(0).complains("there was nothing to send");
+    let received = "{\"time\":\"2026-01-02T03:04:05Z\",\"dir\":\"in\",\"type\":\"text\",\"text\":\"no\"}\n";
+    std::fs::write(&path, received).expect("a file");
+    // A flag is spoken of where it helps.
+    run(&replay, "").exits(0).complains("no message in it was sent; --dir in sends the other 1");
+    std::fs::write(&path, "{\"type\":\"open\"}\n").expect("a file");
+    let output = run(&replay, "").exits(0).complains("nothing to send: it holds no messages");
+    assert!(!output.stderr.contains("--dir"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_no_recording_is_refused_and_what_is_wrong_in_one_left_out() {
+    let directory = scratch();
+    let server = listen(&["--echo"]);
+    let replay = |content: &str| {
+        let path = text(&write(&directory, "r.har", content));
+        run(&["connect", &server.url, "--replay", &path, "--speed", "max"], "")
+    };
+    let http = "{\"log\":{\"entries\":[{\"request\":{\"url\":\"https://h/\"}}]}}";
+    for (content, what) in [
+        ("", "it is empty"),
+        ("<html>", "line 1"),
+        ("[1, 2]\n", "line 1"),
+        (http, "no WebSocket connection in this HAR, among 1 entry"),
+    ] {
+        let output = replay(content).exits(2).complains(what).complains("hint: ");
+        assert!(!output.stderr.contains("--dir"), "{}", output.stderr);
+    }
+    let messages = "{\"type\":\"send\",\"data\":\"a\"},{\"type\":\"send\",\"opcode\":3,\"data\":\"\"},{\"type\":\"send\",\"data\":\"b\"}";
+    let output = replay(&format!("{{\"log\":{{\"entries\":[{{\"_webSocketMessages\":[{messages}]}}]}}}}")).exits(0);
+    output.complains("left out 1 message that cannot be read: message 2 of entry 1: unknown opcode 3").prints("a\nb\n");
+    // Where a recording cannot be read on, how far it went is said.
+    let line = |number: u32| {
+        let padding = "x".repeat(1 << 16);
+        format!("{{\"time\":\"2026-01-02T03:04:05Z\",\"type\":\"text\",\"text\":\"{number} {padding}\"}}\n")
+    };
+    let large = (0..20).map(line).collect::<String>() + "damaged\n";
+    replay(&large).complains("line 21").complains("sent 20 messages from before it");
 }
 
 #[test]

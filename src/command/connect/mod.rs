@@ -136,7 +136,7 @@ pub struct ConnectArgs {
     pub record: Option<PathBuf>,
     /// Send the messages of a recording instead of reading stdin
     ///
-    /// FILE holds event lines or is a HAR, also one that a browser exported. With several URLs, session s1 goes to the
+    /// FILE holds event lines or is a HAR, also one that a browser exported or a .zip with one (Playwright). With several URLs, session s1 goes to the
     /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input: -w, -n and
     /// --expect hold.
     #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]

@@ -91,6 +91,9 @@ pub struct Replay {
     held_close: Option<Step>,
     at_end: bool,
     skipped: u64,
+    /// The direction that is sent, and how many messages of the other there are, once that is known.
+    direction: Direction,
+    others: u64,
     progress: Progress,
 }
 
@@ -101,7 +104,10 @@ impl Replay {
     /// A file that cannot be read or is no recording.
     pub fn open(plan: &ReplayPlan) -> Result<Self, Error> {
         let recording = Recording::open(&plan.path, plan.direction).map_err(|error| {
-            Error::usage(format!("--replay {error}"), "--replay sends what --record wrote, or a HAR of a browser")
+            Error::usage(
+                format!("--replay {error}"),
+                "--replay sends what --record wrote, or a HAR of a browser (also in a .zip)",
+            )
         })?;
         let progress = Progress { timer: None, read: 0, size: recording.size(), sent: 0 };
         Ok(Self {
@@ -117,6 +123,8 @@ impl Replay {
             held_close: None,
             at_end: false,
             skipped: 0,
+            direction: plan.direction,
+            others: 0,
             progress,
         })
     }
@@ -145,7 +153,11 @@ impl Replay {
                     self.steps = steps.into();
                 }
                 Some(Item::Notice(text)) => shared.notice(format!("wsp: --replay {text}")),
-                Some(Item::Failed(text)) => return Poll::Ready(Some(Err(format!("--replay {text}")))),
+                Some(Item::Ended(others)) => self.others = others,
+                Some(Item::Failed(text)) => {
+                    let sent = counted(self.progress.sent, "message");
+                    return Poll::Ready(Some(Err(format!("--replay {text}; sent {sent} from before it"))));
+                }
                 None => {
                     if let (Some(number), false) = (self.only, self.met) {
                         let text = format!("--replay: there is nothing of session s{} to send", number + 1);
@@ -226,7 +238,16 @@ impl Replay {
     fn finish(&mut self, shared: &Shared) {
         shared.stderr.progress("");
         if self.progress.sent == 0 && self.skipped == 0 {
-            shared.notice("wsp: --replay: there was nothing to send; --dir says which direction is sent");
+            let (now, other) = match self.direction {
+                Direction::Out => ("sent", "in"),
+                Direction::In => ("received", "out"),
+            };
+            shared.notice(match self.others {
+                0 => "wsp: --replay: there was nothing to send: it holds no messages".to_owned(),
+                others => format!(
+                    "wsp: --replay: there was nothing to send: no message in it was {now}; --dir {other} sends the other {others}"
+                ),
+            });
         }
         if self.skipped > 0 {
             shared.notice(format!(

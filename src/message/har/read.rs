@@ -10,14 +10,15 @@ use base64::Engine as _;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::message::Message;
 use crate::message::event::{BASE64, Direction, InputEvent, close_of, control_of};
 use crate::message::json_string::json_string_end;
 use crate::message::payloads::Payloads;
 
-/// Longest key or session name looked at.
-const MAX_WORD: usize = 64;
+/// Longest key, name or path looked at.
+const MAX_WORD: usize = 1024;
 /// Beyond this a time is in milliseconds, as Playwright writes it; as seconds it would be the year 5138.
 const MILLISECONDS_ABOVE: f64 = 1e11;
 
@@ -28,8 +29,21 @@ pub enum Found<'a> {
     Entry,
     /// A message that begins at this byte.
     Message(u64, &'a [u8]),
-    /// The entry has ended; the session it names, if it does.
-    EntryEnd(Option<String>),
+    /// The entry has ended, of which this is known.
+    EntryEnd(EntryFacts),
+}
+
+/// What an entry says of itself beside its messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryFacts {
+    /// The session it names.
+    pub session: Option<String>,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// The file its content is kept in, apart from the document.
+    pub file: Option<String>,
+    /// Whether it is a WebSocket's, by its type, its address, or messages in it.
+    pub is_websocket: bool,
 }
 
 /// Who is told what a [`Scanner`] comes across.
@@ -69,7 +83,9 @@ pub struct Scanner {
     /// The last string at a place where keys are looked at.
     word: Vec<u8>,
     key: Vec<u8>,
-    session: Option<String>,
+    facts: EntryFacts,
+    /// How many of the open brackets, behind those of an entry, are on the way to what else is looked at.
+    aside: usize,
     message: Vec<u8>,
     message_at: u64,
 }
@@ -152,7 +168,7 @@ impl Scanner {
                         finder.found(Found::Message(self.message_at, &self.message));
                         self.message.clear();
                     } else if was_open == was_matched && was_matched == ENTRY_LEVEL {
-                        finder.found(Found::EntryEnd(self.session.take()));
+                        finder.found(Found::EntryEnd(std::mem::take(&mut self.facts)));
                     }
                 }
                 // A byte order mark may stand at the beginning.
@@ -196,9 +212,7 @@ impl Scanner {
             if chunk[at] == b'"' {
                 self.keep_word(&chunk[from..at]);
                 self.in_string = false;
-                if self.looks_at_keys() && self.stack.len() == ENTRY_LEVEL && self.key == b"_session" {
-                    self.session = String::from_utf8(self.word.clone()).ok();
-                }
+                self.note_fact();
                 return at + 1;
             }
             // What comes after a backslash is part of the string, whatever it is.
@@ -219,7 +233,29 @@ impl Scanner {
     }
 
     fn looks_at_keys(&self) -> bool {
-        self.matched == self.stack.len() && matches!(self.matched, 1 | 2 | ENTRY_LEVEL)
+        self.matched == self.stack.len() && matches!(self.matched, 1 | 2 | ENTRY_LEVEL) || self.is_aside()
+    }
+
+    /// Whether this is an entry's request, its response, or that one's content.
+    fn is_aside(&self) -> bool {
+        self.aside > 0 && self.matched == ENTRY_LEVEL && self.stack.len() == ENTRY_LEVEL + self.aside
+    }
+
+    /// Notes a value that has just been read, where it says something of its entry.
+    fn note_fact(&mut self) {
+        if !self.looks_at_keys() || self.stack.len() < ENTRY_LEVEL {
+            return;
+        }
+        let Ok(value) = std::str::from_utf8(&self.word) else { return };
+        let facts = &mut self.facts;
+        match (self.stack.len() - ENTRY_LEVEL, self.key.as_slice()) {
+            (0, b"_session") => facts.session = Some(value.to_owned()),
+            (0, b"_resourceType") => facts.is_websocket |= value == "websocket",
+            (0, b"startedDateTime") => facts.started = value.parse().ok(),
+            (1, b"url") => facts.is_websocket |= value.starts_with("ws://") || value.starts_with("wss://"),
+            (2, b"_file") => facts.file = Some(value.to_owned()),
+            _ => {}
+        }
     }
 
     fn open(&mut self, byte: u8) {
@@ -232,11 +268,21 @@ impl Scanner {
                 3 | 5 => byte == b'{',
                 _ => false,
             };
+        let is_next_aside = byte == b'{'
+            && self.matched == ENTRY_LEVEL
+            && self.stack.len() == ENTRY_LEVEL + self.aside
+            && matches!((self.aside, self.key.as_slice()), (0, b"request" | b"response") | (1, b"content"));
         self.stack.push(byte);
         if on_the_way {
             self.matched += 1;
-            self.key.clear();
+            // An array of messages, even of none.
+            self.facts.is_websocket |= self.matched == ENTRY_LEVEL + 1;
+        } else if is_next_aside {
+            self.aside += 1;
+        } else {
+            return;
         }
+        self.key.clear();
     }
 
     fn close(&mut self, byte: u8) -> Result<(), ()> {
@@ -247,6 +293,7 @@ impl Scanner {
         if self.matched > self.stack.len() {
             self.matched = self.stack.len();
         }
+        self.aside = self.aside.min(self.stack.len().saturating_sub(ENTRY_LEVEL));
         if self.looks_at_keys() {
             self.key.clear();
         }
@@ -257,22 +304,45 @@ impl Scanner {
 /// One of the `_webSocketMessages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HarMessage {
-    /// When, to the microsecond.
-    pub time: Timestamp,
+    /// When, to the microsecond, where that is known.
+    pub time: Option<Timestamp>,
     /// Which way, seen from whoever recorded it.
     pub dir: Direction,
     /// What to send in order to say it again.
     pub event: InputEvent,
 }
 
+/// As exporters write it: several leave the opcode or the time out, one writes -1 for a time it was told to leave out.
 #[derive(Deserialize)]
 struct Raw<'m> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'m, str>,
-    time: f64,
-    opcode: i64,
-    #[serde(borrow)]
-    data: Cow<'m, str>,
+    #[serde(borrow, default)]
+    time: Option<&'m RawValue>,
+    #[serde(default)]
+    opcode: Option<i64>,
+    #[serde(borrow, default)]
+    data: Option<Cow<'m, str>>,
+}
+
+/// The time of a message: a number, or a date in quotes.
+fn time_of(raw: &RawValue) -> Result<Option<Timestamp>, String> {
+    let text = raw.get();
+    if text == "null" {
+        return Ok(None);
+    }
+    let inner = text.trim_matches('"');
+    if let (true, Ok(time)) = (text.starts_with('"'), inner.parse::<Timestamp>()) {
+        return Ok(Some(time));
+    }
+    let number: f64 = inner.parse().map_err(|_| "\"time\" is neither a number nor a date".to_owned())?;
+    if number < 0.0 {
+        return Ok(None);
+    }
+    let seconds = if number > MILLISECONDS_ABOVE { number / 1e3 } else { number };
+    Timestamp::from_microsecond((seconds * 1e6).round() as i64)
+        .map(Some)
+        .map_err(|_| format!("\"time\" is {number}: seconds since 1970 are expected"))
 }
 
 /// The length of a message that stands there whole and as `har::push_message` writes it: what recordings of ours are
@@ -332,7 +402,7 @@ impl MessageReader {
     pub fn read_first(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
         let ((dir, time), is_text, data) = quick_head(text)?;
         let (message, rest) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
-        let time = Timestamp::from_microsecond(time).ok()?;
+        let time = Some(Timestamp::from_microsecond(time).ok()?);
         let rest = rest.strip_prefix(b"}")?;
         Some((HarMessage { time, dir, event: InputEvent::Message(message) }, text.len() - rest.len()))
     }
@@ -341,20 +411,25 @@ impl MessageReader {
 /// Reads a message, whoever wrote it.
 pub(super) fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
     let raw: Raw = serde_json::from_slice(bytes).map_err(|error| format!("not a WebSocket message: {error}"))?;
-    let seconds = if raw.time.abs() > MILLISECONDS_ABOVE { raw.time / 1e3 } else { raw.time };
-    let time = Timestamp::from_microsecond((seconds * 1e6).round() as i64)
-        .map_err(|_| format!("\"time\" is {}: seconds since 1970 are expected", raw.time))?;
+    let time = raw.time.map(time_of).transpose()?.flatten();
     let dir = match &*raw.kind {
         "send" => Direction::Out,
         "receive" => Direction::In,
         "error" => return Ok(HarMessage { time, dir: Direction::In, event: InputEvent::Ignored }),
         other => return Err(format!("unknown type {other:?} (send, receive, error)")),
     };
-    if raw.opcode == 1 {
-        return Ok(HarMessage { time, dir, event: InputEvent::Message(Message::text(raw.data.into_owned())) });
+    let opcode = raw.opcode.unwrap_or(1);
+    let data = match raw.data {
+        Some(data) => data,
+        // What is no message may be empty.
+        None if opcode > 2 => Cow::Borrowed(""),
+        None => return Err("no \"data\"".to_owned()),
+    };
+    if opcode == 1 {
+        return Ok(HarMessage { time, dir, event: InputEvent::Message(Message::text(data.into_owned())) });
     }
-    let payload = BASE64.decode(raw.data.as_bytes()).map_err(|error| format!("\"data\": {error}"))?;
-    let event = match raw.opcode {
+    let payload = BASE64.decode(data.as_bytes()).map_err(|error| format!("\"data\": {error}"))?;
+    let event = match opcode {
         2 => InputEvent::Message(Message::binary(payload)),
         8 => {
             let (code, reason) = split_close(&payload)?;
@@ -363,7 +438,7 @@ pub(super) fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
         }
         9 => InputEvent::Ping(control_of(Bytes::from(payload))?),
         10 => InputEvent::Pong(control_of(Bytes::from(payload))?),
-        _ => return Err(format!("unknown opcode {}", raw.opcode)),
+        _ => return Err(format!("unknown opcode {opcode}")),
     };
     Ok(HarMessage { time, dir, event })
 }

@@ -61,7 +61,7 @@ fn read(bytes: &[u8], size: usize) -> Result<Vec<Entry>, String> {
                     assert_eq!((messages.last(), message.len()), (Some(&first), length));
                 }
             }
-            Found::EntryEnd(session) => entries.push((session, std::mem::take(&mut messages))),
+            Found::EntryEnd(facts) => entries.push((facts.session, std::mem::take(&mut messages))),
         });
         scanner.push(chunk, &mut each)?;
     }
@@ -143,15 +143,26 @@ fn messages_of_others_are_read_and_wrong_ones_named() {
     let read = |text: &str| MessageReader::default().read(text.as_bytes());
     let milliseconds =
         read(r#"{"type":"send","time":1795255670185.5,"opcode":1,"data":"x","more":[1]}"#).expect("Playwright's");
-    assert_eq!(milliseconds.time, at(1_795_255_670_185_500));
+    assert_eq!(milliseconds.time, Some(at(1_795_255_670_185_500)));
     let bare = read(r#"{"type":"receive","time":1,"opcode":8,"data":""}"#).expect("a Close without a code");
     assert_eq!(bare.event, InputEvent::Close { code: None, reason: String::new() });
+    for (text, time) in [
+        (r#"{"type":"send","data":"x"}"#, None),
+        (r#"{"type":"send","data":"x","time":null,"opcode":null}"#, None),
+        (r#"{"type":"send","data":"x","time":-1,"opcode":1}"#, None),
+        (r#"{"type":"send","data":"x","time":"1970-01-01T00:00:01Z"}"#, Some(at(1_000_000))),
+        (r#"{"type":"send","data":"x","time":"1.5"}"#, Some(at(1_500_000))),
+    ] {
+        let message = read(text).expect("without an opcode or a time");
+        assert_eq!((message.time, message.event), (time, InputEvent::Message(Message::text("x"))), "{text}");
+    }
     for (text, why) in [
         (r#"{"type":"sent","time":1,"opcode":1,"data":""}"#, "unknown type"),
         (r#"{"type":"send","time":1,"opcode":3,"data":""}"#, "unknown opcode 3"),
         (r#"{"type":"send","time":1,"opcode":2,"data":"?"}"#, "data"),
         (r#"{"type":"send","time":1e300,"opcode":2,"data":""}"#, "time"),
-        (r#"{"type":"send","opcode":2,"data":""}"#, "time"),
+        (r#"{"type":"send","time":"soon","opcode":2,"data":""}"#, "time"),
+        (r#"{"type":"send","time":1,"opcode":1}"#, "no \"data\""),
         (r#"{"type":"send","time":1,"opcode":8,"data":"AA=="}"#, "Close of one byte"),
         (r#"{"type":"send","time":1,"opcode":8,"data":"AAE="}"#, "1 is no close code"),
     ] {
@@ -177,6 +188,35 @@ fn only_messages_in_their_place_are_found() {
     let mut cut = Scanner::new();
     cut.push(&text.as_bytes()[..300], &mut Each(|_: Found<'_>| {})).expect("so far so good");
     assert!(!cut.is_whole());
+}
+
+#[test]
+fn what_an_entry_says_of_itself_is_found_in_any_order() {
+    let text = r#"{"log":{"entries":[
+        {"response":{"headers":[{"_file":"no"}],"content":{"_file":"a/b.jsonl","text":"{\"_file\":1}"}},"startedDateTime":
+         "1970-01-01T00:00:01Z","_resourceType":"websocket","x":{"content":{"_file":"no"}}},
+        {"request":{"url":"wss://h/","_file":"no"},"_session":"s2"},
+        {"request":{"url":"https://h/ws://"},"response":{"_resourceType":"websocket"}},
+        {"_webSocketMessages":[]}]}}"#;
+    for size in [1, 7, 1000] {
+        let mut found = Vec::new();
+        let mut scanner = Scanner::new();
+        for chunk in text.as_bytes().chunks(size) {
+            let mut each = Each(|item: Found<'_>| {
+                if let Found::EntryEnd(facts) = item {
+                    found.push((facts.file, facts.session, facts.started.is_some(), facts.is_websocket));
+                }
+            });
+            scanner.push(chunk, &mut each).expect("read");
+        }
+        let expected = [
+            (Some("a/b.jsonl".to_owned()), None, true, true),
+            (None, Some("s2".to_owned()), false, true),
+            (None, None, false, false),
+            (None, None, false, true),
+        ];
+        assert_eq!(found, expected, "chunks of {size}");
+    }
 }
 
 fn body() -> impl Strategy<Value = EventBody> {
@@ -208,7 +248,7 @@ proptest! {
         let expected: Vec<_> = events
             .into_iter()
             .map(|event| HarMessage {
-                time: event.time,
+                time: Some(event.time),
                 dir: event.dir.expect("a direction"),
                 event: match event.body {
                     EventBody::Message(message) => InputEvent::Message(message),

@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead};
 
-use super::{Step, session_number};
+use super::{Step, Told, session_number};
 use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
 use crate::net::connection::io_text;
@@ -60,12 +60,20 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// What a line is.
+enum Line {
+    Step(Step),
+    /// A message of the other direction.
+    Other,
+    Nothing,
+}
+
 /// Reads event lines. `step` says whether to go on.
 pub(super) fn read_lines(
     reader: impl BufRead,
     direction: Direction,
     mut step: impl FnMut(Step) -> bool,
-    mut notice: impl FnMut(String),
+    mut tell: impl FnMut(Told),
 ) -> Result<(), String> {
     let mut lines = Lines { reader, begun: Vec::new(), taken: 0 };
     let mut quick = RecordedLines::default();
@@ -78,8 +86,13 @@ pub(super) fn read_lines(
         };
         if let Some((length, next)) = lines.first(first).map_err(named)? {
             read += length as u64;
-            if next.is_some_and(|next| !step(next)) {
-                break;
+            match next {
+                Some(next) => {
+                    if !step(next) {
+                        break;
+                    }
+                }
+                None => tell(Told::Other),
             }
             continue;
         }
@@ -89,13 +102,15 @@ pub(super) fn read_lines(
         }
         read += line.len() as u64;
         match parse_line(&mut quick, line, direction, read) {
-            Ok(next) => {
-                if next.is_some_and(|next| !step(next)) {
+            Ok(Line::Step(next)) => {
+                if !step(next) {
                     break;
                 }
             }
+            Ok(Line::Nothing) => {}
+            Ok(Line::Other) => tell(Told::Other),
             Err(_) if !line.ends_with(b"\n") => {
-                notice(format!("line {number} is cut off and was left out"));
+                tell(Told::Notice(format!("line {number} is cut off and was left out")));
                 break;
             }
             Err(error) => return Err(format!("line {number}: {error}")),
@@ -104,23 +119,24 @@ pub(super) fn read_lines(
     Ok(())
 }
 
-fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read: u64) -> Result<Option<Step>, String> {
+fn parse_line(quick: &mut RecordedLines, line: &[u8], direction: Direction, read: u64) -> Result<Line, String> {
     if let Some((message, _)) = quick.read_first(line) {
-        return Ok(recorded(message, direction, read));
+        return Ok(recorded(message, direction, read).map_or(Line::Other, Line::Step));
     }
     if line.trim_ascii().is_empty() {
-        return Ok(None);
+        return Ok(Line::Nothing);
     }
     let line = parse_input_line(line)?;
     // A message without a direction was written by hand, to be sent.
     let is_message = matches!(line.event, InputEvent::Message(_));
     let dir = line.dir.or(is_message.then_some(Direction::Out));
     if dir != Some(direction) || line.event == InputEvent::Ignored {
-        return Ok(None);
+        return Ok(if is_message { Line::Other } else { Line::Nothing });
     }
     let time = line.time.ok_or("no \"time\"")?;
     let time = time.parse().map_err(|error| format!("\"time\": {error}"))?;
-    Ok(Some(Step { time, session: line.session.as_deref().and_then(session_number), event: line.event, read }))
+    let session = line.session.as_deref().and_then(session_number);
+    Ok(Line::Step(Step { time, session, event: line.event, read }))
 }
 
 /// A message as a step, if its direction is wanted.
