@@ -151,7 +151,7 @@ impl Index {
         let time = message.as_ref().ok().and_then(|message| message.time);
         self.current.get_or_insert((at, time));
         match message {
-            Ok(_) => self.contents.good += 1,
+            Ok(message) => self.contents.good += u64::from(message.event != InputEvent::Ignored),
             Err(error) => {
                 let (messages, number) = (self.messages, self.contents.all);
                 self.contents.wrong.add(|| place(messages, number), &error);
