@@ -97,7 +97,7 @@ const LIBRARIES: [(&str, &[&str]); 34] = [
     ("strsim", &["config/nearest.rs"]),
     ("hdrhistogram", &["bench/histogram.rs"]),
     ("rpassword", &["command/mod.rs"]),
-    ("zip", &["source/replay/document.rs"]),
+    ("zip", &["source/replay/document.rs", "source/replay_tests.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {

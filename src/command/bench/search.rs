@@ -132,7 +132,7 @@ mod tests {
         slow.reasons.push("not sustained: the target took 700".to_owned());
         let mut saturated = report("invalid", 1000.0, true);
         saturated.generator.busiest_cpu = 0.99;
-        for (report, went, words) in [
+        for (report, went, words) in vec![
             (report("valid", 1000.0, true), Went::Held, ""),
             (report("degraded", 995.0, true), Went::Held, ""),
             (report("valid", 1000.0, false), Went::Failed, "missed: p99<20ms"),

@@ -437,6 +437,8 @@ fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
     if let Some(hint) = error.hint() {
         lines.push(format!("hint: {hint}"));
     }
-    lines.iter().for_each(|line| shared.stderr.line(line));
+    for line in &lines {
+        shared.stderr.line(line);
+    }
     *peer.info().failure.borrow_mut() = lines;
 }

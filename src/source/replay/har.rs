@@ -34,7 +34,7 @@ pub(super) struct Contents {
     pub entries: Vec<Entry>,
     /// Whether the document has its end.
     pub is_whole: bool,
-    /// Entries of all kinds, and those of WebSockets.
+    /// Entries of all kinds, and those of `WebSocket` connections.
     all: usize,
     websockets: usize,
     /// Messages that cannot be read, and what is wrong with the first, where every one was looked at.

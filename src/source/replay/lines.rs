@@ -109,7 +109,8 @@ pub(super) fn read_lines(
             }
             Ok(Line::Nothing) => {}
             Ok(Line::Other) => tell(Told::Other),
-            Err(_) if !line.ends_with(b"\n") => {
+            // What does not even begin as one was none before it was cut.
+            Err(_) if !line.ends_with(b"\n") && (number > 1 || line.trim_ascii_start().starts_with(b"{")) => {
                 tell(Told::Notice(format!("line {number} is cut off and was left out")));
                 break;
             }

@@ -168,7 +168,9 @@ fn head(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
         badge(" connecting", theme.warn);
     }
     if let Some(failure) = model.failure() {
-        badge(&format!(" {}", text::shown(failure.as_bytes(), 400)), theme.bad);
+        // There is little room, and the title says of what it is.
+        let cause = failure.split_once(": ").map_or(failure, |(_, cause)| cause);
+        badge(&format!(" {}", text::shown(cause.as_bytes(), 400)), theme.bad);
     }
     let unwell = model.sources.iter().map(|source| source.snapshot.errors.values().sum::<u64>()).sum::<u64>();
     if unwell > 0 {
