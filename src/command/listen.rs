@@ -36,6 +36,7 @@ use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
 use crate::net::connection::io_text;
+use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
@@ -156,10 +157,15 @@ pub struct ListenArgs {
     /// Serve this path only; others get 404
     #[arg(long = "path", value_name = "P", help_heading = "Connections")]
     pub paths: Vec<String>,
-    /// Let pages of this origin in, and no others (403)
+    /// Let pages of this origin in, and no others (403); '*' lets all in, 'same' those of the address asked
     ///
     /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
+    /// Clients that are no pages send no Origin and are let in.
+    ///
+    /// Without this option a server on loopback that acts on messages (--exec, --script, printing, --input, a prompt) lets
+    /// in pages of this machine only: those of localhost, a loopback address, or its own address. --echo, --sink, --push,
+    /// --broadcast, --reply and --reply-jq let in every page.
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
@@ -317,6 +323,8 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let has_prompt =
         !args.tui && host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
     let asked_to_print = args.output.json || args.output.format.is_some();
+    let acts = mode.acts() || has_prompt || args.input.is_some();
+    let pages_otherwise = if acts { Origins::Local } else { Origins::Every };
     let tls_demands = ServerDemands {
         min: match args.tls_min {
             Some(TlsMin::V1_3) => TlsVersion::V1_3,
@@ -345,7 +353,7 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             tls,
             tls_demands,
             paths: args.paths.clone(),
-            origins: args.allow_origin.clone(),
+            origins: Origins::listed(&args.allow_origin, pages_otherwise),
             subprotocols: args.subprotocols.clone(),
             headers: headers.clone(),
             deflate: settings::deflate(args.compress.as_deref())?,

@@ -95,6 +95,8 @@ pub struct Hub {
     next_id: Cell<u64>,
     stopping: Cell<bool>,
     aborting: Cell<bool>,
+    /// A refusal has been told with what helps; later ones are told under `-v`.
+    hinted: Cell<bool>,
     /// Programs that have not ended.
     programs: Cell<usize>,
     aborted: tokio::sync::Notify,
@@ -128,6 +130,7 @@ impl Hub {
             next_id: Cell::new(1),
             stopping: Cell::new(false),
             aborting: Cell::new(false),
+            hinted: Cell::new(false),
             programs: Cell::new(0),
             aborted: tokio::sync::Notify::new(),
             changed: tokio::sync::Notify::new(),

@@ -25,6 +25,7 @@ use crate::message::event::EventBody;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
+use crate::net::origin::Origins;
 use crate::net::self_signed;
 use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
@@ -64,8 +65,8 @@ pub struct Reception {
     pub tls_demands: ServerDemands,
     /// Paths served; empty serves all.
     pub paths: Vec<String>,
-    /// Origins let in; empty lets every one in.
-    pub origins: Vec<String>,
+    /// Pages let in; [`Origins::Local`] holds where the server listens on loopback.
+    pub origins: Origins,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers of the upgrade answer.
@@ -183,6 +184,11 @@ impl Bound {
     pub fn accept(self, hub: &Rc<Hub>) -> JoinHandle<()> {
         let Self { reception, listener, tls } = self;
         let guards = Guards::new(&hub.settings.guard);
+        let is_on_loopback = listener.local_addr().is_some_and(|address| address.ip().is_loopback());
+        let origins = match reception.origins {
+            Origins::Local if !is_on_loopback => Origins::Every,
+            origins => origins,
+        };
         let (joining, letting_in, refusing) = (Rc::clone(hub), Rc::clone(&guards), Rc::clone(hub));
         let admit = move |head: &Parts, peer: PeerAddr| {
             if let Some(reject) = &joining.settings.reject {
@@ -205,7 +211,7 @@ impl Bound {
             passes_pings: reception.bridge.is_some(),
             upgrade: UpgradeSettings {
                 paths: reception.paths,
-                origins: reception.origins,
+                origins,
                 subprotocols: reception.subprotocols,
                 headers: reception.headers,
                 deflate: reception.deflate,

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::deflate::{Agreed, DeflateOffer, accept};
 use super::http::{self as server, Body, HttpError, RequestBody};
-use super::origin::is_own;
+use super::origin::Origins;
 use super::pace::Pace;
 use super::tls::ServerTls;
 use super::transport::Transport;
@@ -158,6 +158,8 @@ pub struct Refuse {
     pub status: StatusCode,
     /// What is told; the body too, with a newline, unless that is given.
     pub text: String,
+    /// What helps, for whoever runs the server; it follows the text in the body.
+    pub hint: Option<&'static str>,
     /// Further headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body as it is.
@@ -167,7 +169,7 @@ pub struct Refuse {
 impl Refuse {
     /// A refusal.
     pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), headers: Vec::new(), body: None }
+        Self { status, text: text.into(), hint: None, headers: Vec::new(), body: None }
     }
 
     /// With one more header.
@@ -209,9 +211,8 @@ pub type Bridge = dyn Fn(&Parts, PeerAddr) -> Pin<Box<dyn Future<Output = Result
 pub struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
-    /// Origins let in; empty lets every one in. No browser leaves the header out, so a request
-    /// without it comes from elsewhere and is let in, as are pages of our own.
-    pub origins: Vec<String>,
+    /// Pages let in. No browser leaves the header out, so a request without it comes from elsewhere and is let in.
+    pub origins: Origins,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers added to the answer.
@@ -418,7 +419,8 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn refusal(refuse: &Refuse) -> Response<Body> {
-    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n", refuse.text).into());
+    let hint = refuse.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+    let body = refuse.body.clone().unwrap_or_else(|| format!("{}\n{hint}", refuse.text).into());
     let mut response = Response::new(Body::whole(body));
     *response.status_mut() = refuse.status;
     let headers = response.headers_mut();
@@ -462,18 +464,26 @@ fn check(request: &Parts, settings: &UpgradeSettings) -> Result<String, Refuse> 
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
         return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
     }
-    let is_allowed = |origin: &HeaderValue| {
-        let named = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
-        // Pages served here are ours.
-        settings.origins.iter().any(named) || settings.site.is_some() && is_own(origin, headers)
-    };
-    if !settings.origins.is_empty() && !headers.get_all(header::ORIGIN).iter().all(is_allowed) {
-        return Err(Refuse::new(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+    if !settings.origins.let_in(headers, settings.site.is_some()) {
+        return Err(foreign_page(headers));
     }
     let keys = values(headers, &header::SEC_WEBSOCKET_KEY);
     match keys.as_slice() {
         [key] if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) => Ok((*key).to_owned()),
         _ => Err(Refuse::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64, once")),
+    }
+}
+
+/// The answer to a page that may not connect.
+fn foreign_page(headers: &HeaderMap) -> Refuse {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":/.-_[]".contains(&byte);
+    let of = match headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) {
+        Some(origin) if origin.len() <= 200 && origin.bytes().all(is_plain) => format!("the origin {origin}"),
+        _ => "this origin".to_owned(),
+    };
+    Refuse {
+        hint: Some("--allow-origin ORIGIN lets its pages in, --allow-origin '*' those of every origin"),
+        ..Refuse::new(StatusCode::FORBIDDEN, format!("pages of {of} may not connect"))
     }
 }
 
@@ -507,7 +517,7 @@ mod tests {
     fn settings(paths: &[&str]) -> UpgradeSettings {
         UpgradeSettings {
             paths: paths.iter().map(ToString::to_string).collect(),
-            origins: Vec::new(),
+            origins: Origins::Every,
             subprotocols: vec!["b".to_owned(), "a".to_owned()],
             headers: Vec::new(),
             deflate: None,

@@ -1,10 +1,62 @@
-//! What a request of a browser says about where it comes from (pure).
+//! What a request of a browser says about where it comes from, and which pages a server lets in (pure).
 //!
-//! Owns comparing Origin (RFC 6454) with Host, and telling names that nobody else decides about. Leaves what follows
-//! from it to whoever serves the request.
+//! Owns comparing Origin (RFC 6454) with Host, telling names that nobody else decides about, and the rule for pages.
+//! Leaves what follows from it to whoever serves the request.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
+
+/// Which pages may connect. A request without an Origin comes from no page and is not asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// Every page.
+    #[default]
+    Every,
+    /// Pages of this machine, and of the address that was asked where no foreign name server decides about it.
+    Local,
+    /// Pages of these origins; `same` stands for that of the address that was asked.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    /// What the user listed, or `otherwise` where nothing is listed.
+    #[must_use]
+    pub fn listed(list: &[String], otherwise: Self) -> Self {
+        match list {
+            [] => otherwise,
+            list if list.iter().any(|origin| origin == "*") => Self::Every,
+            list => Self::Listed(list.to_vec()),
+        }
+    }
+
+    /// Whether a request with these headers is let in; `serves_pages` says that the server has pages of its own.
+    #[must_use]
+    pub fn let_in(&self, headers: &HeaderMap, serves_pages: bool) -> bool {
+        let is_welcome = |origin: &HeaderValue| match self {
+            Self::Every => true,
+            Self::Local => is_of_this_machine(origin) || is_own(origin, headers),
+            Self::Listed(list) => {
+                let named = |allowed: &String| match allowed.as_str() {
+                    "same" => !is_foreign(origin, headers),
+                    allowed => allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()),
+                };
+                list.iter().any(named) || serves_pages && is_own(origin, headers)
+            }
+        };
+        headers.get_all(header::ORIGIN).iter().all(is_welcome)
+    }
+}
+
+/// Whether an origin's host is a loopback address or localhost.
+fn is_of_this_machine(origin: &HeaderValue) -> bool {
+    let text = origin.to_str().unwrap_or_default();
+    let authority = text.split_once("://").and_then(|(_, place)| place.parse::<Authority>().ok());
+    let Some(authority) = authority.filter(|authority| !authority.as_str().contains('@')) else { return false };
+    let name = authority.host().to_ascii_lowercase();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    let is_loopback = |address: std::net::IpAddr| address.to_canonical().is_loopback();
+    name == "localhost" || name.ends_with(".localhost") || bare.parse().is_ok_and(is_loopback)
+}
 
 /// A name that no foreign name server decides about.
 #[must_use]
@@ -39,6 +91,46 @@ pub fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pages_let_in_are_those_of_this_machine_or_those_listed() {
+        let list = |names: &[&str]| {
+            Origins::listed(&names.iter().map(ToString::to_string).collect::<Vec<_>>(), Origins::Local)
+        };
+        let (local, every) = (list(&[]), list(&["https://a.example", "*"]));
+        let (named, same) = (list(&["https://a.example"]), list(&["same"]));
+        assert_eq!(every, Origins::Every);
+        // Host, Origin, and whether it is let in: local, every, named, same.
+        let table = [
+            ("localhost:1", "http://localhost:3000", [true, true, false, false]),
+            ("localhost:1", "https://app.localhost", [true, true, false, false]),
+            ("localhost:1", "http://127.0.0.5", [true, true, false, false]),
+            ("localhost:1", "http://[::1]:9", [true, true, false, false]),
+            ("localhost:1", "http://[::ffff:127.0.0.1]", [true, true, false, false]),
+            ("localhost:1", "http://LOCALHOST:1", [true, true, false, true]),
+            ("192.168.1.2:1", "http://192.168.1.2:1", [true, true, false, true]),
+            ("192.168.1.2:1", "http://192.168.1.2:2", [false, true, false, false]),
+            ("localhost:1", "https://a.example", [false, true, true, false]),
+            ("localhost:1", "HTTPS://A.example", [false, true, true, false]),
+            ("localhost:1", "null", [false, true, false, false]),
+            ("localhost:1", "file://", [false, true, false, false]),
+            ("localhost:1", "http://127.0.0.1.evil.example", [false, true, false, false]),
+            ("localhost:1", "http://localhost@evil.example", [false, true, false, false]),
+            ("localhost:1", "http://evil.example@localhost", [false, true, false, false]),
+            ("localhost:1", "http://notlocalhost", [false, true, false, false]),
+            ("localhost:1", "chrome-extension://abcdef", [false, true, false, false]),
+            // Its name server may point to this machine.
+            ("evil.example:1", "http://evil.example:1", [false, true, false, true]),
+        ];
+        for (host, origin, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            let all = [&local, &every, &named, &same];
+            assert!(all.iter().all(|origins| origins.let_in(&headers, false)), "no Origin is no page");
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            assert_eq!(all.map(|origins| origins.let_in(&headers, false)), expected, "{host} {origin}");
+        }
+    }
 
     #[test]
     fn a_page_is_known_by_the_name_it_was_asked_by() {

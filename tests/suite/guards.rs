@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket as PlainSocket, Type};
 
 use crate::support::wire::header;
-use crate::support::{DEADLINE, Frame, Opcode, RawClient, Socket, events, listen, scratch, text};
+use crate::support::{DEADLINE, Frame, Opcode, RawClient, Server, Socket, events, listen, scratch, text, wsp};
 
 /// A connection that comes from `ip`.
 fn dial_from(ip: &str, port: u16) -> Socket {
@@ -241,4 +241,79 @@ fn what_arrives_behind_our_close_does_not_delay_the_end() {
     client.say(Frame::text("too late"));
     client.say(Frame::close(1001, ""));
     server.process.outcome().exits(0).complains("received 1, sent 0, dropped 1 (receiver-gone 1)");
+}
+
+#[test]
+fn a_web_page_does_not_drive_a_server_on_loopback_that_acts() {
+    let folder = scratch();
+    let rules = text(&crate::support::write(&folder, "rules.toml", "[[rule]]\nreply = '.'\n"));
+    // What no page, a foreign page and a page of this machine are answered.
+    let acting = [101, 403, 101];
+    let open = [101, 101, 101];
+    let listening: [(&[&str], [u16; 3]); 13] = [
+        (&["--exec", "cat"], acting),
+        (&["--script", &rules], acting),
+        (&[], acting),
+        (&["--protocol", "feed", "--input", "json"], acting),
+        (&["--exec", "cat", "--allow-origin", "*"], open),
+        (&["--exec", "cat", "--allow-origin", "https://page.example"], [101, 101, 403]),
+        (&["--exec", "cat", "--allow-origin", "same"], [101, 403, 403]),
+        (&["--echo"], open),
+        (&["--sink"], open),
+        (&["--push", "1"], open),
+        (&["--broadcast"], open),
+        (&["--reply", "a"], open),
+        (&["--reply-jq", "."], open),
+    ];
+    let relaying: [(&[&str], [u16; 3]); 6] = [
+        (&["ws-listen://127.0.0.1:0", "exec:cat"], acting),
+        (&["ws-listen://127.0.0.1:0", "null:", "--route", ".a => -"], acting),
+        (&["exec:sleep 1000", "ws-listen://127.0.0.1:0", "--both"], acting),
+        (&["ws-listen://127.0.0.1:0", "-", "--allow-origin", "*"], open),
+        (&["exec:sleep 1000", "ws-listen://127.0.0.1:0"], open),
+        (&["ws-listen://127.0.0.1:0", "null:"], open),
+    ];
+    let servers = listening.into_iter().map(|(arguments, expected)| (listen(arguments), arguments, expected)).chain(
+        relaying
+            .into_iter()
+            .map(|(arguments, expected)| (Server::ready(wsp(["relay"]).args(arguments)), arguments, expected)),
+    );
+    for (server, arguments, expected) in servers {
+        let ask = |origin: &str| {
+            let header = if origin.is_empty() { String::new() } else { format!("Origin: {origin}\r\n") };
+            let head = RawClient::ask(server.port, &RawClient::request("/", &header));
+            head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).expect("a status")
+        };
+        let answers = [ask(""), ask("https://page.example"), ask("http://localhost:3000")];
+        assert_eq!(answers, expected, "{arguments:?}");
+        assert_eq!(ask("null"), if expected == open { 101 } else { 403 }, "{arguments:?}");
+        let output = server.stop();
+        let told = output.stderr.matches("hint: --allow-origin").count();
+        assert_eq!(told, usize::from(answers.contains(&403)), "told once: {arguments:?} {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_page_that_is_turned_away_is_told_what_would_let_it_in() {
+    let server = listen(&["--exec", "cat"]);
+    let answer = crate::support::http::ask(
+        server.port,
+        "GET",
+        "/",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://evil.example\r\n",
+        b"",
+    );
+    let answer = answer.is(403);
+    assert!(
+        answer.text().contains("https://evil.example") && answer.text().contains("--allow-origin"),
+        "{}",
+        answer.text()
+    );
+    // A name server may point a name of its own to this machine.
+    let mut socket = RawClient::dial(server.port);
+    socket.write(
+        RawClient::request("/", "Origin: http://evil.example\r\n").replace("Host: 127.0.0.1", "Host: evil.example"),
+    );
+    assert!(socket.read_head().starts_with("HTTP/1.1 403 "));
 }

@@ -28,6 +28,7 @@ use crate::listen::site::Site;
 use crate::message::render::Format;
 use crate::net::connection::BufferRole;
 use crate::net::connector::{ConnectOptions, Connector};
+use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::proxy::{Path, Proxy};
@@ -46,7 +47,10 @@ pub struct ServerArgs {
     /// Serve this path too; others than these and that of the address get 404
     #[arg(long = "path", value_name = "P", hide_short_help = true, help_heading = "Server ends")]
     pub paths: Vec<String>,
-    /// Let pages of this origin in, and no others (403)
+    /// Let pages of this origin in, and no others (403); '*' lets all in, 'same' those of the address asked
+    ///
+    /// Without this option a server on loopback whose clients' messages can reach exec: or - lets in pages of this machine
+    /// only: those of localhost, a loopback address, or its own address. Other server ends let in every page.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Server ends")]
     pub allow_origin: Vec<String>,
     /// Longest time for TLS and the request head together
@@ -221,7 +225,7 @@ impl RelayArgs {
 
 impl Build<'_> {
     /// How clients of a server end come in.
-    pub(super) fn reception(&self, endpoint: &Endpoint) -> Result<(Reception, HubSettings), Error> {
+    pub(super) fn reception(&self, endpoint: &Endpoint, is_from: bool) -> Result<(Reception, HubSettings), Error> {
         let Endpoint::WsListen { secure, address, path } = endpoint else {
             return Err(Error::Internal(format!("{endpoint} is no server")));
         };
@@ -244,7 +248,10 @@ impl Build<'_> {
                 client_ca: args.guards.client_ca.clone().filter(|_| *secure),
             },
             paths,
-            origins: args.allow_origin.clone(),
+            origins: Origins::listed(
+                &args.allow_origin,
+                if self.acts_on_clients(is_from) { Origins::Local } else { Origins::Every },
+            ),
             subprotocols: connection.subprotocols.clone(),
             headers: Vec::new(),
             deflate: settings::deflate(connection.compress.as_deref())?,
@@ -289,6 +296,15 @@ impl Build<'_> {
     fn tls_source(&self, secure: bool, endpoint: &Endpoint) -> Result<TlsSource, Error> {
         let args = &self.args.servers;
         if !secure {
+    /// Whether what clients of a server end send can reach a program or standard output.
+    fn acts_on_clients(&self, is_from: bool) -> bool {
+        let args = self.args;
+        let acts = |text: &str| matches!(Endpoint::parse(text), Ok(Endpoint::Exec(_) | Endpoint::Stdio));
+        let routed = args.routes.iter().filter_map(|route| route.rsplit_once("=>"));
+        let mut to = args.to.iter().map(String::as_str).chain(routed.map(|(_, to)| to.trim()));
+        if is_from { to.any(acts) } else { args.both && args.from.as_deref().is_some_and(acts) }
+    }
+
             if args.guards.client_ca.is_some() && !self.has_secure_server() {
                 return Err(Error::usage("--client-ca needs TLS", "write wss-listen://"));
             }
@@ -311,7 +327,7 @@ impl Build<'_> {
 
     /// A server end.
     pub(super) fn server(&self, endpoint: &Endpoint, is_from: bool, view: &Rc<View>) -> Result<WsServer, Error> {
-        let (reception, hub) = self.reception(endpoint)?;
+        let (reception, hub) = self.reception(endpoint, is_from)?;
         Ok(WsServer {
             name: endpoint.to_string(),
             reception,
@@ -359,7 +375,7 @@ impl Build<'_> {
         let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
             return Err(Error::Internal(format!("{from} and {to} are no proxy")));
         };
-        let (reception, mut hub) = self.reception(from)?;
+        let (reception, mut hub) = self.reception(from, true)?;
         // Pings go from end to end.
         let keepalive = KeepaliveSettings { ping_interval: None, ..settings::keepalive(connection, false) };
         hub.driver.keepalive = keepalive;

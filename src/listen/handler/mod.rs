@@ -125,6 +125,11 @@ impl Mode {
         matches!(self, Self::Print | Self::Protocol(_))
     }
 
+    /// Whether what a client sends reaches a program, a script or standard output, whatever is on stdin.
+    pub fn acts(&self) -> bool {
+        matches!(self, Self::Exec(_) | Self::Script(_) | Self::Print)
+    }
+
     /// Whether input waits while nobody is connected; otherwise it waits for the first session only.
     pub fn holds_input(&self) -> bool {
         !matches!(self, Self::Protocol(protocol::Settings::Feed(_) | protocol::Settings::Gateway(_)))

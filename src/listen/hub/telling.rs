@@ -135,8 +135,13 @@ impl Hub {
             _ => ErrorKind::Refused,
         });
         let error = format!("{peer}: refused with {}: {}", refuse.status.as_u16(), refuse.text);
-        if self.settings.verbose {
-            self.notice(error.escape_debug().to_string());
+        match refuse.hint {
+            // Whoever runs the server can change it, and may not see it otherwise.
+            Some(hint) if self.settings.verbose || !self.hinted.replace(true) => {
+                self.notice(format!("{}\nhint: {hint}", error.escape_debug()));
+            }
+            None if self.settings.verbose => self.notice(error.escape_debug().to_string()),
+            _ => {}
         }
         self.fault_before_session(error);
     }
