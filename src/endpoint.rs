@@ -1,11 +1,13 @@
 //! Parsed addresses: where a client goes, and where a server listens.
 //!
-//! After parsing nothing has to be checked again. Displaying never shows user info.
+//! After parsing nothing has to be checked again. Displaying never shows a secret.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
+
+use crate::redact;
 
 /// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +65,8 @@ impl WsTarget {
             None if text.bytes().all(|byte| byte.is_ascii_digit()) => format!("ws://localhost:{text}"),
             None => format!("ws://{text}"),
         };
-        let url = Url::parse(&full).map_err(|error| EndpointError::Malformed(redact(text), error.to_string()))?;
+        let url =
+            Url::parse(&full).map_err(|error| EndpointError::Malformed(redact::broken_url(text), error.to_string()))?;
         Self::from_url(&url)
     }
 
@@ -72,8 +75,9 @@ impl WsTarget {
     /// # Errors
     /// As [`WsTarget::parse`].
     pub fn join(&self, location: &str) -> Result<Self, EndpointError> {
-        let malformed = |error: url::ParseError| EndpointError::Malformed(redact(location), error.to_string());
-        let base = Url::parse(&self.to_string()).map_err(malformed)?;
+        let malformed =
+            |error: url::ParseError| EndpointError::Malformed(redact::broken_url(location), error.to_string());
+        let base = Url::parse(&format!("{}{}", self.place(), self.path_and_query)).map_err(malformed)?;
         let mut url = base.join(location).map_err(malformed)?;
         url.set_fragment(None);
         Self::from_url(&url)
@@ -103,6 +107,11 @@ impl WsTarget {
         Ok(Self { secure, host, port, path_and_query, user_info })
     }
 
+    /// The URL up to its path.
+    fn place(&self) -> String {
+        format!("{}://{}", if self.secure { "wss" } else { "ws" }, self.host_header())
+    }
+
     /// The Host header: the port only where it is not the scheme's own.
     #[must_use]
     pub fn host_header(&self) -> String {
@@ -114,8 +123,7 @@ impl WsTarget {
 
 impl fmt::Display for WsTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure { "wss" } else { "ws" };
-        write!(f, "{scheme}://{}{}", self.host_header(), self.path_and_query)
+        write!(f, "{}{}", self.place(), redact::target(&self.path_and_query))
     }
 }
 
@@ -162,7 +170,7 @@ impl Endpoint {
             return Err(if text.is_empty() {
                 EndpointError::Empty
             } else {
-                EndpointError::UnknownEndpoint(text.to_owned())
+                EndpointError::UnknownEndpoint(redact::broken_url(text))
             });
         };
         let after_slashes = rest.strip_prefix("//");
@@ -184,12 +192,13 @@ impl Endpoint {
                 })
             }
             ("http" | "https", Some(_)) => {
-                Url::parse(text).map_err(|error| EndpointError::Malformed(redact(text), error.to_string()))?;
+                Url::parse(text)
+                    .map_err(|error| EndpointError::Malformed(redact::broken_url(text), error.to_string()))?;
                 Ok(Self::Http(text.to_owned()))
             }
             ("kafka", Some(_)) => Ok(Self::Kafka(text.to_owned())),
             ("nats", Some(_)) => Ok(Self::Nats(text.to_owned())),
-            _ => Err(EndpointError::UnknownEndpoint(redact(text))),
+            _ => Err(EndpointError::UnknownEndpoint(redact::broken_url(text))),
         }
     }
 }
@@ -199,13 +208,13 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Stdio => f.write_str("-"),
             Self::Null => f.write_str("null:"),
-            Self::Ws(url) | Self::Http(url) => f.write_str(&redact(url)),
-            Self::Kafka(url) | Self::Nats(url) => f.write_str(&without_secrets(url)),
+            Self::Ws(url) | Self::Http(url) | Self::Kafka(url) | Self::Nats(url) => f.write_str(&redact::url(url)),
             Self::WsListen { secure, address, path } => {
-                write!(f, "{}://{address}{path}", if *secure { "wss-listen" } else { "ws-listen" })
+                let scheme = if *secure { "wss-listen" } else { "ws-listen" };
+                write!(f, "{scheme}://{address}{}", redact::target(path))
             }
             Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Exec(command) => write!(f, "exec:{command}"),
+            Self::Exec(command) => write!(f, "exec:{}", redact::text(command)),
         }
     }
 }
@@ -213,63 +222,6 @@ impl fmt::Display for Endpoint {
 /// A host as it stands before a port: an IPv6 address in brackets.
 pub(crate) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-}
-
-/// Leaves out what may be a secret before an `@`.
-pub(crate) fn redact(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    match rest.rsplit_once('@') {
-        Some((_, rest)) if scheme.is_empty() => rest.to_owned(),
-        Some((_, rest)) => format!("{scheme}://{rest}"),
-        None => text.to_owned(),
-    }
-}
-
-/// Headers whose value is a secret.
-const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-/// Parts of the names of headers, query fields and parameters of brokers that carry credentials.
-const SECRET_WORDS: [&str; 10] =
-    ["token", "secret", "password", "passwd", "passphrase", "api-key", "apikey", "auth", "signature", "seed"];
-
-/// Whether a header carries credentials, as far as its name tells.
-pub(crate) fn is_secret_header(name: &str) -> bool {
-    let name = name.to_lowercase();
-    // A server that asks for credentials tells none.
-    SECRET_HEADERS.contains(&name.as_str()) || is_secret_word(&name) && !name.ends_with("-authenticate")
-}
-
-/// Whether what has this name is a credential, as far as the name tells.
-pub(crate) fn is_secret_word(name: &str) -> bool {
-    let name = name.to_lowercase().replace('_', "-");
-    SECRET_WORDS.iter().any(|word| name.contains(word))
-}
-
-/// An address as it may be shown: no user, no secret values.
-pub(crate) fn without_secrets(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-    let (authority, name) = place.split_once('/').map_or((place, None), |(place, name)| (place, Some(name)));
-    let mut shown = format!("{scheme}://{}", authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts));
-    if let Some(name) = name {
-        shown.push('/');
-        shown.push_str(name);
-    }
-    let pairs: Vec<String> = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .map(|pair| match pair.split_once('=') {
-            // The name of a variable or file is no secret.
-            Some((name, _)) if !name.ends_with("-env") && is_secret_word(name) => {
-                format!("{name}=…")
-            }
-            _ => pair.to_owned(),
-        })
-        .collect();
-    if !pairs.is_empty() {
-        shown.push('?');
-        shown.push_str(&pairs.join("&"));
-    }
-    shown
 }
 
 /// Undoes percent-encoding.
@@ -409,15 +361,23 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
-        let table = [
-            ("nats://u:secret@h:1/s", "nats://h:1/s"),
-            ("nats://h/s?token=secret&queue=q", "nats://h/s?token=…&queue=q"),
-            ("kafka://h/t?password-env=VAR&user=u", "kafka://h/t?password-env=VAR&user=u"),
-            ("kafka://h/t?rdkafka.sasl.password=secret", "kafka://h/t?rdkafka.sasl.password=…"),
-        ];
-        for (text, shown) in table {
-            assert_eq!(without_secrets(text), shown);
+    fn what_is_shown_holds_no_secret_and_what_is_asked_for_does() {
+        let target = WsTarget::parse("ws://u:pw@h/a?token=abc&b=c").expect("a target");
+        assert_eq!(target.to_string(), "ws://h/a?token=[redacted]&b=c");
+        assert_eq!(target.path_and_query, "/a?token=abc&b=c");
+        let next = target.join("?key=def").expect("a target");
+        assert_eq!(
+            (next.path_and_query.as_str(), next.to_string().as_str()),
+            ("/a?key=def", "ws://h/a?key=[redacted]")
+        );
+        for (text, shown) in [
+            ("ws://u:pw@h/?token=abc", "ws://h/?token=[redacted]"),
+            ("https://u:pw@h/in?sig=abc", "https://h/in?sig=[redacted]"),
+            ("nats://u:pw@h:1/s?token=abc", "nats://h:1/s?token=[redacted]"),
+            ("kafka://h/t?rdkafka.sasl.password=abc", "kafka://h/t?rdkafka.sasl.password=[redacted]"),
+            ("exec:curl https://u:pw@h/?key=abc", "exec:curl https://h/?key=[redacted]"),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect("an endpoint").to_string(), shown);
         }
     }
 }

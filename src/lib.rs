@@ -15,6 +15,7 @@
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
+//! - [`redact`]: what is shown without the secrets in it.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
 pub mod bench;
@@ -35,6 +36,7 @@ pub mod process;
 pub mod prompt;
 pub mod protocol;
 pub mod queue;
+pub mod redact;
 pub mod session;
 pub mod sink;
 pub mod source;

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use crate::endpoint::{decode, without_secrets};
+use crate::endpoint::decode;
+use crate::redact;
 
 /// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +32,7 @@ impl Address {
     /// # Errors
     /// What is missing.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
-        let wrong = |what: &str| AddressError(format!("'{}': {what}", without_secrets(text)));
+        let wrong = |what: &str| AddressError(format!("'{}': {what}", redact::broken_url(text)));
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));

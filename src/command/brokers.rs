@@ -72,7 +72,7 @@ fn address_error(error: &crate::broker::address::AddressError) -> Error {
 /// Without this feature.
 #[cfg(not(all(feature = "kafka", feature = "nats")))]
 fn left_out(broker: &Broker<'_>, name: &str) -> Error {
-    let shown = crate::endpoint::without_secrets(broker.url);
+    let shown = crate::redact::url(broker.url);
     Error::usage(
         format!("{shown}: this wsp was built without {name}"),
         format!("build it with the feature {name}: ./install.sh does by default"),

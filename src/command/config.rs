@@ -17,8 +17,9 @@ use serde_json::json;
 use super::layers::{self, Resolved, Stop};
 use crate::config::place::config_file;
 use crate::config::variables::{Environment, name_of};
-use crate::config::{Fault, Origin, file, redact};
+use crate::config::{Fault, Origin, file};
 use crate::host::Host;
+use crate::redact;
 
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
@@ -142,7 +143,11 @@ fn profiles(environment: &Environment) -> Result<Vec<Row>, Stop> {
 fn rows(definition: &Command, resolved: &Resolved) -> Vec<Row> {
     let Some((name, matches)) = resolved.matches.subcommand() else { return Vec::new() };
     let Some(command) = definition.find_subcommand(name) else { return Vec::new() };
-    let url = |text: &str, origin: Origin| Row { option: "url".to_owned(), values: vec![redact::url(text)], origin };
+    let url = |text: &str, origin: Origin| Row {
+        option: "url".to_owned(),
+        values: vec![redact::option("url", text).into_owned()],
+        origin,
+    };
     let mut rows: Vec<Row> = match &resolved.target {
         Some(target) => vec![url(&target.url, target.origin.clone())],
         None => layers::targets(matches).iter().map(|text| url(text, Origin::Flag)).collect(),
@@ -160,7 +165,7 @@ fn rows_of(arg: &Arg, matches: &ArgMatches, resolved: &Resolved) -> Vec<Row> {
     if source.is_none() || (is_switch && source == Some(ValueSource::DefaultValue)) {
         return Vec::new();
     }
-    let text = |value: &std::ffi::OsStr| redact::value(&option, &value.to_string_lossy()).into_owned();
+    let text = |value: &std::ffi::OsStr| redact::option(&option, &value.to_string_lossy()).into_owned();
     let mut values: Vec<String> = match matches.get_raw(id) {
         Some(_) if is_switch => vec!["true".to_owned()],
         Some(values) => values.map(text).collect(),

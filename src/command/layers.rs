@@ -341,7 +341,7 @@ fn missing_options(error: &clap::Error) -> Vec<String> {
 /// clap's verdict on a value, told of the place it came from.
 fn fault(setting: &Setting, error: &clap::Error, subcommand: &str) -> Fault {
     use std::error::Error as _;
-    let shown = |value: &ContextValue| crate::config::redact::value(&setting.option, &value.to_string()).into_owned();
+    let shown = |value: &ContextValue| crate::redact::option(&setting.option, &value.to_string()).into_owned();
     let value = error.get(ContextKind::InvalidValue).map(shown).unwrap_or_default();
     let what = match (error.kind(), error.source(), error.get(ContextKind::ValidValue)) {
         (_, Some(reason), _) => reason.to_string(),

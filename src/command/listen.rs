@@ -40,6 +40,7 @@ use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, TlsVersion};
 use crate::protocol::gateway::Behind;
 use crate::queue::OverflowPolicy;
+use crate::redact;
 use crate::session::driver::DriverSettings;
 use crate::session::keepalive::KeepaliveSettings;
 
@@ -160,12 +161,12 @@ pub struct ListenArgs {
     /// Let pages of this origin in, and no others (403); '*' lets all in, 'same' those of the address asked
     ///
     /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
-    #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     /// Clients that are no pages send no Origin and are let in.
     ///
     /// Without this option a server on loopback that acts on messages (--exec, --script, printing, --input, a prompt) lets
     /// in pages of this machine only: those of localhost, a loopback address, or its own address. --echo, --sink, --push,
     /// --broadcast, --reply and --reply-jq let in every page.
+    #[arg(long = "allow-origin", value_name = "O", hide_short_help = true, help_heading = "Connections")]
     pub allow_origin: Vec<String>,
     /// Agree to permessage-deflate, with these parameters when given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = "Connections")]
@@ -322,9 +323,9 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     };
     let has_prompt =
         !args.tui && host.stdin_is_terminal && host.stdout_is_terminal && mode.reads_input() && args.input.is_none();
-    let asked_to_print = args.output.json || args.output.format.is_some();
     let acts = mode.acts() || has_prompt || args.input.is_some();
     let pages_otherwise = if acts { Origins::Local } else { Origins::Every };
+    let asked_to_print = args.output.json || args.output.format.is_some();
     let tls_demands = ServerDemands {
         min: match args.tls_min {
             Some(TlsMin::V1_3) => TlsVersion::V1_3,
@@ -484,7 +485,8 @@ fn reply(text: &str) -> Result<Message, Error> {
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), Error> {
-    let wrong = || Error::usage(format!("-H '{text}' is no header"), "write -H 'Name: value'");
+    let wrong =
+        || Error::usage(format!("-H '{}' is no header", redact::option("header", text)), "write -H 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;

@@ -23,6 +23,7 @@ use crate::protocol;
 use crate::protocol::envelope::{EnvelopeSettings, Limits, Request};
 use crate::protocol::feed::{FeedSettings, FieldError};
 use crate::protocol::gateway::{Behind, GatewaySettings};
+use crate::redact;
 use crate::session::keepalive::KeepaliveSettings;
 use crate::session::opening::OpeningPlan;
 use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
@@ -192,8 +193,10 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         .iter()
         .filter(|header| !header.starts_with('@'))
         .map(|header| {
-            parse_header(header)
-                .map_err(|error| Error::usage(format!("-H '{header}': {error}"), "write -H 'Name: value' or -H @FILE"))
+            parse_header(header).map_err(|error| {
+                let shown = redact::option("header", header);
+                Error::usage(format!("-H '{shown}': {error}"), "write -H 'Name: value' or -H @FILE")
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let resolve = args

@@ -24,6 +24,7 @@ use crate::net::connector::{ConnectOptions, Connector};
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::dial::DialOptions;
 use crate::net::tls::ClientTls;
+use crate::redact;
 use crate::tui::remote::Far;
 use crate::tui::source::Source;
 
@@ -112,7 +113,10 @@ pub async fn run(args: &TopArgs, host: Host) -> Result<Exit, Error> {
 /// How an address is shown, and what reaches it.
 fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String, ConnectOptions), Error> {
     let wrong = |reason: String| {
-        Error::usage(format!("{text}: {reason}"), "write http://HOST:PORT, HOST:PORT, PORT or unix:PATH")
+        Error::usage(
+            format!("{}: {reason}", redact::broken_url(text)),
+            "write http://HOST:PORT, HOST:PORT, PORT or unix:PATH",
+        )
     };
     let unix_socket = text.strip_prefix("unix:").map(PathBuf::from);
     let url = match text {

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-use super::redact;
 use super::toml_text;
 use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, spec, switched};
+use crate::redact;
 
 /// The key of a profile's address.
 const URL: &str = "url";
@@ -133,7 +133,7 @@ impl Profile {
     /// The address without a password, for display.
     #[must_use]
     pub fn shown_url(&self) -> Option<String> {
-        self.url.as_ref().map(|(url, _)| redact::url(url))
+        self.url.as_ref().map(|(url, _)| redact::option("url", url).into_owned())
     }
 }
 

@@ -10,7 +10,6 @@ pub mod file;
 pub mod nearest;
 pub mod pipelines;
 pub mod place;
-pub mod redact;
 pub mod toml_text;
 pub mod variables;
 

@@ -22,6 +22,7 @@ use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::Pushed;
 use crate::queue::valve::Valve;
+use crate::redact;
 
 /// A session that is held up for less is not told to be.
 const THROTTLED_AFTER: Duration = Duration::from_secs(1);
@@ -117,7 +118,7 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         pipeline: None,
         peer: mailbox.peer.to_string(),
         state,
-        target: mailbox.target.to_string(),
+        target: redact::target(&mailbox.target).into_owned(),
         since: time_text(mailbox.since),
         received: TrafficReading::from(&mailbox.received),
         sent: TrafficReading::from(&mailbox.sent),

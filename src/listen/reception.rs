@@ -30,6 +30,7 @@ use crate::net::self_signed;
 use crate::net::tls::{ServerDemands, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::counters::{ErrorKind, Fault};
+use crate::redact;
 use crate::session::{Driver, End};
 
 /// Pause after accept(2) failed for want of file descriptors or memory.
@@ -183,12 +184,12 @@ impl Bound {
     /// Lets clients in from now on, until the task is aborted.
     pub fn accept(self, hub: &Rc<Hub>) -> JoinHandle<()> {
         let Self { reception, listener, tls } = self;
-        let guards = Guards::new(&hub.settings.guard);
         let is_on_loopback = listener.local_addr().is_some_and(|address| address.ip().is_loopback());
         let origins = match reception.origins {
             Origins::Local if !is_on_loopback => Origins::Every,
             origins => origins,
         };
+        let guards = Guards::new(&hub.settings.guard);
         let (joining, letting_in, refusing) = (Rc::clone(hub), Rc::clone(&guards), Rc::clone(hub));
         let admit = move |head: &Parts, peer: PeerAddr| {
             if let Some(reject) = &joining.settings.reject {
@@ -275,7 +276,8 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             let handler = handler::for_session(&hub, &mailbox, &mut accepted);
             let subject = accepted.transport.subject();
             if hub.settings.verbose {
-                let target = accepted.target.escape_debug();
+                let target = redact::target(&accepted.target);
+                let target = target.escape_debug();
                 let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
                 hub.notice(format!("{} {peer}: connected, {target}{of}", hub.name(id)));
             }
@@ -309,8 +311,9 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, d
         handshake_ms: None,
         subject,
     };
-    let url = format!("{}{}", door.url, accepted.target);
-    door.hub.recording().opened(door.hub.clock.now(), mailbox.id, &url, &accepted.target, &body);
+    let target = redact::target(&accepted.target);
+    let url = format!("{}{target}", door.url);
+    door.hub.recording().opened(door.hub.clock.now(), mailbox.id, &url, &target, &body);
     door.hub.event(mailbox.id, None, body);
 }
 

@@ -20,6 +20,7 @@ use super::tunnel::{ProxyError, ProxyLeg, reach, tunnel};
 use super::upgrade::{HeaderEdit, Refusal, UpgradeError, UpgradeRequest, upgrade};
 use crate::endpoint::WsTarget;
 use crate::message::har::{Exchange, Times};
+use crate::redact;
 
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
@@ -325,7 +326,8 @@ impl Connector {
             target = match target.join(&location) {
                 Ok(target) => target,
                 Err(error) => {
-                    let reason = format!("cannot follow to '{}': {error}", location.escape_debug());
+                    let reason =
+                        format!("cannot follow to '{}': {error}", redact::broken_url(&location).escape_debug());
                     return Err(ConnectError::Redirect { reason, heads });
                 }
             };

@@ -20,6 +20,7 @@ use super::retry_after::retry_after;
 use super::tls::TlsError;
 use super::upgrade::edit_headers;
 use crate::endpoint::WsTarget;
+use crate::redact;
 
 /// Most that is read of an answer's body, so that its connection can be kept.
 const MAX_BODY: usize = 256 * 1024;
@@ -114,7 +115,10 @@ impl Poster {
             hops += 1;
             is_permanent &= matches!(answer.status.as_u16(), 301 | 308);
             target = target.join(&location).map_err(|error| {
-                PostError::Redirect(format!("cannot follow to '{}': {error}", location.escape_debug()))
+                PostError::Redirect(format!(
+                    "cannot follow to '{}': {error}",
+                    redact::broken_url(&location).escape_debug()
+                ))
             })?;
             if is_permanent {
                 self.moved = Some(target.clone());

@@ -13,7 +13,8 @@ use http::Uri;
 use http::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::endpoint::{WsTarget, bracketed, decode, redact};
+use crate::endpoint::{WsTarget, bracketed, decode};
+use crate::redact;
 
 /// The port of a proxy whose URL names none, as in curl; 443 for https.
 const DEFAULT_PORT: u16 = 1080;
@@ -73,7 +74,7 @@ impl Proxy {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let malformed = || format!("'{}' is no proxy URL", redact(text).escape_debug());
+        let malformed = || format!("'{}' is no proxy URL", redact::broken_url(text).escape_debug());
         let uri: Uri = full.parse().map_err(|_| malformed())?;
         let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
         let scheme = ProxyScheme::parse(&scheme)

@@ -18,7 +18,8 @@ use super::listener::accept_key;
 use super::retry_after::retry_after;
 use super::tls::TlsError;
 use super::transport::Transport;
-use crate::endpoint::{WsTarget, is_secret_header};
+use crate::endpoint::WsTarget;
+use crate::redact;
 
 /// Most that is kept of a refusal's body.
 const MAX_BODY: usize = 64 * 1024;
@@ -39,13 +40,9 @@ impl HeaderEdit {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         match self {
-            Self::Set(name, _) | Self::Remove(name) => is_secret(name),
+            Self::Set(name, _) | Self::Remove(name) => redact::is_secret_header(name.as_str()),
         }
     }
-}
-
-fn is_secret(name: &HeaderName) -> bool {
-    is_secret_header(name.as_str())
 }
 
 /// Reads `Name: value`; `Name:` leaves a default header out, `Name;` sends it empty.
@@ -306,7 +303,7 @@ pub(super) fn edit_headers<'e>(headers: &mut HeaderMap, edits: impl Iterator<Ite
 }
 
 fn request_head<B>(request: &Request<B>) -> String {
-    format!("GET {} HTTP/1.1\n{}", request.uri(), headers_text(request.headers()))
+    format!("GET {} HTTP/1.1\n{}", redact::target(&request.uri().to_string()), headers_text(request.headers()))
 }
 
 fn response_head<B>(response: &Response<B>) -> String {
@@ -316,10 +313,9 @@ fn response_head<B>(response: &Response<B>) -> String {
 pub(crate) fn headers_text(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
-        let shown = if is_secret(name) { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) };
         text.push_str(name.as_str());
         text.push_str(": ");
-        text.push_str(&shown);
+        text.push_str(&redact::header_value(name.as_str(), &String::from_utf8_lossy(value.as_bytes())));
         text.push('\n');
     }
     text

@@ -57,6 +57,7 @@ mod push;
 mod reach;
 mod reconnect;
 mod record;
+mod redaction;
 mod relay;
 mod relay_admin;
 mod relay_chain;

@@ -22,6 +22,7 @@ use crate::broker::address::AddressError;
 use crate::broker::{again, refused};
 use crate::exit::Exit;
 use crate::queue::end::{EndError, Problem};
+use crate::redact;
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_millis(500);
@@ -102,8 +103,8 @@ pub fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), A
     config(properties).create_native_config().map(|_| ()).map_err(|error| {
         let text = match &error {
             KafkaError::ClientConfig(_, what, name, value) => {
-                let is_secret = ["password", "secret", "pem", "token"].iter().any(|word| name.contains(word));
-                let value = if is_secret { "…" } else { value };
+                let is_secret = name.contains("pem") || redact::is_secret_name(name);
+                let value = if is_secret { redact::REDACTED } else { value };
                 format!("rdkafka.{name}={value}: {}", what.trim())
             }
             other => other.to_string(),

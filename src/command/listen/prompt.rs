@@ -18,6 +18,7 @@ use crate::message::counted::counted;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Traffic};
 use crate::prompt::{Prompt, PromptSettings, SessionState, Status, Typed, history_file};
+use crate::redact;
 
 /// Sessions that `/sessions` shows.
 const SHOWN: usize = 100;
@@ -197,7 +198,12 @@ fn amount(traffic: &Traffic) -> String {
 
 fn describe(mailbox: &Mailbox) -> String {
     let open = Timestamp::now().duration_since(mailbox.since).as_secs_f64();
-    let mut line = format!("{} {} {}, open for {open:.1} s", session_name(mailbox.id), mailbox.peer, mailbox.target);
+    let mut line = format!(
+        "{} {} {}, open for {open:.1} s",
+        session_name(mailbox.id),
+        mailbox.peer,
+        redact::target(&mailbox.target)
+    );
     let _ = write!(line, "; received {}; sent {}", amount(&mailbox.received), amount(&mailbox.sent));
     for (what, count) in [("waiting", mailbox.waiting() as u64), ("dropped", mailbox.dropped.get())] {
         if count > 0 {

@@ -24,6 +24,7 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
+use crate::redact;
 use crate::session::reconnect::{ReconnectSettings, Retries};
 use crate::source::shared::SharedInput;
 
@@ -198,9 +199,9 @@ impl<'a> Build<'a> {
     fn routed(&mut self) -> Result<Vec<(Filter, Endpoint)>, Error> {
         let args = self.args;
         let route = |text: &String| {
-            let (source, target) = text
-                .rsplit_once("=>")
-                .ok_or_else(|| Error::usage(format!("--route '{text}' has no =>"), "write --route 'JQ=>ENDPOINT'"))?;
+            let (source, target) = text.rsplit_once("=>").ok_or_else(|| {
+                Error::usage(format!("--route '{}' has no =>", redact::text(text)), "write --route 'JQ=>ENDPOINT'")
+            })?;
             Ok((settings::filter("--route", source.trim())?, self.endpoint(target.trim())?))
         };
         args.routes.iter().map(route).collect()

@@ -19,6 +19,7 @@ use crate::config::{Fault, Setting, Wish, decide::decide};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::connection::io_text;
+use crate::redact;
 
 /// Options of the whole run.
 const EVERYWHERE: [&str; 7] = ["file", "check", "status", "admin", "admin-token-env", "require-clients", "record"];
@@ -177,7 +178,10 @@ impl Planner<'_> {
                     "schema" => settings::schema("--schema", Path::new(text)).map(drop),
                     "init-wait" => settings::filter("--init-wait", text).map(drop),
                     "route" => match text.rsplit_once("=>") {
-                        None => Err(Error::usage(format!("--route '{text}' has no =>"), "write JQ=>ENDPOINT")),
+                        None => Err(Error::usage(
+                            format!("--route '{}' has no =>", redact::text(text)),
+                            "write JQ=>ENDPOINT",
+                        )),
                         Some((source, target)) => {
                             if let Err(error) = endpoint(target.trim()) {
                                 self.at(pipeline, line, error);

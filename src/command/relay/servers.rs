@@ -234,8 +234,11 @@ impl Build<'_> {
         if !path.is_empty() {
             paths.insert(0, path.clone());
         }
-        if let Some((_, query)) = path.split_once('?') {
-            return Err(Error::usage(format!("{endpoint}: a server has no query (?{query})"), "leave it out"));
+        if path.contains('?') {
+            return Err(Error::usage(
+                format!("{endpoint}: a server's address has no query"),
+                "leave out what follows the ?",
+            ));
         }
         let reception = Reception {
             address: address.clone(),
@@ -293,9 +296,6 @@ impl Build<'_> {
         Ok((reception, hub))
     }
 
-    fn tls_source(&self, secure: bool, endpoint: &Endpoint) -> Result<TlsSource, Error> {
-        let args = &self.args.servers;
-        if !secure {
     /// Whether what clients of a server end send can reach a program or standard output.
     fn acts_on_clients(&self, is_from: bool) -> bool {
         let args = self.args;
@@ -305,6 +305,9 @@ impl Build<'_> {
         if is_from { to.any(acts) } else { args.both && args.from.as_deref().is_some_and(acts) }
     }
 
+    fn tls_source(&self, secure: bool, endpoint: &Endpoint) -> Result<TlsSource, Error> {
+        let args = &self.args.servers;
+        if !secure {
             if args.guards.client_ca.is_some() && !self.has_secure_server() {
                 return Err(Error::usage("--client-ca needs TLS", "write wss-listen://"));
             }

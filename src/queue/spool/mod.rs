@@ -32,6 +32,7 @@ use super::lane::LaneSettings;
 use super::ledger::{Ledger, Safety, Settlement, Storage};
 use super::wakers::{Waits, Wakers};
 use crate::observe::counters::DropReason;
+use crate::redact;
 
 /// What happens when a destination's share of the spool is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,17 +129,18 @@ impl Spool {
     /// The queue of a destination, with what an earlier run left for it.
     pub(super) fn lane(&self, name: &str, bounds: LaneSettings, waits: &Rc<Waits>) -> Rc<SpoolLane> {
         let mut lanes = self.lanes.borrow_mut();
-        let ordinal = lanes.iter().filter(|lane| &*lane.key.name == name).count() as u32 + 1;
+        let ordinal = lanes.iter().filter(|lane| redact::url(&lane.key.name) == name).count() as u32 + 1;
         let key = LaneKey { name: name.into(), ordinal };
         let mut saved = self.saved.borrow_mut();
-        let row = match saved.iter().position(|(known, _)| *known == key) {
-            Some(place) => saved.swap_remove(place).1,
-            None => Row {
-                number: self.next_number.replace(self.next_number.get() + 1),
-                next: FIRST_POSITION,
-                front: FIRST_POSITION,
-                ..Row::default()
-            },
+        // An earlier version may have kept the name with more of its secrets shown.
+        let is_its_own = |known: &LaneKey| known.ordinal == ordinal && redact::url(&known.name) == name;
+        let place = saved.iter().position(|(known, _)| *known == key);
+        let (key, row) = match place.or_else(|| saved.iter().position(|(known, _)| is_its_own(known))) {
+            Some(place) => saved.swap_remove(place),
+            None => {
+                let number = self.next_number.replace(self.next_number.get() + 1);
+                (key, Row { number, next: FIRST_POSITION, front: FIRST_POSITION, ..Row::default() })
+            }
         };
         let full = match (self.settings.full, bounds.policy) {
             (SpoolFull::Block, OverflowPolicy::DropOldest) => SpoolFull::DropOldest,
