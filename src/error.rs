@@ -285,6 +285,10 @@ fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
         TlsErrorKind::OldPkcs12 => {
             "where it is installed: openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW"
         }
+        TlsErrorKind::JavaStore => {
+            "keytool -importkeystore -srckeystore OLD -destkeystore NEW.p12 -deststoretype PKCS12; then --pkcs12 NEW.p12"
+        }
+        TlsErrorKind::JavaTrust => "keytool -list -rfc -keystore OLD > NEW.pem",
         TlsErrorKind::NotTls => "http:// in place of https:// speaks to it without TLS",
         TlsErrorKind::HungUp | TlsErrorKind::Other => return None,
     })

@@ -3,6 +3,7 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
+mod mode;
 mod prompt;
 mod slash;
 
@@ -18,27 +19,22 @@ use super::connect::{InputArg, plan};
 use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
-use super::options::{OutputArgs, ProtocolArg, ProtocolArgs, TlsMin};
+use super::options::{OutputArgs, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size, subprotocol};
-use super::{dashboard, payload, script, settings};
+use super::{dashboard, script, settings};
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
-use crate::listen::handler::Mode;
-use crate::listen::handler::exec::ExecSettings;
-use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::hub::HubSettings;
 use crate::listen::input::InputKind;
 use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
-use crate::message::Message;
 use crate::net::connection::io_text;
 use crate::net::origin::Origins;
-use crate::net::tls::{ServerDemands, TlsVersion};
-use crate::protocol::gateway::Behind;
+use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
 use crate::queue::OverflowPolicy;
 use crate::redact;
 use crate::session::driver::DriverSettings;
@@ -195,6 +191,12 @@ pub struct ListenArgs {
     /// Key of the certificate, PEM
     #[arg(long, value_name = "F", requires = "tls_cert", help_heading = "Connections")]
     pub tls_key: Option<PathBuf>,
+    /// Certificate, chain and key in one PKCS#12 file
+    #[arg(long, value_name = "F", conflicts_with_all = ["tls_cert", "tls_key", "tls"], hide_short_help = true, help_heading = "Connections")]
+    pub pkcs12: Option<PathBuf>,
+    /// Passphrase of the key or the PKCS#12 file, from this environment variable
+    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Connections")]
+    pub passphrase_env: Option<String>,
     /// Self-signed certificate for localhost, 127.0.0.1 and ::1
     #[arg(long, help_heading = "Connections")]
     pub tls: bool,
@@ -313,7 +315,7 @@ pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
 pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
-    let mode = mode(args)?;
+    let mode = mode::of(args)?;
     let input = match args.input {
         Some(_) if !mode.reads_input() => {
             return Err(Error::usage("--input: nothing is read from stdin in this mode", "leave it out"));
@@ -326,21 +328,7 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let acts = mode.acts() || has_prompt || args.input.is_some();
     let pages_otherwise = if acts { Origins::Local } else { Origins::Every };
     let asked_to_print = args.output.json || args.output.format.is_some();
-    let tls_demands = ServerDemands {
-        min: match args.tls_min {
-            Some(TlsMin::V1_3) => TlsVersion::V1_3,
-            _ => TlsVersion::V1_2,
-        },
-        client_ca: args.guards.client_ca.clone(),
-    };
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => TlsSource::Files { cert: cert.clone(), key: key.clone() },
-        _ if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() },
-        _ if tls_demands.client_ca.is_some() => {
-            return Err(Error::usage("--client-ca needs TLS", "add --tls, or --tls-cert and --tls-key"));
-        }
-        _ => TlsSource::None,
-    };
+    let (tls, tls_demands) = tls(args)?;
     let headers = args.headers.iter().map(|text| header(text)).collect::<Result<Vec<_>, _>>()?;
     let faults = args.faults.settings().map(Rc::new);
     if let Some(faults) = faults.as_ref().filter(|faults| faults.is_random() && args.faults.seed.is_none())
@@ -408,6 +396,36 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     })
 }
 
+/// The server's certificate, and what is asked of clients.
+fn tls(args: &ListenArgs) -> Result<(TlsSource, ServerDemands), Error> {
+    let tls_demands = ServerDemands {
+        min: match args.tls_min {
+            Some(TlsMin::V1_3) => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        client_ca: args.guards.client_ca.clone(),
+    };
+    let files = settings::identity_files(args.tls_cert.as_ref(), args.tls_key.as_ref(), args.pkcs12.as_ref());
+    if args.passphrase_env.is_some() && files.is_none() {
+        return Err(Error::usage(
+            "--passphrase-env: there is no key to open",
+            "add --pkcs12, or --tls-cert and --tls-key",
+        ));
+    }
+    let tls = match files {
+        Some(files) => {
+            let passphrase = settings::secret(None, args.passphrase_env.as_deref())?;
+            TlsSource::Files(ServerIdentity { files, passphrase })
+        }
+        None if args.tls => TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() },
+        None if tls_demands.client_ca.is_some() => {
+            return Err(Error::usage("--client-ca needs TLS", "add --tls, --pkcs12, or --tls-cert and --tls-key"));
+        }
+        None => TlsSource::None,
+    };
+    Ok((tls, tls_demands))
+}
+
 /// The shape that messages must have.
 fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
     let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
@@ -419,46 +437,6 @@ fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
             OnInvalidArg::Drop => OnInvalid::Drop,
         },
     }))
-}
-
-fn mode(args: &ListenArgs) -> Result<Mode, Error> {
-    let spoken = settings::protocol(&args.protocol, Behind::Others)?;
-    if args.protocol.protocol.is_some_and(|protocol| protocol != ProtocolArg::Raw) {
-        return Ok(Mode::Protocol(spoken));
-    }
-    if let Some(text) = &args.reply {
-        return Ok(Mode::Reply(reply(text)?));
-    }
-    if let Some(source) = &args.reply_jq {
-        return Ok(Mode::ReplyFilter(settings::filter("--reply-jq", source)?));
-    }
-    if let Some(command) = &args.exec {
-        return Ok(Mode::Exec(Rc::new(ExecSettings {
-            command: command.clone(),
-            max: args.exec_max,
-            grace: args.exec_grace,
-            max_line: args.max_message_size,
-        })));
-    }
-    if let Some(path) = &args.script {
-        return Ok(Mode::Script(script::read(path)?));
-    }
-    if let Some(rate) = args.push {
-        let source = payload::Source {
-            text: args.payload.as_deref(),
-            size: args.payload_size,
-            file: args.payload_file.as_deref(),
-            template: args.template,
-        };
-        let payload = payload::read(&source)?.unwrap_or(Payload::Numbered);
-        return Ok(Mode::Push(Rc::new(PushSettings { rate, payload })));
-    }
-    Ok(match () {
-        () if args.echo => Mode::Echo,
-        () if args.broadcast => Mode::Broadcast { no_self: args.no_self },
-        () if args.sink => Mode::Sink,
-        () => Mode::Print,
-    })
 }
 
 fn site(args: &ListenArgs) -> Result<Site, Error> {
@@ -477,11 +455,6 @@ fn site(args: &ListenArgs) -> Result<Site, Error> {
         files: args.files.as_ref().map(folder).transpose()?,
         console: args.devconsole.then(|| Console::new(path, &args.subprotocols)),
     })
-}
-
-fn reply(text: &str) -> Result<Message, Error> {
-    let payload = settings::file_or_text(text)?;
-    Ok(Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload)))
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), Error> {

@@ -17,7 +17,7 @@ use crate::net::connector::ConnectOptions;
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::deflate::DeflateOffer;
 use crate::net::dial::{DialOptions, Family, parse_resolve};
-use crate::net::tls::{ClientTls, TlsVersion};
+use crate::net::tls::{ClientTls, IdentityFiles, TlsVersion};
 use crate::net::upgrade::parse_header;
 use crate::protocol;
 use crate::protocol::envelope::{EnvelopeSettings, Limits, Request};
@@ -241,6 +241,18 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         buffers: BufferRole::Stream,
         no_pong: false,
     })
+}
+
+/// Where a server's certificate and key are; those in PEM go before a PKCS#12 file.
+pub fn identity_files(
+    cert: Option<&PathBuf>,
+    key: Option<&PathBuf>,
+    pkcs12: Option<&PathBuf>,
+) -> Option<IdentityFiles> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(IdentityFiles::Pem { cert: cert.clone(), key: key.clone() }),
+        _ => pkcs12.map(|path| IdentityFiles::Pkcs12(path.clone())),
+    }
 }
 
 /// What a client end trusts and shows.

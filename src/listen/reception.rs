@@ -27,7 +27,7 @@ use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::origin::Origins;
 use crate::net::self_signed;
-use crate::net::tls::{ServerDemands, ServerTls};
+use crate::net::tls::{ServerDemands, ServerIdentity, ServerTls};
 use crate::net::transport::Transport;
 use crate::observe::counters::{ErrorKind, Fault};
 use crate::redact;
@@ -41,13 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum TlsSource {
     /// Plain TCP.
     None,
-    /// PEM files.
-    Files {
-        /// Certificate chain.
-        cert: PathBuf,
-        /// Key.
-        key: PathBuf,
-    },
+    /// Files.
+    Files(ServerIdentity),
     /// Made for this run.
     SelfSigned {
         /// Where the CA's certificate is written.
@@ -120,7 +115,7 @@ impl Reception {
     /// TLS files that cannot be used.
     pub fn check(&self) -> Result<(), Error> {
         match &self.tls {
-            TlsSource::Files { cert, key } => Ok(ServerTls::from_files(cert, key, &self.tls_demands).map(drop)?),
+            TlsSource::Files(identity) => Ok(ServerTls::from_files(identity, &self.tls_demands).map(drop)?),
             TlsSource::None | TlsSource::SelfSigned { .. } => Ok(()),
         }
     }
@@ -141,7 +136,7 @@ impl Reception {
         let demands = &self.tls_demands;
         Ok(match &self.tls {
             TlsSource::None => None,
-            TlsSource::Files { cert, key } => Some(ServerTls::from_files(cert, key, demands)?),
+            TlsSource::Files(identity) => Some(ServerTls::from_files(identity, demands)?),
             TlsSource::SelfSigned { ca_out } => {
                 let made = self_signed::generate()
                     .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;

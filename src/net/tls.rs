@@ -20,13 +20,15 @@ mod server;
 #[path = "tls/server_openssl.rs"]
 mod server;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::connection::io_text;
 pub use client::ClientConnector;
 pub(crate) use client::{ClientStream, describe, is_resumed};
-#[cfg(any(target_os = "macos", target_os = "windows"))]
 use identity::PemIdentity;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+use identity::ShownBy;
 pub use server::ServerTls;
 pub(crate) use server::{ServerStream, subject};
 
@@ -67,6 +69,10 @@ pub enum TlsErrorKind {
     OldKey,
     /// The same of a PKCS#12 file.
     OldPkcs12,
+    /// A key is in a format of Java's own.
+    JavaStore,
+    /// Trusted certificates are in a format of Java's own.
+    JavaTrust,
     /// The peer speaks no TLS.
     NotTls,
     /// The peer closed the connection in place of a handshake.
@@ -157,6 +163,58 @@ pub struct ServerDemands {
     pub client_ca: Option<PathBuf>,
 }
 
+/// Where a server's certificate and key are.
+#[derive(Clone)]
+pub struct ServerIdentity {
+    /// The files.
+    pub files: IdentityFiles,
+    /// Opens the key or the PKCS#12 file, where it is encrypted.
+    pub passphrase: Option<String>,
+}
+
+/// Files that hold a certificate, its chain and its key.
+#[derive(Debug, Clone)]
+pub enum IdentityFiles {
+    /// PEM.
+    Pem {
+        /// Certificate chain.
+        cert: PathBuf,
+        /// Key.
+        key: PathBuf,
+    },
+    /// All in one, as PKCS#12.
+    Pkcs12(PathBuf),
+}
+
+impl fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+impl ServerIdentity {
+    /// The file that names it.
+    fn path(&self) -> &Path {
+        match &self.files {
+            IdentityFiles::Pem { cert, .. } => cert,
+            IdentityFiles::Pkcs12(path) => path,
+        }
+    }
+
+    fn read(&self) -> Result<PemIdentity, TlsError> {
+        let passphrase = self.passphrase.as_deref();
+        match &self.files {
+            IdentityFiles::Pem { cert, key } => identity::from_pem_files(cert, key, passphrase),
+            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            IdentityFiles::Pkcs12(path) => identity::from_pkcs12_file(path, passphrase, ShownBy::Server),
+            #[cfg(any(target_os = "macos", target_os = "windows"))]
+            IdentityFiles::Pkcs12(path) => {
+                Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --tls-cert and --tls-key"))
+            }
+        }
+    }
+}
+
 /// A client certificate in PEM.
 pub struct Pem {
     /// The certificate and its chain.
@@ -208,7 +266,7 @@ impl ClientTls {
         let passphrase = self.passphrase.as_deref();
         let pem = match (&self.pkcs12, &self.cert) {
             #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-            (Some(path), _) => identity::from_pkcs12_file(path, passphrase)?,
+            (Some(path), _) => identity::from_pkcs12_file(path, passphrase, ShownBy::Client)?,
             #[cfg(any(target_os = "macos", target_os = "windows"))]
             (Some(path), _) => return Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --cert and --key")),
             (None, Some(cert)) => identity::from_pem_files(cert, self.key.as_deref().unwrap_or(cert), passphrase)?,

@@ -213,3 +213,50 @@ fn files_that_do_not_fit_are_told_apart() {
     let arguments = ["connect", url, "--cert", &client.cert, "--passphrase-env", "WSP_NOT_SET"];
     crate::support::run(&arguments, "").exits(2).complains("WSP_NOT_SET");
 }
+
+#[test]
+fn a_server_takes_its_own_key_as_pkcs12_or_encrypted() {
+    if !require("openssl") {
+        return;
+    }
+    let authority = Authority::new();
+    let identity = authority.server(&["127.0.0.1", "localhost"]);
+    let folder = scratch();
+    let file = |name: &str| text(&folder.path().join(name));
+    let (store, key) = (file("server.p12"), file("server.key"));
+    let (cert, plain) = (&identity.cert, &identity.key);
+    openssl(&["pkcs12", "-export", "-in", cert, "-inkey", plain, "-out", &store, "-passout", "env:PASS"], &[]);
+    openssl(&["ec", "-aes256", "-passout", "env:PASS", "-in", plain, "-out", &key], &[]);
+    let jks = text(&crate::support::write(&folder, "old.jks", b"\xfe\xed\xfe\xed\0\0\0\x02"));
+    let pass = ["--passphrase-env", "PASS"];
+    let encrypted = ["--tls-cert", cert, "--tls-key", &key];
+    let forms: [&[&str]; 2] = [&["--pkcs12", &store], &encrypted];
+    for first in [&["listen", "127.0.0.1:0", "--echo"][..], &["relay", "wss-listen://127.0.0.1:0", "null:"]] {
+        for form in forms {
+            let server = Server::ready(wsp([first, form, &pass].concat()).env("PASS", PASSPHRASE));
+            assert!(server.url.starts_with("wss://"), "{}", server.url);
+            let url = format!("wss://localhost:{}/", server.port);
+            wsp(["connect", "-4", "--cacert", &authority.ca(), &url, "-x", "a", "-w", "0"]).input("").exits(0);
+            server.stop().exits(0);
+            let output = wsp([first, form].concat()).input("").exits(8).complains("no passphrase");
+            assert!(hint(&output).contains("--passphrase-env"), "{}", output.stderr);
+            let output = wsp([first, form, &pass].concat()).env("PASS", "hunter2").input("").exits(8);
+            assert!(
+                output.stderr.contains("does not open it") && !output.stderr.contains("hunter2"),
+                "{}",
+                output.stderr
+            );
+        }
+        for form in [&["--pkcs12", &jks][..], &["--tls-cert", &jks, "--tls-key", &jks]] {
+            let output = wsp([first, form].concat()).input("").exits(8).complains("Java key store");
+            assert!(
+                hint(&output).contains("keytool -importkeystore") && hint(&output).contains("--pkcs12"),
+                "{}",
+                output.stderr
+            );
+        }
+    }
+    let output = wsp(["connect", "wss://127.0.0.1:1/", "--cacert", &jks]).input("").exits(8);
+    assert!(hint(&output).contains("keytool -list -rfc"), "{}", output.stderr);
+    wsp(["listen", ":0", "--passphrase-env", "PASS"]).env("PASS", "x").input("").exits(2).complains("no key to open");
+}

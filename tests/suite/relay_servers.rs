@@ -256,7 +256,7 @@ fn mistakes_are_told_before_anything_starts() {
     let directory = scratch();
     let file = format!("file:{}", text(&directory.path().join("out")));
     for (arguments, part) in [
-        (&["wss-listen://127.0.0.1:0", file.as_str()][..], "a certificate is wanted"),
+        (&["wss-listen://127.0.0.1:0", file.as_str()][..], "no certificate was given"),
         (&["-", file.as_str(), "--protocol", "feed"], "no end is a WebSocket"),
         (&["ws://127.0.0.1:1/", "-", "--protocol", "gateway"], "gateway is spoken by servers"),
         (&["ws-listen://127.0.0.1:0", "-", "--to-protocol", "feed"], "no TO is a WebSocket"),

@@ -29,7 +29,7 @@ use crate::message::render::Format;
 use crate::net::connection::BufferRole;
 use crate::net::connector::{ConnectOptions, Connector};
 use crate::net::origin::Origins;
-use crate::net::tls::{ServerDemands, TlsVersion};
+use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::proxy::{Path, Proxy};
 use crate::pipeline::watch::View;
@@ -59,7 +59,7 @@ pub struct ServerArgs {
     /// Write the port here once it is open
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Server ends")]
     pub port_file: Option<PathBuf>,
-    /// wss-listen: certificate chain, PEM
+    /// wss-listen: certificate chain, PEM; without it --pkcs12 names the server's certificate and key, too
     #[arg(
         long,
         value_name = "F",
@@ -69,7 +69,7 @@ pub struct ServerArgs {
         help_heading = "Server ends"
     )]
     pub tls_cert: Option<PathBuf>,
-    /// wss-listen: key of the certificate, PEM
+    /// wss-listen: key of the certificate, PEM; --passphrase-env opens it
     #[arg(long, value_name = "F", requires = "tls_cert", hide_short_help = true, help_heading = "Server ends")]
     pub tls_key: Option<PathBuf>,
     /// wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1
@@ -313,12 +313,17 @@ impl Build<'_> {
             }
             return Ok(TlsSource::None);
         }
-        match (&args.tls_cert, &args.tls_key) {
-            (Some(cert), Some(key)) => Ok(TlsSource::Files { cert: cert.clone(), key: key.clone() }),
-            _ if args.tls => Ok(TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() }),
-            _ => Err(Error::usage(
-                format!("{endpoint}: a certificate is wanted"),
-                "--tls-cert and --tls-key name one, --tls makes one for localhost",
+        let connection = &self.args.connection;
+        let pkcs12 = connection.pkcs12.as_ref().filter(|_| !args.tls);
+        match settings::identity_files(args.tls_cert.as_ref(), args.tls_key.as_ref(), pkcs12) {
+            Some(files) => {
+                let passphrase = settings::secret(None, connection.passphrase_env.as_deref())?;
+                Ok(TlsSource::Files(ServerIdentity { files, passphrase }))
+            }
+            None if args.tls => Ok(TlsSource::SelfSigned { ca_out: args.tls_ca_out.clone() }),
+            None => Err(Error::usage(
+                format!("{endpoint}: no certificate was given"),
+                "--tls-cert and --tls-key, or --pkcs12, name one; --tls makes one for localhost",
             )),
         }
     }

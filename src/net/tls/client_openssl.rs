@@ -27,7 +27,7 @@ use tokio_util::either::Either;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::identity::{self, PemIdentity};
+use super::identity::{self, PemIdentity, ShownBy, is_java_store};
 use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, read, shorten};
 use crate::message::counted::counted;
 use crate::net::connection::io_text;
@@ -77,7 +77,7 @@ pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
     builder.set_min_proto_version(Some(min)).map_err(|errors| fault(&errors))?;
     trust(&mut builder, tls)?;
     let identity = match (&tls.pkcs12, &tls.cert, &tls.key) {
-        (Some(path), ..) => Some(identity::from_pkcs12_file(path, tls.passphrase.as_deref())?),
+        (Some(path), ..) => Some(identity::from_pkcs12_file(path, tls.passphrase.as_deref(), ShownBy::Client)?),
         (None, None, None) => None,
         (None, None, Some(_)) => return Err(TlsError::other("--key needs --cert")),
         (None, Some(cert), key) => {
@@ -128,8 +128,13 @@ fn trust(builder: &mut SslConnectorBuilder, tls: &ClientTls) -> Result<(), TlsEr
 
 /// The certificates in a file, of which there is at least one.
 pub(super) fn authorities(path: &Path, what: &str) -> Result<Vec<X509>, TlsError> {
-    let certificates = X509::stack_from_pem(&read(path, what)?)
-        .map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
+    let pem = read(path, what)?;
+    if is_java_store(&pem) {
+        let text = "it is a Java key store (JKS), which has to be converted";
+        return Err(TlsError { kind: TlsErrorKind::JavaTrust, ..TlsError::of_file(path, what, text) });
+    }
+    let certificates =
+        X509::stack_from_pem(&pem).map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
     if certificates.is_empty() {
         return Err(TlsError::of_file(path, what, "holds no PEM certificate"));
     }

@@ -8,6 +8,15 @@ use std::path::Path;
 
 use super::{TlsError, TlsErrorKind, read};
 
+/// Whose certificate it is, for what is said of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShownBy {
+    /// A client's.
+    Client,
+    /// A server's.
+    Server,
+}
+
 /// A chain that begins with the certificate, and its key as unencrypted PKCS#8, both in PEM.
 pub(super) struct PemIdentity {
     pub(super) chain: Vec<u8>,
@@ -17,12 +26,24 @@ pub(super) struct PemIdentity {
 /// Reads a certificate and its key from PEM files, which may be the same.
 pub(super) fn from_pem_files(cert: &Path, key: &Path, passphrase: Option<&str>) -> Result<PemIdentity, TlsError> {
     let chain = read(cert, "certificate")?;
+    check_java(&chain).map_err(|fault| fault.of_file(cert, "certificate"))?;
     if memchr::memmem::find(&chain, b"-----BEGIN CERTIFICATE-----").is_none() {
         return Err(TlsError::of_file(cert, "certificate", "holds no certificate in PEM; --pkcs12 reads PKCS#12"));
     }
     let pem = read(key, "key")?;
+    check_java(&pem).map_err(|fault| fault.of_file(key, "key"))?;
     let key = to_pkcs8(&pem, passphrase).map_err(|fault| fault.of_file(key, "key"))?;
     Ok(PemIdentity { chain, key })
+}
+
+/// Whether these are the first bytes of a Java key store in one of Java's own formats, JKS or JCEKS.
+pub(super) fn is_java_store(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xfe\xed\xfe\xed") || bytes.starts_with(b"\xce\xce\xce\xce")
+}
+
+fn check_java(bytes: &[u8]) -> Result<(), Fault> {
+    let text = "it is a Java key store (JKS), which has to be converted";
+    if is_java_store(bytes) { Err(Fault(TlsErrorKind::JavaStore, text)) } else { Ok(()) }
 }
 
 /// Why a key cannot be had, and what helps.
@@ -55,7 +76,7 @@ mod with_openssl {
     use openssl::x509::X509;
 
     use super::super::pkcs12_mac::with_mac;
-    use super::{Fault, Path, PemIdentity, TlsError, TlsErrorKind, read};
+    use super::{Fault, Path, PemIdentity, ShownBy, TlsError, TlsErrorKind, check_java, read};
 
     /// What is said where the provider is not there either.
     const OLD: &str =
@@ -115,13 +136,15 @@ mod with_openssl {
     pub(in crate::net::tls) fn from_pkcs12_file(
         path: &Path,
         passphrase: Option<&str>,
+        shown_by: ShownBy,
     ) -> Result<PemIdentity, TlsError> {
         let der = read(path, "PKCS#12 file")?;
-        from_pkcs12(&der, passphrase).map_err(|fault| fault.of_file(path, "PKCS#12 file"))
+        from_pkcs12(&der, passphrase, shown_by).map_err(|fault| fault.of_file(path, "PKCS#12 file"))
     }
 
-    pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>) -> Result<PemIdentity, Fault> {
+    pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>, shown_by: ShownBy) -> Result<PemIdentity, Fault> {
         let other = |text| Fault(TlsErrorKind::Other, text);
+        check_java(der)?;
         let file = Pkcs12::from_der(der).map_err(|_| other("it is no PKCS#12 file"))?;
         // BER becomes DER by the way.
         let der = file.to_der().map_err(|_| other("it cannot be read"))?;
@@ -141,7 +164,10 @@ mod with_openssl {
         let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
         // PKCS12_parse gives the others in reverse.
         certificates.extend(parsed.ca.into_iter().flatten().rev());
-        let key = key.ok_or(other("it holds no private key; a trust store belongs to --cacert, in PEM"))?;
+        let key = key.ok_or(other(match shown_by {
+            ShownBy::Client => "it holds no private key; a trust store belongs to --cacert, in PEM",
+            ShownBy::Server => "it holds no private key; a trust store belongs to --client-ca, in PEM",
+        }))?;
         let chain = in_order(&key, certificates).ok_or(other("it holds no certificate for its key"))?;
         let to_pem = || -> Result<PemIdentity, ErrorStack> {
             let mut pem = Vec::new();

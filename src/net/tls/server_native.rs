@@ -1,11 +1,9 @@
 //! Server handshakes by native-tls, where that is the system's own library.
 
-use std::path::Path;
-
 use native_tls::TlsAcceptor;
 
-use super::identity::{self, PemIdentity};
-use super::{ServerDemands, TlsError, native_identity, shorten};
+use super::identity::PemIdentity;
+use super::{ServerDemands, ServerIdentity, TlsError, native_identity, shorten};
 use crate::net::transport::{Secure, Transport};
 
 /// A server's side of TLS over any other byte stream.
@@ -18,12 +16,12 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// From PEM files.
+    /// From files.
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, demands: &ServerDemands) -> Result<Self, TlsError> {
-        Self::new(&identity::from_pem_files(cert, key, None)?, demands)
+    pub fn from_files(identity: &ServerIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
+        Self::new(&identity.read()?, demands)
     }
 
     /// From a chain and a PKCS#8 key in PEM.

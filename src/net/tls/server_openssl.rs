@@ -1,7 +1,6 @@
 //! Server handshakes where the TLS library is OpenSSL, through the openssl crate itself: native-tls
 //! sets its servers up without TLS 1.3.
 
-use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use openssl::x509::{X509, X509VerifyResult};
 use tokio_openssl::SslStream;
 
 use super::client::{authorities, names};
-use super::identity::{self, PemIdentity};
-use super::{ServerDemands, TlsError, TlsVersion, shorten};
+use super::identity::PemIdentity;
+use super::{ServerDemands, ServerIdentity, TlsError, TlsVersion, shorten};
 use crate::net::connection::io_text;
 use crate::net::transport::{Secure, Transport};
 
@@ -38,13 +37,13 @@ fn reason(errors: &ErrorStack) -> String {
 }
 
 impl ServerTls {
-    /// From PEM files.
+    /// From files.
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn from_files(cert: &Path, key: &Path, demands: &ServerDemands) -> Result<Self, TlsError> {
-        let builder = Self::builder(&identity::from_pem_files(cert, key, None)?, demands.min)
-            .map_err(|reason| TlsError::of_file(cert, "certificate", &reason))?;
+    pub fn from_files(identity: &ServerIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
+        let builder = Self::builder(&identity.read()?, demands.min)
+            .map_err(|reason| TlsError::of_file(identity.path(), "certificate", &reason))?;
         Self::build(builder, demands)
     }
 
