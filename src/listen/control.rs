@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::hub::{Hub, session_name};
 use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
-use crate::message::event::time_text;
+use crate::message::event::{Direction, time_text};
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
@@ -151,14 +151,18 @@ fn queue(mailbox: &Mailbox) -> SessionQueue {
 struct Waiting {
     hub: Rc<Hub>,
     mailboxes: Vec<Rc<Mailbox>>,
+    /// Bytes of the message.
+    size: usize,
 }
 
 impl Waiting {
     /// Gives them up, for a reason; how many that is.
     fn give_up(&mut self, reason: DropReason) -> u64 {
-        let count = self.mailboxes.drain(..).count() as u64;
-        self.hub.counters.dropped.add(reason, count);
-        count
+        let mailboxes: Vec<_> = self.mailboxes.drain(..).collect();
+        for mailbox in &mailboxes {
+            self.hub.dropped(mailbox.id, Direction::Out, reason, self.size);
+        }
+        mailboxes.len() as u64
     }
 }
 
@@ -170,12 +174,12 @@ impl Drop for Waiting {
 
 async fn deliver(hub: Rc<Hub>, receivers: Vec<Rc<Mailbox>>, message: Message) -> Delivery {
     let mut delivery = Delivery::default();
-    let mut waiting = Waiting { hub: Rc::clone(&hub), mailboxes: receivers };
+    let mut waiting = Waiting { hub: Rc::clone(&hub), mailboxes: receivers, size: message.len() };
     let placed = poll_fn(|cx| {
         waiting.mailboxes.retain(|mailbox| {
             // It has gone, or is about to, and takes nothing more.
             if hub.session(mailbox.id).is_none() || mailbox.has_overflowed() {
-                hub.counters.dropped.one(DropReason::ReceiverGone);
+                hub.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
                 delivery.dropped += 1;
                 return false;
             }

@@ -23,9 +23,11 @@ use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::clock::PassClock;
+use crate::message::event::Direction;
 use crate::message::render::Format;
 use crate::net::listener::{PeerAddr, Refuse};
 use crate::observe::counters::{Counters, DropReason};
+use crate::observe::drops::DropLines;
 use crate::observe::tap::Tap;
 use crate::queue::{OverflowPolicy, Pushed};
 use crate::session::driver::DriverSettings;
@@ -90,6 +92,8 @@ pub struct Hub {
     output_waker: RefCell<Option<Waker>>,
     recording: Recording,
     tap: Tap,
+    /// Dropped messages that are to be printed.
+    drops: RefCell<DropLines>,
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
     waiting: RefCell<Vec<Waker>>,
     next_id: Cell<u64>,
@@ -125,6 +129,7 @@ impl Hub {
             output_waker: RefCell::new(None),
             recording: Recording::default(),
             tap: Tap::default(),
+            drops: RefCell::default(),
             sessions: RefCell::default(),
             waiting: RefCell::default(),
             next_id: Cell::new(1),
@@ -138,11 +143,11 @@ impl Hub {
     }
 
     /// A session begins.
-    pub fn join(&self, peer: PeerAddr, target: &str) -> Rc<Mailbox> {
+    pub fn join(&self, peer: PeerAddr, target: &str, subprotocol: Option<&str>) -> Rc<Mailbox> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         self.counters.connections.one();
-        let mailbox = Rc::new(Mailbox::new(id, peer, target, &self.settings));
+        let mailbox = Rc::new(Mailbox::new(id, peer, target, subprotocol, &self.settings));
         self.sessions.borrow_mut().insert(id, Rc::clone(&mailbox));
         self.changed.notify_waiters();
         mailbox
@@ -177,7 +182,7 @@ impl Hub {
     /// A session has ended; what still waits for it is dropped and counted.
     pub fn leave(&self, id: u64) {
         if let Some(mailbox) = self.sessions.borrow_mut().remove(&id) {
-            self.counters.dropped.add(DropReason::ReceiverGone, mailbox.clear());
+            mailbox.clear(|size| self.dropped(id, Direction::Out, DropReason::ReceiverGone, size));
         }
         self.wake_waiting();
         self.changed.notify_waiters();
@@ -230,7 +235,7 @@ impl Hub {
     /// Puts a message into one mailbox; it comes back when it must wait there.
     pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
         if mailbox.takes_no_more() {
-            self.counters.dropped.one(DropReason::ReceiverGone);
+            self.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
             return None;
         }
         match self.push(mailbox, message) {
@@ -241,14 +246,7 @@ impl Hub {
 
     /// As [`Hub::place`], with what became of it.
     pub(super) fn push(&self, mailbox: &Mailbox, message: Message) -> Pushed {
-        let dropped = &self.counters.dropped;
-        let pushed = mailbox.push(message);
-        match &pushed {
-            Pushed::Accepted { dropped: older } => dropped.add(DropReason::QueueFull, *older),
-            Pushed::Dropped | Pushed::Disconnect => dropped.one(DropReason::QueueFull),
-            Pushed::Full(_) => {}
-        }
-        pushed
+        mailbox.push(message, |size| self.dropped(mailbox.id, Direction::Out, DropReason::QueueFull, size))
     }
 
     /// Puts a message before every session, but for `except`.
@@ -272,7 +270,7 @@ impl Hub {
     pub fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
         unplaced.retain_mut(|(mailbox, message)| {
             if Rc::strong_count(mailbox) == 1 {
-                self.counters.dropped.one(DropReason::ReceiverGone);
+                self.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
                 return false;
             }
             match self.place(mailbox, message.clone()) {

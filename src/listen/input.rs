@@ -175,7 +175,10 @@ async fn send_event(hub: &Rc<Hub>, line: &[u8], number: u64) {
         Some(name) => match session_number(name).and_then(|id| hub.session(id)) {
             Some(mailbox) => vec![mailbox],
             None if line.event == InputEvent::Ignored => Vec::new(),
-            None => return hub.no_receiver(name),
+            None => {
+                let size = if let InputEvent::Message(message) = &line.event { message.len() } else { 0 };
+                return hub.no_receiver(name, size);
+            }
         },
     };
     match line.event {

@@ -42,6 +42,8 @@ pub struct Mailbox {
     pub peer: PeerAddr,
     /// Path and query it asked for.
     pub target: Box<str>,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<Box<str>>,
     /// When it opened.
     pub since: Timestamp,
     /// Received from it.
@@ -82,12 +84,13 @@ impl fmt::Debug for Elsewhere {
 
 impl Mailbox {
     /// An empty one.
-    pub fn new(id: u64, peer: PeerAddr, target: &str, settings: &HubSettings) -> Self {
+    pub fn new(id: u64, peer: PeerAddr, target: &str, subprotocol: Option<&str>, settings: &HubSettings) -> Self {
         let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
         Self {
             id,
             peer,
             target: target.into(),
+            subprotocol: subprotocol.map(Box::from),
             since: Timestamp::now(),
             received: Traffic::default(),
             sent: Traffic::default(),
@@ -267,9 +270,9 @@ impl Mailbox {
         self.control.borrow_mut().pop_front()
     }
 
-    /// Adds a message, or does what the policy says.
-    pub(super) fn push(&self, message: Message) -> Pushed {
-        let pushed = self.queue.borrow_mut().push(message);
+    /// Adds a message, or does what the policy says; `lost` is told the size of each message that is dropped.
+    pub(super) fn push(&self, message: Message, mut lost: impl FnMut(usize)) -> Pushed {
+        let pushed = self.queue.borrow_mut().push_with(message, |message| lost(message.len()));
         match &pushed {
             Pushed::Accepted { dropped } => {
                 self.dropped.set(self.dropped.get() + dropped);
@@ -286,12 +289,12 @@ impl Mailbox {
         pushed
     }
 
-    /// Throws away what waits; how many messages that was.
-    pub(super) fn clear(&self) -> u64 {
+    /// Throws away what waits; `lost` is told the size of each message.
+    pub(super) fn clear(&self, mut lost: impl FnMut(usize)) {
         let mut queue = self.queue.borrow_mut();
-        let count = queue.len() as u64;
-        while queue.pop().is_some() {}
-        count
+        while let Some(message) = queue.pop() {
+            lost(message.len());
+        }
     }
 
     /// Wakes the session's task.

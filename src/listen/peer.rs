@@ -96,12 +96,13 @@ impl ServerPeer {
     fn reply(&mut self, replies: &mut Replies) {
         if self.closing {
             // Nothing can be sent behind our Close.
-            self.hub.counters.dropped.add(DropReason::ReceiverGone, self.sends.len() as u64);
-            self.sends.clear();
+            for message in self.sends.drain(..) {
+                self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
+            }
         }
         if let (Some(faulty), None) = (&mut self.faults, self.hub.settings.on_full) {
             for message in self.sends.drain(..) {
-                faulty.send(&message, true, &self.hub);
+                faulty.send(self.mailbox.id, &message, true, &self.hub);
             }
         }
         for message in self.sends.drain(..) {
@@ -129,7 +130,7 @@ impl ServerPeer {
                 // What was said at the gate is a secret, or should have been one.
                 if offence.kind == ErrorKind::Rate {
                     self.hub.received(&self.mailbox, &message);
-                    self.hub.counters.dropped.one(DropReason::Rate);
+                    self.hub.dropped(self.mailbox.id, Direction::In, DropReason::Rate, message.len());
                 }
                 return self.expel(&offence);
             }
@@ -186,8 +187,9 @@ impl ServerPeer {
         self.closing = true;
         self.mailbox.begin_close();
         // Nothing goes out behind it, and what waits must not keep the peer's answer from being read.
-        self.hub.counters.dropped.add(DropReason::ReceiverGone, self.ready.len() as u64);
-        self.ready.clear();
+        for message in self.ready.drain(..) {
+            self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
+        }
         Poll::Ready(Outgoing::Close(close))
     }
 
@@ -297,10 +299,13 @@ impl ServerPeer {
 
 impl Drop for ServerPeer {
     fn drop(&mut self) {
-        let under_way = self.faults.as_ref().map_or(0, |faulty| faulty.faults.waiting());
-        let left = (self.ready.len() + under_way) as u64;
-        self.hub.counters.dropped.add(DropReason::ReceiverGone, left);
-        self.hub.counters.dropped.add(DropReason::QueueFull, self.unplaced.len() as u64);
+        let under_way = self.faults.iter().flat_map(|faulty| faulty.faults.under_way());
+        for message in self.ready.iter().chain(under_way) {
+            self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
+        }
+        for (mailbox, message) in &self.unplaced {
+            self.hub.dropped(mailbox.id, Direction::Out, DropReason::QueueFull, message.len());
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use super::site::Site;
 use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::message::event::EventBody;
+use crate::message::source::path_of;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
@@ -266,7 +267,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
                 // It has done its work; nobody behind the door needs to know it.
                 accepted.head.headers.remove(AUTHORIZATION);
             }
-            let mailbox = hub.join(peer, &accepted.target);
+            let mailbox = hub.join(peer, &accepted.target, accepted.subprotocol.as_deref());
             let id = mailbox.id;
             let handler = handler::for_session(&hub, &mailbox, &mut accepted);
             let subject = accepted.transport.subject();
@@ -301,6 +302,7 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, d
     let body = EventBody::Open {
         url: None,
         peer: Some(mailbox.peer.to_string()),
+        path: Some(path_of(&accepted.target).to_owned()),
         subprotocol: accepted.subprotocol.clone(),
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,

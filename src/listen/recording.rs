@@ -80,6 +80,18 @@ impl Recording {
         }
     }
 
+    /// Whether anything is recorded.
+    pub fn is_on(&self) -> bool {
+        self.recorder.borrow().is_some()
+    }
+
+    /// As [`Recording::event`], for whatever session.
+    pub fn happened(&self, event: &Event) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            recorder.event(event);
+        }
+    }
+
     /// A session has ended.
     pub fn ended(&self, id: u64) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {

@@ -80,6 +80,8 @@ pub enum EventBody {
         url: Option<String>,
         /// Who connected to a server.
         peer: Option<String>,
+        /// The path it asked for.
+        path: Option<String>,
         /// The subprotocol agreed on.
         subprotocol: Option<String>,
         /// The extensions agreed on.
@@ -118,6 +120,13 @@ pub enum EventBody {
         /// What failed.
         cause: String,
     },
+    /// A message was dropped.
+    Drop {
+        /// Why, as counters call it.
+        reason: Cow<'static, str>,
+        /// Payload bytes, where they are known.
+        size: Option<usize>,
+    },
 }
 
 impl Event {
@@ -140,11 +149,12 @@ impl Event {
             EventBody::Close { .. } => "close",
             EventBody::Error { .. } => "error",
             EventBody::Retry { .. } => "retry",
+            EventBody::Drop { .. } => "drop",
         };
         push_head(out, self.time, &self.session, self.dir, kind);
         match &self.body {
-            EventBody::Open { url, peer, subprotocol, extensions, handshake_ms, subject } => {
-                for (name, value) in [("url", url), ("peer", peer), ("subject", subject)] {
+            EventBody::Open { url, peer, path, subprotocol, extensions, handshake_ms, subject } => {
+                for (name, value) in [("url", url), ("peer", peer), ("path", path), ("subject", subject)] {
                     if let Some(value) = value {
                         push_field(out, name, value);
                     }
@@ -177,6 +187,7 @@ impl Event {
                 push_display(out, format_args!(",\"attempt\":{attempt},\"delay_ms\":{delay_ms}"));
                 push_field(out, "cause", cause);
             }
+            EventBody::Drop { reason, size } => push_drop(out, reason, *size),
         }
         out.extend_from_slice(b"}\n");
     }
@@ -201,6 +212,7 @@ impl Event {
             "open" => EventBody::Open {
                 url: line.url,
                 peer: line.peer,
+                path: line.path,
                 subprotocol: line.subprotocol,
                 extensions: line.extensions,
                 // By way of its text: reading it as f64 at once may be off in the last digit.
@@ -217,6 +229,10 @@ impl Event {
                 attempt: line.attempt.unwrap_or_default(),
                 delay_ms: line.delay_ms.unwrap_or_default(),
                 cause: line.cause.unwrap_or_default(),
+            },
+            "drop" => EventBody::Drop {
+                reason: line.reason.unwrap_or_default().into(),
+                size: line.size.and_then(|size| size.as_u64()).and_then(|size| usize::try_from(size).ok()),
             },
             _ => return Err(line.unknown_type()),
         };
@@ -247,6 +263,28 @@ pub fn write_dead_letter_line(
     out.extend_from_slice(b"}\n");
 }
 
+/// Appends the event line of a dropped message without building an [`Event`].
+pub fn write_drop_line(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: &str,
+    dir: Direction,
+    reason: &str,
+    size: Option<usize>,
+) {
+    push_head(out, time, session, Some(dir), "drop");
+    push_drop(out, reason, size);
+    out.extend_from_slice(b"}\n");
+}
+
+fn push_drop(out: &mut Vec<u8>, reason: &str, size: Option<usize>) {
+    push_field(out, "reason", reason);
+    match size {
+        Some(size) => push_display(out, format_args!(",\"size\":{size}")),
+        None => out.extend_from_slice(b",\"size\":null"),
+    }
+}
+
 /// What a line of `--input json` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputEvent {
@@ -263,7 +301,7 @@ pub enum InputEvent {
         /// And this reason.
         reason: String,
     },
-    /// Nothing: the line records what cannot be sent (`open`, `error`, `retry`).
+    /// Nothing: the line records what cannot be sent (`open`, `error`, `retry`, `drop`).
     Ignored,
 }
 
@@ -296,7 +334,7 @@ pub fn parse_input_line(line: &[u8]) -> Result<InputLine<'_>, String> {
             let (code, reason) = line.close()?;
             InputEvent::Close { code, reason }
         }
-        "open" | "error" | "retry" => InputEvent::Ignored,
+        "open" | "error" | "retry" | "drop" => InputEvent::Ignored,
         _ => return Err(line.unknown_type()),
     };
     Ok(InputLine { time, dir, session, event })
@@ -321,6 +359,7 @@ struct Line<'l> {
     base64: Option<String>,
     url: Option<String>,
     peer: Option<String>,
+    path: Option<String>,
     subject: Option<String>,
     subprotocol: Option<String>,
     extensions: Option<String>,
@@ -333,6 +372,7 @@ struct Line<'l> {
     attempt: Option<u32>,
     delay_ms: Option<u64>,
     wire_size: Option<usize>,
+    size: Option<serde_json::Number>,
 }
 
 impl<'l> Line<'l> {
@@ -345,7 +385,7 @@ impl<'l> Line<'l> {
     }
 
     fn unknown_type(&self) -> String {
-        format!("unknown type {:?} (text, binary, ping, pong, close, open, error, retry)", self.kind)
+        format!("unknown type {:?} (text, binary, ping, pong, close, open, error, retry, drop)", self.kind)
     }
 
     fn direction(&self) -> Result<Option<Direction>, String> {
@@ -413,6 +453,9 @@ pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>
 
 fn push_message(out: &mut Vec<u8>, message: &Message) {
     push_payload(out, message.payload(), message.kind() == MessageKind::Text);
+    if let Some(source) = message.source() {
+        source.push_fields(out);
+    }
 }
 
 /// Appends size and payload; `text` says that it is UTF-8.

@@ -50,6 +50,7 @@ fn lines_look_as_documented() {
             EventBody::Open {
                 url: Some("ws://h/".into()),
                 peer: None,
+                path: None,
                 subprotocol: Some("p".into()),
                 extensions: Some("permessage-deflate".into()),
                 handshake_ms: Some(1.25),
@@ -90,7 +91,7 @@ fn input_needs_only_type_and_payload() {
     ] {
         assert_eq!(input(none), Ok(InputEvent::Close { code: None, reason: String::new() }));
     }
-    for kind in ["open", "error", "retry"] {
+    for kind in ["open", "error", "retry", "drop"] {
         assert_eq!(input(&format!(r#"{{"type":"{kind}"}}"#)), Ok(InputEvent::Ignored));
     }
     let named = parse_input_line(br#"{"session":"s2","type":"text","text":"a"}"#).unwrap();
@@ -142,8 +143,11 @@ fn body() -> impl Strategy<Value = EventBody> {
             delay_ms,
             cause
         }),
+        (any::<String>(), proptest::option::of(any::<usize>()))
+            .prop_map(|(reason, size)| EventBody::Drop { reason: reason.into(), size }),
         (some(), some(), some(), some(), some(), proptest::option::of(0.0..1e9_f64)).prop_map(
             |(url, peer, subject, subprotocol, extensions, handshake_ms)| EventBody::Open {
+                path: peer.clone(),
                 url,
                 peer,
                 subprotocol,

@@ -155,7 +155,7 @@ pub fn push_message(out: &mut Vec<u8>, time: Timestamp, dir: Direction, message:
 /// Appends what an event has to say beyond messages; false when that is nothing (an `open` begins an entry instead).
 /// A comma is put before it when `comma` says so.
 pub fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool {
-    if matches!(event.body, EventBody::Open { .. }) {
+    if matches!(event.body, EventBody::Open { .. } | EventBody::Drop { .. }) {
         return false;
     }
     if comma {
@@ -163,7 +163,7 @@ pub fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool {
     }
     let (time, dir) = (event.time, event.dir.unwrap_or(Direction::In));
     match &event.body {
-        EventBody::Open { .. } => {}
+        EventBody::Open { .. } | EventBody::Drop { .. } => {}
         EventBody::Message(message) => push_message(out, time, dir, message),
         EventBody::Ping(payload) => frame(out, kind(dir), time, PING, payload),
         EventBody::Pong(payload) => frame(out, kind(dir), time, PONG, payload),

@@ -13,10 +13,14 @@ mod json_string;
 pub mod pack;
 mod payloads;
 pub mod render;
+pub mod source;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use pack::Pack;
+use source::Source;
 
 /// Text or binary: the two data message types of RFC 6455.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +56,8 @@ pub struct Message {
     wire: u32,
     memory: Memory,
     payload: Bytes,
+    /// Where it came from, where that is known and somebody asks.
+    source: Option<Arc<Source>>,
 }
 
 /// What else is in the memory of a payload, and kept as long as it is.
@@ -65,7 +71,7 @@ enum Memory {
     Own,
 }
 
-/// What it took on the wire is no part of what it says.
+/// What it took on the wire, and where it came from, is no part of what it says.
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
         self.kind == other.kind && self.payload == other.payload
@@ -76,7 +82,7 @@ impl Eq for Message {}
 
 impl Message {
     fn new(kind: MessageKind, payload: Bytes) -> Self {
-        Self { kind, wire: 0, memory: Memory::Shared, payload }
+        Self { kind, wire: 0, memory: Memory::Shared, payload, source: None }
     }
 
     /// A text message.
@@ -161,6 +167,19 @@ impl Message {
         self.wire.checked_sub(1).map(|wire| wire as usize)
     }
 
+    /// The same message, which came from there.
+    #[must_use]
+    pub fn with_source(mut self, source: Option<Arc<Source>>) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Where it came from, where that was asked for when it was received.
+    #[must_use]
+    pub fn source(&self) -> Option<&Arc<Source>> {
+        self.source.as_ref()
+    }
+
     /// Bytes that compression saved on the wire; below 0 where it made it longer.
     #[must_use]
     pub fn saved(&self) -> i64 {
@@ -190,7 +209,8 @@ impl Message {
         if self.memory == Memory::Own {
             return self.clone();
         }
-        Self { memory: Memory::Own, payload: Bytes::copy_from_slice(&self.payload), ..*self }
+        let (payload, source) = (Bytes::copy_from_slice(&self.payload), self.source.clone());
+        Self { memory: Memory::Own, payload, source, ..*self }
     }
 
     /// As [`Message::detached`], for one that is not needed any more.

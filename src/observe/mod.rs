@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod control;
 pub mod counters;
+pub mod drops;
 pub mod health;
 pub mod metrics;
 pub mod monitoring;

@@ -53,12 +53,15 @@ impl DeadLetters for Kept {
         line.pop();
         let Ok(message) = Message::text_from_bytes(line) else { return };
         let (origin, time, seq) = (Rc::clone(&envelope.origin), envelope.time, envelope.seq);
-        let original = envelope.receipt;
-        let kept = OnSafe::call(move |safety| {
-            original.settle(match safety {
-                Safety::Stored | Safety::Settled(Settlement::Delivered) => Settlement::DeadLettered(reason),
-                Safety::Settled(_) => Settlement::Dropped(reason),
-            });
+        let (original, size, sender) = (envelope.receipt, envelope.message.len(), Rc::clone(&envelope.origin));
+        let kept = OnSafe::call(move |safety| match safety {
+            Safety::Stored | Safety::Settled(Settlement::Delivered) => {
+                original.settle(Settlement::DeadLettered(reason));
+            }
+            Safety::Settled(_) => {
+                original.tell_drop(&sender.session, Direction::In, reason, size);
+                original.settle(Settlement::Dropped(reason));
+            }
         });
         let receipt = self.ledger.receive(message.len(), Some(kept));
         self.lane.push(Envelope { message, origin, time, seq, attempts: 0, receipt });

@@ -6,13 +6,13 @@
 use std::cell::{Cell, LazyCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json, Schema};
 use crate::message::Message;
-use crate::message::event::time_text;
 use crate::observe::counters::{Count, DropReason};
 use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
@@ -54,6 +54,8 @@ pub struct FlowSettings {
     pub route_all: bool,
     /// Destinations of what no route matched.
     pub lanes: Vec<Rc<Lane>>,
+    /// Somebody behind it wants to know where messages came from.
+    pub tells_sources: bool,
 }
 
 impl FlowSettings {
@@ -140,6 +142,14 @@ impl Flow {
         self.dead_letters.bury(envelope, DropReason::Invalid, endpoint, error);
     }
 
+    /// A message of a session whose messages all come from one place, with that place, where somebody asks.
+    fn with_source(&self, origin: &Origin, message: Message) -> Message {
+        match origin.source.get() {
+            Some(source) if self.settings.tells_sources => message.with_source(Some(Arc::clone(source))),
+            _ => message,
+        }
+    }
+
     fn needs_json(&self) -> bool {
         self.settings.filter.is_some() || !self.settings.routes.is_empty()
     }
@@ -168,7 +178,7 @@ impl Flow {
         let meta = filter.meta(|| lineage.meta(&message));
         let prev = lineage.origin.prev.replace(Json::null());
         let result = filter.run(&json, &meta, &prev, &mut |value| {
-            let out = Message::text(value.to_plain_string());
+            let out = Message::text(value.to_plain_string()).with_source(message.source().cloned());
             let parsed = (!settings.routes.is_empty()).then_some(value);
             self.forward(lineage, out, parsed.as_ref(), receipt);
             ControlFlow::Continue(())
@@ -227,9 +237,7 @@ impl Lineage<'_> {
     }
 
     fn meta(&self, message: &Message) -> Json {
-        let kind = message.kind().name();
-        let time = time_text(self.time);
-        Json::meta(&self.origin.session, &self.origin.endpoint, &time, kind, message.len(), self.seq)
+        self.origin.meta(message, self.time, self.seq)
     }
 }
 
@@ -247,6 +255,7 @@ impl Inlet for Flow {
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
         let receipt = self.ledger.receive(message.len(), on_safe);
         let lineage = Lineage { origin, seq, time: origin.clock.now() };
+        let message = self.with_source(origin, message);
         if let Some(lane) = self.settings.only_lane() {
             lane.push(lineage.envelope(message, receipt));
             return;
@@ -261,6 +270,7 @@ impl Inlet for Flow {
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
+        let message = self.with_source(origin, message);
         let receipt = self.ledger.receive(message.len(), None);
         self.bury(&Lineage { origin, seq, time: origin.clock.now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
@@ -275,14 +285,19 @@ impl Inlet for Flow {
         reason: DropReason,
         error: &str,
     ) {
+        let message = self.with_source(origin, message);
         let receipt = self.ledger.receive(message.len(), on_safe);
         let envelope =
             Envelope { message, origin: Rc::clone(origin), time: origin.clock.now(), seq, attempts: 0, receipt };
         self.dead_letters.bury(envelope, reason, &origin.endpoint, error);
     }
 
-    fn lose(&self, count: u64, reason: DropReason) {
-        self.ledger.lose(count, reason);
+    fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
+        self.ledger.lose(session, count, size, reason);
+    }
+
+    fn asks_for_sources(&self) -> bool {
+        self.settings.tells_sources
     }
 
     fn end(&self) {

@@ -66,10 +66,14 @@ impl Inlet for Gate {
         }
     }
 
-    fn lose(&self, count: u64, reason: DropReason) {
+    fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
         if self.is_open() {
-            self.inlet.lose(count, reason);
+            self.inlet.lose(session, count, size, reason);
         }
+    }
+
+    fn asks_for_sources(&self) -> bool {
+        self.inlet.asks_for_sources()
     }
 
     fn lags(&self, count: u64) {

@@ -120,6 +120,7 @@ impl Group {
             self.failure = Some(failure);
             self.members.iter().for_each(|member| member.orders.stop_once());
         }
+        self.watch.drops().poll_tend(cx);
         if self.members.is_empty() {
             return Poll::Ready(Happened::AllEnded);
         }
@@ -146,6 +147,7 @@ impl Group {
     /// # Errors
     /// It has failed, now or earlier.
     pub async fn finish_recording(&mut self, limit: Duration) -> Result<(), RecordError> {
+        self.watch.drops().finish(limit).await;
         let finished = self.watch.recording().finish(limit).await;
         self.failure.take().map_or(finished, Err)
     }

@@ -44,8 +44,14 @@ pub trait Inlet {
         error: &str,
     );
 
-    /// So many messages came and were lost before they could be taken in.
-    fn lose(&self, count: u64, reason: DropReason);
+    /// So many messages of a session, of `size` bytes each where that is known, came and were lost before they could be
+    /// taken in.
+    fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason);
+
+    /// Whether somebody behind it asks where each message came from; where nobody does, finding it out is in vain.
+    fn asks_for_sources(&self) -> bool {
+        false
+    }
 
     /// So many messages wait where this source takes them from: for whoever looks on.
     fn lags(&self, _count: u64) {}

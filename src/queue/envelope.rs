@@ -1,7 +1,8 @@
 //! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,9 @@ use super::ledger::{Receipt, Settlement};
 use crate::filter::Json;
 use crate::message::Message;
 use crate::message::clock::PassClock;
+use crate::message::event::{Direction, time_text};
+use crate::message::source::Source;
+use crate::observe::counters::DropReason;
 
 /// Where messages come from.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Origin {
     pub prev: RefCell<Json>,
     /// Says when what it gives was received.
     pub clock: PassClock,
+    /// Where its messages come from, where that is the same for all of them.
+    pub source: OnceCell<Arc<Source>>,
 }
 
 impl Origin {
@@ -32,7 +38,20 @@ impl Origin {
             endpoint: endpoint.into(),
             prev: RefCell::new(Json::null()),
             clock: PassClock::default(),
+            source: OnceCell::new(),
         })
+    }
+}
+
+impl Origin {
+    /// The value of `$meta` for a message of it.
+    pub fn meta(&self, message: &Message, time: Timestamp, seq: u64) -> Json {
+        let (kind, time) = (message.kind().name(), time_text(time));
+        let meta = Json::meta(&self.session, &self.endpoint, &time, kind, message.len(), seq);
+        match message.source().or(self.source.get()) {
+            Some(source) => meta.with_source(source),
+            None => meta,
+        }
     }
 }
 
@@ -56,7 +75,16 @@ pub struct Envelope {
 impl Envelope {
     /// It has its outcome here.
     pub fn settle(self, settlement: Settlement) {
+        if let Settlement::Dropped(reason) = settlement {
+            self.receipt.tell_drop(&self.origin.session, Direction::In, reason, self.message.len());
+        }
         self.receipt.settle(settlement);
+    }
+
+    /// It is dropped on its way to a session.
+    pub fn drop_before(self, receiver: &str, reason: DropReason) {
+        self.receipt.tell_drop(receiver, Direction::Out, reason, self.message.len());
+        self.receipt.settle(Settlement::Dropped(reason));
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Lane {
     /// Where small messages wait together.
     pack: RefCell<Pack>,
     waits: Rc<Waits>,
+    /// Whom its messages go to, as events name it.
+    receiver: OnceCell<String>,
     /// Lanes that hold what would be here, where each receiver has one of its own.
     branches: RefCell<Option<Vec<Weak<Lane>>>>,
 }
@@ -106,6 +108,7 @@ impl Lane {
             witness: OnceCell::new(),
             pack: RefCell::default(),
             waits,
+            receiver: OnceCell::new(),
             branches: RefCell::new(None),
         }
     }
@@ -148,13 +151,31 @@ impl Lane {
                 }
                 // Settling may lead back here.
                 for envelope in lost {
-                    envelope.settle(Settlement::Dropped(DropReason::QueueFull));
+                    self.lose(envelope, DropReason::QueueFull);
                 }
             }
-            Backing::Spool(lane) => lane.push(envelope),
+            Backing::Spool(lane) => lane.push(envelope, |envelope| self.lose(envelope, DropReason::QueueFull)),
         }
         self.high_water.set(self.high_water.get().max(self.len()));
         self.waits.readers.wake();
+    }
+
+    /// Its messages go to the session that events call so.
+    pub fn leads_to(&self, receiver: impl Into<String>) {
+        let _ = self.receiver.set(receiver.into());
+    }
+
+    /// The session that its messages go to, as events name it.
+    pub fn receiver(&self) -> Option<&str> {
+        self.receiver.get().map(String::as_str)
+    }
+
+    /// Settles a message as dropped on its way to the receiver.
+    pub fn lose(&self, envelope: Envelope, reason: DropReason) {
+        match self.receiver() {
+            Some(receiver) => envelope.drop_before(receiver, reason),
+            None => envelope.settle(Settlement::Dropped(reason)),
+        }
     }
 
     /// What waits behind others leaves with them, unless some are dropped; what waits alone may do so for long.
@@ -441,51 +462,5 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::envelope::Origin;
-
-    #[test]
-    fn a_full_lane_is_full_until_a_tenth_of_it_is_free_and_counts_what_was_taken() {
-        let settings = LaneSettings { max_messages: 20, max_bytes: 1000, policy: OverflowPolicy::Block };
-        let (lane, ledger) = (Lane::new("null:", settings), Rc::new(Ledger::default()));
-        lane.join(&ledger);
-        let seen = Rc::new(Cell::new(0));
-        let count = Rc::clone(&seen);
-        lane.show_to(move |envelope| count.set(count.get() + envelope.message.len()));
-        for seq in 1..=20 {
-            let receipt = ledger.receive(2, None);
-            let (message, origin) = (Message::text("ab"), Origin::new("s1", "-"));
-            lane.push(Envelope { message, origin, time: Timestamp::now(), seq, attempts: 0, receipt });
-        }
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(!lane.is_full(), "nobody waits yet");
-        assert!(lane.poll_ready(&mut cx).is_pending() && lane.is_full());
-        lane.took(lane.try_next().expect("a message"));
-        assert!(lane.poll_ready(&mut cx).is_ready() && lane.is_full(), "one taken is not enough");
-        lane.retries();
-        assert!(lane.is_retrying());
-        lane.took(lane.try_next().expect("a message"));
-        assert!(!lane.is_full() && !lane.is_retrying());
-        assert_eq!((lane.delivered.get(), lane.delivered_bytes.get(), seen.get()), (2, 4, 4));
-        assert_eq!((ledger.delivered.get(), ledger.waiting()), (2, 18));
-    }
-
-    #[test]
-    fn what_waits_keeps_no_buffer_alive_and_small_messages_wait_side_by_side() {
-        for (policy, side_by_side) in [(OverflowPolicy::Block, true), (OverflowPolicy::DropOldest, false)] {
-            let settings = LaneSettings { max_messages: 20, max_bytes: 1000, policy };
-            let (lane, ledger) = (Lane::new("null:", settings), Rc::new(Ledger::default()));
-            let buffer = bytes::Bytes::from(vec![b'x'; 300]);
-            for place in 0..3 {
-                let message = Message::binary(buffer.slice(place * 100..(place + 1) * 100));
-                let (receipt, origin) = (ledger.receive(100, None), Origin::new("s1", "-"));
-                lane.push(Envelope { message, origin, time: Timestamp::now(), seq: 1, attempts: 0, receipt });
-            }
-            assert!(buffer.is_unique(), "nothing waits in it");
-            let kept: Vec<_> = std::iter::from_fn(|| lane.try_next()).map(|envelope| envelope.message).collect();
-            let ends = kept[1].payload().as_ptr().wrapping_add(100) == kept[2].payload().as_ptr();
-            assert_eq!((kept.len(), ends), (3, side_by_side), "{policy:?}");
-        }
-    }
-}
+#[path = "lane_tests.rs"]
+mod tests;

@@ -3,12 +3,13 @@
 //! Invariant: `received = delivered + filtered + dropped + dead-lettered + waiting` at every instant, because waiting is
 //! the difference and a receipt settles once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
 use super::parked::{Parked, State};
+use crate::message::event::Direction;
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
 /// Whom to tell, once, that a source may forget a message.
@@ -75,7 +76,12 @@ pub struct Ledger {
     live: RefCell<HashMap<u64, Weak<Open>>>,
     /// Memory of settled messages, for others.
     spare: RefCell<Vec<Rc<Open>>>,
+    /// Told of each message that is dropped.
+    on_drop: OnceCell<Box<OnDrop>>,
 }
+
+/// Told of a dropped message: its session, which way it went there, why, and its payload bytes, where they are known.
+pub type OnDrop = dyn Fn(&str, Direction, DropReason, Option<usize>);
 
 /// Most entries of parked messages: a few MiB.
 const MOST_RUNS: usize = 1 << 17;
@@ -158,10 +164,25 @@ impl Ledger {
         }
     }
 
-    /// So many messages came and were lost before they could be taken in.
-    pub fn lose(&self, count: u64, reason: DropReason) {
+    /// So many messages of a session came and were lost before they could be taken in.
+    pub fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
         self.received.add(count);
         self.dropped.add(reason, count);
+        for _ in 0..count {
+            self.tell_drop(session, Direction::In, reason, size);
+        }
+    }
+
+    /// From now on `told` is told of each message that is dropped.
+    pub fn on_drop(&self, told: impl Fn(&str, Direction, DropReason, Option<usize>) + 'static) {
+        let _ = self.on_drop.set(Box::new(told));
+    }
+
+    /// Tells of a message that is dropped; counting it is another matter.
+    pub fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+        if let Some(told) = self.on_drop.get() {
+            told(session, dir, reason, size);
+        }
     }
 
     /// Messages that have no outcome yet.
@@ -290,6 +311,13 @@ impl Receipt {
     /// The number of the message in its ledger.
     pub fn id(&self) -> u64 {
         self.open.id
+    }
+
+    /// Tells of its message that it is dropped; settling it is another matter.
+    pub fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
+        if let Some(ledger) = &self.open.ledger {
+            ledger.tell_drop(session, dir, reason, Some(size));
+        }
     }
 
     /// Where the message is stored, when it is.

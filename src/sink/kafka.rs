@@ -216,8 +216,10 @@ impl KafkaSink {
     /// What the filter makes of a message as its key; without one it goes to any partition.
     fn key_of(&self, envelope: &Envelope) -> Option<String> {
         let json = Json::of_payload(envelope.message.payload()).ok()?;
+        let filter = self.key.as_ref()?;
+        let meta = filter.meta(|| envelope.origin.meta(&envelope.message, envelope.time, envelope.seq));
         let mut key = None;
-        let result = self.key.as_ref()?.run(&json, &Json::null(), &Json::null(), &mut |value| {
+        let result = filter.run(&json, &meta, &Json::null(), &mut |value| {
             key = Some(value.to_plain_string());
             ControlFlow::Break(())
         });

@@ -18,7 +18,7 @@ use super::har_file::HarFiles;
 pub use super::line_file::RecordError;
 use super::line_file::{HOLD, Kind, LineFile};
 use crate::message::Message;
-use crate::message::event::{Direction, Event, NO_SESSION, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
@@ -121,6 +121,8 @@ impl Recorder {
             Way::Lines(file) => file.line(|buffer| event.write_line(buffer)),
             // HAR has entries for sessions alone.
             Way::Har(_) if event.session == NO_SESSION => {}
+            // What was dropped is no part of what went over the connection.
+            Way::Har(_) if matches!(event.body, EventBody::Drop { .. }) => {}
             Way::Har(har) => {
                 let result = har.files.event(event);
                 har.done(result);

@@ -24,6 +24,7 @@ fn opened(recorder: &mut Recorder, session: &str) {
     let body = EventBody::Open {
         url: None,
         peer: None,
+        path: None,
         subprotocol: None,
         extensions: None,
         handshake_ms: None,

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use super::stdout::{Output, OutputFailure};
+use super::stdout::{OutputFailure, SharedOutput};
 use crate::exit::Exit;
 use crate::message::event::{Direction, write_message_line};
 use crate::message::render::{self, Format};
@@ -16,7 +16,7 @@ use crate::queue::envelope::Envelope;
 #[derive(Debug)]
 pub struct StdioSink {
     /// Where to.
-    pub output: Output,
+    pub output: SharedOutput,
     /// How messages are written.
     pub format: Format,
     /// Whether a person reads it.
@@ -33,14 +33,15 @@ impl BatchSink for StdioSink {
     fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report> {
         Box::pin(async move {
             for envelope in batch {
-                let buffer = self.output.buffer();
+                let mut output = self.output.borrow_mut();
+                let buffer = output.buffer();
                 if self.format == Format::Json {
                     let session = &envelope.origin.session;
                     write_message_line(buffer, envelope.time, session, Direction::In, &envelope.message);
                 } else {
                     render::message(buffer, &envelope.message, self.format, self.to_terminal, self.colour);
                 }
-                self.output.wrote();
+                output.wrote();
             }
             match self.written().await {
                 Ok(()) => Report::Taken,
@@ -50,8 +51,9 @@ impl BatchSink for StdioSink {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<EndError> {
-        self.output.watch(cx);
-        self.output.failure().map_or(Poll::Pending, |failure| Poll::Ready(end(failure)))
+        let mut output = self.output.borrow_mut();
+        output.watch(cx);
+        output.failure().map_or(Poll::Pending, |failure| Poll::Ready(end(failure)))
     }
 }
 
@@ -67,12 +69,13 @@ fn end(failure: OutputFailure) -> EndError {
 
 impl StdioSink {
     async fn written(&mut self) -> Result<(), OutputFailure> {
-        let until = self.output.appended();
+        let until = self.output.borrow().appended();
         poll_fn(|cx| {
-            self.output.watch(cx);
-            match self.output.failure() {
+            let mut output = self.output.borrow_mut();
+            output.watch(cx);
+            match output.failure() {
                 Some(failure) => Poll::Ready(Err(failure)),
-                None if self.output.written() >= until => Poll::Ready(Ok(())),
+                None if output.written() >= until => Poll::Ready(Ok(())),
                 None => Poll::Pending,
             }
         })

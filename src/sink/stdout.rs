@@ -6,9 +6,11 @@
 //! [`Output::poll_room`] says no; nothing is lost between the last write and [`Output::poll_finish`];
 //! a reader that leaves a pipe is noticed although nothing is written.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -19,6 +21,9 @@ use crate::host::{Stream, Watch};
 const BLOCK: usize = 64 * 1024;
 /// Beyond this reading pauses until the reader of our output has caught up.
 const HIGH: usize = 256 * 1024;
+
+/// Standard output for several who write it in turn, each whole lines.
+pub type SharedOutput = Rc<RefCell<Output>>;
 
 /// Buffered payload on its way to standard output.
 #[derive(Debug)]
@@ -50,8 +55,16 @@ struct State {
     written: u64,
     busy: bool,
     failure: Option<(io::ErrorKind, String)>,
-    waker: Option<Waker>,
+    wakers: Vec<Waker>,
     ended: bool,
+}
+
+impl State {
+    fn wake_later(&mut self, cx: &mut Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
+    }
 }
 
 /// Why nothing more can be written.
@@ -184,9 +197,7 @@ impl Output {
         self.flush();
         if let Way::Thread(shared) = &self.way {
             let mut state = lock(shared);
-            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                state.waker = Some(cx.waker().clone());
-            }
+            state.wake_later(cx);
         }
     }
 
@@ -206,7 +217,7 @@ impl Output {
         if let Way::Thread(shared) = &self.way {
             let mut state = lock(shared);
             if state.failure.is_none() && (state.busy || !self.buffer.is_empty()) {
-                state.waker = Some(cx.waker().clone());
+                state.wake_later(cx);
                 return Poll::Pending;
             }
         }
@@ -233,9 +244,7 @@ fn abandoned(shared: &Shared) {
     let error = io::Error::from(io::ErrorKind::BrokenPipe);
     let mut state = lock(shared);
     state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
-    if let Some(waker) = state.waker.take() {
-        waker.wake();
-    }
+    state.wakers.drain(..).for_each(Waker::wake);
 }
 
 fn write_blocks(mut writer: impl Write, shared: &Shared) {
@@ -262,9 +271,7 @@ fn write_blocks(mut writer: impl Write, shared: &Shared) {
         if let Err(error) = written {
             state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
         }
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        state.wakers.drain(..).for_each(Waker::wake);
         if failed {
             return;
         }

@@ -208,6 +208,7 @@ impl Member {
         let (comes_or_goes, news) = (Arc::clone(&told), Arc::clone(&told.news));
         let feed = Feed::new(
             Arc::clone(&consumer),
+            &settings.topic,
             move || comes_or_goes.is_waiting.load(Ordering::Acquire),
             move || news.waker.wake(),
         );
@@ -316,7 +317,7 @@ impl Receiving<'_> {
             // Where there is no room for long events alone are asked for, but something may slip through.
             let most = if self.is_paused { 4 * TURN } else { TURN };
             if self.pending.len() <= most {
-                self.member.feed.ask();
+                self.member.feed.ask(self.inlet.asks_for_sources());
             }
         }
         let mut got = 0;

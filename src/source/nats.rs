@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::broker::nats::{Link, NatsSettings};
 use crate::broker::{again, headers, refused};
 use crate::message::counted::counted;
+use crate::message::source::Source;
 use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
@@ -145,12 +147,18 @@ struct Intake {
 impl Intake {
     /// A message without acknowledgement.
     fn plain(&mut self, message: NatsMessage) {
-        if let (Some(requests), Some(reply)) = (&self.requests, message.reply) {
-            requests.borrow_mut().push_back(reply);
+        if let (Some(requests), Some(reply)) = (&self.requests, &message.reply) {
+            requests.borrow_mut().push_back(reply.clone());
         }
-        let message = headers::message(message.payload, type_of(message.headers.as_ref()));
+        let source = self.source(&message.subject);
+        let message = headers::message(message.payload, type_of(message.headers.as_ref())).with_source(source);
         self.seq += 1;
         self.inlet.push(&self.origin, self.seq, message, None);
+    }
+
+    /// Where a message of this subject came from, where somebody asks.
+    fn source(&self, subject: &Subject) -> Option<Arc<Source>> {
+        self.inlet.asks_for_sources().then(|| Arc::new(Source::Subject(subject.to_string())))
     }
 
     /// A message of a stream.
@@ -162,7 +170,8 @@ impl Intake {
             return;
         }
         let on_safe = OnSafe::Keeper(Rc::<RefCell<Desk>>::clone(&self.desk), delivery.number);
-        let message = headers::message(message.payload, type_of(message.headers.as_ref()));
+        let source = self.source(&message.subject);
+        let message = headers::message(message.payload, type_of(message.headers.as_ref())).with_source(source);
         self.seq += 1;
         if self.max_deliver.is_some_and(|most| delivery.times > most) {
             let error = format!("delivered {} without being settled", counted(delivery.times - 1, "time"));
@@ -243,7 +252,8 @@ impl<'a> Receiving<'a> {
     fn account(&self, intake: &Intake) {
         if self.pull.is_none() {
             let came = self.link.client.statistics().in_messages.load(Ordering::Relaxed);
-            intake.inlet.lose(came.saturating_sub(self.taken), DropReason::QueueFull);
+            let lost = came.saturating_sub(self.taken);
+            intake.inlet.lose(&intake.origin.session, lost, None, DropReason::QueueFull);
         }
     }
 

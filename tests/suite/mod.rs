@@ -29,6 +29,7 @@ mod credentials;
 mod curl_import;
 #[cfg(feature = "tui")]
 mod dashboard;
+mod drops;
 mod exec;
 mod exit_codes;
 mod faults;
@@ -78,6 +79,7 @@ mod rude_servers;
 mod schema;
 mod script;
 mod sending;
+mod sources;
 mod spool;
 mod spool_kills;
 mod static_files;

@@ -38,7 +38,10 @@ fn what_does_not_match_is_answered_by_an_error_and_never_seen_again() {
     let output = server.stop().exits(0).complains("s1: invalid message: not JSON");
     let output = output.complains("received 6, sent 7, dropped 5 (invalid 5), dead-lettered 0");
     let events = events(output.stdout());
-    assert_eq!(events.iter().filter(|event| event["dir"] == "in" && event["type"] != "close").count(), 1, "{events:?}");
+    let taken = events.iter().filter(|event| event["dir"] == "in" && event["type"] == "binary");
+    assert_eq!(taken.count(), 1, "{events:?}");
+    assert_eq!(events.iter().filter(|event| event["type"] == "drop" && event["reason"] == "invalid").count(), 5);
+    assert!(events.iter().all(|event| event["dir"] != "in" || event["type"] != "text"), "{events:?}");
     assert_eq!(events.iter().filter(|event| event["type"] == "error").count(), table.len());
     drop(files);
 }
@@ -154,5 +157,6 @@ fn a_recording_has_what_came_and_what_was_wrong_with_it() {
     let recorded = events(&std::fs::read_to_string(&record).expect("the recording"));
     let kinds: Vec<_> =
         recorded.iter().map(|event| (event["type"].as_str().unwrap_or(""), event["dir"].as_str())).collect();
-    assert_eq!(kinds[..4], [("open", None), ("text", Some("in")), ("error", None), ("text", Some("out"))]);
+    assert_eq!(kinds[..4], [("open", None), ("text", Some("in")), ("error", None), ("drop", Some("in"))]);
+    assert_eq!(kinds[4], ("text", Some("out")));
 }

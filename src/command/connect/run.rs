@@ -372,6 +372,7 @@ fn announce(shared: &Shared, peer: &ClientPeer, handshake: &Handshake) {
     let body = EventBody::Open {
         url: Some(handshake.url.clone()),
         peer: None,
+        path: None,
         subprotocol: handshake.subprotocol.clone(),
         extensions: handshake.extensions.clone(),
         handshake_ms: Some((handshake.total.as_secs_f64() * 1e6).round() / 1e3),

@@ -15,6 +15,7 @@ use crate::listen::input::{Console, OpenConsole};
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::counted::counted;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Traffic};
 use crate::prompt::{Prompt, PromptSettings, SessionState, Status, Typed, history_file};
@@ -97,7 +98,12 @@ impl Console for ServerConsole {
     }
 
     fn close(self: Box<Self>, hub: &Hub) {
-        hub.counters.dropped.add(DropReason::ReceiverGone, (self.held.len() + self.unplaced.len()) as u64);
+        for (id, message) in &self.held {
+            hub.dropped(id.unwrap_or_default(), Direction::Out, DropReason::ReceiverGone, message.len());
+        }
+        for (mailbox, message) in &self.unplaced {
+            hub.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
+        }
         self.prompt.close();
         self.stderr.restore();
     }
@@ -125,7 +131,7 @@ impl ServerConsole {
                 None => return,
                 Some((None, message)) => self.unplaced = hub.to_all(&message, None),
                 Some((Some(id), message)) => match hub.session(id) {
-                    None => hub.no_receiver(&session_name(id)),
+                    None => hub.no_receiver(&session_name(id), message.len()),
                     Some(mailbox) => {
                         let full = hub.place(&mailbox, message);
                         self.unplaced.extend(full.map(|message| (mailbox, message)));

@@ -2,7 +2,7 @@
 //!
 //! Leaves the ends to `ends`. Invariant: nothing runs before everything is built.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::args::{NonJsonArg, OnFull, RelayArgs};
@@ -26,6 +26,7 @@ use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
 use crate::redact;
 use crate::session::reconnect::{ReconnectSettings, Retries};
+use crate::sink::stdout::{Output, SharedOutput};
 use crate::source::shared::SharedInput;
 
 /// What all pipelines of a process share.
@@ -38,11 +39,22 @@ pub(super) struct Surroundings {
     pub(super) sessions: Cell<usize>,
     /// Standard input, once somebody reads it.
     pub(super) input: OnceCell<Rc<SharedInput>>,
+    /// Standard output, once somebody writes it.
+    pub(super) output: OnceCell<SharedOutput>,
 }
 
 impl Surroundings {
+    /// Standard output, which an end and lines about dropped messages have in common.
+    pub(super) fn output(&self) -> Result<SharedOutput, Error> {
+        if let Some(output) = self.output.get() {
+            return Ok(Rc::clone(output));
+        }
+        let output = Output::stdout(&self.host.stdout)?;
+        Ok(Rc::clone(self.output.get_or_init(|| Rc::new(RefCell::new(output)))))
+    }
+
     pub(super) fn new(host: Host) -> Self {
-        Self { host, watch: Rc::default(), sessions: Cell::new(0), input: OnceCell::new() }
+        Self { host, watch: Rc::default(), sessions: Cell::new(0), input: OnceCell::new(), output: OnceCell::new() }
     }
 }
 
@@ -151,11 +163,16 @@ impl<'a> Build<'a> {
                 routes: Vec::new(),
                 route_all: false,
                 lanes: vec![Rc::clone(&lane)],
+                tells_sources: self.tells_sources(),
             };
             let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
             self.set_pace(&flow);
             flows.push(Rc::clone(&flow));
             back = Some((flow, lane));
+        }
+        for flow in &flows {
+            let watch = Rc::clone(&self.around.watch);
+            flow.ledger.on_drop(move |session, dir, reason, size| watch.dropped(session, dir, reason, size));
         }
         if let Some(spool) = &spool {
             self.begin(spool, &flows)?;
@@ -221,7 +238,20 @@ impl<'a> Build<'a> {
             routes,
             route_all: args.route_all,
             lanes,
+            tells_sources: self.tells_sources(),
         })
+    }
+
+    /// Whether a filter, event lines or dead letters may say where messages came from.
+    fn tells_sources(&self) -> bool {
+        let args = self.args;
+        let has_key = |text: &String| text.starts_with("kafka:") && text.contains("meta");
+        args.output.json
+            || args.output.format.is_some()
+            || args.dead_letter.is_some()
+            || args.jq.iter().chain(&args.routes).any(|filter| filter.contains("meta"))
+            || args.to.iter().any(has_key)
+            || args.connection.key.as_ref().is_some_and(|key| key.to_string_lossy().contains("meta"))
     }
 
     /// All that leaves a flow has one pace.

@@ -21,7 +21,6 @@ use crate::session::driver::DriverSettings;
 use crate::session::reconnect::Retries;
 use crate::sink::null::NullSink;
 use crate::sink::stdio::StdioSink;
-use crate::sink::stdout::Output;
 use crate::source::framing::Framing;
 use crate::source::lines::LineKind;
 use crate::source::shared::SharedInput;
@@ -185,7 +184,7 @@ impl<'a> Build<'a> {
     fn stdout(&mut self) -> Result<StdioSink, Error> {
         once(&mut self.writes_stdout, "output")?;
         Ok(StdioSink {
-            output: Output::stdout(&self.around.host.stdout)?,
+            output: self.around.output()?,
             format: self.format,
             to_terminal: self.to_terminal,
             colour: self.colour,

@@ -67,6 +67,13 @@ impl<'a> Scene<'a> {
         if let Some(path) = &args.record {
             watch.recording().begin(Recorder::create(path)?);
         }
+        // Where standard output is closed nobody reads them.
+        if args.output.json
+            && !args.tui
+            && let Ok(output) = around.output()
+        {
+            watch.drops().begin(output);
+        }
         let settings = args.admin.settings(args.connection.max_message_size, args.require_clients)?;
         let admin = match settings {
             None => None,

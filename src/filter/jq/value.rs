@@ -14,6 +14,7 @@ use jaq_json::{Map, Num, Val};
 
 use super::reader::{Copied, read};
 use crate::message::event::push_json_string;
+use crate::message::source::Source;
 
 /// Deepest nesting a program may yield: room to wrap the deepest input a good deal further.
 pub(super) const MAX_OUTPUT_DEPTH: usize = 1024;
@@ -69,6 +70,22 @@ impl Json {
         ];
         let map: Map = fields.into_iter().map(|(name, v)| (string(name.as_bytes()), v)).collect();
         Self(Val::obj(map))
+    }
+
+    /// `$meta` with where the message came from.
+    #[must_use]
+    pub fn with_source(self, source: &Source) -> Self {
+        let mut fields = b"{\"\":null".to_vec();
+        source.push_fields(&mut fields);
+        fields.push(b'}');
+        match (&self.0, Self::parse(&fields)) {
+            (Val::Obj(own), Ok(Self(Val::Obj(more)))) => {
+                let all = own.iter().chain(more.iter().skip(1));
+                let map: Map = all.map(|(name, value)| (name.clone(), value.clone())).collect();
+                Self(Val::obj(map))
+            }
+            _ => self,
+        }
     }
 
     /// The text of a string value (for raw output), `None` for any other value.
@@ -260,6 +277,16 @@ mod tests {
         assert_eq!(
             Json::meta("s1", "ws://h/", "t", "text", 5, 7).to_compact_string(),
             r#"{"session":"s1","url":"ws://h/","time":"t","type":"text","size":5,"seq":7}"#
+        );
+    }
+
+    #[test]
+    fn meta_says_where_a_message_came_from() {
+        let meta = Json::meta("s1", "nats://h/a.>", "t", "text", 5, 7);
+        let meta = meta.with_source(&Source::Subject("a.b".to_owned()));
+        assert_eq!(
+            meta.to_compact_string(),
+            r#"{"session":"s1","url":"nats://h/a.>","time":"t","type":"text","size":5,"seq":7,"subject":"a.b"}"#
         );
     }
 

@@ -31,7 +31,7 @@ impl Handler for Acknowledged {
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
+        let input = self.told.message(&message, (&**actions.mailbox).into());
         self.inner.on_message(message, actions);
         let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));
         if let Err(error) = result {

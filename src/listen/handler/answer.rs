@@ -59,7 +59,7 @@ impl ReplyFilter {
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
+        let input = self.told.message(&message, (&**actions.mailbox).into());
         if !input.is_json {
             actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, "no answer to a message that is not JSON");
             return;

@@ -18,6 +18,7 @@ use super::{Actions, Handler};
 use crate::filter::Filter;
 use crate::listen::hub::{Hub, session_name, session_number};
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, ErrorKind};
 
@@ -203,12 +204,21 @@ pub struct Script {
     later: Later,
     timer: Option<Pin<Box<Sleep>>>,
     hub: Option<Rc<Hub>>,
+    session: u64,
 }
 
 impl Script {
     /// By these rules.
     pub fn new(rules: Rc<[Rule]>) -> Self {
-        Self { rules, told: Told::default(), done: Vec::new(), later: Later::default(), timer: None, hub: None }
+        Self {
+            rules,
+            told: Told::default(),
+            done: Vec::new(),
+            later: Later::default(),
+            timer: None,
+            hub: None,
+            session: 0,
+        }
     }
 
     fn happened(&mut self, on: On, input: &Input, message: Option<&Message>, actions: &mut Actions) {
@@ -242,8 +252,9 @@ fn carry_out(step: Step, actions: &mut Actions) {
         Step::Forward(Receiver::All, message) => actions.send_to_all(&message, None),
         Step::Forward(Receiver::Others, message) => actions.send_to_all(&message, Some(actions.mailbox.id)),
         Step::Forward(Receiver::One(id), message) => {
+            let size = message.len();
             if !actions.send_to(id, message) {
-                actions.hub.no_receiver(&session_name(id));
+                actions.hub.no_receiver(&session_name(id), size);
             }
         }
     }
@@ -251,12 +262,12 @@ fn carry_out(step: Step, actions: &mut Actions) {
 
 impl Handler for Script {
     fn on_open(&mut self, actions: &mut Actions) {
-        self.hub = Some(Rc::clone(actions.hub));
-        self.happened(On::Open, &Told::opening(actions.mailbox.id, &actions.mailbox.target), None, actions);
+        (self.hub, self.session) = (Some(Rc::clone(actions.hub)), actions.mailbox.id);
+        self.happened(On::Open, &Told::opening((&**actions.mailbox).into()), None, actions);
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, actions.mailbox.id, &actions.mailbox.target);
+        let input = self.told.message(&message, (&**actions.mailbox).into());
         // What is kept must not keep the buffer it was read into.
         self.happened(On::Message, &input, Some(&message.detached()), actions);
     }
@@ -284,10 +295,10 @@ impl Handler for Script {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        let lost =
-            self.later.steps.iter().filter(|(_, step)| matches!(step, Step::Send(_) | Step::Forward(..))).count();
-        if let Some(hub) = &self.hub {
-            hub.counters.dropped.add(DropReason::ReceiverGone, lost as u64);
+        for (_, step) in &self.later.steps {
+            if let (Step::Send(message) | Step::Forward(_, message), Some(hub)) = (step, &self.hub) {
+                hub.dropped(self.session, Direction::Out, DropReason::ReceiverGone, message.len());
+            }
         }
     }
 }
@@ -295,6 +306,10 @@ impl Drop for Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::handler::told::Sender;
+    use crate::net::listener::PeerAddr;
+
+    const SENDER: Sender<'static> = Sender { id: 1, peer: PeerAddr::Unix, target: "/", subprotocol: None };
 
     fn rule() -> Rule {
         Rule {
@@ -325,7 +340,7 @@ mod tests {
             .iter()
             .map(|text| {
                 let message = Message::text(*text);
-                let input = told.message(&message, 1, "/");
+                let input = told.message(&message, SENDER);
                 let steps = decide(rules, On::Message, &input, Some(&message), &mut done);
                 steps.into_iter().map(|(_, step)| step).collect()
             })

@@ -9,8 +9,11 @@ use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
 use crate::listen::hub::session_name;
+use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::time_text;
+use crate::message::source::Source;
+use crate::net::listener::PeerAddr;
 
 /// What was said so far in one session.
 #[derive(Debug, Default)]
@@ -30,32 +33,51 @@ pub struct Input<'a> {
     meta: OnceCell<Json>,
 }
 
+/// Whose messages they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// The session's number.
+    pub id: u64,
+    /// Where it comes from.
+    pub peer: PeerAddr,
+    /// Path and query it asked for.
+    pub target: &'a str,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<&'a str>,
+}
+
+impl<'a> From<&'a Mailbox> for Sender<'a> {
+    fn from(mailbox: &'a Mailbox) -> Self {
+        let Mailbox { id, peer, target, subprotocol, .. } = mailbox;
+        Self { id: *id, peer: *peer, target, subprotocol: subprotocol.as_deref() }
+    }
+}
+
 /// What `$meta` is made of.
 #[derive(Debug, Clone, Copy)]
 struct Facts<'a> {
-    id: u64,
-    target: &'a str,
+    sender: Sender<'a>,
     kind: &'static str,
     size: usize,
     seq: u64,
 }
 
 impl Told {
-    /// The session of this number has opened, which asked for this path and query.
-    pub fn opening(id: u64, target: &str) -> Input<'_> {
-        let facts = Facts { id, target, kind: "open", size: 0, seq: 0 };
+    /// The session has opened.
+    pub fn opening(sender: Sender<'_>) -> Input<'_> {
+        let facts = Facts { sender, kind: "open", size: 0, seq: 0 };
         Input { json: Json::null(), prev: Json::null(), is_json: false, facts, meta: OnceCell::new() }
     }
 
     /// A message has arrived in it.
-    pub fn message<'a>(&mut self, message: &Message, id: u64, target: &'a str) -> Input<'a> {
+    pub fn message<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
         self.seq += 1;
         let parsed = Json::of_payload(message.payload());
         let is_json = parsed.is_ok();
         let json = parsed.unwrap_or_else(|_| message.as_text().map_or_else(Json::null, Json::from_text));
         let next = if is_json { Some(Box::new(json.clone())) } else { self.prev.clone() };
         let prev = std::mem::replace(&mut self.prev, next).map_or_else(Json::null, |prev| *prev);
-        let facts = Facts { id, target, kind: message.kind().name(), size: message.len(), seq: self.seq };
+        let facts = Facts { sender, kind: message.kind().name(), size: message.len(), seq: self.seq };
         Input { json, prev, is_json, facts, meta: OnceCell::new() }
     }
 }
@@ -84,7 +106,10 @@ impl Input<'_> {
 
 impl Facts<'_> {
     fn meta(self) -> Json {
-        let Self { id, target, kind, size, seq } = self;
-        Json::meta(&session_name(id), target, &time_text(Timestamp::now()), kind, size, seq)
+        let Self { sender, kind, size, seq } = self;
+        let subprotocol = sender.subprotocol.map(str::to_owned);
+        let source = Source::client(sender.peer.to_string(), sender.target, subprotocol);
+        let (name, time) = (session_name(sender.id), time_text(Timestamp::now()));
+        Json::meta(&name, sender.target, &time, kind, size, seq).with_source(&source)
     }
 }

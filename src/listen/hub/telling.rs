@@ -15,9 +15,13 @@ use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, write_message_line};
 use crate::message::render::{self, Format};
 use crate::net::listener::{AcceptError, PeerAddr, Refuse};
-use crate::observe::counters::{DropReason, ErrorKind};
+use crate::observe::counters::{DropReason, ErrorKind, Label as _};
+use crate::observe::drops::DropLines;
 use crate::observe::tap::Tap;
 use crate::sink::stdout::{Output, OutputFailure};
+
+/// Bytes of lines about dropped messages that are written at a time.
+const DROP_BYTES: usize = 64 * 1024;
 
 impl Hub {
     /// Prints through another output from now on.
@@ -109,12 +113,13 @@ impl Hub {
     /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
     /// `-v`, told.
     pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
-        if self.recording.dead_letter(self.clock.now(), id, message, error) {
+        let is_kept = self.recording.dead_letter(self.clock.now(), id, message, error);
+        self.offence(id, ErrorKind::Invalid, error);
+        if is_kept {
             self.counters.dead_letters.one(DropReason::Invalid);
         } else {
-            self.counters.dropped.one(DropReason::Invalid);
+            self.dropped(id, Direction::In, DropReason::Invalid, message.len());
         }
-        self.offence(id, ErrorKind::Invalid, error);
     }
 
     /// A session did what it may not: counted, an event and, under `-v`, told.
@@ -166,9 +171,40 @@ impl Hub {
     }
 
     /// A message was meant for a session that is not there: counted and told.
-    pub fn no_receiver(&self, name: &str) {
+    pub fn no_receiver(&self, name: &str, size: usize) {
         self.counters.dropped.one(DropReason::NoReceiver);
+        self.tell_drop(name, Direction::Out, DropReason::NoReceiver, size);
         self.notice(format!("wsp: there is no session {}; what was for it was dropped", name.escape_debug()));
+    }
+
+    /// A message of a session was dropped: counted, and an event.
+    pub fn dropped(&self, id: u64, dir: Direction, reason: DropReason, size: usize) {
+        self.counters.dropped.one(reason);
+        self.tell_drop(&SessionName::of(id), dir, reason, size);
+    }
+
+    fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
+        let event = || Event {
+            time: self.clock.now(),
+            session: session.to_owned(),
+            dir: Some(dir),
+            body: EventBody::Drop { reason: reason.name().into(), size: Some(size) },
+        };
+        self.tap.offer(0, event);
+        if self.recording.is_on() && self.recording.has_room() {
+            self.recording.happened(&event());
+        }
+        if self.settings.format == Format::Json && self.prints() {
+            let mut drops = self.drops.borrow_mut();
+            drops.push(self.clock.now(), session, dir, reason, Some(size));
+            if let Ok(mut output) = self.output.try_borrow_mut() {
+                write_drops(&mut drops, &mut output);
+            }
+            // Whoever tends the output writes them.
+            if let Some(waker) = self.output_waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
     }
 
     fn print_event(&self, id: u64, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
@@ -213,6 +249,7 @@ impl Hub {
     pub async fn tend_output(&self) -> OutputFailure {
         std::future::poll_fn(|cx| {
             let mut output = self.output.borrow_mut();
+            write_drops(&mut self.drops.borrow_mut(), &mut output);
             output.watch(cx);
             *self.output_waker.borrow_mut() = Some(cx.waker().clone());
             let may_record = match self.recording.poll_tend(cx) {
@@ -233,7 +270,16 @@ impl Hub {
 
     /// Writes the rest of the output, within `limit`.
     pub async fn finish_output(&self, limit: Duration) {
-        let finish = std::future::poll_fn(|cx| self.output.borrow_mut().poll_finish(cx));
+        let finish = std::future::poll_fn(|cx| {
+            let mut output = self.output.borrow_mut();
+            loop {
+                write_drops(&mut self.drops.borrow_mut(), &mut output);
+                let finished = output.poll_finish(cx);
+                if finished.is_pending() || self.drops.borrow().is_empty() {
+                    return finished;
+                }
+            }
+        });
         let _ = tokio::time::timeout(limit, finish).await;
     }
 
@@ -266,5 +312,17 @@ impl Hub {
             counters.dropped.total(),
             counters.dropped.in_brackets(),
         )
+    }
+}
+
+/// Appends lines about dropped messages that wait, as far as there is room.
+fn write_drops(drops: &mut DropLines, output: &mut Output) {
+    while !drops.is_empty() && output.has_room() {
+        let most = output.buffer().len() + DROP_BYTES;
+        drops.write(output.buffer(), most);
+        output.wrote();
+        if output.failure().is_some() {
+            drops.clear();
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::listen::alarm::Alarm;
 use crate::listen::faults::{Fate, Faults};
 use crate::listen::hub::Hub;
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Fault};
 use crate::session::Outgoing;
@@ -44,7 +45,7 @@ impl Faulty {
         !self.faults.is_due(Instant::now().into_std()) && !self.is_full(hub) && !self.must_end()
     }
 
-    pub(super) fn send(&mut self, message: &Message, is_answer: bool, hub: &Hub) {
+    pub(super) fn send(&mut self, id: u64, message: &Message, is_answer: bool, hub: &Hub) {
         let Fate { lost, corrupted, duplicated, delayed } =
             self.faults.send(message, is_answer, Instant::now().into_std());
         let counters = &hub.counters;
@@ -52,7 +53,9 @@ impl Faulty {
         for (happened, fault) in [(lost, Fault::Lost), (corrupted, Fault::Corrupted), (duplicated, Fault::Duplicated)] {
             counters.faults.add(fault, happened.into());
         }
-        counters.dropped.add(DropReason::Loss, lost.into());
+        if lost {
+            hub.dropped(id, Direction::Out, DropReason::Loss, message.len());
+        }
     }
 
     pub(super) fn poll_may_run(&mut self, hub: &Hub, cx: &mut Context<'_>) -> Poll<()> {
@@ -74,8 +77,9 @@ impl ServerPeer {
             }
             let must_end = faulty.must_end();
             if must_end {
-                let dropped = faulty.faults.keep_answers();
-                self.hub.counters.dropped.add(DropReason::ReceiverGone, dropped);
+                for message in faulty.faults.keep_answers() {
+                    self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
+                }
             }
             if let Some(message) = faulty.faults.next(now) {
                 return Poll::Ready(Outgoing::Message(message));
@@ -84,7 +88,7 @@ impl ServerPeer {
                 faulty.owed -= 1;
                 if let Some(message) = self.mailbox.poll_next(cx) {
                     self.act(|handler, actions| handler.on_outgoing(message, actions));
-                    self.sends.drain(..).for_each(|message| faulty.send(&message, true, &self.hub));
+                    self.sends.drain(..).for_each(|message| faulty.send(self.mailbox.id, &message, true, &self.hub));
                 }
                 continue;
             }
@@ -100,7 +104,7 @@ impl ServerPeer {
             if !must_end && faulty.close.is_none() && !faulty.is_full(&self.hub) {
                 match self.poll_next(cx) {
                     Poll::Ready(Outgoing::Message(message)) => {
-                        faulty.send(&message, false, &self.hub);
+                        faulty.send(self.mailbox.id, &message, false, &self.hub);
                         continue;
                     }
                     Poll::Ready(Outgoing::Close(close)) => {

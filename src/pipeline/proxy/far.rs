@@ -125,7 +125,9 @@ impl Peer for Far {
             replies.extend(self.voice.answer(&self.origin.endpoint, message));
         }
         match incoming {
-            Incoming::Message(_) if self.pair.near_is_gone() => self.back.lose(1, DropReason::ReceiverGone),
+            Incoming::Message(message) if self.pair.near_is_gone() => {
+                self.back.lose(&self.origin.session, 1, Some(message.len()), DropReason::ReceiverGone);
+            }
             Incoming::Message(message) => {
                 self.seq += 1;
                 self.back.push(&self.origin, self.seq, message, None);

@@ -35,7 +35,6 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::{Lane, LaneSettings};
-use crate::queue::ledger::Settlement;
 use crate::queue::stop::Step;
 use crate::session::Driver;
 use crate::session::driver::DriverSettings;
@@ -144,7 +143,7 @@ impl Ways {
         self.lane.end();
         let rest = std::iter::from_fn(|| self.lane.take());
         for envelope in in_flight.drain(..).chain(rest) {
-            envelope.settle(Settlement::Dropped(DropReason::ReceiverGone));
+            self.lane.lose(envelope, DropReason::ReceiverGone);
         }
     }
 }
@@ -186,6 +185,8 @@ impl MakeHandler for Pairs {
         let session = guest.session.clone();
         let to_far = Rc::new(Lane::new(self.far.clone(), self.queue));
         let to_near = Rc::new(Lane::new(self.near.clone(), self.queue));
+        to_far.leads_to(session.clone());
+        to_near.leads_to(session.clone());
         let told = Rc::clone(&to_near);
         mailbox.waits_elsewhere(move || waiting(&told));
         let pair = Rc::new(Pair::new(Rc::clone(mailbox)));
@@ -208,6 +209,7 @@ impl MakeHandler for Pairs {
         let there = self.there.branch(to_far);
         let account = account(&self.back, &to_near);
         let origin = Origin::new(session, self.near.clone());
+        let _ = origin.source.set(guest.source.clone());
         Box::new(Near::new(pair, there, Ways { lane: to_near, account }, origin, guest, Rc::clone(&self.view)))
     }
 }

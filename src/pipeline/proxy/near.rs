@@ -48,7 +48,7 @@ impl Near {
 impl Handler for Near {
     fn on_message(&mut self, message: Message, _actions: &mut Actions) {
         if self.pair.far_is_gone() {
-            return self.there.lose(1, DropReason::ReceiverGone);
+            return self.there.lose(&self.origin.session, 1, Some(message.len()), DropReason::ReceiverGone);
         }
         self.seq += 1;
         self.guest.came(&message);

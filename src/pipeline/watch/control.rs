@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::{Seen, View, Watch};
 use crate::listen::hub::Hub;
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading, milliseconds};
@@ -261,6 +262,8 @@ async fn deliver(destinations: Vec<(Rc<Ledger>, Vec<Rc<Lane>>)>, message: Messag
             let receipt = whole.share();
             if lane.has_ended() || !has_room {
                 let reason = if has_room { DropReason::ReceiverGone } else { DropReason::QueueFull };
+                let receiver = lane.receiver().unwrap_or(OUTSIDE);
+                receipt.tell_drop(receiver, Direction::Out, reason, message.len());
                 receipt.settle(Settlement::Dropped(reason));
                 delivery.dropped += 1;
                 continue;

@@ -4,11 +4,13 @@
 //! end is told once.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::View;
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
+use crate::message::source::{Source, path_of};
 use crate::net::connection::{CloseReason, Incoming};
 use crate::net::deflate::Agreed;
 use crate::net::listener::Accepted;
@@ -18,6 +20,8 @@ use crate::protocol::Measure;
 pub struct Guest {
     /// Its name in events.
     pub session: String,
+    /// Where its messages come from.
+    pub source: Arc<Source>,
     view: Rc<View>,
     close: Option<CloseReason>,
 }
@@ -29,12 +33,14 @@ impl Guest {
         view.guest(&session, None, || EventBody::Open {
             url: None,
             peer: Some(mailbox.peer.to_string()),
+            path: Some(path_of(&accepted.target).to_owned()),
             subprotocol: accepted.subprotocol.clone(),
             extensions: accepted.deflate.as_ref().map(Agreed::to_header),
             handshake_ms: None,
             subject: accepted.transport.subject(),
         });
-        Self { session, view: Rc::clone(view), close: None }
+        let source = Source::client(mailbox.peer.to_string(), &accepted.target, accepted.subprotocol.clone());
+        Self { session, source: Arc::new(source), view: Rc::clone(view), close: None }
     }
 
     /// This came from it.

@@ -4,6 +4,7 @@
 //! and without a recording a message costs a look at a flag; the sums of pipelines that have ended stay in all sums.
 
 mod control;
+mod drops;
 mod guest;
 mod recording;
 mod view;
@@ -13,6 +14,7 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
+pub use self::drops::DropPrinter;
 pub use self::guest::Guest;
 pub use self::recording::Recording;
 pub use self::view::View;
@@ -42,6 +44,7 @@ pub struct Watch {
     counters: Counters,
     tap: Tap,
     recording: Recording,
+    drops: DropPrinter,
     pipelines: RefCell<Vec<Rc<Seen>>>,
     past: RefCell<Sums>,
     several: Cell<bool>,
@@ -52,6 +55,11 @@ impl Watch {
     /// Something is recorded.
     pub fn recording(&self) -> &Recording {
         &self.recording
+    }
+
+    /// Dropped messages are printed.
+    pub fn drops(&self) -> &DropPrinter {
+        &self.drops
     }
 
     /// From now on there is this pipeline.
@@ -105,6 +113,13 @@ impl Watch {
             self.recording.event(&event);
             self.tap.offer(EVENT_BYTES, || event);
         }
+    }
+
+    /// A message was dropped.
+    pub fn dropped(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+        let body = || EventBody::Drop { reason: reason.name().into(), size };
+        self.event(session, Some(dir), body);
+        self.drops.push(session, dir, reason, size);
     }
 
     fn opened(&self, session: &str, url: &str, body: EventBody, exchange: &Exchange<'_>) {

@@ -90,6 +90,9 @@ impl View {
             valve: Valve::default(),
             reopens: Cell::new(false),
         });
+        if let Some(lane) = &view.lane {
+            lane.leads_to(view.id.clone());
+        }
         if let (Some(lane), false) = (&view.lane, is_client) {
             let (watch, id) = (Rc::clone(watch), view.id.clone());
             lane.show_to(move |envelope| watch.went(&id, &envelope.message));
@@ -181,6 +184,7 @@ impl View {
         let body = EventBody::Open {
             url: Some(handshake.url.clone()),
             peer: None,
+            path: None,
             subprotocol: handshake.subprotocol.clone(),
             extensions: handshake.extensions.clone(),
             handshake_ms: Some(milliseconds(handshake.total)),
@@ -431,8 +435,12 @@ impl Inlet for SeenInlet {
         self.inlet.refuse(origin, seq, message, on_safe, reason, error);
     }
 
-    fn lose(&self, count: u64, reason: DropReason) {
-        self.inlet.lose(count, reason);
+    fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
+        self.inlet.lose(session, count, size, reason);
+    }
+
+    fn asks_for_sources(&self) -> bool {
+        self.inlet.asks_for_sources() || self.view.watch.is_wanted()
     }
 
     fn lags(&self, count: u64) {

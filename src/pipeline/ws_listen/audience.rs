@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::control::SessionQueue;
 use crate::observe::counters::DropReason;
@@ -263,6 +264,13 @@ impl Audience {
                 }
                 Pushed::Accepted { .. } | Pushed::Dropped => {}
             }
+            for letter in &lost[before..] {
+                let name = hub.name(client.mailbox.id);
+                if let Some(envelope) = &*letter.copies.envelope.borrow() {
+                    let size = letter.message.len();
+                    envelope.receipt.tell_drop(&name, Direction::Out, DropReason::QueueFull, size);
+                }
+            }
             let dropped = (lost.len() - before) as u64;
             if dropped > 0 {
                 client.mailbox.dropped.set(client.mailbox.dropped.get() + dropped);
@@ -330,7 +338,8 @@ impl Audience {
         } else if let Some(reason) = copies.rejected.take() {
             self.io.dead_letters.bury(envelope, DropReason::Rejected, &lane.name, &reason);
         } else if copies.dropped.get() {
-            envelope.settle(Settlement::Dropped(DropReason::QueueFull));
+            // Told already, for each client.
+            envelope.receipt.settle(Settlement::Dropped(DropReason::QueueFull));
         } else {
             envelope.settle(Settlement::Filtered);
         }

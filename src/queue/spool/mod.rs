@@ -29,9 +29,8 @@ use self::thread::{Disk, Results};
 use super::OverflowPolicy;
 use super::envelope::Envelope;
 use super::lane::LaneSettings;
-use super::ledger::{Ledger, Safety, Settlement, Storage};
+use super::ledger::{Ledger, Safety, Storage};
 use super::wakers::{Waits, Wakers};
-use crate::observe::counters::DropReason;
 use crate::redact;
 
 /// What happens when a destination's share of the spool is full.
@@ -135,12 +134,12 @@ impl Spool {
         // An earlier version may have kept the name with more of its secrets shown.
         let is_its_own = |known: &LaneKey| known.ordinal == ordinal && redact::url(&known.name) == name;
         let place = saved.iter().position(|(known, _)| *known == key);
-        let (key, row) = match place.or_else(|| saved.iter().position(|(known, _)| is_its_own(known))) {
-            Some(place) => saved.swap_remove(place),
-            None => {
-                let number = self.next_number.replace(self.next_number.get() + 1);
-                (key, Row { number, next: FIRST_POSITION, front: FIRST_POSITION, ..Row::default() })
-            }
+        let place = place.or_else(|| saved.iter().position(|(known, _)| is_its_own(known)));
+        let (key, row) = if let Some(place) = place {
+            saved.swap_remove(place)
+        } else {
+            let number = self.next_number.replace(self.next_number.get() + 1);
+            (key, Row { number, next: FIRST_POSITION, front: FIRST_POSITION, ..Row::default() })
         };
         let full = match (self.settings.full, bounds.policy) {
             (SpoolFull::Block, OverflowPolicy::DropOldest) => SpoolFull::DropOldest,
@@ -307,8 +306,8 @@ impl SpoolLane {
         self.signal.set();
     }
 
-    /// Takes a message in.
-    pub(super) fn push(&self, envelope: Envelope) {
+    /// Takes a message in; `lost` settles each that is dropped.
+    pub(super) fn push(&self, envelope: Envelope, lost: impl FnMut(Envelope)) {
         let Some(this) = self.this.upgrade() else { return };
         let storage: Rc<dyn Storage> = this;
         // What cannot be stored any more is not acknowledged: it stays waiting.
@@ -317,9 +316,7 @@ impl SpoolLane {
         }
         let dropped = self.queue.borrow_mut().push(envelope, &storage);
         // Settling may lead back here.
-        for envelope in dropped {
-            envelope.settle(Settlement::Dropped(DropReason::QueueFull));
-        }
+        dropped.into_iter().for_each(lost);
         self.signal.set();
     }
 

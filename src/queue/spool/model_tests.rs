@@ -16,6 +16,7 @@ use crate::queue::OverflowPolicy;
 use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
 use crate::queue::ledger::OnSafe;
+use crate::queue::ledger::Settlement;
 
 const BOUNDS: LaneSettings = LaneSettings { max_messages: 6, max_bytes: 40_000, policy: OverflowPolicy::Block };
 

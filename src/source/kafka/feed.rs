@@ -3,11 +3,13 @@
 //! Leaves when to ask, and what becomes of messages, to the source. Invariants: nothing is polled that was not asked for;
 //! at most one batch is under way, and it ends early when partitions come or go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -15,6 +17,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use crate::broker::headers;
 use crate::message::Message;
 use crate::message::pack::Pack;
+use crate::message::source::Source;
 
 /// Messages of a batch.
 const MOST: usize = 2048;
@@ -34,12 +37,26 @@ pub struct Taken {
 }
 
 impl Taken {
-    fn new(message: &BorrowedMessage<'_>, pack: &mut Pack) -> Self {
+    fn new(message: &BorrowedMessage<'_>, pack: &mut Pack, topic: Option<&Arc<str>>) -> Self {
         let payload = message.payload().unwrap_or_default();
         let word = message.headers().and_then(|map| map.iter().find(|header| header.key == headers::TYPE));
         let kind = headers::kind_of(payload, word.and_then(|header| header.value));
-        let own = Message::copied(kind, payload, pack);
+        let source = topic.map(|topic| Arc::new(source_of(message, topic)));
+        let own = Message::copied(kind, payload, pack).with_source(source);
         Self { partition: message.partition(), offset: message.offset(), message: own }
+    }
+}
+
+fn source_of(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Source {
+    let headers = message.headers().map(|map| {
+        map.iter().map(|header| (header.key.to_owned(), header.value.map(Bytes::copy_from_slice))).collect()
+    });
+    Source::Record {
+        topic: Arc::clone(topic),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(Bytes::copy_from_slice),
+        headers: headers.unwrap_or_default(),
     }
 }
 
@@ -51,28 +68,34 @@ pub struct Feed {
     asks: Option<Sender<()>>,
     ready: Arc<Mutex<Option<Batch>>>,
     is_asked: bool,
+    /// Somebody asks where messages came from.
+    tells_sources: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Feed {
-    /// Starts the thread; `told` says whether a batch should end, `wake` is called when one is there.
+    /// Starts the thread, for a topic; `told` says whether a batch should end, `wake` is called when one is there.
     pub fn new<C: ConsumerContext + 'static>(
         consumer: Arc<BaseConsumer<C>>,
+        topic: &str,
         told: impl Fn() -> bool + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> Self {
         let (asks, asked) = channel();
         let ready = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&ready);
+        let tells_sources = Arc::new(AtomicBool::new(false));
+        let (is_told, topic) = (Arc::clone(&tells_sources), Arc::from(topic));
         let work = move || {
             while asked.recv().is_ok() {
-                let batch = poll(&consumer, &told);
+                let topic = is_told.load(Ordering::Relaxed).then_some(&topic);
+                let batch = poll(&consumer, topic, &told);
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
                 wake();
             }
         };
         let thread = thread::Builder::new().name("kafka".to_owned()).spawn(work).ok();
-        Self { asks: Some(asks), ready, is_asked: false, thread }
+        Self { asks: Some(asks), ready, is_asked: false, tells_sources, thread }
     }
 
     /// Whether a batch was asked for that has not come.
@@ -80,8 +103,9 @@ impl Feed {
         self.is_asked
     }
 
-    /// Asks for a batch, if none is under way.
-    pub fn ask(&mut self) {
+    /// Asks for a batch, if none is under way; each message is to say where it came from where that is asked for.
+    pub fn ask(&mut self, with_sources: bool) {
+        self.tells_sources.store(with_sources, Ordering::Relaxed);
         if let (false, Some(asks)) = (self.is_asked, &self.asks) {
             self.is_asked = asks.send(()).is_ok();
         }
@@ -101,13 +125,13 @@ impl Feed {
     }
 }
 
-fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, told: &impl Fn() -> bool) -> Batch {
+fn poll<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: Option<&Arc<str>>, told: &impl Fn() -> bool) -> Batch {
     let (mut batch, mut bytes, mut wait) = (Vec::with_capacity(MOST), 0, PATIENCE);
     let mut pack = Pack::default();
     while batch.len() < MOST && bytes < MOST_BYTES {
         match consumer.poll(wait) {
             Some(Ok(message)) => {
-                let taken = Taken::new(&message, &mut pack);
+                let taken = Taken::new(&message, &mut pack, topic);
                 bytes += taken.message.len();
                 batch.push(Ok(taken));
             }

@@ -397,6 +397,10 @@ impl Model {
                 let delay = *delay_ms as f64 / 1000.0;
                 Some((Grade::Warning, format!("connecting again in {delay:.1} s (retry {attempt})")))
             }
+            EventBody::Drop { reason, size } => {
+                let size = size.map(|size| format!(" of {size} B")).unwrap_or_default();
+                Some((Grade::Warning, format!("dropped a message{size}: {reason}")))
+            }
             _ => None,
         };
         if let Some((grade, text)) = line {
@@ -552,6 +556,7 @@ pub(in crate::tui) mod tests {
         let open = EventBody::Open {
             url: None,
             peer: Some("127.0.0.1:5040".into()),
+            path: None,
             subprotocol: None,
             extensions: None,
             handshake_ms: None,

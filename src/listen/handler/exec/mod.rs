@@ -22,6 +22,7 @@ use self::variables::Variable;
 use super::{Actions, Handler};
 use crate::listen::hub::{Hub, session_name};
 use crate::message::Message;
+use crate::message::event::Direction;
 use crate::net::connection::{CloseReason, io_text};
 use crate::net::listener::{Accepted, Refuse};
 use crate::net::transport::Transport;
@@ -74,6 +75,7 @@ pub struct Exec {
     variables: Vec<Variable>,
     program: Option<Program>,
     hub: Option<Rc<Hub>>,
+    session: u64,
     /// For the program's standard input, a line each.
     input: VecDeque<Vec<u8>>,
     input_bytes: usize,
@@ -93,6 +95,7 @@ impl Exec {
             variables: variables::of_request(&accepted.head, secure),
             program: None,
             hub: None,
+            session: 0,
             input: VecDeque::new(),
             input_bytes: 0,
             written: 0,
@@ -128,8 +131,12 @@ impl Exec {
 
     /// Nobody reads what waits.
     fn drop_input(&mut self) {
-        if let Some(hub) = &self.hub {
-            hub.counters.dropped.add(DropReason::ReceiverGone, self.input.len() as u64);
+        for line in &self.input {
+            // Without the newline that was added.
+            let size = line.len().saturating_sub(1);
+            if let Some(hub) = &self.hub {
+                hub.dropped(self.session, Direction::In, DropReason::ReceiverGone, size);
+            }
         }
         self.input.clear();
         self.input_bytes = 0;
@@ -192,7 +199,7 @@ fn outcome(status: ExitStatus) -> (u16, String) {
 impl Handler for Exec {
     fn on_open(&mut self, actions: &mut Actions) {
         let (hub, mailbox) = (actions.hub, actions.mailbox);
-        self.hub = Some(Rc::clone(hub));
+        (self.hub, self.session) = (Some(Rc::clone(hub)), mailbox.id);
         // Requests that came together were all let in before any of their programs counted.
         if hub.programs() >= self.settings.max {
             return actions.close(CloseReason::new(1013, "as many programs as allowed are running"));
