@@ -9,6 +9,7 @@
 
 mod peer;
 mod reader;
+mod rows;
 mod value;
 
 use std::fmt;
@@ -46,8 +47,6 @@ def IN(s): any(s == .; .);
 def IN(src; s): any(src == s; .);
 def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] |= $row);
 def INDEX(f): INDEX(.[]; f);
-def @csv: [.[] | if isstring then "\"" + gsub("\""; "\"\"") + "\"" elif . == null then "" elif isarray or isobject then error("not a csv field") else tostring end] | join(",");
-def @tsv: [.[] | if isstring then gsub("\\\\"; "\\\\") | gsub("\t"; "\\t") | gsub("\n"; "\\n") | gsub("\r"; "\\r") elif . == null then "" elif isarray or isobject then error("not a tsv field") else tostring end] | join("\t");
 "#;
 
 type Data = data::JustLut<Val>;
@@ -99,6 +98,7 @@ impl Filter {
             .chain(jaq_json::funs())
             .filter(|(name, ..)| !matches!(*name, "env" | "tojson" | "fromjson"))
             .chain(json_functions())
+            .chain(rows::functions())
             .chain(functions);
         let arena = Arena::default();
         let modules = Loader::new(defs)
@@ -345,6 +345,19 @@ mod tests {
         assert_eq!(run("@csv, @tsv", r#"["a\"b",1,null,"t\tx"]"#), r#""\"a\"\"b\",1,,\"t\tx\"" "a\"b\t1\t\tt\\tx""#);
         assert_eq!(run("IN(1,2), toarray, INDEX(.[]?; .), (65|ascii)", "1"), r#"true [1] {} "A""#);
         assert_eq!(run("tojson, (tojson|fromjson), tostring, \"\\(.)\"", "[1.0]"), r#""[1.0]" [1.0] "[1.0]" "[1.0]""#);
+    }
+
+    #[test]
+    fn a_row_of_a_table_takes_time_that_grows_with_its_length() {
+        let many = "\"".repeat(2_000_000);
+        let input = Json(Val::Arr(vec![Val::from(many)].into())).to_compact_string();
+        assert_eq!(run("@csv | length", &input), "4000002");
+        assert_eq!(run("@tsv | length", &input), "2000000");
+        assert_eq!(run("@csv \"x\\(.)\"", r#"["a",true,-1.50]"#), r#""x\"a\",true,-1.50""#);
+        for source in ["@csv", "@tsv"] {
+            assert!(try_run(source, "[[1]]").1.unwrap_err().contains("field"), "{source}");
+            assert!(try_run(source, "1").1.unwrap_err().contains("needs an array"), "{source}");
+        }
     }
 
     #[test]
