@@ -20,7 +20,7 @@ pub enum Exit {
     UpgradeRefused = 5,
     /// The answer to the upgrade is no valid one.
     UpgradeMalformed = 6,
-    /// A jq filter, schema or template does not compile.
+    /// A jq filter, schema or template does not compile, or a filter cannot be stopped.
     Compile = 7,
     /// TLS could not be set up.
     Tls = 8,
@@ -69,7 +69,7 @@ pub const TABLE: &str = "\
     4  cannot bind or listen
     5  upgrade refused (an HTTP answer other than 101)
     6  upgrade answer malformed
-    7  jq filter, schema or template does not compile
+    7  jq filter, schema or template does not compile, or a filter cannot be stopped
     8  TLS
     9  connection lost, closed with a code other than 1000/1001/1005,
        peer unresponsive, retries spent

@@ -1,7 +1,9 @@
 //! Everything the program takes from outside: arguments are passed, the rest is here.
 //!
 //! Owns the standard streams' handles, whether they are terminals, and signals. A test can hand in
-//! pipes of its own. No other file opens standard streams.
+//! pipes of its own. No other file opens standard streams. `last` ends a process that is stuck.
+
+pub mod last;
 
 mod signals;
 mod stream;

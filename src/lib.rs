@@ -89,6 +89,10 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Action::Relay(args) => block_on(command::relay::run(&args, host)),
         Action::Bench(args) => block_on(command::bench::run(&args, host)),
     };
+    if let Some(text) = filter::apart::fatal() {
+        stderr.line(format!("wsp: {text}"));
+        return Exit::Compile;
+    }
     result.unwrap_or_else(|error| failed(&error, &settings, &stderr))
 }
 

@@ -19,7 +19,7 @@ use super::connect::{InputArg, plan};
 use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::guards::{self, GuardArgs};
-use super::options::{OutputArgs, ProtocolArgs, TlsMin};
+use super::options::{FilterLimitArgs, OutputArgs, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size, subprotocol};
 use super::{dashboard, script, settings};
 use crate::endpoint::ListenAddr;
@@ -176,6 +176,9 @@ pub struct ListenArgs {
     /// Largest message accepted; a larger one ends with Close 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Connections")]
     pub max_message_size: usize,
+    /// What filters may take.
+    #[command(flatten)]
+    pub filter_limits: FilterLimitArgs,
     /// Messages that may wait for one session
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, help_heading = "Connections")]
     pub queue_size: usize,
@@ -301,6 +304,7 @@ pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
 /// # Errors
 /// Whatever keeps the server from starting.
 pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
+    args.filter_limits.apply();
     let server = server(args, &host)?;
     let colour = server.hub.colour;
     let console = if args.tui {

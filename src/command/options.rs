@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
-
 use super::values::{UNLIMITED, duration, retries, size, subprotocol};
+use crate::filter::apart;
+use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
@@ -138,6 +138,9 @@ pub struct ConnectionArgs {
     /// Largest message accepted; a larger one ends with Close 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Connection")]
     pub max_message_size: usize,
+    /// What filters may take.
+    #[command(flatten)]
+    pub filter_limits: FilterLimitArgs,
     /// Longest time for look-up, TCP, TLS and upgrade together
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub connect_timeout: Duration,
@@ -279,6 +282,25 @@ pub enum JitterArg {
     Full,
     /// The maximum
     None,
+}
+
+/// What a jq filter may take.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FilterLimitArgs {
+    /// Longest time a jq filter may take for one message, 0 for no limit
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
+    pub jq_timeout: Duration,
+    /// Most memory a jq filter may take for one message
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, hide_short_help = true, help_heading = "Messages")]
+    pub jq_memory: usize,
+}
+
+impl FilterLimitArgs {
+    /// Sets these limits for the process.
+    pub fn apply(self) {
+        let time = Some(self.jq_timeout).filter(|time| !time.is_zero());
+        apart::limit(apart::Limits { time, memory: self.jq_memory as u64 });
+    }
 }
 
 /// How received messages are printed.

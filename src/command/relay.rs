@@ -33,6 +33,7 @@ pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
     if let (true, Some(directory)) = (args.spool.status, &args.spool.spool) {
         return print_status(directory, args.output.json, &mut host);
     }
+    args.connection.filter_limits.apply();
     let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let around = Surroundings::new(host);
     match &args.file {

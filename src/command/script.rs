@@ -4,7 +4,7 @@
 //! is wrong with a file is told at once, each with its line.
 
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -61,7 +61,7 @@ const EFFECTS: &str = "reply, reply_text, forward, close or drop";
 ///
 /// # Errors
 /// An unreadable file, or everything that is wrong with what it holds.
-pub fn read(path: &Path) -> Result<Rc<[Rule]>, Error> {
+pub fn read(path: &Path) -> Result<Arc<[Rule]>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("--script: cannot read {}: {}", path.display(), io_text(&error));
         Error::usage(message, "a file with [[rule]] tables is wanted; wsp listen --help shows one")

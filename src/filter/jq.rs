@@ -1,27 +1,29 @@
 //! jq programs: compiled once, run on every message.
 //!
-//! Owns compilation, the running limits and the words for what went wrong; `value` beneath it owns
-//! the JSON values, `reader` how they are read. Nothing outside this module sees jaq.
+//! Owns compilation and the words for what went wrong. Beneath it `run` owns runs and where they are done, `cost` what
+//! they can cost, `rewrite` how they are stopped, `value` the JSON values, `reader` how they are read. Nothing outside
+//! this module sees jaq.
 //! Invariants: no program can end the process, read the environment, a file or another input;
-//! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth.
-//! What it cannot do is interrupt a step that never yields: what a peer supplies is a [`PeerFilter`],
-//! which always ends.
+//! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth, and has limits of time, memory and stack.
 
+mod cost;
 mod peer;
 mod reader;
+mod rewrite;
 mod rows;
+mod run;
 mod value;
 
 use std::fmt;
-use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use jaq_core::load::parse::Def;
+use jaq_core::data;
+use jaq_core::load::parse::{Def, Term};
 use jaq_core::load::{self, Arena, File, Loader, lex, parse};
 use jaq_core::native::{self, bome};
-use jaq_core::{Ctx, Exn, Vars, data};
 use jaq_json::Val;
+
+use rewrite::Rewrite;
 
 pub use peer::PeerFilter;
 pub use reader::MAX_INPUT_DEPTH;
@@ -35,6 +37,8 @@ const MAX_SOURCE: usize = 64 * 1024;
 const MAX_SOURCE_DEPTH: usize = 128;
 /// Most characters of an error message that are kept: it may quote a whole message.
 const MAX_ERROR: usize = 300;
+/// What a program is called beneath.
+const PROGRAM: &str = "wsp_program";
 
 /// Definitions of ours. `halt_error` raises its input as an error instead of ending the program;
 /// the others are jq's own which jaq does not bring.
@@ -51,10 +55,15 @@ def INDEX(f): INDEX(.[]; f);
 
 type Data = data::JustLut<Val>;
 
+type Compiled = Arc<jaq_core::Filter<Data>>;
+
 /// A compiled jq program. Cloning shares it; any thread may run it.
 #[derive(Clone)]
 pub struct Filter {
-    compiled: Arc<jaq_core::Filter<Data>>,
+    /// Runs where it stands, on values up to this size.
+    quick: Option<(Compiled, usize)>,
+    /// Runs apart, where it can be stopped; made when it is first needed.
+    bounded: Arc<run::Bounded>,
     /// Whether the program may ask for `$meta`, which takes as long to make as many a program runs.
     names_meta: bool,
 }
@@ -77,21 +86,52 @@ impl Filter {
     /// When the program is no jq, or names something that is not there.
     pub fn compile(source: &str) -> Result<Self, FilterError> {
         check_size(source)?;
-        Self::build(source, [], [])
+        let Some(program) = load::parse(source, |p| p.term()) else {
+            // What is wrong with it is said by the compiler.
+            Self::build(source, source, Rewrite { ticks: false }, None, [])?;
+            return Err(FilterError("the jq program cannot be read".to_owned()));
+        };
+        let up_to = cost::quick_size(&program);
+        let bounded = Arc::new(run::Bounded::new(source));
+        let compiled = Self::rewritten(source, program, up_to == 0)?;
+        let quick = (up_to > 0).then(|| (Arc::clone(&compiled), up_to));
+        if quick.is_none() {
+            bounded.set(compiled);
+        }
+        Ok(Self { quick, bounded, names_meta: source.contains("meta") })
     }
 
-    /// Compiles a program that may use these definitions and functions beside the usual ones.
+    /// Compiles a program whose every run is quick, with these functions beside the usual ones.
+    fn quick(program: Def<&str>, functions: impl IntoIterator<Item = native::Fun<Data>>) -> Result<Self, FilterError> {
+        let name = program.name;
+        let compiled = Self::build(name, name, Rewrite { ticks: false }, Some(program), functions)?;
+        let bounded = Arc::new(run::Bounded::new(name));
+        Ok(Self { quick: Some((compiled, usize::MAX)), bounded, names_meta: false })
+    }
+
+    fn rewritten(source: &str, program: Term<&str>, ticks: bool) -> Result<Compiled, FilterError> {
+        let rewrite = Rewrite { ticks };
+        let program = Def { name: PROGRAM, args: Vec::new(), body: rewrite.term(program) };
+        Self::build(source, PROGRAM, rewrite, Some(program), [])
+    }
+
+    /// Compiles `code`, which may use this definition and these functions beside the usual ones; errors name their place
+    /// in `source`.
     fn build<'s>(
         source: &'s str,
-        definitions: impl IntoIterator<Item = Def<&'s str>>,
+        code: &'s str,
+        rewrite: Rewrite,
+        definition: Option<Def<&'s str>>,
         functions: impl IntoIterator<Item = native::Fun<Data>>,
-    ) -> Result<Self, FilterError> {
+    ) -> Result<Compiled, FilterError> {
         let defs = jaq_core::defs()
             .chain(jaq_std::defs().filter(|def| def.name != "halt_error"))
             .chain(jaq_json::defs())
             .chain(load::parse(DEFINITIONS, |p| p.defs()).unwrap_or_default())
-            .map(|def: Def| -> Def<&'s str> { def })
-            .chain(definitions);
+            .map(|def: Def| -> Def<&'s str> {
+                if rewrite.ticks { rewrite.definition(def) } else { def }
+            })
+            .chain(definition);
         // `env` shows secrets; the JSON functions of jaq recurse without a limit and read a superset.
         let funs = jaq_core::funs()
             .chain(jaq_std::funs())
@@ -99,11 +139,11 @@ impl Filter {
             .filter(|(name, ..)| !matches!(*name, "env" | "tojson" | "fromjson"))
             .chain(json_functions())
             .chain(rows::functions())
+            .chain(rewrite::functions())
             .chain(functions);
         let arena = Arena::default();
-        let modules = Loader::new(defs)
-            .load(&arena, File { code: source, path: () })
-            .map_err(|errors| describe_load(source, &errors))?;
+        let modules =
+            Loader::new(defs).load(&arena, File { code, path: () }).map_err(|errors| describe_load(source, &errors))?;
         // Data files would be variables without a value.
         load::import(&modules, |_| Err(String::new())).map_err(|errors| describe_load(source, &errors))?;
         let filter = jaq_core::Compiler::default()
@@ -111,84 +151,22 @@ impl Filter {
             .with_global_vars(["$meta", "$prev"])
             .compile(modules)
             .map_err(|errors| describe_undefined(source, &errors))?;
-        Ok(Self { compiled: Arc::new(filter), names_meta: source.contains("meta") })
+        Ok(Arc::new(filter))
+    }
+
+    /// Whether the program may ask for `$meta`.
+    pub fn names_meta(&self) -> bool {
+        self.names_meta
     }
 
     /// The value of `$meta` for a run: made where the program may ask for it, `null` where it cannot.
     pub fn meta(&self, make: impl FnOnce() -> Json) -> Json {
         if self.names_meta { make() } else { Json::null() }
     }
-
-    /// Runs the program on a value, handing every output to `out` until that breaks off.
-    ///
-    /// # Errors
-    /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too
-    /// deeply. Outputs handed over before stand. `halt` ends the outputs and is no error.
-    pub fn run(
-        &self,
-        input: &Json,
-        meta: &Json,
-        prev: &Json,
-        out: &mut dyn FnMut(Json) -> ControlFlow<()>,
-    ) -> Result<(), String> {
-        let vars = Vars::new([meta.0.clone(), prev.0.clone()]);
-        let context = Ctx::<Data>::new(&self.compiled.lut, vars);
-        // A few functions of jaq panic when asked for the impossible (`"x" * 1e300`), and a peer's program
-        // ends that way when it runs too long: that is the program's failure, not ours. After it the
-        // iterator is dropped, never used again.
-        let impossible = |_| "the filter asks for something impossible".to_owned();
-        let start = || self.compiled.id.run((context, input.0.clone()));
-        let mut outputs = catch_unwind(AssertUnwindSafe(start)).map_err(impossible)?;
-        for count in 0.. {
-            let output = catch_unwind(AssertUnwindSafe(|| outputs.next())).map_err(impossible)?;
-            let value = match output {
-                None => break,
-                Some(Ok(value)) => value,
-                Some(Err(exception)) => return end_of_run(exception),
-            };
-            if count >= MAX_OUTPUTS {
-                return Err(format!("the filter yields more than {MAX_OUTPUTS} values for one message"));
-            }
-            if value::too_deep(&value, value::MAX_OUTPUT_DEPTH) {
-                return Err(too_deep_message());
-            }
-            if out(Json(value)).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the first output is neither `false` nor `null`; an error is no match.
-    pub fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
-        self.find(input, meta, prev).is_some()
-    }
-
-    /// The first output where it is neither `false` nor `null`; an error is none.
-    pub fn find(&self, input: &Json, meta: &Json, prev: &Json) -> Option<Json> {
-        let mut first = None;
-        let result = self.run(input, meta, prev, &mut |value| {
-            first = Some(value);
-            ControlFlow::Break(())
-        });
-        first.filter(|value| value.is_truthy() && result.is_ok())
-    }
 }
 
 fn too_deep_message() -> String {
     format!("the filter yields a value nested deeper than {} levels", value::MAX_OUTPUT_DEPTH)
-}
-
-/// What an exception means for the run. `halt` is matched here and nowhere handed on: jaq's own
-/// unwrapping would end the process.
-fn end_of_run(exception: Exn<'_, Val>) -> Result<(), String> {
-    match exception.get_err() {
-        Ok(error) => Err(error_text(error.into_val())),
-        Err(other) => match other.get_halt() {
-            Ok(_code) => Ok(()),
-            Err(_) => Err("break outside of its label".to_owned()),
-        },
-    }
 }
 
 fn error_text(value: Val) -> String {
@@ -310,6 +288,8 @@ fn describe_undefined(source: &str, errors: &jaq_core::compile::Errors<&str, ()>
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
 
     fn try_run(source: &str, input: &str) -> (Vec<String>, Result<(), String>) {
@@ -422,7 +402,9 @@ mod tests {
     #[test]
     fn a_panic_inside_is_an_error_of_the_run() {
         let (_, result) = try_run(". * 9223372036854775807", r#""abc""#);
-        assert!(result.unwrap_err().contains("impossible"));
+        assert!(result.unwrap_err().contains("longer than 256 MiB"));
+        assert_eq!(run("[1,2|.*(10,20)], (\"ab\" * .)", "300 "), format!("[10,20,20,40] \"{}\"", "ab".repeat(300)));
+        assert_eq!(run(".a *= .b", r#"{"a":3,"b":4}"#), r#"{"a":12,"b":4}"#);
         // Whether sorting what has no order panics is its own business, as long as it is caught.
         let _ = try_run("[range(200) | if . % 3 == 0 then nan else 100 - . end] | sort", "0");
     }

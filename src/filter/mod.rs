@@ -3,8 +3,9 @@
 //! Owns jq programs ([`jq`]), JSON Schema ([`schema`]), the `--template` language ([`template`]) and messages written in it ([`draft`]).
 //! Knows nothing of sockets, queues or sessions: text and values in, text and values out.
 //! Invariants: jaq is seen below `jq` alone, minijinja in `template` and jsonschema in `schema` alone; what is compiled
-//! once can be run any number of times, from any thread.
+//! once can be run any number of times, from any thread; what is not quick is done [`apart`].
 
+pub mod apart;
 pub mod draft;
 pub mod jq;
 pub mod schema;

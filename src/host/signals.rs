@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::last;
+
 /// Signals of a kind that come within this time are one.
 const TOGETHER: Duration = Duration::from_millis(100);
 
@@ -33,6 +35,7 @@ impl Signals {
     /// # Errors
     /// When the runtime cannot install a handler.
     pub fn install() -> io::Result<Self> {
+        last::watch()?;
         Ok(Self {
             interrupt: Counted::install(SignalKind::interrupt())?,
             terminate: Counted::install(SignalKind::terminate())?,
@@ -71,6 +74,7 @@ impl Counted {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.arrivals.poll_recv(cx));
+            last::taken();
             if self.wishes.is_another(Instant::now()) {
                 return Poll::Ready(());
             }

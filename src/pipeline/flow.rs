@@ -1,7 +1,10 @@
 //! The way into a pipeline: filter, schema, routes, and a copy for every destination.
 //!
+//! Quick filters run where a message is pushed; what `held` keeps waits for one that is not.
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
+
+mod held;
 
 use std::cell::{Cell, LazyCell};
 use std::ops::ControlFlow;
@@ -18,6 +21,7 @@ use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::ledger::{Ledger, OnSafe, Receipt, Settlement};
+use held::Held;
 
 /// What happens to a message that is not JSON where a filter wants it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,7 @@ pub struct Flow {
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
+    held: Held,
 }
 
 impl Flow {
@@ -86,18 +91,19 @@ impl Flow {
         dead_letters: Rc<dyn DeadLetters>,
         failed: Rc<dyn Fn(String)>,
     ) -> Rc<Self> {
-        let flow = Self {
+        let flow = Rc::new_cyclic(|this| Self {
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
             dead_letters,
             sources: Cell::new(sources),
             failed,
-        };
+            held: Held::of(this),
+        });
         for lane in flow.lanes() {
             lane.join(&flow.ledger);
         }
-        Rc::new(flow)
+        flow
     }
 
     /// A flow of its own that does the same and has the same account, for one source and one destination.
@@ -105,13 +111,14 @@ impl Flow {
         if let Some(account) = self.settings.lanes.first() {
             account.branch(&lane);
         }
-        Rc::new(Self {
+        Rc::new_cyclic(|this| Self {
             settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
             ledger: Rc::clone(&self.ledger),
             rejected: Count::default(),
             dead_letters: Rc::clone(&self.dead_letters),
             sources: Cell::new(1),
             failed: Rc::clone(&self.failed),
+            held: Held::of(this),
         })
     }
 
@@ -154,40 +161,66 @@ impl Flow {
         self.settings.filter.is_some() || !self.settings.routes.is_empty()
     }
 
-    /// Runs the filter; every output goes on.
-    fn transform(&self, lineage: &Lineage, message: Message, receipt: &Receipt) -> Result<(), Fate> {
+    /// Runs the filter; every output goes on. What has to be awaited is kept.
+    fn transform(&self, lineage: Lineage, message: Message, receipt: Receipt) {
         let settings = &self.settings;
         if !self.needs_json() {
-            self.forward(lineage, message, None, receipt);
-            return Ok(());
+            self.forward(&lineage, message, None, &receipt);
+            return receipt.settle(Settlement::Filtered);
         }
         let Ok(json) = Json::of_payload(message.payload()) else {
             match settings.non_json {
                 // It fits no schema, with a filter before that as without.
-                NonJson::Drop if settings.schema.is_some() => self.forward(lineage, message, None, receipt),
-                NonJson::Pass => self.forward(lineage, message, None, receipt),
+                NonJson::Drop if settings.schema.is_some() => self.forward(&lineage, message, None, &receipt),
+                NonJson::Pass => self.forward(&lineage, message, None, &receipt),
                 NonJson::Drop => {}
-                NonJson::Reject => return Err(Fate(message, "not JSON".to_owned())),
+                NonJson::Reject => self.bury(&lineage, message, "not JSON", &receipt),
             }
-            return Ok(());
+            return receipt.settle(Settlement::Filtered);
         };
-        let Some(filter) = &settings.filter else {
-            self.forward(lineage, message, Some(&json), receipt);
-            return Ok(());
-        };
-        let meta = filter.meta(|| lineage.meta(&message));
-        let prev = lineage.origin.prev.replace(Json::null());
-        let result = filter.run(&json, &meta, &prev, &mut |value| {
-            let out = Message::text(value.to_plain_string()).with_source(message.source().cloned());
-            let parsed = (!settings.routes.is_empty()).then_some(value);
-            self.forward(lineage, out, parsed.as_ref(), receipt);
-            ControlFlow::Continue(())
-        });
-        lineage.origin.prev.replace(json);
-        result.map_err(|error| Fate(message, format!("jq: {error}")))
+        if !self.is_quick(&json, &lineage.origin.prev.borrow()) {
+            return self.run_apart(lineage, message, json, receipt);
+        }
+        match &settings.filter {
+            None => self.forward(&lineage, message, Some(&json), &receipt),
+            Some(filter) => {
+                let meta = filter.meta(|| lineage.meta(&message));
+                let prev = lineage.origin.prev.replace(Json::null());
+                let result = filter.run(&json, &meta, &prev, &mut |value| {
+                    let out = Message::text(value.to_plain_string()).with_source(message.source().cloned());
+                    let parsed = (!settings.routes.is_empty()).then_some(value);
+                    self.forward(&lineage, out, parsed.as_ref(), &receipt);
+                    ControlFlow::Continue(())
+                });
+                lineage.origin.prev.replace(json);
+                if let Err(error) = result {
+                    self.bury(&lineage, message, &format!("jq: {error}"), &receipt);
+                }
+            }
+        }
+        // The filter's own share: what nobody else has is filtered out.
+        receipt.settle(Settlement::Filtered);
     }
 
     fn forward(&self, lineage: &Lineage, message: Message, json: Option<&Json>, receipt: &Receipt) {
+        if self.settings.routes.is_empty() {
+            return self.deliver(lineage, message, [].into_iter(), receipt);
+        }
+        let (meta, prev) = (LazyCell::new(|| lineage.meta(&message)), Json::null());
+        let routes = self.settings.routes.iter().filter(|route| {
+            json.is_some_and(|json| route.when.matches(json, &route.when.meta(|| meta.clone()), &prev))
+        });
+        self.deliver(lineage, message.clone(), routes, receipt);
+    }
+
+    /// Hands a message to the first of these routes, or to all of them, or to the destinations of what has none.
+    fn deliver<'a>(
+        &self,
+        lineage: &Lineage,
+        message: Message,
+        routes: impl Iterator<Item = &'a Route>,
+        receipt: &Receipt,
+    ) {
         let settings = &self.settings;
         if let Some(schema) = &settings.schema
             && let Err(error) = schema.check(message.payload())
@@ -197,16 +230,11 @@ impl Flow {
             return;
         }
         let mut routed = false;
-        if let Some(json) = json {
-            let (meta, prev) = (LazyCell::new(|| lineage.meta(&message)), Json::null());
-            for route in &settings.routes {
-                if route.when.matches(json, &route.when.meta(|| meta.clone()), &prev) {
-                    routed = true;
-                    route.lane.push(lineage.envelope(message.clone(), receipt.share()));
-                    if !settings.route_all {
-                        return;
-                    }
-                }
+        for route in routes {
+            routed = true;
+            route.lane.push(lineage.envelope(message.clone(), receipt.share()));
+            if !settings.route_all {
+                return;
             }
         }
         if routed {
@@ -219,21 +247,24 @@ impl Flow {
             last.push(lineage.envelope(message, receipt.share()));
         }
     }
+
+    fn end_lanes(&self) {
+        for lane in self.lanes() {
+            lane.end();
+        }
+    }
 }
 
-/// A message that goes to the dead letters, and why.
-struct Fate(Message, String);
-
 /// What all messages made from one have in common.
-struct Lineage<'a> {
-    origin: &'a Rc<Origin>,
+struct Lineage {
+    origin: Rc<Origin>,
     seq: u64,
     time: Timestamp,
 }
 
-impl Lineage<'_> {
+impl Lineage {
     fn envelope(&self, message: Message, receipt: Receipt) -> Envelope {
-        Envelope { message, origin: Rc::clone(self.origin), time: self.time, seq: self.seq, attempts: 0, receipt }
+        Envelope { message, origin: Rc::clone(&self.origin), time: self.time, seq: self.seq, attempts: 0, receipt }
     }
 
     fn meta(&self, message: &Message) -> Json {
@@ -243,6 +274,7 @@ impl Lineage<'_> {
 
 impl Inlet for Flow {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        std::task::ready!(self.held.poll_room(cx));
         std::task::ready!(self.dead_letters.poll_room(cx));
         for lane in self.settings.lanes.iter().chain(self.settings.routes.iter().map(|route| &route.lane)) {
             if lane.poll_ready(cx).is_pending() {
@@ -254,7 +286,7 @@ impl Inlet for Flow {
 
     fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
         let receipt = self.ledger.receive(message.len(), on_safe);
-        let lineage = Lineage { origin, seq, time: origin.clock.now() };
+        let lineage = Lineage { origin: Rc::clone(origin), seq, time: origin.clock.now() };
         let message = self.with_source(origin, message);
         if let Some(lane) = self.settings.only_lane() {
             lane.push(lineage.envelope(message, receipt));
@@ -262,17 +294,16 @@ impl Inlet for Flow {
         }
         // Destinations share one copy; and where some messages go elsewhere, what stays keeps none of them alive.
         let message = message.into_detached();
-        if let Err(Fate(message, error)) = self.transform(&lineage, message, &receipt) {
-            self.bury(&lineage, message, &error, &receipt);
+        if self.held.is_busy() {
+            return self.held.keep(lineage, message, receipt);
         }
-        // The filter's own share: what nobody else has is filtered out.
-        receipt.settle(Settlement::Filtered);
+        self.transform(lineage, message, receipt);
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
         let message = self.with_source(origin, message);
         let receipt = self.ledger.receive(message.len(), None);
-        self.bury(&Lineage { origin, seq, time: origin.clock.now() }, message, error, &receipt);
+        self.bury(&Lineage { origin: Rc::clone(origin), seq, time: origin.clock.now() }, message, error, &receipt);
         receipt.settle(Settlement::Filtered);
     }
 
@@ -302,10 +333,8 @@ impl Inlet for Flow {
 
     fn end(&self) {
         self.sources.set(self.sources.get().saturating_sub(1));
-        if self.sources.get() == 0 {
-            for lane in self.lanes() {
-                lane.end();
-            }
+        if self.sources.get() == 0 && !self.held.is_busy() {
+            self.end_lanes();
         }
     }
 

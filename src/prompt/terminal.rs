@@ -140,6 +140,19 @@ impl Kept {
     }
 }
 
+/// The terminal that was kept last.
+static LAST: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
+
+/// Puts it back when the process panics or ends by force.
+fn restore_last() {
+    if let Some(kept) = LAST.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        // Until its line is drawn the editor may still be changing the terminal.
+        kept.status.end();
+        kept.status.has_ended(PATIENCE);
+        kept.restore(false);
+    }
+}
+
 impl TerminalGuard {
     /// Keeps the settings of the terminal on standard input.
     ///
@@ -147,19 +160,14 @@ impl TerminalGuard {
     /// When standard input is no terminal.
     pub fn new(status: Arc<status::Shared>) -> io::Result<Self> {
         static HOOK: OnceLock<()> = OnceLock::new();
-        static PANICKED: Mutex<Option<Arc<Kept>>> = Mutex::new(None);
         let termios = tcgetattr(io::stdin()).map_err(io::Error::from)?;
         let kept = Arc::new(Kept { termios: Mutex::new(Some(termios)), editing: Editing::default(), status });
-        *PANICKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&kept));
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&kept));
         HOOK.get_or_init(|| {
+            crate::host::last::restore_with(restore_last);
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
-                if let Some(kept) = PANICKED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                    // Until its line is drawn the editor may still be changing the terminal.
-                    kept.status.end();
-                    kept.status.has_ended(PATIENCE);
-                    kept.restore(false);
-                }
+                restore_last();
                 report(panic);
             }));
         });

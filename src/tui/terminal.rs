@@ -102,6 +102,7 @@ impl Terminal {
         // Whether there are colours is decided once for all that is drawn, not by crossterm's look at NO_COLOR.
         ratatui::crossterm::style::force_color_output(true);
         HOOK.get_or_init(|| {
+            crate::host::last::restore_with(give_back);
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 give_back();

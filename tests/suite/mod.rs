@@ -33,6 +33,7 @@ mod drops;
 mod exec;
 mod exit_codes;
 mod faults;
+mod filter_limits;
 mod generate;
 #[cfg(feature = "tui")]
 mod gone_terminals;

@@ -142,6 +142,7 @@ fn show_progress(stderr: &Stderr, mut live: watch::Receiver<Live>) {
 
 /// One run, or the search for the greatest rate.
 async fn one(args: &BenchArgs, host: &mut Host) -> Result<Exit, Error> {
+    args.load.connection.filter_limits.apply();
     let plan = super::plan::plan(args.url.as_deref().unwrap_or_default(), &args.load)?;
     let condition = args.load.find_max.as_deref().map(conditions).transpose()?;
     let mut outputs = Outputs::open(&args.output, host)?;

@@ -22,7 +22,8 @@ use crate::net::connection::io_text;
 use crate::redact;
 
 /// Options of the whole run.
-const EVERYWHERE: [&str; 7] = ["file", "check", "status", "admin", "admin-token-env", "require-clients", "record"];
+const EVERYWHERE: [&str; 9] =
+    ["file", "check", "status", "admin", "admin-token-env", "require-clients", "record", "jq-timeout", "jq-memory"];
 
 /// A pipeline as it is to be run.
 #[derive(Debug, Clone)]

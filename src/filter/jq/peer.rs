@@ -149,7 +149,7 @@ impl PeerFilter {
         };
         let body = Guard::default().charged(term)?;
         let program = Def { name: GUARDED, args: Vec::new(), body };
-        Filter::build(GUARDED, [program], functions()).map(Self)
+        Filter::quick(program, functions()).map(Self)
     }
 
     /// Whether the first output for a message of `size` bytes is neither `false` nor `null`.

@@ -2,8 +2,8 @@
 //!
 //! Written as functions because the definitions in jq build a new text for every character they escape.
 
-use jaq_core::native::{self, bome};
 use jaq_core::RunPtr;
+use jaq_core::native::{self, bome};
 use jaq_json::{Num, Val};
 
 use super::Data;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use jaq_json::{Map, Num, Val};
 
 use super::reader::{Copied, read};
+use crate::filter::apart;
 use crate::message::event::push_json_string;
 use crate::message::source::Source;
 
@@ -125,8 +126,30 @@ impl Json {
     }
 }
 
+/// What is left of so many bytes of JSON when this value is written with them, about; 0 when they do not suffice.
+pub(super) fn left_of(value: &Val, room: usize) -> usize {
+    let room = room.saturating_sub(2);
+    match value {
+        _ if room == 0 => 0,
+        Val::TStr(text) | Val::BStr(text) => room.saturating_sub(text.len()),
+        Val::Num(Num::Dec(text)) => room.saturating_sub(text.len()),
+        Val::Arr(items) => items.iter().try_fold(room, |room, item| left(left_of(item, room))).unwrap_or(0),
+        Val::Obj(map) => {
+            let entry = |room, (key, item): (&Val, &Val)| left(left_of(item, left_of(key, room)));
+            map.iter().try_fold(room, entry).unwrap_or(0)
+        }
+        _ => room,
+    }
+}
+
+fn left(room: usize) -> Option<usize> {
+    apart::tick();
+    (room > 0).then_some(room)
+}
+
 /// Whether a value is nested deeper than a program may yield.
 pub(super) fn too_deep(value: &Val, room: usize) -> bool {
+    apart::tick();
     match value {
         Val::Arr(items) => room == 0 || items.iter().any(|v| too_deep(v, room - 1)),
         Val::Obj(map) => room == 0 || map.values().any(|v| too_deep(v, room - 1)),

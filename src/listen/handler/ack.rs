@@ -4,24 +4,25 @@
 
 use std::task::{Context, Poll};
 
-use super::told::Told;
+use super::answers::Answers;
+use super::told::Input;
 use super::{Actions, Handler};
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::net::connection::Incoming;
-use crate::observe::counters::ErrorKind;
 
 /// A handler whose messages are acknowledged.
 pub struct Acknowledged {
     inner: Box<dyn Handler>,
-    filter: Filter,
-    told: Told,
+    answers: Answers,
+    /// A message that `inner` still answers.
+    held: Option<Input<'static>>,
 }
 
 impl Acknowledged {
     /// Answers what `inner` is given with what the filter yields.
     pub fn new(inner: Box<dyn Handler>, filter: Filter) -> Self {
-        Self { inner, filter, told: Told::default() }
+        Self { inner, answers: Answers::new(filter, "--ack"), held: None }
     }
 }
 
@@ -31,11 +32,12 @@ impl Handler for Acknowledged {
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, (&**actions.mailbox).into());
+        let input = self.answers.input(&message, (&**actions.mailbox).into());
         self.inner.on_message(message, actions);
-        let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));
-        if let Err(error) = result {
-            actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("--ack: {error}"));
+        if self.inner.is_answering() {
+            self.held = Some(input.detached());
+        } else {
+            self.answers.answer(input, actions);
         }
     }
 
@@ -53,9 +55,19 @@ impl Handler for Acknowledged {
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
         self.inner.poll(cx, actions);
+        self.answers.poll(cx, actions);
+        if !self.inner.is_answering()
+            && let Some(input) = self.held.take()
+        {
+            self.answers.answer(input, actions);
+            self.answers.poll(cx, actions);
+        }
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.held.is_some() || self.answers.is_waiting() {
+            return Poll::Pending;
+        }
         self.inner.poll_can_receive(cx)
     }
 
@@ -68,6 +80,6 @@ impl Handler for Acknowledged {
     }
 
     fn is_busy(&self) -> bool {
-        self.inner.is_busy()
+        self.held.is_some() || self.answers.is_waiting() || self.inner.is_busy()
     }
 }

@@ -1,6 +1,8 @@
 //! The handlers that need no more than the message: echo, broadcast, replies.
 
-use super::told::Told;
+use std::task::{Context, Poll};
+
+use super::answers::Answers;
 use super::{Actions, Handler};
 use crate::filter::Filter;
 use crate::message::Message;
@@ -45,28 +47,39 @@ impl Handler for Reply {
 }
 
 /// Answers each message that is JSON with what a filter yields.
-pub struct ReplyFilter {
-    filter: Filter,
-    told: Told,
-}
+pub struct ReplyFilter(Answers);
 
 impl ReplyFilter {
     /// With this filter.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, told: Told::default() }
+        Self(Answers::new(filter, "jq"))
     }
 }
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.told.message(&message, (&**actions.mailbox).into());
+        let input = self.0.input(&message, (&**actions.mailbox).into());
         if !input.is_json {
             actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, "no answer to a message that is not JSON");
             return;
         }
-        let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));
-        if let Err(error) = result {
-            actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("jq: {error}"));
-        }
+        self.0.answer(input, actions);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
+        self.0.poll(cx, actions);
+    }
+
+    fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        // `poll`, which goes before this in each pass of the session, has registered the waker.
+        if self.0.is_waiting() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn is_answering(&self) -> bool {
+        self.0.is_waiting()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.is_waiting()
     }
 }

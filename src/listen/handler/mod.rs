@@ -5,6 +5,7 @@
 
 mod ack;
 mod answer;
+mod answers;
 pub mod exec;
 pub mod push;
 pub mod script;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
@@ -59,7 +61,7 @@ pub enum Mode {
     /// Speak a protocol; input goes to all.
     Protocol(protocol::Settings),
     /// Do what the rules of a script say.
-    Script(Rc<[Rule]>),
+    Script(Arc<[Rule]>),
     /// What somebody else makes handlers for.
     Other(Rc<dyn MakeHandler>),
 }
@@ -92,7 +94,7 @@ impl Mode {
             Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
             Self::Protocol(settings) => Box::new(Speaker::new(settings.session())),
-            Self::Script(rules) => Box::new(Script::new(Rc::clone(rules))),
+            Self::Script(rules) => Box::new(Script::new(Arc::clone(rules))),
         }
     }
 
@@ -179,6 +181,11 @@ pub trait Handler {
 
     /// Everything the handler sent has been written to the socket.
     fn on_flushed(&mut self) {}
+
+    /// Whether answers to the message that was given last are still to come from a filter.
+    fn is_answering(&self) -> bool {
+        false
+    }
 
     /// Whether the handler has more to send before an orderly end of the server, and will wake the task when that changes.
     fn is_busy(&self) -> bool {

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::told::{Input, Told};
 use super::{Actions, Handler};
 use crate::filter::Filter;
+use crate::filter::apart::{self, Task};
 use crate::listen::hub::{Hub, session_name, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
@@ -43,6 +45,21 @@ pub struct Rule {
     pub once: bool,
     /// No other rule is looked at after it.
     pub stop: bool,
+}
+
+impl Rule {
+    /// Its filters.
+    fn filters(&self) -> impl Iterator<Item = &Filter> {
+        let reply = match &self.reply {
+            Some(Reply::Filter(filter)) => Some(filter),
+            _ => None,
+        };
+        let forward = match &self.forward {
+            Some(Forward::Filter(filter)) => Some(filter),
+            _ => None,
+        };
+        self.when.iter().chain(reply).chain(forward)
+    }
 }
 
 /// When a rule is looked at.
@@ -196,11 +213,16 @@ impl Later {
     }
 }
 
+/// What the rules want done with their delays, and those of `once` that are done.
+type Decision = (Vec<(Duration, Step)>, Vec<usize>);
+
 /// The handler of a session that is treated by rules.
 pub struct Script {
-    rules: Rc<[Rule]>,
+    rules: Arc<[Rule]>,
     told: Told,
     done: Vec<usize>,
+    /// A decision that is not made yet; nothing is read meanwhile.
+    deciding: Option<Task<Decision>>,
     later: Later,
     timer: Option<Pin<Box<Sleep>>>,
     hub: Option<Rc<Hub>>,
@@ -209,11 +231,12 @@ pub struct Script {
 
 impl Script {
     /// By these rules.
-    pub fn new(rules: Rc<[Rule]>) -> Self {
+    pub fn new(rules: Arc<[Rule]>) -> Self {
         Self {
             rules,
             told: Told::default(),
             done: Vec::new(),
+            deciding: None,
             later: Later::default(),
             timer: None,
             hub: None,
@@ -221,8 +244,36 @@ impl Script {
         }
     }
 
-    fn happened(&mut self, on: On, input: &Input, message: Option<&Message>, actions: &mut Actions) {
-        let steps = decide(&self.rules, on, input, message, &mut self.done);
+    fn happened(&mut self, on: On, input: Input, message: Option<Message>, actions: &mut Actions) {
+        if self.rules.iter().flat_map(Rule::filters).all(|filter| input.is_quick(filter)) {
+            let steps = decide(&self.rules, on, &input, message.as_ref(), &mut self.done);
+            return self.take_steps(steps, actions);
+        }
+        let (rules, input, mut done) = (Arc::clone(&self.rules), input.detached(), self.done.clone());
+        let task = apart::start(move || {
+            let steps = decide(&rules, on, &input, message.as_ref(), &mut done);
+            (steps, done)
+        });
+        let is_done = task.is_done_soon();
+        self.deciding = Some(task);
+        if is_done {
+            self.poll_decision(&mut Context::from_waker(Waker::noop()), actions);
+        }
+    }
+
+    fn poll_decision(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
+        let Some(Poll::Ready(decision)) = self.deciding.as_ref().map(|task| task.poll(cx)) else { return };
+        self.deciding = None;
+        match decision {
+            Ok((steps, done)) => {
+                self.done = done;
+                self.take_steps(steps, actions);
+            }
+            Err(error) => actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("script: {error}")),
+        }
+    }
+
+    fn take_steps(&mut self, steps: Vec<(Duration, Step)>, actions: &mut Actions) {
         for (delay, step) in steps {
             if delay.is_zero() && self.later.steps.is_empty() && !actions.is_closing() {
                 carry_out(step, actions);
@@ -263,16 +314,17 @@ fn carry_out(step: Step, actions: &mut Actions) {
 impl Handler for Script {
     fn on_open(&mut self, actions: &mut Actions) {
         (self.hub, self.session) = (Some(Rc::clone(actions.hub)), actions.mailbox.id);
-        self.happened(On::Open, &Told::opening((&**actions.mailbox).into()), None, actions);
+        self.happened(On::Open, Told::opening((&**actions.mailbox).into()), None, actions);
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
         let input = self.told.message(&message, (&**actions.mailbox).into());
         // What is kept must not keep the buffer it was read into.
-        self.happened(On::Message, &input, Some(&message.detached()), actions);
+        self.happened(On::Message, input, Some(message.detached()), actions);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
+        self.poll_decision(cx, actions);
         while actions.is_idle()
             && let Some(now) = self.poll_timer(cx)
         {
@@ -285,11 +337,22 @@ impl Handler for Script {
     }
 
     fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        if self.deciding.is_some() {
+            return Poll::Pending;
+        }
         let Some(hub) = &self.hub else { return Poll::Ready(()) };
         let settings = &hub.settings;
         let has_room = self.later.steps.len() < settings.queue_size && self.later.bytes < settings.queue_bytes;
         // There is room again after `poll`, which goes before this in each pass of the session.
         if has_room { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn is_answering(&self) -> bool {
+        self.deciding.is_some()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.deciding.is_some()
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Input<'a> {
     prev: Json,
     /// Whether the message was JSON.
     pub is_json: bool,
-    facts: Facts<'a>,
+    /// Gone once `meta` is made.
+    facts: Option<Facts<'a>>,
     meta: OnceCell<Json>,
 }
 
@@ -66,7 +67,7 @@ impl Told {
     /// The session has opened.
     pub fn opening(sender: Sender<'_>) -> Input<'_> {
         let facts = Facts { sender, kind: "open", size: 0, seq: 0 };
-        Input { json: Json::null(), prev: Json::null(), is_json: false, facts, meta: OnceCell::new() }
+        Input { json: Json::null(), prev: Json::null(), is_json: false, facts: Some(facts), meta: OnceCell::new() }
     }
 
     /// A message has arrived in it.
@@ -78,11 +79,27 @@ impl Told {
         let next = if is_json { Some(Box::new(json.clone())) } else { self.prev.clone() };
         let prev = std::mem::replace(&mut self.prev, next).map_or_else(Json::null, |prev| *prev);
         let facts = Facts { sender, kind: message.kind().name(), size: message.len(), seq: self.seq };
-        Input { json, prev, is_json, facts, meta: OnceCell::new() }
+        Input { json, prev, is_json, facts: Some(facts), meta: OnceCell::new() }
     }
 }
 
 impl Input<'_> {
+    /// Whether a filter's run on it is done at once.
+    pub fn is_quick(&self, filter: &Filter) -> bool {
+        filter.is_quick(&self.json, &self.prev)
+    }
+
+    /// As it is, for another thread.
+    pub fn detached(self) -> Input<'static> {
+        let meta = OnceCell::from(self.made_meta());
+        Input { json: self.json, prev: self.prev, is_json: self.is_json, facts: None, meta }
+    }
+
+    fn made_meta(&self) -> Json {
+        let make = || self.facts.map_or_else(Json::null, Facts::meta);
+        self.meta.get_or_init(make).clone()
+    }
+
     /// Runs a filter on it; each output is handed on.
     ///
     /// # Errors
@@ -100,7 +117,7 @@ impl Input<'_> {
     }
 
     fn meta(&self, filter: &Filter) -> Json {
-        filter.meta(|| self.meta.get_or_init(|| self.facts.meta()).clone())
+        filter.meta(|| self.made_meta())
     }
 }
 
