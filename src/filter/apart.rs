@@ -157,16 +157,12 @@ impl<T> Task<T> {
     /// As [`Task::wait`].
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
         let mut state = lock(&self.job.state);
-        match state.end.clone() {
-            Some(end) => {
-                drop(state);
-                Poll::Ready(self.result(end))
-            }
-            None => {
-                state.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        let Some(end) = state.end.clone() else {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        drop(state);
+        Poll::Ready(self.result(end))
     }
 
     fn result(&self, end: Result<(), String>) -> Result<T, String> {

@@ -42,7 +42,7 @@ const PROGRAM: &str = "wsp_program";
 
 /// Definitions of ours. `halt_error` raises its input as an error instead of ending the program;
 /// the others are jq's own which jaq does not bring.
-const DEFINITIONS: &str = r#"
+const DEFINITIONS: &str = r"
 def halt_error: error;
 def halt_error($exit_code): error;
 def toarray: if isarray then . else [.] end;
@@ -51,7 +51,7 @@ def IN(s): any(s == .; .);
 def IN(src; s): any(src == s; .);
 def INDEX(stream; f): reduce stream as $row ({}; .[$row | f | tostring] |= $row);
 def INDEX(f): INDEX(.[]; f);
-"#;
+";
 
 type Data = data::JustLut<Val>;
 

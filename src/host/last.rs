@@ -45,7 +45,9 @@ pub fn restore_with(restore: fn()) {
 /// Ends the process now, with a line on stderr; the terminal is given back.
 pub fn end(exit: Exit, text: &str) -> ! {
     let restores = RESTORES.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    restores.into_iter().for_each(|restore| restore());
+    for restore in restores {
+        restore();
+    }
     let line = if text.is_empty() { String::new() } else { format!("wsp: {text}\n") };
     let _ = io::Write::write_all(&mut io::stderr().lock(), line.as_bytes());
     std::process::exit(i32::from(exit.code()))

@@ -229,15 +229,15 @@ impl Flow {
             self.dead_letters.bury(envelope, DropReason::Invalid, "schema", &error);
             return;
         }
-        let mut routed = false;
+        let mut is_taken = false;
         for route in routes {
-            routed = true;
+            is_taken = true;
             route.lane.push(lineage.envelope(message.clone(), receipt.share()));
             if !settings.route_all {
                 return;
             }
         }
-        if routed {
+        if is_taken {
             return;
         }
         if let Some((last, others)) = settings.lanes.split_last() {

@@ -70,7 +70,10 @@ pub(super) fn time_text() -> String {
 
 pub(super) fn memory_text() -> String {
     let bytes = limits().memory;
-    match [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)].into_iter().find(|(_, unit)| bytes % unit == 0) {
+    match [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+        .into_iter()
+        .find(|(_, unit)| bytes.is_multiple_of(*unit))
+    {
         Some((name, unit)) => format!("{} {name}", bytes / unit),
         None => format!("{bytes} bytes"),
     }

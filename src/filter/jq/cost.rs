@@ -78,6 +78,7 @@ pub(super) fn quick_size(program: &Term<&str>) -> usize {
         return 0;
     }
     // What is only a few bytes long would be looked at for nothing.
+    #[allow(clippy::cast_sign_loss)] // It is not negative.
     if largest < 16.0 { 0 } else { largest.min(1e6) as usize }
 }
 
@@ -283,6 +284,7 @@ impl<'s> Costs<'s> {
         })
     }
 
+    #[allow(clippy::unnested_or_patterns)] // Names are in groups.
     fn call(&mut self, name: &str, arguments: &[Term<&'s str>], input: Bound) -> Option<Flow> {
         let whole = one(input);
         Some(match (name, arguments) {
@@ -396,7 +398,6 @@ fn has_parts(term: &Term<&str>) -> bool {
 
 fn has_variable(term: &Term<&str>) -> bool {
     match term {
-        Term::Var(_) => true,
         Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) => false,
         Term::Str(_, parts) => parts.iter().any(|part| matches!(part, StrPart::Term(term) if has_variable(term))),
         Term::Arr(Some(term)) | Term::Neg(term) => has_variable(term),
@@ -417,6 +418,6 @@ fn has_variable(term: &Term<&str>) -> bool {
                     Part::Range(from, to) => [from, to].into_iter().flatten().any(has_variable),
                 })
         }
-        Term::Def(..) | Term::Fold(..) | Term::Label(..) => true,
+        Term::Var(_) | Term::Def(..) | Term::Fold(..) | Term::Label(..) => true,
     }
 }

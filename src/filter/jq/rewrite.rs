@@ -83,7 +83,7 @@ pub(super) struct Rewrite {
     pub(super) ticks: bool,
 }
 
-fn call<'s>(name: &'s str) -> Term<&'s str> {
+fn call(name: &str) -> Term<&str> {
     Term::Call(name, Vec::new())
 }
 
@@ -98,26 +98,27 @@ fn is_small(term: &Term<&str>) -> bool {
 
 impl Rewrite {
     /// A definition, which is looked after at its start.
-    pub(super) fn definition<'s>(self, definition: Def<&'s str>) -> Def<&'s str> {
+    pub(super) fn definition(self, definition: Def<&str>) -> Def<&str> {
         let body = self.term(definition.body);
         let body = if self.ticks { pipe(call(TICK), body) } else { body };
         Def { body, ..definition }
     }
 
     /// A term that yields many values.
-    fn many<'s>(self, term: Term<&'s str>) -> Term<&'s str> {
+    fn many(self, term: Term<&str>) -> Term<&str> {
         if self.ticks { pipe(term, call(TICK)) } else { term }
     }
 
-    fn boxed<'s>(self, term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
+    #[allow(clippy::boxed_local)] // As it stands in a term.
+    fn boxed(self, term: Box<Term<&str>>) -> Box<Term<&str>> {
         Box::new(self.term(*term))
     }
 
-    fn terms<'s>(self, terms: Vec<Term<&'s str>>) -> Vec<Term<&'s str>> {
+    fn terms(self, terms: Vec<Term<&str>>) -> Vec<Term<&str>> {
         terms.into_iter().map(|term| self.term(term)).collect()
     }
 
-    fn pattern<'s>(self, pattern: Pattern<&'s str>) -> Pattern<&'s str> {
+    fn pattern(self, pattern: Pattern<&str>) -> Pattern<&str> {
         match pattern {
             Pattern::Var(name) => Pattern::Var(name),
             Pattern::Arr(parts) => Pattern::Arr(parts.into_iter().map(|part| self.pattern(part)).collect()),
@@ -128,7 +129,7 @@ impl Rewrite {
         }
     }
 
-    pub(super) fn term<'s>(self, term: Term<&'s str>) -> Term<&'s str> {
+    pub(super) fn term(self, term: Term<&str>) -> Term<&str> {
         match term {
             Term::Id | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => term,
             Term::Recurse => self.many(term),

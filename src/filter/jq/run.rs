@@ -34,7 +34,7 @@ impl Bounded {
 
     fn get(&self) -> Option<&Compiled> {
         let compile = || {
-            let program = load::parse(&*self.source, |p| p.term())?;
+            let program = load::parse(&self.source, |p| p.term())?;
             Filter::rewritten(&self.source, program, true).ok()
         };
         self.compiled.get_or_init(compile).as_ref()

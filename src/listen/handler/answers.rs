@@ -58,7 +58,9 @@ impl Answers {
         let Some(Poll::Ready(given)) = self.task.as_ref().map(|task| task.poll(cx)) else { return };
         self.task = None;
         let (answers, result) = given.unwrap_or_else(|error| (Vec::new(), Err(error)));
-        answers.into_iter().for_each(|answer| actions.send(answer));
+        for answer in answers {
+            actions.send(answer);
+        }
         self.ended(result, actions);
     }
 
