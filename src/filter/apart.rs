@@ -330,7 +330,7 @@ mod tests {
             tick();
             if level == u64::MAX { level } else { deeper(level + 1) + 1 }
         }
-        assert!(start(|| resume_unwind(Box::new("no"))).wait().map(|()| ()).is_err());
+        assert!(start::<()>(|| resume_unwind(Box::new("no"))).wait().is_err());
         assert_eq!(start(|| 7).wait(), Ok(7));
         let task = start(|| catch_unwind(|| deeper(0)).map_err(|payload| *payload.downcast::<Stopped>().expect("why")));
         assert_eq!(task.wait(), Ok(Err(Stopped::Depth)));
