@@ -18,6 +18,7 @@ use jaq_core::path::{Part, Path};
 use jaq_core::{Bind, RunPtr};
 use jaq_json::{Num, Val};
 
+use super::engine::error;
 use super::{Data, Filter, FilterError, Json, check_size, load};
 
 /// Longest program of a peer: it also bounds how deep reading it can recurse.
@@ -210,27 +211,27 @@ fn functions() -> impl Iterator<Item = native::Fun<Data>> {
             bome(Ok(cv.1))
         }),
         ("weigh", native::v(0), |cv| {
-            weigh(&cv.1);
+            weigh(&cv.1.0);
             bome(Ok(cv.1))
         }),
         ("weigh_number", native::v(0), |cv| {
-            weigh(&cv.1);
+            weigh(&cv.1.0);
             // A text times a number is a text of any length; a list minus a list compares each with each.
-            let is_number = matches!(cv.1, Val::Num(_));
-            let wrong = || jaq_json::Error::str("a peer's filter may calculate with numbers only");
+            let is_number = matches!(cv.1.0, Val::Num(_));
+            let wrong = || error("a peer's filter may calculate with numbers only");
             bome(if is_number { Ok(cv.1) } else { Err(wrong()) })
         }),
         ("weigh_with", variable(), |mut cv| {
-            let other = weigh(&cv.0.pop_var());
-            burn(weigh(&cv.1).saturating_mul(other));
+            let other = weigh(&cv.0.pop_var().0);
+            burn(weigh(&cv.1.0).saturating_mul(other));
             bome(Ok(cv.1))
         }),
         ("weigh_regex", variable(), |mut cv| {
-            let pattern = match cv.0.pop_var() {
+            let pattern = match cv.0.pop_var().0 {
                 Val::TStr(text) | Val::BStr(text) => text.len() as u64,
                 _ => 0,
             };
-            burn(REGEX_FUEL + weigh(&cv.1).saturating_mul(1 + pattern));
+            burn(REGEX_FUEL + weigh(&cv.1.0).saturating_mul(1 + pattern));
             bome(Ok(cv.1))
         }),
     ];

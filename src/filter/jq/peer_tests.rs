@@ -50,7 +50,7 @@ fn chooses_as_jq_does() {
     ] {
         assert_eq!(run(source, TRADE), Ok(wanted), "{source}");
     }
-    assert!(run(".price.x", TRADE).unwrap_err().contains("cannot index"));
+    assert!(run(".price.x", TRADE).unwrap_err().contains("Cannot index"));
     assert!(run(".symbol * 3", TRADE).unwrap_err().contains("numbers only"));
 }
 

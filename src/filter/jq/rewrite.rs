@@ -12,9 +12,10 @@ use jaq_core::native::{self, bome};
 use jaq_core::ops::Math;
 use jaq_core::path::{Part, Path};
 use jaq_core::{Native, RunPtr};
-use jaq_json::{Num, Val, ValR};
+use jaq_json::Val;
 
-use super::Data;
+use super::engine::{Value, float};
+use super::{Data, engine};
 use crate::filter::apart;
 
 /// No program can name these: they are no words of jq.
@@ -53,28 +54,16 @@ pub(super) fn functions() -> [native::Fun<Data>; 2] {
     [(TICK, native::v(0), tick), native::run::<Data>(times)]
 }
 
-fn times(left: Val, right: Val) -> ValR {
+fn times(left: Value, right: Value) -> Result<Value, engine::Error> {
     if let (Val::TStr(text) | Val::BStr(text), Val::Num(number))
-    | (Val::Num(number), Val::TStr(text) | Val::BStr(text)) = (&left, &right)
+    | (Val::Num(number), Val::TStr(text) | Val::BStr(text)) = (&left.0, &right.0)
     {
-        let length = text.len() as f64 * as_float(number);
+        let length = text.len() as f64 * float(number);
         if length > QUICK_TEXT && !apart::is_apart() {
             resume_unwind(Box::new(NotQuick));
         }
-        if length > MAX_TEXT as f64 {
-            let error = format!("the filter makes a text longer than {} MiB", MAX_TEXT / (1024 * 1024));
-            return Err(jaq_json::Error::str(error));
-        }
     }
     left * right
-}
-
-fn as_float(number: &Num) -> f64 {
-    match number {
-        Num::Int(number) => *number as f64,
-        Num::Float(number) => *number,
-        other => other.to_string().parse().unwrap_or(f64::INFINITY),
-    }
 }
 
 /// Rewrites terms; `ticks` says whether they are to be looked after.

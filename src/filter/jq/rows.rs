@@ -7,21 +7,22 @@ use jaq_core::native::{self, bome};
 use jaq_json::{Num, Val};
 
 use super::Data;
+use super::engine::{Error, Value, wrong};
 use super::value::write_value;
 
 /// The functions that write rows.
 pub(super) fn functions() -> impl Iterator<Item = native::Fun<Data>> {
     let functions: [native::Filter<RunPtr<Data>>; 2] = [
-        ("@csv", native::v(0), |cv| bome(row(&cv.1, "csv", b',', quoted))),
-        ("@tsv", native::v(0), |cv| bome(row(&cv.1, "tsv", b'\t', escaped))),
+        ("@csv", native::v(0), |cv| bome(row(&cv.1.0, "csv", b',', quoted))),
+        ("@tsv", native::v(0), |cv| bome(row(&cv.1.0, "tsv", b'\t', escaped))),
     ];
     functions.into_iter().map(native::run::<Data>)
 }
 
 /// The fields of an array, with this between them.
-fn row(value: &Val, format: &str, separator: u8, text: fn(&mut Vec<u8>, &[u8])) -> jaq_json::ValR {
+fn row(value: &Val, format: &str, separator: u8, text: fn(&mut Vec<u8>, &[u8])) -> Result<Value, Error> {
     let Val::Arr(fields) = value else {
-        return Err(jaq_json::Error::str(format!("@{format} needs an array")));
+        return Err(wrong(value, &format!("cannot be {format}-formatted, only an array can be")));
     };
     let mut out = Vec::new();
     for (number, field) in fields.iter().enumerate() {
@@ -33,10 +34,10 @@ fn row(value: &Val, format: &str, separator: u8, text: fn(&mut Vec<u8>, &[u8])) 
             Val::TStr(field) | Val::BStr(field) => text(&mut out, field),
             Val::Num(Num::Float(number)) if !number.is_finite() => {}
             Val::Bool(_) | Val::Num(_) => write_value(&mut out, field),
-            Val::Arr(_) | Val::Obj(_) => return Err(jaq_json::Error::str(format!("not a {format} field"))),
+            Val::Arr(_) | Val::Obj(_) => return Err(wrong(field, &format!("is not valid in a {format} row"))),
         }
     }
-    Ok(Val::utf8_str(out))
+    Ok(Value(Val::utf8_str(out)))
 }
 
 fn quoted(out: &mut Vec<u8>, field: &[u8]) {

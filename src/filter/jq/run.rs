@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use jaq_core::{Ctx, Exn, Vars, load};
-use jaq_json::Val;
 
+use super::engine::Value;
 use super::rewrite::{MAX_TEXT, NotQuick};
 use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, error_text, too_deep_message, value};
 use crate::filter::apart::{self, Stopped};
@@ -146,15 +146,15 @@ fn run_here(
     prev: &Json,
     out: &mut dyn FnMut(Json) -> ControlFlow<()>,
 ) -> Result<Result<(), String>, NotQuick> {
-    let context = Ctx::<Data>::new(&compiled.lut, Vars::new([meta.0.clone(), prev.0.clone()]));
+    let context = Ctx::<Data>::new(&compiled.lut, Vars::new([meta, prev].map(|value| Value(value.0.clone()))));
     // A run that is stopped ends by unwinding, and a few functions of jaq panic when asked for the impossible: that
     // is the program's failure, not ours. After it the iterator is dropped, never used again.
     let run = AssertUnwindSafe(|| {
-        let mut outputs = compiled.id.run((context, input.0.clone()));
+        let mut outputs = compiled.id.run((context, Value(input.0.clone())));
         for count in 0.. {
             let value = match outputs.next() {
                 None => break,
-                Some(Ok(value)) => value,
+                Some(Ok(Value(value))) => value,
                 Some(Err(exception)) => return end_of_run(exception),
             };
             if count >= MAX_OUTPUTS {
@@ -184,9 +184,9 @@ fn run_here(
 
 /// What an exception means for the run. `halt` is matched here and nowhere handed on: jaq's own
 /// unwrapping would end the process.
-fn end_of_run(exception: Exn<'_, Val>) -> Result<(), String> {
+fn end_of_run(exception: Exn<'_, Value>) -> Result<(), String> {
     match exception.get_err() {
-        Ok(error) => Err(error_text(error.into_val())),
+        Ok(error) => Err(error_text(error.into_val().0)),
         Err(other) => match other.get_halt() {
             Ok(_code) => Ok(()),
             Err(_) => Err("break outside of its label".to_owned()),
