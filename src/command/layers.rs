@@ -163,7 +163,9 @@ pub fn options(command: &Command) -> impl Iterator<Item = &Arg> {
             arg.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
         );
-        arg.get_long().is_some() && !arg.is_hide_set() && !asks
+        // Two values under one name have no form in a file or a variable.
+        let is_pair = arg.get_num_args().is_some_and(|values| values.min_values() > 1);
+        arg.get_long().is_some() && !arg.is_hide_set() && !asks && !is_pair
     })
 }
 

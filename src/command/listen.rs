@@ -18,6 +18,7 @@ use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
 use super::dashboard::Screen;
 use super::faults::FaultArgs;
+use super::filters::FilterArgs;
 use super::guards::{self, GuardArgs};
 use super::options::{FilterLimitArgs, OutputArgs, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size, subprotocol};
@@ -72,7 +73,7 @@ pub struct ListenArgs {
     pub reply: Option<String>,
     /// Answer each message with what the filter yields
     ///
-    /// A message that is no JSON has no answer. $meta and $prev are set as for --ack.
+    /// A message that is not JSON has no answer, but with --raw-input. $meta and $prev are set as for --ack.
     #[arg(long, value_name = "F", group = "mode", help_heading = "Messages")]
     pub reply_jq: Option<String>,
     /// Count messages and discard them
@@ -245,6 +246,9 @@ pub struct ListenArgs {
     /// Take messages alone that match this JSON Schema
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub schema: Option<PathBuf>,
+    /// Check what format says in --schema, whatever the draft
+    #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Messages")]
+    pub assert_format: bool,
     /// What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)
     #[arg(
         long,
@@ -259,6 +263,9 @@ pub struct ListenArgs {
     /// Keep such messages here, as event lines with the error; what is there already is kept, too
     #[arg(long, value_name = "F", requires = "schema", hide_short_help = true, help_heading = "Messages")]
     pub dead_letter: Option<PathBuf>,
+    /// What filters know and are given.
+    #[command(flatten)]
+    pub filters: FilterArgs,
     /// What goes wrong on purpose.
     #[command(flatten)]
     pub faults: FaultArgs,
@@ -317,6 +324,7 @@ pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
 }
 
 pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
+    args.filters.set_variables()?;
     let address = ListenAddr::parse(&args.address)
         .map_err(|error| Error::usage(format!("{}: {error}", args.address), "write PORT, HOST:PORT or unix:PATH"))?;
     let mode = mode::of(args)?;
@@ -432,7 +440,7 @@ fn tls(args: &ListenArgs) -> Result<(TlsSource, ServerDemands), Error> {
 
 /// The shape that messages must have.
 fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
-    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path)).transpose()?;
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path, args.assert_format)).transpose()?;
     Ok(schema.map(|schema| Validation {
         schema,
         on_invalid: match args.on_invalid {

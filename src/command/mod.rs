@@ -14,6 +14,7 @@ pub mod dashboard;
 #[cfg(feature = "tui")]
 pub mod demo;
 pub mod faults;
+pub mod filters;
 pub mod generate;
 pub mod guards;
 pub mod layers;

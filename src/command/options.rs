@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::filters::FilterArgs;
 use super::values::{UNLIMITED, duration, retries, size, subprotocol};
 use crate::filter::apart;
 use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
@@ -219,6 +220,9 @@ pub struct ConnectionArgs {
     /// before connecting where it can be seen then.
     #[arg(long, hide_short_help = true, help_heading = "Connection")]
     pub template: bool,
+    /// What filters know and are given.
+    #[command(flatten)]
+    pub filters: FilterArgs,
 }
 
 /// What is spoken on top of messages.

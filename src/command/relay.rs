@@ -34,6 +34,7 @@ pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
         return print_status(directory, args.output.json, &mut host);
     }
     args.connection.filter_limits.apply();
+    args.connection.filters.set_variables()?;
     let signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     let around = Surroundings::new(host);
     match &args.file {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::filters;
 use super::values::{close, duration};
 use crate::config::nearest::nearest;
 use crate::config::toml_text;
@@ -219,7 +220,7 @@ impl Reader<'_> {
     }
 
     fn filter(&mut self, at: usize, key: &str, source: &str) -> Option<Filter> {
-        match Filter::compile(source) {
+        match filters::compile(source) {
             Ok(filter) => Some(filter),
             Err(error) => {
                 let reason = format!("{}: {key}: {error}", self.place(at));

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::filters;
 use super::options::{ConnectionArgs, JitterArg, ProtocolArg, ProtocolArgs, TlsMin};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
+use crate::filter::schema::Format;
 use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
 use crate::message::Message;
 use crate::message::counted::counted;
@@ -33,7 +35,7 @@ use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
 /// # Errors
 /// With the flag's name and what does not compile.
 pub fn filter(flag: &'static str, source: &str) -> Result<Filter, Error> {
-    Filter::compile(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
+    filters::compile(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
 }
 
 /// `@FILE` is the file's content, anything else is itself.
@@ -57,8 +59,9 @@ const QUOTED: usize = 60;
 ///
 /// # Errors
 /// An unreadable file, or with the flag's name what does not compile.
-pub fn schema(flag: &'static str, path: &Path) -> Result<Schema, Error> {
-    Schema::from_file(path).map_err(|error| match error {
+pub fn schema(flag: &'static str, path: &Path, assert_format: bool) -> Result<Schema, Error> {
+    let format = if assert_format { Format::Asserted } else { Format::AsDraft };
+    Schema::from_file(path, format).map_err(|error| match error {
         SchemaError::Unreadable(error) => Error::usage(
             format!("{flag}: cannot read {}: {}", path.display(), io_text(&error)),
             "a file with a JSON Schema is wanted",
@@ -304,6 +307,7 @@ pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
             .as_deref()
             .map(|text| reply("--resume", text, ".seq => {\"after\":{{value}}}"))
             .transpose()?,
+        raw_input: args.filters.raw_input,
         filler: Filler::default(),
     })
 }
@@ -362,7 +366,7 @@ pub fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Setting
         ProtocolArg::Feed => {
             let mut feed = FeedSettings::new(args.register_timeout);
             for field in &args.feed_fields {
-                feed.map_field(field).map_err(|error| match error {
+                feed.map_field(field, &filters::compile).map_err(|error| match error {
                     FieldError::Shape => Error::usage(format!("--feed-field '{field}': {error}"), "write NAME=JQ"),
                     FieldError::Filter(error) => Error::Compile { flag: "--feed-field", reason: error.to_string() },
                 })?;

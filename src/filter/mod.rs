@@ -12,6 +12,6 @@ pub mod schema;
 pub mod template;
 
 pub use draft::{Draft, DraftError, Filler};
-pub use jq::{Filter, FilterError, Json, PeerFilter};
+pub use jq::{Arguments, Filter, FilterError, Json, PeerFilter};
 pub use schema::{Schema, SchemaError};
 pub use template::{Template, TemplateError};

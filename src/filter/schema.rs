@@ -14,8 +14,11 @@ use std::sync::Arc;
 use jsonschema::{Retrieve, ValidationError, Validator};
 use serde_json::Value;
 
+use super::Json;
 use crate::message::render::drives_terminal;
 
+/// What serde_json says of a message nested deeper than it reads.
+const SERDE_LIMIT: &str = "recursion limit exceeded";
 /// Most characters of a reason: what is wrong may be all of a large message.
 const MAX_REASON: usize = 200;
 
@@ -27,6 +30,15 @@ impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Schema")
     }
+}
+
+/// Whether `format` in a schema is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As the schema's draft says: up to draft 7, later it is a comment.
+    AsDraft,
+    /// Always (`--assert-format`).
+    Asserted,
 }
 
 /// Why there is no schema to check with: one line.
@@ -45,10 +57,10 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError`].
-    pub fn from_file(path: &Path) -> Result<Self, SchemaError> {
+    pub fn from_file(path: &Path, format: Format) -> Result<Self, SchemaError> {
         let source = std::fs::read(path)?;
         let base = url::Url::from_file_path(path.canonicalize()?).ok();
-        Self::build(&source, base.as_ref().map(url::Url::as_str))
+        Self::build(&source, base.as_ref().map(url::Url::as_str), format)
     }
 
     /// Compiles a schema that refers to nothing outside itself.
@@ -56,13 +68,16 @@ impl Schema {
     /// # Errors
     /// [`SchemaError::Invalid`].
     pub fn compile(source: &[u8]) -> Result<Self, SchemaError> {
-        Self::build(source, None)
+        Self::build(source, None, Format::AsDraft)
     }
 
-    fn build(source: &[u8], base: Option<&str>) -> Result<Self, SchemaError> {
+    fn build(source: &[u8], base: Option<&str>, format: Format) -> Result<Self, SchemaError> {
         let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
         let schema = parse(source).map_err(SchemaError::Invalid)?;
         let mut options = jsonschema::options().with_retriever(Files);
+        if format == Format::Asserted {
+            options = options.should_validate_formats(true);
+        }
         if let Some(base) = base {
             options = options.with_base_uri(base);
         }
@@ -81,9 +96,11 @@ impl Schema {
 }
 
 fn parse(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(text).map_err(|error| match text.trim_ascii() {
-        [] => "not JSON: it is empty".to_owned(),
-        _ => bounded(format_args!("not JSON: {error}")),
+    serde_json::from_slice(text).or_else(|error| match text.trim_ascii() {
+        [] => Err("not JSON: it is empty".to_owned()),
+        // It gives up at a depth that filters still read.
+        _ if error.to_string().starts_with(SERDE_LIMIT) => Json::parse(text).map(Json::into_serde),
+        _ => Err(bounded(format_args!("not JSON: {error}"))),
     })
 }
 
@@ -192,7 +209,13 @@ mod tests {
             assert_eq!(reason(message), expected, "{message}");
         }
         assert!(reason("\u{1}\u{ff}").starts_with("not JSON"));
-        assert!(reason(&"[".repeat(100_000)).starts_with("not JSON: recursion limit"));
+        assert!(reason(&"[".repeat(100_000)).starts_with("nested too deeply: deeper than 512"));
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(reason(&nested(513)).starts_with("nested too deeply"));
+        assert!(reason(&nested(512)).starts_with("an object is expected, not the array"));
+        let anything = Schema::compile(br##"{"items":{"$ref":"#"}}"##).expect("a schema");
+        assert_eq!(anything.check(nested(512).as_bytes()), Ok(()));
+        assert_eq!(anything.check(format!("{}{{}}{}", "{\"a\":".repeat(511), "}".repeat(511)).as_bytes()), Ok(()));
     }
 
     #[test]
@@ -251,6 +274,17 @@ mod tests {
         assert_eq!(schema.check(br#"["a",1,2]"#), Ok(()));
         assert!(schema.check(br#"["a","b"]"#).is_err());
         assert!(schema.check(br#"{"a":1}"#).is_err());
+    }
+
+    #[test]
+    fn formats_are_checked_where_asked() {
+        let schema = br#"{"properties":{"mail":{"format":"email"},"at":{"format":"date-time"}}}"#;
+        let wrong = br#"{"mail":"nobody","at":"soon"}"#;
+        assert_eq!(Schema::compile(schema).expect("a schema").check(wrong), Ok(()));
+        let asserted = Schema::build(schema, None, Format::Asserted).expect("a schema");
+        assert_eq!(asserted.check(br#"{"mail":"a@example.com","at":"2026-01-02T03:04:05Z"}"#), Ok(()));
+        let reason = asserted.check(wrong).expect_err("an address");
+        assert!(reason.contains("text of the format") && reason.contains("is expected"), "{reason}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
+use crate::filter::jq::TOO_DEEP;
 use crate::filter::{Filter, Json, Schema};
 use crate::message::Message;
 use crate::observe::counters::{Count, DropReason};
@@ -48,6 +49,8 @@ pub struct Route {
 pub struct FlowSettings {
     /// Chooses and transforms; each output is a message.
     pub filter: Option<Filter>,
+    /// Filters and routes get text that is not JSON as a string.
+    pub raw_input: bool,
     /// What the filter cannot read.
     pub non_json: NonJson,
     /// The shape of what comes out of the filter.
@@ -168,15 +171,19 @@ impl Flow {
             self.forward(&lineage, message, None, &receipt);
             return receipt.settle(Settlement::Filtered);
         }
-        let Ok(json) = Json::of_payload(message.payload()) else {
-            match settings.non_json {
-                // It fits no schema, with a filter before that as without.
-                NonJson::Drop if settings.schema.is_some() => self.forward(&lineage, message, None, &receipt),
-                NonJson::Pass => self.forward(&lineage, message, None, &receipt),
-                NonJson::Drop => {}
-                NonJson::Reject => self.bury(&lineage, message, "not JSON", &receipt),
+        let json = match Json::of_message(&message, settings.raw_input) {
+            Ok(json) => json,
+            Err(reason) => {
+                match settings.non_json {
+                    // It fits no schema, with a filter before that as without.
+                    NonJson::Drop if settings.schema.is_some() => self.forward(&lineage, message, None, &receipt),
+                    NonJson::Pass => self.forward(&lineage, message, None, &receipt),
+                    NonJson::Drop => {}
+                    NonJson::Reject if reason.starts_with(TOO_DEEP) => self.bury(&lineage, message, &reason, &receipt),
+                    NonJson::Reject => self.bury(&lineage, message, "not JSON", &receipt),
+                }
+                return receipt.settle(Settlement::Filtered);
             }
-            return receipt.settle(Settlement::Filtered);
         };
         if !self.is_quick(&json, &lineage.origin.prev.borrow()) {
             return self.run_apart(lineage, message, json, receipt);

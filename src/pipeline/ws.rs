@@ -144,6 +144,7 @@ pub(super) fn end_error(error: &Error) -> EndError {
 /// The session's side of the conversation.
 struct WsPeer {
     opening: Opening,
+    raw_input: bool,
     needs_json: bool,
     conversation: Conversation,
     protocol: protocol::Settings,
@@ -170,6 +171,7 @@ impl WsPeer {
     ) -> Self {
         Self {
             needs_json: opening.needs_json(),
+            raw_input: opening.raw_input,
             opening: Opening::new(opening),
             conversation: Conversation::new(protocol.session()),
             protocol,
@@ -318,7 +320,7 @@ impl Peer for WsPeer {
         let Incoming::Message(message) = incoming else { return };
         self.hand.origin.clock.pass_begins();
         if self.needs_json
-            && let Ok(json) = Json::of_payload(message.payload())
+            && let Ok(json) = Json::of_message(&message, self.raw_input)
         {
             match self.opening.on_json(&json, &self.prev) {
                 Ok(reply) => replies.extend(reply),

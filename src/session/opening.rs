@@ -32,6 +32,8 @@ pub struct OpeningPlan {
     pub heartbeat_interval: Duration,
     /// Answer to text-level pings of the server.
     pub heartbeat_reply: Option<(Filter, Draft)>,
+    /// Text that is not JSON is looked at as a string.
+    pub raw_input: bool,
     /// Fills templates in.
     pub filler: Filler,
 }

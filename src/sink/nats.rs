@@ -373,7 +373,7 @@ fn take_reply(replies: &mut Replies, message: NatsMessage) -> Result<(), Problem
 /// What the filter makes of a message as its id.
 fn message_id(filter: &Filter, envelope: &Envelope) -> Result<String, Problem> {
     let never = |why: &dyn std::fmt::Display| Problem::Never(format!("?id: {why}"));
-    let json = Json::of_payload(envelope.message.payload()).map_err(|_| never(&"it is not JSON"))?;
+    let json = Json::of_payload(envelope.message.payload()).map_err(|reason| never(&reason))?;
     let mut id = None;
     filter
         .run(&json, &Json::null(), &Json::null(), &mut |value| {

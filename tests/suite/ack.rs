@@ -70,7 +70,7 @@ fn a_filter_may_yield_nothing_several_or_an_error() {
     output.prints("0\n1\n2\n");
     let output = server.stop().exits(0);
     assert!(output.stderr.contains("s1: --ack: no\n"), "{}", output.stderr);
-    assert!(output.stderr.contains("s1: --ack: cannot index"), "a text has no fields: {}", output.stderr);
+    assert!(output.stderr.contains("s1: --ack: Cannot index"), "a text has no fields: {}", output.stderr);
 }
 
 #[test]

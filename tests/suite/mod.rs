@@ -34,6 +34,7 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod filter_limits;
+mod filters;
 mod generate;
 #[cfg(feature = "tui")]
 mod gone_terminals;

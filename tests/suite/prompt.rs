@@ -248,7 +248,7 @@ fn a_filter_is_set_and_taken_away_while_connected() {
     terminal.line(r#"{"price":21}"#);
     terminal.wait_until("the filter's result", |screen| screen.lines().any(|line| line == "42"));
     terminal.line("plain words");
-    terminal.wait_for("what is not JSON is left out");
+    terminal.wait_for("message skipped: not JSON");
     terminal.line("/jq .[");
     terminal.wait_for("/jq");
     terminal.line("/jq off");

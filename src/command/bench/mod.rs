@@ -30,7 +30,7 @@ Examples:
 ";
 
 /// Connection options that have no meaning here.
-const ABSENT: [&str; 13] = [
+const ABSENT: [&str; 14] = [
     "reconnect",
     "retry_delay",
     "retry_max",
@@ -44,6 +44,7 @@ const ABSENT: [&str; 13] = [
     "heartbeat_interval",
     "heartbeat_reply",
     "idle_timeout",
+    "raw_input",
 ];
 /// Connection options that the short help leaves out.
 const LESS_USED: [&str; 6] = ["bearer", "origin", "subprotocols", "cacert", "user", "timeout"];

@@ -41,6 +41,7 @@ const FIRST_RATE: f64 = 1000.0;
 pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     refuse(&args.connection)?;
     refuse_nothing(args)?;
+    args.connection.filters.set_variables()?;
     let kind = kind(args)?;
     let connection_course = connection_course(args)?;
     // A number of connections is never negative, and not that large.
@@ -102,6 +103,7 @@ fn refuse(args: &ConnectionArgs) -> Result<(), Error> {
         (args.heartbeat.is_some(), "--heartbeat", "--ping-interval sends pings"),
         (args.heartbeat_reply.is_some(), "--heartbeat-reply", "wsp connect answers heartbeats"),
         (args.idle_timeout.is_some(), "--idle-timeout", "--deadline says when a message is lost"),
+        (args.filters.raw_input, "--raw-input", "--match fifo or marker needs no JSON"),
     ];
     match given.iter().find(|(given, ..)| *given) {
         Some((_, flag, hint)) => Err(Error::usage(format!("wsp bench has no {flag}"), *hint)),

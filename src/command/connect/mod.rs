@@ -11,6 +11,7 @@ pub mod replay;
 pub mod run;
 pub mod shared;
 pub mod slash;
+mod unread;
 mod verbose;
 
 use std::path::PathBuf;
@@ -93,6 +94,7 @@ pub struct ConnectArgs {
     ///
     /// $meta holds session, url, time, type, size and seq of the message, $prev is the last message of the session
     /// before it that was JSON, null at first: messages that are not JSON have no place in a filter, and leave it as it is.
+    /// With --raw-input their text is given to it. Each message is one input: input finds no more of them.
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
     /// Check what arrives against a JSON Schema, and say what does not match
@@ -103,6 +105,9 @@ pub struct ConnectArgs {
     /// counted.
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Receiving")]
     pub schema: Option<PathBuf>,
+    /// Check what format says in --schema (email, date-time, uri and so on), whatever the draft
+    #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
+    pub assert_format: bool,
     /// End with exit 42 at the first message that does not match --schema
     #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
     pub fail_on_invalid: bool,

@@ -204,7 +204,7 @@ impl ClientPeer {
         self.seq += 1;
         // What only answers a heartbeat does not keep the run alive.
         let mut is_beat = self.opening.answers_heartbeat(message);
-        let parsed = if shared.needs_json() { Some(Json::of_payload(message.payload())) } else { None };
+        let parsed = if shared.needs_json() { Some(Json::of_message(message, plan.opening.raw_input)) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));
@@ -229,7 +229,7 @@ impl ClientPeer {
                     shared.line_of(&self.info.id, &format!("jq: {error}"));
                 }
             }
-            Reply::Filter(_) => shared.count_unanswered(),
+            Reply::Filter(_) => shared.unanswered.count(parsed.as_ref()),
             Reply::None => {}
         }
         let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };

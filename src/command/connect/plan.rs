@@ -119,6 +119,7 @@ impl Plan {
     /// Usage, unreadable files, filters and templates that do not compile.
     pub fn new(args: &ConnectArgs, host: &Host) -> Result<Self, Error> {
         let connection = &args.connection;
+        connection.filters.set_variables()?;
         let template = connection.template;
         let filter = |flag: &'static str, source: &Option<String>| {
             source.as_deref().map(|source| settings::filter(flag, source)).transpose()
@@ -175,7 +176,11 @@ impl Plan {
             raw_output: args.raw_output,
             non_json: args.non_json,
             reply,
-            schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+            schema: args
+                .schema
+                .as_deref()
+                .map(|path| settings::schema("--schema", path, args.assert_format))
+                .transpose()?,
             fail_on_invalid: args.fail_on_invalid,
             fragment: args.fragment,
             format,

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::plan::{NonJson, Plan};
+use super::unread::Unread;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::{Filter, Json};
@@ -60,11 +61,11 @@ pub struct Shared {
     received: Cell<u64>,
     /// Messages that passed the filter.
     passed: Cell<u64>,
-    dropped_non_json: Cell<u64>,
+    dropped: Unread,
     /// When what is seen happens.
     pub clock: PassClock,
-    /// Messages that --reply-jq has no answer to, for they are not JSON.
-    unanswered: Cell<u64>,
+    /// Messages that --reply-jq has no answer to.
+    pub unanswered: Unread,
     invalid: Cell<u64>,
 }
 
@@ -90,9 +91,9 @@ impl Shared {
             signalled: Cell::new(false),
             received: Cell::new(0),
             passed: Cell::new(0),
-            dropped_non_json: Cell::new(0),
+            dropped: Unread::default(),
             clock: PassClock::default(),
-            unanswered: Cell::new(0),
+            unanswered: Unread::default(),
             invalid: Cell::new(0),
         })
     }
@@ -339,7 +340,7 @@ impl Shared {
         let input = match parsed {
             Some(Ok(json)) => json,
             Some(Err(reason)) => return self.non_json(session, message, reason),
-            None => return self.non_json(session, message, "it is binary"),
+            None => return self.non_json(session, message, "not JSON: it is binary"),
         };
         let kind = message.kind().name();
         let meta = filter.meta(|| {
@@ -377,14 +378,14 @@ impl Shared {
             NonJson::Pass => self.print_message(session.id, message),
             NonJson::Drop => {
                 // A person would wait for it.
-                if self.plan.interactive && self.dropped_non_json.get() == 0 {
-                    let what = format!("wsp: what is not JSON is left out: {reason}; --non-json pass shows it");
+                if self.plan.interactive && self.dropped.is_none() {
+                    let what = format!("wsp: message skipped: {reason}; --non-json pass shows it");
                     self.notice_of(session.id, &what);
                 }
-                self.dropped_non_json.set(self.dropped_non_json.get() + 1);
+                self.dropped.count_reason(reason);
             }
             NonJson::Error => {
-                let what = format!("wsp: message {} from {} is not JSON: {reason}", session.seq, session.url);
+                let what = format!("wsp: message {} from {}: {reason}", session.seq, session.url);
                 self.line_of(session.id, &what);
                 self.stderr.line("hint: --non-json drop or pass goes on");
                 self.stop(Exit::Internal);
@@ -426,11 +427,6 @@ impl Shared {
         }
     }
 
-    /// A message had no answer from a filter, which wants JSON.
-    pub fn count_unanswered(&self) {
-        self.unanswered.set(self.unanswered.get() + 1);
-    }
-
     /// Says that nothing was as expected, where that is why the run ends so.
     pub fn tell_unmet(&self) {
         let is_for_schema = self.plan.fail_on_invalid && self.invalid.get() > 0;
@@ -442,16 +438,11 @@ impl Shared {
 
     /// What is said at the end.
     pub fn summary(&self) {
-        let unanswered = self.unanswered.get();
-        if unanswered > 0 {
-            self.notice(format!("{} not answered, not being JSON (--reply-jq)", counted(unanswered, "message")));
+        for (messages, why) in self.unanswered.told() {
+            self.notice(format!("{messages} not answered, {why} (--reply-jq)"));
         }
-        let dropped = self.dropped_non_json.get();
-        if dropped > 0 {
-            self.notice(format!(
-                "{} dropped, not being JSON (--non-json pass shows such)",
-                counted(dropped, "message")
-            ));
+        for (messages, why) in self.dropped.told() {
+            self.notice(format!("{messages} dropped, {why} (--non-json pass shows such)"));
         }
         let invalid = self.invalid.get();
         if invalid > 0 {

@@ -25,7 +25,7 @@ pub(super) fn of(args: &ListenArgs) -> Result<Mode, Error> {
         return Ok(Mode::Reply(reply(text)?));
     }
     if let Some(source) = &args.reply_jq {
-        return Ok(Mode::ReplyFilter(settings::filter("--reply-jq", source)?));
+        return Ok(Mode::ReplyFilter(settings::filter("--reply-jq", source)?, args.filters.raw_input));
     }
     if let Some(command) = &args.exec {
         return Ok(Mode::Exec(Rc::new(ExecSettings {

@@ -76,6 +76,9 @@ pub struct RelayArgs {
     /// JSON Schema of what is passed on; other messages are dead letters
     #[arg(long, value_name = "F", help_heading = "Messages")]
     pub schema: Option<PathBuf>,
+    /// Check what format says in --schema, whatever the draft
+    #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Messages")]
+    pub assert_format: bool,
     /// Messages that match go there, the others to TO
     #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
     pub routes: Vec<String>,

@@ -158,6 +158,7 @@ impl<'a> Build<'a> {
             let lane = Rc::new(self.lane(&from, false, spool.as_deref()));
             let settings = FlowSettings {
                 filter: None,
+                raw_input: false,
                 non_json: NonJson::Pass,
                 schema: None,
                 routes: Vec::new(),
@@ -229,12 +230,17 @@ impl<'a> Build<'a> {
         let args = self.args;
         Ok(FlowSettings {
             filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
+            raw_input: args.connection.filters.raw_input,
             non_json: match args.non_json {
                 NonJsonArg::Drop => NonJson::Drop,
                 NonJsonArg::Pass => NonJson::Pass,
                 NonJsonArg::Error => NonJson::Reject,
             },
-            schema: args.schema.as_deref().map(|path| settings::schema("--schema", path)).transpose()?,
+            schema: args
+                .schema
+                .as_deref()
+                .map(|path| settings::schema("--schema", path, args.assert_format))
+                .transpose()?,
             routes,
             route_all: args.route_all,
             lanes,

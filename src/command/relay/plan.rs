@@ -176,7 +176,7 @@ impl Planner<'_> {
             for text in texts(setting) {
                 let checked = match &*setting.option {
                     "jq" => settings::filter("--jq", text).map(drop),
-                    "schema" => settings::schema("--schema", Path::new(text)).map(drop),
+                    "schema" => settings::schema("--schema", Path::new(text), false).map(drop),
                     "init-wait" => settings::filter("--init-wait", text).map(drop),
                     "route" => match text.rsplit_once("=>") {
                         None => Err(Error::usage(

@@ -1,22 +1,24 @@
-//! What operators and paths do to values, as jq does it.
+//! What paths do to values, as jq does it.
 //!
-//! Owns [`Value`], the value jaq computes with: jaq's own in another coat, for where jq and jaq differ jq is followed.
-//! An assignment makes what its path lacks, `/` and `%` refuse zero, indices may be fractions, and errors say what jq's
-//! say. Leaves functions with names to `natives`. Invariants: no operator makes a text or an array larger than
-//! [`MAX_TEXT`] or [`MAX_INDEX`]; whole numbers are calculated exactly, however large.
+//! Owns [`Value`], the value jaq computes with: a wrapper of jaq's own that follows jq where the two differ. An assignment
+//! makes what its path lacks, indices may be fractions, and errors say what jq's say. Leaves arithmetic to `operators` and
+//! functions with names to `natives`. Invariant: no assignment makes an array longer than [`MAX_INDEX`] items.
 
 use std::fmt;
-use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
+use std::panic::resume_unwind;
 
 use jaq_core::path::Opt;
 use jaq_core::val::Range;
 use jaq_core::{Exn, ValR, ValX};
 use jaq_json::{Map, Num, Rc, Val};
 
-/// Most bytes of a text that `*` makes.
-const MAX_TEXT: usize = 1 << 28;
+use super::rewrite::NotQuick;
+use crate::filter::apart;
+
 /// Highest index at which an assignment makes an array longer.
 const MAX_INDEX: usize = (1 << 24) - 1;
+/// Items by which an assignment makes an array longer where a run may not take long.
+const QUICK_GROWTH: usize = 256;
 /// Bytes of a value that an error quotes.
 const MAX_QUOTE: usize = 29;
 
@@ -87,7 +89,7 @@ pub(super) fn wrong(value: &Val, what: &str) -> Error {
     error(format_args!("{} {what}", named(value)))
 }
 
-fn wrong_pair(left: &Val, right: &Val, what: &str) -> Error {
+pub(super) fn wrong_pair(left: &Val, right: &Val, what: &str) -> Error {
     error(format_args!("{} and {} {what}", named(left), named(right)))
 }
 
@@ -100,7 +102,7 @@ fn no_items(value: &Val) -> Error {
 }
 
 /// What jaq's own operations raise, which concerns numbers alone.
-fn foreign(error: jaq_core::Error<Val>) -> Error {
+pub(super) fn foreign(error: jaq_core::Error<Val>) -> Error {
     Error::new(Value(error.into_val()))
 }
 
@@ -373,6 +375,9 @@ impl jaq_core::ValT for Value {
 fn place(number: &Num, length: usize) -> Result<usize, Error> {
     let index = whole(number, f64::floor).ok_or_else(|| error("Cannot set array element at NaN index"))?;
     let at = position(index, length).ok_or_else(|| error("Out of bounds negative array index"))?;
+    if at >= length.saturating_add(QUICK_GROWTH) && !apart::is_apart() {
+        resume_unwind(Box::new(NotQuick));
+    }
     if at > MAX_INDEX && at >= length { Err(error("Array index too large")) } else { Ok(at) }
 }
 
@@ -461,110 +466,5 @@ impl From<Range<Self>> for Value {
 impl FromIterator<Self> for Value {
     fn from_iter<I: IntoIterator<Item = Self>>(items: I) -> Self {
         Self(items.into_iter().map(|item| item.0).collect())
-    }
-}
-
-impl Add for Value {
-    type Output = ValR<Self>;
-
-    fn add(self, other: Self) -> ValR<Self> {
-        match (&self.0, &other.0) {
-            (Val::Null, _)
-            | (_, Val::Null)
-            | (Val::Num(_), Val::Num(_))
-            | (Val::TStr(_), Val::TStr(_))
-            | (Val::BStr(_), Val::BStr(_))
-            | (Val::Arr(_), Val::Arr(_))
-            | (Val::Obj(_), Val::Obj(_)) => (self.0 + other.0).map(Self).map_err(foreign),
-            (left, right) => Err(wrong_pair(left, right, "cannot be added")),
-        }
-    }
-}
-
-impl Sub for Value {
-    type Output = ValR<Self>;
-
-    fn sub(self, other: Self) -> ValR<Self> {
-        match (&self.0, &other.0) {
-            (Val::Num(_), Val::Num(_)) | (Val::Arr(_), Val::Arr(_)) => {
-                (self.0 - other.0).map(Self).map_err(foreign)
-            }
-            (left, right) => Err(wrong_pair(left, right, "cannot be subtracted")),
-        }
-    }
-}
-
-impl Mul for Value {
-    type Output = ValR<Self>;
-
-    fn mul(self, other: Self) -> ValR<Self> {
-        match (&self.0, &other.0) {
-            (Val::Num(_), Val::Num(_)) | (Val::Obj(_), Val::Obj(_)) => (self.0 * other.0).map(Self).map_err(foreign),
-            (text @ (Val::TStr(bytes) | Val::BStr(bytes)), Val::Num(times))
-            | (Val::Num(times), text @ (Val::TStr(bytes) | Val::BStr(bytes))) => {
-                let times = float(times);
-                if times.is_nan() || times < 0.0 {
-                    return Ok(Self(Val::Null));
-                }
-                let times = times as usize;
-                if bytes.len().saturating_mul(times) > MAX_TEXT {
-                    return Err(error("Repeat string result too long"));
-                }
-                let repeated = bytes.repeat(times);
-                let is_text = matches!(text, Val::TStr(_));
-                Ok(Self(if is_text { Val::utf8_str(repeated) } else { Val::byte_str(repeated) }))
-            }
-            (left, right) => Err(wrong_pair(left, right, "cannot be multiplied")),
-        }
-    }
-}
-
-impl Div for Value {
-    type Output = ValR<Self>;
-
-    fn div(self, other: Self) -> ValR<Self> {
-        match (&self.0, &other.0) {
-            (Val::Num(_), Val::Num(divisor)) if float(divisor) == 0.0 => {
-                Err(wrong_pair(&self.0, &other.0, "cannot be divided because the divisor is zero"))
-            }
-            (Val::Num(_), Val::Num(_)) | (Val::TStr(_), Val::TStr(_)) | (Val::BStr(_), Val::BStr(_)) => {
-                (self.0 / other.0).map(Self).map_err(foreign)
-            }
-            (left, right) => Err(wrong_pair(left, right, "cannot be divided")),
-        }
-    }
-}
-
-impl Rem for Value {
-    type Output = ValR<Self>;
-
-    /// The remainder of what is before the point.
-    fn rem(self, other: Self) -> ValR<Self> {
-        let (Val::Num(left), Val::Num(right)) = (&self.0, &other.0) else {
-            return Err(wrong_pair(&self.0, &other.0, "cannot be divided (remainder)"));
-        };
-        let is_whole = |number: &Num| matches!(number, Num::Int(_) | Num::BigInt(_));
-        let (Some(dividend), Some(divisor)) = (whole(left, f64::trunc), whole(right, f64::trunc)) else {
-            return Ok(Self(Val::from(f64::NAN)));
-        };
-        if divisor == 0 {
-            let what = "cannot be divided (remainder) because the divisor is zero";
-            return Err(wrong_pair(&self.0, &other.0, what));
-        }
-        if is_whole(left) && is_whole(right) && !matches!((left, right), (Num::Int(_), Num::Int(_))) {
-            return (self.0 % other.0).map(Self).map_err(foreign);
-        }
-        Ok(Self(Val::from(dividend.wrapping_rem(divisor))))
-    }
-}
-
-impl Neg for Value {
-    type Output = ValR<Self>;
-
-    fn neg(self) -> ValR<Self> {
-        match self.0 {
-            number @ Val::Num(_) => (-number).map(Self).map_err(foreign),
-            other => Err(wrong(&other, "cannot be negated")),
-        }
     }
 }

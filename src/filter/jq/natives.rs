@@ -378,9 +378,8 @@ fn delete_all(mut value: Val, paths: &[&[Val]]) -> Result<Val, Error> {
             let mut child = Some(delete_all(child.0, &inner)?);
             let put = |_| std::iter::once(Ok(Value(child.take().unwrap_or_default())));
             let put = std::cell::RefCell::new(put);
-            let replaced = Value(value).map_index(&Value(key.clone()), jaq_core::path::Opt::Essential, |old| {
-                (put.borrow_mut())(old)
-            });
+            let replaced = Value(value)
+                .map_index(&Value(key.clone()), jaq_core::path::Opt::Essential, |old| (put.borrow_mut())(old));
             value = replaced.map_err(|raised| raised.get_err().unwrap_or_else(|_| error("no path")))?.0;
         }
     }

@@ -2,11 +2,15 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn run(source: &str, message: &str) -> Result<bool, String> {
     let filter = PeerFilter::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
     filter.matches(&Json::parse(message.as_bytes()).unwrap(), message.len())
+}
+
+fn processor_time() -> Duration {
+    nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now().expect("a clock").into()
 }
 
 const TRADE: &str = r#"{"type":"trade","price":101.5,"symbol":"ABC","tags":["a","b"],"legs":[{"q":3},{"q":7}],"at":"2026-01-02T03:04:05Z"}"#;
@@ -132,9 +136,10 @@ fn every_run_ends_soon() {
     ] {
         let filter = PeerFilter::compile(source).unwrap_or_else(|error| panic!("{source}: {error}"));
         let json = Json::parse(message.as_bytes()).unwrap();
-        let start = Instant::now();
+        // Time on a processor: a machine that is busy with other things does not count.
+        let start = processor_time();
         let result = filter.matches(&json, message.len());
-        let took = start.elapsed();
+        let took = processor_time() - start;
         let shown = &source[..source.len().min(40)];
         assert!(took < Duration::from_secs(10), "{shown}: {took:?}, {result:?}");
     }

@@ -11,6 +11,8 @@ use jaq_json::{Map, Num, Rc, Val};
 
 /// Deepest nesting accepted from outside.
 pub const MAX_INPUT_DEPTH: usize = 512;
+/// What the reason begins with where that is exceeded; every other reason begins with "not JSON".
+pub const TOO_DEEP: &str = "nested too deeply";
 /// Integers longer than this are kept as text: making a big integer of them takes time that grows
 /// with the square of their length, which a peer must not be able to ask for.
 const MAX_BIG_INTEGER: usize = 1024;
@@ -52,12 +54,12 @@ impl Origin for Bytes {
 /// Reads exactly one JSON value.
 pub(super) fn read(origin: &impl Origin) -> Result<Val, String> {
     let bytes = origin.bytes();
-    std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()))?;
+    std::str::from_utf8(bytes).map_err(|e| format!("not JSON: not UTF-8 at byte {}", e.valid_up_to()))?;
     let mut reader = Reader { origin, bytes, at: 0, fields: FIELDS };
     let value = reader.value(MAX_INPUT_DEPTH)?;
     match reader.peek() {
         None => Ok(value),
-        Some(_) => Err(format!("text after the JSON value at byte {}", reader.at)),
+        Some(_) => Err(format!("not JSON: text after the value at byte {}", reader.at)),
     }
 }
 
@@ -102,7 +104,7 @@ impl<O: Origin> Reader<'_, O> {
         match self.peek() {
             Some(b'"') => self.string(),
             Some(b'{' | b'[') if room == 0 => {
-                Err(format!("JSON nested deeper than {MAX_INPUT_DEPTH} levels at byte {}", self.at))
+                Err(format!("{TOO_DEEP}: deeper than {MAX_INPUT_DEPTH} levels at byte {}", self.at))
             }
             Some(b'{') => self.object(room - 1),
             Some(b'[') => self.array(room - 1),

@@ -11,7 +11,7 @@ use jaq_core::{Ctx, Exn, Vars, load};
 
 use super::engine::Value;
 use super::rewrite::{MAX_TEXT, NotQuick};
-use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, error_text, too_deep_message, value};
+use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, Variables, error_text, too_deep_message, value};
 use crate::filter::apart::{self, Stopped};
 
 /// Outputs in order, and how the run ended.
@@ -32,10 +32,10 @@ impl Bounded {
         let _ = self.compiled.set(Some(compiled));
     }
 
-    fn get(&self) -> Option<&Compiled> {
+    fn get(&self, variables: &Variables) -> Option<&Compiled> {
         let compile = || {
             let program = load::parse(&self.source, |p| p.term())?;
-            Filter::rewritten(&self.source, program, true).ok()
+            Filter::rewritten(&self.source, program, true, variables).ok()
         };
         self.compiled.get_or_init(compile).as_ref()
     }
@@ -79,7 +79,7 @@ impl Filter {
                 given += 1;
                 out(value)
             };
-            if let Ok(result) = run_here(compiled, input, meta, prev, &mut counted) {
+            if let Ok(result) = run_here(compiled, &self.variables, input, meta, prev, &mut counted) {
                 return result;
             }
         }
@@ -118,8 +118,8 @@ impl Filter {
         out: &mut dyn FnMut(Json) -> ControlFlow<()>,
     ) -> Result<(), String> {
         let failed = || Err("the filter cannot be run".to_owned());
-        let Some(compiled) = self.bounded.get() else { return failed() };
-        run_here(compiled, input, meta, prev, out).unwrap_or_else(|NotQuick| failed())
+        let Some(compiled) = self.bounded.get(&self.variables) else { return failed() };
+        run_here(compiled, &self.variables, input, meta, prev, out).unwrap_or_else(|NotQuick| failed())
     }
 
     /// Whether the first output is neither `false` nor `null`; an error is no match.
@@ -141,12 +141,17 @@ impl Filter {
 /// Runs a program on this thread.
 fn run_here(
     compiled: &Compiled,
+    variables: &Variables,
     input: &Json,
     meta: &Json,
     prev: &Json,
     out: &mut dyn FnMut(Json) -> ControlFlow<()>,
 ) -> Result<Result<(), String>, NotQuick> {
-    let context = Ctx::<Data>::new(&compiled.lut, Vars::new([meta, prev].map(|value| Value(value.0.clone()))));
+    let own = [meta, prev].map(|value| Value(value.0.clone()));
+    let context = Ctx::<Data>::new(
+        &compiled.lut,
+        Vars::new(own.into_iter().chain(variables.iter().map(|(_, value)| value.clone()))),
+    );
     // A run that is stopped ends by unwinding, and a few functions of jaq panic when asked for the impossible: that
     // is the program's failure, not ours. After it the iterator is dropped, never used again.
     let run = AssertUnwindSafe(|| {

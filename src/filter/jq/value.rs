@@ -14,6 +14,7 @@ use jaq_json::{Map, Num, Val};
 
 use super::reader::{Copied, read};
 use crate::filter::apart;
+use crate::message::Message;
 use crate::message::event::push_json_string;
 use crate::message::source::Source;
 
@@ -57,6 +58,22 @@ impl Json {
     /// As [`Json::parse`].
     pub fn of_payload(payload: &Bytes) -> Result<Self, String> {
         read(payload).map(Self)
+    }
+
+    /// Reads a message as filters are given it: one JSON value or, with `raw_input`, text that is none as a string.
+    ///
+    /// # Errors
+    /// When it is neither; the text says why, as that of [`Json::parse`].
+    pub fn of_message(message: &Message, raw_input: bool) -> Result<Self, String> {
+        Self::of_payload(message.payload()).or_else(|reason| match message.as_text() {
+            Some(text) if raw_input => Ok(Self::from_text(text)),
+            _ => Err(reason),
+        })
+    }
+
+    /// The value as another crate has it.
+    pub(in crate::filter) fn into_serde(self) -> serde_json::Value {
+        to_serde(&self.0)
     }
 
     /// The value of `$meta` for a message.
@@ -154,6 +171,25 @@ pub(super) fn too_deep(value: &Val, room: usize) -> bool {
         Val::Arr(items) => room == 0 || items.iter().any(|v| too_deep(v, room - 1)),
         Val::Obj(map) => room == 0 || map.values().any(|v| too_deep(v, room - 1)),
         _ => false,
+    }
+}
+
+fn to_serde(value: &Val) -> serde_json::Value {
+    use serde_json::Value as Other;
+    match value {
+        Val::Null => Other::Null,
+        Val::Bool(value) => Other::Bool(*value),
+        Val::Num(_) => {
+            let mut text = Vec::new();
+            write_value(&mut text, value);
+            serde_json::from_slice(&text).unwrap_or_default()
+        }
+        Val::TStr(bytes) | Val::BStr(bytes) => Other::String(String::from_utf8_lossy(bytes).into_owned()),
+        Val::Arr(items) => Other::Array(items.iter().map(to_serde).collect()),
+        Val::Obj(map) => {
+            let key = |key: &Val| Json(key.clone()).to_plain_string();
+            Other::Object(map.iter().map(|(name, value)| (key(name), to_serde(value))).collect())
+        }
     }
 }
 
@@ -282,14 +318,14 @@ mod tests {
         for text in bad {
             assert!(Json::parse(text).is_err(), "{:?}", String::from_utf8_lossy(text));
         }
-        assert_eq!(Json::parse(b"{} x").unwrap_err(), "text after the JSON value at byte 3");
+        assert_eq!(Json::parse(b"{} x").unwrap_err(), "not JSON: text after the value at byte 3");
     }
 
     #[test]
     fn depth_is_bounded() {
         let nest = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(Json::parse(nest(512).as_bytes()).is_ok());
-        assert!(Json::parse(nest(513).as_bytes()).unwrap_err().contains("deeper than 512"));
+        assert!(Json::parse(nest(513).as_bytes()).unwrap_err().starts_with("nested too deeply: deeper than 512"));
         assert!(Json::parse("[".repeat(1_000_000).as_bytes()).is_err());
         assert!(Json::parse("{\"a\":".repeat(1_000_000).as_bytes()).is_err());
         assert!(Json::parse(format!("\"{}\"", "[".repeat(600)).as_bytes()).is_ok());

@@ -22,7 +22,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// Answers what `inner` is given with what the filter yields.
     pub fn new(inner: Box<dyn Handler>, filter: Filter) -> Self {
-        Self { inner, answers: Answers::new(filter, "--ack"), held: None }
+        Self { inner, answers: Answers::new(filter, "--ack", false), held: None }
     }
 }
 

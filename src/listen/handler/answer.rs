@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use super::answers::Answers;
 use super::{Actions, Handler};
 use crate::filter::Filter;
+use crate::filter::jq::TOO_DEEP;
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
 
@@ -50,17 +51,18 @@ impl Handler for Reply {
 pub struct ReplyFilter(Answers);
 
 impl ReplyFilter {
-    /// With this filter.
-    pub fn new(filter: Filter) -> Self {
-        Self(Answers::new(filter, "jq"))
+    /// With this filter; text that is not JSON is given to it with `raw_input`.
+    pub fn new(filter: Filter, raw_input: bool) -> Self {
+        Self(Answers::new(filter, "jq", raw_input))
     }
 }
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
         let input = self.0.input(&message, (&**actions.mailbox).into());
-        if !input.is_json {
-            actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, "no answer to a message that is not JSON");
+        if let Some(reason) = &input.unread {
+            let what = if reason.starts_with(TOO_DEEP) { reason } else { "that is not JSON" };
+            actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, &format!("no answer to a message {what}"));
             return;
         }
         self.0.answer(input, actions);

@@ -24,9 +24,9 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Of this filter, whose errors are told with a name.
-    pub fn new(filter: Filter, name: &'static str) -> Self {
-        Self { filter, told: Told::default(), name, task: None }
+    /// Of this filter, whose errors are told with a name; with `raw_input` text that is not JSON counts as JSON.
+    pub fn new(filter: Filter, name: &'static str, raw_input: bool) -> Self {
+        Self { filter, told: Told::new(raw_input), name, task: None }
     }
 
     /// What the filter sees of a message.

@@ -50,8 +50,8 @@ pub enum Mode {
     },
     /// Answer each message with this one.
     Reply(Message),
-    /// Answer each message with what the filter yields.
-    ReplyFilter(Filter),
+    /// Answer each message with what the filter yields; whether it is given text that is not JSON.
+    ReplyFilter(Filter, bool),
     /// Count and discard.
     Sink,
     /// Run a program for each session.
@@ -91,7 +91,7 @@ impl Mode {
             Self::Echo => Box::new(Echo),
             Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
             Self::Reply(message) => Box::new(Reply(message.clone())),
-            Self::ReplyFilter(filter) => Box::new(ReplyFilter::new(filter.clone())),
+            Self::ReplyFilter(filter, raw_input) => Box::new(ReplyFilter::new(filter.clone(), *raw_input)),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
             Self::Protocol(settings) => Box::new(Speaker::new(settings.session())),
             Self::Script(rules) => Box::new(Script::new(Arc::clone(rules))),

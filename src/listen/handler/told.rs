@@ -20,6 +20,7 @@ use crate::net::listener::PeerAddr;
 pub struct Told {
     seq: u64,
     prev: Option<Box<Json>>,
+    raw_input: bool,
 }
 
 /// A message, or the beginning of a session, as a filter sees it.
@@ -27,8 +28,8 @@ pub struct Told {
 pub struct Input<'a> {
     json: Json,
     prev: Json,
-    /// Whether the message was JSON.
-    pub is_json: bool,
+    /// Why the message could not be read, where it is not JSON.
+    pub unread: Option<String>,
     /// Gone once `meta` is made.
     facts: Option<Facts<'a>>,
     meta: OnceCell<Json>,
@@ -64,22 +65,28 @@ struct Facts<'a> {
 }
 
 impl Told {
+    /// Nothing was said yet; with `raw_input` text that is not JSON counts as JSON, a string.
+    pub fn new(raw_input: bool) -> Self {
+        Self { raw_input, ..Self::default() }
+    }
+
     /// The session has opened.
     pub fn opening(sender: Sender<'_>) -> Input<'_> {
-        let facts = Facts { sender, kind: "open", size: 0, seq: 0 };
-        Input { json: Json::null(), prev: Json::null(), is_json: false, facts: Some(facts), meta: OnceCell::new() }
+        let facts = Some(Facts { sender, kind: "open", size: 0, seq: 0 });
+        Input { json: Json::null(), prev: Json::null(), unread: Some(String::new()), facts, meta: OnceCell::new() }
     }
 
     /// A message has arrived in it.
     pub fn message<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
         self.seq += 1;
-        let parsed = Json::of_payload(message.payload());
-        let is_json = parsed.is_ok();
-        let json = parsed.unwrap_or_else(|_| message.as_text().map_or_else(Json::null, Json::from_text));
-        let next = if is_json { Some(Box::new(json.clone())) } else { self.prev.clone() };
+        let (json, unread) = match Json::of_message(message, self.raw_input) {
+            Ok(json) => (json, None),
+            Err(reason) => (message.as_text().map_or_else(Json::null, Json::from_text), Some(reason)),
+        };
+        let next = if unread.is_none() { Some(Box::new(json.clone())) } else { self.prev.clone() };
         let prev = std::mem::replace(&mut self.prev, next).map_or_else(Json::null, |prev| *prev);
         let facts = Facts { sender, kind: message.kind().name(), size: message.len(), seq: self.seq };
-        Input { json, prev, is_json, facts: Some(facts), meta: OnceCell::new() }
+        Input { json, prev, unread, facts: Some(facts), meta: OnceCell::new() }
     }
 }
 
@@ -92,7 +99,7 @@ impl Input<'_> {
     /// As it is, for another thread.
     pub fn detached(self) -> Input<'static> {
         let meta = OnceCell::from(self.made_meta());
-        Input { json: self.json, prev: self.prev, is_json: self.is_json, facts: None, meta }
+        Input { json: self.json, prev: self.prev, unread: self.unread, facts: None, meta }
     }
 
     fn made_meta(&self) -> Json {

@@ -29,6 +29,7 @@ use crate::session::{End, Outgoing, Peer, Replies};
 /// What is said to the server by itself: as any client end may, before and between what the client says.
 struct Voice {
     opening: Opening,
+    raw_input: bool,
     needs_json: bool,
     prev: Json,
     notice: Rc<dyn Fn(String)>,
@@ -39,7 +40,8 @@ impl Voice {
     fn new(plan: &Rc<OpeningPlan>, notice: &Rc<dyn Fn(String)>) -> Self {
         let mut opening = Opening::new(Rc::clone(plan));
         opening.opened();
-        Self { opening, needs_json: plan.needs_json(), prev: Json::null(), notice: Rc::clone(notice) }
+        let (needs_json, raw_input) = (plan.needs_json(), plan.raw_input);
+        Self { opening, needs_json, raw_input, prev: Json::null(), notice: Rc::clone(notice) }
     }
 
     /// What is to be said before anything else.
@@ -59,7 +61,7 @@ impl Voice {
         if !self.needs_json {
             return None;
         }
-        let json = Json::parse(message.payload()).ok()?;
+        let json = Json::of_message(message, self.raw_input).ok()?;
         let answer = self.opening.on_json(&json, &self.prev).unwrap_or_else(|error| {
             (self.notice)(format!("{endpoint}: {error}"));
             None

@@ -16,6 +16,9 @@ use crate::filter::{Filter, FilterError, Json};
 use crate::message::Message;
 use crate::protocol::decimal::Decimal;
 
+/// Compiles what --feed-field says.
+pub type Compile<'a> = &'a dyn Fn(&str) -> Result<Filter, FilterError>;
+
 /// Events remembered at most; sessions that go through their queues one after the other find them again.
 const CACHED_EVENTS: usize = 1024;
 /// Payload bytes that remembered events may keep alive.
@@ -109,13 +112,13 @@ impl Fields {
     ///
     /// # Errors
     /// When `jq` does not compile.
-    pub fn map(&mut self, name: &str, jq: &str) -> Result<(), FilterError> {
+    pub fn map(&mut self, name: &str, jq: &str, compile: Compile<'_>) -> Result<(), FilterError> {
         let source = if let Some(key) = plain_key(jq) {
             self.key(key)
         } else {
             // Compiled by itself first, so that an error names a place in what was written.
-            Filter::compile(jq)?;
-            Source::Filter(Filter::compile(&format!("({jq}\n) | if isarray then .[] end"))?)
+            compile(jq)?;
+            Source::Filter(compile(&format!("({jq}\n) | if isarray then .[] end"))?)
         };
         match self.fields.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = source,
@@ -335,10 +338,10 @@ mod tests {
     #[test]
     fn fields_may_be_anywhere() {
         let mut fields = fields();
-        fields.map("types", ".event.kind").unwrap();
-        fields.map("ids", ".accounts[].id, .owner").unwrap();
-        fields.map("min_amount", ".value").unwrap();
-        fields.map("regions", "[.region, .country] # both").unwrap();
+        fields.map("types", ".event.kind", &Filter::compile).unwrap();
+        fields.map("ids", ".accounts[].id, .owner", &Filter::compile).unwrap();
+        fields.map("min_amount", ".value", &Filter::compile).unwrap();
+        fields.map("regions", "[.region, .country] # both", &Filter::compile).unwrap();
         assert_eq!(fields.names().collect::<Vec<_>>(), ["types", "ids", "min_amount", "regions"]);
         let event = fields.read(&Message::text(
             r#"{"event":{"kind":"x"},"accounts":[{"id":1},{"id":"b"}],"value":5,"region":"eu","country":true}"#,
@@ -349,8 +352,8 @@ mod tests {
         assert_eq!(event.values(2), [number("5")]);
         assert_eq!(event.values(3), [Value::text("eu"), Value::Bool(true)]);
         assert_eq!(fields.read(&Message::text("[]")).values(0), []);
-        assert!(fields.map("x", ".a |").unwrap_err().to_string().contains("column 5"));
-        assert!(fields.map("x", ".) | (.").is_err());
+        assert!(fields.map("x", ".a |", &Filter::compile).unwrap_err().to_string().contains("column 5"));
+        assert!(fields.map("x", ".) | (.", &Filter::compile).is_err());
     }
 
     #[test]

@@ -185,7 +185,7 @@ mod tests {
 
     fn fields() -> Fields {
         let mut fields = Fields::new(&[("types", "type"), ("account_ids", "account_id"), (MIN_AMOUNT, "amount")]);
-        fields.map("regions", ".where[]?.region").unwrap();
+        fields.map("regions", ".where[]?.region", &crate::filter::Filter::compile).unwrap();
         fields
     }
 

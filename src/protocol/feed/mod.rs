@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::event::{EventCache, Fields};
+use self::event::{Compile, EventCache, Fields};
 use self::filters::{BadInput, Filters, MIN_AMOUNT, nothing_asked, shortened};
 use super::{Effect, Now, Protocol, Ticket};
 use crate::filter::FilterError;
@@ -61,13 +61,13 @@ impl FeedSettings {
     ///
     /// # Errors
     /// When it has another shape, or the jq does not compile.
-    pub fn map_field(&mut self, text: &str) -> Result<(), FieldError> {
+    pub fn map_field(&mut self, text: &str, compile: Compile<'_>) -> Result<(), FieldError> {
         let (name, jq) = text.split_once('=').ok_or(FieldError::Shape)?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(is_name) || jq.trim().is_empty() {
             return Err(FieldError::Shape);
         }
-        Ok(self.fields.map(name, jq)?)
+        Ok(self.fields.map(name, jq, compile)?)
     }
 }
 

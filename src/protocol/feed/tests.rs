@@ -196,14 +196,14 @@ fn pings_are_answered() {
 #[test]
 fn fields_can_be_mapped() {
     let mut settings = FeedSettings::new(Duration::from_millis(500));
-    settings.map_field("types=.event.kind").unwrap();
-    settings.map_field("regions=.regions[]").unwrap();
-    settings.map_field("min_amount=.a == 1").unwrap();
-    settings.map_field("min_amount=[.price, .value] | max").unwrap();
+    settings.map_field("types=.event.kind", &crate::filter::Filter::compile).unwrap();
+    settings.map_field("regions=.regions[]", &crate::filter::Filter::compile).unwrap();
+    settings.map_field("min_amount=.a == 1", &crate::filter::Filter::compile).unwrap();
+    settings.map_field("min_amount=[.price, .value] | max", &crate::filter::Filter::compile).unwrap();
     for wrong in ["types", "=.x", "a b=.x", "types=", "types= "] {
-        assert_eq!(settings.map_field(wrong), Err(FieldError::Shape), "{wrong}");
+        assert_eq!(settings.map_field(wrong, &crate::filter::Filter::compile), Err(FieldError::Shape), "{wrong}");
     }
-    assert!(matches!(settings.map_field("types=.a |"), Err(FieldError::Filter(_))));
+    assert!(matches!(settings.map_field("types=.a |", &crate::filter::Filter::compile), Err(FieldError::Filter(_))));
     let mut client = Client::of(&Rc::new(settings));
     let welcome = sent(&client.open()[0]);
     assert!(welcome["message"].as_str().is_some_and(|message| message.contains("within 0.5 s")));

@@ -1,0 +1,70 @@
+//! `--arg`, `--argjson` and `--raw-input`: what the filters of the command line know, and what they are given.
+//!
+//! The variables are those of the run: set once, before its first filter is compiled, and known to all that come later,
+//! such as one typed at the prompt or in a file that is read again. Invariant: programs of peers are compiled elsewhere.
+
+// Comments on flags are help texts, where code spans would show as backticks.
+#![allow(clippy::doc_markdown)]
+
+use std::cell::RefCell;
+
+use clap::{ArgAction, Args};
+
+use crate::error::Error;
+use crate::filter::{Arguments, Filter, FilterError, Json};
+
+thread_local! {
+    static ARGUMENTS: RefCell<Arguments> = RefCell::default();
+}
+
+/// Flags about filters.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FilterArgs {
+    /// Set $NAME to the text VALUE in every filter
+    ///
+    /// As in jq, and as $ARGS.named.NAME too. Filters also know $ENV and env, the environment. On the command line only: it
+    /// holds for every pipeline of a file. Filters that a peer sends know none of these.
+    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true, hide_short_help = true, help_heading = "Filters")]
+    pub arg: Vec<String>,
+    /// Set $NAME to the JSON value in every filter
+    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "JSON"], allow_hyphen_values = true, hide_short_help = true, help_heading = "Filters")]
+    pub argjson: Vec<String>,
+    /// Give filters the text of a message that is not JSON, as a string
+    ///
+    /// As jq -R does; a message that is JSON is read as JSON all the same. Holds for every filter that reads messages, such as
+    /// --jq, --expect, --init-wait, --heartbeat-reply, --reply-jq and --route. Binary messages stay out.
+    #[arg(short = 'R', long, hide_short_help = true, help_heading = "Filters")]
+    pub raw_input: bool,
+}
+
+impl FilterArgs {
+    /// Sets the variables of the run.
+    ///
+    /// # Errors
+    /// A name no variable can have, or what is not JSON.
+    pub fn set_variables(&self) -> Result<(), Error> {
+        let wrong = |flag: &str, name: &str, reason: String| {
+            Error::usage(format!("{flag} {name}: {reason}"), "for example --arg user alice, or --argjson limit 5")
+        };
+        let mut arguments = Arguments::default();
+        for (flag, values) in [("--arg", &self.arg), ("--argjson", &self.argjson)] {
+            for pair in values.chunks_exact(2) {
+                let value = match flag {
+                    "--arg" => Json::from_text(&pair[1]),
+                    _ => Json::parse(pair[1].as_bytes()).map_err(|reason| wrong(flag, &pair[0], reason))?,
+                };
+                arguments.add(&pair[0], value).map_err(|reason| wrong(flag, &pair[0], reason))?;
+            }
+        }
+        ARGUMENTS.set(arguments);
+        Ok(())
+    }
+}
+
+/// Compiles a filter of the command line, of a file it names, or typed at the prompt.
+///
+/// # Errors
+/// As [`Filter::compile_with`].
+pub fn compile(source: &str) -> Result<Filter, FilterError> {
+    ARGUMENTS.with_borrow(|arguments| Filter::compile_with(source, arguments))
+}
