@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::Json;
 use crate::message::render::drives_terminal;
 
-/// What serde_json says of a message nested deeper than it reads.
+/// What `serde_json` says of a message nested deeper than it reads.
 const SERDE_LIMIT: &str = "recursion limit exceeded";
 /// Most characters of a reason: what is wrong may be all of a large message.
 const MAX_REASON: usize = 200;

@@ -56,7 +56,7 @@ pub(super) fn quote(value: &Val) -> String {
     let text = match value {
         // The rest of a long text is never written.
         Val::TStr(bytes) | Val::BStr(bytes) if bytes.len() > MAX_QUOTE => {
-            let part = String::from_utf8_lossy(&bytes[..MAX_QUOTE + 1]);
+            let part = String::from_utf8_lossy(&bytes[..=MAX_QUOTE]);
             let mut out = Vec::new();
             super::value::write_value(&mut out, &Val::utf8_str(part.into_owned()));
             String::from_utf8_lossy(&out).into_owned()

@@ -155,7 +155,7 @@ fn values() -> [Function; 10] {
             unary(cv, |items, wanted| match &items.0 {
                 Val::Arr(items) => {
                     let place = items.binary_search(&wanted.0);
-                    Ok(Value::from(place.map_or_else(|at| -1 - at as isize, |at| at as isize)))
+                    Ok(Value::from(place.map_or_else(|at| -1 - at.cast_signed(), usize::cast_signed)))
                 }
                 other => Err(wrong(other, "cannot be searched from")),
             })

@@ -51,6 +51,8 @@ impl Mul for Value {
                 if times.is_nan() || times < 0.0 {
                     return Ok(Self(Val::Null));
                 }
+                // It is not negative, and casting saturates.
+                #[allow(clippy::cast_sign_loss)]
                 let times = times as usize;
                 if bytes.len().saturating_mul(times) > MAX_TEXT {
                     return Err(error("Repeat string result too long"));
