@@ -23,7 +23,7 @@ fn filters_know_named_values_and_the_environment() {
     let server = listen(&["--reply-jq", "[$who, $ENV.WSP_TEST_WORD]", "--arg", "who", "-s"]);
     let filter = "[., $user, $limit.n, $ENV.WSP_TEST_WORD, env.WSP_TEST_WORD, $ARGS.named.user]";
     let arguments = ["connect", &server.url, "-n", "1", "-j", filter, "--arg", "user", "al ice", "--argjson", "limit"];
-    let output = wsp(arguments).args(&[r#"{"n":5}"#]).env("WSP_TEST_WORD", "hello").input("1\n");
+    let output = wsp(arguments).args([r#"{"n":5}"#]).env("WSP_TEST_WORD", "hello").input("1\n");
     output.exits(0).prints("[[\"-s\",null],\"al ice\",5,\"hello\",\"hello\",\"al ice\"]\n");
     // In relay both filters and routes.
     let directory = scratch();
@@ -71,7 +71,7 @@ fn raw_input_gives_the_filters_of_connect_text_that_is_not_json() {
     let filter = "if type == \"string\" then ltrimstr(\"42\") | fromjson? // . else .n end";
     let output =
         wsp(["connect", &server.url, "-R", "--heartbeat-reply", reply, "--expect", ". == \"bye\"", "-j", filter])
-            .args(&opening)
+            .args(opening)
             .spawn()
             .outcome();
     output.exits(0).prints("\"0{\\\"sid\\\":1}\"\n\"ping: 7\"\n[\"event\",{\"n\":1}]\n2\n\"bye\"\n");
