@@ -280,8 +280,8 @@ fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> FilterError {
 }
 
 fn describe_undefined(source: &str, errors: &jaq_core::compile::Errors<&str, ()>, is_own: bool) -> FilterError {
-    let known = if is_own { "$meta, $prev, $ENV and those of --arg" } else { "$meta and $prev" };
     use jaq_core::compile::Undefined;
+    let known = if is_own { "$meta, $prev, $ENV and those of --arg" } else { "$meta and $prev" };
     let first = errors.iter().find_map(|(_file, errors)| errors.first());
     let text = first.map(|(name, what)| {
         let place = place(source, name);
