@@ -85,7 +85,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__bench)
-            opts="-c -d -n -b -H -i -k -L -4 -6 -q -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-env --cookie --host --init --init-wait --insecure --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --close-timeout --ping-interval --ping-timeout --template --json --ndjson --csv --html --hdr --quiet --tui --reconnect --retry-delay --retry-max --retry-factor --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
+            opts="-c -d -n -b -H -i -k -L -4 -6 -q -R -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-command --bearer-env --cookie --host --init --init-wait --insecure --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --close-timeout --ping-interval --ping-timeout --template --arg --argjson --json --ndjson --csv --html --hdr --quiet --tui --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --resume --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --raw-input --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -203,6 +203,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bearer-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -279,6 +283,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --connect-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -292,6 +304,14 @@ _wsp() {
                     return 0
                     ;;
                 --ping-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --argjson)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -320,6 +340,26 @@ _wsp() {
                     return 0
                     ;;
                 --retry-factor)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-step)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-jitter)
+                    COMPREPLY=($(compgen -W "full none" -- "${cur}"))
+                    return 0
+                    ;;
+                --retry-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stable-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resume)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -383,7 +423,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__bench__subcmd__compare)
-            opts="-c -d -n -b -H -u -o -s -i -k -L -4 -6 -h --repeat --json --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
+            opts="-c -d -n -b -H -u -o -s -i -k -L -4 -6 -R -h --repeat --json --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -517,6 +557,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bearer-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -554,6 +598,10 @@ _wsp() {
                     return 0
                     ;;
                 --init-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resume)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -613,6 +661,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --connect-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -662,6 +718,30 @@ _wsp() {
                     return 0
                     ;;
                 --retry-factor)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-step)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-jitter)
+                    COMPREPLY=($(compgen -W "full none" -- "${cur}"))
+                    return 0
+                    ;;
+                --retry-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stable-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --argjson)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -755,7 +835,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__connect)
-            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --speed --dir --session --tui --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --json --format --color --verbose --quiet --help"
+            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -R -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --schema --assert-format --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --replay-close --speed --dir --session --tui --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -873,6 +953,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bearer-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -910,6 +994,10 @@ _wsp() {
                     return 0
                     ;;
                 --init-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resume)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -969,6 +1057,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --connect-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1018,6 +1114,30 @@ _wsp() {
                     return 0
                     ;;
                 --retry-factor)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-step)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-jitter)
+                    COMPREPLY=($(compgen -W "full none" -- "${cur}"))
+                    return 0
+                    ;;
+                --retry-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stable-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --argjson)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1127,7 +1247,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --tui --admin --admin-token-env --require-clients --schema --on-invalid --dead-letter --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
+            opts="-s -H -R -v -q -h --echo --broadcast --no-self --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --jq-timeout --jq-memory --queue-size --queue-bytes --on-full --tls-cert --tls-key --pkcs12 --passphrase-env --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --replay-size --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --tui --admin --admin-token-env --require-clients --schema --assert-format --on-invalid --dead-letter --arg --argjson --raw-input --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1225,6 +1345,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --queue-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1242,6 +1370,14 @@ _wsp() {
                     return 0
                     ;;
                 --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pkcs12)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1385,6 +1521,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --argjson)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --delay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1441,7 +1585,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -h --file --check --jq --non-json --schema --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-env --cookie --origin --subprotocol --host --init --init-wait --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --template --help"
+            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -R -h --file --check --jq --non-json --schema --assert-format --route --route-all --both --input --batch --batch-bytes --batch-age --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1727,6 +1871,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --bearer-command)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1764,6 +1912,10 @@ _wsp() {
                     return 0
                     ;;
                 --init-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resume)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1823,6 +1975,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --connect-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1872,6 +2032,30 @@ _wsp() {
                     return 0
                     ;;
                 --retry-factor)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-step)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-jitter)
+                    COMPREPLY=($(compgen -W "full none" -- "${cur}"))
+                    return 0
+                    ;;
+                --retry-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stable-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --argjson)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

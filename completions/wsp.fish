@@ -37,7 +37,7 @@ complete -c wsp -n "__fish_wsp_needs_command" -f -a "bench" -d 'Load-test a WebS
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l curl -d 'Connect as this "Copy as cURL" line of a browser does; @FILE reads it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s x -l execute -d 'Send this, read no stdin, then finish as at end of input' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s w -l wait -d 'Receive on until quiet for DUR; -1: until closed [default: 1s]' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -s n -l count -d 'Finish after N received messages' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s n -l count -d 'Finish after N received messages, with --jq N that pass it' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l expect -d 'Finish when a message matches, else exit 42' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l within -d 'Longest time for --expect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l input -d 'How stdin is written: raw payload, or json event lines' -r -f -a "raw\t'Payload, cut into messages'
@@ -56,10 +56,11 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l dir -d 'Send what was sent (out), or what was received (in)' -r -f -a "out\t'What was sent'
 in\t'What was received'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l session -d 'Send the messages of this session alone, such as s2; with several URLs each gets them' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer-env -d 'Take the bearer token from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cookie -d 'Send a cookie, NAME=VALUE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s o -l origin -d 'Origin header' -r
@@ -67,6 +68,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s s -l subprotocol -d 
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l host -d 'Host header, where it differs from the URL\'s host' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l key -d 'Key of the client certificate, PEM' -r -F
@@ -82,6 +84,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l unix-socket -d 'Conn
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l timeout -d 'Longest time for the whole run (exit 124)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
@@ -91,10 +95,17 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l ping-timeout -d 'Giv
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat -d 'Send this message at intervals' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-interval -d 'Time between heartbeats' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-max -d 'Longest wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reconnect -d 'Reconnect when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-delay -d 'Maximum delay before the first reconnect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-max -d 'Maximum delay before any reconnect, also when Retry-After asks for more' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-factor -d 'Multiply the delay by this after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-step -d 'Add this to the delay after each failure, instead of multiplying it' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-jitter -d 'full: each delay is random, up to its maximum; none: it is the maximum [default: full; none when delays are fixed]' -r -f -a "full\t'Random delays up to the maximum'
+none\t'The maximum'"
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l retry-on -d 'HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l stable-after -d 'Count a session as a success once it has lived this long: delays and N begin anew' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l arg -d 'Set $NAME to the text VALUE in every filter' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l argjson -d 'Set $NAME to the JSON value in every filter' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'
@@ -107,11 +118,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l hex -d 'Input is hex
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l base64 -d 'Input is base64, sent as binary'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 0 -l null -d 'Messages in stdin end with NUL'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l whole -d 'All of stdin is one message'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l assert-format -d 'Check what format says in --schema (email, date-time, uri and so on), whatever the draft'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fail-on-invalid -d 'End with exit 42 at the first message that does not match --schema'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s r -l raw-output -d 'Strings the filter yields are printed without quotes'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s t -l timestamps -d 'Time before each message'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s P -l show-ping-pong -d 'Show pings and pongs on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l echo -d 'Send back what arrives, and read no stdin'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay-close -d 'Send the recorded Close after the last message, instead of ending as at end of input'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s k -l insecure -d 'Accept any certificate'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s L -l location -d 'Follow redirects'
@@ -119,6 +132,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 4 -l ipv4 -d 'Use IP
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s 6 -l ipv6 -d 'Use IPv6 only'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l no-compress -d 'Do not offer permessage-deflate'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -s R -l raw-input -d 'Give filters the text of a message that is not JSON, as a string'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Errors only on stderr'
@@ -140,11 +154,13 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l static -d 'Serve the 
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403); \'*\' lets all in, \'same\' those of the address asked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together, and for each 16 KiB of a download' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-full -d 'drop-oldest, drop-newest, block or disconnect [default: drop-oldest; replies wait]' -r -f -a "drop-oldest\t'The oldest waiting messages make room'
@@ -153,6 +169,8 @@ block\t'The sender waits'
 disconnect\t'The slow client is closed with 1008'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-cert -d 'Certificate chain, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-key -d 'Key of the certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l pkcs12 -d 'Certificate, chain and key in one PKCS#12 file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l passphrase-env -d 'Passphrase of the key or the PKCS#12 file, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls-min -d 'Lowest TLS version' -r -f -a "1.2\t'TLS 1.2'
 1.3\t'TLS 1.3'"
@@ -195,6 +213,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a
 close\t'Close 1008'
 drop\t'Nothing'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l dead-letter -d 'Keep such messages here, as event lines with the error; what is there already is kept, too' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l arg -d 'Set $NAME to the text VALUE in every filter' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l argjson -d 'Set $NAME to the JSON value in every filter' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l delay -d 'Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l loss -d 'Do not send this share of the messages: 5%, 0.05 or 1/20' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l corrupt -d 'Change a character or byte in this share of the messages' -r
@@ -222,6 +242,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed c
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tui -d 'Show sessions, queues and messages on a dashboard; ? there shows the keys'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l require-clients -d '/health says 503 when nobody was connected for 5 minutes'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l assert-format -d 'Check what format says in --schema, whatever the draft'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s R -l raw-input -d 'Give filters the text of a message that is not JSON, as a string'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-pong -d 'Do not answer pings'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l json -d 'Event lines on stdout (same as --format json)'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
@@ -259,11 +281,11 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l path -d 'Serve this path too; others than these and that of the address get 404' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403); \'*\' lets all in, \'same\' those of the address asked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l port-file -d 'Write the port here once it is open' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-cert -d 'wss-listen: certificate chain, PEM' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-key -d 'wss-listen: key of the certificate, PEM' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-cert -d 'wss-listen: certificate chain, PEM; without it --pkcs12 names the server\'s certificate and key, too' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-key -d 'wss-listen: key of the certificate, PEM; --passphrase-env opens it' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-size -d 'Messages that may wait for one client of a server' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-bytes -d 'Bytes that may wait for one client of a server' -r
@@ -315,10 +337,11 @@ hex\t'Bytes in hexadecimal'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l color -d 'Colours on stdout' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer-env -d 'Take the bearer token from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cookie -d 'Send a cookie, NAME=VALUE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s o -l origin -d 'Origin header' -r
@@ -326,6 +349,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -s s -l subprotocol -d 'O
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l host -d 'Host header, where it differs from the URL\'s host' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l key -d 'Key of the client certificate, PEM' -r -F
@@ -341,6 +365,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l unix-socket -d 'Connec
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l timeout -d 'Longest time for the whole run (exit 124)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
@@ -350,11 +376,19 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l ping-timeout -d 'Give 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat -d 'Send this message at intervals' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat-interval -d 'Time between heartbeats' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-max -d 'Longest wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l reconnect -d 'Reconnect when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-delay -d 'Maximum delay before the first reconnect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-max -d 'Maximum delay before any reconnect, also when Retry-After asks for more' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-factor -d 'Multiply the delay by this after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-step -d 'Add this to the delay after each failure, instead of multiplying it' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-jitter -d 'full: each delay is random, up to its maximum; none: it is the maximum [default: full; none when delays are fixed]' -r -f -a "full\t'Random delays up to the maximum'
+none\t'The maximum'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l retry-on -d 'HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l stable-after -d 'Count a session as a success once it has lived this long: delays and N begin anew' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l arg -d 'Set $NAME to the text VALUE in every filter' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l argjson -d 'Set $NAME to the JSON value in every filter' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l check -d 'Check flags and the file of pipelines, open nothing, and end'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l assert-format -d 'Check what format says in --schema, whatever the draft'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route-all -d 'A message goes to every route that matches'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l both -d 'Both ways: what comes from TO goes to FROM'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l status -d 'Say what waits in the spool, for each destination, and do nothing else'
@@ -373,6 +407,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 4 -l ipv4 -d 'Use IPv4
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s 6 -l ipv6 -d 'Use IPv6 only'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l no-compress -d 'Do not offer permessage-deflate'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -s R -l raw-input -d 'Give filters the text of a message that is not JSON, as a string'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand top" -l token-env -d 'Send the token in this environment variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand top" -l cacert -d 'Trust the certificates in this PEM file, and no others (https)' -r -F
@@ -427,11 +462,12 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l match -d 'How answers find their message: marker, content, fifo or jq:F' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
@@ -451,22 +487,32 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-interval -d 'Time between pings, 0 for none' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ping-timeout -d 'Give the peer up when it answers no ping for this long (exit 9)' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l arg -d 'Set $NAME to the text VALUE in every filter' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l argjson -d 'Set $NAME to the JSON value in every filter' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l csv -d 'Write the seconds to F as CSV' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l html -d 'Write a page with charts to F' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l hdr -d 'Write an HDR interval log to F' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-max -d 'Longest wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l reconnect -d 'Reconnect when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-delay -d 'Maximum delay before the first reconnect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-max -d 'Maximum delay before any reconnect, also when Retry-After asks for more' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-factor -d 'Multiply the delay by this after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-step -d 'Add this to the delay after each failure, instead of multiplying it' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-jitter -d 'full: each delay is random, up to its maximum; none: it is the maximum [default: full; none when delays are fixed]' -r -f -a "full\t'Random delays up to the maximum'
+none\t'The maximum'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l retry-on -d 'HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l stable-after -d 'Count a session as a success once it has lived this long: delays and N begin anew' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat -d 'Send this message at intervals' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-interval -d 'Time between heartbeats' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s o -l origin -d 'Origin header' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
@@ -485,6 +531,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l ndjson -d 'A line of JSON each second, the report last'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s q -l quiet -d 'Errors only on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tui -d 'Show the run on a dashboard while it goes on; q there ends measuring and reports'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s R -l raw-input -d 'Give filters the text of a message that is not JSON, as a string'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "report" -d 'Add reports up: histograms are merged, percentiles never averaged'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -a "compare" -d 'Run against two targets in turn, A B A B, and say whether they differ'
@@ -519,13 +566,14 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload -d 'Send this; {{marker}} in it is where each message is marked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-size -d 'Send so many bytes of our own [default: 64]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-file -d 'Send the lines of this file in turn' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l match -d 'How answers find their message: marker, fifo or jq:F' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l match -d 'How answers find their message: marker, content, fifo or jq:F' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s H -l header -d 'Add a header to the upgrade request; \'K:\' leaves a default one out' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer -d 'Bearer token, or @FILE' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s o -l origin -d 'Origin header' -r
@@ -533,6 +581,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l key -d 'Key of the client certificate, PEM' -r -F
@@ -548,6 +597,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l idle-timeout -d 'End when no message passed for this long (exit 9)' -r
@@ -557,10 +608,17 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat -d 'Send this message at intervals' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-interval -d 'Time between heartbeats' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l heartbeat-reply -d 'Answer messages that match with MSG; {{value}} in it is what JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l reconnect -d 'Connect again when the connection fails, at most N times in a row' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-delay -d 'Ceiling of the first wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-max -d 'Longest wait before connecting again' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-factor -d 'What the wait grows by after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l reconnect -d 'Reconnect when the connection fails, at most N times in a row' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-delay -d 'Maximum delay before the first reconnect' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-max -d 'Maximum delay before any reconnect, also when Retry-After asks for more' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-factor -d 'Multiply the delay by this after each failure; 1 is a fixed delay' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-step -d 'Add this to the delay after each failure, instead of multiplying it' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-jitter -d 'full: each delay is random, up to its maximum; none: it is the maximum [default: full; none when delays are fixed]' -r -f -a "full\t'Random delays up to the maximum'
+none\t'The maximum'"
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l retry-on -d 'HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l stable-after -d 'Count a session as a success once it has lived this long: delays and N begin anew' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l arg -d 'Set $NAME to the text VALUE in every filter' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l argjson -d 'Set $NAME to the JSON value in every filter' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l json -d 'One JSON object on stdout'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l tls-resume -d 'Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l payload-json -d 'Send random JSON objects of --payload-size bytes'
@@ -571,4 +629,5 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s 6 -l ipv6 -d 'Use IPv6 only'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l no-compress -d 'Do not offer permessage-deflate'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent'
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s R -l raw-input -d 'Give filters the text of a message that is not JSON, as a string'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help (see more with \'--help\')'

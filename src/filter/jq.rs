@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(run("@tsv | length", &input), "2000000");
         assert_eq!(run("@csv \"x\\(.)\"", r#"["a",true,-1.50]"#), r#""x\"a\",true,-1.50""#);
         for source in ["@csv", "@tsv"] {
-            assert!(try_run(source, "[[1]]").1.unwrap_err().contains("field"), "{source}");
+            assert!(try_run(source, "[[1]]").1.unwrap_err().contains("is not valid in a"), "{source}");
             assert!(try_run(source, "1").1.unwrap_err().contains("only an array can be"), "{source}");
         }
     }
