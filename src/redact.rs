@@ -132,7 +132,7 @@ pub fn url(url: &str) -> String {
     shown(url, "")
 }
 
-/// As [`url`], for a text that is no URL, in which user info may hold any character.
+/// As [`url()`], for a text that is no URL, in which user info may hold any character.
 #[must_use]
 pub fn broken_url(text: &str) -> String {
     let (place, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
@@ -149,7 +149,7 @@ pub fn target(path_and_query: &str) -> Cow<'_, str> {
     if path_and_query.contains(['?', '#']) { fields(path_and_query).into() } else { path_and_query.into() }
 }
 
-/// A text as it may be shown: URLs in it are treated as by [`url`].
+/// A text as it may be shown: URLs in it are treated as by [`url()`].
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains('?') {

@@ -135,6 +135,8 @@ pub struct Driver<'a, P> {
     moved: (u64, u64, u64),
     /// The kernel had no room for all of it.
     is_blocked: bool,
+    /// A message has come whole since the last look.
+    has_message: bool,
 }
 
 impl<'a, P: Peer> Driver<'a, P> {
@@ -153,6 +155,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             received_close: None,
             moved: (0, 0, 0),
             is_blocked: false,
+            has_message: false,
         }
     }
 
@@ -243,7 +246,9 @@ impl<'a, P: Peer> Driver<'a, P> {
         if came > before.0 {
             self.keepalive.on_moved();
         }
-        if of_messages > before.2 {
+        // A message that has come whole speaks for itself.
+        let is_whole = std::mem::take(&mut self.has_message);
+        if of_messages > before.2 && !is_whole {
             self.keepalive.on_message(now);
             self.peer.on_partial();
         }
@@ -340,7 +345,10 @@ impl<'a, P: Peer> Driver<'a, P> {
             progress = true;
             let Some(incoming) = incoming else { return Ok(Step::end(self.closed())) };
             match &incoming {
-                Incoming::Message(_) => self.keepalive.on_message(now),
+                Incoming::Message(_) => {
+                    self.has_message = true;
+                    self.keepalive.on_message(now);
+                }
                 Incoming::Pong(payload) => {
                     if let Some(time) = self.keepalive.on_pong(payload, self::now()) {
                         self.peer.on_round_trip(time);
