@@ -1,6 +1,6 @@
 //! A browser's "Copy as cURL" of a WebSocket request, as connection options (pure but for `@FILE`).
 //!
-//! Owns reading such a line as bash would (as cmd.exe would: [`cmd`]), curl's options as far as they mean something to a
+//! Owns reading such a line as bash would (as cmd.exe would: `cmd`), curl's options as far as they mean something to a
 //! WebSocket connection, and laying them under the user's own flags. Leaves what the options do to
 //! [`super::settings`].
 //! Invariants: the user's own flags win; what cannot be carried over is an error that names it, never

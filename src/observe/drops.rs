@@ -1,7 +1,7 @@
 //! Dropped messages on their way to `--json` output: a line each, while the reader keeps up.
 //!
 //! Pure but for the lines it writes. Invariants: what waits is bounded, however many messages are dropped: equal ones
-//! that follow each other wait as one, and beyond [`MOST_RUNS`] they are added up by session and reason, and written as
+//! that follow each other wait as one, and beyond `MOST_RUNS` they are added up by session and reason, and written as
 //! one line with their `count`; none is left out.
 
 use std::collections::{BTreeMap, VecDeque};
