@@ -176,13 +176,13 @@ fn redirects_are_followed_when_asked_for_and_credentials_stay() {
     let here = http_server(&json!({ "answers": [moved, moved, moved] }));
     let output = run(&["relay", "-", &here.url], "1\n").exits(30);
     assert!(output.stderr.contains("308") && output.stderr.contains("-L"), "{}", output.stderr);
-    run(&["relay", "-", &here.url, "-L", "--bearer", "s3cret", "-H", "X-Key: v"], "1\n2\n").exits(0);
+    run(&["relay", "-", &here.url, "-L", "--bearer", "s3cret", "-H", "X-Trace: v"], "1\n2\n").exits(0);
     let told = here.stop();
     assert_eq!(bodies(&told), ["1", "1"], "where it has moved to for good is remembered");
     assert_eq!(told[1].header("authorization"), Some("Bearer s3cret"));
     let told = there.stop();
     assert_eq!(bodies(&told), ["1", "2"]);
-    assert_eq!((told[0].header("authorization"), told[0].header("x-key")), (None, Some("v")));
+    assert_eq!((told[0].header("authorization"), told[0].header("x-trace")), (None, Some("v")));
 }
 
 #[test]
