@@ -199,11 +199,11 @@ impl Error {
                 ConnectError::Proxy(error) => proxy_hint(error)?,
                 ConnectError::Refused(refusal) => match refusal.status {
                     // In nginx's words and numbers; HTTP has none.
-                    400 | 495 | 496 if memchr::memmem::find(&refusal.body, b"SSL certificate").is_some() => {
+                    400 | 495 | 496 if refusal.text(SEARCHED).contains("SSL certificate") => {
                         return tls_hint_for(TlsErrorKind::CertificateWanted).map(str::to_owned);
                     }
                     // In the words of nginx, Go and Apache.
-                    400 if WANTS_TLS.iter().any(|words| memchr::memmem::find(&refusal.body, words).is_some()) => {
+                    400 if WANTS_TLS.iter().any(|words| refusal.text(SEARCHED).contains(words)) => {
                         return Some(format!("the server wants TLS: try {}", other_scheme(url)));
                     }
                     401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
@@ -247,11 +247,13 @@ impl Error {
 }
 
 /// How servers say that they were spoken to without TLS.
-const WANTS_TLS: [&[u8]; 3] = [
-    b"plain HTTP request was sent to HTTPS port",
-    b"HTTP request to an HTTPS server",
-    b"speaking plain HTTP to an SSL-enabled server port",
+const WANTS_TLS: [&str; 3] = [
+    "plain HTTP request was sent to HTTPS port",
+    "HTTP request to an HTTPS server",
+    "speaking plain HTTP to an SSL-enabled server port",
 ];
+/// Bytes of a refusal's body that are searched for such words.
+const SEARCHED: usize = 64 * 1024;
 
 /// The same address with TLS where there was none, and without where there was.
 fn other_scheme(url: &str) -> String {

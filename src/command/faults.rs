@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use clap::Args;
 use http::StatusCode;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use super::values::{duration, frame_size, share};
 use crate::listen::faults::{CloseAfter, FaultSettings};
 use crate::net::connection::CloseReason;
+use crate::net::head::SpelledName;
 use crate::net::listener::Refuse;
 
 /// What goes wrong on purpose.
@@ -78,7 +79,7 @@ impl FaultArgs {
 
     /// The answer to every upgrade, with these headers.
     #[must_use]
-    pub fn rejection(&self, headers: &[(HeaderName, HeaderValue)]) -> Option<Refuse> {
+    pub fn rejection(&self, headers: &[(SpelledName, HeaderValue)]) -> Option<Refuse> {
         let mut reject = self.reject.clone()?;
         reject.headers.extend_from_slice(headers);
         Some(reject)

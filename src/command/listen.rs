@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 
 use super::admin::AdminArgs;
 use super::connect::{InputArg, plan};
@@ -34,6 +34,7 @@ use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
 use crate::net::connection::io_text;
+use crate::net::head::SpelledName;
 use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
 use crate::queue::OverflowPolicy;
@@ -469,11 +470,11 @@ fn site(args: &ListenArgs) -> Result<Site, Error> {
     })
 }
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), Error> {
+fn header(text: &str) -> Result<(SpelledName, HeaderValue), Error> {
     let wrong =
         || Error::usage(format!("-H '{}' is no header", redact::option("header", text)), "write -H 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
+    let name = SpelledName::parse(name.trim().as_bytes()).map_err(|_| wrong())?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
     Ok((name, value))
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::request::Parts;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -25,6 +25,7 @@ use crate::message::event::EventBody;
 use crate::message::source::path_of;
 use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
+use crate::net::head::SpelledName;
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::origin::Origins;
 use crate::net::self_signed;
@@ -67,7 +68,7 @@ pub struct Reception {
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers of the upgrade answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(SpelledName, HeaderValue)>,
     /// permessage-deflate, where it is agreed to.
     pub deflate: Option<DeflateOffer>,
     /// For TLS and the request head together.

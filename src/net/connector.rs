@@ -151,6 +151,8 @@ pub struct Handshake {
     pub extensions: Option<String>,
     /// The answer's headers.
     pub headers: http::HeaderMap,
+    /// How their names were spelled, for [`super::head::spelled`].
+    pub spelling: http::Extensions,
 }
 
 impl Handshake {
@@ -366,6 +368,7 @@ impl Connector {
         handshake.request_head = upgraded.request_head;
         handshake.response_head = upgraded.response_head;
         handshake.headers = upgraded.headers;
+        handshake.spelling = upgraded.spelling;
         let settings = ConnectionSettings {
             role: Role::Client,
             buffers: options.buffers,

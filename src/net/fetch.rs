@@ -8,11 +8,11 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector};
+use super::head;
 use super::proxy::Proxy;
 
 /// Why there is no answer.
@@ -78,7 +78,7 @@ pub async fn fetch(
     let broken = |error: &hyper::Error| FetchError::Broken(format!("no answer: {error}"));
     let (transport, proxy) = connector.open_for_http(connector.target()).await?;
     let (mut sender, connection) =
-        Builder::new().handshake(TokioIo::new(transport)).await.map_err(|error| broken(&error))?;
+        head::client().handshake(TokioIo::new(transport)).await.map_err(|error| broken(&error))?;
     let driver = tokio::task::spawn_local(async move {
         // What goes wrong is told to whoever reads the answer.
         let _ = connection.await;

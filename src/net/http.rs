@@ -18,18 +18,18 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Sleep;
 
 use super::connection::io_text;
+use super::head::{Spellings, spell};
 use super::pace::{Pace, Progress};
 use super::transport::Transport;
 use crate::message::counted::counted;
 
-/// Largest request head, in bytes.
-const MAX_HEAD: usize = 32 * 1024;
 /// What is read and thrown away at the end, so that the peer gets to read our last answer, and for how long.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -169,8 +169,9 @@ pub enum HttpError {
 }
 
 /// Answers requests until the peer leaves, asks for an end or is too slow, or until an answer is 101: then the stream
-/// is the caller's.
-pub async fn serve<F, A>(transport: Transport, pace: Pace, answer: F) -> Served
+/// is the caller's. Names of answers are written as a [`Spellings`] among their extensions says; those of requests can be
+/// had by [`super::head::spelled`] where `settings` keep it.
+pub async fn serve<F, A>(transport: Transport, pace: Pace, settings: Builder, answer: F) -> Served
 where
     F: Fn(Request<RequestBody>) -> A,
     A: Future<Output = Response<Body>>,
@@ -181,13 +182,16 @@ where
         pace.borrow_mut().on_request();
         let answer = answer(request.map(|incoming| RequestBody { incoming, limit }));
         let pace = Rc::clone(&pace);
-        Box::pin(async move { Ok::<_, Infallible>(answer.await.map(|body| Tracked { body, pace })) })
+        Box::pin(async move {
+            let mut answer = answer.await.map(|body| Tracked { body, pace });
+            let Spellings(own) = answer.extensions_mut().remove().unwrap_or_default();
+            let spelling = spell(answer.headers(), &own).await;
+            answer.extensions_mut().extend(spelling);
+            Ok::<_, Infallible>(answer)
+        })
     });
     let io = TokioIo::new(Paced { transport, pace: Rc::clone(&pace) });
-    let mut connection = hyper::server::conn::http1::Builder::new()
-        .title_case_headers(true)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(io, service);
+    let mut connection = settings.serve_connection(io, service);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let result = std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
@@ -331,6 +335,7 @@ impl AsyncWrite for Paced {
 
 #[cfg(test)]
 mod tests {
+    use super::super::head;
     use super::*;
     use http::StatusCode;
     use tokio::io::DuplexStream;
@@ -357,7 +362,7 @@ mod tests {
                     },
                 }
             };
-            let served = serve(Transport::Memory(ours), Pace::new(LIMIT, now()), answer).await;
+            let served = serve(Transport::Memory(ours), Pace::new(LIMIT, now()), head::small_server(), answer).await;
             drop(served.transport);
             served.result
         };

@@ -28,6 +28,7 @@ use sha1::{Digest, Sha1};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::deflate::{Agreed, DeflateOffer, accept};
+use super::head::{self, SpelledName, Spellings};
 use super::http::{self as server, Body, HttpError, RequestBody};
 use super::origin::Origins;
 use super::pace::Pace;
@@ -161,7 +162,7 @@ pub struct Refuse {
     /// What helps, for whoever runs the server; it follows the text in the body.
     pub hint: Option<&'static str>,
     /// Further headers.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(SpelledName, HeaderValue)>,
     /// The body as it is.
     pub body: Option<Bytes>,
 }
@@ -175,7 +176,7 @@ impl Refuse {
     /// With one more header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.headers.push((name.into(), value));
         self
     }
 }
@@ -199,7 +200,7 @@ pub struct Bridged {
     /// permessage-deflate, when it may be used.
     pub deflate: Option<DeflateOffer>,
     /// Headers added to the answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(SpelledName, HeaderValue)>,
     /// For whoever takes the session over.
     pub far: Box<dyn Any>,
 }
@@ -216,7 +217,7 @@ pub struct UpgradeSettings {
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
     /// Headers added to the answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(SpelledName, HeaderValue)>,
     /// permessage-deflate, when it may be used.
     pub deflate: Option<DeflateOffer>,
     /// Time for TLS and the request head together; for each further request head; and for each piece of an answer.
@@ -325,7 +326,7 @@ async fn serve(
 ) -> Result<Option<Accepted>, AcceptError> {
     let outcome = RefCell::new(Outcome::default());
     let pace = Pace::new(settings.handshake_timeout, started);
-    let served = server::serve(transport, pace, |request| {
+    let served = server::serve(transport, pace, head::server(settings.bridge.is_some()), |request| {
         outcome.borrow_mut().answered = true;
         on_request();
         match &settings.site {
@@ -405,8 +406,13 @@ async fn answer(
     if let Some(agreed) = &deflate {
         insert(headers, header::SEC_WEBSOCKET_EXTENSIONS, &agreed.to_header());
     }
+    let mut spellings = Spellings::default();
     for (name, value) in settings.headers.iter().chain(&bridged_headers) {
-        headers.append(name, value.clone());
+        headers.append(&**name, value.clone());
+        spellings.0.push(name.clone());
+    }
+    if !spellings.0.is_empty() {
+        response.extensions_mut().insert(spellings);
     }
     outcome.borrow_mut().agreed = Some(Agreement { head: Box::new(request), subprotocol, deflate, pass, far });
     response
@@ -438,10 +444,14 @@ fn refusal(refuse: &Refuse) -> Response<Body> {
     }
     // What is given takes the place of what is said above.
     for (name, _) in &refuse.headers {
-        headers.remove(name);
+        headers.remove(&**name);
     }
     for (name, value) in &refuse.headers {
-        headers.append(name, value.clone());
+        headers.append(&**name, value.clone());
+    }
+    if !refuse.headers.is_empty() {
+        let names = refuse.headers.iter().map(|(name, _)| name.clone());
+        response.extensions_mut().insert(Spellings(names.collect()));
     }
     response
 }

@@ -7,10 +7,12 @@
 pub mod bulk;
 pub mod connection;
 pub mod connector;
+pub mod content;
 pub mod credentials;
 pub mod deflate;
 pub mod dial;
 pub mod fetch;
+pub mod head;
 pub mod http;
 pub mod listener;
 pub mod origin;

@@ -11,14 +11,16 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector, is_same_place};
+use super::content::readable;
+use super::head::{self, spell};
 use super::retry_after::retry_after;
 use super::tls::TlsError;
-use super::upgrade::edit_headers;
+use super::upgrade::{edit_headers, spellings};
 use crate::endpoint::WsTarget;
 use crate::redact;
 
@@ -36,8 +38,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// How long the server wants us to wait before the next try.
     pub retry_after: Option<Duration>,
-    /// The beginning of its body.
-    pub body: Bytes,
+    /// The beginning of its body as text, or what it is where it is none.
+    pub body: String,
 }
 
 /// Why there is no answer.
@@ -143,11 +145,8 @@ impl Poster {
         self.kept = None;
         let (transport, proxy) = self.connector.open_for_http(target).await?;
         let proxy = proxy.map(|proxy| Forward { authorization: proxy.authorization() });
-        let (sender, connection) = Builder::new()
-            .title_case_headers(true)
-            .handshake(TokioIo::new(transport))
-            .await
-            .map_err(|e| explain(&e))?;
+        let (sender, connection) =
+            head::client().handshake(TokioIo::new(transport)).await.map_err(|error| explain(&error))?;
         let driver = tokio::task::spawn_local(async move {
             // What goes wrong is told to whoever waits for the answer.
             let _ = connection.await;
@@ -162,7 +161,11 @@ impl Poster {
         body: &Bytes,
         content_type: &'static str,
     ) -> Result<(Answer, Option<String>), PostError> {
-        let request = self.request(&kept, body.clone(), content_type).map_err(|e| PostError::Request(e.to_string()))?;
+        let mut request =
+            self.request(&kept, body.clone(), content_type).map_err(|e| PostError::Request(e.to_string()))?;
+        let own = spellings(self.connector.header_edits(true).iter());
+        let spelling = spell(request.headers(), &own).await;
+        request.extensions_mut().extend(spelling);
         let limit = self.timeout;
         let exchange = async {
             kept.sender.ready().await.map_err(|error| explain(&error))?;
@@ -180,7 +183,8 @@ impl Poster {
         }
         let retry_after = retry_after(&headers, SystemTime::now());
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok((Answer { status, retry_after, body: kept_body }, location))
+        let body = readable(&headers, &kept_body, KEPT);
+        Ok((Answer { status, retry_after, body }, location))
     }
 
     fn request(
@@ -255,6 +259,9 @@ fn explain(error: &hyper::Error) -> PostError {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     if let Some(alert) = causes.map(ToString::to_string).find_map(|text| TlsError::of_alert(&text)) {
         return PostError::Connect(alert.into());
+    }
+    if error.is_parse_too_large() {
+        return PostError::Broken(format!("the answer is too large: {}", head::TOO_LARGE));
     }
     if error.is_parse() {
         return PostError::Broken("the answer is not valid HTTP".to_owned());

@@ -8,21 +8,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{IntoTargetAddr, TargetAddr};
 
 use super::connection::io_text;
 use super::dial::{DialError, DialOptions, Timings, dial, look_up};
+use super::head;
 use super::proxy::{Proxy, ProxyScheme};
 use super::tls::{ClientConnector, TlsError};
 use super::transport::Transport;
-use super::upgrade::headers_text;
+use super::upgrade::{headers_text, reason};
 use crate::endpoint::{WsTarget, bracketed};
 
 /// Why there is no way through the proxy.
@@ -198,52 +198,44 @@ async fn connect(
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(error.to_string()))?;
-    let asked = format!("CONNECT {place} HTTP/1.1\n{}", headers_text(request.headers()));
+    let asked = format!("CONNECT {place} HTTP/1.1\n{}", headers_text(request.headers(), request.extensions()).await);
     let broken = |error: hyper::Error| failed(explain(&error));
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .title_case_headers(true)
-        .handshake(TokioIo::new(transport))
-        .await
-        .map_err(broken)?;
+    let (mut sender, connection) = head::client().handshake(TokioIo::new(transport)).await.map_err(broken)?;
     let mut connection = Box::pin(connection.without_shutdown());
     let mut answer = Box::pin(sender.send_request(request));
     // The connection must be driven while the answer is awaited; it ends by itself after a 2xx.
     let (response, parts) = tokio::select! {
         biased;
         response = &mut answer => (response.map_err(broken)?, None),
-        parts = &mut connection => ((&mut answer).await.map_err(broken)?, Some(parts.map_err(broken)?)),
+        parts = &mut connection => (answer.await.map_err(broken)?, Some(parts)),
     };
-    let head = format!("{asked}{}", answer_text(&response));
+    let shown = format!("{asked}{}", answer_text(&response).await);
     if !response.status().is_success() {
         let (status, reason) = (response.status().as_u16(), reason(&response));
-        return Err(ProxyError::Refused { proxy: proxy.to_string(), status, reason, head });
+        return Err(ProxyError::Refused { proxy: proxy.to_string(), status, reason, head: shown });
     }
     let parts = match parts {
         Some(parts) => parts,
-        None => connection.await.map_err(broken)?,
+        None => connection.await,
     };
+    let parts = parts.map_err(broken)?;
     if !parts.read_buf.is_empty() {
         // In TLS and in HTTP the client speaks first.
         return Err(failed("it sent bytes of its own after its answer".to_owned()));
     }
-    Ok((parts.io.into_inner(), head))
+    Ok((parts.io.into_inner(), shown))
 }
 
-fn reason(response: &Response<Incoming>) -> String {
-    match response.extensions().get::<ReasonPhrase>() {
-        Some(reason) => String::from_utf8_lossy(reason.as_bytes()).escape_debug().to_string(),
-        None => response.status().canonical_reason().unwrap_or_default().to_owned(),
-    }
-}
-
-fn answer_text(response: &Response<Incoming>) -> String {
-    let headers: &HeaderMap = response.headers();
-    format!("{:?} {} {}\n{}", response.version(), response.status().as_u16(), reason(response), headers_text(headers))
+async fn answer_text(response: &Response<Incoming>) -> String {
+    let headers = headers_text(response.headers(), response.extensions()).await;
+    format!("{:?} {} {}\n{headers}", response.version(), response.status().as_u16(), reason(response))
 }
 
 fn explain(error: &hyper::Error) -> String {
     use std::error::Error as _;
-    if error.is_parse() {
+    if error.is_parse_too_large() {
+        format!("its answer is too large: {}", head::TOO_LARGE)
+    } else if error.is_parse() {
         "its answer is not valid HTTP".to_owned()
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         "it closed the connection without an answer".to_owned()

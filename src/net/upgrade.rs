@@ -9,11 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
 
+use super::content::readable;
+use super::head::{self, SpelledName, spell, spelled};
 use super::listener::accept_key;
 use super::retry_after::retry_after;
 use super::tls::TlsError;
@@ -30,7 +33,7 @@ const BODY_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderEdit {
     /// Send it, in place of a default of the same name.
-    Set(HeaderName, HeaderValue),
+    Set(SpelledName, HeaderValue),
     /// Leave a default one out.
     Remove(HeaderName),
 }
@@ -40,7 +43,8 @@ impl HeaderEdit {
     #[must_use]
     pub fn is_secret(&self) -> bool {
         match self {
-            Self::Set(name, _) | Self::Remove(name) => redact::is_secret_header(name.as_str()),
+            Self::Set(name, _) => redact::is_secret_header(name.as_str()),
+            Self::Remove(name) => redact::is_secret_header(name.as_str()),
         }
     }
 }
@@ -51,11 +55,11 @@ impl HeaderEdit {
 /// A line that says what is wrong.
 pub fn parse_header(text: &str) -> Result<HeaderEdit, String> {
     let name =
-        |text: &str| HeaderName::from_bytes(text.trim().as_bytes()).map_err(|_| "that is no header name".to_owned());
+        |text: &str| SpelledName::parse(text.trim().as_bytes()).map_err(|_| "that is not a header name".to_owned());
     if let Some((key, value)) = text.split_once(':') {
         let value = value.trim();
         if value.is_empty() {
-            return Ok(HeaderEdit::Remove(name(key)?));
+            return Ok(HeaderEdit::Remove(HeaderName::clone(&*name(key)?)));
         }
         let value = HeaderValue::from_bytes(value.as_bytes())
             .map_err(|_| "a header value has no control characters".to_owned())?;
@@ -101,6 +105,8 @@ pub struct Upgraded {
     pub extensions: Vec<String>,
     /// All headers of the answer.
     pub headers: HeaderMap,
+    /// How their names were spelled, for [`head::spelled`].
+    pub spelling: Extensions,
     /// The request, secrets redacted.
     pub request_head: String,
     /// The answer, secrets redacted.
@@ -112,10 +118,12 @@ pub struct Upgraded {
 pub struct Refusal {
     /// The status code.
     pub status: u16,
-    /// The reason phrase of that code.
+    /// The reason in the server's words, safe to show.
     pub reason: String,
     /// The answer's headers.
     pub headers: HeaderMap,
+    /// How their names were spelled, for [`head::spelled`].
+    pub spelling: Extensions,
     /// The first bytes of the body.
     pub body: Bytes,
     /// Request and answer head for display, secrets redacted.
@@ -127,6 +135,12 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(&self.headers, SystemTime::now())
+    }
+
+    /// Returns the first `most` bytes of the body as text, or what it is where it is none.
+    #[must_use]
+    pub fn text(&self, most: usize) -> String {
+        readable(&self.headers, &self.body, most)
     }
 
     /// Where a redirect leads.
@@ -161,13 +175,12 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
     let mut nonce = [0_u8; 16];
     getrandom::fill(&mut nonce).map_err(|error| UpgradeError::Request(error.to_string()))?;
     let key = BASE64.encode(nonce);
-    let http_request = build(request, &key).map_err(|error| UpgradeError::Request(error.to_string()))?;
-    let request_head = request_head(&http_request);
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .title_case_headers(true)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
-        .await
-        .map_err(|error| explain(&error))?;
+    let mut http_request = build(request, &key).map_err(|error| UpgradeError::Request(error.to_string()))?;
+    let spelling = spell(http_request.headers(), &spellings(request.headers.iter())).await;
+    http_request.extensions_mut().extend(spelling);
+    let request_head = request_head(&http_request).await;
+    let (mut sender, connection) =
+        head::client().handshake::<_, Empty<Bytes>>(TokioIo::new(transport)).await.map_err(|error| explain(&error))?;
     let mut connection = Box::pin(connection.without_shutdown());
     let mut answer = Box::pin(sender.send_request(http_request));
     // The connection must be driven while the answer is awaited; it ends by itself after a 101.
@@ -175,12 +188,13 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
         biased;
         response = &mut answer => (response.map_err(|error| explain(&error))?, None),
         parts = &mut connection => {
-            let response = (&mut answer).await.map_err(|error| explain(&error))?;
-            (response, Some(parts.map_err(|error| explain(&error))?))
+            (answer.await.map_err(|error| explain(&error))?, Some(parts))
         }
     };
-    let response_head = response_head(&response);
+    let response_head = response_head(&response).await;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What came behind a refusal, or how the connection ended, is not what is asked about.
+        let connection = parts.is_none().then_some(connection);
         return Err(UpgradeError::Refused(Box::new(
             refusal(response, connection, request_head + &response_head).await,
         )));
@@ -188,24 +202,29 @@ pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Resu
     let (subprotocol, extensions) = check(response.headers(), &key, &request.subprotocols)?;
     let parts = match parts {
         Some(parts) => parts,
-        None => connection.await.map_err(|error| explain(&error))?,
+        None => connection.await,
     };
+    let parts = parts.map_err(|error| explain(&error))?;
     Ok(Upgraded {
         transport: parts.io.into_inner(),
         prefix: Bytes::copy_from_slice(&parts.read_buf),
         subprotocol,
         extensions,
         headers: response.headers().clone(),
+        spelling: response.extensions().clone(),
         request_head,
         response_head,
     })
 }
 
-async fn refusal<C: Future>(response: Response<Incoming>, connection: std::pin::Pin<Box<C>>, head: String) -> Refusal {
-    let status = response.status();
+async fn refusal<C: Future>(
+    response: Response<Incoming>,
+    mut connection: Option<std::pin::Pin<Box<C>>>,
+    head: String,
+) -> Refusal {
+    let (status, reason) = (response.status(), reason(&response));
     let (parts, mut body) = response.into_parts();
     let mut kept = Vec::new();
-    let mut connection = Some(connection);
     let reading = async {
         while kept.len() < MAX_BODY {
             let frame = match &mut connection {
@@ -228,10 +247,19 @@ async fn refusal<C: Future>(response: Response<Incoming>, connection: std::pin::
     let _ = tokio::time::timeout(BODY_TIME, reading).await;
     Refusal {
         status: status.as_u16(),
-        reason: status.canonical_reason().unwrap_or_default().to_owned(),
+        reason,
         headers: parts.headers,
+        spelling: parts.extensions,
         body: kept.into(),
         head,
+    }
+}
+
+/// The reason in the peer's words, or in those of the status where it has none; safe to show.
+pub(super) fn reason<B>(response: &Response<B>) -> String {
+    match response.extensions().get::<ReasonPhrase>() {
+        Some(reason) => String::from_utf8_lossy(reason.as_bytes()).trim().escape_debug().to_string(),
+        None => response.status().canonical_reason().unwrap_or_default().to_owned(),
     }
 }
 
@@ -241,6 +269,8 @@ fn explain(error: &hyper::Error) -> UpgradeError {
     let alert = causes.map(ToString::to_string).find(|text| TlsError::of_alert(text).is_some());
     if let Some(alert) = alert {
         UpgradeError::Malformed(format!("no answer to the upgrade: {alert}"))
+    } else if error.is_parse_too_large() {
+        UpgradeError::Malformed(format!("the answer to the upgrade is too large: {}", head::TOO_LARGE))
     } else if error.is_parse() {
         UpgradeError::NotHttp("the answer to the upgrade is not valid HTTP")
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
@@ -282,6 +312,18 @@ fn build(request: &UpgradeRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>
     Ok(built)
 }
 
+/// The names of edits, as they are to be written.
+pub(super) fn spellings<'e>(edits: impl Iterator<Item = &'e HeaderEdit>) -> Vec<SpelledName> {
+    let mut names: Vec<SpelledName> = Vec::new();
+    for edit in edits {
+        match edit {
+            HeaderEdit::Set(name, _) => names.push(name.clone()),
+            HeaderEdit::Remove(removed) => names.retain(|name| **name != *removed),
+        }
+    }
+    names
+}
+
 /// Makes headers what the user wants them to be.
 pub(super) fn edit_headers<'e>(headers: &mut HeaderMap, edits: impl Iterator<Item = &'e HeaderEdit>) {
     // The first of a name replaces a default, further ones of the same name are added.
@@ -291,34 +333,34 @@ pub(super) fn edit_headers<'e>(headers: &mut HeaderMap, edits: impl Iterator<Ite
             HeaderEdit::Remove(name) => {
                 headers.remove(name);
             }
-            HeaderEdit::Set(name, value) if seen.contains(&name) => {
-                headers.append(name, value.clone());
+            HeaderEdit::Set(name, value) if seen.contains(&&**name) => {
+                headers.append(&**name, value.clone());
             }
             HeaderEdit::Set(name, value) => {
-                headers.insert(name, value.clone());
+                headers.insert(&**name, value.clone());
                 seen.push(name);
             }
         }
     }
 }
 
-fn request_head<B>(request: &Request<B>) -> String {
-    format!("GET {} HTTP/1.1\n{}", redact::target(&request.uri().to_string()), headers_text(request.headers()))
+async fn request_head<B>(request: &Request<B>) -> String {
+    let headers = headers_text(request.headers(), request.extensions()).await;
+    format!("GET {} HTTP/1.1\n{headers}", redact::target(&request.uri().to_string()))
 }
 
-fn response_head<B>(response: &Response<B>) -> String {
-    format!("HTTP/1.1 {}\n{}", response.status(), headers_text(response.headers()))
+async fn response_head<B>(response: &Response<B>) -> String {
+    let (status, reason) = (response.status().as_u16(), reason(response));
+    let headers = headers_text(response.headers(), response.extensions()).await;
+    format!("{}\n{headers}", format!("HTTP/1.1 {status} {reason}").trim_end())
 }
 
-pub(crate) fn headers_text(headers: &HeaderMap) -> String {
-    let mut text = String::new();
-    for (name, value) in headers {
-        text.push_str(name.as_str());
-        text.push_str(": ");
-        text.push_str(&redact::header_value(name.as_str(), &String::from_utf8_lossy(value.as_bytes())));
-        text.push('\n');
-    }
-    text
+/// The headers of a message, one a line, as they are on the wire but for secrets.
+pub(super) async fn headers_text(headers: &HeaderMap, extensions: &Extensions) -> String {
+    let shown = |(name, value): (SpelledName, HeaderValue)| {
+        format!("{name}: {}\n", redact::header_value(name.as_str(), &String::from_utf8_lossy(value.as_bytes())))
+    };
+    spelled(headers, extensions).await.into_iter().map(shown).collect()
 }
 
 type Chosen = (Option<String>, Vec<String>);
@@ -374,7 +416,7 @@ mod tests {
             }
             let head = String::from_utf8(head).expect("text");
             assert!(!head.contains("User-Agent") && head.contains("X-A: 1"), "{head}");
-            let key = head.lines().find_map(|line| line.strip_prefix("Sec-Websocket-Key: ")).expect("a key");
+            let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
             theirs.write_all(answer(key).as_bytes()).await.expect("written");
             drop(theirs);
         };

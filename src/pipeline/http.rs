@@ -155,8 +155,7 @@ fn broken(name: &str, reason: &str, hint: &str) -> Refusal {
 fn judge(answer: &Answer, name: &str, retry_on: &RetryOn) -> Result<(), Refusal> {
     let status = answer.status;
     let reason = || {
-        let body = String::from_utf8_lossy(&answer.body);
-        let first = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let first = answer.body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
         let shown: String = first.chars().take(200).collect();
         let colon = if shown.is_empty() { "" } else { ": " };
         format!("{status}{colon}{}", shown.escape_debug())
@@ -187,7 +186,7 @@ mod tests {
             let answer = Answer {
                 status: StatusCode::from_u16(status).expect("a status"),
                 retry_after: retry_after.map(Duration::from_secs),
-                body: Bytes::from_static(b"\n why\x1b \nmore"),
+                body: "\n why\x1b \nmore".to_owned(),
             };
             match judge(&answer, "http://h/", &RetryOn::default()) {
                 Ok(()) => "taken".to_owned(),

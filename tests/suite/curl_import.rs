@@ -73,7 +73,7 @@ fn flags_of_ones_own_are_added_and_win() {
     assert!(head.contains("Origin: http://mine\r\n"), "{head}");
     assert!(head.contains("Cookie: session=abc123; theme=light\r\n"), "{head}");
     assert!(head.contains("X-More: 1\r\n") && head.contains("X-Note: "), "{head}");
-    assert!(head.contains("Accept-Language: de\r\n") && !head.contains("en-GB"), "{head}");
+    assert!(head.contains("accept-language: de\r\n") && !head.contains("en-GB"), "{head}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 34] = [
+const LIBRARIES: [(&str, &[&str]); 35] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -62,7 +62,8 @@ const LIBRARIES: [(&str, &[&str]); 34] = [
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
-    ("hyper", &["net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs", "net/fetch.rs"]),
+    ("hyper", &["net/head.rs", "net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs", "net/fetch.rs"]),
+    ("brotli_decompressor", &["net/content.rs"]),
     ("httpdate", &["net/retry_after.rs"]),
     ("hyper_util", &["net/"]),
     ("tokio_socks", &["net/tunnel.rs"]),

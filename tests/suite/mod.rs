@@ -39,6 +39,7 @@ mod generate;
 #[cfg(feature = "tui")]
 mod gone_terminals;
 mod guards;
+mod heads;
 mod hostile;
 mod identities;
 mod imports;

@@ -59,7 +59,7 @@ fn another_host_header_is_shown_and_sent_while_the_name_checked_stays() {
     let server = listen(&["--echo", "--tls-cert", &identity.cert, "--tls-key", &identity.key]);
     let url = format!("wss://localhost:{}/", server.port);
     let arguments = ["connect", "-v", "--cacert", &authority.ca(), "--host", "example.test", &url];
-    run(&arguments, "hello\n").exits(0).prints("hello\n").complains("> host: example.test");
+    run(&arguments, "hello\n").exits(0).prints("hello\n").complains("> Host: example.test");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_redirect_leads_from_ws_to_wss_and_verbose_shows_each_step() {
     });
     let arguments = ["connect", "-L", "-v", "--cacert", &authority.ca(), &server.url];
     let output = run(&arguments, "hello\n").exits(0).prints("hello\n");
-    for part in ["> GET / HTTP/1.1", "< HTTP/1.1 301", "< location: https", "> GET /there HTTP/1.1", "< HTTP/1.1 101"] {
+    for part in ["> GET / HTTP/1.1", "< HTTP/1.1 301", "< Location: https", "> GET /there HTTP/1.1", "< HTTP/1.1 101"] {
         assert!(output.stderr.contains(part), "no {part} in {}", output.stderr);
     }
     assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
@@ -93,7 +93,7 @@ fn verbose_shows_the_chain_the_version_and_every_step_s_time() {
     let server = listen(&["--echo", "--compress", "-s", "chat", "--tls-cert", &chain, "--tls-key", &identity.key]);
     let arguments = ["connect", "-v", "--cacert", &authority.ca(), "-s", "chat", "--cookie", "id=hunter2", &server.url];
     let output = run(&arguments, "hello\n").exits(0).prints("hello\n");
-    let facts = ["* subprotocol: chat", "* extensions: permessage-deflate", "> cookie: [redacted]", "* look-up "];
+    let facts = ["* subprotocol: chat", "* extensions: permessage-deflate", "> Cookie: [redacted]", "* look-up "];
     for part in facts {
         assert!(output.stderr.contains(part), "no {part} in {}", output.stderr);
     }

@@ -89,7 +89,8 @@ fn a_har_holds_request_answer_and_messages_without_secrets() {
     assert_eq!(entry["request"]["url"].as_str().map(|url| url.ends_with("/path?a=1")), Some(true));
     let header = |side: &str, name: &str| {
         let headers = entry[side]["headers"].as_array().expect("headers");
-        headers.iter().find(|header| header["name"] == name).map(|header| header["value"].clone())
+        let is_named = |header: &&Value| header["name"].as_str().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        headers.iter().find(is_named).map(|header| header["value"].clone())
     };
     for (side, name) in [
         ("request", "authorization"),

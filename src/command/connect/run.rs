@@ -427,11 +427,11 @@ fn report(shared: &Shared, peer: &ClientPeer, error: &Error) {
     }
     let mut lines = vec![shared.name_in(peer.id(), &format!("wsp: {error}"))];
     if let Error::Connect { cause: ConnectError::Refused(refusal), .. } = error {
-        let shown = &refusal.body[..refusal.body.len().min(BODY_SHOWN)];
+        let shown = refusal.text(BODY_SHOWN);
         if !shown.is_empty() {
             let mut safe = Vec::new();
             // Lines of a body may end as HTTP's do.
-            let shown = String::from_utf8_lossy(shown).replace("\r\n", "\n");
+            let shown = shown.replace("\r\n", "\n");
             render::escape_for_terminal(&mut safe, shown.as_bytes());
             lines.push(shared.name_in(peer.id(), String::from_utf8_lossy(&safe).trim_end()));
         }

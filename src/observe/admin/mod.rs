@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use super::control::Control;
 use super::health::Health;
 use crate::endpoint::{ListenAddr, bracketed};
+use crate::net::head;
 use crate::net::http;
 use crate::net::listener::Listener;
 use crate::net::pace::Pace;
@@ -188,7 +189,7 @@ async fn accept(listener: Listener, state: Rc<State>) {
 
 async fn converse(transport: Transport, state: Rc<State>) {
     let answer = |request| routes::answer(Rc::clone(&state), request);
-    let served = http::serve(transport, Pace::new(PATIENCE, now()), answer).await;
+    let served = http::serve(transport, Pace::new(PATIENCE, now()), head::small_server(), answer).await;
     http::linger(served.transport).await;
 }
 

@@ -102,8 +102,11 @@ impl Proxy {
         let reach =
             Rc::new(Reach { connector, path, may_compress, keeps_credentials, is_secure: reception.is_secure() });
         reception.bridge = Some(Rc::new(move |head, peer| {
-            let request = reach.request(head, peer);
-            Box::pin(reach.clone().open(request))
+            let (reach, head) = (Rc::clone(&reach), head.clone());
+            Box::pin(async move {
+                let request = reach.request(head, peer).await;
+                reach.open(request).await
+            })
         }));
         // Each client has queues of its own.
         for flow in [&there, &back] {

@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{StatusCode, Uri};
+use http::{Extensions, StatusCode, Uri};
 
 use crate::net::connector::{ConnectError, ConnectOptions, Connector};
 use crate::net::deflate::{DeflateOffer, accept};
+use crate::net::head::{SpelledName, spelled};
 use crate::net::listener::{Bridged, PeerAddr, Refuse};
 use crate::net::upgrade::{HeaderEdit, Refusal};
 
@@ -69,7 +70,7 @@ pub struct Reach {
 
 impl Reach {
     /// What is asked for on behalf of a client.
-    pub fn request(&self, head: &Parts, peer: PeerAddr) -> ConnectOptions {
+    pub async fn request(&self, head: Parts, peer: PeerAddr) -> ConnectOptions {
         let mut options = self.connector.options().clone();
         options.target.path_and_query = target(self.path, &options.target.path_and_query, &head.uri);
         let offers = list(&head.headers, &header::SEC_WEBSOCKET_EXTENSIONS, false);
@@ -78,19 +79,27 @@ impl Reach {
             Some(DeflateOffer::default()).filter(|ours| self.may_compress && accept(ours, &offers).is_some());
         options.subprotocols = list(&head.headers, &header::SEC_WEBSOCKET_PROTOCOL, true);
         options.no_pong = true;
-        let carried = self.carried(&head.headers, peer, &options);
+        let spelled = spelled(&head.headers, &head.extensions).await;
+        let carried = self.carried(&head.headers, spelled, peer, &options);
         options.headers.splice(0..0, carried);
         options
     }
 
     /// The client's headers, but for those that are set or left out by the user.
-    fn carried(&self, headers: &HeaderMap, peer: PeerAddr, options: &ConnectOptions) -> Vec<HeaderEdit> {
+    fn carried(
+        &self,
+        headers: &HeaderMap,
+        spelled: Vec<(SpelledName, HeaderValue)>,
+        peer: PeerAddr,
+        options: &ConnectOptions,
+    ) -> Vec<HeaderEdit> {
         let own = list(headers, &header::CONNECTION, true);
         // What cannot be read is told when the connection is opened.
         let from_files = options.credentials.header_edits().unwrap_or_default();
         let is_edited = |name: &HeaderName| {
             options.headers.iter().chain(&from_files).any(|edit| match edit {
-                HeaderEdit::Set(edited, _) | HeaderEdit::Remove(edited) => edited == name,
+                HeaderEdit::Set(edited, _) => **edited == *name,
+                HeaderEdit::Remove(edited) => edited == name,
             })
         };
         let has_credentials = options.credentials.authorizes();
@@ -104,11 +113,8 @@ impl Reach {
                     || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
             }
         };
-        let mut carried: Vec<(HeaderName, HeaderValue)> = headers
-            .iter()
-            .filter(|(name, _)| !is_ours(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
+        let mut carried = spelled;
+        carried.retain(|(name, _)| !is_ours(name));
         let mut forwarded = list(headers, &HeaderName::from_static("x-forwarded-for"), true);
         forwarded.extend(peer.ip().map(|ip| ip.to_canonical().to_string()));
         let scheme = if self.is_secure { "https" } else { "http" };
@@ -120,7 +126,7 @@ impl Reach {
             ("x-forwarded-host", host),
         ] {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                carried.push((HeaderName::from_static(name), value));
+                carried.push((HeaderName::from_static(name).into(), value));
             }
         }
         carried.retain(|(name, _)| !is_edited(name));
@@ -135,10 +141,10 @@ impl Reach {
             Ok((connection, handshake)) => Ok(Bridged {
                 subprotocol: handshake.subprotocol,
                 deflate: (compresses && handshake.extensions.is_some()).then(DeflateOffer::default),
-                headers: passed_on(&handshake.headers, &AGREED_ANEW),
+                headers: passed_on(&handshake.headers, &handshake.spelling, &AGREED_ANEW).await,
                 far: Box::new(connection),
             }),
-            Err(ConnectError::Refused(refusal)) => Err(refused(&refusal)),
+            Err(ConnectError::Refused(refusal)) => Err(refused(&refusal).await),
             Err(error @ ConnectError::Timeout(..)) => {
                 Err(Refuse::new(StatusCode::GATEWAY_TIMEOUT, format!("the server behind does not answer: {error}")))
             }
@@ -149,24 +155,26 @@ impl Reach {
     }
 }
 
-fn refused(refusal: &Refusal) -> Refuse {
+async fn refused(refusal: &Refusal) -> Refuse {
     let status = StatusCode::from_u16(refusal.status).ok().filter(|status| status.as_u16() >= 300);
     let text = format!("the server behind refused the upgrade: {}", refusal.status);
     let mut refuse = Refuse::new(status.unwrap_or(StatusCode::BAD_GATEWAY), text);
-    refuse.headers = passed_on(&refusal.headers, &[]);
+    refuse.headers = passed_on(&refusal.headers, &refusal.spelling, &[]).await;
     refuse.body = Some(refusal.body.clone());
     refuse
 }
 
 /// Headers of an answer that are the client's business, which those `anew` are not.
-fn passed_on(headers: &HeaderMap, anew: &[&str]) -> Vec<(HeaderName, HeaderValue)> {
+async fn passed_on(headers: &HeaderMap, spelling: &Extensions, anew: &[&str]) -> Vec<(SpelledName, HeaderValue)> {
     let own = list(headers, &header::CONNECTION, true);
     let is_own = |name: &HeaderName| {
         HOP.contains(&name.as_str())
             || anew.contains(&name.as_str())
             || own.iter().any(|own| own.eq_ignore_ascii_case(name.as_str()))
     };
-    headers.iter().filter(|(name, _)| !is_own(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let mut kept = spelled(headers, spelling).await;
+    kept.retain(|(name, _)| !is_own(name));
+    kept
 }
 
 /// The values of a header, each or each of their parts.
@@ -212,8 +220,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_keeps_what_is_the_clients_business() {
+    #[tokio::test]
+    async fn an_answer_keeps_what_is_the_clients_business() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "X-Hop"),
@@ -228,8 +236,12 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let kept = |anew| -> Vec<HeaderValue> { passed_on(&headers, anew).into_iter().map(|(_, v)| v).collect() };
-        assert_eq!(kept(&[]), ["a=b", "c=d", "then", "8", "7", "chat"]);
-        assert_eq!(kept(&AGREED_ANEW), ["a=b", "c=d", "then", "8", "7"]);
+        let table: [(&[&str], &[&str]); 2] =
+            [(&[], &["a=b", "c=d", "then", "8", "7", "chat"]), (&AGREED_ANEW, &["a=b", "c=d", "then", "8", "7"])];
+        for (anew, expected) in table {
+            let kept = passed_on(&headers, &Extensions::new(), anew).await;
+            let kept: Vec<_> = kept.iter().map(|(_, value)| value.to_str().expect("text")).collect();
+            assert_eq!(kept, expected);
+        }
     }
 }
