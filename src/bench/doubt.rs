@@ -9,8 +9,6 @@ use super::verdict::whole;
 
 const NOTHING: &str = "nothing came back: ";
 const DOUBTFUL: &str = "doubtful: ";
-/// Seconds that must be measured before rate times latency is compared with what can have been in flight.
-const LEAST_MEASURED: f64 = 2.0;
 /// Share by which figures of histograms may be off.
 const ROUNDING: f64 = 0.03;
 
@@ -90,8 +88,6 @@ pub struct InFlight {
     pub allowed: f64,
     /// What answers that came after the measured time add at most, as a factor.
     edge: f64,
-    /// Whether it was measured long enough for rate and latency to be of the same messages.
-    is_long: bool,
 }
 
 impl InFlight {
@@ -110,7 +106,6 @@ impl InFlight {
             found: mean_ms / 1000.0 * rate,
             allowed: (in_flight * connections) as f64,
             edge: 1.0 + longest / report.load.measured_s.max(1e-9),
-            is_long: report.load.measured_s >= LEAST_MEASURED,
         })
     }
 
@@ -122,7 +117,7 @@ impl InFlight {
 
     /// Whether not even answers after the measured time explain that.
     fn is_impossible(&self) -> bool {
-        self.is_long && self.found > self.allowed * self.edge * (1.0 + ROUNDING)
+        self.found > self.allowed * self.edge * (1.0 + ROUNDING)
     }
 }
 

@@ -425,7 +425,8 @@ impl Shard {
             if self.depth == 0 {
                 interval.response.record(response);
             }
-            self.last_settled.set(now);
+            // An answer that was held settles with the time at which it arrived, perhaps after a later one.
+            self.last_settled.set(self.last_settled.get().max(now));
         } else {
             interval.warm_latencies.record(if self.depth == 0 { response } else { service });
         }
