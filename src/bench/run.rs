@@ -304,7 +304,12 @@ impl<'a> Conductor<'a> {
         let mut live = tokio::time::interval(LIVE);
         let ending = self.plan.deadline + self.plan.close_timeout;
         let mut limit = self.plan.timeout.map(|limit| TimeLimit::new(limit, ending));
+        let mut last = None;
         loop {
+            if self.signal.is_some() && last.is_none() {
+                last = Some(TimeLimit::after_signal());
+            }
+            let late = poll_fn(|cx| last.as_mut().map_or(Poll::Pending, |last: &mut TimeLimit| last.poll(cx)));
             let due = poll_fn(|cx| limit.as_mut().map_or(Poll::Pending, |limit| limit.poll(cx)));
             tokio::select! {
                 signal = self.control.signals.next() => self.interrupt(signal),
@@ -322,6 +327,13 @@ impl<'a> Conductor<'a> {
                         }
                     }
                 }
+                late = late => match late {
+                    Due::Stop if self.phase != Phase::Close => self.close(),
+                    Due::Stop => {}
+                    Due::Cut => {
+                        let _ = self.commands.send(Command::Abort);
+                    }
+                },
                 event = self.events.recv() => match event {
                     Some(event) => self.take(event).await,
                     None => return Ok(()),
@@ -344,7 +356,7 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// The first signal ends measuring, the second the waiting for answers, the third everything.
+    /// The first signal ends measuring, the second the waiting for answers, the third everything; time does the same.
     fn interrupt(&mut self, signal: StopSignal) {
         match self.phase {
             _ if self.signal.is_none() => self.stop(),

@@ -132,10 +132,11 @@ impl Kept {
         if let Some(termios) = termios
             && !self.editing.is_over()
         {
+            // First, and at once: where nobody reads the terminal, writing to it does not return.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &termios);
             let mut out = io::stdout().lock();
             let newline: &[u8] = if line_is_clear { b"" } else { b"\r\n" };
             let _ = out.write_all(SANE).and_then(|()| out.write_all(newline)).and_then(|()| out.flush());
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &termios);
         }
     }
 }

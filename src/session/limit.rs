@@ -1,4 +1,4 @@
-//! `--timeout`: when a run that may take so long begins to end, and when it has to have ended.
+//! When a run has to have ended: under `--timeout`, and after a signal.
 //!
 //! Owns how the time is shared between working and ending in order. Leaves both to whoever runs. Invariant: ending in
 //! order takes nothing from the run but the last tenth of its time.
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// A run ends within two seconds of SIGINT or SIGTERM, whatever it waits for.
+const AFTER_SIGNAL: Duration = Duration::from_millis(1500);
 /// The part of a run's time that ending may take.
 const SHARE: u32 = 10;
 
@@ -34,6 +36,11 @@ impl TimeLimit {
     pub fn new(limit: Duration, grace: Duration) -> Self {
         let end = Instant::now() + limit;
         Self { timer: Box::pin(sleep_until(end - kept_for_the_end(limit, grace))), end, next: Some(Due::Stop) }
+    }
+
+    /// What a signal leaves: nearly two seconds, most of them for ending in order.
+    pub fn after_signal() -> Self {
+        Self::new(AFTER_SIGNAL, AFTER_SIGNAL)
     }
 
     /// Ready when something is due: once with each, in order.

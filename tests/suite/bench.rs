@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::target::{Answer, Asked, Target, To, same};
@@ -255,7 +256,7 @@ fn what_a_server_pushes_is_counted() {
     let received = number(&report, "/messages/received");
     assert!(received >= 50.0, "{:#}", report["messages"]);
     assert!(number(&report, "/rate/received") > 50.0, "{:#}", report["rate"]);
-    publisher.signal(nix::sys::signal::Signal::SIGINT);
+    publisher.signal(Signal::SIGINT);
     publisher.finish().exits(130);
 }
 
@@ -340,6 +341,20 @@ fn connections_come_and_go_by_stages() {
     let closed = bench(&target.url, &["--stages", "300ms:5c,300ms:=5c"]);
     assert_eq!(closed["connect"]["ok"], 5);
     assert!(closed["messages"]["verified"].as_u64() > Some(20), "{:#}", closed["messages"]);
+}
+
+#[test]
+fn a_signal_ends_a_load_test_whose_answers_never_come() {
+    let server = listen(&["--sink"]);
+    let never = ["--deadline", "1h", "--close-timeout", "1h", "-d", "1h"];
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let bench = wsp(["bench", &server.url, "-c", "2", "--ndjson"]).args(never).spawn();
+        bench.wait_for_stdout("\"phase\":\"measure\"");
+        bench.signal(signal);
+        let output = bench.outcome();
+        assert_eq!(output.code, code, "{}", output.stderr);
+        assert!(output.stdout().contains("wsp.bench/1"), "the report is printed: {}", output.stdout());
+    }
 }
 
 #[test]

@@ -1,22 +1,23 @@
-//! Terminals that go away while nobody sends a signal: whoever shows something on them ends.
-//!
-//! That is what a program sees whose session leader ignores SIGHUP.
+//! Terminals that go away, as a program sees it whose session leader ignores SIGHUP, and terminals that nobody reads:
+//! whoever shows something on them ends.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use nix::fcntl::OFlag;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::support::files::wait_until;
 use crate::support::{Server, listen, scratch, wsp};
 
-/// Runs it on a terminal of its own, has the terminal go away once something is shown, and waits for the end.
+/// Runs it on a terminal of its own and waits until something is shown; the near side of the terminal comes first.
 #[track_caller]
-fn ends_with_its_terminal(arguments: &[&str]) {
+fn on_a_terminal(arguments: &[&str]) -> (PtyMaster, Child) {
     // Nobody but this test may hold the near side, or it would not go away.
     let near = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let mut master = posix_openpt(near).expect("a terminal");
@@ -28,7 +29,7 @@ fn ends_with_its_terminal(arguments: &[&str]) {
     tcsetwinsize(&far, size).expect("setting its size");
     let state = scratch();
     let handle = || far.try_clone().expect("another handle");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_wsp"))
+    let child = Command::new(env!("CARGO_BIN_EXE_wsp"))
         .args(arguments)
         .env("TERM", "xterm-256color")
         .env("XDG_CONFIG_HOME", "/nonexistent")
@@ -46,8 +47,28 @@ fn ends_with_its_terminal(arguments: &[&str]) {
         let read = master.read(&mut block).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         shown.extend_from_slice(&block[..read]);
     }
+    (master, child)
+}
+
+/// Has the terminal go away once something is shown, and waits for the end.
+#[track_caller]
+fn ends_with_its_terminal(arguments: &[&str]) {
+    let (master, mut child) = on_a_terminal(arguments);
     drop(master);
     wait_until(&format!("the end of {arguments:?}"), || child.try_wait().expect("its status"));
+}
+
+#[test]
+fn a_signal_ends_a_prompt_whose_terminal_nobody_reads() {
+    let server = listen(&["--push", "5k", "--payload-size", "500"]);
+    let (master, mut child) = on_a_terminal(&["connect", &server.url]);
+    let is_full = || rustix::io::ioctl_fionread(&master).is_ok_and(|held| held > 2048).then_some(());
+    wait_until("a full terminal", is_full);
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a process")), Signal::SIGTERM).expect("a signal");
+    let status = wait_until("its end", || child.try_wait().expect("its status"));
+    assert_eq!(status.code(), Some(143));
+    let modes = tcgetattr(&master).expect("the terminal's settings").local_modes;
+    assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "it is given back: {modes:?}");
 }
 
 #[test]

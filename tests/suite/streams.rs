@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::files::wait_until;
 use crate::support::{Process, Run, Server, closed_port, listen, run, wsp};
@@ -105,6 +107,33 @@ fn streams_that_a_neighbour_made_non_blocking_lose_nothing_and_stay_so() {
 fn redirected(arguments: &[&str], redirection: &str) -> Run {
     let script = format!(r#""$0" "$@" {redirection}"#);
     wsp(arguments).within(["sh", "-c", &script])
+}
+
+#[test]
+fn a_signal_ends_a_client_whose_output_nobody_reads() {
+    let server = listen(&["--push", "5k", "--payload-size", "1000"]);
+    for end in [Signal::SIGINT, Signal::SIGTERM] {
+        let (unread, output) = std::io::pipe().expect("a pipe");
+        fcntl(&output, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wsp"))
+            .args(["connect", &server.url, "-w", "-1"])
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("running wsp");
+        let id = Pid::from_raw(i32::try_from(child.id()).expect("a process"));
+        // As much as the pipe holds: the next block is waited for.
+        let is_full = || rustix::io::ioctl_fionread(&unread).is_ok_and(|held| held > 2048).then_some(());
+        wait_until("a full pipe", is_full);
+        kill(id, end).expect("a signal");
+        let status = wait_until("its end", || child.try_wait().expect("its status"));
+        assert_eq!(status.code(), Some(128 + end as i32));
+        let mut told = String::new();
+        child.stderr.take().expect("stderr").read_to_string(&mut told).expect("its text");
+        assert!(told.contains("standard output was not read in time") || told.contains("ended by force"), "{told}");
+        drop(unread);
+    }
 }
 
 #[test]

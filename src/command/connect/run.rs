@@ -26,7 +26,7 @@ use crate::command::dashboard::Screen;
 use crate::command::{curl, settings};
 use crate::error::{Error, end_exit, end_text};
 use crate::exit::Exit;
-use crate::host::{Host, Signals, StopSignal};
+use crate::host::{Host, Signals, StopSignal, last};
 use crate::message::counted::counted;
 use crate::message::event::{Direction, EventBody};
 use crate::message::render;
@@ -60,6 +60,7 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     let connector = |url: &String| Ok(Connector::new(settings::connect_options(url, &args.connection, true)?)?);
     let connectors = args.urls.iter().map(connector).collect::<Result<Vec<_>, Error>>()?;
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
+    last::ends_soon();
     let named = |(index, connector): (usize, &Connector)| {
         Rc::new(SessionInfo::new(format!("s{}", index + 1), connector.target().to_string()))
     };
@@ -88,19 +89,14 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     }
     let grace = shared.plan.close_timeout.min(CLOSING);
     let mut limit = shared.plan.timeout.map(|limit| TimeLimit::new(limit, grace));
+    let mut ending = None;
     let mut was_cut = false;
     let mut first_failure = None;
     let mut drained = false;
     std::future::poll_fn(|cx| {
         loop {
             shared.changed.set(false);
-            while let Poll::Ready(signal) = signals.poll_next(cx) {
-                let exit = match signal {
-                    StopSignal::Interrupt => Exit::Interrupted,
-                    StopSignal::Terminate => Exit::Terminated,
-                };
-                shared.signal(exit);
-            }
+            heed_signals(&mut signals, &mut ending, &shared, cx);
             was_cut |= heed_time(&mut limit, &shared, cx);
             input.poll(cx, &shared, &inboxes);
             let mut running = false;
@@ -125,6 +121,9 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
             if !running {
                 let recorded = shared.poll_record_end(cx);
                 let finished = shared.output.borrow_mut().poll_finish(cx);
+                if finished.is_pending() && shared.abort.get() {
+                    shared.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
+                }
                 if (recorded.is_ready() && finished.is_ready()) || shared.abort.get() {
                     drained = true;
                     shared.check_output();
@@ -151,6 +150,26 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     Ok(exit)
 }
 
+/// Asks for the end at the first signal, and cuts it short at the second or when the time for it is over.
+fn heed_signals(signals: &mut Signals, ending: &mut Option<TimeLimit>, shared: &Shared, cx: &mut Context<'_>) {
+    while let Poll::Ready(signal) = signals.poll_next(cx) {
+        let exit = match signal {
+            StopSignal::Interrupt => Exit::Interrupted,
+            StopSignal::Terminate => Exit::Terminated,
+        };
+        shared.signal(exit);
+    }
+    if !shared.is_signalled() {
+        return;
+    }
+    let ending = ending.get_or_insert_with(TimeLimit::after_signal);
+    while let Poll::Ready(due) = ending.poll(cx) {
+        if due == Due::Cut {
+            shared.cut();
+        }
+    }
+}
+
 /// Ends the run in time for `--timeout`; whether the time is over and the rest is cut off.
 fn heed_time(limit: &mut Option<TimeLimit>, shared: &Shared, cx: &mut Context<'_>) -> bool {
     let mut is_cut = false;
@@ -162,8 +181,7 @@ fn heed_time(limit: &mut Option<TimeLimit>, shared: &Shared, cx: &mut Context<'_
         shared.stop(Exit::Timeout);
     }
     if is_cut {
-        shared.abort.set(true);
-        shared.changed.set(true);
+        shared.cut();
     }
     is_cut
 }

@@ -109,10 +109,20 @@ impl Shared {
     /// A signal, or a key that means one: the first asks to close, the second ends at once.
     pub fn signal(&self, exit: Exit) {
         if self.signalled.replace(true) {
-            self.abort.set(true);
-            self.changed.set(true);
+            self.cut();
         }
         self.stop(exit);
+    }
+
+    /// Whether a signal asked for the end.
+    pub fn is_signalled(&self) -> bool {
+        self.signalled.get()
+    }
+
+    /// Ends what has not ended in order.
+    pub fn cut(&self) {
+        self.abort.set(true);
+        self.changed.set(true);
     }
 
     /// Whether what arrives must be parsed.
