@@ -1,9 +1,9 @@
 //! The last resort: a process that has to end and does not.
 //!
-//! A thread waits for SIGINT and SIGTERM beside whoever takes them. When nobody has taken the first within two seconds,
-//! the program is stuck: the terminal is given back, and the process ends with the code that belongs to the signal. The
-//! same happens to a run that is to end soon ([`ends_soon`]) and hangs in its end, as on a terminal that nobody reads.
-//! Invariant: who is not stuck ends in order.
+//! A thread waits for SIGINT and SIGTERM beside whoever takes them. The program is stuck when nobody has taken the first
+//! within two seconds, when it lives on for two seconds after a second one, or when a run that is to end soon
+//! ([`ends_soon`]) does not, as on a terminal that nobody reads. Then the terminal is given back, and the process ends
+//! with the code that belongs to the signal. Invariant: who is not stuck ends in order.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 static SIGNALLED: OnceLock<Instant> = OnceLock::new();
 static TAKEN: AtomicBool = AtomicBool::new(false);
-static ENDS_SOON: AtomicBool = AtomicBool::new(false);
+/// Since when an end by itself is due within two seconds.
+static ENDS_SOON: Mutex<Option<Instant>> = Mutex::new(None);
 static RESTORES: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// When the first signal came.
@@ -38,9 +39,9 @@ pub(super) fn taken() {
     TAKEN.store(true, Ordering::Relaxed);
 }
 
-/// The run ends within two seconds of a signal, also when that was taken.
+/// A signalled run ends within two seconds from now, or from the signal if that comes later.
 pub fn ends_soon() {
-    ENDS_SOON.store(true, Ordering::Relaxed);
+    ENDS_SOON.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
 }
 
 /// Has this done before the process ends by force.
@@ -78,21 +79,24 @@ pub(super) fn watch() -> io::Result<()> {
     if WATCHED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let is_over = || TAKEN.load(Ordering::Relaxed) && !ENDS_SOON.load(Ordering::Relaxed);
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let Some(first) = signals.forever().next() else { return };
-        let _ = SIGNALLED.set(Instant::now());
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if is_over() {
-                return;
-            }
+        let at = Instant::now();
+        let _ = SIGNALLED.set(at);
+        let mut again = None;
+        loop {
             thread::sleep(LOOK);
-        }
-        if !is_over() {
-            let exit = if first == SIGINT { Exit::Interrupted } else { Exit::Terminated };
-            end(exit, "the program did not end by itself and was ended by force");
+            if signals.pending().count() > 0 && at.elapsed() > super::signals::TOGETHER {
+                again.get_or_insert_with(Instant::now);
+            }
+            let untaken = (!TAKEN.load(Ordering::Relaxed)).then_some(at);
+            let ends_soon = ENDS_SOON.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.max(at));
+            let since = untaken.or(again).or(ends_soon);
+            if since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+                let exit = if first == SIGINT { Exit::Interrupted } else { Exit::Terminated };
+                end(exit, "the program did not end by itself and was ended by force");
+            }
         }
     })?;
     Ok(())

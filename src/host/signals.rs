@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::last;
 
 /// Signals of a kind that come within this time are one.
-const TOGETHER: Duration = Duration::from_millis(100);
+pub(super) const TOGETHER: Duration = Duration::from_millis(100);
 
 /// A wish from outside to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -131,14 +130,12 @@ impl Recording {
         Ok(if has_room { Poll::Ready(()) } else { Poll::Pending })
     }
 
-    /// Writes the rest and closes the files, within `limit`.
-    pub async fn finish(&self, limit: Duration) {
+    /// Writes the rest and closes the files.
+    pub async fn finish(&self) {
         let recording = finish_one(self.recorder.take(), Recorder::poll_finish);
         let dead_letters = finish_one(self.dead_letters.take(), LineFile::poll_finish);
-        let both = futures_util::future::join(recording, dead_letters);
-        if let Ok((first, second)) = tokio::time::timeout(limit, both).await
-            && let Err(failure) = first.and(second)
-        {
+        let (first, second) = futures_util::future::join(recording, dead_letters).await;
+        if let Err(failure) = first.and(second) {
             self.failure.borrow_mut().get_or_insert(failure);
         }
     }

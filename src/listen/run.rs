@@ -1,22 +1,25 @@
 //! The life of the server: open the doors, tend input and output, stop in order.
 //!
 //! Stop ladder: the listening socket closes first; sessions send what is queued, then Close 1001;
-//! at the end of the grace time, or on a second signal, the rest is cut off.
+//! output and files are written to their end. All of it shares one grace time: at its end, or on a second signal, the
+//! rest is cut off.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::hub::{Hub, HubSettings};
 use super::input::{Input, InputKind, OpenConsole};
 use super::reception::{Bound, Reception};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::host::{Host, Signals, StopSignal};
+use crate::host::{Host, Signals, StopSignal, last};
 use crate::net::connection::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, AdminSettings, Serving};
@@ -27,6 +30,8 @@ use crate::sink::stdout::{Output, OutputFailure};
 
 /// Longest wait for what has been cut off.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// How long each later step may take once one was cut short.
+const AFTER_CUT: Duration = Duration::from_millis(100);
 
 /// A server as meant.
 pub struct Server {
@@ -109,7 +114,7 @@ async fn serve(
     let background = hub.settings.mode.background(hub).map(spawn_local);
     let mut output = Box::pin(hub.tend_output());
     let mut failed = None;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if signals.poll_next(cx).is_ready() || input.poll_ended(cx, hub).is_ready() {
             return Poll::Ready(());
         }
@@ -128,9 +133,17 @@ async fn serve(
         let _ = background.await;
     }
     hub.stop();
-    let cut_short = close_all(hub, server.grace, signals, &mut input).await;
-    hub.finish_output(server.grace).await;
-    hub.recording().finish(server.grace).await;
+    let mut ending = Ending::new(server.grace, signals, &mut input);
+    ending.close_all(hub).await;
+    if !ending.has_done(hub.finish_output()).await {
+        hub.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
+    }
+    if !ending.has_done(hub.recording().finish()).await {
+        hub.stderr.line("wsp: the files were not written in time; the rest of what they were to hold is lost");
+    }
+    let cut_short = ending.cut_short;
+    // Giving back a terminal that nobody reads would wait for ever.
+    last::ends_soon();
     input.close(hub);
     hub.notice(hub.summary());
     if let Some(failure) = hub.recording().failure() {
@@ -145,36 +158,60 @@ async fn serve(
     })
 }
 
-/// Waits for the sessions to close; the exit code when that was cut short.
-async fn close_all(hub: &Hub, grace: Duration, signals: &mut Signals, input: &mut Input) -> Option<Exit> {
-    let cut_short = {
-        let mut closed = std::pin::pin!(hub.wait_for(Hub::is_empty));
-        let mut grace = std::pin::pin!(tokio::time::sleep(grace));
-        let mut output = std::pin::pin!(hub.tend_output());
-        let mut output_failed = false;
-        std::future::poll_fn(|cx| {
-            if closed.as_mut().poll(cx).is_ready() {
+/// What is left of the time to end in order.
+struct Ending<'a> {
+    signals: &'a mut Signals,
+    input: &'a mut Input,
+    limit: Pin<Box<Sleep>>,
+    /// The exit code, once the end of the grace time or a second signal has cut something short.
+    cut_short: Option<Exit>,
+}
+
+impl<'a> Ending<'a> {
+    fn new(grace: Duration, signals: &'a mut Signals, input: &'a mut Input) -> Self {
+        Self { signals, input, limit: Box::pin(sleep(grace)), cut_short: None }
+    }
+
+    /// Waits for the sessions to close, and cuts off those that do not.
+    async fn close_all(&mut self, hub: &Hub) {
+        let closed = async {
+            let mut closed = pin!(hub.wait_for(Hub::is_empty));
+            let mut output = pin!(hub.tend_output());
+            let mut output_failed = false;
+            poll_fn(|cx| {
+                output_failed = output_failed || output.as_mut().poll(cx).is_ready();
+                closed.as_mut().poll(cx)
+            })
+            .await;
+        };
+        if !self.has_done(closed).await {
+            hub.abort();
+            // Not even SIGKILL ends a program that waits for a broken disk.
+            let _ = tokio::time::timeout(LAST_WAIT, hub.wait_for(Hub::is_empty)).await;
+        }
+    }
+
+    /// Whether `work` was done before it was cut short. What comes after a cut gets [`AFTER_CUT`].
+    async fn has_done(&mut self, work: impl Future<Output = ()>) -> bool {
+        let mut work = pin!(work);
+        let cut = poll_fn(|cx| {
+            if work.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            if !output_failed {
-                output_failed = output.as_mut().poll(cx).is_ready();
-            }
-            match signals.poll_next(cx) {
+            match self.signals.poll_next(cx) {
                 Poll::Ready(StopSignal::Interrupt) => return Poll::Ready(Some(Exit::Interrupted)),
                 Poll::Ready(StopSignal::Terminate) => return Poll::Ready(Some(Exit::Terminated)),
                 Poll::Pending => {}
             }
-            if input.poll_hurry(cx).is_ready() {
+            if self.input.poll_hurry(cx).is_ready() {
                 return Poll::Ready(Some(Exit::Interrupted));
             }
-            grace.as_mut().poll(cx).map(|()| Some(Exit::Terminated))
+            self.limit.as_mut().poll(cx).map(|()| Some(Exit::Terminated))
         })
-        .await
-    };
-    if cut_short.is_some() {
-        hub.abort();
-        // Not even SIGKILL ends a program that waits for a broken disk.
-        let _ = tokio::time::timeout(LAST_WAIT, hub.wait_for(Hub::is_empty)).await;
+        .await;
+        let Some(exit) = cut else { return true };
+        self.cut_short.get_or_insert(exit);
+        self.limit.as_mut().reset(Instant::now() + AFTER_CUT);
+        false
     }
-    cut_short
 }

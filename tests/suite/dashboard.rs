@@ -312,7 +312,7 @@ fn a_panic_gives_the_terminal_back() {
     let terminal = terminal!(100, 30);
     let program = std::env::current_exe().expect("this program");
     let arguments = "--ignored --exact --nocapture suite::dashboard::panics_at_a_dashboard";
-    terminal.line(&format!("clear; {} {arguments}", program.display()));
+    terminal.line(&format!("clear; RUST_BACKTRACE=0 {} {arguments}", program.display()));
     terminal.wait_for("on purpose");
     assert_eq!(terminal.ended(), 101);
 }

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::support::files::wait_until;
+use crate::support::process::sending_without_end;
 use crate::support::{Server, listen, scratch, wsp};
 
 /// Runs it on a terminal of its own and waits until something is shown; the near side of the terminal comes first.
@@ -58,17 +59,32 @@ fn ends_with_its_terminal(arguments: &[&str]) {
     wait_until(&format!("the end of {arguments:?}"), || child.try_wait().expect("its status"));
 }
 
-#[test]
-fn a_signal_ends_a_prompt_whose_terminal_nobody_reads() {
-    let server = listen(&["--push", "5k", "--payload-size", "500"]);
-    let (master, mut child) = on_a_terminal(&["connect", &server.url]);
-    let is_full = || rustix::io::ioctl_fionread(&master).is_ok_and(|held| held > 2048).then_some(());
+/// Waits for a terminal that holds all it can, sends SIGTERM, and checks that the program ends and gives it back.
+#[track_caller]
+fn ends_on_an_unread_terminal(master: &PtyMaster, mut child: Child) {
+    let is_full = || rustix::io::ioctl_fionread(master).is_ok_and(|held| held > 2048).then_some(());
     wait_until("a full terminal", is_full);
     kill(Pid::from_raw(i32::try_from(child.id()).expect("a process")), Signal::SIGTERM).expect("a signal");
     let status = wait_until("its end", || child.try_wait().expect("its status"));
     assert_eq!(status.code(), Some(143));
-    let modes = tcgetattr(&master).expect("the terminal's settings").local_modes;
+    let modes = tcgetattr(master).expect("the terminal's settings").local_modes;
     assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "it is given back: {modes:?}");
+}
+
+#[test]
+fn a_signal_ends_a_prompt_whose_terminal_nobody_reads() {
+    let server = listen(&["--push", "5k", "--payload-size", "500"]);
+    let (master, child) = on_a_terminal(&["connect", &server.url]);
+    ends_on_an_unread_terminal(&master, child);
+}
+
+#[test]
+fn a_signal_ends_a_server_prompt_whose_terminal_nobody_reads() {
+    let folder = scratch();
+    let path = folder.path().join("socket");
+    let (master, child) = on_a_terminal(&["listen", &format!("unix:{}", path.display()), "--grace", "1"]);
+    let _sender = sending_without_end(&path);
+    ends_on_an_unread_terminal(&master, child);
 }
 
 #[test]

@@ -127,7 +127,8 @@ fn a_sink_that_stands_still_fills_the_disk_not_the_memory() {
     let directory = scratch();
     let spool = text(&directory.path().join("spool"));
     let server = listen(&["--sink"]);
-    let mut relay = wsp(["relay", "-", &server.url, "--spool", &spool, "--queue-size", "1000"]).spawn();
+    let mut relay =
+        wsp(["relay", "-", &server.url, "--spool", &spool, "--queue-size", "1000", "--ping-interval", "0"]).spawn();
     relay.send("first\n");
     wait_for_status(&spool, |all| all.is_empty().then_some(()));
     server.process.signal(Signal::SIGSTOP);

@@ -8,11 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::files::wait_until;
-use crate::support::{Process, Run, Server, closed_port, listen, run, wsp};
+use crate::support::process::sending_without_end;
+use crate::support::{Process, Run, Server, closed_port, listen, run, scratch, wsp};
 
 /// A shell that pipes what it is given into `grep -q ready` and says how that ended.
 const UNTIL_READY: [&str; 7] =
@@ -109,31 +111,54 @@ fn redirected(arguments: &[&str], redirection: &str) -> Run {
     wsp(arguments).within(["sh", "-c", &script])
 }
 
+/// Runs it with a pipe for output that nobody reads, and signals it once that is full; what it told.
+#[track_caller]
+fn signalled_unread(arguments: &[&str], end: Signal, begin: impl FnOnce()) -> String {
+    let (unread, output) = std::io::pipe().expect("a pipe");
+    fcntl(&output, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let end_of_output = output.try_clone().expect("another handle");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_wsp"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("running wsp");
+    begin();
+    let is_full = || {
+        let mut room = [PollFd::new(end_of_output.as_fd(), PollFlags::POLLOUT)];
+        (poll(&mut room, PollTimeout::ZERO) == Ok(0)).then_some(())
+    };
+    wait_until("a full pipe", is_full);
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a process")), end).expect("a signal");
+    let status = wait_until("its end", || child.try_wait().expect("its status"));
+    assert_eq!(status.code(), Some(128 + end as i32));
+    let mut told = String::new();
+    child.stderr.take().expect("stderr").read_to_string(&mut told).expect("its text");
+    drop(unread);
+    told
+}
+
 #[test]
 fn a_signal_ends_a_client_whose_output_nobody_reads() {
     let server = listen(&["--push", "5k", "--payload-size", "1000"]);
     for end in [Signal::SIGINT, Signal::SIGTERM] {
-        let (unread, output) = std::io::pipe().expect("a pipe");
-        fcntl(&output, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wsp"))
-            .args(["connect", &server.url, "-w", "-1"])
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("running wsp");
-        let id = Pid::from_raw(i32::try_from(child.id()).expect("a process"));
-        // As much as the pipe holds: the next block is waited for.
-        let is_full = || rustix::io::ioctl_fionread(&unread).is_ok_and(|held| held > 2048).then_some(());
-        wait_until("a full pipe", is_full);
-        kill(id, end).expect("a signal");
-        let status = wait_until("its end", || child.try_wait().expect("its status"));
-        assert_eq!(status.code(), Some(128 + end as i32));
-        let mut told = String::new();
-        child.stderr.take().expect("stderr").read_to_string(&mut told).expect("its text");
+        let told = signalled_unread(&["connect", &server.url, "-w", "-1"], end, || ());
         assert!(told.contains("standard output was not read in time") || told.contains("ended by force"), "{told}");
-        drop(unread);
     }
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_ends_with_the_grace_time_and_says_what_is_lost() {
+    let folder = scratch();
+    let path = folder.path().join("socket");
+    let mut sender = None;
+    let arguments = ["listen", &format!("unix:{}", path.display()), "--grace", "300ms"];
+    let told = signalled_unread(&arguments, Signal::SIGTERM, || {
+        wait_until("the socket", || path.exists().then_some(()));
+        sender = Some(sending_without_end(&path));
+    });
+    assert!(told.contains("standard output was not read in time"), "{told}");
 }
 
 #[test]

@@ -391,6 +391,13 @@ pub fn listen(arguments: &[&str]) -> Server {
     listen_at("127.0.0.1:0", arguments)
 }
 
+/// Sends messages over a unix socket as fast as they are taken.
+#[track_caller]
+pub fn sending_without_end(socket: &Path) -> Process {
+    let arguments = ["bench", "ws://localhost/", "--mode", "send", "--payload-size", "500", "-c", "1", "-d", "1h"];
+    wsp(arguments).arg("--unix-socket").arg(socket).spawn()
+}
+
 /// The same at a given address.
 #[track_caller]
 pub fn listen_at(address: &str, arguments: &[&str]) -> Server {

@@ -4,7 +4,6 @@
 //! printed and recorded in the order it came.
 
 use std::task::Context;
-use std::time::Duration;
 
 use http::StatusCode;
 
@@ -268,9 +267,10 @@ impl Hub {
         .await
     }
 
-    /// Writes the rest of the output, within `limit`.
-    pub async fn finish_output(&self, limit: Duration) {
-        let finish = std::future::poll_fn(|cx| {
+    /// Writes the rest of the output.
+    pub async fn finish_output(&self) {
+        // A failure was told where it happened.
+        let _ = std::future::poll_fn(|cx| {
             let mut output = self.output.borrow_mut();
             loop {
                 write_drops(&mut self.drops.borrow_mut(), &mut output);
@@ -279,8 +279,8 @@ impl Hub {
                     return finished;
                 }
             }
-        });
-        let _ = tokio::time::timeout(limit, finish).await;
+        })
+        .await;
     }
 
     /// A line on stderr that `-q` silences.
