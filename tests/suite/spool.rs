@@ -126,11 +126,11 @@ fn text_and_binary_come_out_as_they_went_in() {
 fn a_sink_that_stands_still_fills_the_disk_not_the_memory() {
     let directory = scratch();
     let spool = text(&directory.path().join("spool"));
-    let server = listen(&["--sink"]);
+    let server = listen(&["--sink", "-v"]);
     let mut relay =
         wsp(["relay", "-", &server.url, "--spool", &spool, "--queue-size", "1000", "--ping-interval", "0"]).spawn();
     relay.send("first\n");
-    wait_for_status(&spool, |all| all.is_empty().then_some(()));
+    server.process.wait_for_stderr("connected");
     server.process.signal(Signal::SIGSTOP);
     let (count, line) = (150_000, format!("{}\n", "x".repeat(199)));
     let mut input = relay.take_input();
@@ -345,7 +345,7 @@ fn a_spool_that_cannot_be_used_is_named() {
         (vec!["relay", "-", "-", "--spool", &below], 32, format!("wsp: spool {below}: cannot create the directory: ")),
         (vec!["relay", "-", "-", "--spool", &damaged], 32, format!("wsp: spool {damaged}: it is damaged: ")),
         (vec!["relay", "--spool", &damaged, "--status"], 32, format!("wsp: spool {damaged}: it is damaged: ")),
-        (vec!["relay", "--spool", &missing, "--status"], 32, format!("wsp: spool {missing}: there is no spool")),
+        (vec!["relay", "--spool", &missing, "--status"], 32, format!("wsp: spool {missing}: no such spool")),
         (vec!["relay", "-", "-", "--on-full", "spool"], 2, "--on-full spool needs a spool".to_owned()),
         (
             vec!["relay", "-", "-", "--spool", &missing, "--on-full", "drop-oldest"],

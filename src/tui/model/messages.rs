@@ -187,24 +187,27 @@ impl Messages {
         (self.back, self.fore) = (main_end, main_end);
     }
 
-    /// Looks at one message that was not looked at yet; false when there is none.
+    /// Looks at one message that was not looked at yet, last at those that arrived since the view holds still: they may
+    /// arrive faster than a filter runs. False when there is none.
     pub fn step(&mut self) -> bool {
-        let next = self.main.from(self.fore).or_else(|| self.fresh.from(self.fore));
-        if let Some(entry) = next {
+        let ahead = self.main.from(self.fore);
+        if ahead.is_none()
+            && let Some(entry) = self.main.before(self.back)
+        {
             let number = entry.number;
             let allows = self.choice.allows(entry);
-            self.fore = number + 1;
+            self.back = number;
             if self.note(allows) {
-                self.choose(number);
+                self.main.chosen.push_front(number);
             }
             return true;
         }
-        let Some(entry) = self.main.before(self.back) else { return false };
+        let Some(entry) = ahead.or_else(|| self.fresh.from(self.fore)) else { return false };
         let number = entry.number;
         let allows = self.choice.allows(entry);
-        self.back = number;
+        self.fore = number + 1;
         if self.note(allows) {
-            self.main.chosen.push_front(number);
+            self.choose(number);
         }
         true
     }
@@ -405,6 +408,19 @@ mod tests {
         messages.follow();
         while messages.step() {}
         assert_eq!(shown(&messages), ["no JSON"]);
+    }
+
+    #[test]
+    fn what_is_held_still_is_filtered_though_messages_arrive_faster_than_the_filter_runs() {
+        let mut messages = Messages::default();
+        (0..4).for_each(|number| add(&mut messages, &format!("{{\"n\":{number}}}")));
+        messages.toggle_pause();
+        messages.set_choice(jq(".n % 2 == 0"));
+        for _ in 0..4 {
+            (0..10).for_each(|_| add(&mut messages, r#"{"n":10}"#));
+            assert!(messages.step());
+        }
+        assert_eq!(shown(&messages), [r#"{"n":0}"#, r#"{"n":2}"#]);
     }
 
     #[test]
