@@ -58,7 +58,7 @@ in\t'What was received'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l session -d 'Send the messages of this session alone, such as s2; with several URLs each gets them' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l user-env -d 'Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l bearer-env -d 'Take the bearer token from this environment variable' -r
@@ -137,6 +137,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l json -d 'Event lines
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s v -l verbose -d 'Handshake, TLS and timings on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s q -l quiet -d 'Errors only on stderr'
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l forward-jq -d 'With --broadcast: send what the filter yields in place of the message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply -d 'Answer each message with this; @FILE answers with a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reply-jq -d 'Answer each message with what the filter yields' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l exec -d 'Run \'sh -c CMD\' for each session, a line for each message' -r
@@ -189,10 +190,12 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l register-timeout -d '
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l request-timeout -d 'envelope: longest wait for a reply' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-requests -d 'envelope: most requests under way at a time, each way' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l replay-size -d 'envelope: messages a peer can have replayed' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate-per-ip -d 'Most sessions begun a second by one address, as many at once; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
@@ -236,7 +239,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l echo -d 'Send each me
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l broadcast -d 'Send each message to all'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l no-self -d 'With --broadcast: not back to its sender'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l sink -d 'Count messages and discard them'
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l template -d 'Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --reply, --payload or --payload-file'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l devconsole -d 'Serve a page at / that connects to this server, sends, and shows and filters messages'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l tls -d 'Self-signed certificate for localhost, 127.0.0.1 and ::1'
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-message -d 'Ask for credentials in the first message in place of the request\'s header'
@@ -302,6 +305,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l feed-field -d 'feed: a
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l register-timeout -d 'feed: time a client has to register' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-requests -d 'envelope: most requests under way at a time, each way' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l replay-size -d 'envelope: messages a peer can have replayed' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l from-protocol -d '--protocol for FROM alone' -r -f -a "raw\t'Plain messages'
 feed\t'Events for clients that register with filters'
@@ -314,6 +318,7 @@ gateway\t'A chat-like gateway'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate-per-ip -d 'Most sessions begun a second by one address, as many at once; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
@@ -339,7 +344,7 @@ always\t'Always'
 never\t'Never'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l user-env -d 'Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l bearer-env -d 'Take the bearer token from this environment variable' -r
@@ -466,7 +471,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l threshold -d 'What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l user-env -d 'Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cookie -d 'Send a cookie, NAME=VALUE' -r
@@ -571,7 +576,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l find-max -d 'Find the greatest rate at which this holds: \'p99<20ms,loss=0\'' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s H -l header -d 'Add a header, or the lines of @FILE; \'K:\' leaves a default one out' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l user-env -d 'Take USER:PASSWORD from this environment variable' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l user-env -d 'Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-command -d 'Run this at every attempt to connect, and send what it prints as bearer token' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l bearer-env -d 'Take the bearer token from this environment variable' -r

@@ -33,6 +33,9 @@ pub struct GuardArgs {
     /// Most sessions begun a second, as many at once; others get 429
     #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true, help_heading = "Guards")]
     pub accept_rate: Option<f64>,
+    /// Most sessions begun a second by one address, as many at once; others get 429
+    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true, help_heading = "Guards")]
+    pub accept_rate_per_ip: Option<f64>,
     /// Most connections that are not sessions yet; beyond it the one silent longest is dropped
     ///
     /// New ones wait until one is done or the oldest has been silent for a second. With --max-per-ip an address has
@@ -117,6 +120,7 @@ pub fn guards(args: &GuardArgs) -> Result<GuardSettings, Error> {
             max_connections: args.max_connections,
             max_per_ip: args.max_per_ip,
             accept_rate: args.accept_rate,
+            accept_rate_per_ip: args.accept_rate_per_ip,
         },
         max_handshakes: args.max_handshakes,
         rates: RateSettings {
@@ -138,7 +142,7 @@ fn credentials(args: &GuardArgs) -> Result<Option<Credentials>, Error> {
         && !pair.contains(':')
     {
         return Err(Error::usage(
-            format!("the environment variable {name} is no USER:PASSWORD"),
+            format!("the environment variable {name} does not hold USER:PASSWORD"),
             "--auth-basic-env wants both, with a colon between them",
         ));
     }

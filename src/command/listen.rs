@@ -69,6 +69,12 @@ pub struct ListenArgs {
     /// With --broadcast: not back to its sender
     #[arg(long, requires = "broadcast", help_heading = "Messages")]
     pub no_self: bool,
+    /// With --broadcast: send what the filter yields in place of the message
+    ///
+    /// '{from: $meta.session, time: $meta.time, id: uuid, data: .}' tells the others who said it. $meta and $prev are set
+    /// as for --ack, and what is not JSON is given as it is there. No output sends nothing.
+    #[arg(long, value_name = "JQ", requires = "broadcast", hide_short_help = true, help_heading = "Messages")]
+    pub forward_jq: Option<String>,
     /// Answer each message with this; @FILE answers with a file
     #[arg(long, value_name = "MSG", group = "mode", help_heading = "Messages")]
     pub reply: Option<String>,
@@ -119,8 +125,8 @@ pub struct ListenArgs {
     /// With --push: send the lines of a file in turn
     #[arg(long, value_name = "LINES", requires = "push", hide_short_help = true, help_heading = "Messages")]
     pub payload_file: Option<PathBuf>,
-    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --payload or --payload-file
-    #[arg(long, requires = "push", hide_short_help = true, help_heading = "Messages")]
+    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --reply, --payload or --payload-file
+    #[arg(long, hide_short_help = true, help_heading = "Messages")]
     pub template: bool,
     /// How stdin is written: raw lines, or json event lines
     ///
@@ -420,10 +426,7 @@ fn tls(args: &ListenArgs) -> Result<(TlsSource, ServerDemands), Error> {
     };
     let files = settings::identity_files(args.tls_cert.as_ref(), args.tls_key.as_ref(), args.pkcs12.as_ref());
     if args.passphrase_env.is_some() && files.is_none() {
-        return Err(Error::usage(
-            "--passphrase-env: there is no key to open",
-            "add --pkcs12, or --tls-cert and --tls-key",
-        ));
+        return Err(Error::usage("--passphrase-env: no key to decrypt", "add --pkcs12, or --tls-cert and --tls-key"));
     }
     let tls = match files {
         Some(files) => {
@@ -472,7 +475,7 @@ fn site(args: &ListenArgs) -> Result<Site, Error> {
 
 fn header(text: &str) -> Result<(SpelledName, HeaderValue), Error> {
     let wrong =
-        || Error::usage(format!("-H '{}' is no header", redact::option("header", text)), "write -H 'Name: value'");
+        || Error::usage(format!("-H: invalid header '{}'", redact::option("header", text)), "write -H 'Name: value'");
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = SpelledName::parse(name.trim().as_bytes()).map_err(|_| wrong())?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;

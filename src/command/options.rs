@@ -26,7 +26,7 @@ pub struct ConnectionArgs {
     /// Basic authentication, USER:PASSWORD or @FILE
     #[arg(short, long, value_name = "U:P", help_heading = "Connection")]
     pub user: Option<String>,
-    /// Take USER:PASSWORD from this environment variable
+    /// Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR
     #[arg(long, value_name = "VAR", conflicts_with = "user", hide_short_help = true, help_heading = "Connection")]
     pub user_env: Option<String>,
     /// Bearer token, or @FILE, which is read at every attempt to connect
@@ -250,6 +250,9 @@ pub struct ProtocolArgs {
     /// envelope: messages that may wait for an acknowledgement
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = super::listen::parse_positive, hide_short_help = true, help_heading = "Messages")]
     pub window: usize,
+    /// envelope: most requests under way at a time, each way
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = super::listen::parse_positive, hide_short_help = true, help_heading = "Messages")]
+    pub max_requests: usize,
     /// envelope: messages a peer can have replayed
     #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Messages")]
     pub replay_size: usize,

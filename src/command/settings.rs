@@ -131,10 +131,8 @@ pub fn reply(flag: &'static str, text: &str, example: &str) -> Result<(Filter, D
 /// # Errors
 /// An unreadable file or an unset variable, by name.
 pub fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Option<String>, Error> {
-    if let Some(variable) = variable {
-        return std::env::var(variable).map(Some).map_err(|_| {
-            Error::usage(format!("the environment variable {variable} is not set"), "export it before the call")
-        });
+    if let Some(name) = variable {
+        return self::variable(name).map(Some);
     }
     text.map(|text| {
         let bytes = file_or_text(text)?;
@@ -144,6 +142,13 @@ pub fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Option<Strin
     .transpose()
 }
 
+/// The value of an environment variable.
+fn variable(name: &str) -> Result<String, Error> {
+    let name = name.trim();
+    std::env::var(name)
+        .map_err(|_| Error::usage(format!("the environment variable {name} is not set"), "export it before the call"))
+}
+
 /// Who a client end says it is: from files and a command at every attempt.
 fn credentials(target: &WsTarget, args: &ConnectionArgs) -> Result<Credentials, Error> {
     let bearer = match &args.bearer_command {
@@ -151,7 +156,10 @@ fn credentials(target: &WsTarget, args: &ConnectionArgs) -> Result<Credentials, 
         None => read_later(args.bearer.as_deref(), args.bearer_env.as_deref())?,
     };
     let of_url = target.user_info.as_ref().map(|(user, password)| Secret::Text(format!("{user}:{password}")));
-    let user = read_later(args.user.as_deref(), args.user_env.as_deref())?.or(of_url);
+    let user = match args.user_env.as_deref().and_then(|names| names.split_once(',')) {
+        Some((user, password)) => Some(Secret::Text(format!("{}:{}", variable(user)?, variable(password)?))),
+        None => read_later(args.user.as_deref(), args.user_env.as_deref())?.or(of_url),
+    };
     let header_files = args.headers.iter().filter_map(|header| header.strip_prefix('@')).map(Into::into).collect();
     let credentials = Credentials { user, bearer, header_files };
     credentials.check().map_err(|error| Error::usage(error, "@FILE names a file to read"))?;
@@ -378,6 +386,7 @@ pub fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Setting
                 window: args.window,
                 replay: args.replay_size,
                 request_timeout: args.request_timeout,
+                max_requests: args.max_requests,
                 ..Limits::default()
             };
             let requests = args.requests.iter().map(|text| request(text)).collect::<Result<_, _>>()?;

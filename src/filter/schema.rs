@@ -159,7 +159,7 @@ impl Retrieve for Files {
             .and_then(|url| url.to_file_path().ok())
             .ok_or("only files are read: nothing is fetched over the network")?;
         let text = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
             _ => error.to_string(),
         })?;
         Ok(parse(&text)?)
@@ -298,10 +298,7 @@ mod tests {
         let reason = invalid(r#"{"properties":{"a":{"type":"strin"}}}"#);
         assert!(reason.starts_with(&format!("/properties/a/type: {kinds}, not the string \"strin\"")), "{reason}");
         assert_eq!(invalid("3"), "a boolean or an object is expected, not the number 3");
-        assert_eq!(
-            invalid(r##"{"items":{"$ref":"#/$defs/none"}}"##),
-            "/items/$ref: there is no #/$defs/none to refer to"
-        );
+        assert_eq!(invalid(r##"{"items":{"$ref":"#/$defs/none"}}"##), "/items/$ref: #/$defs/none does not exist");
         assert_eq!(invalid(r#"{"pattern":"("}"#), r#"/pattern: a regular expression is expected, not the string "(""#);
         assert_eq!(invalid(" "), "not JSON: it is empty");
         let remote = invalid(r#"{"$ref":"http://127.0.0.1:1/schema.json"}"#);

@@ -16,6 +16,7 @@ use minijinja::value::{Object, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
 use crate::message::event::push_time;
+use crate::message::uuid;
 
 const NAME: &str = "message";
 
@@ -164,13 +165,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// A random UUID (RFC 9562 version 4).
     fn uuid(&self) -> String {
-        let random = lock(&self.random).u128(..);
-        let version = (random & !(0xf << 76)) | (4 << 76);
-        let bits = (version & !(0b11 << 62)) | (0b10 << 62);
-        let hex = format!("{bits:032x}");
-        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        uuid::of_random(lock(&self.random).u128(..))
     }
 }
 

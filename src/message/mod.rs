@@ -14,6 +14,7 @@ pub mod pack;
 mod payloads;
 pub mod render;
 pub mod source;
+pub mod uuid;
 
 use std::sync::Arc;
 

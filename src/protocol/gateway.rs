@@ -84,8 +84,8 @@ impl Gateway {
         };
         let parsed = match serde_json::from_str(text) {
             Ok(Value::Object(parsed)) => parsed,
-            Ok(_) => return (Reference::default(), Err("the message is no JSON object".to_owned())),
-            Err(error) => return (Reference::default(), Err(format!("the message is no JSON: {error}"))),
+            Ok(_) => return (Reference::default(), Err("the message is not a JSON object".to_owned())),
+            Err(error) => return (Reference::default(), Err(format!("the message is not JSON: {error}"))),
         };
         let short = |value: &&Value| match value {
             Value::String(text) => text.len() <= MAX_ID,

@@ -103,9 +103,9 @@ fn what_cannot_be_published_is_explained() {
     let user = |fields: &str| format!(r#"{{"messageType":"USER",{fields}}}"#);
     let long = user(&format!(r#""content":"{}","timestamp":1"#, "x".repeat(64 * 1024 + 1)));
     let rows: Vec<(Message, &str)> = [
-        (String::new(), "no JSON"),
-        ("hello".to_owned(), "no JSON"),
-        ("[]".to_owned(), "no JSON object"),
+        (String::new(), "not JSON"),
+        ("hello".to_owned(), "not JSON"),
+        ("[]".to_owned(), "not a JSON object"),
         ("{}".to_owned(), "messageType is missing"),
         (r#"{"messageType":"SYSTEM","content":"x","timestamp":1}"#.to_owned(), "a client's messageType"),
         (r#"{"messageType":1,"content":"x","timestamp":1}"#.to_owned(), "a client's messageType"),

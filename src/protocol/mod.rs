@@ -21,6 +21,7 @@ use jiff::Timestamp;
 
 pub use self::measure::Measure;
 use crate::message::Message;
+use crate::message::uuid;
 use crate::net::connection::CloseReason;
 
 /// The moment something happens at: one reading of both clocks.
@@ -161,7 +162,7 @@ impl Settings {
             Self::Raw => Box::new(raw::Raw),
             Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
             Self::Envelope(settings) => Box::new(envelope::Envelope::new(Rc::clone(settings), random_word())),
-            Self::Gateway(settings) => Box::new(gateway::Gateway::new(settings.clone(), random_uuid())),
+            Self::Gateway(settings) => Box::new(gateway::Gateway::new(settings.clone(), uuid::of_random(random()))),
         }
     }
 
@@ -188,29 +189,14 @@ fn random_word() -> String {
     format!("{:016x}", random() as u64)
 }
 
-/// A random UUID (RFC 9562 version 4).
-fn random_uuid() -> String {
-    let bits = random() & !(0xf << 76) | (4 << 76);
-    let bits = bits & !(0b11 << 62) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn random_names_differ_and_have_their_shape() {
-        assert_ne!(random_uuid(), random_uuid());
         assert_ne!(random_word(), random_word());
         assert_eq!(random_word().len(), 16);
-        for _ in 0..100 {
-            let uuid = random_uuid();
-            assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
-            assert_eq!(uuid.as_bytes()[14], b'4');
-            assert!(b"89ab".contains(&uuid.as_bytes()[19]));
-        }
     }
 
     #[test]

@@ -76,8 +76,9 @@ fn credentials_reach_the_server() {
 
 #[test]
 fn credentials_can_come_from_the_environment() {
-    let server = FakeServer::times(2, move |number, request| {
-        let expected = ["Bearer from-env".to_owned(), format!("Basic {}", STANDARD.encode("me:env"))];
+    let server = FakeServer::times(3, move |number, request| {
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        let expected = ["Bearer from-env".to_owned(), basic("me:env"), basic("name:two:parts")];
         assert_eq!(request.header("authorization"), Some(&*expected[number]));
         let mut socket = request.accept();
         socket.say(Frame::close(1000, ""));
@@ -88,6 +89,11 @@ fn credentials_can_come_from_the_environment() {
         .input("")
         .exits(0);
     wsp(["connect", &server.url, "--user-env", "MY_USER", "-w", "-1"]).env("MY_USER", "me:env").input("").exits(0);
+    wsp(["connect", &server.url, "--user-env", "MY_NAME,MY_PASSWORD", "-w", "-1"])
+        .env("MY_NAME", "name")
+        .env("MY_PASSWORD", "two:parts")
+        .input("")
+        .exits(0);
     server.join();
 }
 

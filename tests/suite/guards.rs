@@ -83,6 +83,16 @@ fn sessions_begin_no_faster_than_allowed() {
 }
 
 #[test]
+fn one_address_begins_no_more_sessions_than_it_may() {
+    let server = listen(&["--echo", "--accept-rate-per-ip", "0.01/s"]);
+    let _first = RawClient::connect(server.port);
+    let (_, head) = ask(RawClient::dial(server.port));
+    assert!(is(&head, 429), "{head}");
+    let wait: u32 = header(&head, "retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+    assert!((60..=100).contains(&wait), "{wait}");
+}
+
+#[test]
 fn all_at_once_get_no_more_places_than_there_are() {
     let server = listen(&["--echo", "--max-connections", "10"]);
     let mut sockets: Vec<_> = (0..50).map(|_| RawClient::dial(server.port)).collect();

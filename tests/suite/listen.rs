@@ -96,6 +96,34 @@ fn broadcast_reaches_all_and_with_no_self_not_the_sender() {
 }
 
 #[test]
+fn a_broadcast_carries_what_the_server_adds() {
+    let forward = "select(. != \"quiet\") | {from: $meta.session, seq: $meta.seq, id: uuid, data: .}";
+    let server = listen(&["--broadcast", "--no-self", "--forward-jq", forward]);
+    let mut clients = [RawClient::connect(server.port), RawClient::connect(server.port)];
+    clients[0].say(Frame::text("quiet"));
+    clients[0].say(Frame::text("{\"n\":1}"));
+    clients[0].say(Frame::text("plain text"));
+    let mut got = || serde_json::from_str::<serde_json::Value>(&clients[1].read_text()).expect("JSON");
+    let (first, second) = (got(), got());
+    assert_eq!([&first["from"], &first["seq"], &first["data"]], [&json!("s1"), &json!(2), &json!({"n": 1})]);
+    assert_eq!([&second["seq"], &second["data"]], [&json!(3), &json!("plain text")]);
+    assert_ne!(first["id"], second["id"]);
+    assert_eq!(first["id"].as_str().map(str::len), Some(36));
+    clients[1].say(Frame::text("7"));
+    let back: serde_json::Value = serde_json::from_str(&clients[0].read_text()).expect("JSON");
+    assert_eq!([&back["from"], &back["data"]], [&json!("s2"), &json!(7)], "what it sent itself did not come first");
+}
+
+#[test]
+fn a_reply_is_a_template_where_that_is_asked_for() {
+    let server = listen(&["--reply", "{{seq}} of {{env.HOME}}", "--template"]);
+    let home = std::env::var("HOME").expect("a home");
+    run(&["connect", &server.url, "-n", "2"], "a\nb\n").exits(0).prints(&format!("1 of {home}\n2 of {home}\n"));
+    run(&["listen", "127.0.0.1:0", "--echo", "--template"], "").exits(2).complains("--template has nothing to fill in");
+    run(&["listen", "127.0.0.1:0", "--reply", "{{nothing}}", "--template"], "").exits(7).complains("nothing");
+}
+
+#[test]
 fn reply_answers_every_message_with_the_same() {
     let server = listen(&["--reply", "noted"]);
     run(&["connect", &server.url, "-n", "2"], "a\nb\n").exits(0).prints("noted\nnoted\n");

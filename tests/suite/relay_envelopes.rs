@@ -215,6 +215,18 @@ fn relays_obey_each_others_requests() {
     late.wait_for_stdout("100");
     late.signal(nix::sys::signal::Signal::SIGTERM);
     late.outcome().exits(0).prints("98\n99\n100\n");
+    // The same by time: what was published between two moments.
+    let early = asking(&server.url, r#"replay={"from":0,"to":1}"#);
+    let late = asking(&server.url, r#"replay={"from":0,"last":2}"#);
+    late.wait_for_stdout("100");
+    late.signal(nix::sys::signal::Signal::SIGTERM);
+    late.outcome().exits(0).prints("99\n100\n");
+    wait_until("both requests", || {
+        let metrics = get(admin, "/metrics");
+        (sample(metrics.text(), r#"wsp_requests_total{method="replay"}"#) > 2.9).then_some(())
+    });
+    early.signal(nix::sys::signal::Signal::SIGTERM);
+    early.outcome().exits(0).prints("");
     // A rate.
     let calm = asking(&server.url, r#"backpressure={"rate_limit":20}"#);
     wait_until("the request", || {
@@ -240,11 +252,11 @@ fn relays_obey_each_others_requests() {
     asked.outcome().exits(0);
     let metrics = get(admin, "/metrics");
     for (name, wanted) in [
-        (r#"wsp_requests_total{method="replay"}"#, 1.0),
+        (r#"wsp_requests_total{method="replay"}"#, 3.0),
         (r#"wsp_requests_total{method="other"}"#, 1.0),
-        (r#"wsp_replies_total{status="ok"}"#, 4.0),
+        (r#"wsp_replies_total{status="ok"}"#, 6.0),
         (r#"wsp_replies_total{status="error"}"#, 1.0),
-        ("wsp_request_seconds_count", 5.0),
+        ("wsp_request_seconds_count", 7.0),
     ] {
         assert!((sample(metrics.text(), name) - wanted).abs() < 1e-9, "{name}: {}", metrics.text());
     }

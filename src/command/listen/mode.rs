@@ -6,10 +6,12 @@ use super::ListenArgs;
 use crate::command::options::ProtocolArg;
 use crate::command::{payload, script, settings};
 use crate::error::Error;
-use crate::listen::handler::Mode;
+use crate::filter::{Draft, Filler};
 use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
+use crate::listen::handler::{Answer, Mode};
 use crate::message::Message;
+use crate::message::input::InputKind;
 use crate::protocol::gateway::Behind;
 
 /// The mode that the flags ask for.
@@ -21,8 +23,11 @@ pub(super) fn of(args: &ListenArgs) -> Result<Mode, Error> {
     if args.protocol.protocol.is_some_and(|protocol| protocol != ProtocolArg::Raw) {
         return Ok(Mode::Protocol(spoken));
     }
+    if args.template && args.reply.is_none() && args.push.is_none() {
+        return Err(Error::usage("--template has nothing to fill in", "it goes with --reply or --push"));
+    }
     if let Some(text) = &args.reply {
-        return Ok(Mode::Reply(reply(text)?));
+        return Ok(Mode::Reply(Rc::new(Answer { draft: reply(text, args.template)?, filler: Filler::default() })));
     }
     if let Some(source) = &args.reply_jq {
         return Ok(Mode::ReplyFilter(settings::filter("--reply-jq", source)?, args.filters.raw_input));
@@ -50,13 +55,22 @@ pub(super) fn of(args: &ListenArgs) -> Result<Mode, Error> {
     }
     Ok(match () {
         () if args.echo => Mode::Echo,
-        () if args.broadcast => Mode::Broadcast { no_self: args.no_self },
+        () if args.broadcast => {
+            let forward =
+                args.forward_jq.as_deref().map(|source| settings::filter("--forward-jq", source)).transpose()?;
+            Mode::Broadcast { no_self: args.no_self, forward }
+        }
         () if args.sink => Mode::Sink,
         () => Mode::Print,
     })
 }
 
-fn reply(text: &str) -> Result<Message, Error> {
+fn reply(text: &str, template: bool) -> Result<Draft, Error> {
     let payload = settings::file_or_text(text)?;
-    Ok(Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload)))
+    let message = Message::text_from_bytes(payload.clone()).unwrap_or_else(|_| Message::binary(payload));
+    match message.as_text().filter(|_| template) {
+        Some(text) => settings::compile(text, InputKind::Text),
+        None if template => Err(Error::usage("--reply: a template must be UTF-8", "leave --template out")),
+        None => Ok(Draft::Plain(message)),
+    }
 }

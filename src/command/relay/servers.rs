@@ -122,6 +122,9 @@ pub struct ServerArgs {
     /// envelope: messages that may wait for an acknowledgement
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, hide_short_help = true, help_heading = "Messages")]
     pub window: usize,
+    /// envelope: most requests under way at a time, each way
+    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true, help_heading = "Messages")]
+    pub max_requests: usize,
     /// envelope: messages a peer can have replayed
     #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Messages")]
     pub replay_size: usize,
@@ -173,7 +176,7 @@ impl RelayArgs {
         let routed = !self.routes.is_empty();
         let stray = |flag: &str, of: &str| Err(Error::usage(format!("{flag}: {of}"), "leave it out"));
         if servers.from_protocol.is_some() && !speaks(from) {
-            return stray("--from-protocol", "FROM is no WebSocket");
+            return stray("--from-protocol", "FROM is not a WebSocket");
         }
         let to_speaks = routed || to.iter().any(speaks);
         if servers.to_protocol.is_some() && !to_speaks {
@@ -203,6 +206,7 @@ impl RelayArgs {
             requests: of(&args.requests, ProtocolArg::Envelope),
             request_timeout: self.http.request_timeout,
             window: args.window,
+            max_requests: args.max_requests,
             replay_size: args.replay_size,
         };
         settings::protocol(&args, Behind::Broker)
@@ -227,7 +231,7 @@ impl Build<'_> {
     /// How clients of a server end come in.
     pub(super) fn reception(&self, endpoint: &Endpoint, is_from: bool) -> Result<(Reception, HubSettings), Error> {
         let Endpoint::WsListen { secure, address, path } = endpoint else {
-            return Err(Error::Internal(format!("{endpoint} is no server")));
+            return Err(Error::Internal(format!("{endpoint} is not a server")));
         };
         let (args, connection) = (&self.args.servers, &self.args.connection);
         let mut paths = args.paths.clone();
@@ -381,7 +385,7 @@ impl Build<'_> {
     ) -> Result<Proxy, Error> {
         let (args, connection) = (self.args, &self.args.connection);
         let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
-            return Err(Error::Internal(format!("{from} and {to} are no proxy")));
+            return Err(Error::Internal(format!("{from} and {to} do not make a proxy")));
         };
         let (reception, mut hub) = self.reception(from, true)?;
         // Pings go from end to end.

@@ -288,7 +288,7 @@ impl<'s> Costs<'s> {
     fn call(&mut self, name: &str, arguments: &[Term<&'s str>], input: Bound) -> Option<Flow> {
         let whole = one(input);
         Some(match (name, arguments) {
-            ("empty" | "error" | "not" | "true" | "false" | "null" | "now" | "infinite" | "nan", []) => {
+            ("empty" | "error" | "not" | "true" | "false" | "null" | "now" | "uuid" | "infinite" | "nan", []) => {
                 Flow { size: ONE.plus(input), ..one(ONE) }
             }
             (

@@ -16,6 +16,7 @@ use jaq_json::{Map, Num, Rc, Val};
 use super::engine::{Error, Value, error, indices, kind, named, position, whole, wrong};
 use super::value::{MAX_OUTPUT_DEPTH, too_deep};
 use super::{Data, Json, reader, too_deep_message};
+use crate::message::uuid;
 
 /// Longest path `delpaths` takes.
 const MAX_PATH: usize = 1024;
@@ -143,8 +144,9 @@ fn strings() -> [Function; 14] {
     ]
 }
 
-fn values() -> [Function; 10] {
+fn values() -> [Function; 11] {
     [
+        ("uuid", native::v(0), |_| bome(Ok(text(uuid::of_random(fastrand::u128(..)))))),
         ("nan", native::v(0), |_| bome(Ok(Value::from(f64::NAN)))),
         ("infinite", native::v(0), |_| bome(Ok(Value::from(f64::INFINITY)))),
         ("length", native::v(0), |cv| bome(length(cv.1))),

@@ -112,10 +112,10 @@ fn reference(error: &ReferencingError) -> String {
             let place = path.map_or_else(|| uri.clone(), |path| path.display().to_string());
             format!("cannot read {place}: {source}")
         }
-        ReferencingError::PointerToNowhere { pointer } => format!("there is no #{pointer} to refer to"),
-        ReferencingError::NoSuchAnchor { anchor } => format!("there is no #{anchor} to refer to"),
+        ReferencingError::PointerToNowhere { pointer } => format!("#{pointer} does not exist"),
+        ReferencingError::NoSuchAnchor { anchor } => format!("#{anchor} does not exist"),
         ReferencingError::UnknownSpecification { specification } => {
-            format!("{specification} is no known draft of JSON Schema; without $schema it is 2020-12")
+            format!("unknown JSON Schema draft {specification}; without $schema it is 2020-12")
         }
         other => other.to_string(),
     }

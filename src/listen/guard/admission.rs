@@ -1,4 +1,5 @@
-//! How many sessions there may be, and how many may begin: `--max-connections`, `--max-per-ip`, `--accept-rate` (pure).
+//! How many sessions there may be, and how many may begin: `--max-connections`, `--max-per-ip`, `--accept-rate`,
+//! `--accept-rate-per-ip` (pure).
 //!
 //! Leaves the answers to a request that is turned away to whoever asks. Invariant: a place is taken when a session is let
 //! in, not when it has opened, so that as many at a time as like cannot slip through.
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::rate::Bucket;
 
+/// Fewest addresses whose rates are kept before any is forgotten.
+const FORGET_AT: usize = 1024;
+
 /// The limits; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct AdmissionSettings {
@@ -20,6 +24,8 @@ pub struct AdmissionSettings {
     pub max_per_ip: Option<usize>,
     /// Sessions begun a second.
     pub accept_rate: Option<f64>,
+    /// Sessions begun a second by one address.
+    pub accept_rate_per_ip: Option<f64>,
 }
 
 /// Why there is no place.
@@ -40,6 +46,26 @@ pub struct Admission {
     sessions: usize,
     per_ip: HashMap<IpAddr, usize>,
     rate: Option<Bucket>,
+    rate_per_ip: Option<AddressRates>,
+}
+
+/// What each address that has begun a session lately may still begin.
+#[derive(Debug)]
+struct AddressRates {
+    limit: f64,
+    buckets: HashMap<IpAddr, Bucket>,
+    /// How many there may be before those that are as good as new are forgotten.
+    forget_at: usize,
+}
+
+impl AddressRates {
+    fn of(&mut self, ip: IpAddr, now: Instant) -> &mut Bucket {
+        if self.buckets.len() >= self.forget_at {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+            self.forget_at = FORGET_AT.max(self.buckets.len() * 2);
+        }
+        self.buckets.entry(ip).or_insert_with(|| Bucket::new(self.limit, now))
+    }
 }
 
 impl Admission {
@@ -47,7 +73,12 @@ impl Admission {
     #[must_use]
     pub fn new(settings: AdmissionSettings, now: Instant) -> Self {
         let rate = settings.accept_rate.map(|rate| Bucket::new(rate, now));
-        Self { settings, sessions: 0, per_ip: HashMap::new(), rate }
+        let rate_per_ip = settings.accept_rate_per_ip.map(|limit| AddressRates {
+            limit,
+            buckets: HashMap::new(),
+            forget_at: FORGET_AT,
+        });
+        Self { settings, sessions: 0, per_ip: HashMap::new(), rate, rate_per_ip }
     }
 
     /// Gives a place to a session from `ip`; the peers of a unix socket have none and are not told apart.
@@ -63,10 +94,14 @@ impl Admission {
         if ip.is_some() && self.settings.max_per_ip.is_some_and(|max| of_ip >= max) {
             return Err(Full::Address);
         }
-        if let Some(rate) = &mut self.rate
-            && !rate.take(1.0, now)
-        {
-            return Err(Full::Rate(rate.wait(1.0, now)));
+        let of_address = ip.zip(self.rate_per_ip.as_mut()).map(|(ip, rates)| rates.of(ip, now));
+        let mut rates: Vec<_> = of_address.into_iter().chain(&mut self.rate).collect();
+        let wait = rates.iter_mut().map(|rate| rate.wait(1.0, now)).max().unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(Full::Rate(wait));
+        }
+        for rate in rates {
+            rate.owe(1.0, now);
         }
         self.sessions += 1;
         if let (Some(ip), Some(_)) = (ip, self.settings.max_per_ip) {
@@ -159,5 +194,28 @@ mod tests {
         let Err(Full::Rate(wait)) = Place::take(&all, Some(ip("10.0.0.3")), now) else { panic!("the rate is spent") };
         assert!((500..=501).contains(&wait.as_millis()), "{wait:?}");
         let _third = Place::take(&all, Some(ip("10.0.0.3")), now + wait).expect("after the wait");
+    }
+
+    #[test]
+    fn each_address_has_a_rate_of_its_own_and_is_forgotten() {
+        let limits = AdmissionSettings { accept_rate_per_ip: Some(2.0), ..AdmissionSettings::default() };
+        let (all, now) = admission(limits);
+        let begins = |ip, now| Place::take(&all, ip, now).map(drop);
+        let (one, other) = (Some(ip("10.0.0.1")), Some(ip("10.0.0.2")));
+        assert_eq!([begins(one, now), begins(one, now)], [Ok(()), Ok(())]);
+        let Err(Full::Rate(wait)) = begins(one, now) else { panic!("the rate is spent") };
+        assert!((500..=501).contains(&wait.as_millis()), "{wait:?}");
+        assert_eq!(begins(other, now), Ok(()), "another address");
+        assert_eq!([begins(None, now), begins(None, now), begins(None, now)], [Ok(()); 3], "unix sockets have none");
+        assert_eq!(begins(one, now + wait), Ok(()), "after the wait");
+        let later = now + Duration::from_secs(3600);
+        (0..5000_u32).for_each(|number| assert_eq!(begins(Some(IpAddr::from(number.to_be_bytes())), later), Ok(())));
+        let much_later = later + Duration::from_secs(3600);
+        (0..9000_u32)
+            .for_each(|number| assert_eq!(begins(Some(IpAddr::from(number.to_be_bytes())), much_later), Ok(())));
+        let all = all.borrow();
+        let rates = all.rate_per_ip.as_ref().expect("a limit");
+        assert!(rates.buckets.len() <= 10_000);
+        assert!(!rates.buckets.contains_key(&ip("10.0.0.1")), "it is as good as new");
     }
 }

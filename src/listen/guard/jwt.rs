@@ -38,7 +38,7 @@ impl fmt::Debug for Jwt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
     /// It is no token.
-    #[error("this is no JSON Web Token")]
+    #[error("not a JSON Web Token")]
     Malformed,
     /// It is signed in a way our key is not for, or not at all.
     #[error("the token is not signed in the way this server asks for")]

@@ -32,6 +32,12 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
+    /// Whether all of it is there that can be.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.level >= self.capacity
+    }
+
     /// Takes `amount` when it is there.
     pub fn take(&mut self, amount: f64, now: Instant) -> bool {
         self.refill(now);

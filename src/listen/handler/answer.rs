@@ -1,11 +1,12 @@
 //! The handlers that need no more than the message: echo, broadcast, replies.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::answers::Answers;
+use super::answers::{Answers, Audience};
 use super::{Actions, Handler};
-use crate::filter::Filter;
 use crate::filter::jq::TOO_DEEP;
+use crate::filter::{Draft, Filler, Filter};
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
 
@@ -38,50 +39,71 @@ impl Handler for Broadcast {
     }
 }
 
-/// Answers each message with the same one.
-pub struct Reply(pub Message);
+/// Answers each message with the same draft.
+pub struct Reply(pub Rc<Answer>);
+
+/// A draft, and the number that it is filled in with next.
+#[derive(Debug)]
+pub struct Answer {
+    /// The draft.
+    pub draft: Draft,
+    /// Fills it in, for all sessions.
+    pub filler: Filler,
+}
 
 impl Handler for Reply {
     fn on_message(&mut self, _message: Message, actions: &mut Actions) {
-        actions.send(self.0.clone());
+        match self.0.filler.fill(&self.0.draft, "") {
+            Ok(message) => actions.send(message),
+            Err(error) => actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &error.to_string()),
+        }
     }
 }
 
-/// Answers each message that is JSON with what a filter yields.
-pub struct ReplyFilter(Answers);
+/// Answers each message that is JSON with what a filter yields, or sends that to all.
+pub struct ReplyFilter {
+    answers: Answers,
+    /// Whether it is given what is not JSON, too, as the string of its text or null.
+    takes_all: bool,
+}
 
 impl ReplyFilter {
     /// With this filter; text that is not JSON is given to it with `raw_input`.
     pub fn new(filter: Filter, raw_input: bool) -> Self {
-        Self(Answers::new(filter, "jq", raw_input))
+        Self { answers: Answers::new(filter, "jq", raw_input), takes_all: false }
+    }
+
+    /// Sends what the filter makes of each message to all.
+    pub fn forwarding(filter: Filter, audience: Audience) -> Self {
+        Self { answers: Answers::new(filter, "--forward-jq", false).to(audience), takes_all: true }
     }
 }
 
 impl Handler for ReplyFilter {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
-        let input = self.0.input(&message, (&**actions.mailbox).into());
-        if let Some(reason) = &input.unread {
+        let input = self.answers.input(&message, (&**actions.mailbox).into());
+        if let Some(reason) = input.unread.as_ref().filter(|_| !self.takes_all) {
             let what = if reason.starts_with(TOO_DEEP) { reason } else { "that is not JSON" };
             actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, &format!("no answer to a message {what}"));
             return;
         }
-        self.0.answer(input, actions);
+        self.answers.answer(input, actions);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
-        self.0.poll(cx, actions);
+        self.answers.poll(cx, actions);
     }
 
     fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         // `poll`, which goes before this in each pass of the session, has registered the waker.
-        if self.0.is_waiting() { Poll::Pending } else { Poll::Ready(()) }
+        if self.answers.is_waiting() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn is_answering(&self) -> bool {
-        self.0.is_waiting()
+        self.answers.is_waiting()
     }
 
     fn is_busy(&self) -> bool {
-        self.0.is_waiting()
+        self.answers.is_waiting()
     }
 }

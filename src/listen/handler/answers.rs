@@ -1,4 +1,5 @@
-//! What a filter answers to the messages of one session: at once where the filter is quick, else when it has ended.
+//! What a filter makes of the messages of one session, for its sender or for all: at once where the filter is quick,
+//! else when it has ended.
 //!
 //! Invariant: one message at a time; while its answers are awaited the session is not read from, and everybody else is.
 
@@ -14,19 +15,46 @@ use crate::observe::counters::ErrorKind;
 /// Answers in order, and how the filter ended.
 type Given = (Vec<Message>, Result<(), String>);
 
+/// Whom a filter's outputs are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// The session the message came from.
+    Sender,
+    /// Every session.
+    All,
+    /// Every session but that.
+    Others,
+}
+
+impl Audience {
+    fn give(self, message: Message, actions: &mut Actions) {
+        match self {
+            Self::Sender => actions.send(message),
+            Self::All => actions.send_to_all(&message, None),
+            Self::Others => actions.send_to_all(&message, Some(actions.mailbox.id)),
+        }
+    }
+}
+
 /// The answers of one session.
 pub struct Answers {
     filter: Filter,
     told: Told,
     /// What an error is told with.
     name: &'static str,
+    audience: Audience,
     task: Option<Task<Given>>,
 }
 
 impl Answers {
     /// Of this filter, whose errors are told with a name; with `raw_input` text that is not JSON counts as JSON.
     pub fn new(filter: Filter, name: &'static str, raw_input: bool) -> Self {
-        Self { filter, told: Told::new(raw_input), name, task: None }
+        Self { filter, told: Told::new(raw_input), name, audience: Audience::Sender, task: None }
+    }
+
+    /// The same, for somebody else.
+    pub fn to(self, audience: Audience) -> Self {
+        Self { audience, ..self }
     }
 
     /// What the filter sees of a message.
@@ -37,7 +65,9 @@ impl Answers {
     /// Answers.
     pub fn answer(&mut self, input: Input, actions: &mut Actions) {
         if input.is_quick(&self.filter) {
-            let result = input.run(&self.filter, |value| actions.send(Message::text(value.to_plain_string())));
+            let result = input.run(&self.filter, |value| {
+                self.audience.give(Message::text(value.to_plain_string()), actions);
+            });
             return self.ended(result, actions);
         }
         let (filter, input) = (self.filter.clone(), input.detached());
@@ -59,7 +89,7 @@ impl Answers {
         self.task = None;
         let (answers, result) = given.unwrap_or_else(|error| (Vec::new(), Err(error)));
         for answer in answers {
-            actions.send(answer);
+            self.audience.give(answer, actions);
         }
         self.ended(result, actions);
     }

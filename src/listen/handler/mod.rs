@@ -21,10 +21,11 @@ use std::task::{Context, Poll};
 
 use http::request::Parts;
 
-pub use answer::{Broadcast, Echo, Quiet, Reply, ReplyFilter};
+pub use answer::{Answer, Broadcast, Echo, Quiet, Reply, ReplyFilter};
 pub use speaker::Speaker;
 
 use self::ack::Acknowledged;
+use self::answers::Audience;
 use self::exec::{Exec, ExecSettings};
 use self::push::PushSettings;
 use self::script::{Rule, Script};
@@ -47,9 +48,11 @@ pub enum Mode {
     Broadcast {
         /// Not back to its sender.
         no_self: bool,
+        /// What is sent in its place.
+        forward: Option<Filter>,
     },
-    /// Answer each message with this one.
-    Reply(Message),
+    /// Answer each message with this.
+    Reply(Rc<Answer>),
     /// Answer each message with what the filter yields; whether it is given text that is not JSON.
     ReplyFilter(Filter, bool),
     /// Count and discard.
@@ -89,8 +92,12 @@ impl Mode {
         match self {
             Self::Print | Self::Sink | Self::Push(_) | Self::Other(_) => Box::new(Quiet),
             Self::Echo => Box::new(Echo),
-            Self::Broadcast { no_self } => Box::new(Broadcast { no_self: *no_self }),
-            Self::Reply(message) => Box::new(Reply(message.clone())),
+            Self::Broadcast { no_self, forward: None } => Box::new(Broadcast { no_self: *no_self }),
+            Self::Broadcast { no_self, forward: Some(filter) } => {
+                let audience = if *no_self { Audience::Others } else { Audience::All };
+                Box::new(ReplyFilter::forwarding(filter.clone(), audience))
+            }
+            Self::Reply(answer) => Box::new(Reply(Rc::clone(answer))),
             Self::ReplyFilter(filter, raw_input) => Box::new(ReplyFilter::new(filter.clone(), *raw_input)),
             Self::Exec(settings) => Box::new(Exec::new(Rc::clone(settings), accepted)),
             Self::Protocol(settings) => Box::new(Speaker::new(settings.session())),

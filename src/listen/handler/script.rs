@@ -155,7 +155,7 @@ fn decide(
                     let result = input.run(filter, |value| {
                         add(match value.as_str().and_then(|name| Receiver::parse(&name)) {
                             Some(receiver) => Step::Forward(receiver, message.clone()),
-                            None => Step::Fault(format!("forward: {} is no session", value.to_compact_string())),
+                            None => Step::Fault(format!("forward: {} is not a session", value.to_compact_string())),
                         });
                     });
                     result.unwrap_or_else(|error| add(Step::Fault(format!("forward: {error}"))));
@@ -452,7 +452,7 @@ mod tests {
         let message = Message::text(text);
         let steps = run(&rules, &[text, text]);
         let forward = |receiver| Step::Forward(receiver, message.clone());
-        let fault = |what: &str| Step::Fault(format!("forward: {what} is no session"));
+        let fault = |what: &str| Step::Fault(format!("forward: {what} is not a session"));
         let forwards = vec![forward(Receiver::One(2)), forward(Receiver::Others), fault("\"nobody\""), fault("3")];
         let expected = |rest: Vec<Step>| [forwards.clone(), rest, vec![Step::Close(close.clone())]].concat();
         assert_eq!(steps[0], expected(vec![sent("1"), sent("null")]));

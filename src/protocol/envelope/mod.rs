@@ -221,13 +221,13 @@ impl Envelope {
                 self.subscription = subscription;
                 Ok(json!({"jq": self.subscription.as_ref().map(|subscription| &subscription.source)}))
             }
-            Call::Replay(count) => {
+            Call::Replay { span, most } => {
                 if self.replays.len() >= self.settings.limits.max_requests {
                     return Err(format!("{} under way: wait for the end", counted(self.replays.len(), "request")));
                 }
                 let filter = self.subscription.as_ref().map(|subscription| &subscription.filter);
                 let wanted = |message: &Message| filter.is_none_or(|filter| matches(filter, message));
-                let messages = self.settings.last(count, wanted);
+                let messages = self.settings.within(&span, most, wanted);
                 let count = messages.len();
                 if count > 0 {
                     self.replays.push_back(Replay { messages, asked: now.instant });

@@ -3,6 +3,8 @@
 //! Pure: a request's payload in, a call out. Leaves carrying it out to `super`. Invariant: what cannot be understood is
 //! refused with the words that would have been.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Value, json};
 
 use super::pace::{Counted, Limit};
@@ -21,8 +23,13 @@ pub enum Call {
     Backpressure(Option<Rate>),
     /// Send only what the filter matches; without one all.
     Subscribe(Option<Subscription>),
-    /// Send the last so many messages again.
-    Replay(usize),
+    /// Send messages again.
+    Replay {
+        /// Those published within these times, in milliseconds of Unix time.
+        span: RangeInclusive<i64>,
+        /// At most so many, the latest.
+        most: usize,
+    },
     /// Say how things are.
     Status,
     /// Say what is understood.
@@ -73,10 +80,7 @@ impl Call {
         match method(payload) {
             "backpressure" => rate(params).map(Self::Backpressure),
             "subscribe" => subscription(params).map(Self::Subscribe),
-            "replay" => match params.get("last").and_then(Value::as_u64) {
-                Some(last) => Ok(Self::Replay(usize::try_from(last).unwrap_or(usize::MAX))),
-                None => Err("params.last must be a whole number, for example {\"last\":10}".to_owned()),
-            },
+            "replay" => replay(params),
             "status" => Ok(Self::Status),
             "capabilities" => Ok(Self::Capabilities),
             "" => Err(format!("method is missing; known are {}", METHODS.join(", "))),
@@ -86,6 +90,29 @@ impl Call {
             }
         }
     }
+}
+
+/// `{"last":N}`, `{"from":MS,"to":MS}` with either end left out, or both.
+fn replay(params: &Value) -> Result<Call, String> {
+    let given = |name: &str| params.get(name).filter(|value| !value.is_null());
+    if ["last", "from", "to"].into_iter().all(|name| given(name).is_none()) {
+        return Err("params.last or params.from and params.to are missing, for example {\"last\":10}".to_owned());
+    }
+    let most = given("last").map(|last| {
+        let last = last.as_u64().ok_or("params.last must be a whole number, for example {\"last\":10}")?;
+        Ok::<_, String>(usize::try_from(last).unwrap_or(usize::MAX))
+    });
+    let time = |name: &str, unless: i64| match given(name) {
+        None => Ok(unless),
+        Some(time) => time.as_i64().ok_or_else(|| {
+            format!("params.{name} must be a time in milliseconds since 1970, for example 1767312000000")
+        }),
+    };
+    let (from, to) = (time("from", i64::MIN)?, time("to", i64::MAX)?);
+    if from > to {
+        return Err("params.from must not be later than params.to".to_owned());
+    }
+    Ok(Call::Replay { span: from..=to, most: most.transpose()?.unwrap_or(usize::MAX) })
 }
 
 fn rate(params: &Value) -> Result<Option<Rate>, String> {
@@ -167,8 +194,9 @@ mod tests {
         for (method, params, wanted) in [
             ("status", Value::Null, "Status"),
             ("capabilities", json!({"ignored": 1}), "Capabilities"),
-            ("replay", json!({"last": 10}), "Replay(10)"),
-            ("replay", json!({"last": 0}), "Replay(0)"),
+            ("replay", json!({"last": 10}), "Replay { span: -9223372036854775808..=9223372036854775807, most: 10 }"),
+            ("replay", json!({"from": 5, "to": 5, "last": 0}), "Replay { span: 5..=5, most: 0 }"),
+            ("replay", json!({"from": 5}), "Replay { span: 5..=9223372036854775807, most: 18446744073709551615 }"),
             ("subscribe", json!({"jq": null}), "Subscribe(None)"),
             ("subscribe", json!({"jq": " "}), "Subscribe(None)"),
             ("backpressure", json!({"rate_limit": null}), "Backpressure(None)"),
@@ -190,6 +218,8 @@ mod tests {
             ("replay", json!({"last": -1}), "params.last"),
             ("replay", json!({"last": "5"}), "params.last"),
             ("replay", json!({"last": 1.5}), "params.last"),
+            ("replay", json!({"from": "today"}), "params.from must be a time in milliseconds"),
+            ("replay", json!({"from": 2, "to": 1}), "not be later than params.to"),
             ("subscribe", json!({}), "params.jq"),
             ("subscribe", json!({"jq": 5}), "params.jq"),
             ("subscribe", json!({"jq": ".a |"}), "jq: term expected at column 5"),

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::history::History;
@@ -75,12 +77,17 @@ impl EnvelopeSettings {
 
     /// A message was published to the sessions: a peer may ask for it again.
     pub fn remember(&self, message: &Message) {
-        self.history.borrow_mut().push(message);
+        self.history.borrow_mut().push(message, Timestamp::now().as_millisecond());
     }
 
-    /// The last so many messages that are wanted, oldest first.
-    pub(super) fn last(&self, count: usize, wanted: impl Fn(&Message) -> bool) -> VecDeque<Message> {
-        self.history.borrow().last(count, wanted)
+    /// As [`History::within`].
+    pub(super) fn within(
+        &self,
+        span: &RangeInclusive<i64>,
+        most: usize,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> VecDeque<Message> {
+        self.history.borrow().within(span, most, wanted)
     }
 
     /// Messages that can be asked for again.

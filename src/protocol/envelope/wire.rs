@@ -157,13 +157,13 @@ fn explained(payload: Option<&RawValue>) -> Value {
 /// The message in a payload.
 fn content(message: &Message, payload: &RawValue, encoding: Option<&RawValue>) -> Result<Message, String> {
     let json = payload.get();
-    let text = |json| serde_json::from_str::<String>(json).map_err(|error| format!("the payload is no text: {error}"));
+    let text = |json| serde_json::from_str::<String>(json).map_err(|error| format!("the payload is not text: {error}"));
     match encoding.map(RawValue::get) {
         None | Some("null") if json.starts_with('"') => Ok(Message::text(text(json)?)),
         None | Some("null") => Ok(Message::text_checked(message.payload().slice_ref(json.as_bytes()))),
         Some("\"base64\"") => match STANDARD.decode(text(json)?) {
             Ok(bytes) => Ok(Message::binary(bytes)),
-            Err(error) => Err(format!("the payload is no base64: {error}")),
+            Err(error) => Err(format!("the payload is not base64: {error}")),
         },
         Some(other) => Err(format!("unknown encoding {}", shortened(other))),
     }
@@ -396,9 +396,9 @@ mod tests {
             (r#"{"type":"datum","id":"a","payload":1}"#, id("\"a\""), "unknown type datum"),
             (r#"{"type":"data","id":"a"}"#, id("\"a\""), "the payload is missing"),
             (r#"{"type":"data","id":"a","encoding":"gzip","payload":"x"}"#, id("\"a\""), "unknown encoding \"gzip\""),
-            (r#"{"type":"data","id":"a","encoding":"base64","payload":"*"}"#, id("\"a\""), "no base64"),
-            (r#"{"type":"data","id":"a","encoding":"base64","payload":{}}"#, id("\"a\""), "no text"),
-            (r#"{"type":"data","id":"a","payload":"\ud800"}"#, id("\"a\""), "no text"),
+            (r#"{"type":"data","id":"a","encoding":"base64","payload":"*"}"#, id("\"a\""), "not base64"),
+            (r#"{"type":"data","id":"a","encoding":"base64","payload":{}}"#, id("\"a\""), "not text"),
+            (r#"{"type":"data","id":"a","payload":"\ud800"}"#, id("\"a\""), "not text"),
         ] {
             let wrong = Incoming::read(&Message::text(text)).expect_err(text);
             assert_eq!(wrong.id, named, "{text}");

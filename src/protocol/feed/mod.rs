@@ -100,7 +100,7 @@ impl Feed {
             return Err(BadInput::new("the message is too long", format!("{MAX_INPUT} bytes are the most")));
         }
         let input: Value = serde_json::from_slice(message.payload())
-            .map_err(|error| BadInput::new("the message is no JSON", format!("{error}; {}", shape())))?;
+            .map_err(|error| BadInput::new("the message is not JSON", format!("{error}; {}", shape())))?;
         match input.get("type").and_then(Value::as_str) {
             Some("register") => {
                 let filters = Filters::read(input.get("filters"), &self.settings.fields)?;

@@ -130,8 +130,8 @@ fn bad_input_is_explained_and_changes_nothing() {
     client.says(r#"{"type":"register","filters":{"types":["a"]}}"#);
     let long = format!(r#"{{"type":"register","pad":"{}"}}"#, "x".repeat(MAX_INPUT));
     for (input, error) in [
-        ("", "no JSON"),
-        ("hello", "no JSON"),
+        ("", "not JSON"),
+        ("hello", "not JSON"),
         ("[]", "no type"),
         (r#"["register",{}]"#, "no type"),
         ("12", "no type"),
