@@ -23,14 +23,14 @@ pub enum EndpointError {
     UnknownScheme(String),
     /// No endpoint of a relay.
     #[error(
-        "'{0}' is no endpoint; -, null:, file:, exec:, ws://, wss://, ws-listen://, wss-listen://, http://, https://, kafka:// and nats:// are"
+        "invalid endpoint '{0}'; use -, null:, file:, exec:, ws://, wss://, ws-listen://, wss-listen://, http://, https://, kafka:// or nats://"
     )]
     UnknownEndpoint(String),
     /// RFC 6455 section 3 forbids fragments.
     #[error("a WebSocket URL has no fragment (the part after #)")]
     Fragment,
     /// A port outside 0 to 65535.
-    #[error("'{0}' is no port")]
+    #[error("invalid port '{0}'")]
     Port(String),
 }
 

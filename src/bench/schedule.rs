@@ -192,7 +192,7 @@ pub fn parse_stages(
     let read = |part: &str| {
         let (time, target) = part
             .split_once(':')
-            .ok_or_else(|| format!("'{part}' is no stage: write DURATION:RATE or DURATION:=RATE"))?;
+            .ok_or_else(|| format!("invalid stage '{part}'; use DURATION:RATE or DURATION:=RATE"))?;
         let (target, step) = target.trim().strip_prefix('=').map_or((target.trim(), false), |target| (target, true));
         let duration = duration(time.trim())?;
         if duration.is_zero() {

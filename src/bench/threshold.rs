@@ -107,7 +107,7 @@ impl Threshold {
     pub fn parse(text: &str, numbers: &Numbers<'_>) -> Result<Self, String> {
         let at = text
             .find(['<', '>', '='])
-            .ok_or_else(|| format!("'{text}' is no threshold: write p99<20ms, loss<0.01% or rate>10k"))?;
+            .ok_or_else(|| format!("invalid threshold '{text}'; use e.g. p99<20ms, loss<0.01% or rate>10k"))?;
         let (name, rest) = (text[..at].trim(), &text[at..]);
         let operators = [
             ("<=", Comparison::AtMost),
@@ -233,7 +233,7 @@ fn latency(report: &Report, kind: Kind, statistic: Statistic) -> (Option<f64>, O
         Kind::Service => (&latency.service, report.unanswered()),
         Kind::Response => match &latency.response {
             Some(response) => (response, report.unanswered()),
-            None => return (None, Some("there is no response time in a closed loop; use service".to_owned())),
+            None => return (None, Some("a closed loop has no response time; use service".to_owned())),
         },
     };
     let percentile = match statistic {

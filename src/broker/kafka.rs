@@ -278,7 +278,7 @@ fn tls_properties(trust: &ClientTls) -> Result<Properties, String> {
         properties.push(pair("ssl.ca.location", path.display()));
     }
     if let Some(pem) = trust.identity().map_err(|error| error.to_string())? {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "the certificate is no PEM".to_owned());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "the certificate is not PEM".to_owned());
         properties.push(pair("ssl.certificate.pem", text(pem.chain)?));
         properties.push(pair("ssl.key.pem", text(pem.key)?));
     }

@@ -41,7 +41,7 @@ pub fn again(reason: impl Into<String>) -> Problem {
 /// # Errors
 /// What was expected.
 pub fn start_time(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<jiff::Timestamp, String> {
-    let wrong = || format!("'{text}' is no start: write earliest, latest, 2026-01-02T03:04:05Z or -1h");
+    let wrong = || format!("invalid start '{text}'; use earliest, latest, a time such as 2026-01-02T03:04:05Z, or -1h");
     if let Some(before) = text.strip_prefix('-') {
         let before = ago(before).and_then(|before| jiff::SignedDuration::try_from(before).ok()).ok_or_else(wrong)?;
         return jiff::Timestamp::now().checked_sub(before).map_err(|_| wrong());

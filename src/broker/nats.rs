@@ -132,13 +132,14 @@ impl NatsSettings {
         let start = address.take("start").map_or(Ok(Start::Earliest), |text| Start::parse(&text, &duration));
         let timeout = match address.take("timeout") {
             None => ANSWER,
-            Some(text) => duration(&text).ok_or_else(|| wrong(format!("?timeout={text} is no duration")))?,
+            Some(text) => duration(&text)
+                .ok_or_else(|| wrong(format!("invalid duration in ?timeout={text}; use e.g. 250ms, 2s or 1m30s")))?,
         };
         let max_deliver = match address.take("max-deliver") {
             None => None,
             Some(text) => match text.parse() {
                 Ok(number) if number > 0 => Some(number),
-                _ => return Err(wrong(format!("?max-deliver={text} is no number above 0"))),
+                _ => return Err(wrong(format!("invalid number in ?max-deliver={text}; use 1 or more"))),
             },
         };
         let stream = address.take("stream");

@@ -235,7 +235,7 @@ impl CurlLine {
         let mut urls = self.urls.iter().chain(&self.url);
         match (urls.next(), urls.next()) {
             (Some(url), None) => Ok(url.clone()),
-            (None, _) => Err(fault("there is no URL in it")),
+            (None, _) => Err(fault("it contains no URL")),
             (Some(_), Some(_)) => Err(fault("there is more than one URL or command in it")),
         }
     }
@@ -424,7 +424,7 @@ type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// The text of a `$'…'` whose opening has been read, its end included (ANSI-C quoting, bash(1)).
 fn dollar_quoted(chars: &mut Chars<'_>) -> Result<String, &'static str> {
-    const NO_CHARACTER: &str = "an escape in $'…' is no character";
+    const NO_CHARACTER: &str = "an escape in $'…' is not a character";
     let mut bytes = Vec::new();
     loop {
         let c = match chars.next().ok_or(OPEN)? {

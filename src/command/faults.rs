@@ -97,7 +97,7 @@ fn delay(text: &str) -> Result<(Duration, Duration), String> {
 
 fn stall(text: &str) -> Result<(Duration, Duration), String> {
     let (time, every) =
-        text.split_once(" every ").ok_or_else(|| format!("'{text}' is no stall: write '2s every 10s'"))?;
+        text.split_once(" every ").ok_or_else(|| format!("invalid stall '{text}'; use e.g. '2s every 10s'"))?;
     let (time, every) = (duration(time.trim())?, duration(every.trim())?);
     if time.is_zero() || time >= every {
         return Err("a stall is shorter than the time from one to the next, and longer than nothing".to_owned());
@@ -118,7 +118,7 @@ fn close_after(text: &str) -> Result<CloseAfter, String> {
 fn close(text: &str) -> Result<CloseReason, String> {
     let (code, reason) = text.split_once(':').unwrap_or((text, ""));
     let may_be = "1000 to 1003, 1007 to 1014 and 3000 to 4999 may be";
-    let code: u16 = code.trim().parse().map_err(|_| format!("'{code}' is no close code: {may_be}"))?;
+    let code: u16 = code.trim().parse().map_err(|_| format!("invalid close code '{code}': {may_be}"))?;
     let why_not = match code {
         1000..=1003 | 1007..=1014 | 3000..=4999 => None,
         1005 => Some("it stands for a Close without a code"),
@@ -207,9 +207,9 @@ mod tests {
             ("2000", "reserved"),
             ("999", "no meaning"),
             ("5000", "no meaning"),
-            ("70000", "no close code"),
-            ("x", "no close code"),
-            ("", "no close code"),
+            ("70000", "invalid close code"),
+            ("x", "invalid close code"),
+            ("", "invalid close code"),
         ] {
             assert!(close(text).is_err_and(|error| error.contains(complaint)), "{text}: {:?}", close(text));
         }

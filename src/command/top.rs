@@ -127,7 +127,7 @@ fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String,
         text => format!("http://{text}/"),
     };
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(wrong("this is no address for HTTP".to_owned()));
+        return Err(wrong("not an HTTP address".to_owned()));
     }
     let target = WsTarget::parse(&url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(target.path_and_query.as_str(), "" | "/") {

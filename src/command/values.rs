@@ -11,7 +11,7 @@ use crate::net::connection::CloseReason;
 /// # Errors
 /// A line that says what was expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("'{text}' is no duration: write 250ms, 2s, 1m30s, 1h or seconds");
+    let expected = || format!("invalid duration '{text}'; use e.g. 250ms, 2s, 1m30s, 1h, or a number of seconds");
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| expected());
     }
@@ -61,7 +61,7 @@ pub enum Wait {
 /// # Errors
 /// A line that says what was expected.
 pub fn size(text: &str) -> Result<usize, String> {
-    let expected = || format!("'{text}' is no size: write 64KiB, 1MB or bytes");
+    let expected = || format!("invalid size '{text}'; use e.g. 64KiB, 1MB, or a number of bytes");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
@@ -97,7 +97,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match number.parse::<f64>() {
         Ok(number) if plain && number > 0.0 && number.is_finite() => Ok(number * scale),
-        _ => Err(format!("'{text}' is no rate: write 500, 0.5 or 2.5k, per second")),
+        _ => Err(format!("invalid rate '{text}'; use e.g. 500, 0.5 or 2.5k (per second)")),
     }
 }
 
@@ -108,7 +108,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
 pub fn subprotocol(text: &str) -> Result<String, String> {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_sign) {
-        return Err(format!("'{text}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~ make its name"));
+        return Err(format!("invalid subprotocol '{text}'; use letters, digits and !#$%&'*+-.^_`|~"));
     }
     Ok(text.to_owned())
 }
@@ -124,7 +124,7 @@ pub fn retries(text: &str) -> Result<u32, String> {
     if text == UNLIMITED {
         return Ok(u32::MAX);
     }
-    text.parse().map_err(|_| format!("'{text}' is no number of retries: write 5, or {UNLIMITED}"))
+    text.parse().map_err(|_| format!("invalid number of retries '{text}'; use e.g. 5, or {UNLIMITED}"))
 }
 
 /// Reads how many: `2000`, `50k` or `1.5M`; at least one.
@@ -132,7 +132,7 @@ pub fn retries(text: &str) -> Result<u32, String> {
 /// # Errors
 /// A line that says what was expected.
 pub fn count(text: &str) -> Result<u64, String> {
-    let expected = || format!("'{text}' is no count: write 2000, 50k or 1.5M");
+    let expected = || format!("invalid count '{text}'; use e.g. 2000, 50k or 1.5M");
     let number = text.parse().ok().or_else(|| {
         let number = rate(text).ok().filter(|_| !text.ends_with("/s"))?;
         // Whole, and exact as a float.
@@ -147,7 +147,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A line that says what was expected.
 pub fn share(text: &str) -> Result<f64, String> {
-    let expected = || format!("'{text}' is no share: write 5%, 0.05 or 1/20");
+    let expected = || format!("invalid share '{text}'; use e.g. 5%, 0.05 or 1/20");
     let plain = |number: &str| {
         let number = number.trim();
         let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -186,10 +186,11 @@ pub fn may_be_sent(code: u16) -> bool {
 pub fn close(text: &str) -> Result<CloseReason, String> {
     let (code, reason) = text.split_once(':').unwrap_or((text, ""));
     // RFC 6455 section 7.4 and the registry it founded: 1004 to 1006 and 1015 are never sent.
-    let code =
-        code.parse().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).ok_or_else(|| {
-            format!("'{code}' is no close code that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999")
-        })?;
+    let code = code
+        .parse()
+        .ok()
+        .filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999))
+        .ok_or_else(|| format!("invalid close code '{code}'; use 1000-1003, 1007-1014 or 3000-4999"))?;
     if reason.len() > 123 {
         return Err("a reason has at most 123 bytes".to_owned());
     }

@@ -208,13 +208,13 @@ impl Reader<'_> {
                             DeValue::Table(table) => profiles.push(self.profile(name.get_ref(), table)),
                             _ => self.fault(
                                 at,
-                                &format!("profile.{} is no table", name.get_ref()),
+                                &format!("profile.{} must be a table", name.get_ref()),
                                 "write [profile.NAME]",
                             ),
                         }
                     }
                 }
-                ("profile", _) => self.fault(at, "profile is no table", "write [profile.NAME]"),
+                ("profile", _) => self.fault(at, "profile must be a table", "write [profile.NAME]"),
                 (word, _) => {
                     let hint = match nearest(word, ["profile"]) {
                         Some(near) => format!("did you mean [{near}.NAME]?"),

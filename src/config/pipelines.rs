@@ -93,7 +93,7 @@ impl Reader<'_> {
                     for item in items {
                         match item.get_ref() {
                             DeValue::Table(table) => tables.push((item.span().start, table)),
-                            _ => self.fault(item.span().start, "this is no table", "write [[pipeline]]"),
+                            _ => self.fault(item.span().start, "a pipeline must be a table", "write [[pipeline]]"),
                         }
                     }
                 }
@@ -101,7 +101,7 @@ impl Reader<'_> {
                     self.fault(at, "[pipeline] is a table alone", "write [[pipeline]], which may stand more than once");
                     tables.push((at, table));
                 }
-                ("pipeline", _) => self.fault(at, "'pipeline' is no table", "write [[pipeline]]"),
+                ("pipeline", _) => self.fault(at, "'pipeline' must be a table", "write [[pipeline]]"),
                 (word, _) => {
                     let hint = match nearest(word, ["pipeline"]) {
                         Some(_) => "did you mean [[pipeline]]?".to_owned(),
@@ -112,7 +112,7 @@ impl Reader<'_> {
             }
         }
         if tables.is_empty() && self.faults.is_empty() {
-            self.fault(0, "there is no pipeline", "[[pipeline]] begins one, with from = \"…\" and to = [\"…\"]");
+            self.fault(0, "no pipeline is defined", "[[pipeline]] begins one, with from = \"…\" and to = [\"…\"]");
         }
         let mut pipelines: Vec<Pipeline> = Vec::new();
         for (place, (at, table)) in tables.into_iter().enumerate() {
@@ -149,7 +149,7 @@ impl Reader<'_> {
         pipeline.entries.sort_by_key(|entry| entry.line);
         for (is_missing, key) in [(pipeline.from.is_none(), "from"), (pipeline.to.is_empty(), "to")] {
             if is_missing && !table.iter().any(|(known, _)| known.get_ref() == key) {
-                let what = format!("there is no '{key}'");
+                let what = format!("missing '{key}'");
                 self.faults.push(pipeline.fault(pipeline.line, &what, "a pipeline has from = \"…\" and to = [\"…\"]"));
             }
         }
@@ -230,7 +230,7 @@ mod tests {
             "r.toml:4: pipeline a: frm: no option has this name | did you mean 'from'?",
             "r.toml:5: pipeline a: to: endpoints are wanted | write to = [\"…\"]",
             "r.toml:6: pipeline a: admin: this is for the whole run, not for one pipeline | give it as a flag: --admin",
-            "r.toml:2: pipeline a: there is no 'from' | a pipeline has from = \"…\" and to = [\"…\"]",
+            "r.toml:2: pipeline a: missing 'from' | a pipeline has from = \"…\" and to = [\"…\"]",
             "r.toml:11: pipeline a: insecure: this kind of value is not taken | \
              write text, a number, true, false or an array of text",
             "r.toml:7: pipeline a: line 2 has a pipeline of this name, too | give each a name of its own",
@@ -240,7 +240,7 @@ mod tests {
         }
         assert_eq!(faults.len(), expected.len(), "{faults:#?}");
         let (_, faults) = read("");
-        assert!(faults[0].starts_with("r.toml:1: there is no pipeline"), "{faults:?}");
+        assert!(faults[0].starts_with("r.toml:1: no pipeline is defined"), "{faults:?}");
         let (_, faults) = read("[pipeline]\nfrom = '-'\nto = 'null:'\n");
         assert!(faults[0].contains("[[pipeline]]"), "{faults:?}");
     }

@@ -447,7 +447,7 @@ pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>
         None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
         Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
         Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
-        Some(code) => Err(format!("{code} is no close code")),
+        Some(code) => Err(format!("invalid close code {code}")),
     }
 }
 

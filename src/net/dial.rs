@@ -82,9 +82,9 @@ pub fn parse_resolve(text: &str) -> Result<(String, u16, IpAddr), String> {
     let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("three parts are wanted".to_owned());
     };
-    let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
+    let port = port.parse().map_err(|_| format!("invalid port '{port}'"))?;
     let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
-    let address = bare.parse().map_err(|_| format!("'{address}' is no address"))?;
+    let address = bare.parse().map_err(|_| format!("invalid address '{address}'"))?;
     Ok((host.to_ascii_lowercase(), port, address))
 }
 

@@ -74,11 +74,11 @@ impl Proxy {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let malformed = || format!("'{}' is no proxy URL", redact::broken_url(text).escape_debug());
+        let malformed = || format!("invalid proxy URL '{}'", redact::broken_url(text).escape_debug());
         let uri: Uri = full.parse().map_err(|_| malformed())?;
         let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
         let scheme = ProxyScheme::parse(&scheme)
-            .ok_or_else(|| format!("the scheme '{scheme}' is no proxy's; http, https, socks5 and socks5h are"))?;
+            .ok_or_else(|| format!("invalid proxy scheme '{scheme}'; use http, https, socks5 or socks5h"))?;
         let authority = uri.authority().ok_or_else(malformed)?;
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

@@ -99,7 +99,7 @@ pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Resu
             .parse()
             .ok()
             .filter(|code| may_be_sent(*code))
-            .ok_or_else(|| format!("'{code}' is no close code that may be sent: {which}"))?,
+            .ok_or_else(|| format!("invalid close code '{code}'; use {which}"))?,
     };
     let reason = reason.trim();
     if reason.len() > 123 {

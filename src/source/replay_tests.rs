@@ -202,7 +202,7 @@ fn a_har_without_a_websocket_says_so() {
     let other = r#"{"request":{"url":"https://h/"},"response":{"content":{"_file":"x.html"}}}"#;
     let empty = r#"{"request":{"url":"wss://h/"},"response":{"status":101}}"#;
     for (entries, what) in
-        [(&[][..], "no entry in this HAR"), (&[other, other], "no WebSocket connection in this HAR, among 2")]
+        [(&[][..], "this HAR has no entries"), (&[other, other], "this HAR has no WebSocket connection among 2")]
     {
         let error = all(document(entries).as_bytes(), Direction::Out).expect_err(what);
         assert!(error.contains(what), "{error}");
@@ -273,7 +273,7 @@ fn messages_kept_apart_are_found_beside_the_har_and_in_its_archive() {
     let stored = zip::CompressionMethod::Stored;
     for (files, what) in [
         (&ATTACHED[..2], "the messages kept in 'one.jsonl' cannot be read"),
-        (&ATTACHED[1..], "there is no .har file in the archive"),
+        (&ATTACHED[1..], "the archive contains no .har file"),
         (&[("a.har", ""), ("b.har", "")], "the archive holds 2 .har files"),
         (&[("a.har", "<html>")], "not a HAR"),
     ] {

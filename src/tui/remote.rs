@@ -158,7 +158,7 @@ async fn watch_once(connector: &Connector, waiting: &RefCell<Waiting>) -> String
         let mut waiting = waiting.borrow_mut();
         waiting.link = Some(Link::Live);
         if !splitter.push(&piece, |name, data| waiting.take_in(name, data)) {
-            return "this is no admin address of wsp".to_owned();
+            return "not an admin address of wsp".to_owned();
         }
     }
 }

@@ -127,13 +127,13 @@ fn too_few_files_are_named_before_anything_is_opened() {
 #[test]
 fn mistakes_are_told_before_connecting() {
     let table: [(&[&str], i32, &str); 20] = [
-        (&["--rate", "0"], 2, "no rate"),
-        (&["--rate", "x"], 2, "no rate"),
-        (&["--stages", "10s"], 2, "no stage"),
+        (&["--rate", "0"], 2, "invalid rate"),
+        (&["--rate", "x"], 2, "invalid rate"),
+        (&["--stages", "10s"], 2, "invalid stage"),
         (&["-d", "0"], 2, "measures nothing"),
         (&["--deadline", "0"], 2, "loses every message"),
         (&["--match", "bogus"], 2, "unknown way"),
-        (&["--threshold", "p99"], 2, "no threshold"),
+        (&["--threshold", "p99"], 2, "invalid threshold"),
         (&["--find-max", "nonsense<1"], 2, "cannot be compared"),
         (&["--mode", "push", "--rate", "5"], 2, "--mode push"),
         (&["--publish", "2"], 2, "--rate"),
@@ -143,7 +143,7 @@ fn mistakes_are_told_before_connecting() {
         (&["--match", "jq:.[", "--payload", "{{seq}}", "--template"], 7, "--match"),
         (&["--payload", "{{nothing}}", "--template"], 7, "nothing"),
         (&["--payload-file", "/nonexistent/file"], 2, "/nonexistent/file"),
-        (&["--source-ip", "1.2.3"], 2, "no address"),
+        (&["--source-ip", "1.2.3"], 2, "invalid address"),
         (&["--reconnect"], 2, "--reconnect"),
         (&["--heartbeat", "x"], 2, "--heartbeat"),
         (&["--html", "/nonexistent/report.html"], 32, "/nonexistent/report.html"),

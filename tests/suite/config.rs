@@ -191,7 +191,7 @@ fn wrong_values_name_where_they_stand() {
     let output = home.wsp(&["connect", "@p"]).env("WSP_INSECURE", "perhaps").input("").exits(2);
     for part in [
         "wsp: WSP_INSECURE: 'perhaps' is neither true nor false",
-        "config.toml:3: [profile.p] connect-timeout: 'soon' is no duration",
+        "config.toml:3: [profile.p] connect-timeout: invalid duration 'soon'",
         "config.toml:4: [profile.p] non-json: 'maybe' is none of drop, pass, error",
         "config.toml:5: [profile.p] within: it makes sense only with expect",
         "config.toml:7: [profile.p] format: it cannot be used with json",
@@ -277,7 +277,7 @@ fn retries_without_a_number_read_as_a_word_that_is_taken_too() {
         let rows = home.shown(&["@p"], &[]);
         assert_eq!(row(&rows, "reconnect").0, "unlimited");
     }
-    run(&["connect", "ws://h/", "--reconnect=many"], "").exits(2).complains("'many' is no number of retries");
+    run(&["connect", "ws://h/", "--reconnect=many"], "").exits(2).complains("invalid number of retries 'many'");
 }
 
 #[test]

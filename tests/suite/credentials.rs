@@ -130,7 +130,7 @@ fn tokens_are_taken_when_they_are_signed_by_whom_we_trust_and_hold_now() {
             ("expired", 401, "expired", 401),
             ("early", 401, "not valid yet", 401),
             ("foreign", 401, "signature", 401),
-            ("unsigned", 401, "no JSON Web Token", 401),
+            ("unsigned", 401, "not a JSON Web Token", 401),
             ("confused", 401, "not signed in the way", 401),
         ];
         for (name, expected, why, expected_named) in table {
@@ -296,7 +296,7 @@ fn settings_that_would_let_anybody_in_are_refused() {
         (&["--auth-basic-env", "NOT_SET"], "NOT_SET is not set"),
         (&["--auth-jwt-secret-env", "NOT_SET"], "NOT_SET is not set"),
         (&["--auth-bearer-env", "EMPTY"], "EMPTY is empty"),
-        (&["--auth-basic-env", "T"], "T is no USER:PASSWORD"),
+        (&["--auth-basic-env", "T"], "T does not hold USER:PASSWORD"),
         (&["--auth-message"], "--auth-message does not say"),
         (&["--auth-jwt-issuer", "x"], "without a key"),
         (&["--auth-jwt-key", "/no/such.pem"], "/no/such.pem"),

@@ -67,7 +67,7 @@ fn what_comes_too_fast_does_not_fit_or_finds_nobody_is_told() {
     let mut server = listen(&["--json", "--input", "json"]);
     let _client = RawClient::connect(server.port);
     server.process.send("{\"type\":\"text\",\"session\":\"s77\",\"text\":\"abc\"}\n");
-    server.process.wait_for_stderr("there is no session s77");
+    server.process.wait_for_stderr("no session s77");
     is(&drops(&server.stop().exits(0))[0], "s77", "out", "no-receiver", 3);
 }
 

@@ -206,7 +206,7 @@ fn files_that_do_not_fit_are_told_apart() {
     let url = "wss://127.0.0.1:1/";
     let run = |arguments: &[&str]| crate::support::run(&[&["connect", url], arguments].concat(), "").exits(8);
     run(&["--cert", &client.cert, "--key", &other.key]).complains("does not belong to the certificate");
-    run(&["--pkcs12", &client.cert]).complains("is no PKCS#12 file");
+    run(&["--pkcs12", &client.cert]).complains("is not a PKCS#12 file");
     run(&["--cert", &client.key, "--key", &client.key]).complains("no certificate in PEM");
     run(&["--cert", &client.cert]).complains("no private key in PEM");
     run(&["--key", &client.key]).complains("--key needs --cert");
@@ -258,5 +258,9 @@ fn a_server_takes_its_own_key_as_pkcs12_or_encrypted() {
     }
     let output = wsp(["connect", "wss://127.0.0.1:1/", "--cacert", &jks]).input("").exits(8);
     assert!(hint(&output).contains("keytool -list -rfc"), "{}", output.stderr);
-    wsp(["listen", ":0", "--passphrase-env", "PASS"]).env("PASS", "x").input("").exits(2).complains("no key to open");
+    wsp(["listen", ":0", "--passphrase-env", "PASS"])
+        .env("PASS", "x")
+        .input("")
+        .exits(2)
+        .complains("no key to decrypt");
 }

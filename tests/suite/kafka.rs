@@ -345,7 +345,7 @@ fn what_cannot_work_is_named() {
     let patience = ["--reconnect=2", "--retry-delay", "1ms"];
     for (url, code, words) in [
         (gone.clone(), 30, [gone.as_str(), "after 2 retries", "hint:"]),
-        (at("nosuchtopic"), 30, ["no topic nosuchtopic", "hint:", "waiting 1"]),
+        (at("nosuchtopic"), 30, ["topic nosuchtopic does not exist", "hint:", "waiting 1"]),
         (at("t?grop=g"), 2, ["?grop", "group", "hint:"]),
         (at("t?rdkafka.no.such=1"), 2, ["no.such", "configuration", "hint:"]),
         (at("t?user=u"), 2, ["password", "hint:", "kafka://"]),
@@ -356,7 +356,9 @@ fn what_cannot_work_is_named() {
             assert!(output.stderr.contains(word), "{url}: no {word:?} in {}", output.stderr);
         }
     }
-    for (url, word) in [(gone.clone(), "after 2 retries"), (at("nosuchtopic?group=g"), "no topic nosuchtopic")] {
+    for (url, word) in
+        [(gone.clone(), "after 2 retries"), (at("nosuchtopic?group=g"), "topic nosuchtopic does not exist")]
+    {
         let output = wsp(["relay", &url, "-"]).args(patience).input("").exits(30);
         assert!(output.stderr.contains(word), "{url}: {}", output.stderr);
     }

@@ -70,8 +70,8 @@ fn what_is_for_nobody_is_counted_and_told() {
     assert_eq!(clients[0].read_text(), "after");
     drop(clients);
     let output = server.stop().exits(0);
-    assert!(output.stderr.contains("there is no session s9; what was for it was dropped\n"), "{}", output.stderr);
-    assert!(output.stderr.contains("there is no session nobody\\u{1b}[2J;"), "{}", output.stderr);
+    assert!(output.stderr.contains("no session s9; its messages were dropped\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("no session nobody\\u{1b}[2J;"), "{}", output.stderr);
     assert!(output.stderr.contains("dropped 2 (no-receiver 2)"), "{}", output.stderr);
 }
 

@@ -91,9 +91,9 @@ fn slash_commands_do_what_they_say() {
     terminal.line("/stats");
     terminal.wait_for("connected 2; connections 2, refused 0, received 0, sent 3, dropped 0");
     for (line, answer) in [
-        ("/to s7 hello", "there is no session s7"),
+        ("/to s7 hello", "no session s7"),
         ("/to", "/to wants a session"),
-        ("/kick s1 1005", "'1005' is no close code"),
+        ("/kick s1 1005", "invalid close code '1005'"),
         ("/kik s1", "did you mean /kick?"),
         ("/help", "close all sessions and leave (Ctrl-D too)"),
     ] {

@@ -343,7 +343,7 @@ fn what_cannot_work_is_named() {
     let patience = ["--reconnect=2", "--retry-delay", "1ms"];
     for (url, code, words) in [
         (gone.clone(), 30, [gone.as_str(), "after 2 retries", "--reconnect=N"]),
-        (server.url("s?stream=NONE"), 30, ["no stream NONE", "?create", "waiting"]),
+        (server.url("s?stream=NONE"), 30, ["stream NONE does not exist", "?create", "waiting"]),
         (server.url("other?stream=S"), 30, ["does not take the subject other", "hint:", "waiting"]),
         (server.url("s?strem=S"), 2, ["?strem", "stream", "hint:"]),
         (server.url("s.*"), 2, ["s.*", "?publish", "hint:"]),
@@ -355,9 +355,10 @@ fn what_cannot_work_is_named() {
         }
     }
     // As a source too.
-    for (url, code, word) in
-        [(gone.clone(), 30, "after 2 retries"), (server.url("s?stream=NONE&durable=D"), 30, "no stream NONE")]
-    {
+    for (url, code, word) in [
+        (gone.clone(), 30, "after 2 retries"),
+        (server.url("s?stream=NONE&durable=D"), 30, "stream NONE does not exist"),
+    ] {
         let output = wsp(["relay", &url, "-"]).args(patience).input("").exits(code);
         assert!(output.stderr.contains(word), "{url}: {}", output.stderr);
     }
@@ -374,7 +375,7 @@ fn a_stream_that_is_to_be_received_from_is_made_where_that_is_asked_for() {
         let subject = format!("{stream}.*");
         let url = server.url(&format!("{subject}?stream={stream}{more}"));
         let output = run(&["relay", &url, "-"], "").exits(30);
-        assert!(output.stderr.contains(&format!("no stream {stream}")), "{}", output.stderr);
+        assert!(output.stderr.contains(&format!("stream {stream} does not exist")), "{}", output.stderr);
         assert!(output.stderr.contains("hint: ?create makes it"), "{}", output.stderr);
         // The hint helps.
         let relay = wsp(["relay", &format!("{url}&create"), "-"]).spawn();

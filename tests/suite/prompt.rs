@@ -327,7 +327,7 @@ fn several_sessions_are_chosen_from() {
     terminal.line("/sessions");
     terminal.wait_for(&format!("* s2 open   {}", two.url));
     terminal.line("/use 3");
-    terminal.wait_for("there is no session 3");
+    terminal.wait_for("no session 3");
     terminal.keys(&["C-d"]);
     assert_eq!(terminal.ended(), 0);
     assert_eq!(one.stop().stdout(), "to both\n");

@@ -152,8 +152,8 @@ fn mistakes_are_told_before_listening() {
     let folder = scratch();
     let empty = write(&folder, "empty", "");
     let table: [(&[&str], i32, &str); 9] = [
-        (&["--push", "0"], 2, "no rate"),
-        (&["--push", "fast"], 2, "no rate"),
+        (&["--push", "0"], 2, "invalid rate"),
+        (&["--push", "fast"], 2, "invalid rate"),
         (&["--push", "1", "--echo"], 2, "cannot be used with"),
         (&["--payload", "x"], 2, "--push"),
         (&["--push", "1", "--payload", "x", "--payload-size", "1"], 2, "cannot be used with"),

@@ -59,7 +59,7 @@ fn everything_wrong_with_a_file_is_told_at_once_with_its_line() {
     );
     let output = run(&["relay", "-f", &text(&file), "--check"], "").exits(2);
     let expected = [
-        "4: pipeline a: 'nulll:' is no endpoint",
+        "4: pipeline a: invalid endpoint 'nulll:'",
         "5: pipeline a: --jq: ",
         "6: pipeline a: queue-sise: no option has this name",
         "7: pipeline a: on-full: 'blok' is none of block",

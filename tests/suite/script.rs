@@ -149,11 +149,11 @@ fn forward_reaches_whom_it_names_and_counts_whom_it_does_not_find() {
         say(&mut clients[0], nobody);
         assert_eq!(clients[0].read_text(), "ok");
     }
-    server.process.wait_for_stdout("forward: 5 is no session");
+    server.process.wait_for_stdout("forward: 5 is not a session");
     drop(clients);
     let output = server.stop().exits(0);
-    assert!(output.stderr.contains("there is no session s99; what was for it was dropped"), "{}", output.stderr);
-    assert!(output.stderr.contains("s1: forward: \"me\" is no session"), "{}", output.stderr);
+    assert!(output.stderr.contains("no session s99; its messages were dropped"), "{}", output.stderr);
+    assert!(output.stderr.contains("s1: forward: \"me\" is not a session"), "{}", output.stderr);
     assert!(output.stderr.contains("dropped 1 (no-receiver 1)"), "{}", output.stderr);
     let events = events(output.stdout());
     assert_eq!(events_of(&events, "text", "in").len(), 7, "messages are printed when that is asked for");
@@ -240,11 +240,11 @@ reply = '.'
     let output = refused(rules).exits(2);
     let lines: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("wsp: ")).collect();
     let expected = [
-        "rules.toml:2: 'wen' is no key of a rule",
+        "rules.toml:2: unknown rule key 'wen'",
         "rules.toml:3: reply: ",
         "rules.toml:5: on: 'opened' is not known",
-        "rules.toml:6: close: '1005' is no close code",
-        "rules.toml:7: delay: 'soon' is no duration",
+        "rules.toml:6: close: invalid close code '1005'",
+        "rules.toml:7: delay: invalid duration 'soon'",
         "rules.toml:9: when: text is wanted",
         "rules.toml:10: once: true or false is wanted",
         "rules.toml:12: the rule does nothing",

@@ -208,10 +208,10 @@ pub fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) -> Prob
     let shown = &settings.shown;
     Problem::Broken(match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-            let error = refused(shown, &format!("there is no topic {reason}"));
+            let error = refused(shown, &format!("topic {reason} does not exist"));
             error.hint("kafka-topics.sh --create --topic NAME makes one")
         }
-        Code::InvalidTopic => refused(shown, &format!("{reason} is no name for a topic")),
+        Code::InvalidTopic => refused(shown, &format!("invalid topic name {reason}")),
         Code::SSL => EndError::new(Exit::Tls, format!("{shown}: TLS: {reason}"))
             .hint("--cacert FILE trusts its issuer, -k accepts any certificate, --cert and --key show one"),
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {

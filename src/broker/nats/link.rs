@@ -205,7 +205,7 @@ impl Refusal {
             Self::NoAnswer(text) => again(format!("{what}: {text}")),
             Self::Error { code: NO_STREAM, .. } => {
                 let name = settings.stream.as_deref().unwrap_or_default();
-                let error = refused(&settings.shown, &format!("there is no stream {name}"));
+                let error = refused(&settings.shown, &format!("stream {name} does not exist"));
                 Problem::Broken(if settings.create { error } else { error.hint("?create makes it") })
             }
             Self::Error { text, .. } => Problem::Broken(refused(&settings.shown, &format!("{what}: {text}"))),

@@ -134,7 +134,7 @@ fn kind(args: &LoadArgs) -> Result<Kind, Error> {
         return conflict("--churn=0", "--churn=N closes after N answers");
     }
     if args.churn.is_some() && mode == Kind::Send {
-        return conflict("--churn", "there are no answers to count");
+        return conflict("--churn", "no answers are counted");
     }
     let Some(senders) = args.publish else { return Ok(mode) };
     if mode != Kind::Echo {
@@ -305,7 +305,7 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
         Some("fifo") => Ok(Matching::Fifo),
         Some("content") => Ok(Matching::Content),
         Some("marker") => Err(Error::usage(
-            "--match marker: there is no room for a mark in the payload",
+            "--match marker: the payload has no room for a mark",
             format!("--payload-size of {} or more, or {} in the payload", marker::LEN, marker::PLACE),
         )),
         Some(text) => {
@@ -351,7 +351,7 @@ pub fn threshold(flag: &str, text: &str) -> Result<Threshold, Error> {
 /// Reads `A,B` or `A/BITS`.
 fn sources(text: &str) -> Result<Vec<IpAddr>, Error> {
     let wrong = |part: &str| {
-        Error::usage(format!("--source-ip: '{part}' is no address"), "write 10.0.0.1,10.0.0.2 or 10.0.0.0/24")
+        Error::usage(format!("--source-ip: invalid address '{part}'"), "write 10.0.0.1,10.0.0.2 or 10.0.0.0/24")
     };
     let mut addresses = Vec::new();
     for part in text.split(',').map(str::trim) {

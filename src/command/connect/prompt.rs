@@ -195,7 +195,7 @@ impl PromptInput {
     fn choose(&mut self, number: Option<usize>) -> Result<(), String> {
         match number {
             Some(number) if number > self.sessions.len() => {
-                return Err(format!("there is no session {number}; /sessions shows them"));
+                return Err(format!("no session {number}; /sessions lists them"));
             }
             Some(number) => self.target = Some(number - 1),
             None => self.target = (self.sessions.len() == 1).then_some(0),

@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let table = [
-            ("/close 99", "no close code"),
-            ("/close 1005", "no close code"),
+            ("/close 99", "invalid close code"),
+            ("/close 1005", "invalid close code"),
             ("/send file", "wants @FILE"),
             ("/binary", "wants HEX"),
             ("/use zero", "wants the number"),

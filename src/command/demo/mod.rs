@@ -134,7 +134,7 @@ fn server(args: &DemoArgs, host: &Host) -> Result<Server, Error> {
     let wrong = |error: clap::Error| Error::Internal(format!("the demo's own flags: {error}"));
     let matches = super::definition().try_get_matches_from(words).map_err(wrong)?;
     let Action::Listen(listen) = Cli::from_arg_matches(&matches).map_err(wrong)?.action else {
-        return Err(Error::Internal("the demo is no server".to_owned()));
+        return Err(Error::Internal("the demo is not a server".to_owned()));
     };
     let mut server = super::listen::server(&listen, host)?;
     let feed = RefCell::new(Feed::new(args.seed));

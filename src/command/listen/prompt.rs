@@ -195,7 +195,7 @@ impl ServerConsole {
 }
 
 fn named(hub: &Hub, id: u64) -> Result<Rc<Mailbox>, String> {
-    hub.session(id).ok_or_else(|| format!("there is no session {}; /sessions shows them", session_name(id)))
+    hub.session(id).ok_or_else(|| format!("no session {}; /sessions lists them", session_name(id)))
 }
 
 fn amount(traffic: &Traffic) -> String {

@@ -120,8 +120,8 @@ mod tests {
             ("/to s1", "wants a message"),
             ("/to s1  ", "wants a message"),
             ("/kick", "wants a session"),
-            ("/kick s1 1005", "no close code"),
-            ("/kick s1 soon", "no close code"),
+            ("/kick s1 1005", "invalid close code"),
+            ("/kick s1 soon", "invalid close code"),
             ("/quit now", "takes no arguments"),
             ("/kik s1", "did you mean /kick?"),
         ];

@@ -44,7 +44,7 @@ impl Build<'_> {
         let found = endpoint(&url)?;
         if !matches!(found, Endpoint::Ws(_)) {
             let hint = "a profile is for ws:// and wss:// ends";
-            return Err(Error::usage(format!("{text}: {found} is no WebSocket URL"), hint));
+            return Err(Error::usage(format!("{text}: {found} is not a WebSocket URL"), hint));
         }
         self.profiles.push((found.clone(), connection));
         Ok(found)

@@ -173,7 +173,7 @@ impl Hub {
     pub fn no_receiver(&self, name: &str, size: usize) {
         self.counters.dropped.one(DropReason::NoReceiver);
         self.tell_drop(name, Direction::Out, DropReason::NoReceiver, size);
-        self.notice(format!("wsp: there is no session {}; what was for it was dropped", name.escape_debug()));
+        self.notice(format!("wsp: no session {}; its messages were dropped", name.escape_debug()));
     }
 
     /// A message of a session was dropped: counted, and an event.

@@ -164,7 +164,7 @@ fn messages_of_others_are_read_and_wrong_ones_named() {
         (r#"{"type":"send","time":"soon","opcode":2,"data":""}"#, "time"),
         (r#"{"type":"send","time":1,"opcode":1}"#, "no \"data\""),
         (r#"{"type":"send","time":1,"opcode":8,"data":"AA=="}"#, "Close of one byte"),
-        (r#"{"type":"send","time":1,"opcode":8,"data":"AAE="}"#, "1 is no close code"),
+        (r#"{"type":"send","time":1,"opcode":8,"data":"AAE="}"#, "invalid close code 1"),
     ] {
         let error = read(text).expect_err(text);
         assert!(error.contains(why), "{text}: {error}");

@@ -145,7 +145,7 @@ mod with_openssl {
     pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>, shown_by: ShownBy) -> Result<PemIdentity, Fault> {
         let other = |text| Fault(TlsErrorKind::Other, text);
         check_java(der)?;
-        let file = Pkcs12::from_der(der).map_err(|_| other("it is no PKCS#12 file"))?;
+        let file = Pkcs12::from_der(der).map_err(|_| other("it is not a PKCS#12 file"))?;
         // BER becomes DER by the way.
         let der = file.to_der().map_err(|_| other("it cannot be read"))?;
         let added = passphrase.filter(|text| !text.is_empty()).and_then(|passphrase| with_mac(&der, passphrase));

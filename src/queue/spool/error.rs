@@ -13,7 +13,7 @@ pub enum Cause {
     #[error("another process has it open")]
     InUse,
     /// There is none.
-    #[error("there is no spool")]
+    #[error("no such spool")]
     Missing,
     /// It was written by a version that does it differently.
     #[error("it is in a format of another version of wsp ({0})")]

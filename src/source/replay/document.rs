@@ -103,7 +103,7 @@ fn har_name(archive: &ZipArchive<File>) -> Result<String, String> {
     match &found[..] {
         several if several.iter().any(|name| name == USUAL) => Ok(USUAL.to_owned()),
         [only] => Ok(only.clone()),
-        [] => Err("there is no .har file in the archive".to_owned()),
+        [] => Err("the archive contains no .har file".to_owned()),
         several => Err(format!("the archive holds {} .har files: unpack the one that is meant", several.len())),
     }
 }

@@ -66,8 +66,8 @@ impl Contents {
             return None;
         }
         match (self.all, self.websockets) {
-            (0, _) => Some("there is no entry in this HAR".to_owned()),
-            (all, 0) => Some(format!("there is no WebSocket connection in this HAR, among {}", entries(all))),
+            (0, _) => Some("this HAR has no entries".to_owned()),
+            (all, 0) => Some(format!("this HAR has no WebSocket connection among {}", entries(all))),
             // Recordings of ours may have none.
             (_, _) => None,
         }

@@ -250,7 +250,7 @@ impl Model {
                     }));
                     self.lay_out_detail();
                 } else {
-                    self.say("there is no message to look at");
+                    self.say("no message to look at");
                 }
             }
             (Overlay::None, Pane::Sessions) => {
@@ -337,7 +337,7 @@ impl Model {
                 let purpose = Purpose::Close { session: row.key.clone(), reason };
                 self.ask(purpose, &code.to_string());
             }
-            None => self.say("there is no session to close"),
+            None => self.say("no session to close"),
         }
     }
 
@@ -358,7 +358,7 @@ impl Model {
             chosen.extend(self.sessions.current().map(|row| row.key.clone()));
         }
         if chosen.is_empty() {
-            self.say("there is no session");
+            self.say("no session");
         }
         chosen
     }
@@ -422,7 +422,7 @@ impl Model {
             _ => self.messages.current(),
         };
         match entry.map(|entry| entry.payload().to_vec()) {
-            None => self.say("there is no message to copy"),
+            None => self.say("no message to copy"),
             Some(payload) if payload.len() > COPIED => {
                 self.complain(format!("{} bytes are too many for the clipboard; w saves them", payload.len()));
             }

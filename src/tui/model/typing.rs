@@ -118,7 +118,7 @@ impl Model {
                 if let Ok(rate) = limit(&text) {
                     return vec![Effect::Limit(sessions, rate)];
                 }
-                let error = Some("a number such as 10 or 2.5k; 0 or nothing is no limit".to_owned());
+                let error = Some("use a number such as 10 or 2.5k; 0 or nothing: no limit".to_owned());
                 self.typing = Some(Typing { purpose: Purpose::Limit(sessions), error, ..typing });
                 Vec::new()
             }
