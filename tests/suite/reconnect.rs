@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::fake::{Request, next};
 use crate::support::wire::header;
-use crate::support::{FakeServer, Frame, Opcode, Socket, events, run, scratch, text, write, wsp};
+use crate::support::{FakeServer, Frame, Opcode, Socket, closed_port, events, run, scratch, text, write, wsp};
 
 /// Delays that are told exactly and are over soon.
 const EXACT: [&str; 4] = ["--retry-delay", "20ms", "--retry-jitter", "none"];
@@ -42,6 +42,21 @@ fn a_server_that_accepts_and_closes_is_met_less_and_less_often() {
     let output = output.complains("in 0.1 s (retry 1)").complains("in 0.2 s (retry 2)").complains("in 0.4 s (retry 3)");
     output.complains("gave up after 3 retries");
     server.join();
+}
+
+#[test]
+fn delays_are_exact_up_to_their_maximum() {
+    let server = FakeServer::times(6, |_, request| close_with(request, 1011));
+    let most = ["--reconnect=5", "--retry-max", "150ms"];
+    let output = wsp(["connect", &server.url, "--json"]).args(EXACT).args(most).spawn().outcome().exits(9);
+    assert_eq!(retries(output.stdout(), "delay_ms"), [20, 40, 80, 150, 150]);
+    server.join();
+    // Destinations of relay keep to the same delays.
+    let delays = ["--retry-jitter", "none", "--retry-delay", "100ms", "--retry-step", "200ms", "--reconnect=3"];
+    let url = format!("http://127.0.0.1:{}/", closed_port());
+    let output = run(&[&["relay", "-", &url][..], &delays].concat(), "1\n").exits(30);
+    let output = output.complains("again in 0.1 s").complains("again in 0.3 s").complains("again in 0.5 s");
+    output.complains("gave up after 3 retries");
 }
 
 #[test]

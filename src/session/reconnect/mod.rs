@@ -297,6 +297,24 @@ mod tests {
     }
 
     #[test]
+    fn delays_are_exact_where_that_is_asked_for() {
+        let delays = |factor, step| {
+            let backoff = backoff(SECOND, factor, step, Jitter::None);
+            let mut policy = ReconnectPolicy::new(ReconnectSettings { backoff, ..policy(Retries::UNLIMITED).settings });
+            // Whatever the dice say.
+            let mut delay =
+                |number: u32| match policy.next(Attempt::failed(Cause::Passing), f64::from(number % 7) / 7.0) {
+                    Decision::Retry { delay, .. } => delay.as_secs_f64(),
+                    other => panic!("{other:?}"),
+                };
+            (0..8).map(&mut delay).collect::<Vec<_>>()
+        };
+        assert_eq!(delays(2.0, Duration::ZERO), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        assert_eq!(delays(1.0, 15 * SECOND), [1.0, 16.0, 31.0, 46.0, 60.0, 60.0, 60.0, 60.0]);
+        assert_eq!(delays(1.0, Duration::ZERO), [1.0; 8]);
+    }
+
+    #[test]
     fn what_was_never_reached_is_given_up_sooner() {
         let mut broker = policy(0);
         broker.settings.retries = Retries { first: 1, later: 2 };
