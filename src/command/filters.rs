@@ -1,4 +1,4 @@
-//! `--arg`, `--argjson` and `--raw-input`: what the filters of the command line know, and what they are given.
+//! `--arg`, `--argjson`, `--raw-input` and `--fold`: what the filters of the command line know, and what they are given.
 //!
 //! The variables are those of the run: set once, before its first filter is compiled, and known to all that come later,
 //! such as one typed at the prompt or in a file that is read again. Invariant: programs of peers are compiled elsewhere.
@@ -10,8 +10,10 @@ use std::cell::RefCell;
 
 use clap::{ArgAction, Args};
 
+use super::listen::parse_positive;
+use super::settings;
 use crate::error::Error;
-use crate::filter::{Arguments, Filter, FilterError, Json};
+use crate::filter::{Arguments, Filter, FilterError, Fold, Json};
 
 thread_local! {
     static ARGUMENTS: RefCell<Arguments> = RefCell::default();
@@ -67,4 +69,57 @@ impl FilterArgs {
 /// As [`Filter::compile_with`].
 pub fn compile(source: &str) -> Result<Filter, FilterError> {
     ARGUMENTS.with_borrow(|arguments| Filter::compile_with(source, arguments))
+}
+
+/// Compiles a fold of the command line or of a file it names.
+///
+/// # Errors
+/// As [`Filter::compile_fold`].
+pub fn compile_fold(source: &str) -> Result<Filter, FilterError> {
+    ARGUMENTS.with_borrow(|arguments| Filter::compile_fold(source, arguments))
+}
+
+/// Flags about state kept from message to message.
+#[derive(Debug, Clone, Args)]
+pub struct FoldArgs {
+    /// Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev
+    ///
+    /// It runs on what --jq yields, before --schema and --route. $state is what it yielded as STATE for the message before,
+    /// or --state; $prev is that message, null at first; both are those of the same --state-key. Each OUTPUT goes on as a
+    /// message. A message for which it yields nothing goes no further and leaves the state as it is. Anything else than one
+    /// array is an error of that message, as an error in JQ is, and changes nothing.
+    ///
+    /// --fold '[.price, . + {change: (.price - ($state // .price))}]' --state-key .symbol adds the change of each symbol's price.
+    #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Filters")]
+    pub fold: Option<String>,
+    /// Keep a state for each value of JQ
+    #[arg(long, value_name = "JQ", requires = "fold", hide_short_help = true, help_heading = "Filters")]
+    pub state_key: Option<String>,
+    /// The state before the first message [default: null]
+    #[arg(long, value_name = "JSON", requires = "fold", hide_short_help = true, help_heading = "Filters")]
+    pub state: Option<String>,
+    /// Most states kept; the one unused for longest goes
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = parse_positive, hide_short_help = true, help_heading = "Filters")]
+    pub state_keys: usize,
+}
+
+impl FoldArgs {
+    /// Returns the fold that the flags ask for.
+    ///
+    /// # Errors
+    /// Filters that do not compile, and a state that is not JSON.
+    pub fn fold(&self) -> Result<Option<Fold>, Error> {
+        let Some(source) = &self.fold else { return Ok(None) };
+        let first = self.state.as_ref().map_or(Ok(Json::null()), |text| Json::parse(text.as_bytes()));
+        let key = self.state_key.as_deref().map(|source| settings::filter("--state-key", source));
+        Ok(Some(Fold {
+            key: key.transpose()?,
+            program: settings::fold("--fold", source)?,
+            first: first.map_err(|reason| {
+                Error::usage(format!("--state: {reason}"), "for example --state 0, or --state '{\"n\":0}'")
+            })?,
+            most: self.state_keys,
+            names_prev: source.contains("prev"),
+        }))
+    }
 }

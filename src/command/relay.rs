@@ -14,6 +14,7 @@ mod http;
 mod many;
 mod plan;
 mod profiles;
+mod routes;
 mod run;
 mod servers;
 

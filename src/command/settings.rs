@@ -38,6 +38,14 @@ pub fn filter(flag: &'static str, source: &str) -> Result<Filter, Error> {
     filters::compile(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
 }
 
+/// Compiles a fold given by a flag.
+///
+/// # Errors
+/// With the flag's name what does not compile.
+pub fn fold(flag: &'static str, source: &str) -> Result<Filter, Error> {
+    filters::compile_fold(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
+}
+
 /// `@FILE` is the file's content, anything else is itself.
 ///
 /// # Errors

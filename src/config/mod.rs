@@ -10,8 +10,11 @@ pub mod file;
 pub mod nearest;
 pub mod pipelines;
 pub mod place;
+mod route;
 pub mod toml_text;
 pub mod variables;
+
+pub use self::route::RouteText;
 
 use std::ffi::OsString;
 use std::fmt;

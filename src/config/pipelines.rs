@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::file::{Entry, Value, settings_of, value_of};
 use super::nearest::nearest;
 use super::toml_text::{self, line_of};
-use super::{Fault, OptionSpec, Origin, Setting};
+use super::{Fault, OptionSpec, Origin, RouteText, Setting};
 use crate::config::file;
 
 /// Keys that are no options.
@@ -161,7 +161,15 @@ impl Reader<'_> {
             let fault = pipeline.fault(line, &format!("{key}: {what}"), hint);
             self.faults.push(fault);
         };
-        let Some(found) = value_of(value) else {
+        let found = if key == "route" { routes_of(value).transpose() } else { Ok(None) };
+        let found = match found {
+            Ok(found) => found.or_else(|| value_of(value)),
+            Err(what) => {
+                let hint = "a route has when = \"JQ\", to = \"ENDPOINT\" and, where wanted, jq = \"JQ\"";
+                return fault(&what, hint.to_owned());
+            }
+        };
+        let Some(found) = found else {
             return fault(
                 "this kind of value is not taken",
                 "write text, a number, true, false or an array of text".to_owned(),
@@ -194,6 +202,43 @@ impl Reader<'_> {
     }
 }
 
+/// The texts of routes that are tables, or texts and tables; `None` where no table is among them.
+fn routes_of(value: &DeValue<'_>) -> Option<Result<Value, String>> {
+    let routes: Vec<&DeValue<'_>> = match value {
+        DeValue::Array(items) => items.iter().map(toml::Spanned::get_ref).collect(),
+        one => vec![one],
+    };
+    let is_table = |route: &&DeValue<'_>| matches!(route, DeValue::Table(_));
+    if !routes.iter().any(is_table) {
+        return None;
+    }
+    let text = |route: &DeValue<'_>| match route {
+        DeValue::Table(table) => route_of(table),
+        DeValue::String(text) => Ok(text.clone().into_owned()),
+        _ => Err("text or a table is expected".to_owned()),
+    };
+    Some(routes.into_iter().map(text).collect::<Result<_, _>>().map(Value::Several))
+}
+
+fn route_of(table: &DeTable<'_>) -> Result<String, String> {
+    let (mut when, mut to, mut jq) = (None, None, None);
+    for (key, value) in table {
+        let place = match key.get_ref().as_ref() {
+            "when" => &mut when,
+            "to" => &mut to,
+            "jq" => &mut jq,
+            other => return Err(format!("unknown key '{other}'")),
+        };
+        match value.get_ref() {
+            DeValue::String(text) => *place = Some(text.trim().to_owned()),
+            _ => return Err(format!("'{}' must be text", key.get_ref())),
+        }
+    }
+    let (Some(when), Some(to)) = (when, to) else { return Err("'when' or 'to' is missing".to_owned()) };
+    let route = RouteText { when, to, jq };
+    if route.can_be_written() { Ok(route.to_string()) } else { Err("'to' must not contain =>".to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::specs;
@@ -218,6 +263,34 @@ mod tests {
         let (settings, faults) = pipelines[1].settings(&specs());
         assert_eq!((settings[0].arguments(), faults), (vec!["--insecure".into()], vec![]));
         assert_eq!(settings[0].place(), "r.toml:10: pipeline 2: insecure");
+    }
+
+    #[test]
+    fn routes_may_be_tables() {
+        let head = "[[pipeline]]\nfrom = '-'\nto = 'null:'\n";
+        let known = ["route".to_owned()];
+        let read = |text: &str| parse(Path::new("r.toml"), &format!("{head}{text}"), &known, &[]);
+        let routes = |text: &str| {
+            let (pipelines, faults) = read(text);
+            assert_eq!(faults, [], "{text}");
+            pipelines[0].entries[0].value.clone()
+        };
+        let several = |texts: &[&str]| Value::Several(texts.iter().map(|&text| text.to_owned()).collect());
+        assert_eq!(routes("route = ['. => -']"), several(&[". => -"]));
+        let tables =
+            "[[pipeline.route]]\nwhen = '.a'\nto = '-'\njq = '{a} '\n[[pipeline.route]]\nto = 'null:'\nwhen = '.b'\n";
+        assert_eq!(routes(tables), several(&[".a => - => {a}", ".b => null:"]));
+        assert_eq!(routes("route = [{ when = '.a', to = '-' }, '. => -']"), several(&[".a => -", ". => -"]));
+        for (text, expected) in [
+            ("route = { to = '-' }", "'when' or 'to' is missing"),
+            ("route = { when = '.', to = '-', jk = '.' }", "unknown key 'jk'"),
+            ("route = { when = 1, to = '-' }", "'when' must be text"),
+            ("route = { when = '.', to = 'exec:a=>b' }", "'to' must not contain =>"),
+            ("route = [{ when = '.', to = '-' }, 7]", "text or a table is expected"),
+        ] {
+            let (_, faults) = read(text);
+            assert!(faults[0].to_string().contains(&format!("route: {expected}")), "{text}: {faults:?}");
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ const MAX_SOURCE: usize = 64 * 1024;
 const MAX_SOURCE_DEPTH: usize = 128;
 /// Most characters of an error message that are kept: it may quote a whole message.
 const MAX_ERROR: usize = 300;
+/// The variable of a fold, before all others.
+const STATE: &str = "$state";
 /// What a program is called beneath.
 const PROGRAM: &str = "wsp_program";
 
@@ -100,8 +102,31 @@ impl Filter {
     /// # Errors
     /// As [`Filter::compile`].
     pub fn compile_with(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
+        Self::compile_knowing(source, arguments.used_by(source))
+    }
+
+    /// Compiles a program that knows `$state` too, which [`Filter::with_state`] sets.
+    ///
+    /// # Errors
+    /// As [`Filter::compile`].
+    pub fn compile_fold(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
+        let state = (STATE.to_owned(), Value(Val::Null));
+        Self::compile_knowing(source, std::iter::once(state).chain(arguments.used_by(source)).collect())
+    }
+
+    /// Returns the same program with this value of `$state`.
+    #[must_use]
+    pub fn with_state(&self, state: &Json) -> Self {
+        let set = |(name, value): &(String, Value)| {
+            let value = if name == STATE { Value(state.0.clone()) } else { value.clone() };
+            (name.clone(), value)
+        };
+        Self { variables: self.variables.iter().map(set).collect(), ..self.clone() }
+    }
+
+    fn compile_knowing(source: &str, variables: Vec<(String, Value)>) -> Result<Self, FilterError> {
         check_size(source)?;
-        let variables: Variables = arguments.used_by(source).into();
+        let variables: Variables = variables.into();
         let compile = |pairs| Self::compile_plain(&readable(source, pairs), &variables);
         // What is wrong is told with its place in what was written.
         compile(Pairs::Joined).or_else(|error| compile(Pairs::Replaced).and(Err(error)))
@@ -168,7 +193,7 @@ impl Filter {
             .with_funs(funs)
             .with_global_vars(["$meta", "$prev"].into_iter().chain(named.map(|(name, _)| &**name)))
             .compile(modules)
-            .map_err(|errors| describe_undefined(source, &errors, variables.is_some()))?;
+            .map_err(|errors| describe_undefined(source, &errors, variables))?;
         Ok(Arc::new(filter))
     }
 
@@ -279,9 +304,19 @@ fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> FilterError {
     FilterError(text.unwrap_or_else(|| "the jq program cannot be read".to_owned()))
 }
 
-fn describe_undefined(source: &str, errors: &jaq_core::compile::Errors<&str, ()>, is_own: bool) -> FilterError {
+fn describe_undefined(
+    source: &str,
+    errors: &jaq_core::compile::Errors<&str, ()>,
+    variables: Option<&Variables>,
+) -> FilterError {
     use jaq_core::compile::Undefined;
-    let known = if is_own { "$meta, $prev, $ENV and those of --arg" } else { "$meta and $prev" };
+    let known = match variables {
+        None => "$meta and $prev",
+        Some(own) if own.first().is_some_and(|(name, _)| name == STATE) => {
+            "$state, $meta, $prev, $ENV and those of --arg"
+        }
+        Some(_) => "$meta, $prev, $ENV and those of --arg",
+    };
     let first = errors.iter().find_map(|(_file, errors)| errors.first());
     let text = first.map(|(name, what)| {
         let place = place(source, name);

@@ -1,17 +1,20 @@
 //! What happens to a message between being received and being delivered.
 //!
-//! Owns jq programs ([`jq`]), JSON Schema ([`schema`]), the `--template` language ([`template`]) and messages written in it ([`draft`]).
+//! Owns jq programs ([`jq`]), JSON Schema ([`schema`]), the `--template` language ([`template`]) messages written in it ([`draft`]), and state kept
+//! from message to message ([`fold`]).
 //! Knows nothing of sockets, queues or sessions: text and values in, text and values out.
 //! Invariants: jaq is seen below `jq` alone, minijinja in `template` and jsonschema in `schema` alone; what is compiled
 //! once can be run any number of times, from any thread; what is not quick is done [`apart`].
 
 pub mod apart;
 pub mod draft;
+pub mod fold;
 pub mod jq;
 pub mod schema;
 pub mod template;
 
 pub use draft::{Draft, DraftError, Filler};
+pub use fold::{Change, Fold, States};
 pub use jq::{Arguments, Filter, FilterError, Json, PeerFilter};
 pub use schema::{Schema, SchemaError};
 pub use template::{Template, TemplateError};

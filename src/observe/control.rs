@@ -59,6 +59,11 @@ pub trait Control {
     /// The first sessions, up to `limit`.
     fn sessions(&self, limit: usize) -> Vec<SessionReading>;
 
+    /// Returns what folds keep, where there is a fold.
+    fn folds(&self) -> Option<FoldReading> {
+        None
+    }
+
     /// Sends a message to one session.
     ///
     /// # Errors
@@ -148,6 +153,15 @@ pub struct QueueReading {
     /// Age of the message that has waited longest, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<f64>,
+}
+
+/// What folds keep from message to message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FoldReading {
+    /// States, one for each key.
+    pub states: u64,
+    /// States that had to go for others.
+    pub evicted: u64,
 }
 
 /// What waits on disk.

@@ -83,6 +83,19 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         let values = lags.iter().map(|(source, lag)| (Some(("source", &**source)), *lag as f64)).collect();
         families.push(gauge("wsp_lag", "Messages that wait where a source takes them from.", values));
     }
+    if let Some(folds) = run.folds() {
+        families.push(gauge(
+            "wsp_fold_states",
+            "States that --fold keeps, one for each key.",
+            vec![(None, folds.states as f64)],
+        ));
+        families.push(counter(
+            "wsp_fold_states_evicted_total",
+            "States that had to go because --state-keys was reached.",
+            "",
+            one(folds.evicted),
+        ));
+    }
     families
 }
 

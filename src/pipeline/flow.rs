@@ -1,10 +1,13 @@
-//! The way into a pipeline: filter, schema, routes, and a copy for every destination.
+//! The way into a pipeline: filter, fold, schema, routes, and a copy for every destination.
 //!
-//! Quick filters run where a message is pushed; what `held` keeps waits for one that is not.
+//! Quick filters run where a message is pushed; what `held` keeps waits for one that is not. `folding` keeps the states of
+//! a fold, `routes` chooses destinations.
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
 
+mod folding;
 mod held;
+mod routes;
 
 use std::cell::{Cell, LazyCell};
 use std::ops::ControlFlow;
@@ -15,14 +18,19 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::filter::jq::TOO_DEEP;
-use crate::filter::{Filter, Json, Schema};
+use crate::filter::{Filter, Fold, Json, Schema, States};
 use crate::message::Message;
 use crate::observe::counters::{Count, DropReason};
 use crate::queue::end::{DeadLetters, Inlet};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::ledger::{Ledger, OnSafe, Receipt, Settlement};
+use crate::queue::spool::Spool;
+use crate::queue::spool::error::SpoolError;
+use folding::Folding;
 use held::Held;
+use routes::Leg;
+pub use routes::{Choice, Route};
 
 /// What happens to a message that is not JSON where a filter wants it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,20 +43,13 @@ pub enum NonJson {
     Reject,
 }
 
-/// A destination for the messages that match.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// Which.
-    pub when: Filter,
-    /// Where to.
-    pub lane: Rc<Lane>,
-}
-
 /// What a flow does with messages.
 #[derive(Debug, Clone)]
 pub struct FlowSettings {
     /// Chooses and transforms; each output is a message.
     pub filter: Option<Filter>,
+    /// State from message to message, behind the filter.
+    pub fold: Option<Fold>,
     /// Filters and routes get text that is not JSON as a string.
     pub raw_input: bool,
     /// What the filter cannot read.
@@ -68,7 +69,7 @@ pub struct FlowSettings {
 impl FlowSettings {
     /// The one destination of every message, as it comes.
     fn only_lane(&self) -> Option<&Rc<Lane>> {
-        let is_plain = self.filter.is_none() && self.schema.is_none() && self.routes.is_empty();
+        let is_plain = self.filter.is_none() && self.fold.is_none() && self.schema.is_none() && self.routes.is_empty();
         if let ([lane], true) = (&*self.lanes, is_plain) { Some(lane) } else { None }
     }
 }
@@ -83,6 +84,7 @@ pub struct Flow {
     dead_letters: Rc<dyn DeadLetters>,
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
+    folding: Option<Folding>,
     held: Held,
 }
 
@@ -95,6 +97,7 @@ impl Flow {
         failed: Rc<dyn Fn(String)>,
     ) -> Rc<Self> {
         let flow = Rc::new_cyclic(|this| Self {
+            folding: settings.fold.clone().map(Folding::new),
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
@@ -109,12 +112,14 @@ impl Flow {
         flow
     }
 
-    /// A flow of its own that does the same and has the same account, for one source and one destination.
+    /// A flow of its own that does the same and has the same account, for one source and one destination. Its fold begins
+    /// anew.
     pub fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
         if let Some(account) = self.settings.lanes.first() {
             account.branch(&lane);
         }
         Rc::new_cyclic(|this| Self {
+            folding: self.settings.fold.clone().map(Folding::new),
             settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
             ledger: Rc::clone(&self.ledger),
             rejected: Count::default(),
@@ -130,6 +135,20 @@ impl Flow {
         self.settings.lanes.iter().for_each(|lane| lane.spread());
     }
 
+    /// The states of its fold go on from what an earlier run kept in this spool, and are kept there. Returns how many there
+    /// are, where there is a fold.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    pub fn keep_states_in(&self, spool: &Rc<Spool>) -> Result<Option<usize>, SpoolError> {
+        self.folding.as_ref().map(|folding| folding.keep_in(spool)).transpose()
+    }
+
+    /// Looks at the states of its fold, where it has one.
+    pub fn states<T>(&self, look: impl FnOnce(&States) -> T) -> Option<T> {
+        self.folding.as_ref().map(|folding| look(&folding.states()))
+    }
+
     /// Every destination once.
     pub fn lanes(&self) -> Vec<Rc<Lane>> {
         let mut lanes = self.settings.lanes.clone();
@@ -143,12 +162,14 @@ impl Flow {
 
     /// No destination gets it: the dead letters do.
     fn bury(&self, lineage: &Lineage, message: Message, error: &str, receipt: &Receipt) {
-        let endpoint = &lineage.origin.endpoint;
+        self.reject_at(&lineage.origin.endpoint, lineage.envelope(message, receipt.share()), error);
+    }
+
+    fn reject_at(&self, endpoint: &str, envelope: Envelope, error: &str) {
         if self.rejected.get() == 0 {
             (self.failed)(format!("{endpoint}: {error}; later ones are counted only"));
         }
         self.rejected.one();
-        let envelope = lineage.envelope(message, receipt.share());
         self.dead_letters.bury(envelope, DropReason::Invalid, endpoint, error);
     }
 
@@ -161,7 +182,7 @@ impl Flow {
     }
 
     fn needs_json(&self) -> bool {
-        self.settings.filter.is_some() || !self.settings.routes.is_empty()
+        self.settings.filter.is_some() || self.folding.is_some() || !self.settings.routes.is_empty()
     }
 
     /// Runs the filter; every output goes on. What has to be awaited is kept.
@@ -171,7 +192,7 @@ impl Flow {
             self.forward(&lineage, message, None, &receipt);
             return receipt.settle(Settlement::Filtered);
         }
-        let json = match Json::of_message(&message, settings.raw_input) {
+        let json = match self.read(&message) {
             Ok(json) => json,
             Err(reason) => {
                 match settings.non_json {
@@ -188,46 +209,80 @@ impl Flow {
         if !self.is_quick(&json, &lineage.origin.prev.borrow()) {
             return self.run_apart(lineage, message, json, receipt);
         }
-        match &settings.filter {
-            None => self.forward(&lineage, message, Some(&json), &receipt),
+        let error = match &settings.filter {
+            None => self.pass(&lineage, &message, &json, false, &receipt).err(),
             Some(filter) => {
                 let meta = filter.meta(|| lineage.meta(&message));
                 let prev = lineage.origin.prev.replace(Json::null());
-                let result = filter.run(&json, &meta, &prev, &mut |value| {
-                    let out = Message::text(value.to_plain_string()).with_source(message.source().cloned());
-                    let parsed = (!settings.routes.is_empty()).then_some(value);
-                    self.forward(&lineage, out, parsed.as_ref(), &receipt);
-                    ControlFlow::Continue(())
+                let mut failed = None;
+                let result = filter.run(&json, &meta, &prev, &mut |value| match self
+                    .pass(&lineage, &message, &value, true, &receipt)
+                {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
                 });
                 lineage.origin.prev.replace(json);
-                if let Err(error) = result {
-                    self.bury(&lineage, message, &format!("jq: {error}"), &receipt);
-                }
+                failed.or_else(|| result.err().map(|error| format!("jq: {error}")))
             }
+        };
+        if let Some(error) = error {
+            self.bury(&lineage, message, &error, &receipt);
         }
         // The filter's own share: what nobody else has is filtered out.
         receipt.settle(Settlement::Filtered);
     }
 
-    fn forward(&self, lineage: &Lineage, message: Message, json: Option<&Json>, receipt: &Receipt) {
-        if self.settings.routes.is_empty() {
-            return self.deliver(lineage, message, [].into_iter(), receipt);
+    /// A message as filters are given it. What a fold keeps of it must not keep its memory.
+    fn read(&self, message: &Message) -> Result<Json, String> {
+        let raw_input = self.settings.raw_input;
+        if self.folding.is_some() {
+            Json::apart_from_message(message, raw_input)
+        } else {
+            Json::of_message(message, raw_input)
         }
-        let (meta, prev) = (LazyCell::new(|| lineage.meta(&message)), Json::null());
-        let routes = self.settings.routes.iter().filter(|route| {
-            json.is_some_and(|json| route.when.matches(json, &route.when.meta(|| meta.clone()), &prev))
-        });
-        self.deliver(lineage, message.clone(), routes, receipt);
     }
 
-    /// Hands a message to the first of these routes, or to all of them, or to the destinations of what has none.
-    fn deliver<'a>(
+    /// What the filter yields, or the message itself, goes through the fold and on.
+    fn pass(
         &self,
         lineage: &Lineage,
-        message: Message,
-        routes: impl Iterator<Item = &'a Route>,
+        message: &Message,
+        value: &Json,
+        is_new: bool,
         receipt: &Receipt,
-    ) {
+    ) -> Result<(), String> {
+        let Some(folding) = &self.folding else {
+            let out = if is_new { made_of(value, message) } else { message.clone() };
+            self.forward(lineage, out, Some(value), receipt);
+            return Ok(());
+        };
+        let meta = if folding.fold.names_meta() { lineage.meta(message) } else { Json::null() };
+        let (change, outputs) = folding.fold.run(value, &meta, |key| folding.states().get(key))?;
+        folding.keep(change, receipt);
+        for value in outputs {
+            self.forward(lineage, made_of(&value, message), Some(&value), receipt);
+        }
+        Ok(())
+    }
+
+    fn forward(&self, lineage: &Lineage, message: Message, json: Option<&Json>, receipt: &Receipt) {
+        let settings = &self.settings;
+        let legs = match json {
+            Some(json) if !settings.routes.is_empty() => {
+                let meta = LazyCell::new(|| lineage.meta(&message));
+                let choices = settings.routes.iter().map(|route| &route.choice);
+                routes::choose(choices, settings.route_all, json, || meta.clone(), &message)
+            }
+            _ => Vec::new(),
+        };
+        self.deliver(lineage, message, legs, receipt);
+    }
+
+    /// Hands a message to the routes that were chosen, or to the destinations of what has none.
+    fn deliver(&self, lineage: &Lineage, message: Message, legs: Vec<Leg>, receipt: &Receipt) {
         let settings = &self.settings;
         if let Some(schema) = &settings.schema
             && let Err(error) = schema.check(message.payload())
@@ -236,22 +291,28 @@ impl Flow {
             self.dead_letters.bury(envelope, DropReason::Invalid, "schema", &error);
             return;
         }
-        let mut is_taken = false;
-        for route in routes {
-            is_taken = true;
-            route.lane.push(lineage.envelope(message.clone(), receipt.share()));
-            if !settings.route_all {
-                return;
-            }
-        }
-        if is_taken {
-            return;
-        }
-        if let Some((last, others)) = settings.lanes.split_last() {
+        if legs.is_empty()
+            && let Some((last, others)) = settings.lanes.split_last()
+        {
             for lane in others {
                 lane.push(lineage.envelope(message.clone(), receipt.share()));
             }
             last.push(lineage.envelope(message, receipt.share()));
+            return;
+        }
+        for leg in legs {
+            let Some(route) = settings.routes.get(leg.route) else { continue };
+            let Some((outputs, result)) = leg.projected else {
+                route.lane.push(lineage.envelope(message.clone(), receipt.share()));
+                continue;
+            };
+            for output in outputs {
+                route.lane.push(lineage.envelope(output, receipt.share()));
+            }
+            if let Err(error) = result {
+                let envelope = lineage.envelope(message.clone(), receipt.share());
+                self.reject_at(&route.lane.name, envelope, &format!("--route: jq: {error}"));
+            }
         }
     }
 
@@ -260,6 +321,11 @@ impl Flow {
             lane.end();
         }
     }
+}
+
+/// A message with what a filter made of another.
+fn made_of(value: &Json, message: &Message) -> Message {
+    Message::text(value.to_plain_string()).with_source(message.source().cloned())
 }
 
 /// What all messages made from one have in common.

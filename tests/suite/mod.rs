@@ -35,6 +35,7 @@ mod exit_codes;
 mod faults;
 mod filter_limits;
 mod filters;
+mod folds;
 mod generate;
 #[cfg(feature = "tui")]
 mod gone_terminals;
@@ -77,6 +78,7 @@ mod relay_protocols;
 mod relay_proxy;
 mod relay_reload;
 mod relay_servers;
+mod routes;
 mod rude_clients;
 mod rude_servers;
 mod schema;
@@ -88,5 +90,7 @@ mod spool_kills;
 mod static_files;
 mod streams;
 mod tls;
+#[cfg(feature = "kafka")]
+mod trading;
 mod validation;
 mod wscat;

@@ -19,12 +19,15 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics that a server has, and the one that only a relay from a broker has.
+/// Metrics of relays that fold or have a broker as their source.
+const OF_RELAYS: [&str; 3] = ["wsp_lag", "wsp_fold_states", "wsp_fold_states_evicted_total"];
+
+/// The metrics that a server has, and those of certain relays.
 fn metrics_there_are() -> BTreeSet<String> {
     let server = listen(&["--echo", "--admin", "0"]);
     let answer = get(admin_port(&server), "/metrics").is(200);
     let types = answer.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    types.filter_map(|line| line.split(' ').next()).chain(["wsp_lag"]).map(str::to_owned).collect()
+    types.filter_map(|line| line.split(' ').next()).chain(OF_RELAYS).map(str::to_owned).collect()
 }
 
 fn written() -> (tempfile::TempDir, String, Value) {

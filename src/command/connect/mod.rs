@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::filters::FoldArgs;
 use super::options::{ConnectionArgs, OutputArgs};
 use super::values::{Wait, duration, frame_size, wait};
 use crate::source::replay::session_number;
@@ -97,6 +98,9 @@ pub struct ConnectArgs {
     /// With --raw-input their text is given to it. Each message is one input: input finds no more of them.
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
+    /// State across messages.
+    #[command(flatten)]
+    pub fold: FoldArgs,
     /// Check what arrives against a JSON Schema, and say what does not match
     ///
     /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref reaches its own

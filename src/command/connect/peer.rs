@@ -204,7 +204,8 @@ impl ClientPeer {
         self.seq += 1;
         // What only answers a heartbeat does not keep the run alive.
         let mut is_beat = self.opening.answers_heartbeat(message);
-        let parsed = if shared.needs_json() { Some(Json::of_message(message, plan.opening.raw_input)) } else { None };
+        let read = if plan.fold.is_some() { Json::apart_from_message } else { Json::of_message };
+        let parsed = if shared.needs_json() { Some(read(message, plan.opening.raw_input)) } else { None };
         let null = Json::null();
         let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
         let is_json = matches!(parsed, Some(Ok(_)));

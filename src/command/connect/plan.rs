@@ -9,7 +9,7 @@ use crate::command::options::{ColorArg, FormatArg, OutputArgs};
 use crate::command::settings;
 use crate::command::values::Wait;
 use crate::error::Error;
-use crate::filter::{Draft, DraftError, Filter, Schema};
+use crate::filter::{Draft, DraftError, Filter, Fold, Schema};
 use crate::host::Host;
 use crate::message::Message;
 use crate::message::event::Direction;
@@ -68,6 +68,8 @@ pub struct Plan {
     pub within: Option<Duration>,
     /// Output filter.
     pub filter: Option<Filter>,
+    /// State from message to message, behind the filter.
+    pub fold: Option<Fold>,
     /// Strings the filter yields are printed without quotes.
     pub raw_output: bool,
     /// Messages the filter cannot read.
@@ -153,7 +155,7 @@ impl Plan {
             Some(messages)
         };
         let interactive = host.stdin_is_terminal && execute.is_none() && args.replay.is_none();
-        let format = format(&args.output, host, args.jq.is_some());
+        let format = format(&args.output, host, args.jq.is_some() || args.fold.fold.is_some());
         Ok(Self {
             opening: Rc::new(settings::opening(connection)?),
             execute,
@@ -173,6 +175,7 @@ impl Plan {
             expect: filter("--expect", &args.expect)?,
             within: args.within,
             filter: filter("--jq", &args.jq)?,
+            fold: args.fold.fold()?,
             raw_output: args.raw_output,
             non_json: args.non_json,
             reply,
@@ -217,7 +220,10 @@ impl Plan {
 
     /// Whether what arrives must be parsed, a filter for the output aside.
     pub fn needs_json(&self) -> bool {
-        self.expect.is_some() || self.opening.needs_json() || matches!(self.reply, Reply::Filter(_))
+        self.fold.is_some()
+            || self.expect.is_some()
+            || self.opening.needs_json()
+            || matches!(self.reply, Reply::Filter(_))
     }
 }
 

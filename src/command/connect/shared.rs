@@ -4,7 +4,8 @@
 //! session looks at sets [`Shared::changed`], and the run polls all of them again.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, LazyCell, RefCell};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use super::plan::{NonJson, Plan};
 use super::unread::Unread;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::filter::{Filter, Json};
+use crate::filter::{Filter, Fold, Json, States};
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::clock::PassClock;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub output: RefCell<Output>,
     /// Output filter; `/jq` changes it.
     pub filter: RefCell<Option<Filter>>,
+    /// What --fold knows.
+    states: RefCell<States>,
     /// What is counted for whoever looks.
     pub counters: Counters,
     /// Where events can be seen.
@@ -74,6 +77,7 @@ impl Shared {
     pub fn new(plan: Plan, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             filter: RefCell::new(plan.filter.clone()),
+            states: RefCell::new(States::new(plan.fold.as_ref().map_or(1, |fold| fold.most))),
             plan,
             stderr,
             output: RefCell::new(output),
@@ -343,31 +347,61 @@ impl Shared {
     ) -> bool {
         self.received.set(self.received.get() + 1);
         let filter = self.filter.borrow();
-        let Some(filter) = filter.as_ref() else {
+        if filter.is_none() && self.plan.fold.is_none() {
             self.print_message(session.id, message);
             return true;
-        };
+        }
         let input = match parsed {
             Some(Ok(json)) => json,
             Some(Err(reason)) => return self.non_json(session, message, reason),
             None => return self.non_json(session, message, "not JSON: it is binary"),
         };
-        let kind = message.kind().name();
-        let meta = filter.meta(|| {
-            let time = time_text(self.clock.now());
+        let meta = LazyCell::new(|| {
+            let (time, kind) = (time_text(self.clock.now()), message.kind().name());
             Json::meta(session.id, session.url, &time, kind, message.len(), session.seq)
         });
         let mut has_passed = false;
-        let result = filter.run(input, &meta, prev, &mut |value| {
-            has_passed = true;
-            let text = if self.plan.raw_output { value.to_plain_string() } else { value.to_compact_string() };
-            self.print_message(session.id, &Message::text(text));
-            std::ops::ControlFlow::Continue(())
-        });
-        if let Err(error) = result {
-            self.line_of(session.id, &format!("jq: {error}"));
+        let mut pass = |value: &Json| {
+            let fold = |fold| self.fold(fold, value, &meta);
+            let outputs = self.plan.fold.as_ref().map_or_else(|| Ok(vec![value.clone()]), fold)?;
+            for value in outputs {
+                has_passed = true;
+                let text = if self.plan.raw_output { value.to_plain_string() } else { value.to_compact_string() };
+                self.print_message(session.id, &Message::text(text));
+            }
+            Ok(())
+        };
+        let error = match filter.as_ref() {
+            None => pass(input).err(),
+            Some(filter) => {
+                let mut failed = None;
+                let result = filter.run(input, &filter.meta(|| meta.clone()), prev, &mut |value| match pass(&value) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                });
+                failed.or_else(|| result.err().map(|error| format!("jq: {error}")))
+            }
+        };
+        if let Some(error) = error {
+            self.line_of(session.id, &error);
         }
         has_passed
+    }
+
+    /// What the fold makes of a value; nothing of it keeps the message's memory.
+    fn fold(
+        &self,
+        fold: &Fold,
+        value: &Json,
+        meta: &LazyCell<Json, impl FnOnce() -> Json>,
+    ) -> Result<Vec<Json>, String> {
+        let meta = if fold.names_meta() { (**meta).clone() } else { Json::null() };
+        let (change, outputs) = fold.run(value, &meta, |key| self.states.borrow().get(key))?;
+        self.states.borrow_mut().set(change);
+        Ok(outputs)
     }
 
     /// Checks a received message against `--schema`.

@@ -14,6 +14,7 @@ use super::files::FileArgs;
 use super::http::HttpArgs;
 use super::servers::ServerArgs;
 use crate::command::admin::AdminArgs;
+use crate::command::filters::FoldArgs;
 use crate::command::options::{ConnectionArgs, OutputArgs};
 use crate::command::spool::SpoolArgs;
 use crate::command::values::{duration, rate, size};
@@ -63,7 +64,10 @@ pub struct RelayArgs {
     /// Choose and transform; each output is a message
     #[arg(short, long, value_name = "F", help_heading = "Messages")]
     pub jq: Option<String>,
-    /// What --jq and --route cannot read: drop, pass, or error (a dead letter)
+    /// State across messages.
+    #[command(flatten)]
+    pub fold: FoldArgs,
+    /// What --jq, --fold and --route cannot read: drop, pass, or error (a dead letter)
     #[arg(
         long,
         value_name = "WHAT",
@@ -80,6 +84,9 @@ pub struct RelayArgs {
     #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Messages")]
     pub assert_format: bool,
     /// Messages that match go there, the others to TO
+    ///
+    /// 'JQ => ENDPOINT => JQ' sends what the second filter yields instead of the message; what it yields nothing for goes
+    /// nowhere. In a file of pipelines a route may be a table: [[pipeline.route]] with when, to and, where wanted, jq.
     #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
     pub routes: Vec<String>,
     /// A message goes to every route that matches

@@ -7,16 +7,16 @@ use std::rc::Rc;
 
 use super::args::{NonJsonArg, OnFull, RelayArgs};
 use super::files::line_format;
+use super::routes;
 use crate::command::connect::plan::{colour, format};
 use crate::command::options::ConnectionArgs;
 use crate::command::settings;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::filter::Filter;
 use crate::host::{Host, Stderr};
 use crate::message::counted::counted;
 use crate::message::render::Format;
-use crate::pipeline::flow::{Flow, FlowSettings, NonJson, Route};
+use crate::pipeline::flow::{Choice, Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Orders, Relay, Running};
 use crate::pipeline::watch::{Seen, View, Watch};
 use crate::queue::OverflowPolicy;
@@ -24,7 +24,6 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
-use crate::redact;
 use crate::session::reconnect::{ReconnectSettings, Retries};
 use crate::sink::stdout::{Output, SharedOutput};
 use crate::source::shared::SharedInput;
@@ -141,7 +140,7 @@ impl<'a> Build<'a> {
         let lane = |endpoint: &Endpoint| Rc::new(self.lane(endpoint, has_company, spool.as_deref()));
         let lanes: Vec<_> = to.iter().map(lane).collect();
         let mut sinks: Vec<_> = to.into_iter().zip(lanes.iter().cloned()).collect();
-        let routes = routes(targets, &mut sinks, &lane);
+        let routes = join_routes(targets, &mut sinks, &lane);
         let settings = self.flow_settings(routes, lanes)?;
         let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
         let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
@@ -158,6 +157,7 @@ impl<'a> Build<'a> {
             let lane = Rc::new(self.lane(&from, false, spool.as_deref()));
             let settings = FlowSettings {
                 filter: None,
+                fold: None,
                 raw_input: false,
                 non_json: NonJson::Pass,
                 schema: None,
@@ -214,15 +214,9 @@ impl<'a> Build<'a> {
     }
 
     /// What --route says.
-    fn routed(&mut self) -> Result<Vec<(Filter, Endpoint)>, Error> {
+    fn routed(&mut self) -> Result<Vec<(Choice, Endpoint)>, Error> {
         let args = self.args;
-        let route = |text: &String| {
-            let (source, target) = text.rsplit_once("=>").ok_or_else(|| {
-                Error::usage(format!("--route '{}' has no =>", redact::text(text)), "write --route 'JQ=>ENDPOINT'")
-            })?;
-            Ok((settings::filter("--route", source.trim())?, self.endpoint(target.trim())?))
-        };
-        args.routes.iter().map(route).collect()
+        args.routes.iter().map(|text| routes::parse(text)?.compile(|target| self.endpoint(target))).collect()
     }
 
     /// What happens to messages on their way from FROM.
@@ -230,6 +224,7 @@ impl<'a> Build<'a> {
         let args = self.args;
         Ok(FlowSettings {
             filter: args.jq.as_deref().map(|source| settings::filter("--jq", source)).transpose()?,
+            fold: args.fold.fold()?,
             raw_input: args.connection.filters.raw_input,
             non_json: match args.non_json {
                 NonJsonArg::Drop => NonJson::Drop,
@@ -256,6 +251,7 @@ impl<'a> Build<'a> {
             || args.output.format.is_some()
             || args.dead_letter.is_some()
             || args.jq.iter().chain(&args.routes).any(|filter| filter.contains("meta"))
+            || args.fold.fold.iter().chain(&args.fold.state_key).any(|filter| filter.contains("meta"))
             || args.to.iter().any(has_key)
             || args.connection.key.as_ref().is_some_and(|key| key.to_string_lossy().contains("meta"))
     }
@@ -299,8 +295,14 @@ impl<'a> Build<'a> {
     }
 
     /// Every lane is there: says what an earlier run left.
-    fn begin(&self, spool: &Spool, flows: &[Rc<Flow>]) -> Result<(), Error> {
+    fn begin(&self, spool: &Rc<Spool>, flows: &[Rc<Flow>]) -> Result<(), Error> {
         let notice = self.notice();
+        for flow in flows {
+            let states = flow.keep_states_in(spool)?.unwrap_or_default();
+            if states > 0 {
+                notice(format!("spool: --fold goes on with {}", counted(states as u64, "state")));
+            }
+        }
         for left in spool.begin()? {
             let Leftover { name, messages } = left;
             let messages = counted(messages, "message");
@@ -339,19 +341,19 @@ impl<'a> Build<'a> {
 }
 
 /// Routes, with lanes for destinations that are not known yet.
-fn routes(
-    routed: Vec<(Filter, Endpoint)>,
+fn join_routes(
+    routed: Vec<(Choice, Endpoint)>,
     sinks: &mut Vec<(Endpoint, Rc<Lane>)>,
     lane: &dyn Fn(&Endpoint) -> Rc<Lane>,
 ) -> Vec<Route> {
-    let route = |(when, target): (Filter, Endpoint)| {
+    let route = |(choice, target): (Choice, Endpoint)| {
         let known = sinks.iter().find(|(endpoint, _)| *endpoint == target).map(|(_, lane)| Rc::clone(lane));
         let lane = known.unwrap_or_else(|| {
             let lane = lane(&target);
             sinks.push((target, Rc::clone(&lane)));
             lane
         });
-        Route { when, lane }
+        Route { choice, lane }
     };
     routed.into_iter().map(route).collect()
 }

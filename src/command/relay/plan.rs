@@ -13,13 +13,13 @@ use super::args::RelayArgs;
 use super::build::{Build, Surroundings};
 use super::files::check_source;
 use super::profiles::{endpoint, is_profile};
+use super::routes;
 use crate::command::{definition, layers, settings};
 use crate::config::pipelines::{Pipeline, parse};
-use crate::config::{Fault, Setting, Wish, decide::decide};
+use crate::config::{Fault, RouteText, Setting, Wish, decide::decide};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::connection::io_text;
-use crate::redact;
 
 /// Options of the whole run.
 const EVERYWHERE: [&str; 9] =
@@ -178,18 +178,14 @@ impl Planner<'_> {
                     "jq" => settings::filter("--jq", text).map(drop),
                     "schema" => settings::schema("--schema", Path::new(text), false).map(drop),
                     "init-wait" => settings::filter("--init-wait", text).map(drop),
-                    "route" => match text.rsplit_once("=>") {
-                        None => Err(Error::usage(
-                            format!("--route '{}' has no =>", redact::text(text)),
-                            "write JQ=>ENDPOINT",
-                        )),
-                        Some((source, target)) => {
-                            if let Err(error) = endpoint(target.trim()) {
-                                self.at(pipeline, line, error);
-                            }
-                            settings::filter("--route", source.trim()).map(drop)
+                    "state-key" => settings::filter("--state-key", text).map(drop),
+                    "fold" => settings::fold("--fold", text).map(drop),
+                    "route" => routes::parse(text).and_then(|route| {
+                        if let Err(error) = endpoint(&route.to) {
+                            self.at(pipeline, line, error);
                         }
-                    },
+                        route.compile(|_| Ok(Endpoint::Null)).map(drop)
+                    }),
                     _ => Ok(()),
                 };
                 if let Err(error) = checked {
@@ -210,7 +206,9 @@ impl Planner<'_> {
         let to = pipeline.to.iter().map(|(text, line)| (&**text, *line, both, true));
         // A route to an endpoint that is there already goes to the same one.
         let is_new = |target: &str| !pipeline.to.iter().any(|(text, _)| text == target);
-        let targets = values("route").filter_map(|(text, line)| Some((text.rsplit_once("=>")?.1.trim(), line)));
+        let targets = values("route").filter_map(|(text, line)| Some((RouteText::parse(text)?.to, line)));
+        let targets: Vec<_> = targets.collect();
+        let targets = targets.iter().map(|(target, line)| (&**target, *line));
         let mut routes: Vec<_> = targets.filter(|(target, _)| is_new(target)).collect();
         routes.sort_unstable();
         routes.dedup_by_key(|(target, _)| *target);

@@ -8,7 +8,7 @@ use super::engine::Value;
 use super::{Json, natives};
 
 /// Names that have a meaning of their own.
-const RESERVED: [&str; 5] = ["meta", "prev", "ENV", "ARGS", "__loc__"];
+const RESERVED: [&str; 6] = ["meta", "prev", "state", "ENV", "ARGS", "__loc__"];
 
 /// Named values for the programs of whoever runs this process.
 #[derive(Debug, Clone, Default)]

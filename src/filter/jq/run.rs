@@ -11,7 +11,7 @@ use jaq_core::{Ctx, Exn, Vars, load};
 
 use super::engine::Value;
 use super::rewrite::{MAX_TEXT, NotQuick};
-use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, Variables, error_text, too_deep_message, value};
+use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, STATE, Variables, error_text, too_deep_message, value};
 use crate::filter::apart::{self, Stopped};
 
 /// Outputs in order, and how the run ended.
@@ -44,9 +44,16 @@ impl Bounded {
 impl Filter {
     /// Whether a run on this input is done where it stands, in a time too short to matter.
     pub fn is_quick(&self, input: &Json, prev: &Json) -> bool {
+        let state = self.variables.first().filter(|(name, _)| name == STATE).map(|(_, value)| &value.0);
         self.quick.as_ref().is_some_and(|(_, up_to)| {
-            *up_to == usize::MAX || value::left_of(&prev.0, value::left_of(&input.0, *up_to)) > 0
+            let left = |room| state.map_or(room, |state| value::left_of(state, room));
+            *up_to == usize::MAX || value::left_of(&prev.0, left(value::left_of(&input.0, *up_to))) > 0
         })
+    }
+
+    /// As [`Filter::is_quick`], beside other values of so many bytes.
+    pub fn is_quick_beside(&self, input: &Json, bytes: usize) -> bool {
+        self.quick.as_ref().is_some_and(|(_, up_to)| value::left_of(&input.0, up_to.saturating_sub(bytes)) > 0)
     }
 
     /// Runs the program on a value, handing every output to `out` until that breaks off. Waits for a run that is done

@@ -65,10 +65,19 @@ impl Json {
     /// # Errors
     /// When it is neither; the text says why, as that of [`Json::parse`].
     pub fn of_message(message: &Message, raw_input: bool) -> Result<Self, String> {
-        Self::of_payload(message.payload()).or_else(|reason| match message.as_text() {
-            Some(text) if raw_input => Ok(Self::from_text(text)),
-            _ => Err(reason),
-        })
+        Self::of_payload(message.payload()).or_else(|reason| Self::raw(message, raw_input).ok_or(reason))
+    }
+
+    /// As [`Json::of_message`], but nothing of the value keeps the message's memory.
+    ///
+    /// # Errors
+    /// As [`Json::of_message`].
+    pub fn apart_from_message(message: &Message, raw_input: bool) -> Result<Self, String> {
+        Self::parse(message.payload()).or_else(|reason| Self::raw(message, raw_input).ok_or(reason))
+    }
+
+    fn raw(message: &Message, raw_input: bool) -> Option<Self> {
+        message.as_text().filter(|_| raw_input).map(Self::from_text)
     }
 
     /// The value as another crate has it.
@@ -112,6 +121,36 @@ impl Json {
             Val::TStr(s) | Val::BStr(s) => Some(String::from_utf8_lossy(s)),
             _ => None,
         }
+    }
+
+    /// The items of an array, `None` for any other value.
+    pub fn items(&self) -> Option<Vec<Self>> {
+        match &self.0 {
+            Val::Arr(items) => Some(items.iter().cloned().map(Self).collect()),
+            _ => None,
+        }
+    }
+
+    /// An array of these values.
+    pub fn array(items: impl IntoIterator<Item = Self>) -> Self {
+        Self(items.into_iter().map(|item| item.0).collect())
+    }
+
+    /// What the value is, as jq's `type` names it.
+    pub fn kind(&self) -> &'static str {
+        match &self.0 {
+            Val::Null => "null",
+            Val::Bool(_) => "boolean",
+            Val::Num(_) => "number",
+            Val::TStr(_) | Val::BStr(_) => "string",
+            Val::Arr(_) => "array",
+            Val::Obj(_) => "object",
+        }
+    }
+
+    /// About how many bytes the value takes as JSON, `most` at most.
+    pub fn weight(&self, most: usize) -> usize {
+        most - left_of(&self.0, most)
     }
 
     /// Whether jq counts the value as true: everything but `false` and `null`.

@@ -11,12 +11,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Seen, View, Watch};
+use crate::filter::States;
 use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
-use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading, milliseconds};
+use crate::observe::control::{Delivering, Delivery, FoldReading, QueueReading, Refusal, SessionReading, milliseconds};
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::envelope::{Envelope, Origin};
@@ -86,6 +87,15 @@ impl Control for Watch {
             }
         }
         lags.into_iter().collect()
+    }
+
+    fn folds(&self) -> Option<FoldReading> {
+        let pipelines = self.pipelines.borrow();
+        let flows = pipelines.iter().flat_map(|seen| &seen.flows);
+        let reading = |states: &States| FoldReading { states: states.len() as u64, evicted: states.evicted() };
+        flows
+            .filter_map(|flow| flow.states(reading))
+            .reduce(|sum, one| FoldReading { states: sum.states + one.states, evicted: sum.evicted + one.evicted })
     }
 
     fn each_full_queue(&self, full: &mut dyn FnMut(u64)) {

@@ -1,7 +1,7 @@
 //! Queues on disk that survive a crash: a store for all destinations of a relay, and a queue for each.
 //!
 //! [`queue`] decides in pure code what is where, [`block`] packs messages, [`store`] keeps them, [`thread`] works with the disk,
-//! [`tracked`] knows what may be removed, [`error`] says what went wrong. Here they are joined: a [`Spool`] is polled by the relay that
+//! [`tracked`] knows what may be removed, [`states`] has what folds know, [`error`] says what went wrong. Here they are joined: a [`Spool`] is polled by the relay that
 //! owns it and carries work and results between its lanes and the thread. Invariants: what a source was told it may
 //! forget comes out after a crash, at least once and in order; nothing here waits for the disk but [`Spool::close`].
 
@@ -12,6 +12,7 @@ mod fake_disk;
 #[cfg(test)]
 mod model_tests;
 pub mod queue;
+pub mod states;
 pub mod store;
 pub mod thread;
 pub mod tracked;
@@ -20,16 +21,18 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use self::error::{Cause, SpoolError};
 use self::queue::{Amount, FIRST_POSITION, SpooledQueue};
+use self::states::ChangedStates;
 use self::store::{LaneKey, Row, Store};
 use self::thread::{Disk, Results};
 use super::OverflowPolicy;
 use super::envelope::Envelope;
 use super::lane::LaneSettings;
-use super::ledger::{Ledger, Safety, Storage};
+use super::ledger::{Ledger, Receipt, Safety, Storage};
 use super::wakers::{Waits, Wakers};
 use crate::redact;
 
@@ -90,6 +93,7 @@ pub struct Spool {
     saved: RefCell<Vec<(LaneKey, Row)>>,
     next_number: Cell<u32>,
     lanes: RefCell<Vec<Rc<SpoolLane>>>,
+    states: RefCell<ChangedStates>,
     signal: Rc<Signal>,
     disk: RefCell<Option<Disk>>,
     failure: RefCell<Option<SpoolError>>,
@@ -117,6 +121,7 @@ impl Spool {
             saved: RefCell::new(saved),
             next_number: Cell::new(next_number),
             lanes: RefCell::default(),
+            states: RefCell::default(),
             signal: Rc::default(),
             disk: RefCell::default(),
             failure: RefCell::default(),
@@ -155,6 +160,26 @@ impl Spool {
         });
         lanes.push(Rc::clone(&lane));
         lane
+    }
+
+    /// States that an earlier run kept, by key; none once it has begun.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn saved_states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
+        self.store.borrow().as_ref().map_or(Ok(Vec::new()), Store::states)
+    }
+
+    /// Returns the error of a state that cannot be read.
+    pub fn damaged_state(&self, key: &str, reason: &str) -> SpoolError {
+        let cause = Cause::Damaged(format!("the state of {key} cannot be read: {reason}"));
+        SpoolError { directory: self.directory.clone(), cause }
+    }
+
+    /// Keeps the state of a key, or forgets it. The share of the message that made it so is settled once that is durable.
+    pub fn keep_state(&self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
+        self.states.borrow_mut().set(key, bytes, receipt);
+        self.signal.set();
     }
 
     /// All lanes have been made: shares the room out and starts to work. What waits for others is said, and stays.
@@ -219,7 +244,11 @@ impl Spool {
 
     fn take_results(&self, cx: &Context<'_>) {
         let results = self.disk.borrow().as_ref().map(|disk| disk.results(cx.waker()));
-        let Some(Results { stored, fetched, failure, has_ended }) = results else { return };
+        let Some(Results { stored, states, fetched, failure, has_ended }) = results else { return };
+        if let Some(group) = states {
+            let receipts = self.states.borrow_mut().stored(group);
+            states::settle(receipts);
+        }
         for (number, position) in stored {
             self.with(number, |lane| lane.stored(position));
         }
@@ -256,15 +285,16 @@ impl Spool {
         let lanes = self.lanes.borrow();
         let changes: Vec<_> = lanes.iter().filter_map(|lane| lane.queue.borrow_mut().take_changes()).collect();
         let reads: Vec<_> = lanes.iter().filter_map(|lane| lane.queue.borrow_mut().take_read()).collect();
-        if (!changes.is_empty() || !reads.is_empty())
-            && let Some(disk) = &*self.disk.borrow()
-        {
-            disk.post(changes.into_iter(), reads.into_iter());
+        let Some(disk) = &*self.disk.borrow() else { return };
+        let states = self.states.borrow_mut().take();
+        if !changes.is_empty() || !reads.is_empty() || states.is_some() {
+            disk.post(changes.into_iter(), states, reads.into_iter());
         }
     }
 
     fn fail(&self, error: SpoolError) {
         self.failure.borrow_mut().get_or_insert(error);
+        self.states.borrow_mut().fail();
         for lane in self.lanes.borrow().iter() {
             lane.queue.borrow_mut().fail();
             lane.waits.readers.wake();

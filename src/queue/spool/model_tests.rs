@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 
 use super::fake_disk::FakeDisk;
+use super::states::StateRows;
 use super::store::Store;
 use super::*;
 use crate::message::Message;
@@ -174,7 +175,7 @@ impl World {
         let store = store.as_ref().expect("a store");
         let lanes = self.spool.lanes.borrow().clone();
         let changes: Vec<_> = lanes.iter().filter_map(|lane| lane.queue.borrow_mut().take_changes()).collect();
-        if let Err(error) = store.commit(&changes) {
+        if let Err(error) = store.commit(&changes, &StateRows::new()) {
             assert_eq!(error.to_string(), "spool spool: cannot write spool.redb: no storage space");
             self.spool.fail(error);
             return;

@@ -1,7 +1,7 @@
 //! The store on disk: one redb file in the spool's directory, which only this process writes and others may look into.
 //!
 //! Owns the tables. `lanes` has a row for each destination: what waits for it and from where on; `blocks` has the messages,
-//! by destination and position. Leaves threads and queues to others. Invariant: a group of changes is durable as a whole
+//! by destination and position; `states` has what a fold knows, by key. Leaves threads and queues to others. Invariant: a group of changes is durable as a whole
 //! when [`Store::commit`] returns, or not at all.
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -16,11 +16,14 @@ use redb::{
 
 use super::block::{self, Block, ReadBlock};
 use super::error::{Cause, SpoolError};
+use super::states::StateRows;
 
 /// By name, and by how often the same name was given before.
 const LANES: TableDefinition<(&str, u32), &[u8]> = TableDefinition::new("lanes");
 /// By number of the lane and position of the first message.
 const BLOCKS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("blocks");
+/// By key.
+const STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("states");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
 const FORMAT: u64 = 1;
@@ -170,11 +173,11 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`]; the store is of no further use then.
-    pub fn commit(&self, changes: &[Changes]) -> Result<(), SpoolError> {
-        self.try_commit(changes).map_err(|fault| self.error("write spool.redb", fault))
+    pub fn commit(&self, changes: &[Changes], states: &StateRows) -> Result<(), SpoolError> {
+        self.try_commit(changes, states).map_err(|fault| self.error("write spool.redb", fault))
     }
 
-    fn try_commit(&self, changes: &[Changes]) -> Result<(), Fault> {
+    fn try_commit(&self, changes: &[Changes], states: &StateRows) -> Result<(), Fault> {
         let transaction = self.database.begin_write()?;
         {
             let mut lanes = transaction.open_table(LANES)?;
@@ -189,9 +192,41 @@ impl Store {
                 }
                 lanes.insert((&*change.lane.name, change.lane.ordinal), write_row(&change.row).as_slice())?;
             }
+            if !states.is_empty() {
+                let mut table = transaction.open_table(STATES)?;
+                for (key, bytes) in states {
+                    match bytes {
+                        Some(bytes) => table.insert(&**key, bytes.as_slice())?,
+                        None => table.remove(&**key)?,
+                    };
+                }
+            }
         }
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Reads all states.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
+        self.try_states().map_err(|fault| self.error("read spool.redb", fault))
+    }
+
+    fn try_states(&self) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+        let transaction = self.database.begin_read()?;
+        // There are none before the first fold.
+        let table = match transaction.open_table(STATES) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table?,
+        };
+        let mut states = Vec::new();
+        for entry in table.iter()? {
+            let (key, bytes) = entry?;
+            states.push((key.value().to_owned(), bytes.value().to_vec()));
+        }
+        Ok(states)
     }
 
     /// Reads blocks in order; at least one where there is one.

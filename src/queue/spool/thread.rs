@@ -1,7 +1,7 @@
 //! The thread that works with the disk, so that nothing else waits for it.
 //!
 //! Group commit: while one transaction is made durable, everything else that is to be written gathers; the next takes all
-//! of it. Removals alone wait a little for company, since they may be done twice. Both sides share one lock, which is held only to
+//! of it. Removals and states alone wait a little for company. Both sides share one lock, which is held only to
 //! hand things over; bounded by what the queues may have under way. Invariant: after a failure nothing is said to be stored.
 
 use std::collections::BTreeMap;
@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::block::ReadBlock;
 use super::error::{Cause, SpoolError};
+use super::states::StateRows;
 use super::store::{Changes, Read, Store};
 
-/// How long removals wait for something that must be written.
+/// How long removals and states wait for something that must be written.
 const COMPANY: Duration = Duration::from_millis(50);
 
 /// What the thread has done.
@@ -23,6 +24,8 @@ const COMPANY: Duration = Duration::from_millis(50);
 pub struct Results {
     /// By lane: everything before this position is durable.
     pub stored: Vec<(u32, u64)>,
+    /// States of groups up to this one are durable.
+    pub states: Option<u64>,
     /// By lane: what was to be read.
     pub fetched: Vec<(u32, Vec<ReadBlock>)>,
     /// It works no more.
@@ -34,6 +37,9 @@ pub struct Results {
 #[derive(Default)]
 struct State {
     changes: BTreeMap<u32, Changes>,
+    states: StateRows,
+    /// The last group of states handed over.
+    group: Option<u64>,
     /// Since when changes wait.
     since: Option<Instant>,
     must_write: bool,
@@ -66,7 +72,8 @@ impl Shared {
             if state.must_write || (state.is_closing && left.is_some()) || left.is_some_and(|left| left.is_zero()) {
                 state.must_write = false;
                 state.since = None;
-                return Job::Write(std::mem::take(&mut state.changes).into_values().collect());
+                let changes = std::mem::take(&mut state.changes).into_values().collect();
+                return Job::Write(changes, std::mem::take(&mut state.states), state.group);
             }
             if state.is_closing {
                 return Job::Close;
@@ -95,7 +102,7 @@ impl Shared {
 
 enum Job {
     Read(Vec<Read>),
-    Write(Vec<Changes>),
+    Write(Vec<Changes>, StateRows, Option<u64>),
     Close,
 }
 
@@ -133,9 +140,19 @@ impl Disk {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Hands over what is to be done.
-    pub fn post(&self, changes: impl Iterator<Item = Changes>, reads: impl Iterator<Item = Read>) {
+    /// Hands over what is to be done; all changes become durable together.
+    pub fn post(
+        &self,
+        changes: impl Iterator<Item = Changes>,
+        states: Option<(u64, StateRows)>,
+        reads: impl Iterator<Item = Read>,
+    ) {
         let mut state = self.shared.lock();
+        if let Some((group, rows)) = states {
+            state.since.get_or_insert_with(Instant::now);
+            state.states.extend(rows);
+            state.group = Some(group);
+        }
         for change in changes {
             state.must_write |= !change.append.is_empty();
             state.since.get_or_insert_with(Instant::now);
@@ -189,10 +206,13 @@ fn work(store: Store, shared: &Shared) -> Result<(), SpoolError> {
                     shared.report(|results| results.fetched.push((read.number, blocks)));
                 }
             }
-            Job::Write(changes) => {
-                store.commit(&changes)?;
+            Job::Write(changes, states, group) => {
+                store.commit(&changes, &states)?;
                 let stored = changes.iter().map(|change| (change.row.number, change.row.next));
-                shared.report(|results| results.stored.extend(stored));
+                shared.report(|results| {
+                    results.stored.extend(stored);
+                    results.states = group;
+                });
             }
             Job::Close => return store.close(),
         }

@@ -1,0 +1,69 @@
+//! The states of a pipeline's fold: in memory and, where there is a spool, on disk.
+//!
+//! Invariants: a change reaches the spool together with what the message's outputs add to it, so both are stored at once or
+//! not at all; its source is told that a message is safe only once its change is.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::filter::{Change, Fold, States};
+use crate::queue::ledger::Receipt;
+use crate::queue::spool::Spool;
+use crate::queue::spool::error::SpoolError;
+
+/// States that work done apart reads while the flow waits for it.
+pub(super) type SharedStates = Arc<Mutex<States>>;
+
+/// A fold and its states.
+pub(super) struct Folding {
+    pub(super) fold: Fold,
+    shared: SharedStates,
+    spool: OnceCell<Rc<Spool>>,
+}
+
+/// The states; a thread that panicked has left them whole.
+pub(super) fn lock(states: &SharedStates) -> MutexGuard<'_, States> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Folding {
+    pub(super) fn new(fold: Fold) -> Self {
+        let shared = Arc::new(Mutex::new(States::new(fold.most)));
+        Self { fold, shared, spool: OnceCell::new() }
+    }
+
+    pub(super) fn states(&self) -> MutexGuard<'_, States> {
+        lock(&self.shared)
+    }
+
+    pub(super) fn share(&self) -> SharedStates {
+        Arc::clone(&self.shared)
+    }
+
+    /// Goes on from the states in the spool, and keeps them there. Returns how many there are.
+    pub(super) fn keep_in(&self, spool: &Rc<Spool>) -> Result<usize, SpoolError> {
+        let mut states = self.states();
+        for (key, bytes) in spool.saved_states()? {
+            let gone = states.restore(&key, &bytes).map_err(|reason| spool.damaged_state(&key, &reason))?;
+            if let Some(gone) = gone {
+                spool.keep_state(gone, None, None);
+            }
+        }
+        let _ = self.spool.set(Rc::clone(spool));
+        Ok(states.len())
+    }
+
+    /// A message changes a state.
+    pub(super) fn keep(&self, change: Change, receipt: &Receipt) {
+        let Some(spool) = self.spool.get() else {
+            self.states().set(change);
+            return;
+        };
+        let (used, gone) = self.states().set(change.clone());
+        if let Some(gone) = gone {
+            spool.keep_state(gone, None, None);
+        }
+        spool.keep_state(Arc::clone(&change.key), Some(change.to_bytes(used)), Some(receipt.share()));
+    }
+}

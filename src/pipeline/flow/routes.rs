@@ -1,0 +1,74 @@
+//! Destinations by content: which routes a message takes, and what each of them makes of it.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use super::made_of;
+use crate::filter::{Filter, Json};
+use crate::message::Message;
+use crate::queue::lane::Lane;
+
+/// Which messages take a route, and as what.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Which.
+    pub when: Filter,
+    /// Makes messages for the destination; without it they go as they are.
+    pub project: Option<Filter>,
+}
+
+/// A destination for the messages that match.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Which, and as what.
+    pub choice: Choice,
+    /// Where to.
+    pub lane: Rc<Lane>,
+}
+
+/// A route that a message takes.
+pub(super) struct Leg {
+    /// The route's place among the others.
+    pub(super) route: usize,
+    /// What its projection made of the message, and how that ended.
+    pub(super) projected: Option<(Vec<Message>, Result<(), String>)>,
+}
+
+impl Choice {
+    /// Whether it is done with a value in a time too short to matter.
+    pub(super) fn is_quick(&self, json: &Json) -> bool {
+        let null = Json::null();
+        self.when.is_quick(json, &null) && self.project.as_ref().is_none_or(|project| project.is_quick(json, &null))
+    }
+
+    pub(super) fn names_meta(&self) -> bool {
+        self.when.names_meta() || self.project.as_ref().is_some_and(Filter::names_meta)
+    }
+}
+
+/// The first route whose filter matches a value, or every one of them with `all`.
+pub(super) fn choose<'a>(
+    choices: impl Iterator<Item = &'a Choice>,
+    all: bool,
+    json: &Json,
+    meta: impl Fn() -> Json,
+    message: &Message,
+) -> Vec<Leg> {
+    let null = Json::null();
+    let matching = choices.enumerate().filter(|(_, choice)| {
+        let when = &choice.when;
+        when.matches(json, &when.meta(&meta), &null)
+    });
+    let leg = |(route, choice): (usize, &Choice)| {
+        let project = |project: &Filter| {
+            let mut outputs = Vec::new();
+            let result = project.run(json, &project.meta(&meta), &null, &mut |value| {
+                outputs.push(made_of(&value, message));
+                ControlFlow::Continue(())
+            });
+            (outputs, result)
+        };
+        Leg { route, projected: choice.project.as_ref().map(project) }
+    };
+    matching.take(if all { usize::MAX } else { 1 }).map(leg).collect()
+}
