@@ -114,16 +114,6 @@ impl Filter {
         Self::compile_knowing(source, std::iter::once(state).chain(arguments.used_by(source)).collect())
     }
 
-    /// Returns the same program with this value of `$state`.
-    #[must_use]
-    pub fn with_state(&self, state: &Json) -> Self {
-        let set = |(name, value): &(String, Value)| {
-            let value = if name == STATE { Value(state.0.clone()) } else { value.clone() };
-            (name.clone(), value)
-        };
-        Self { variables: self.variables.iter().map(set).collect(), ..self.clone() }
-    }
-
     fn compile_knowing(source: &str, variables: Vec<(String, Value)>) -> Result<Self, FilterError> {
         check_size(source)?;
         let variables: Variables = variables.into();

@@ -348,6 +348,9 @@ impl Lineage {
 impl Inlet for Flow {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         std::task::ready!(self.held.poll_room(cx));
+        if let Some(folding) = &self.folding {
+            std::task::ready!(folding.poll_room(cx));
+        }
         std::task::ready!(self.dead_letters.poll_room(cx));
         for lane in self.settings.lanes.iter().chain(self.settings.routes.iter().map(|route| &route.lane)) {
             if lane.poll_ready(cx).is_pending() {

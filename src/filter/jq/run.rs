@@ -42,6 +42,16 @@ impl Bounded {
 }
 
 impl Filter {
+    /// Returns the same program with this value of `$state`.
+    #[must_use]
+    pub fn with_state(&self, state: &Json) -> Self {
+        let set = |(name, value): &(String, Value)| {
+            let value = if name == STATE { Value(state.0.clone()) } else { value.clone() };
+            (name.clone(), value)
+        };
+        Self { variables: self.variables.iter().map(set).collect(), ..self.clone() }
+    }
+
     /// Whether a run on this input is done where it stands, in a time too short to matter.
     pub fn is_quick(&self, input: &Json, prev: &Json) -> bool {
         let state = self.variables.first().filter(|(name, _)| name == STATE).map(|(_, value)| &value.0);

@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use crate::filter::{Change, Fold, States};
 use crate::queue::ledger::Receipt;
@@ -52,6 +53,11 @@ impl Folding {
         }
         let _ = self.spool.set(Rc::clone(spool));
         Ok(states.len())
+    }
+
+    /// Ready when another message may change a state.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.spool.get().map_or(Poll::Ready(()), |spool| spool.poll_state_room(cx))
     }
 
     /// A message changes a state.

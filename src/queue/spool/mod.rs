@@ -94,6 +94,8 @@ pub struct Spool {
     next_number: Cell<u32>,
     lanes: RefCell<Vec<Rc<SpoolLane>>>,
     states: RefCell<ChangedStates>,
+    /// Who waits for room among the messages that wait for their states.
+    state_writers: Wakers,
     signal: Rc<Signal>,
     disk: RefCell<Option<Disk>>,
     failure: RefCell<Option<SpoolError>>,
@@ -122,6 +124,7 @@ impl Spool {
             next_number: Cell::new(next_number),
             lanes: RefCell::default(),
             states: RefCell::default(),
+            state_writers: Wakers::default(),
             signal: Rc::default(),
             disk: RefCell::default(),
             failure: RefCell::default(),
@@ -180,6 +183,15 @@ impl Spool {
     pub fn keep_state(&self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
         self.states.borrow_mut().set(key, bytes, receipt);
         self.signal.set();
+    }
+
+    /// Ready when another message may change a state without too many of them waiting for the disk.
+    pub fn poll_state_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.states.borrow().is_full() {
+            return Poll::Ready(());
+        }
+        self.state_writers.register(cx);
+        Poll::Pending
     }
 
     /// All lanes have been made: shares the room out and starts to work. What waits for others is said, and stays.
@@ -248,6 +260,7 @@ impl Spool {
         if let Some(group) = states {
             let receipts = self.states.borrow_mut().stored(group);
             states::settle(receipts);
+            self.state_writers.wake();
         }
         for (number, position) in stored {
             self.with(number, |lane| lane.stored(position));
@@ -295,6 +308,7 @@ impl Spool {
     fn fail(&self, error: SpoolError) {
         self.failure.borrow_mut().get_or_insert(error);
         self.states.borrow_mut().fail();
+        self.state_writers.wake();
         for lane in self.lanes.borrow().iter() {
             lane.queue.borrow_mut().fail();
             lane.waits.readers.wake();

@@ -11,6 +11,9 @@ use crate::queue::ledger::{Receipt, Settlement};
 /// By key; `None` where a state has gone.
 pub type StateRows = BTreeMap<Arc<str>, Option<Vec<u8>>>;
 
+/// Messages that may wait for their states to be stored before sources have to wait.
+const MOST_WAITING: usize = 65_536;
+
 /// States that changed since they were last handed over.
 #[derive(Debug, Default)]
 pub struct ChangedStates {
@@ -45,6 +48,11 @@ impl ChangedStates {
     pub fn stored(&mut self, group: u64) -> Vec<Receipt> {
         let count = self.receipts.iter().take_while(|(known, _)| *known <= group).count();
         self.receipts.drain(..count).map(|(_, receipt)| receipt).collect()
+    }
+
+    /// Returns whether so many messages wait that no more should come.
+    pub fn is_full(&self) -> bool {
+        self.receipts.len() >= MOST_WAITING
     }
 
     /// Nothing will be stored any more.
@@ -90,5 +98,11 @@ mod tests {
         changed.set("a".into(), Some(vec![5]), Some(ledger.receive(1, None)));
         assert!(changed.take().is_none() && changed.stored(u64::MAX).is_empty());
         assert_eq!(ledger.waiting(), 2, "what is not stored is not settled");
+        let mut many = ChangedStates::default();
+        while !many.is_full() {
+            many.set("a".into(), Some(vec![1]), Some(ledger.receive(1, None)));
+        }
+        let (group, _) = many.take().expect("a group");
+        assert_eq!((many.stored(group).len(), many.is_full()), (MOST_WAITING, false));
     }
 }
