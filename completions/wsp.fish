@@ -44,6 +44,10 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l input -d 'How stdin 
 json\t'Event lines; only type and payload are needed'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l delimiter -d 'Messages in stdin end with C' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s j -l jq -d 'Print what this filter yields; $meta and $prev are set' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fold -d 'Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state-key -d 'Keep a state for each value of JQ' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state -d 'The state before the first message [default: null]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state-keys -d 'Most states kept; the one unused for longest goes' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l schema -d 'Check what arrives against a JSON Schema, and say what does not match' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l non-json -d 'What becomes of messages the filter cannot read' -r -f -a "drop\t'It is left out, and counted'
 pass\t'It is printed as it is'
@@ -254,16 +258,25 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -s q -l quiet -d 'Errors
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s f -l file -d 'Run the pipelines of a file, read it again at SIGHUP' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s j -l jq -d 'Choose and transform; each output is a message' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq and --route cannot read: drop, pass, or error (a dead letter)' -r -f -a "drop\t'It is filtered out'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fold -d 'Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l state-key -d 'Keep a state for each value of JQ' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l state -d 'The state before the first message [default: null]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l state-keys -d 'Most states kept; the one unused for longest goes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq, --fold and --route cannot read: drop, pass, or error (a dead letter)' -r -f -a "drop\t'It is filtered out'
 pass\t'It goes on unchanged'
 error\t'It is a dead letter'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there, the others to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Messages handed to a sink at a time; lines of an HTTP request' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits to become full' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch -d 'Most messages of a batch; HTTP gets one as lines' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-min -d 'Messages a batch waits for, until --batch-age or the end' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-bytes -d 'Payload bytes of a batch [default: 1MiB]' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-age -d 'How long a batch waits for --batch-min, or without that for --batch' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-as -d 'Make one message of a batch: lines, array (JSON), or concat' -r -f -a "lines\t'A line each'
+array\t'A JSON array'
+concat\t'One behind the other'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l batch-jq -d 'Filter a batch as an array; each output is a message [with --batch-as lines by default]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-size -d 'Messages that may wait for one destination' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l queue-bytes -d 'Bytes that may wait for one destination' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-full -d 'When full: block, drop-oldest, drop-newest, spool' -r -f -a "block\t'The source waits'

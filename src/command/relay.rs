@@ -4,6 +4,7 @@
 //! `pipeline/`.
 
 mod args;
+mod bins;
 mod build;
 mod dashboard;
 mod dead;

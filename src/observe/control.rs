@@ -150,6 +150,9 @@ pub struct QueueReading {
     /// Bytes it takes up in a spool, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_bytes: Option<u64>,
+    /// Messages made of several for its destination, where that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<u64>,
     /// Age of the message that has waited longest, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<f64>,

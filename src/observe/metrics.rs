@@ -83,6 +83,10 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         let values = lags.iter().map(|(source, lag)| (Some(("source", &**source)), *lag as f64)).collect();
         families.push(gauge("wsp_lag", "Messages that wait where a source takes them from.", values));
     }
+    let batches: Vec<_> = queues.iter().filter_map(|queue| Some((Some(&*queue.name), queue.batches?))).collect();
+    if !batches.is_empty() {
+        families.push(counter("wsp_batches_total", "Messages made of several, by queue.", "queue", batches));
+    }
     if let Some(folds) = run.folds() {
         families.push(gauge(
             "wsp_fold_states",

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
+use super::batch::{BatchSettings, fill};
 use crate::exit::Exit;
 use crate::message::counted::counted;
 use crate::observe::counters::DropReason;
@@ -19,15 +19,14 @@ use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
 use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings};
 
-/// How large a batch may be, and how long it may wait to become so.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchSettings {
-    /// Messages.
-    pub count: usize,
-    /// Payload bytes.
-    pub bytes: usize,
-    /// Time since its first message.
-    pub age: Duration,
+/// A message that is given up.
+struct GivenUp {
+    envelope: Envelope,
+    reason: DropReason,
+    /// Why, in words.
+    error: String,
+    /// Any other in its place would be refused as well.
+    regardless: bool,
 }
 
 /// A sink behind a lane.
@@ -38,8 +37,8 @@ pub struct Dispatch<S> {
     pub batch: BatchSettings,
     policy: ReconnectPolicy,
     has_given_up: bool,
-    /// What waits for room among the dead letters: why, and in words.
-    given_up: VecDeque<(Envelope, DropReason, String)>,
+    /// What waits for room among the dead letters.
+    given_up: VecDeque<GivenUp>,
 }
 
 impl<S> Dispatch<S> {
@@ -69,7 +68,7 @@ impl<S: BatchSink> Dispatch<S> {
         let result = stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
         // What is in a batch at an abort may have been taken; it stays unsettled.
         lane.put_back(batch.into_iter());
-        lane.put_back(self.given_up.into_iter().map(|(envelope, ..)| envelope));
+        lane.put_back(self.given_up.into_iter().map(|given_up| given_up.envelope));
         result
     }
 
@@ -80,43 +79,9 @@ impl<S: BatchSink> Dispatch<S> {
             Poll::Pending => lane.poll_next(cx).map(Ok),
         });
         let Some(first) = first.await? else { return Ok(false) };
-        let mut bytes = first.message.len();
         batch.push_back(first);
-        let limit = Instant::now() + self.batch.age;
-        let mut timer = None;
-        loop {
-            while batch.len() < self.batch.count
-                && lane.next_size().is_some_and(|next| bytes + next <= self.batch.bytes)
-                && let Some(envelope) = lane.try_next()
-            {
-                bytes += envelope.message.len();
-                batch.push_back(envelope);
-            }
-            let is_full = batch.len() >= self.batch.count || lane.next_size().is_some();
-            // Nobody waits for company at the end.
-            if is_full || self.batch.age.is_zero() || lane.has_ended() || io.stop.step() > Step::Running {
-                return Ok(true);
-            }
-            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-            let more = poll_fn(|cx| {
-                if timer.as_mut().poll(cx).is_ready() || io.stop.poll_reached(Step::Draining, cx).is_ready() {
-                    return Poll::Ready(false);
-                }
-                match lane.poll_next(cx) {
-                    Poll::Ready(Some(envelope)) => {
-                        bytes += envelope.message.len();
-                        batch.push_back(envelope);
-                        Poll::Ready(true)
-                    }
-                    Poll::Ready(None) => Poll::Ready(false),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await;
-            if !more {
-                return Ok(true);
-            }
-        }
+        fill(lane, &self.batch, &io.stop, batch).await;
+        Ok(true)
     }
 
     /// Delivers until the batch is empty.
@@ -140,12 +105,23 @@ impl<S: BatchSink> Dispatch<S> {
                     Some(problem) => problem,
                     None => continue,
                 },
+                Report::Refused(error) => {
+                    let refused = |envelope| GivenUp {
+                        envelope,
+                        reason: DropReason::Rejected,
+                        error: error.clone(),
+                        regardless: true,
+                    };
+                    self.given_up.extend(batch.drain(..).map(refused));
+                    self.bury(io).await;
+                    return Ok(());
+                }
             };
             match problem {
                 Problem::Broken(error) => return Err(error),
-                Problem::Never(reason) => {
+                Problem::Never(error) => {
                     let first = batch.pop_front();
-                    self.given_up.extend(first.map(|envelope| (envelope, DropReason::Rejected, reason)));
+                    self.given_up.extend(first.map(|envelope| GivenUp::rejected(envelope, error)));
                     self.bury(io).await;
                 }
                 Problem::Again { reason, after } => {
@@ -164,7 +140,10 @@ impl<S: BatchSink> Dispatch<S> {
                     };
                     if io.dead_letters.are_kept() {
                         self.policy.succeeded();
-                        let spent = |envelope| (envelope, DropReason::RetriesSpent, reason.clone());
+                        let spent = |envelope| GivenUp {
+                            reason: DropReason::RetriesSpent,
+                            ..GivenUp::rejected(envelope, reason.clone())
+                        };
                         self.given_up.extend(batch.drain(..).map(spent));
                         self.bury(io).await;
                         return Ok(());
@@ -195,7 +174,7 @@ impl<S: BatchSink> Dispatch<S> {
                     self.policy.succeeded();
                     lane.took(envelope);
                 }
-                Err(Problem::Never(reason)) => self.given_up.push_back((envelope, DropReason::Rejected, reason)),
+                Err(Problem::Never(error)) => self.given_up.push_back(GivenUp::rejected(envelope, error)),
                 Err(problem) => {
                     first.get_or_insert(problem);
                     left.push_back(envelope);
@@ -210,16 +189,28 @@ impl<S: BatchSink> Dispatch<S> {
 
     /// Hands what was given up to the dead letters.
     async fn bury(&mut self, io: &EndIo) {
-        while let Some((_, _, error)) = self.given_up.front() {
-            if !std::mem::replace(&mut self.has_given_up, true) {
-                let name = self.sink.name();
+        while let Some(first) = self.given_up.front() {
+            let is_tried_again = !first.regardless && io.dead_letters.parts(&first.envelope);
+            if !is_tried_again && !std::mem::replace(&mut self.has_given_up, true) {
+                let (name, error) = (self.sink.name(), &first.error);
                 (io.notice)(format!("{name}: a message is given up: {error}; later ones are counted only"));
             }
             poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
-            if let Some((envelope, reason, error)) = self.given_up.pop_front() {
-                io.dead_letters.bury(envelope, reason, self.sink.name(), &error);
+            if let Some(GivenUp { envelope, reason, error, regardless }) = self.given_up.pop_front() {
+                let (dead_letters, name) = (&io.dead_letters, self.sink.name());
+                if regardless {
+                    dead_letters.bury_regardless(envelope, reason, name, &error);
+                } else {
+                    dead_letters.bury(envelope, reason, name, &error);
+                }
             }
         }
+    }
+}
+
+impl GivenUp {
+    fn rejected(envelope: Envelope, error: String) -> Self {
+        Self { envelope, reason: DropReason::Rejected, error, regardless: false }
     }
 }
 

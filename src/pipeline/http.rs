@@ -1,7 +1,7 @@
-//! An HTTP server as the sink of a pipeline: messages are posted, one a request or a batch of lines.
+//! An HTTP server as the sink of a pipeline: messages are posted, one a request.
 //!
-//! Leaves requests to `net/` and trying again to `dispatch`. Invariants: order is kept, so nothing overtakes what is to
-//! be tried again; of a batch that is refused for what is in it only those are given up that are refused alone as well.
+//! Leaves requests to `net/`, trying again to `dispatch`, and one request for many messages to `bins`. Invariant: order is
+//! kept, so nothing overtakes what is to be tried again.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -24,7 +24,7 @@ pub struct HttpSink {
     pub name: String,
     /// How messages become lines, or bodies.
     pub format: Format,
-    /// Whether a body is made of lines, even of one; else it is a message.
+    /// Whether a message is made of lines, even of one.
     pub lines: bool,
     /// Statuses that may pass.
     pub retry_on: RetryOn,
@@ -37,17 +37,19 @@ impl BatchSink for HttpSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report> {
         Box::pin(async move {
-            if !self.lines {
-                return self.one_by_one(batch).await;
-            }
-            match self.post(batch).await {
-                Ok(()) => Report::Taken,
-                Err(Refusal::Content(_)) if batch.len() > 1 => self.one_by_one(batch).await,
-                Err(Refusal::Content(reason) | Refusal::Request(reason)) => {
-                    Report::Each(batch.iter().map(|_| Err(Problem::Never(reason.clone()))).collect())
+            let mut fates = Vec::with_capacity(batch.len());
+            for envelope in batch {
+                match self.post(envelope).await {
+                    Ok(()) => fates.push(Ok(())),
+                    Err(Refusal::Request(reason)) if batch.len() == 1 => return Report::Refused(reason),
+                    Err(Refusal::Content(reason) | Refusal::Request(reason)) => fates.push(Err(Problem::Never(reason))),
+                    Err(Refusal::Other(problem)) => {
+                        fates.resize(batch.len(), Err(problem));
+                        break;
+                    }
                 }
-                Err(Refusal::Other(problem)) => Report::Partly(0, problem),
             }
+            Report::Each(fates)
         })
     }
 }
@@ -63,67 +65,36 @@ enum Refusal {
 }
 
 impl HttpSink {
-    /// A request for each message, until one is to be tried again.
-    async fn one_by_one(&mut self, batch: &[Envelope]) -> Report {
-        let mut fates = Vec::with_capacity(batch.len());
-        for envelope in batch {
-            match self.post(std::slice::from_ref(envelope)).await {
-                Ok(()) => fates.push(Ok(())),
-                Err(Refusal::Content(reason) | Refusal::Request(reason)) => fates.push(Err(Problem::Never(reason))),
-                Err(Refusal::Other(problem)) => {
-                    fates.resize(batch.len(), Err(problem));
-                    break;
-                }
-            }
-        }
-        Report::Each(fates)
-    }
-
-    async fn post(&mut self, messages: &[Envelope]) -> Result<(), Refusal> {
-        let (body, content_type) = self.body(messages);
+    async fn post(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
+        let (body, content_type) = self.body(envelope);
         match self.poster.post(&body, content_type).await {
             Ok(answer) => judge(&answer, &self.name, &self.retry_on),
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    fn body(&self, messages: &[Envelope]) -> (Bytes, &'static str) {
-        let is_json = |envelope: &Envelope| {
-            envelope.message.kind() == MessageKind::Text
-                && serde_json::from_slice::<IgnoredAny>(envelope.message.payload()).is_ok()
-        };
+    fn body(&self, envelope: &Envelope) -> (Bytes, &'static str) {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        let (message, is_text) = (&envelope.message, envelope.message.kind() == MessageKind::Text);
+        let is_json = |payload: &[u8]| is_text && serde_json::from_slice::<IgnoredAny>(payload).is_ok();
+        if self.lines {
+            let all_json = message.payload().split(|byte| *byte == b'\n').all(is_json);
+            let body = [message.payload(), &b"\n"[..]].concat();
+            return (body.into(), if all_json { "application/x-ndjson" } else { TEXT });
+        }
+        if self.format == Format::Raw {
+            let content_type = match message.kind() {
+                MessageKind::Binary => "application/octet-stream",
+                MessageKind::Text if is_json(message.payload()) => "application/json",
+                MessageKind::Text => TEXT,
+            };
+            return (message.payload().clone(), content_type);
+        }
         let mut body = Vec::new();
-        if let ([envelope], false) = (messages, self.lines) {
-            if self.format == Format::Raw {
-                let content_type = match envelope.message.kind() {
-                    MessageKind::Binary => "application/octet-stream",
-                    MessageKind::Text if is_json(envelope) => "application/json",
-                    MessageKind::Text => "text/plain; charset=utf-8",
-                };
-                return (envelope.message.payload().clone(), content_type);
-            }
-            line::append(&mut body, self.format, envelope);
-            body.pop();
-            let is_json = self.format == Format::Json || (self.format == Format::Pretty && is_json(envelope));
-            return (body.into(), if is_json { "application/json" } else { "text/plain; charset=utf-8" });
-        }
-        let mut all_json = matches!(self.format, Format::Raw | Format::Json);
-        for envelope in messages {
-            let start = body.len();
-            line::append(&mut body, self.format, envelope);
-            if self.format == Format::Raw && all_json {
-                all_json = is_json(envelope);
-                if all_json {
-                    // Between tokens a space says the same; within a string there is none.
-                    let end = body.len() - 1;
-                    body[start..end]
-                        .iter_mut()
-                        .filter(|byte| matches!(byte, b'\n' | b'\r'))
-                        .for_each(|byte| *byte = b' ');
-                }
-            }
-        }
-        (body.into(), if all_json { "application/x-ndjson" } else { "text/plain; charset=utf-8" })
+        line::append(&mut body, self.format, envelope);
+        body.pop();
+        let is_json = self.format == Format::Json || (self.format == Format::Pretty && is_json(message.payload()));
+        (body.into(), if is_json { "application/json" } else { TEXT })
     }
 
     fn failed(&self, error: PostError) -> Refusal {

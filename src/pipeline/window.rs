@@ -331,6 +331,8 @@ fn hand_over<S: WindowSink>(
 }
 
 fn bury(name: &str, io: &EndIo, envelope: Envelope, reason: &str) {
-    (io.notice)(format!("{name}: a message is given up: {reason}"));
+    if !io.dead_letters.parts(&envelope) {
+        (io.notice)(format!("{name}: a message is given up: {reason}"));
+    }
     io.dead_letters.bury(envelope, DropReason::Rejected, name, reason);
 }

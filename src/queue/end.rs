@@ -80,6 +80,16 @@ pub trait DeadLetters {
 
     /// Keeps a message, and settles it once it is kept; without a place it is settled as dropped. `error` says why in words.
     fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str);
+
+    /// As [`DeadLetters::bury`], of a message that was refused whatever it holds: its parts would fare no better.
+    fn bury_regardless(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
+        self.bury(envelope, reason, endpoint, error);
+    }
+
+    /// Whether this message, refused for what it holds, is tried again in parts instead of being kept.
+    fn parts(&self, _envelope: &Envelope) -> bool {
+        false
+    }
 }
 
 /// What an end works with.
@@ -158,6 +168,8 @@ pub enum Report {
     Partly(usize, Problem),
     /// What happened to each, in order.
     Each(Vec<Result<(), Problem>>),
+    /// It takes none of them, and would take no others in their place.
+    Refused(String),
 }
 
 /// What happened to a message that was not taken.

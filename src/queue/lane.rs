@@ -50,6 +50,8 @@ pub struct Lane {
     pub delivered_bytes: Count,
     /// Times a message was tried again.
     pub retried: Count,
+    /// Messages made of several for its destination.
+    pub batches: Count,
     settings: LaneSettings,
     pace: OnceCell<Turn>,
     backing: Backing,
@@ -98,6 +100,7 @@ impl Lane {
             delivered: Count::default(),
             delivered_bytes: Count::default(),
             retried: Count::default(),
+            batches: Count::default(),
             settings,
             pace: OnceCell::new(),
             backing,

@@ -313,6 +313,11 @@ impl Receipt {
         self.open.id
     }
 
+    /// The account its message is in.
+    pub fn ledger(&self) -> Option<Rc<Ledger>> {
+        self.open.ledger.clone()
+    }
+
     /// Tells of its message that it is dropped; settling it is another matter.
     pub fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
         if let Some(ledger) = &self.open.ledger {

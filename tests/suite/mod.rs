@@ -4,6 +4,7 @@ mod ack;
 mod admin;
 mod admin_hostile;
 mod alive;
+mod batches;
 mod bench;
 mod bench_answers;
 mod bench_reports;

@@ -19,8 +19,8 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Metrics of relays that fold or have a broker as their source.
-const OF_RELAYS: [&str; 3] = ["wsp_lag", "wsp_fold_states", "wsp_fold_states_evicted_total"];
+/// Metrics of relays that fold, make batches, or have a broker as their source.
+const OF_RELAYS: [&str; 4] = ["wsp_lag", "wsp_batches_total", "wsp_fold_states", "wsp_fold_states_evicted_total"];
 
 /// The metrics that a server has, and those of certain relays.
 fn metrics_there_are() -> BTreeSet<String> {

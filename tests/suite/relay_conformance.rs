@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::support::balance::Balance;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 use crate::support::brokers::{Broker, Station};
-use crate::support::ends::{Fifo, Http, PlainFile, Program, Receiver, Ws, WsGuest, lines, number};
+use crate::support::ends::{Batched, Fifo, Http, PlainFile, Program, Receiver, Ws, WsGuest, lines, number};
 use crate::support::files::{append, read, wait_until};
 #[cfg(feature = "kafka")]
 use crate::support::kafka::Kafka;
@@ -35,7 +35,9 @@ const RECEIVERS: &[(&str, MakeReceiver)] = &[
     ("http", || Box::new(Http::new("1"))),
     ("http in batches", || Box::new(Http::new("100"))),
     ("ws", || Box::new(Ws::new())),
+    ("ws in batches", || Box::new(Batched(Ws::new()))),
     ("ws-listen", || Box::new(WsGuest::new())),
+    ("ws-listen in batches", || Box::new(Batched(WsGuest::new()))),
     #[cfg(feature = "nats")]
     ("nats", || Box::new(Station::new(Box::new(Nats::start(&[]))))),
     #[cfg(feature = "kafka")]

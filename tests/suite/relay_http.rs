@@ -17,7 +17,7 @@ fn balance(stderr: &str) -> &str {
     stderr.lines().last().unwrap_or_default()
 }
 
-fn bodies(told: &[Told]) -> Vec<&str> {
+pub fn bodies(told: &[Told]) -> Vec<&str> {
     told.iter().map(Told::text).collect()
 }
 

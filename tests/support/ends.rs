@@ -52,6 +52,36 @@ pub trait Receiver {
     fn go_and_come_back(&mut self, relay: &Process) -> bool;
 }
 
+/// A receiver that gets lines in batches, each of which is one message.
+pub struct Batched<R>(pub R);
+
+impl<R: Receiver> Receiver for Batched<R> {
+    fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let batch = ["--batch-as", "lines", "--batch", "50", "--batch-min", "20", "--batch-age", "20ms"];
+        batch.map(str::to_owned).into_iter().chain(self.0.arguments()).collect()
+    }
+
+    fn got(&self) -> Vec<u32> {
+        self.0.got()
+    }
+
+    fn pause(&mut self, relay: &Process) {
+        self.0.pause(relay);
+    }
+
+    fn resume(&mut self, relay: &Process) {
+        self.0.resume(relay);
+    }
+
+    fn go_and_come_back(&mut self, relay: &Process) -> bool {
+        self.0.go_and_come_back(relay)
+    }
+}
+
 /// A pipe with a name, read by a thread that can be held.
 pub struct Fifo {
     pub path: PathBuf,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::bins::BinArgs;
 use super::files::FileArgs;
 use super::http::HttpArgs;
 use super::servers::ServerArgs;
@@ -101,15 +102,9 @@ pub struct RelayArgs {
     /// or dead letters, is read as that.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
-    /// Messages handed to a sink at a time; lines of an HTTP request
-    #[arg(long, value_name = "N", help_heading = "Queue")]
-    pub batch: Option<usize>,
-    /// Payload bytes of a batch
-    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Queue")]
-    pub batch_bytes: Option<usize>,
-    /// How long a batch waits to become full
-    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
-    pub batch_age: Option<Duration>,
+    /// Batches.
+    #[command(flatten)]
+    pub bins: BinArgs,
     /// Messages that may wait for one destination
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::command::listen::parse_positive, help_heading = "Queue")]
     pub queue_size: usize,

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::host::{Host, Stderr};
 use crate::message::counted::counted;
 use crate::message::render::Format;
+use crate::pipeline::bins::BinSettings;
 use crate::pipeline::flow::{Choice, Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Orders, Relay, Running};
 use crate::pipeline::watch::{Seen, View, Watch};
@@ -75,6 +76,10 @@ pub(super) struct Build<'a> {
     pub(super) profiles: Vec<(Endpoint, ConnectionArgs)>,
     pub(super) views: Vec<Rc<View>>,
     pub(super) orders: Rc<Orders>,
+    /// What the end that is being built is handed comes in these.
+    pub(super) bins: Option<BinSettings>,
+    /// The end that is being built is for dead letters.
+    pub(super) takes_dead_letters: bool,
     /// Nothing is to be opened: it is only tried whether all fits together.
     pub(super) is_trial: bool,
 }
@@ -98,6 +103,8 @@ impl<'a> Build<'a> {
             profiles: Vec::new(),
             views: Vec::new(),
             orders: Rc::default(),
+            bins: None,
+            takes_dead_letters: false,
             is_trial: false,
         })
     }

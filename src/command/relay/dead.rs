@@ -53,7 +53,9 @@ impl Build<'_> {
                 // They are event lines already.
                 let formats = (self.format, self.line_format);
                 (self.format, self.line_format) = (Format::Raw, Format::Raw);
+                self.takes_dead_letters = true;
                 let ends = self.ends(&endpoint, &io, self.session(), false);
+                self.takes_dead_letters = false;
                 (self.format, self.line_format) = formats;
                 ends?
             }

@@ -5,14 +5,17 @@
 use std::rc::Rc;
 
 use super::args::InputArg;
+use super::bins::batch_settings;
 use super::build::Build;
 use crate::command::brokers::{self, Broker};
 use crate::command::settings;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::message::render::Format;
 use crate::net::connection::io_text;
 use crate::net::connector::Connector;
-use crate::pipeline::dispatch::{BatchSettings, Dispatch};
+use crate::pipeline::bins::Binned;
+use crate::pipeline::dispatch::Dispatch;
 use crate::pipeline::run::Running;
 use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
@@ -30,17 +33,43 @@ use crate::source::stdio::StdioSource;
 pub(super) const BATCH: usize = 1000;
 impl<'a> Build<'a> {
     fn sink<S: BatchSink + 'static>(&self, sink: S, most: usize) -> Result<Box<dyn End>, Error> {
-        let args = self.args;
-        let batch = BatchSettings {
-            count: args.batch.unwrap_or(most).max(1),
-            bytes: args.batch_bytes.unwrap_or(1 << 20),
-            age: args.batch_age.unwrap_or_default(),
+        // Bins are handed over as they come.
+        let batch = match &self.bins {
+            Some(_) => batch_settings(most, None, None, None),
+            None => self.batch(most),
         };
         Ok(Box::new(Dispatch::new(sink, batch, self.reconnect()?)))
     }
 
-    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    /// The ends of an endpoint; what it is given comes in bins where that is wanted.
     pub(super) fn ends(
+        &mut self,
+        endpoint: &Endpoint,
+        io: &EndIo,
+        session: String,
+        is_from: bool,
+    ) -> Result<Vec<Running>, Error> {
+        let bins = if is_from { None } else { self.bins_for(endpoint)? };
+        let Some(settings) = bins else { return self.bare_ends(endpoint, io, session, is_from) };
+        // What is put into bins has been written as it should be.
+        let formats = (self.format, self.line_format);
+        (self.format, self.line_format) = (Format::Raw, Format::Raw);
+        self.bins = Some(settings.clone());
+        let ends = self.bare_ends(endpoint, io, session, is_from);
+        self.bins = None;
+        (self.format, self.line_format) = formats;
+        let binned = |running: Running| match running.io.lane {
+            Some(_) => {
+                let end = Box::new(Binned { end: running.end, settings: settings.clone() });
+                Running { end, ..running }
+            }
+            None => running,
+        };
+        Ok(ends?.into_iter().map(binned).collect())
+    }
+
+    /// The ends an endpoint is made of: one that does both, or a source and a sink.
+    fn bare_ends(
         &mut self,
         endpoint: &Endpoint,
         io: &EndIo,
@@ -73,8 +102,8 @@ impl<'a> Build<'a> {
                 if io.inlet.is_some() {
                     return Err(Error::usage(format!("{name} gives no messages"), "it stands as TO"));
                 }
-                let (sink, most) = self.http(url, &name)?;
-                ends.push(running(self.sink(sink, most)?, as_sink()));
+                let sink = self.http(url, &name)?;
+                ends.push(running(self.sink(sink, 1)?, as_sink()));
             }
             Endpoint::Exec(command) => {
                 let end = self.exec(command, &name, session, is_from)?;
@@ -135,9 +164,9 @@ impl<'a> Build<'a> {
             session,
             // Beside what waits in the queue.
             bytes: args.queue_bytes / 8,
-            batch: args.batch,
-            batch_bytes: args.batch_bytes,
-            batch_age: args.batch_age,
+            batch: args.bins.batch.filter(|_| self.bins.is_none()),
+            batch_bytes: args.bins.batch_bytes.filter(|_| self.bins.is_none()),
+            batch_age: args.bins.batch_age.filter(|_| self.bins.is_none()),
         }
     }
 

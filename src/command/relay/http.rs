@@ -10,6 +10,7 @@ use crate::command::values::duration;
 use crate::error::Error;
 use crate::net::connector::Connector;
 use crate::net::post::Poster;
+use crate::pipeline::bins::BinForm;
 use crate::pipeline::http::HttpSink;
 
 /// How requests are sent.
@@ -28,18 +29,16 @@ pub struct HttpArgs {
 }
 
 impl Build<'_> {
-    /// The sink that posts to a URL, and how many messages it takes at a time when the user has not said.
-    pub(super) fn http(&self, url: &str, name: &str) -> Result<(HttpSink, usize), Error> {
+    /// The sink that posts to a URL.
+    pub(super) fn http(&self, url: &str, name: &str) -> Result<HttpSink, Error> {
         let args = self.args;
         let connector = Connector::new(settings::connect_options(url, &args.connection, false)?)?;
-        let is_batch = args.batch.is_some() || args.batch_bytes.is_some() || args.batch_age.is_some();
-        let sink = HttpSink {
+        Ok(HttpSink {
             poster: Poster::new(connector, args.http.request_timeout),
             name: name.to_owned(),
             format: self.line_format,
-            lines: is_batch && args.batch != Some(1),
+            lines: self.bins.as_ref().is_some_and(|bins| bins.binding.form == BinForm::Lines),
             retry_on: args.connection.retry_on.clone(),
-        };
-        Ok((sink, if is_batch { super::ends::BATCH } else { 1 }))
+        })
     }
 }

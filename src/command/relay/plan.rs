@@ -178,6 +178,7 @@ impl Planner<'_> {
                     "jq" => settings::filter("--jq", text).map(drop),
                     "schema" => settings::schema("--schema", Path::new(text), false).map(drop),
                     "init-wait" => settings::filter("--init-wait", text).map(drop),
+                    "batch-jq" => settings::filter("--batch-jq", text).map(drop),
                     "state-key" => settings::filter("--state-key", text).map(drop),
                     "fold" => settings::fold("--fold", text).map(drop),
                     "route" => routes::parse(text).and_then(|route| {

@@ -428,6 +428,12 @@ impl Build<'_> {
                 "leave it out, or --both",
             ));
         }
+        if args.bins.asks_for_bins() {
+            return Err(Error::usage(
+                "--batch-as: a proxy (ws-listen to ws, --both) passes each message on as it is",
+                "leave --batch-as, --batch-min and --batch-jq out, or --both",
+            ));
+        }
         if args.servers.client_on_full == Some(ClientOnFull::Disconnect) {
             return Err(Error::usage(
                 "--client-on-full disconnect: a proxy (ws-listen to ws, --both) has a queue each way, and no side of its own to disconnect",

@@ -239,6 +239,7 @@ fn reading(lane: &Rc<Lane>, name: String) -> QueueReading {
         sum.utilization = sum.utilization.max(one.utilization);
         sum.high_water = sum.high_water.max(one.high_water);
         sum.spool_bytes = sum.spool_bytes.or(one.spool_bytes);
+        sum.batches = sum.batches.or(one.batches);
         let oldest = sum.oldest_ms.into_iter().chain(one.oldest_ms);
         sum.oldest_ms = oldest.reduce(f64::max);
     }
@@ -255,6 +256,7 @@ fn reading_of_one(lane: &Lane) -> QueueReading {
         utilization: lane.utilization(),
         high_water: Some(lane.high_water()),
         spool_bytes: lane.stored_bytes(),
+        batches: Some(lane.batches.get()).filter(|batches| *batches > 0),
         oldest_ms: lane.oldest().map(|since| milliseconds(age(since))),
     }
 }
