@@ -87,7 +87,8 @@ pub struct FoldArgs {
     /// It runs on what --jq yields, before --schema and --route. $state is what it yielded as STATE for the message before,
     /// or --state; $prev is that message, null at first; both are those of the same --state-key. Each OUTPUT goes on as a
     /// message. A message for which it yields nothing goes no further and leaves the state as it is. Anything else than one
-    /// array is an error of that message, as an error in JQ is, and changes nothing.
+    /// array is an error of that message, as an error in JQ is, and changes nothing. In wsp relay with --spool the states are
+    /// stored together with what they yielded, and the next run goes on with them.
     ///
     /// --fold '[.price, . + {change: (.price - ($state // .price))}]' --state-key .symbol adds the change of each symbol's price.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Filters")]

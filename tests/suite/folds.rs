@@ -1,12 +1,13 @@
 //! `--fold`: state across messages, by key, in connect and relay, beyond the end of a run and beyond a kill.
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::relay_admin::port_of;
 use crate::support::balance::Balance;
 use crate::support::files::read;
 use crate::support::http::{sample, wait_for};
-use crate::support::{FakeServer, Frame, Recorder, run, scratch, text, write, wsp};
+use crate::support::{FakeServer, Frame, RawClient, Recorder, Server, Socket, listen, run, scratch, text, write, wsp};
 
 /// Prices of two symbols, mixed.
 const TRADES: &str = r#"{"s":"A","p":100,"q":10}
@@ -120,6 +121,39 @@ fn a_state_is_stored_together_with_what_it_yielded() {
     run(&["relay", "-", "-", "--spool", &spool, "--fold", "[$state, $state]"], "null\n")
         .exits(0)
         .prints(&format!("{last}\n"));
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_state_whatever_is_killed() {
+    let directory = scratch();
+    let spool = text(&directory.path().join("spool"));
+    let keep = ["--spool", &spool, "--state", "[]", "--fold", "[$state + [.], (select(. == 0) | $state)]"];
+    for number in 1..=5 {
+        let server = ["relay", "ws-listen://127.0.0.1:0", "null:", "--protocol", "envelope"];
+        let server = Server::ready(wsp(server).args(keep));
+        let mut client = RawClient::connect(server.port);
+        let data = json!({"type": "data", "id": number, "timestamp": 1, "payload": number});
+        client.say(Frame::text(&data.to_string()));
+        // There is no output that could be stored for it; it is killed as soon as it has acknowledged.
+        while !client.read_text().contains("\"ack\"") {}
+        server.process.signal(Signal::SIGKILL);
+        server.process.outcome();
+    }
+    run(&[&["relay", "-", "-"][..], &keep].concat(), "0\n").exits(0).prints("[1,2,3,4,5]\n");
+}
+
+#[test]
+fn each_connection_through_a_proxy_has_its_own_state() {
+    let server = listen(&["--echo"]);
+    let count = ["--both", "--state", "0", "--fold", "[$state + 1, $state + 1]"];
+    let proxy = Server::ready(wsp(["relay", "ws-listen://127.0.0.1:0", &server.url]).args(count));
+    let (mut one, mut other) = (RawClient::connect(proxy.port), RawClient::connect(proxy.port));
+    let ask = |client: &mut Socket| {
+        client.say(Frame::text("null"));
+        client.read_text()
+    };
+    assert_eq!([ask(&mut one), ask(&mut one), ask(&mut other), ask(&mut one)], ["1", "2", "1", "3"]);
+    proxy.stop().exits(0);
 }
 
 #[test]
