@@ -50,7 +50,7 @@ pub fn joined(words: &[&str], between: u8, number: u64) -> String {
 /// What a broker gave back as a message.
 pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
     match kind_of(&payload, kind) {
-        MessageKind::Text => Message::text_checked(payload),
+        MessageKind::Text => Message::checked(MessageKind::Text, payload),
         MessageKind::Binary => Message::binary(payload),
     }
 }

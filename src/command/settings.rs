@@ -14,7 +14,7 @@ use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
 use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::input::{InputKind, decode};
-use crate::net::connection::{BufferRole, io_text};
+use crate::net::connection::io_text;
 use crate::net::connector::ConnectOptions;
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::deflate::DeflateOffer;
@@ -257,7 +257,6 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         max_message_size: args.max_message_size,
         connect_timeout: args.connect_timeout,
         redirects: args.location.then_some(args.max_redirects),
-        buffers: BufferRole::Stream,
         no_pong: false,
     })
 }

@@ -19,7 +19,6 @@ use crate::endpoint::WsTarget;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal};
-use crate::net::connection::BufferRole;
 use crate::net::connector::{ConnectOptions, Connector};
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::dial::DialOptions;
@@ -151,7 +150,6 @@ fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String,
         no_pong: false,
         connect_timeout: CONNECT,
         redirects: None,
-        buffers: BufferRole::Stream,
         target,
     };
     Ok((label, options))

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::net::connection::CloseReason;
+use crate::net::connection::{CloseReason, may_be_sent};
 
 /// Reads a duration.
 ///
@@ -173,23 +173,16 @@ pub fn byte_rate(text: &str) -> Result<f64, String> {
     if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
 }
 
-/// Whether a server may close with this code: RFC 6455 section 7.4 and the registry it founded. 1004 to 1006 and 1015 are
-/// never sent.
-pub fn may_be_sent(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
 /// Reads `CODE[:REASON]`: how a connection is closed.
 ///
 /// # Errors
 /// A code that must not be sent, a reason that is too long.
 pub fn close(text: &str) -> Result<CloseReason, String> {
     let (code, reason) = text.split_once(':').unwrap_or((text, ""));
-    // RFC 6455 section 7.4 and the registry it founded: 1004 to 1006 and 1015 are never sent.
     let code = code
         .parse()
         .ok()
-        .filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999))
+        .filter(|code| may_be_sent(*code))
         .ok_or_else(|| format!("invalid close code '{code}'; use 1000-1003, 1007-1014 or 3000-4999"))?;
     if reason.len() > 123 {
         return Err("a reason has at most 123 bytes".to_owned());

@@ -23,7 +23,7 @@ use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::message::event::EventBody;
 use crate::message::source::path_of;
-use crate::net::connection::{BufferRole, Connection, ConnectionError, ConnectionSettings, io_text};
+use crate::net::connection::{Connection, ConnectionError, ConnectionSettings, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::head::SpelledName;
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
@@ -281,12 +281,11 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
-                buffers: BufferRole::Many,
                 max_message_size: door.max_message_size,
                 deflate: accepted.deflate,
                 no_pong: door.passes_pings || hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };
-            let connection = Connection::new(accepted.transport, accepted.prefix, &settings);
+            let connection = Connection::new(accepted.transport, &accepted.prefix, &settings);
             let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);
             let converse = converse(hub, connection, member, mailbox, accepted.pass);
             spawn_local(Box::pin(converse));

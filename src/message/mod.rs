@@ -115,10 +115,11 @@ impl Message {
         Self::new(MessageKind::of(&payload), payload)
     }
 
-    /// A text message whose bytes another layer has already checked to be UTF-8.
-    pub(crate) fn text_checked(payload: Bytes) -> Self {
-        debug_assert!(std::str::from_utf8(&payload).is_ok());
-        Self::new(MessageKind::Text, payload)
+    /// A message whose bytes, where it is text, are known to be UTF-8.
+    pub(crate) fn checked(kind: MessageKind, payload: impl Into<Bytes>) -> Self {
+        let payload = payload.into();
+        debug_assert!(kind == MessageKind::Binary || std::str::from_utf8(&payload).is_ok());
+        Self::new(kind, payload)
     }
 
     /// A copy that shares memory at most with others of this pack. Text has already been checked to be UTF-8.

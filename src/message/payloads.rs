@@ -5,9 +5,9 @@
 use base64::Engine as _;
 use bytes::BytesMut;
 
-use super::Message;
 use super::event::BASE64;
 use super::json_string::{SHARED, read_json_string};
+use super::{Message, MessageKind};
 
 /// Makes messages, which are put one behind the other.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Payloads {
     pub(super) fn text<'t>(&mut self, text: &'t [u8]) -> Option<(Message, &'t [u8])> {
         let (length, taken) = read_json_string(text, &mut self.0)?;
         std::str::from_utf8(&self.0[..length]).ok()?;
-        Some((Message::text_checked(self.0.split_to(length).freeze()), &text[taken..]))
+        Some((Message::checked(MessageKind::Text, self.0.split_to(length).freeze()), &text[taken..]))
     }
 
     /// A binary message of the base64 that begins at `text`, up to a quote, and what comes after it.

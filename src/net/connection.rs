@@ -1,58 +1,44 @@
 //! `Connection`: one open WebSocket, bytes on one side and whole messages on the other.
 //!
-//! The only thing above `net/` that knows frames exist. Owns compression, fragmentation of large
-//! messages, the Close that answers a broken peer (RFC 6455 section 7.1.7) and the buffers' sizes.
-//! Leaves keep-alive, idle time and reconnecting to `session/`.
-//! Invariants: every method is cancel safe; what is not flushed is bounded; a connection that once
-//! carried a large message gives its memory back when it falls idle.
+//! Drives the codec of [`super::frames`] over a transport. Owns the answers to pings and Closes (RFC 6455, sections 5.5 and
+//! 7.1), compression of what is sent, fragments where the user wants them, and what waits to be written. Leaves
+//! keep-alive, idle time and reconnecting to `session/`.
+//! Invariants: every method is cancel safe; what waits to be written is bounded; all connections of a thread read into
+//! one buffer, and an idle one keeps none.
 
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
-use tokio_tungstenite::tungstenite::protocol::{Role as WsRole, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message as WsMessage};
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::deflate::{Agreed, Codec, InflateError, Role};
-use super::tap::Tap;
+use self::outgoing::Outgoing;
+use super::deflate::{Agreed, Deflater, Inflater, Role};
+pub use super::frames::{CloseReason, may_be_sent};
+use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
+use crate::message::Message;
 use crate::message::counted::counted;
-use crate::message::{Message, MessageKind};
 
-/// A message longer than this is sent in fragments, so that a slow reader costs one fragment.
-const FRAGMENT_ABOVE: usize = 256 * 1024;
-/// Payload bytes of such a fragment.
-const FRAGMENT: usize = 64 * 1024;
-/// Bytes of a frame that are no payload, about.
-const FRAME_HEAD: usize = 8;
-/// A connection that moved a frame larger than this gets fresh buffers once it is idle.
-const SHED_ABOVE: u64 = 32 * 1024;
-/// Most that may wait in the write buffer; beyond it pongs replace one another.
-const MAX_WRITE_BUFFER: usize = 1024 * 1024;
+/// Bytes read at most at once, by all connections of a thread into one buffer.
+const READ: usize = 64 * 1024;
+/// With less room left the buffer is renewed.
+const LEAST_READ: usize = 16 * 1024;
+/// While this many bytes wait to be written, no more messages are taken.
+const HIGH_WATER: usize = 64 * 1024;
 
-/// Which buffers a connection gets: one stream that carries a flood, or one of thousands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BufferRole {
-    /// Large reads: a client, where few connections carry much.
-    Stream,
-    /// Small reads: a server, where many connections carry little.
-    Many,
-}
-
-impl BufferRole {
-    fn sizes(self) -> (usize, usize) {
-        match self {
-            Self::Stream => (64 * 1024, 64 * 1024),
-            Self::Many => (2048, 16 * 1024),
-        }
-    }
+thread_local! {
+    static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// What the peer sent.
@@ -66,51 +52,6 @@ pub enum Incoming {
     Pong(Bytes),
     /// The peer's Close; its echo is already on its way.
     Close(CloseReason),
-}
-
-/// Code and reason of a Close frame (RFC 6455 section 7.1.5 and 7.1.6).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CloseReason {
-    /// `None` when the frame carried no code (1005 in the APIs of others).
-    pub code: Option<u16>,
-    /// UTF-8, at most 123 bytes.
-    pub reason: String,
-}
-
-impl CloseReason {
-    /// A reason with a code; the text is cut to what fits into a control frame.
-    #[must_use]
-    pub fn new(code: u16, reason: &str) -> Self {
-        let mut end = reason.len().min(123);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self { code: Some(code), reason: reason[..end].to_owned() }
-    }
-
-    /// Whether this is an orderly end: 1000, 1001 or no code at all.
-    #[must_use]
-    pub fn is_normal(&self) -> bool {
-        matches!(self.code, None | Some(1000 | 1001 | 1005))
-    }
-}
-
-impl std::fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.code, self.reason.is_empty()) {
-            (None, _) => f.write_str("no code"),
-            (Some(code), true) => write!(f, "{code}"),
-            (Some(code), false) => write!(f, "{code} {}", self.reason.escape_debug()),
-        }
-    }
-}
-
-/// What is said of a Close whose code is for no wire.
-pub(super) const BAD_CLOSE: &str = "a Close with a code that may not be sent";
-
-/// Returns whether a Close may carry this code (RFC 6455 section 7.4).
-pub(super) fn may_be_sent(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// Why a connection cannot go on.
@@ -144,6 +85,19 @@ impl ConnectionError {
             Self::Lost(_) => None,
         }
     }
+
+    fn close_text(&self) -> &str {
+        match self {
+            Self::Protocol(text) => text,
+            Self::InvalidUtf8 => "text is not valid UTF-8",
+            Self::TooLarge { .. } => "message too large",
+            Self::Lost(_) => "",
+        }
+    }
+
+    fn lost(error: &io::Error) -> Self {
+        Self::Lost(io_text(error))
+    }
 }
 
 /// How a connection is set up after the upgrade.
@@ -151,9 +105,7 @@ impl ConnectionError {
 pub struct ConnectionSettings {
     /// Client connections mask their frames.
     pub role: Role,
-    /// Buffer sizes.
-    pub buffers: BufferRole,
-    /// Largest message accepted, in bytes after inflating.
+    /// Largest message accepted, in bytes after decompression.
     pub max_message_size: usize,
     /// permessage-deflate as negotiated.
     pub deflate: Option<Agreed>,
@@ -165,210 +117,200 @@ pub struct ConnectionSettings {
 #[derive(Debug)]
 struct Fragments {
     payload: Bytes,
-    opcode: Data,
-    compressed: bool,
+    kind: FrameKind,
     /// Most payload bytes of a frame.
     size: usize,
-    /// Bytes handed over since the last flush.
-    unflushed: usize,
 }
 
 /// One open WebSocket.
+#[derive(Debug)]
 pub struct Connection {
-    ws: Option<WebSocketStream<Tap<Transport>>>,
-    config: WebSocketConfig,
-    codec: Option<Box<Codec>>,
+    transport: Transport,
+    decoder: Decoder,
+    /// Read, but not decoded.
+    input: BytesMut,
+    bytes_in: u64,
+    outgoing: Outgoing,
+    deflater: Option<Box<Deflater>>,
     fragments: Option<Box<Fragments>>,
-    stashed: Option<Box<WsMessage>>,
+    /// The answer to the last ping, while much else waits to be written.
+    pong: Option<Bytes>,
     limit: usize,
     role: Role,
+    no_pong: bool,
+    close_sent: bool,
     unflushed: bool,
-    sent_large: bool,
     /// What the last message took on the wire, where it was compressed.
     last_wire: Option<usize>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("role", &self.role).finish_non_exhaustive()
-    }
 }
 
 impl Connection {
     /// Starts on a transport whose upgrade is done; `prefix` is what was read past the HTTP head.
     #[must_use]
-    pub fn new(transport: Transport, prefix: Bytes, settings: &ConnectionSettings) -> Self {
-        let (read, write) = settings.buffers.sizes();
+    pub fn new(transport: Transport, prefix: &[u8], settings: &ConnectionSettings) -> Self {
+        let role = settings.role;
         let limit = settings.max_message_size;
-        // A compressed message may be a little longer than what it inflates to.
-        let wire_limit = match settings.deflate {
-            Some(_) => limit.saturating_add(limit / 1000).saturating_add(1024),
-            None => limit,
-        };
-        let config = WebSocketConfig::default()
-            .read_buffer_size(read)
-            .write_buffer_size(write)
-            .max_write_buffer_size(MAX_WRITE_BUFFER)
-            .max_message_size(Some(wire_limit))
-            .max_frame_size(Some(wire_limit));
-        let mut tap = Tap::new(transport, prefix, settings.deflate.is_some());
-        if settings.no_pong {
-            tap.hide_pings();
-        }
-        let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
-        let mut connection = Self {
-            ws: None,
-            config,
-            codec,
+        let deflate = settings.deflate.as_ref();
+        Self {
+            transport,
+            decoder: Decoder::new(role, limit, deflate.map(|agreed| Box::new(Inflater::new(role, agreed)))),
+            input: BytesMut::from(prefix),
+            bytes_in: prefix.len() as u64,
+            outgoing: Outgoing::default(),
+            deflater: deflate.map(|agreed| Box::new(Deflater::new(role, agreed))),
             fragments: None,
-            stashed: None,
+            pong: None,
             limit,
-            role: settings.role,
+            role,
+            no_pong: settings.no_pong,
+            close_sent: false,
             unflushed: false,
-            sent_large: false,
             last_wire: None,
-        };
-        connection.frame(tap);
-        connection
+        }
     }
 
-    /// Puts a fresh framing layer, with fresh buffers, on the byte stream.
-    fn frame(&mut self, tap: Tap<Transport>) {
-        let role = match self.role {
-            Role::Client => WsRole::Client,
-            Role::Server => WsRole::Server,
-        };
-        self.ws = WebSocketStream::from_raw_socket(tap, role, Some(self.config)).now_or_never();
-    }
-
-    fn stream(&mut self) -> Result<&mut WebSocketStream<Tap<Transport>>, ConnectionError> {
-        self.ws.as_mut().ok_or_else(|| ConnectionError::Lost("already closed".to_owned()))
-    }
-
-    /// Bytes read from and written to the transport so far (after compression, before TLS).
+    /// Returns how many bytes were read from and written to the transport so far (after compression, before TLS).
     #[must_use]
     pub fn wire_bytes(&self) -> (u64, u64) {
-        self.ws.as_ref().map_or((0, 0), |ws| (ws.get_ref().bytes_in(), ws.get_ref().bytes_out()))
+        (self.bytes_in, self.outgoing.total())
     }
 
     /// Returns how many payload bytes of messages have come so far, also of one whose end has not.
     #[must_use]
     pub fn message_bytes(&self) -> u64 {
-        self.ws.as_ref().map_or(0, |ws| ws.get_ref().data_bytes())
+        self.decoder.data_bytes()
     }
 
-    /// The next thing the peer sent, or `None` once the closing handshake is complete and, where we are the client, the
-    /// server has ended the byte stream (RFC 6455 section 7.1.1).
+    /// Returns the next thing the peer sent, or `None` once the closing handshake is complete and, where we are the client,
+    /// the server has ended the byte stream (RFC 6455 section 7.1.1).
     ///
     /// # Errors
     /// [`ConnectionError`]; call [`Connection::fail`] next, so that the peer learns why.
     pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, ConnectionError>> {
-        match Pin::new(self.stream()?).poll_next(cx) {
-            Poll::Ready(None) => Poll::Ready(Ok(None)),
-            Poll::Ready(Some(Ok(message))) => Poll::Ready(self.translate(message).map(Some)),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(self.explain(&error))),
-            Poll::Pending => {
-                if self.shed(cx) {
-                    // The fresh stream must know whom to wake.
-                    return self.poll_receive(cx);
-                }
-                Poll::Pending
+        loop {
+            if let Some(incoming) = self.next_incoming()? {
+                return Poll::Ready(Ok(Some(incoming)));
+            }
+            if self.decoder.is_closed() {
+                return self.poll_closed(cx).map(|()| Ok(None));
+            }
+            match ready!(self.poll_read(cx))? {
+                (_, Some(incoming)) => return Poll::Ready(Ok(Some(incoming))),
+                (0, None) => return Poll::Ready(Err(ConnectionError::Lost(NO_CLOSE.to_owned()))),
+                _ => {}
             }
         }
     }
 
-    fn translate(&mut self, message: WsMessage) -> Result<Incoming, ConnectionError> {
-        Ok(match message {
-            WsMessage::Text(text) => self.plain(Message::text_checked(text.into()))?,
-            WsMessage::Binary(payload) => {
-                let note = match self.codec {
-                    Some(_) => self.stream()?.get_mut().take_note(),
-                    None => None,
-                };
-                match note {
-                    Some(note) if note.compressed => self.inflate(&payload, note.text)?,
-                    _ => self.plain(Message::binary(payload))?,
-                }
+    /// After the peer's Close: ready once our own is written and, on the client's side, the server has hung up
+    /// (RFC 6455, section 7.1.1).
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut is_over = ready!(self.poll_flush(cx)).is_err() || self.role == Role::Server;
+        while !is_over {
+            is_over = !matches!(ready!(self.poll_read(cx)), Ok((1.., _)));
+            self.input.clear();
+        }
+        Poll::Ready(())
+    }
+
+    /// Decodes what was read; `None` once more has to be read.
+    ///
+    /// # Errors
+    /// As [`Connection::poll_receive`].
+    pub(crate) fn next_incoming(&mut self) -> Result<Option<Incoming>, ConnectionError> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let event = self.decoder.next(&mut self.input);
+        if self.input.is_empty() {
+            // Even an empty slice keeps its buffer alive.
+            self.input = BytesMut::new();
+        }
+        match event {
+            Ok(event) => Ok(event.map(|event| self.take(event))),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Reads once, into the buffer of the thread or, where most of a large message is missing, straight into that; with
+    /// the number of bytes comes what that completed. No bytes: the peer has ended the stream.
+    ///
+    /// # Errors
+    /// As [`Connection::poll_receive`].
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(usize, Option<Incoming>), ConnectionError>> {
+        let mut event = None;
+        let read = if let Some(mut spare) = self.decoder.spare() {
+            let read = ready!(pin!(self.transport.read_buf(&mut spare)).poll(cx));
+            if let Ok(count @ 1..) = read {
+                event = self.decoder.filled(count).map_err(|error| self.explain(error))?;
             }
-            WsMessage::Ping(payload) => Incoming::Ping(payload),
-            WsMessage::Pong(payload) if self.stream()?.get_mut().take_hidden() => Incoming::Ping(payload),
-            WsMessage::Pong(payload) => Incoming::Pong(payload),
-            WsMessage::Close(None) => Incoming::Close(CloseReason::default()),
-            WsMessage::Close(Some(frame)) => {
-                // The framing layer gives a Close of its own in place of one that may not be sent.
-                let sent = self.stream()?.get_ref().close_code();
-                let code = sent.unwrap_or_else(|| frame.code.into());
-                if !may_be_sent(code) {
-                    return Err(ConnectionError::Protocol(BAD_CLOSE.to_owned()));
+            read
+        } else {
+            ready!(READ_BUFFER.with_borrow_mut(|buffer| {
+                if buffer.capacity() < LEAST_READ {
+                    buffer.reserve(READ);
                 }
-                Incoming::Close(CloseReason { code: Some(code), reason: frame.reason.as_str().to_owned() })
+                let read = ready!(pin!(self.transport.read_buf(&mut (&mut *buffer).limit(READ))).poll(cx));
+                self.input = buffer.split();
+                Poll::Ready(read)
+            }))
+        };
+        Poll::Ready(match read {
+            Ok(count) => {
+                self.bytes_in += count as u64;
+                Ok((count, event.map(|event| self.take(event))))
             }
-            WsMessage::Frame(_) => return Err(ConnectionError::Protocol("a frame outside a message".to_owned())),
+            Err(error) => Err(ConnectionError::lost(&error)),
         })
     }
 
-    fn plain(&mut self, message: Message) -> Result<Incoming, ConnectionError> {
-        if self.codec.is_some() && message.kind() == MessageKind::Text {
-            self.stream()?.get_mut().take_note();
-        }
-        if message.len() > self.limit {
-            return Err(ConnectionError::TooLarge { limit: self.limit });
-        }
-        Ok(Incoming::Message(message))
-    }
-
-    fn inflate(&mut self, payload: &[u8], text: bool) -> Result<Incoming, ConnectionError> {
-        let limit = self.limit;
-        let Some(codec) = &mut self.codec else {
-            return Err(ConnectionError::Protocol("compressed without agreement".to_owned()));
-        };
-        let inflated = codec.inflate(payload, limit).map_err(|error| match error {
-            InflateError::TooLarge => ConnectionError::TooLarge { limit },
-            InflateError::Corrupt => ConnectionError::Protocol("compressed data is corrupt".to_owned()),
-        })?;
-        let message = if text {
-            Message::text_from_bytes(inflated).map_err(|_| ConnectionError::InvalidUtf8)?
-        } else {
-            Message::binary(inflated)
-        };
-        Ok(Incoming::Message(message.with_wire(Some(payload.len()))))
-    }
-
-    fn explain(&self, error: &tungstenite::Error) -> ConnectionError {
-        use tungstenite::error::ProtocolError;
-        match error {
-            tungstenite::Error::Capacity(_) => ConnectionError::TooLarge { limit: self.limit },
-            tungstenite::Error::Utf8(_) => ConnectionError::InvalidUtf8,
-            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                ConnectionError::Lost("the peer ended the connection without a Close".to_owned())
+    /// Answers what asks for an answer.
+    fn take(&mut self, event: Event) -> Incoming {
+        match event {
+            Event::Message(message) => Incoming::Message(message),
+            Event::Ping(payload) => {
+                if !self.no_pong && !self.close_sent {
+                    self.unflushed = true;
+                    self.pong = Some(payload.clone());
+                    self.put_pong();
+                }
+                Incoming::Ping(payload)
             }
-            tungstenite::Error::Protocol(error) => ConnectionError::Protocol(error.to_string()),
-            tungstenite::Error::Io(error) => ConnectionError::Lost(io_text(error)),
-            other => ConnectionError::Lost(other.to_string()),
+            Event::Pong(payload) => Incoming::Pong(payload),
+            Event::Close(close) => {
+                self.put_close(&close);
+                Incoming::Close(close)
+            }
         }
     }
 
-    /// Replaces the framing layer by a fresh one, once nothing is under way, if a large message
-    /// went through it: its buffers never shrink by themselves.
-    fn shed(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(ws) = self.ws.as_mut() else { return false };
-        if !self.sent_large && ws.get_ref().largest_frame_since_reset() <= SHED_ABOVE {
-            return false;
+    /// Queues the pong that waits, once there is room: a peer that pings and does not read gets the last one alone.
+    fn put_pong(&mut self) {
+        if self.outgoing.len() < HIGH_WATER
+            && let Some(payload) = self.pong.take()
+        {
+            self.outgoing.push(FrameKind::PONG, payload, self.role == Role::Client);
         }
-        if self.fragments.is_some() || self.stashed.is_some() || !ws.get_ref().at_message_boundary() {
-            return false;
+    }
+
+    fn put_close(&mut self, close: &CloseReason) {
+        if !std::mem::replace(&mut self.close_sent, true) {
+            // What is cut off by the Close is not missed: nothing can follow it.
+            self.fragments = None;
+            self.unflushed = true;
+            self.outgoing.push(FrameKind::CLOSE, close.payload().into(), self.role == Role::Client);
         }
-        if !matches!(Pin::new(&mut *ws).poll_flush(cx), Poll::Ready(Ok(()))) {
-            return false;
+    }
+
+    fn explain(&self, error: FrameError) -> ConnectionError {
+        match error {
+            FrameError::InvalidUtf8 => ConnectionError::InvalidUtf8,
+            FrameError::TooLarge => ConnectionError::TooLarge { limit: self.limit },
+            error => ConnectionError::Protocol(error.to_string()),
         }
-        self.unflushed = false;
-        self.sent_large = false;
-        if let Some(ws) = self.ws.take() {
-            let mut tap = ws.into_inner();
-            tap.reset_largest();
-            self.frame(tap);
-        }
-        true
     }
 
     /// Ready when [`Connection::start_send`] may be called; drives what is being sent meanwhile.
@@ -377,66 +319,30 @@ impl Connection {
     /// [`ConnectionError::Lost`] when the byte stream failed.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         loop {
-            ready!(Pin::new(self.stream()?).poll_ready(cx)).map_err(|error| self.explain(&error))?;
-            if let Some(message) = self.stashed.take() {
-                ready!(self.poll_stream_flush(cx, Some(message)))?;
-                continue;
+            if self.outgoing.len() >= HIGH_WATER {
+                ready!(self.poll_write(cx, HIGH_WATER - 1))?;
             }
-            if self.fragments.as_ref().is_some_and(|fragments| fragments.unflushed >= FRAGMENT) {
-                ready!(self.poll_stream_flush(cx, None))?;
-            }
+            self.put_pong();
             let Some(fragments) = &mut self.fragments else { return Poll::Ready(Ok(())) };
-            if fragments.unflushed >= FRAGMENT {
-                fragments.unflushed = 0;
-            }
             let piece = fragments.payload.split_to(fragments.payload.len().min(fragments.size));
-            fragments.unflushed += piece.len() + FRAME_HEAD;
-            let last = fragments.payload.is_empty();
-            let frame = data_frame(piece, fragments.opcode, last, fragments.compressed);
-            fragments.opcode = Data::Continue;
-            fragments.compressed = false;
-            if last {
+            let fin = fragments.payload.is_empty();
+            let kind = FrameKind { fin, ..fragments.kind };
+            fragments.kind = FrameKind { opcode: OpCode::Data(Data::Continue), fin: false, compressed: false };
+            if fin {
                 self.fragments = None;
             }
-            self.hand_over(WsMessage::Frame(frame))?;
+            self.outgoing.push(kind, piece, self.role == Role::Client);
         }
     }
 
-    fn poll_stream_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        then: Option<Box<WsMessage>>,
-    ) -> Poll<Result<(), ConnectionError>> {
-        let flushed = Pin::new(self.stream()?).poll_flush(cx);
-        let Some(message) = then else {
-            return flushed.map_err(|error| self.explain(&error));
-        };
-        match flushed {
-            Poll::Ready(Ok(())) => Poll::Ready(self.hand_over(*message)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.explain(&error))),
-            Poll::Pending => {
-                self.stashed = Some(message);
-                Poll::Pending
-            }
-        }
-    }
-
-    fn hand_over(&mut self, message: WsMessage) -> Result<(), ConnectionError> {
-        self.unflushed = true;
-        match Pin::new(self.stream()?).start_send(message) {
-            Ok(()) => Ok(()),
-            Err(tungstenite::Error::WriteBufferFull(message)) => {
-                self.stashed = Some(message);
-                Ok(())
-            }
-            Err(error) => Err(self.explain(&error)),
-        }
+    fn poll_write(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<Result<(), ConnectionError>> {
+        self.outgoing.poll_write(cx, &mut self.transport, left).map_err(|error| ConnectionError::lost(&error))
     }
 
     /// Takes a message to send. It goes out with the next flush, or before when much is waiting.
     ///
     /// # Errors
-    /// [`ConnectionError::Lost`] when the byte stream failed or the connection is closing.
+    /// [`ConnectionError::Protocol`] after a Close.
     pub fn start_send(&mut self, message: Message) -> Result<(), ConnectionError> {
         self.start_send_limited(message, None)
     }
@@ -446,44 +352,49 @@ impl Connection {
     /// # Errors
     /// As [`Connection::start_send`].
     pub fn start_send_limited(&mut self, message: Message, fragment: Option<usize>) -> Result<(), ConnectionError> {
-        let opcode = match message.kind() {
-            MessageKind::Text => Data::Text,
-            MessageKind::Binary => Data::Binary,
-        };
-        let compressed = match &mut self.codec {
-            Some(codec) => codec.compress(message.payload()),
-            None => None,
-        };
-        let is_compressed = compressed.is_some();
+        self.may_send()?;
+        let compressed = self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload()));
         self.last_wire = compressed.as_ref().map(Bytes::len);
+        let kind = FrameKind::whole(message.kind(), compressed.is_some());
         let payload = compressed.unwrap_or_else(|| message.into_payload());
-        if payload.len() as u64 > SHED_ABOVE {
-            self.sent_large = true;
+        match fragment.filter(|size| *size > 0 && *size < payload.len()) {
+            Some(size) => self.fragments = Some(Box::new(Fragments { payload, kind, size })),
+            None => self.outgoing.push(kind, payload, self.role == Role::Client),
         }
-        let size = match fragment.filter(|size| *size > 0 && *size < payload.len()) {
-            // A frame larger than the write buffer would never fit.
-            Some(size) => Some(size.min(FRAGMENT_ABOVE)),
-            None => Some(FRAGMENT).filter(|_| payload.len() > FRAGMENT_ABOVE),
-        };
-        if let Some(size) = size {
-            self.unflushed = true;
-            let fragments = Fragments { payload, opcode, compressed: is_compressed, size, unflushed: 0 };
-            self.fragments = Some(Box::new(fragments));
-            return Ok(());
-        }
-        self.hand_over(WsMessage::Frame(data_frame(payload, opcode, true, is_compressed)))
+        Ok(())
     }
 
-    /// Whether messages may be sent compressed.
+    /// Takes a frame built ahead: a whole message, sent uncompressed, with `part` from `offset` on.
+    pub(crate) fn start_prebuilt(&mut self, frame: &Prebuilt, offset: usize, part: &[u8]) {
+        if self.may_send().is_ok() {
+            self.outgoing.gather(|out| frame.append(out, offset, part));
+        }
+    }
+
+    fn may_send(&mut self) -> Result<(), ConnectionError> {
+        if self.close_sent {
+            return Err(ConnectionError::Protocol(ProtocolError::SendAfterClosing.to_string()));
+        }
+        self.unflushed = true;
+        Ok(())
+    }
+
+    /// Returns whether messages may be sent compressed.
     #[must_use]
     pub fn compresses(&self) -> bool {
-        self.codec.is_some()
+        self.deflater.is_some()
     }
 
-    /// Payload bytes of the last message that was taken, as it is on the wire, where it was compressed.
+    /// Returns the payload bytes of the last message that was taken, as it is on the wire, where it was compressed.
     #[must_use]
     pub fn last_wire(&self) -> Option<usize> {
         self.last_wire
+    }
+
+    /// Returns how many bytes wait to be written.
+    #[must_use]
+    pub(crate) fn waiting(&self) -> usize {
+        self.outgoing.len()
     }
 
     /// Takes a ping to send; control frames may pass between the fragments of a message.
@@ -491,7 +402,9 @@ impl Connection {
     /// # Errors
     /// As [`Connection::start_send`].
     pub fn start_ping(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
-        self.hand_over(WsMessage::Ping(payload))
+        self.may_send()?;
+        self.outgoing.push(FrameKind::PING, payload, self.role == Role::Client);
+        Ok(())
     }
 
     /// Takes an unasked pong to send (RFC 6455 section 5.5.3 allows it).
@@ -499,19 +412,14 @@ impl Connection {
     /// # Errors
     /// As [`Connection::start_send`].
     pub fn start_pong(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
-        self.hand_over(WsMessage::Frame(Frame::pong(payload)))
+        self.may_send()?;
+        self.outgoing.push(FrameKind::PONG, payload, self.role == Role::Client);
+        Ok(())
     }
 
-    /// Takes a Close to send; nothing can be sent after it.
-    ///
-    /// # Errors
-    /// As [`Connection::start_send`].
-    pub fn start_close(&mut self, close: &CloseReason) -> Result<(), ConnectionError> {
-        // A message cut off by the Close would break the framing of nothing that follows.
-        self.fragments = None;
-        let frame =
-            close.code.map(|code| CloseFrame { code: CloseCode::from(code), reason: close.reason.as_str().into() });
-        self.hand_over(WsMessage::Close(frame))
+    /// Takes a Close to send, once; nothing can be sent after it.
+    pub fn start_close(&mut self, close: &CloseReason) {
+        self.put_close(close);
     }
 
     /// Ready when everything taken so far is with the kernel.
@@ -523,20 +431,28 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_ready(cx))?;
-        ready!(self.poll_stream_flush(cx, None))?;
+        ready!(self.poll_write(cx, 0))?;
+        // TLS holds records back until they are flushed.
+        ready!(Pin::new(&mut self.transport).poll_flush(cx)).map_err(|error| ConnectionError::lost(&error))?;
         self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes what the kernel takes at once; the rest waits for [`Connection::poll_flush`].
+    ///
+    /// # Errors
+    /// [`ConnectionError::Lost`] when the byte stream failed.
+    pub(crate) fn try_flush(&mut self) -> Result<(), ConnectionError> {
+        self.outgoing.try_write(&mut self.transport).map_err(|error| ConnectionError::lost(&error))
     }
 
     /// Tells the peer why the connection ends and waits, within `limit`, until it has hung up:
     /// hanging up first could destroy the Close on its way.
     pub async fn fail(&mut self, error: &ConnectionError, limit: Duration) {
         let Some(code) = error.close_code() else { return };
-        let reason = CloseReason::new(code, error.close_text());
+        self.start_close(&CloseReason::new(code, error.close_text()));
         let _ = tokio::time::timeout(limit, async {
-            // A Close with a forbidden code has queued its own answer: then only flushing is left.
-            let _ = self.start_close(&reason);
-            let _ = std::future::poll_fn(|cx| self.poll_stream_flush(cx, None)).await;
+            let _ = std::future::poll_fn(|cx| self.poll_flush(cx)).await;
             self.linger().await;
         })
         .await;
@@ -544,36 +460,19 @@ impl Connection {
 
     /// Ends our half of the byte stream and discards what still comes until the peer ends its own.
     pub async fn linger(&mut self) {
-        let Some(ws) = self.ws.as_mut() else { return };
-        let transport = ws.get_mut().get_mut();
-        let mut scrap = [0_u8; 4096];
-        let _ = std::future::poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx)).await;
-        loop {
-            let mut buffer = ReadBuf::new(&mut scrap);
-            let read = std::future::poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut buffer)).await;
-            if read.is_err() || buffer.filled().is_empty() {
-                return;
-            }
+        self.transport.linger(usize::MAX).await;
+    }
+
+    /// Ends what lies below the WebSocket. With `reset` it leaves no trace in the kernel's tables: the peer sees a reset.
+    pub(crate) fn end(self, reset: bool) {
+        if reset {
+            self.transport.reset_on_drop();
         }
     }
 }
 
-impl ConnectionError {
-    fn close_text(&self) -> &str {
-        match self {
-            Self::Protocol(text) => text,
-            Self::InvalidUtf8 => "text is not valid UTF-8",
-            Self::TooLarge { .. } => "message too large",
-            Self::Lost(_) => "",
-        }
-    }
-}
-
-fn data_frame(payload: Bytes, opcode: Data, last: bool, compressed: bool) -> Frame {
-    let header =
-        FrameHeader { is_final: last, rsv1: compressed, opcode: OpCode::Data(opcode), ..FrameHeader::default() };
-    Frame::from_payload(header, payload)
-}
+/// How a stream without a Close ends.
+const NO_CLOSE: &str = "the peer ended the connection without a Close";
 
 /// The cause in the words of the system, without the number behind it.
 pub(crate) fn io_text(error: &io::Error) -> String {

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::HeaderValue;
 
-use super::bulk::Bulk;
-use super::connection::{BufferRole, Connection, ConnectionSettings};
+use super::connection::{Connection, ConnectionSettings};
 use super::credentials::{Credentials, Identity};
-use super::deflate::{Codec, DeflateOffer, NegotiationError, Role, check_answer};
+use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
 use super::proxy::{Proxy, ProxyRules};
 use super::tls::{ClientConnector, ClientTls, TlsError};
@@ -53,8 +52,6 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Most redirects to follow; `None` follows none.
     pub redirects: Option<u32>,
-    /// Sizes of buffers.
-    pub buffers: BufferRole,
     /// Pings are left to whoever reads them.
     pub no_pong: bool,
 }
@@ -179,18 +176,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// For use as one of few.
+    /// Starts speaking WebSocket on it.
     #[must_use]
     pub fn into_connection(self) -> Connection {
-        Connection::new(self.transport, self.prefix, &self.settings)
-    }
-
-    /// For use as one of thousands, or under load.
-    #[must_use]
-    pub fn into_bulk(self) -> Bulk {
-        let settings = &self.settings;
-        let codec = settings.deflate.as_ref().map(|agreed| Box::new(Codec::new(settings.role, agreed)));
-        Bulk::new(self.transport, &self.prefix, codec, settings.max_message_size)
+        Connection::new(self.transport, &self.prefix, &self.settings)
     }
 }
 
@@ -371,7 +360,6 @@ impl Connector {
         handshake.spelling = upgraded.spelling;
         let settings = ConnectionSettings {
             role: Role::Client,
-            buffers: options.buffers,
             max_message_size: options.max_message_size,
             deflate,
             no_pong: options.no_pong,

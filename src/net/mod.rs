@@ -4,7 +4,6 @@
 //! the upgrade (RFC 6455 section 4), permessage-deflate (RFC 7692) and framing. Knows nothing of
 //! commands, sessions or what messages mean.
 
-pub mod bulk;
 pub mod connection;
 pub mod connector;
 pub mod content;
@@ -12,6 +11,7 @@ pub mod credentials;
 pub mod deflate;
 pub mod dial;
 pub mod fetch;
+pub mod frames;
 pub mod head;
 pub mod http;
 pub mod listener;
@@ -21,7 +21,6 @@ pub mod post;
 pub mod proxy;
 pub mod retry_after;
 pub mod self_signed;
-pub mod tap;
 pub mod tls;
 pub mod transport;
 pub mod tunnel;

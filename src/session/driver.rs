@@ -180,7 +180,7 @@ impl<'a, P: Peer> Driver<'a, P> {
     }
 
     async fn say_goodbye(&mut self, close: &CloseReason) -> Result<(), ConnectionError> {
-        self.connection.start_close(close)?;
+        self.connection.start_close(close);
         std::future::poll_fn(|cx| self.connection.poll_flush(cx)).await
     }
 
@@ -293,7 +293,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 Outgoing::Ping(payload) => self.connection.start_ping(payload)?,
                 Outgoing::Pong(payload) => self.connection.start_pong(payload)?,
                 Outgoing::Close(close) => {
-                    self.connection.start_close(&close)?;
+                    self.connection.start_close(&close);
                     self.closing = Some(now + self.settings.close_timeout);
                 }
                 Outgoing::Abort => return Ok(Step::end(End::Aborted)),

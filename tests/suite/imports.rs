@@ -56,7 +56,7 @@ const LIBRARIES: [(&str, &[&str]); 35] = [
     ("minijinja", &["filter/template"]),
     ("jsonschema", &["filter/schema"]),
     ("shell_words", &["command/curl.rs"]),
-    ("tokio_tungstenite", &["net/connection.rs"]),
+    ("tokio_tungstenite", &["net/connection.rs", "net/frames/"]),
     ("native_tls", &["net/tls"]),
     ("openssl", &["net/tls/", "net/self_signed/"]),
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),

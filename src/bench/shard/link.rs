@@ -11,8 +11,7 @@ use std::task::{Context, Poll, Waker};
 use super::Shard;
 use super::talk::Talk;
 use crate::bench::errors;
-use crate::net::bulk::Bulk;
-use crate::net::connection::{CloseReason, ConnectionError};
+use crate::net::connection::{CloseReason, Connection, ConnectionError, Incoming};
 
 /// Reads of one connection before others get their turn.
 const READS: usize = 16;
@@ -46,7 +45,7 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct State {
-    bulk: Option<Bulk>,
+    connection: Option<Connection>,
     talk: Talk,
     close: Option<CloseReason>,
     /// What a write outside the task met.
@@ -69,14 +68,14 @@ impl Link {
     }
 
     /// It has been opened.
-    pub(super) fn opened(&self, bulk: Bulk, now: u64) {
+    pub(super) fn opened(&self, connection: Connection, now: u64) {
         let mut state = self.state.borrow_mut();
-        *state = State { bulk: Some(bulk), talk: Talk::opened(now), ..State::default() };
+        *state = State { connection: Some(connection), talk: Talk::opened(now), ..State::default() };
     }
 
     pub(super) fn is_open(&self) -> bool {
         let state = self.state.borrow();
-        state.bulk.is_some() && state.talk.closing.is_none() && !state.talk.retiring
+        state.connection.is_some() && state.talk.closing.is_none() && !state.talk.retiring
     }
 
     /// Has its task look at it again.
@@ -90,11 +89,11 @@ impl Link {
     /// [`Shard::flush`].
     pub(super) fn send(self: &Rc<Self>, shard: &Shard, intended: u64, now: u64) -> bool {
         let mut state = self.state.borrow_mut();
-        let State { bulk: Some(bulk), talk, dirty, .. } = &mut *state else { return false };
-        if bulk.waiting() > MOST_WAITING || talk.is_full(shard) {
+        let State { connection: Some(connection), talk, dirty, .. } = &mut *state else { return false };
+        if connection.waiting() > MOST_WAITING || talk.is_full(shard) {
             return false;
         }
-        talk.send(bulk, shard, self.number, intended, now);
+        talk.send(connection, shard, self.number, intended, now);
         if !std::mem::replace(dirty, true) {
             shard.dirty.borrow_mut().push(Rc::clone(self));
         }
@@ -114,8 +113,8 @@ impl Link {
     /// What the housekeeping does at intervals: gives up late messages, pings, ends what does not end.
     pub(super) fn look_after(&self, shard: &Shard, now: u64) {
         let mut state = self.state.borrow_mut();
-        let State { bulk: Some(bulk), talk, .. } = &mut *state else { return };
-        if talk.look_after(bulk, shard, now) {
+        let State { connection: Some(connection), talk, .. } = &mut *state else { return };
+        if talk.look_after(connection, shard, now) {
             drop(state);
             self.wake();
         }
@@ -130,10 +129,10 @@ impl Link {
     /// Begins the closing handshake.
     pub(super) fn close(&self, now: u64) {
         let mut state = self.state.borrow_mut();
-        let State { bulk: Some(bulk), talk, .. } = &mut *state else { return };
+        let State { connection: Some(connection), talk, .. } = &mut *state else { return };
         if talk.closing.is_none() {
             talk.closing = Some(now);
-            bulk.start_close(1000);
+            connection.start_close(&CloseReason::new(1000, ""));
         }
         drop(state);
         self.wake();
@@ -164,8 +163,8 @@ impl Link {
     /// The connection has ended: settles what was under way on it.
     pub(super) fn ended(&self, shard: &Shard, end: &End) {
         let mut state = self.state.borrow_mut();
-        if let Some(bulk) = state.bulk.take() {
-            bulk.end(shard.resets.get());
+        if let Some(connection) = state.connection.take() {
+            connection.end(shard.resets.get());
         }
         let wanted = state.talk.closing.is_some();
         state.talk.abandon(shard);
@@ -194,16 +193,13 @@ impl Link {
 impl State {
     /// Writes what waits; false when the task must see to the rest.
     fn flush(&mut self, shard: &Shard) -> bool {
-        let Some(bulk) = &mut self.bulk else { return true };
-        let written = bulk.flush_now();
-        let waiting = bulk.waiting();
-        match written {
-            Ok(written) => {
-                shard.wrote(written, waiting);
-                self.wrote(shard, written, waiting);
-            }
-            Err(error) => self.failed = Some(error),
-        }
+        let Some(connection) = &mut self.connection else { return true };
+        let before = connection.waiting();
+        let flushed = connection.try_flush();
+        let waiting = connection.waiting();
+        shard.wrote(before - waiting, waiting);
+        self.wrote(shard, before - waiting, waiting);
+        self.failed = self.failed.take().or(flushed.err());
         waiting == 0 && self.failed.is_none()
     }
 
@@ -223,20 +219,20 @@ impl State {
         if self.talk.is_fresh() {
             // What came with the upgrade's answer is already here.
             now = shard.now();
-            if let Err(error) = self.take(shard, number, 0, now) {
+            if let Err(error) = self.take(shard, number, None, now) {
                 return (Poll::Ready(End::Failed(error)), now);
             }
         }
         let mut reads = 0;
         loop {
-            let Some(bulk) = &mut self.bulk else { return (Poll::Pending, now) };
-            let read = bulk.poll_read(cx, &mut shard.buffer.borrow_mut());
-            match read {
+            let Some(connection) = &mut self.connection else { return (Poll::Pending, now) };
+            match connection.poll_read(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(0)) => return (Poll::Ready(self.end_of_stream()), now),
-                Poll::Ready(Ok(length)) => {
+                Poll::Ready(Ok((0, _))) => return (Poll::Ready(self.end_of_stream()), now),
+                Poll::Ready(Ok((length, first))) => {
                     now = shard.now();
-                    if let Err(error) = self.take(shard, number, length, now) {
+                    shard.was_read(length, now);
+                    if let Err(error) = self.take(shard, number, first, now) {
                         let _ = self.flush(shard);
                         return (Poll::Ready(End::Failed(error)), now);
                     }
@@ -256,48 +252,50 @@ impl State {
         (end, now)
     }
 
-    /// Takes the bytes at the start of the shard's buffer.
-    fn take(&mut self, shard: &Shard, number: u32, length: usize, now: u64) -> Result<(), ConnectionError> {
-        let Self { bulk: Some(bulk), talk, close, .. } = self else { return Ok(()) };
-        shard.was_read(length, now);
+    /// Takes everything that was read, `first` before the rest.
+    fn take(&mut self, shard: &Shard, number: u32, first: Option<Incoming>, now: u64) -> Result<(), ConnectionError> {
+        let Self { connection: Some(connection), talk, close, .. } = self else { return Ok(()) };
         talk.moved(now);
-        let buffer = shard.buffer.borrow();
-        bulk.take(&buffer[..length], |received| {
-            if let Some(reason) = talk.receive(received, shard, number, now) {
+        let mut next = first;
+        loop {
+            let Some(incoming) = next.take().map_or_else(|| connection.next_incoming(), |one| Ok(Some(one)))? else {
+                return Ok(());
+            };
+            if let Some(reason) = talk.receive(incoming, shard, number, now) {
                 *close = Some(reason);
             }
-        })
+        }
     }
 
     /// Sends what is to be sent now, and writes what waits.
     fn write(&mut self, shard: &Shard, number: u32, now: &mut u64, cx: &mut Context<'_>) -> Poll<End> {
-        let Self { bulk: Some(bulk), talk, .. } = self else { return Poll::Pending };
+        let Self { connection: Some(connection), talk, .. } = self else { return Poll::Pending };
         if talk.closing.is_none() && talk.is_over(shard) {
             talk.closing = Some(shard.now());
-            bulk.start_close(1000);
+            connection.start_close(&CloseReason::new(1000, ""));
         } else if talk.closing.is_none() && !talk.retiring && shard.is_closed_loop() {
             if *now == 0 {
                 *now = shard.now();
             }
             if shard.floods() {
                 // Only what the socket takes: a batch when the one before is written.
-                let room = if bulk.waiting() == 0 { FLOOD } else { 0 };
+                let room = if connection.waiting() == 0 { FLOOD } else { 0 };
                 for _ in 0..room {
                     if !shard.may_send(*now) {
                         break;
                     }
-                    talk.send(bulk, shard, number, *now, *now);
+                    talk.send(connection, shard, number, *now, *now);
                 }
             } else {
                 while talk.under_way() < shard.depth && shard.may_send(*now) {
-                    talk.send(bulk, shard, number, *now, *now);
+                    talk.send(connection, shard, number, *now, *now);
                 }
             }
         }
-        let before = bulk.waiting();
+        let before = connection.waiting();
         if before > 0 {
-            let flushed = bulk.poll_flush(cx);
-            let (written, waiting) = (before - bulk.waiting(), bulk.waiting());
+            let flushed = connection.poll_flush(cx);
+            let (written, waiting) = (before - connection.waiting(), connection.waiting());
             shard.wrote(written, waiting);
             self.wrote(shard, written, waiting);
             match flushed {

@@ -33,15 +33,13 @@ use super::payload::{Matching, Payload};
 use super::plan::{Kind, Load, Plan};
 use super::schedule::Timeline;
 use crate::filter::{Filter, Json};
-use crate::net::bulk::Prebuilt;
 use crate::net::connector::Connector;
+use crate::net::frames::Prebuilt;
 use house::{Housekeeping, TICK};
 use link::Link;
 pub use open::Facts;
 use stats::{Deliveries, Interval};
 
-/// Bytes read at once; all connections of a shard share the buffer.
-const BUFFER: usize = 64 * 1024;
 /// Messages under way in all of a run, in open loop.
 const MOST_IN_FLIGHT: u64 = 4_000_000;
 /// Handshakes under way at the same time in all of a run.
@@ -130,7 +128,6 @@ struct Shard {
     senders: Vec<Rc<Link>>,
     cursor: Cell<usize>,
     dirty: RefCell<Vec<Rc<Link>>>,
-    buffer: RefCell<Vec<u8>>,
     interval: RefCell<Box<Interval>>,
     timeline: RefCell<Option<Timeline>>,
     /// When the next message of the timeline is due.
@@ -264,7 +261,6 @@ impl Shard {
             senders,
             cursor: Cell::default(),
             dirty: RefCell::default(),
-            buffer: RefCell::new(vec![0; BUFFER]),
             interval: RefCell::default(),
             timeline: RefCell::default(),
             next_due: Cell::new(u64::MAX),

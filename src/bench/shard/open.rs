@@ -4,7 +4,6 @@
 //! themselves to `net/`. Invariant: no more handshakes are under way than the run allows.
 
 use std::future::poll_fn;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use super::{Event, Shard};
 use crate::bench::errors;
 use crate::bench::plan::Compose;
 use crate::filter::{Filter, Json};
-use crate::net::bulk::{Bulk, Received};
-use crate::net::connection::ConnectionError;
+use crate::message::Message;
+use crate::net::connection::{Connection, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
 use crate::session::opening::wait_after;
 
@@ -137,10 +136,10 @@ async fn open(shard: &Shard, link: &Link) -> bool {
             return false;
         }
     };
-    let mut bulk = opened.into_bulk();
+    let mut connection = opened.into_connection();
     if !shard.plan.init.is_empty() {
         let limit = shard.plan.connect.connect_timeout;
-        match tokio::time::timeout(limit, greet(shard, &mut bulk)).await {
+        match tokio::time::timeout(limit, greet(shard, &mut connection)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 fail(shard, &errors::of_connection(&error), error.to_string());
@@ -157,7 +156,7 @@ async fn open(shard: &Shard, link: &Link) -> bool {
     let now = shard.now();
     shard.opened.set(shard.opened.get() + 1);
     shard.last_opened.set(now);
-    link.opened(bulk, now);
+    link.opened(connection, now);
     true
 }
 
@@ -197,44 +196,33 @@ fn tell(shard: &Shard, handshake: Handshake) {
 }
 
 /// Sends the init messages in order, with what is to be waited for behind each.
-async fn greet(shard: &Shard, bulk: &mut Bulk) -> Result<(), ConnectionError> {
+async fn greet(shard: &Shard, connection: &mut Connection) -> Result<(), ConnectionError> {
     let plan = &shard.plan;
     for (index, message) in plan.init.iter().enumerate() {
-        match message {
-            Compose::Fixed(message) => bulk.start_send(message.kind(), message.payload()),
+        let message = match message {
+            Compose::Fixed(message) => message.clone(),
             Compose::Template(template, kind) => {
                 let text = template.render(shard.next_number()).unwrap_or_default();
-                bulk.start_send(*kind, text.as_bytes());
+                Message::checked(*kind, text.into_bytes())
             }
-        }
-        poll_fn(|cx| bulk.poll_flush(cx)).await?;
+        };
+        connection.start_send(message)?;
+        poll_fn(|cx| connection.poll_flush(cx)).await?;
         let is_last = index + 1 == plan.init.len();
         if let Some(wait) = wait_after(plan.init_waits.len(), index + 1, is_last).and_then(|at| plan.init_waits.get(at))
         {
-            await_match(wait, bulk).await?;
+            await_match(wait, connection).await?;
         }
     }
     Ok(())
 }
 
-async fn await_match(wait: &Filter, bulk: &mut Bulk) -> Result<(), ConnectionError> {
-    let mut buffer = vec![0; 16 * 1024];
-    let mut length = 0;
+async fn await_match(wait: &Filter, connection: &mut Connection) -> Result<(), ConnectionError> {
     loop {
-        let mut outcome = ControlFlow::Continue(());
-        bulk.take(&buffer[..length], |received| match received {
-            Received::Message(_, payload) if matches(wait, payload) => outcome = ControlFlow::Break(true),
-            Received::Close(_) => outcome = ControlFlow::Break(false),
-            _ => {}
-        })?;
-        match outcome {
-            ControlFlow::Break(true) => return Ok(()),
-            ControlFlow::Break(false) => return Err(ConnectionError::Lost("closed by the peer".to_owned())),
-            ControlFlow::Continue(()) => {}
-        }
-        length = poll_fn(|cx| bulk.poll_read(cx, &mut buffer)).await?;
-        if length == 0 {
-            return Err(ConnectionError::Lost("the peer ended the connection without a Close".to_owned()));
+        match poll_fn(|cx| connection.poll_receive(cx)).await? {
+            Some(Incoming::Message(message)) if matches(wait, message.payload()) => return Ok(()),
+            Some(Incoming::Close(_)) | None => return Err(ConnectionError::Lost("closed by the peer".to_owned())),
+            Some(_) => {}
         }
     }
 }

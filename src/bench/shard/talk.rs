@@ -5,6 +5,8 @@
 
 mod reply;
 
+use bytes::Bytes;
+
 use super::Shard;
 use crate::bench::counts::Messages;
 use crate::bench::marker::{self, Marker};
@@ -12,9 +14,8 @@ use crate::bench::matching::{Arrival, Outstanding, Seen, Sent};
 use crate::bench::payload::{self, Matching, Payload};
 use crate::bench::plan::Kind;
 use crate::bench::shard::stats::Interval;
-use crate::message::MessageKind;
-use crate::net::bulk::{Bulk, Received};
-use crate::net::connection::CloseReason;
+use crate::message::{Message, MessageKind};
+use crate::net::connection::{CloseReason, Connection, Incoming};
 
 /// Messages that may be under way on a connection in open loop.
 const MOST_UNDER_WAY: usize = 65_536;
@@ -82,7 +83,7 @@ impl Talk {
     }
 
     /// Queues a message on the connection.
-    pub(super) fn send(&mut self, bulk: &mut Bulk, shard: &Shard, number: u32, intended: u64, now: u64) {
+    pub(super) fn send(&mut self, connection: &mut Connection, shard: &Shard, number: u32, intended: u64, now: u64) {
         let awaits = shard.plan.awaits();
         let sequence = if awaits { self.outstanding.next_sequence() } else { self.unanswerable };
         let turn = self.turn;
@@ -103,12 +104,12 @@ impl Talk {
                     &[]
                 };
                 let at = variant.marker.unwrap_or_default();
-                if bulk.is_plain() {
-                    bulk.start_prebuilt(shard.frame(index, turn), at, part);
-                } else {
+                if connection.compresses() {
                     let mut bytes = variant.bytes.clone();
                     bytes[at..at + part.len()].copy_from_slice(part);
-                    bulk.start_send(variant.kind, &bytes);
+                    start_send(connection, variant.kind, bytes);
+                } else {
+                    connection.start_prebuilt(shard.frame(index, turn), at, part);
                 }
                 if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
                     shard.note_id(&mut self.outstanding, sent, &variant.bytes);
@@ -120,7 +121,7 @@ impl Talk {
                 let text = template.render(shard.next_number()).unwrap_or_default();
                 sent.variant = payload::digest(text.as_bytes());
                 size += text.len();
-                bulk.start_send(*kind, text.as_bytes());
+                start_send(connection, *kind, text.clone().into_bytes());
                 if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
                     shard.note_id(&mut self.outstanding, sent, text.as_bytes());
                 } else if awaits {
@@ -139,22 +140,16 @@ impl Talk {
     }
 
     /// Takes one thing that arrived; the reason when it is a Close.
-    pub(super) fn receive(
-        &mut self,
-        received: Received<'_>,
-        shard: &Shard,
-        number: u32,
-        now: u64,
-    ) -> Option<CloseReason> {
-        match received {
-            Received::Message(kind, payload) => self.message(kind, payload, shard, number, now),
-            Received::Ping => {}
-            Received::Pong(_) => {
+    pub(super) fn receive(&mut self, incoming: Incoming, shard: &Shard, number: u32, now: u64) -> Option<CloseReason> {
+        match incoming {
+            Incoming::Message(message) => self.message(message.kind(), message.payload(), shard, number, now),
+            Incoming::Ping(_) => {}
+            Incoming::Pong(_) => {
                 if let Some(pinged) = self.pinged.take() {
                     shard.interval.borrow_mut().ping.record(now.saturating_sub(pinged));
                 }
             }
-            Received::Close(close) => return Some(close),
+            Incoming::Close(close) => return Some(close),
         }
         None
     }
@@ -222,7 +217,7 @@ impl Talk {
     }
 
     /// Gives up what is too late, pings, and ends what does not end; whether its task must look at it.
-    pub(super) fn look_after(&mut self, bulk: &mut Bulk, shard: &Shard, now: u64) -> bool {
+    pub(super) fn look_after(&mut self, connection: &mut Connection, shard: &Shard, now: u64) -> bool {
         let mut wake = false;
         if !self.held.is_empty() {
             let mut likeness = shard.likeness.get();
@@ -251,7 +246,7 @@ impl Talk {
         {
             self.pinged = Some(now);
             self.last_ping = now;
-            bulk.start_ping(b"wsp");
+            let _ = connection.start_ping(Bytes::from_static(b"wsp"));
             wake = true;
         }
         wake |= self.retiring && self.closing.is_none() && self.outstanding.is_empty();
@@ -281,6 +276,12 @@ impl Talk {
             shard.counts(&mut interval, sent.intended).censored += 1;
         });
     }
+}
+
+/// Sends a message that is not built ahead.
+fn start_send(connection: &mut Connection, kind: MessageKind, payload: Vec<u8>) {
+    // Only after a Close it cannot be sent; then the answer is missed.
+    let _ = connection.start_send(Message::checked(kind, payload));
 }
 
 fn lose(shard: &Shard, interval: &mut Interval, sent: &Sent) {

@@ -1,7 +1,7 @@
 //! The slash commands of `listen`. Pure; what they do is the prompt's business.
 
-use crate::command::values::may_be_sent;
 use crate::listen::hub::session_number;
+use crate::net::connection::may_be_sent;
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.

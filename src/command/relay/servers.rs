@@ -26,8 +26,7 @@ use crate::listen::hub::HubSettings;
 use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::site::Site;
 use crate::message::render::Format;
-use crate::net::connection::BufferRole;
-use crate::net::connector::{ConnectOptions, Connector};
+use crate::net::connector::Connector;
 use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
 use crate::pipeline::flow::Flow;
@@ -391,8 +390,7 @@ impl Build<'_> {
         // Pings go from end to end.
         let keepalive = KeepaliveSettings { ping_interval: None, ..settings::keepalive(connection, false) };
         hub.driver.keepalive = keepalive;
-        let options =
-            ConnectOptions { buffers: BufferRole::Many, ..settings::connect_options(url, connection, false)? };
+        let options = settings::connect_options(url, connection, false)?;
         let names_path = options.target.path_and_query != "/";
         Ok(Proxy {
             near: from.to_string(),

@@ -62,44 +62,36 @@ struct Shared {
     decoder: Option<Decompress>,
 }
 
-/// Compression of one connection, as agreed on.
+/// Compresses what one connection sends, as agreed on.
 #[derive(Debug)]
-pub struct Codec {
+pub struct Deflater {
     /// Our window, already within what zlib can do.
     window_bits: u8,
     /// Longer messages go plain.
     longest: Option<usize>,
-    deflate_takeover: bool,
-    inflate_takeover: bool,
+    takeover: bool,
     encoder: Option<Compress>,
-    decoder: Option<Decompress>,
 }
 
-impl Codec {
-    /// Takes from `agreed` what concerns the end that `role` is. Allocates nothing yet.
+impl Deflater {
+    /// Takes from `agreed` what concerns sending on the end that `role` is. Allocates nothing yet.
     pub fn new(role: Role, agreed: &Agreed) -> Self {
-        let (window_bits, ours_alone, theirs_alone) = match role {
-            Role::Client => {
-                (agreed.client_max_window_bits, agreed.client_no_context_takeover, agreed.server_no_context_takeover)
-            }
-            Role::Server => {
-                (agreed.server_max_window_bits, agreed.server_no_context_takeover, agreed.client_no_context_takeover)
-            }
+        let (window_bits, no_takeover) = match role {
+            Role::Client => (agreed.client_max_window_bits, agreed.client_no_context_takeover),
+            Role::Server => (agreed.server_max_window_bits, agreed.server_no_context_takeover),
         };
         let is_tiny = window_bits < SMALLEST_WINDOW;
         Self {
-            longest: is_tiny.then_some(TINY_WINDOW),
             window_bits: window_bits.clamp(SMALLEST_WINDOW, LARGEST_WINDOW),
-            deflate_takeover: !ours_alone && !is_tiny,
-            inflate_takeover: !theirs_alone,
+            longest: is_tiny.then_some(TINY_WINDOW),
+            takeover: !no_takeover && !is_tiny,
             encoder: None,
-            decoder: None,
         }
     }
 
     /// The payload to send with RSV1 set; `None` when the message is to go out plain.
     pub fn compress(&mut self, payload: &[u8]) -> Option<Bytes> {
-        if payload.is_empty() || (!self.deflate_takeover && payload.len() < MIN_SIZE) {
+        if payload.is_empty() || (!self.takeover && payload.len() < MIN_SIZE) {
             return None;
         }
         if self.longest.is_some_and(|longest| payload.len() > longest) {
@@ -107,7 +99,7 @@ impl Codec {
         }
         let window_bits = self.window_bits;
         let new = || Compress::new_with_window_bits(Compression::new(LEVEL), false, window_bits);
-        if self.deflate_takeover {
+        if self.takeover {
             let encoder = self.encoder.get_or_insert_with(new);
             let compressed = SCRATCH.with_borrow_mut(|out| {
                 deflate(encoder, payload, out)?;
@@ -134,11 +126,29 @@ impl Codec {
             })
         })
     }
+}
+
+/// Decompresses what one connection receives, as agreed on.
+#[derive(Debug)]
+pub struct Inflater {
+    takeover: bool,
+    decoder: Option<Decompress>,
+}
+
+impl Inflater {
+    /// Takes from `agreed` what concerns receiving on the end that `role` is. Allocates nothing yet.
+    pub fn new(role: Role, agreed: &Agreed) -> Self {
+        let no_takeover = match role {
+            Role::Client => agreed.server_no_context_takeover,
+            Role::Server => agreed.client_no_context_takeover,
+        };
+        Self { takeover: !no_takeover, decoder: None }
+    }
 
     /// Inflates the payload of a whole message that had RSV1 set, to at most `limit` bytes.
     ///
     /// # Errors
-    /// [`InflateError`]; this codec is of no use afterwards.
+    /// [`InflateError`]; this inflater is of no use afterwards.
     pub fn inflate(&mut self, data: &[u8], limit: usize) -> Result<Bytes, InflateError> {
         // Not legal deflate data, but there is only one thing it can mean.
         if data.is_empty() {
@@ -156,7 +166,7 @@ impl Codec {
                 inflated.map(|()| bytes)
             })
         };
-        if self.inflate_takeover {
+        if self.takeover {
             return inflate(self.decoder.get_or_insert_with(new));
         }
         SHARED.with_borrow_mut(|shared| {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::message::Message;
 use crate::message::event::{push_base64, push_json_string};
+use crate::message::{Message, MessageKind};
 
 /// Bytes of the longest id accepted.
 pub const MAX_ID: usize = 256;
@@ -160,7 +160,7 @@ fn content(message: &Message, payload: &RawValue, encoding: Option<&RawValue>) -
     let text = |json| serde_json::from_str::<String>(json).map_err(|error| format!("the payload is not text: {error}"));
     match encoding.map(RawValue::get) {
         None | Some("null") if json.starts_with('"') => Ok(Message::text(text(json)?)),
-        None | Some("null") => Ok(Message::text_checked(message.payload().slice_ref(json.as_bytes()))),
+        None | Some("null") => Ok(Message::checked(MessageKind::Text, message.payload().slice_ref(json.as_bytes()))),
         Some("\"base64\"") => match STANDARD.decode(text(json)?) {
             Ok(bytes) => Ok(Message::binary(bytes)),
             Err(error) => Err(format!("the payload is not base64: {error}")),
@@ -215,7 +215,7 @@ pub fn data(id: &str, time: i64, message: &Message) -> Message {
     }
     out.push(b'}');
     // Built of texts alone.
-    Message::text_checked(out.into())
+    Message::checked(MessageKind::Text, out)
 }
 
 /// The JSON in a text that is JSON other than a text.

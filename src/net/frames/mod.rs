@@ -1,0 +1,51 @@
+//! The WebSocket codec (RFC 6455, RFC 7692), without sockets: bytes in, events out; messages in, bytes out.
+//!
+//! Owns framing, masking, fragments, compression, UTF-8 as it arrives and every limit on what a peer may send. Leaves
+//! sockets, the answers to pings and Closes, and time to `connection`. Built on tungstenite's frame header, opcodes,
+//! close codes and protocol errors.
+//! Invariants: where the bytes are cut makes no difference to the events; a limit is enforced before memory is taken;
+//! bytes are kept only between the pieces of a frame or message.
+
+mod close;
+mod decode;
+mod encode;
+mod mask;
+
+#[cfg(test)]
+mod tests;
+
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+
+pub use close::{CloseReason, may_be_sent};
+pub use decode::{Decoder, Event};
+pub(crate) use encode::{FrameKind, Prebuilt, put_frame, put_head};
+pub(crate) use mask::{fresh_key, mask};
+
+/// Longest payload of a control frame in bytes (RFC 6455, section 5.5).
+pub(crate) const MAX_CONTROL: usize = 125;
+
+/// What a peer sent that ends the connection (RFC 6455, section 7.1.7).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A frame or a sequence of frames that RFC 6455 forbids.
+    #[error("{0}")]
+    Protocol(ProtocolError),
+    /// A Close with a code that must not be sent (section 7.4).
+    #[error("a Close with the code {0}, which may not be sent")]
+    CloseCode(u16),
+    /// A compressed message that cannot be decompressed (RFC 7692, section 7.2.2).
+    #[error("compressed data is corrupt")]
+    Compression,
+    /// A text message or close reason that is not UTF-8.
+    #[error("text is not valid UTF-8")]
+    InvalidUtf8,
+    /// A message over the limit.
+    #[error("message too large")]
+    TooLarge,
+}
+
+impl From<ProtocolError> for FrameError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
