@@ -50,7 +50,7 @@ pub struct FaultArgs {
     /// Do not answer pings
     #[arg(long, hide_short_help = true, help_heading = "Faults")]
     pub no_pong: bool,
-    /// Send messages in frames of at most this many payload bytes
+    /// Send messages in frames of at most this many payload bytes, not in one each
     #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Faults")]
     pub fragment: Option<usize>,
     /// Where chance begins: the same seed gives each session the same faults [default: another each time, printed]

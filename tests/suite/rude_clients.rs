@@ -59,6 +59,26 @@ fn bad_utf8_is_closed_with_1007() {
 }
 
 #[test]
+fn bad_utf8_is_closed_at_the_byte_that_makes_it_invalid_in_a_frame_that_is_still_arriving() {
+    // The rest of the frame never comes: whoever waits for it sends no Close.
+    let start = |payload: &[u8], missing: usize| {
+        let mut bytes = Frame::new(Opcode::Text, [payload, &vec![b'x'; missing]].concat()).masked().bytes();
+        bytes.truncate(bytes.len() - missing);
+        bytes
+    };
+    let kosme = |bad: &[u8]| ["κόσμε".as_bytes(), bad].concat();
+    // Cases 6.4.3 and 6.4.4 of the Autobahn test suite.
+    is_closed_with(1007, "past the last code point", &start(&kosme(b"\xf4\x90\x80\x80"), 6));
+    is_closed_with(1007, "past it by its second byte", &start(&kosme(b"\xf4\x90"), 8));
+    is_closed_with(1007, "a lone byte before much more", &start(b"\xff", 1 << 20));
+    is_closed_with(
+        1007,
+        "a lone byte after much text",
+        &start(&kosme(&[&vec![b'x'; 200_000][..], b"\xff"].concat()), 1 << 20),
+    );
+}
+
+#[test]
 fn one_byte_at_a_time_is_understood() {
     let server = listen(&["--echo"]);
     let mut client = RawClient::dial(server.port);

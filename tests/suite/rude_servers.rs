@@ -66,7 +66,9 @@ fn a_close_of_ours_answered_with_a_forbidden_code_is_a_breach() {
         assert_eq!(socket.read_close().close_code(), 1000);
         socket.say(Frame::close(1006, ""));
     });
-    run(&["connect", &server.url, "-w", "0"], "").exits(3).complains("a Close with a code that may not be sent");
+    run(&["connect", &server.url, "-w", "0"], "")
+        .exits(3)
+        .complains("a Close with the code 1006, which may not be sent");
     server.join();
 }
 
@@ -76,6 +78,10 @@ fn bad_utf8_is_closed_with_1007() {
     let pieces =
         [Frame::new(Opcode::Text, *b"ok \xe2").unfinished().bytes(), Frame::new(Opcode::Continuation, *b"no").bytes()];
     closes_with(1007, "across fragments", &[], pieces.concat());
+    // The rest of the frame never comes: whoever waits for it sends no Close.
+    let mut start = Frame::new(Opcode::Text, ["κόσμε".as_bytes(), b"\xf4\x90", &[b'x'; 8]].concat()).bytes();
+    start.truncate(start.len() - 8);
+    closes_with(1007, "in a frame that is still arriving", &[], start);
 }
 
 #[test]

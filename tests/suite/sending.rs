@@ -4,7 +4,9 @@ use flate2::{Decompress, FlushDecompress};
 use serde_json::{Value, json};
 
 use crate::support::peers::node_server;
-use crate::support::{FakeServer, Frame, Opcode, Socket, closed_port, events, events_of, listen, require, run, wsp};
+use crate::support::{
+    FakeServer, Frame, Opcode, RawClient, Socket, closed_port, events, events_of, listen, require, run, wsp,
+};
 
 /// The frames of the next message.
 fn frames(socket: &mut Socket) -> Vec<Frame> {
@@ -120,12 +122,40 @@ fn a_slow_reader_gets_every_one_of_very_many_fragments() {
 }
 
 #[test]
-fn a_frame_never_outgrows_what_can_be_written() {
-    let server = listen(&["--echo"]);
-    let input = "0123456789abcdef".repeat(1 << 18);
-    let arguments = ["connect", "--no-compress", "--fragment", "3MiB", "--whole", "-n", "1", &server.url];
-    let output = run(&arguments, &input).exits(0);
-    assert!(output.stdout().trim_end() == input, "{} bytes", output.bytes.len());
+fn a_message_of_any_size_is_one_frame_unless_fragments_are_asked_for() {
+    const MIB: usize = 1 << 20;
+    let sizes = |fragment: &[&str]| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let server = FakeServer::once(move |request| {
+            let mut socket = request.accept();
+            let message = frames(&mut socket);
+            assert!(message.iter().all(|frame| frame.masked), "a client masks every frame");
+            assert!(joined(&message) == b"0123456789abcdef".repeat(MIB / 4), "the message is whole");
+            tell.send(message.iter().map(|frame| frame.payload.len()).collect::<Vec<_>>()).expect("a listener");
+            assert_eq!(socket.answer_close(), 1000);
+        });
+        let arguments = [&["connect", "--no-compress", "--whole", "-w", "0", &server.url], fragment].concat();
+        run(&arguments, "0123456789abcdef".repeat(MIB / 4)).exits(0);
+        server.join();
+        told.recv().expect("the sizes of frames")
+    };
+    assert_eq!(sizes(&[]), [4 * MIB]);
+    assert_eq!(sizes(&["--fragment", "3MiB"]), [3 * MIB, MIB]);
+    assert_eq!(sizes(&["--fragment", "64KiB"]), [MIB / 16; 64]);
+}
+
+#[test]
+fn a_server_answers_a_large_message_in_one_frame() {
+    let large = "0123456789abcdef".repeat(1 << 17);
+    for (fragment, expected) in [(&[][..], vec![1 << 21]), (&["--fragment", "1MiB"], vec![1 << 20; 2])] {
+        let server = listen(&[&["--echo"], fragment].concat());
+        let mut client = RawClient::connect(server.port);
+        client.say(Frame::text(&large));
+        let answer = frames(&mut client);
+        assert_eq!(answer.iter().map(|frame| frame.payload.len()).collect::<Vec<_>>(), expected);
+        assert!(joined(&answer) == large.as_bytes() && answer.iter().all(|frame| !frame.masked), "{fragment:?}");
+        server.stop().exits(0);
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub struct ConnectArgs {
     /// Answer what arrives with what the filter yields, and read no stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
-    /// Send messages in frames of at most N payload bytes
+    /// Send messages in frames of at most N payload bytes, not in one each
     #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Sending")]
     pub fragment: Option<usize>,
     /// Record everything that happens, in all sessions, to FILE
