@@ -53,7 +53,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l non-json -d 'What be
 pass\t'It is printed as it is'
 error\t'The run ends with an error'"
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l reply-jq -d 'Answer what arrives with what the filter yields, and read no stdin' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fragment -d 'Send messages in frames of at most N payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fragment -d 'Send messages in frames of at most N payload bytes, not in one each' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l record -d 'Record everything that happens, in all sessions, to FILE' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l replay -d 'Send the messages of a recording instead of reading stdin' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l speed -d 'Divide the times between messages by N; max sends them as fast as they are taken' -r
@@ -230,7 +230,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l stall -d 'Neither rea
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-after -d 'Close each session after N messages, both ways together, or after D; answers go out first' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close -d 'Close with this; without --close-after right after opening [default: 1000]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l reject -d 'Answer every upgrade with this status, and BODY; -H adds headers' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l fragment -d 'Send messages in frames of at most this many payload bytes' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l fragment -d 'Send messages in frames of at most this many payload bytes, not in one each' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l seed -d 'Where chance begins: the same seed gives each session the same faults [default: another each time, printed]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
