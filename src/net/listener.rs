@@ -1,8 +1,8 @@
 //! The listening side: sockets, and the upgrade (RFC 6455 section 4.2).
 //!
-//! Owns the checks on a request and the answers to those that are no WebSocket upgrade. Leaves binding to [`socket`], to the
-//! caller which sessions may join ([`UpgradeSettings::admit`]) and what plain
-//! requests get ([`UpgradeSettings::site`]), and HTTP itself to `http`.
+//! Owns the checks on a request and the answers to those that are no WebSocket upgrade. Leaves binding to `socket`, to the
+//! caller which sessions may join ([`UpgradeSettings::admit`]) and what plain requests get ([`UpgradeSettings::site`]), and
+//! HTTP itself to `http`.
 //! Invariant: TLS and request head are whole within the handshake time limit, or the socket closes.
 
 mod socket;

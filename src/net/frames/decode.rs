@@ -81,8 +81,7 @@ impl Assembly {
     }
 }
 
-/// The receiving half of the codec. Feed it with [`Decoder::next`], and where [`Decoder::spare`] has memory to offer,
-/// with [`Decoder::filled`].
+/// The receiving half of the codec. Feed it with [`Decoder::next`], and where `spare` has memory to offer, with `filled`.
 #[derive(Debug)]
 pub struct Decoder {
     role: Role,
