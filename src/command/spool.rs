@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::message::counted::counted;
-use crate::queue::spool::store::{Waiting, status};
+use crate::queue::spool::store::{Status, Waiting, status};
 use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 
 /// Flags of the spool.
@@ -106,8 +106,8 @@ impl SpoolArgs {
 /// # Errors
 /// A spool that cannot be read.
 pub fn print_status(directory: &Path, as_json: bool, host: &mut Host) -> Result<Exit, Error> {
-    let waiting = status(directory)?;
-    let text = if as_json { status_json(directory, &waiting) } else { status_text(&waiting, Timestamp::now()) };
+    let status = status(directory)?;
+    let text = if as_json { status_json(directory, &status) } else { status_text(&status, Timestamp::now()) };
     host.print(text)?;
     Ok(Exit::Done)
 }
@@ -117,8 +117,9 @@ fn name(waiting: &Waiting) -> String {
     if lane.ordinal > 1 { format!("{} ({})", lane.name, lane.ordinal) } else { lane.name.to_string() }
 }
 
-fn status_json(directory: &Path, waiting: &[Waiting]) -> String {
-    let destinations: Vec<_> = waiting
+fn status_json(directory: &Path, status: &Status) -> String {
+    let destinations: Vec<_> = status
+        .waiting
         .iter()
         .map(|waiting| {
             json!({
@@ -129,12 +130,22 @@ fn status_json(directory: &Path, waiting: &[Waiting]) -> String {
             })
         })
         .collect();
-    format!("{}\n", json!({ "spool": directory.display().to_string(), "destinations": destinations }))
+    format!(
+        "{}\n",
+        json!({
+            "spool": directory.display().to_string(), "destinations": destinations, "states": status.states
+        })
+    )
 }
 
-fn status_text(waiting: &[Waiting], now: Timestamp) -> String {
+fn status_text(status: &Status, now: Timestamp) -> String {
+    let waiting = &status.waiting;
+    let folds = match status.states {
+        0 => String::new(),
+        count => format!("--fold: {}\n", counted(count, "state")),
+    };
     if waiting.is_empty() {
-        return "nothing waits\n".to_owned();
+        return format!("nothing waits\n{folds}");
     }
     let width = waiting.iter().map(|waiting| name(waiting).chars().count()).max().unwrap_or(0);
     let line = |waiting: &Waiting| {
@@ -150,7 +161,7 @@ fn status_text(waiting: &[Waiting], now: Timestamp) -> String {
             since.unwrap_or_default()
         )
     };
-    waiting.iter().map(line).collect()
+    waiting.iter().map(line).chain([folds]).collect()
 }
 
 /// Seconds in the largest unit that tells something.
@@ -177,15 +188,18 @@ mod tests {
             Waiting { lane: lane("ws://h/", 1), messages: 12, bytes: 340, since: Some(time) },
             Waiting { lane: lane("-", 2), messages: 1, bytes: 2, since: None },
         ];
+        let status = |waiting: &[Waiting], states| Status { waiting: waiting.to_vec(), states };
         assert_eq!(
-            status_text(&waiting, now),
+            status_text(&status(&waiting, 0), now),
             "ws://h/  12 messages, 340 bytes, since 2026-01-02T03:04:05Z (55 min)\n-   (2)    1 message, 2 bytes\n"
                 .replace("-   (2)  ", "- (2)  ")
         );
-        assert_eq!(status_text(&[], now), "nothing waits\n");
+        assert_eq!(status_text(&status(&[], 0), now), "nothing waits\n");
+        assert_eq!(status_text(&status(&[], 1), now), "nothing waits\n--fold: 1 state\n");
+        assert!(status_text(&status(&waiting, 3), now).ends_with("2 bytes\n--fold: 3 states\n"));
         assert_eq!(
-            status_json(Path::new("d"), &waiting[..1]),
-            "{\"spool\":\"d\",\"destinations\":[{\"destination\":\"ws://h/\",\"messages\":12,\"bytes\":340,\"since\":\"2026-01-02T03:04:05.678901Z\"}]}\n"
+            status_json(Path::new("d"), &status(&waiting[..1], 2)),
+            "{\"spool\":\"d\",\"destinations\":[{\"destination\":\"ws://h/\",\"messages\":12,\"bytes\":340,\"since\":\"2026-01-02T03:04:05.678901Z\"}],\"states\":2}\n"
         );
     }
 }

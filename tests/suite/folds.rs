@@ -73,6 +73,8 @@ fn a_fold_goes_on_after_a_restart_with_a_spool() {
     let output = run(&relay, "{\"s\":\"A\",\"p\":7}\n{\"s\":\"B\",\"p\":8}\n{\"s\":\"C\",\"p\":9}\n").exits(0);
     let output = output.prints("{\"n\":4,\"before\":101}\n{\"n\":3,\"before\":40}\n{\"n\":1,\"before\":null}\n");
     output.complains("spool: --fold goes on with 2 states");
+    let status = run(&["relay", "--spool", &spool, "--status"], "").exits(0);
+    status.prints("nothing waits\n--fold: 3 states\n");
     // Those of the longest unused keys are given up where fewer are wanted.
     let output = run(&[&relay[..], &["--state-keys", "1"]].concat(), "{\"s\":\"C\",\"p\":1}\n").exits(0);
     output.complains("--fold goes on with 1 state").prints("{\"n\":2,\"before\":9}\n");

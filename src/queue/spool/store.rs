@@ -96,6 +96,15 @@ pub struct Waiting {
     pub since: Option<Timestamp>,
 }
 
+/// What a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// What waits, by destination.
+    pub waiting: Vec<Waiting>,
+    /// States of a fold.
+    pub states: u64,
+}
+
 /// The open store.
 #[derive(Debug)]
 pub struct Store {
@@ -106,6 +115,7 @@ pub struct Store {
 }
 
 type Saved = Vec<(LaneKey, Row)>;
+type StateTable = redb::ReadOnlyTable<&'static str, &'static [u8]>;
 
 impl Store {
     /// Opens the store of a directory, which is made when it is not there, and says what it holds.
@@ -216,11 +226,7 @@ impl Store {
 
     fn try_states(&self) -> Result<Vec<(String, Vec<u8>)>, Fault> {
         let transaction = self.database.begin_read()?;
-        // There are none before the first fold.
-        let table = match transaction.open_table(STATES) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            table => table?,
-        };
+        let Some(table) = states_of(&transaction)? else { return Ok(Vec::new()) };
         let mut states = Vec::new();
         for entry in table.iter()? {
             let (key, bytes) = entry?;
@@ -269,18 +275,22 @@ impl Store {
     }
 }
 
-/// What waits in a directory, for every destination, also while a relay works with it.
+/// What the store of a directory holds, also while a relay works with it.
 ///
 /// # Errors
 /// [`SpoolError`].
-pub fn status(directory: &Path) -> Result<Vec<Waiting>, SpoolError> {
+pub fn status(directory: &Path) -> Result<Status, SpoolError> {
     let fail = |cause| SpoolError { directory: directory.to_owned(), cause };
     let path = directory.join(FILE);
     if let Err(error) = std::fs::metadata(&path) {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         return Err(fail(if missing { Cause::Missing } else { Cause::io("open spool.redb", &error) }));
     }
-    let read = |transaction| waiting(&transaction).map_err(|fault| fault.into_error(directory, "read spool.redb"));
+    let held = |transaction: &redb::ReadTransaction| {
+        let states = states_of(transaction)?.map_or(Ok(0), |states| states.len())?;
+        Ok(Status { waiting: waiting(transaction)?, states })
+    };
+    let read = |transaction| held(&transaction).map_err(|fault: Fault| fault.into_error(directory, "read spool.redb"));
     let looked = builder().open_read_only(&path).map_err(redb::Error::from);
     match looked.and_then(|database| Ok((database.begin_read()?, database))) {
         Ok((transaction, _database)) => read(transaction),
@@ -292,6 +302,14 @@ pub fn status(directory: &Path) -> Result<Vec<Waiting>, SpoolError> {
             read(transaction)
         }
         Err(error) => Err(fail(Cause::store("open spool.redb", &error))),
+    }
+}
+
+/// The states; none before the first fold.
+fn states_of(transaction: &redb::ReadTransaction) -> Result<Option<StateTable>, Fault> {
+    match transaction.open_table(STATES) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        table => Ok(Some(table?)),
     }
 }
 
