@@ -215,6 +215,9 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happ
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-names -d 'What metrics are called: wsp, or websocket_input as StreamKit\'s component calls them' -r -f -a "wsp\t'`wsp_…`'
+websocket_input\t'`websocket_input_…`'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-component -d 'The component in those metrics' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Take messages alone that match this JSON Schema' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)' -r -f -a "reply\t'An error message'
 close\t'Close 1008'
@@ -348,6 +351,9 @@ slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l metrics-names -d 'What metrics are called: wsp, or websocket_input as StreamKit\'s component calls them' -r -f -a "wsp\t'`wsp_…`'
+websocket_input\t'`websocket_input_…`'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l metrics-component -d 'The component in those metrics' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l format -d 'raw, json, pretty or hex [default: raw; pretty on a terminal]' -r -f -a "raw\t'As it came, text with one newline'
 json\t'Event lines'
 pretty\t'Indented where it is JSON'

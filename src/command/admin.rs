@@ -3,12 +3,13 @@
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::settings;
 use crate::endpoint::ListenAddr;
 use crate::error::Error;
 use crate::observe::admin::AdminSettings;
+use crate::observe::metrics::Names;
 
 /// The admin address.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +20,40 @@ pub struct AdminArgs {
     /// Answer there only to whoever sends the token in this variable as Authorization: Bearer
     #[arg(long, value_name = "VAR", requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub admin_token_env: Option<String>,
+    /// What metrics are called: wsp, or websocket_input as StreamKit's component calls them
+    ///
+    /// With websocket_input, /metrics has websocket_input_messages_received_total{component,type} and the others of that
+    /// component, and /health says connected or disconnected, and server or client as its mode.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        default_value = "wsp",
+        requires = "admin",
+        hide_possible_values = true,
+        hide_short_help = true,
+        help_heading = "Monitoring"
+    )]
+    pub metrics_names: NamesArg,
+    /// The component in those metrics
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "websocket_input",
+        requires = "admin",
+        hide_short_help = true,
+        help_heading = "Monitoring"
+    )]
+    pub metrics_component: String,
+}
+
+/// `--metrics-names`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NamesArg {
+    /// `wsp_…`
+    Wsp,
+    /// `websocket_input_…`
+    #[value(name = "websocket_input")]
+    WebsocketInput,
 }
 
 impl AdminArgs {
@@ -37,6 +72,10 @@ impl AdminArgs {
             let message = format!("the token in {variable} is empty, or has spaces or characters outside ASCII");
             return Err(Error::usage(message, "a header must be able to carry it"));
         }
-        Ok(Some(AdminSettings { address, token, max_body, requires_clients }))
+        let names = match self.metrics_names {
+            NamesArg::Wsp => Names::Own,
+            NamesArg::WebsocketInput => Names::WebsocketInput { component: self.metrics_component.clone() },
+        };
+        Ok(Some(AdminSettings { address, token, max_body, requires_clients, names }))
     }
 }

@@ -34,6 +34,10 @@ impl Control for Hub {
         "listen"
     }
 
+    fn is_server(&self) -> bool {
+        true
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -44,6 +48,10 @@ impl Control for Hub {
 
     fn active(&self) -> usize {
         Hub::active(self)
+    }
+
+    fn max_sessions(&self) -> Option<usize> {
+        self.settings.guard.admission.max_connections
     }
 
     fn queues(&self) -> Vec<QueueReading> {

@@ -21,6 +21,11 @@ pub trait Control {
     /// The subcommand.
     fn mode(&self) -> &'static str;
 
+    /// Whether clients connect to this run; otherwise it is one that connects.
+    fn is_server(&self) -> bool {
+        false
+    }
+
     /// What has been counted.
     fn counters(&self) -> &Counters;
 
@@ -41,6 +46,16 @@ pub trait Control {
     /// Messages that wait where a source takes them from, by the source, where it knows.
     fn lags(&self) -> Vec<(String, u64)> {
         Vec::new()
+    }
+
+    /// Messages that each destination took, by its name.
+    fn published(&self) -> Vec<(String, u64)> {
+        vec![(String::new(), self.counters().delivered.get())]
+    }
+
+    /// Most sessions at a time, where there is a limit.
+    fn max_sessions(&self) -> Option<usize> {
+        None
     }
 
     /// Names each single queue that is full.

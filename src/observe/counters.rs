@@ -218,6 +218,64 @@ labels! {
     }
 }
 
+labels! {
+    /// What an envelope that was received is.
+    EnvelopeType {
+        /// A message.
+        Data => "data",
+        /// Something is asked for.
+        Request => "request",
+        /// The answer to a request.
+        Reply => "reply",
+        /// A message was taken.
+        Ack => "ack",
+        /// A message was refused.
+        Nack => "nack",
+        /// The peer cannot keep up.
+        Slow => "slow",
+    }
+}
+
+/// A count of what was received from peers, and of what was sent to them.
+#[derive(Debug)]
+pub struct BothWays<L> {
+    /// From peers.
+    pub received: ByLabel<L>,
+    /// To peers.
+    pub sent: ByLabel<L>,
+}
+
+impl<L: Label> Default for BothWays<L> {
+    fn default() -> Self {
+        Self { received: ByLabel::default(), sent: ByLabel::default() }
+    }
+}
+
+/// Durations for each name of a closed set.
+#[derive(Debug)]
+pub struct DurationsBy<L> {
+    durations: Box<[Durations]>,
+    label: std::marker::PhantomData<L>,
+}
+
+impl<L: Label> Default for DurationsBy<L> {
+    fn default() -> Self {
+        Self { durations: L::ALL.iter().map(|_| Durations::default()).collect(), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label> DurationsBy<L> {
+    /// Counts one.
+    pub fn add(&self, label: L, time: Duration) {
+        self.durations[label.index()].add(time);
+    }
+
+    /// Every name with its durations.
+    pub fn iter(&self) -> impl Iterator<Item = (L, &Durations)> + '_ {
+        L::ALL.iter().map(|label| (*label, &self.durations[label.index()]))
+    }
+}
+
 /// How often something took how long.
 #[derive(Debug, Default)]
 pub struct Durations {
@@ -299,6 +357,8 @@ pub struct Counters {
     pub sent: Traffic,
     /// Connections opened again after a loss.
     pub reconnects: Count,
+    /// Attempts to open a connection again, after a loss or a failed attempt.
+    pub reconnect_attempts: Count,
     /// Messages that reached where they were to go.
     pub delivered: Count,
     /// Messages a filter or registration kept from a receiver.
@@ -309,14 +369,16 @@ pub struct Counters {
     pub dead_letters: ByLabel<DropReason>,
     /// What went wrong.
     pub errors: Rc<ByLabel<ErrorKind>>,
-    /// Requests of peers.
-    pub requests: ByLabel<RequestMethod>,
+    /// Envelopes received.
+    pub envelopes: ByLabel<EnvelopeType>,
+    /// Requests.
+    pub requests: BothWays<RequestMethod>,
     /// Answers to requests.
-    pub replies: ByLabel<ReplyStatus>,
+    pub replies: BothWays<ReplyStatus>,
     /// Requests that were not answered in time.
     pub request_timeouts: Count,
     /// From request to answer.
-    pub request_time: Durations,
+    pub request_time: DurationsBy<RequestMethod>,
     /// Round trips of pings.
     pub ping_time: Rc<Durations>,
     /// What was done wrong on purpose.

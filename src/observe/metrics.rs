@@ -7,17 +7,34 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
 use super::control::Control;
-use super::counters::{ByLabel, Durations, Label};
+use super::counters::{BothWays, ByLabel, Counters, Durations, Label};
 use super::process::ProcessReading;
+use super::websocket_input;
 
 /// What the text is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What the metrics are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// `wsp_…`.
+    Own,
+    /// Those of the component `websocket_input` of another system.
+    WebsocketInput {
+        /// The label `component`.
+        component: String,
+    },
+}
+
 /// All metrics of a run that `started` so many seconds after the epoch.
 #[must_use]
-pub fn text(run: &dyn Control, started: f64) -> Vec<u8> {
+pub fn text(run: &dyn Control, names: &Names, started: f64) -> Vec<u8> {
     let mut text = Vec::new();
-    for family in of_run(run).into_iter().chain(of_process(&ProcessReading::now(), started)) {
+    let run = match names {
+        Names::Own => of_run(run),
+        Names::WebsocketInput { component } => websocket_input::families(run, component),
+    };
+    for family in run.into_iter().chain(of_process(&ProcessReading::now(), started)) {
         // A family without a sample would be refused; there is none.
         let _ = TextEncoder::new().encode(&[family], &mut text);
     }
@@ -50,6 +67,12 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         ),
         gauge("wsp_connections_active", "WebSocket connections that are open.", vec![(None, run.active() as f64)]),
         counter("wsp_connections_total", "WebSocket connections opened.", "", one(counters.connections.get())),
+        counter(
+            "wsp_reconnect_attempts_total",
+            "Attempts to open a connection again.",
+            "",
+            one(counters.reconnect_attempts.get()),
+        ),
         counter("wsp_reconnects_total", "Connections opened again after a loss.", "", one(counters.reconnects.get())),
         counter("wsp_delivered_total", "Messages handed to where they were to go.", "", one(counters.delivered.get())),
         counter(
@@ -68,17 +91,18 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
             gauges(&|queue| queue.utilization),
         ),
         labelled("wsp_errors_total", "What went wrong, by kind.", "kind", &counters.errors),
-        labelled("wsp_requests_total", "Requests of peers, by method.", "method", &counters.requests),
-        labelled("wsp_replies_total", "Answers to requests, by status.", "status", &counters.replies),
-        counter(
-            "wsp_request_timeouts_total",
-            "Requests that were not answered in time.",
-            "",
-            one(counters.request_timeouts.get()),
+        family(
+            "wsp_ping_seconds",
+            "Round trip time of pings.",
+            MetricType::HISTOGRAM,
+            vec![histogram_of(Sample::new(), &counters.ping_time)],
         ),
-        histogram("wsp_request_seconds", "Time from a request to its answer.", &counters.request_time),
-        histogram("wsp_ping_seconds", "Round trip time of pings.", &counters.ping_time),
     ];
+    families.extend(of_requests(counters));
+    if let Some(max) = run.max_sessions() {
+        let help = "WebSocket connections that may be open (--max-connections).";
+        families.push(gauge("wsp_connections_max", help, vec![(None, max as f64)]));
+    }
     if !lags.is_empty() {
         let values = lags.iter().map(|(source, lag)| (Some(("source", &**source)), *lag as f64)).collect();
         families.push(gauge("wsp_lag", "Messages that wait where a source takes them from.", values));
@@ -103,11 +127,44 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
     families
 }
 
+fn of_requests(counters: &Counters) -> Vec<MetricFamily> {
+    vec![
+        labelled("wsp_envelopes_total", "Envelopes received, by type.", "type", &counters.envelopes),
+        both_ways(
+            "wsp_requests_total",
+            "Requests received (in) and sent (out), by method.",
+            "method",
+            &counters.requests,
+        ),
+        both_ways(
+            "wsp_replies_total",
+            "Answers to requests, received (in) and sent (out).",
+            "status",
+            &counters.replies,
+        ),
+        counter(
+            "wsp_request_timeouts_total",
+            "Requests that were not answered in time.",
+            "",
+            vec![(None, counters.request_timeouts.get())],
+        ),
+        family(
+            "wsp_request_seconds",
+            "Time from a request to its answer, by method.",
+            MetricType::HISTOGRAM,
+            counters
+                .request_time
+                .iter()
+                .map(|(method, times)| histogram_of(Sample::new().with("method", method.name()), times))
+                .collect(),
+        ),
+    ]
+}
+
 fn of_process(process: &ProcessReading, started: f64) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     if let Some(cpu) = process.cpu {
-        let mut metric = Metric::default();
-        metric.set_counter(counter_of(cpu.as_secs_f64()));
+        let metric = Sample::new().value(MetricType::COUNTER, cpu.as_secs_f64());
         let help = "User and system time of the process.";
         families.push(family("process_cpu_seconds_total", help, MetricType::COUNTER, vec![metric]));
     }
@@ -127,7 +184,8 @@ fn of_process(process: &ProcessReading, started: f64) -> Vec<MetricFamily> {
     families
 }
 
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+/// A family of these samples.
+pub(super) fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
@@ -136,28 +194,48 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family
 }
 
-fn with_label(name: &str, value: Option<&str>) -> Metric {
-    let labels = value.map(|value| {
+/// The labels of a sample.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sample(Vec<LabelPair>);
+
+impl Sample {
+    /// Without any.
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// With one more.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         let mut label = LabelPair::default();
         label.set_name(name.to_owned());
         label.set_value(value.to_owned());
-        label
-    });
-    Metric::from_label(labels.into_iter().collect())
+        self.0.push(label);
+        self
+    }
+
+    /// The sample of a counter or a gauge.
+    pub(super) fn value(self, kind: MetricType, value: f64) -> Metric {
+        let mut metric = Metric::from_label(self.0);
+        if kind == MetricType::GAUGE {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        } else {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        }
+        metric
+    }
 }
 
-fn counter_of(value: f64) -> proto::Counter {
-    let mut counter = proto::Counter::default();
-    counter.set_value(value);
-    counter
+fn with_label(name: &str, value: Option<&str>) -> Sample {
+    value.map_or_else(Sample::new, |value| Sample::new().with(name, value))
 }
 
 fn counter(name: &str, help: &str, label: &str, values: Vec<(Option<&str>, u64)>) -> MetricFamily {
-    let metric = |(value, count): (Option<&str>, u64)| {
-        let mut metric = with_label(label, value);
-        metric.set_counter(counter_of(count as f64));
-        metric
-    };
+    let metric =
+        |(value, count): (Option<&str>, u64)| with_label(label, value).value(MetricType::COUNTER, count as f64);
     family(name, help, MetricType::COUNTER, values.into_iter().map(metric).collect())
 }
 
@@ -165,19 +243,28 @@ fn labelled<L: Label>(name: &str, help: &str, label: &str, counts: &ByLabel<L>) 
     counter(name, help, label, counts.iter().map(|(value, count)| (Some(value.name()), count)).collect())
 }
 
+/// Received is `in`, sent `out`.
+fn both_ways<L: Label>(name: &str, help: &str, label: &str, counts: &BothWays<L>) -> MetricFamily {
+    let ways = [("in", &counts.received), ("out", &counts.sent)];
+    let samples = ways.into_iter().flat_map(|(direction, counts)| {
+        counts.iter().map(move |(value, count)| {
+            let sample = Sample::new().with("direction", direction).with(label, value.name());
+            sample.value(MetricType::COUNTER, count as f64)
+        })
+    });
+    family(name, help, MetricType::COUNTER, samples.collect())
+}
+
 fn gauge(name: &str, help: &str, values: Vec<(Option<(&str, &str)>, f64)>) -> MetricFamily {
     let metric = |(label, value): (Option<(&str, &str)>, f64)| {
         let (label, name) = label.unzip();
-        let mut metric = with_label(label.unwrap_or_default(), name);
-        let mut gauge = proto::Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-        metric
+        with_label(label.unwrap_or_default(), name).value(MetricType::GAUGE, value)
     };
     family(name, help, MetricType::GAUGE, values.into_iter().map(metric).collect())
 }
 
-fn histogram(name: &str, help: &str, durations: &Durations) -> MetricFamily {
+/// The sample of a histogram.
+pub(super) fn histogram_of(sample: Sample, durations: &Durations) -> Metric {
     let bucket = |(bound, count): (f64, u64)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound);
@@ -188,7 +275,7 @@ fn histogram(name: &str, help: &str, durations: &Durations) -> MetricFamily {
     histogram.set_bucket(durations.cumulative().into_iter().map(bucket).collect());
     histogram.set_sample_count(durations.count());
     histogram.set_sample_sum(durations.sum().as_secs_f64());
-    let mut metric = Metric::default();
+    let mut metric = Metric::from_label(sample.0);
     metric.set_histogram(histogram);
-    family(name, help, MetricType::HISTOGRAM, vec![metric])
+    metric
 }

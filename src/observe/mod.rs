@@ -13,6 +13,7 @@ pub mod monitoring;
 pub mod process;
 pub mod snapshot;
 pub mod tap;
+pub mod websocket_input;
 
 pub use control::Control;
 pub use snapshot::Snapshot;

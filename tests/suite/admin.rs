@@ -22,11 +22,12 @@ pub fn promtool() -> Run {
     Run::new(std::env::var_os("WSP_TEST_PROMTOOL").map_or(own, std::path::PathBuf::from))
 }
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "wsp_messages_total",
     "wsp_bytes_total",
     "wsp_connections_active",
     "wsp_connections_total",
+    "wsp_reconnect_attempts_total",
     "wsp_reconnects_total",
     "wsp_delivered_total",
     "wsp_filtered_total",
@@ -36,6 +37,7 @@ const NAMES: [&str; 18] = [
     "wsp_queue_depth",
     "wsp_queue_utilization",
     "wsp_errors_total",
+    "wsp_envelopes_total",
     "wsp_requests_total",
     "wsp_replies_total",
     "wsp_request_timeouts_total",

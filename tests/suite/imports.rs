@@ -96,7 +96,7 @@ const LIBRARIES: [(&str, &[&str]); 35] = [
     ),
     ("hdrhistogram", &["bench/histogram.rs"]),
     ("toml", &["config/file.rs", "config/pipelines.rs", "config/toml_text.rs", "command/script.rs"]),
-    ("prometheus", &["observe/metrics.rs"]),
+    ("prometheus", &["observe/metrics.rs", "observe/websocket_input.rs"]),
     ("rustix", &["host/stream.rs", "process/", "prompt/terminal.rs"]),
     ("redb", &["queue/spool/"]),
     ("tower_http", &["listen/site/files.rs"]),

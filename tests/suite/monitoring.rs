@@ -24,7 +24,7 @@ const OF_RELAYS: [&str; 4] = ["wsp_lag", "wsp_batches_total", "wsp_fold_states",
 
 /// The metrics that a server has, and those of certain relays.
 fn metrics_there_are() -> BTreeSet<String> {
-    let server = listen(&["--echo", "--admin", "0"]);
+    let server = listen(&["--echo", "--admin", "0", "--max-connections", "10"]);
     let answer = get(admin_port(&server), "/metrics").is(200);
     let types = answer.text().lines().filter_map(|line| line.strip_prefix("# TYPE "));
     types.filter_map(|line| line.split(' ').next()).chain(OF_RELAYS).map(str::to_owned).collect()

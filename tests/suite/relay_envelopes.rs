@@ -204,7 +204,7 @@ fn relays_obey_each_others_requests() {
     let few = asking(&server.url, r#"subscribe={"jq":". % 10 == 0"}"#);
     wait_until("the request", || {
         let metrics = get(admin, "/metrics");
-        (sample(metrics.text(), r#"wsp_requests_total{method="subscribe"}"#) > 0.9).then_some(())
+        (sample(metrics.text(), r#"wsp_requests_total{direction="in",method="subscribe"}"#) > 0.9).then_some(())
     });
     server.process.send(lines(1, 100, 0));
     few.wait_for_stdout("100");
@@ -223,7 +223,7 @@ fn relays_obey_each_others_requests() {
     late.outcome().exits(0).prints("99\n100\n");
     wait_until("both requests", || {
         let metrics = get(admin, "/metrics");
-        (sample(metrics.text(), r#"wsp_requests_total{method="replay"}"#) > 2.9).then_some(())
+        (sample(metrics.text(), r#"wsp_requests_total{direction="in",method="replay"}"#) > 2.9).then_some(())
     });
     early.signal(nix::sys::signal::Signal::SIGTERM);
     early.outcome().exits(0).prints("");
@@ -231,7 +231,7 @@ fn relays_obey_each_others_requests() {
     let calm = asking(&server.url, r#"backpressure={"rate_limit":20}"#);
     wait_until("the request", || {
         let metrics = get(admin, "/metrics");
-        (sample(metrics.text(), r#"wsp_requests_total{method="backpressure"}"#) > 0.9).then_some(())
+        (sample(metrics.text(), r#"wsp_requests_total{direction="in",method="backpressure"}"#) > 0.9).then_some(())
     });
     let start = std::time::Instant::now();
     server.process.send(lines(101, 112, 0));
@@ -252,17 +252,61 @@ fn relays_obey_each_others_requests() {
     asked.outcome().exits(0);
     let metrics = get(admin, "/metrics");
     for (name, wanted) in [
-        (r#"wsp_requests_total{method="replay"}"#, 3.0),
-        (r#"wsp_requests_total{method="other"}"#, 1.0),
-        (r#"wsp_replies_total{status="ok"}"#, 6.0),
-        (r#"wsp_replies_total{status="error"}"#, 1.0),
-        ("wsp_request_seconds_count", 7.0),
+        (r#"wsp_requests_total{direction="in",method="replay"}"#, 3.0),
+        (r#"wsp_requests_total{direction="in",method="other"}"#, 1.0),
+        (r#"wsp_replies_total{direction="out",status="ok"}"#, 6.0),
+        (r#"wsp_replies_total{direction="out",status="error"}"#, 1.0),
+        (r#"wsp_request_seconds_count{method="replay"}"#, 3.0),
     ] {
         assert!((sample(metrics.text(), name) - wanted).abs() < 1e-9, "{name}: {}", metrics.text());
     }
     server.process.end_input();
     let expected = Balance { delivered: 22, filtered: 90, ..Balance::all_delivered(112) };
     assert_eq!(Balance::of(&server.process.outcome().exits(0)), expected);
+}
+
+#[test]
+fn dashboards_made_for_another_component_go_on_working() {
+    let names = ["--metrics-names", "websocket_input", "--metrics-component", "edge", "--admin", "0"];
+    let server = relay(&[&["ws-listen://127.0.0.1:0", "null:", "--protocol", "envelope"][..], &names].concat());
+    let admin = admin_port(&server);
+    let mut client = wsp(["relay", "-", &server.url, "--protocol", "envelope", "--request", "status", "--admin", "0"])
+        .args(["--metrics-names", "websocket_input"])
+        .spawn();
+    client.send("1\n2\n3\n");
+    let sample_of = |name: &str| {
+        let metrics = get(admin, "/metrics");
+        sample(metrics.text(), &format!("websocket_input_{name}"))
+    };
+    wait_until("three messages", || {
+        (sample_of(r#"messages_published_total{component="edge",subject="null:"}"#) > 2.9).then_some(())
+    });
+    for (name, wanted) in [
+        (r#"messages_received_total{component="edge",type="data"}"#, 3.0),
+        (r#"messages_received_total{component="edge",type="request"}"#, 1.0),
+        (r#"messages_dropped_total{component="edge",reason="queue_full"}"#, 0.0),
+        (r#"connections_active{component="edge"}"#, 1.0),
+        (r#"connections_total{component="edge"}"#, 1.0),
+        (r#"requests_sent_total{component="edge",method="status"}"#, 0.0),
+        (r#"queue_depth{component="edge"}"#, 0.0),
+        (r#"errors_total{component="edge",type="protocol"}"#, 0.0),
+    ] {
+        assert!((sample_of(name) - wanted).abs() < 1e-9, "{name}: {}", get(admin, "/metrics").text());
+    }
+    let health = get(admin, "/health").json();
+    assert_eq!((&health["status"], &health["details"]["mode"]), (&"connected".into(), &"server".into()));
+    let line = client.wait_for_stderr("admin on ");
+    let port = line.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let own = wait_until("the reply", || {
+        let metrics = get(port, "/metrics");
+        let replies = r#"websocket_input_replies_received_total{component="websocket_input",status="ok"}"#;
+        (sample(metrics.text(), replies) > 0.9).then_some(metrics)
+    });
+    let asked = r#"websocket_input_requests_sent_total{component="websocket_input",method="status"}"#;
+    assert!((sample(own.text(), asked) - 1.0).abs() < 1e-9, "{}", own.text());
+    assert_eq!(get(port, "/health").json()["details"]["mode"], "client");
+    client.finish().exits(0);
+    server.stop().exits(0);
 }
 
 #[test]

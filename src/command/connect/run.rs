@@ -365,6 +365,7 @@ async fn connect_until_done(
         peer.info().left(SessionState::Retrying(attempt));
         shared.changed.set(true);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        shared.counters.reconnect_attempts.one();
         shared.event(peer.id(), None, EventBody::Retry { attempt, delay_ms, cause: error.cause() });
         shared.output.borrow_mut().flush();
         peer.info().retry_at.set(Timestamp::now().checked_add(delay).ok());

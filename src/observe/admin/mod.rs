@@ -19,6 +19,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
 use super::control::Control;
 use super::health::Health;
+use super::metrics::Names;
 use crate::endpoint::{ListenAddr, bracketed};
 use crate::net::head;
 use crate::net::http;
@@ -54,6 +55,8 @@ pub struct AdminSettings {
     pub max_body: usize,
     /// Whether a server without clients is ill.
     pub requires_clients: bool,
+    /// What metrics and health are called.
+    pub names: Names,
 }
 
 /// An admin address that is bound.
@@ -97,6 +100,7 @@ impl Admin {
             run,
             token: self.settings.token,
             max_body: self.settings.max_body,
+            names: self.settings.names,
             is_loopback: self.is_loopback,
             health: RefCell::new(Health::new(self.settings.requires_clients, now)),
             started: Timestamp::now(),
@@ -138,6 +142,7 @@ struct State {
     run: Rc<dyn Control>,
     token: Option<String>,
     max_body: usize,
+    names: Names,
     is_loopback: bool,
     health: RefCell<Health>,
     started: Timestamp,

@@ -18,7 +18,7 @@ use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
 use crate::observe::control::Refusal;
 use crate::observe::health::Status;
-use crate::observe::metrics;
+use crate::observe::metrics::{self, Names};
 
 /// Longest reason of a Close frame (RFC 6455 section 5.5).
 const MAX_REASON: usize = 123;
@@ -110,7 +110,7 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
         Route::Index => plain(StatusCode::OK, "text/plain; charset=utf-8", Body::whole(INDEX)),
         Route::Metrics => {
             let started = state.started.as_millisecond() as f64 / 1000.0;
-            plain(StatusCode::OK, metrics::CONTENT_TYPE, Body::whole(metrics::text(&*state.run, started)))
+            plain(StatusCode::OK, metrics::CONTENT_TYPE, Body::whole(metrics::text(&*state.run, &state.names, started)))
         }
         Route::Health => health(&state),
         Route::Sessions => as_json(StatusCode::OK, &state.run.sessions(usize::MAX)),
@@ -153,11 +153,22 @@ pub fn health_of(state: &State) -> (Status, serde_json::Value) {
     let health = state.health.borrow();
     let status = health.status(now);
     let rate = health.rate(now, state.messages());
+    let (word, mode) = match state.names {
+        Names::Own => (status.as_str(), run.mode()),
+        Names::WebsocketInput { .. } => {
+            let word = match status {
+                Status::Ok if run.active() > 0 => "connected",
+                Status::Ok => "disconnected",
+                _ => status.as_str(),
+            };
+            (word, if run.is_server() { "server" } else { "client" })
+        }
+    };
     let value = json!({
         "healthy": status == Status::Ok,
-        "status": status.as_str(),
+        "status": word,
         "details": {
-            "mode": run.mode(),
+            "mode": mode,
             "connections": { "active": run.active(), "total": run.counters().connections.get() },
             "queue": { "depth": depth, "utilization": rounded(utilization) },
             "throughput": { "messages_per_second": rate.map(rounded) },

@@ -35,6 +35,10 @@ impl Control for Watch {
         "relay"
     }
 
+    fn is_server(&self) -> bool {
+        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).any(|view| view.house().is_some())
+    }
+
     fn counters(&self) -> &Counters {
         self.counted()
     }
@@ -87,6 +91,24 @@ impl Control for Watch {
             }
         }
         lags.into_iter().collect()
+    }
+
+    fn published(&self) -> Vec<(String, u64)> {
+        let mut published: BTreeMap<String, u64> = BTreeMap::new();
+        self.each_lane(|_, lane, is_dead_letters| {
+            if !is_dead_letters {
+                let delivered: u64 = lane.branches().iter().map(|lane| lane.delivered.get()).sum();
+                *published.entry(subject(&lane.name).to_owned()).or_default() += delivered;
+            }
+        });
+        published.into_iter().collect()
+    }
+
+    fn max_sessions(&self) -> Option<usize> {
+        let pipelines = self.pipelines.borrow();
+        let houses = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.house());
+        let limits: Vec<_> = houses.map(|hub| Control::max_sessions(&*hub)).collect();
+        limits.iter().copied().sum::<Option<usize>>().filter(|_| !limits.is_empty())
     }
 
     fn folds(&self) -> Option<FoldReading> {
@@ -227,6 +249,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// The subject of a NATS destination; of others its name as it is.
+fn subject(name: &str) -> &str {
+    let Some((_, rest)) = name.split_once("nats://").or_else(|| name.split_once("nats+tls://")) else { return name };
+    rest.split_once('/').map_or(name, |(_, subject)| subject.split('?').next().unwrap_or(subject))
 }
 
 /// A queue, or all queues of one destination.

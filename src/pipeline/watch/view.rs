@@ -225,6 +225,7 @@ impl View {
     /// It is tried again after this time, because of what failed.
     pub fn retries(&self, attempt: u32, wait: Duration, cause: &str) {
         self.state.set(SessionState::Retrying);
+        self.watch.counters.reconnect_attempts.one();
         self.retry_at.set(Timestamp::now().checked_add(wait).ok());
         let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.tell(None, || EventBody::Retry { attempt, delay_ms, cause: cause.to_owned() });

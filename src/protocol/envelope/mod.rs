@@ -32,6 +32,7 @@ use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
 use crate::filter::{Json, PeerFilter};
 use crate::message::Message;
 use crate::message::counted::counted;
+use crate::message::event::Direction;
 
 /// Deliveries whose outcome may be open; whoever carries them out has queues that end long before.
 const MAX_UNDECIDED: usize = 65_536;
@@ -193,16 +194,17 @@ impl Envelope {
     }
 
     fn on_request(&mut self, id: &Id, payload: &Value, now: Now, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Measured(Measure::Request(label(method(payload)))));
+        let method = label(method(payload));
+        effects.push(Effect::Measured(Measure::Request(Direction::In, method)));
         let replays = self.replays.len();
         let result = Call::read(payload).and_then(|call| self.carry_out(call, now));
         let ok = result.is_ok();
         let payload = reply(result);
         effects.push(Effect::Send(wire::envelope("reply", id.as_json(), now.time.as_millisecond(), Some(&payload))));
-        effects.push(Effect::Measured(Measure::Reply { ok }));
+        effects.push(Effect::Measured(Measure::Reply { dir: Direction::Out, ok }));
         // A replay's time is taken when it has ended.
         if self.replays.len() == replays {
-            effects.push(Effect::Measured(Measure::RequestTime(Duration::ZERO)));
+            effects.push(Effect::Measured(Measure::RequestTime(method, Duration::ZERO)));
         }
     }
 
@@ -289,9 +291,9 @@ impl Envelope {
     /// A request of ours has ended.
     fn on_reply(&mut self, id: &str, result: Result<String, String>, now: Now, effects: &mut Vec<Effect>) {
         let Some(asked) = self.number_of(id).and_then(|number| self.asked.remove(&number)) else { return };
-        effects.push(Effect::Measured(Measure::Reply { ok: result.is_ok() }));
+        effects.push(Effect::Measured(Measure::Reply { dir: Direction::In, ok: result.is_ok() }));
         let took = now.instant.saturating_duration_since(asked.at);
-        effects.push(Effect::Measured(Measure::RequestTime(took)));
+        effects.push(Effect::Measured(Measure::RequestTime(label(&asked.method), took)));
         match result {
             Err(why) => effects.push(Effect::Fault(format!("the peer refused the request {}: {why}", asked.method))),
             // What was to be done shows by itself.
@@ -323,7 +325,7 @@ impl Envelope {
             let next = replay.messages.pop_front();
             if replay.messages.is_empty() {
                 let took = now.instant.saturating_duration_since(replay.asked);
-                effects.push(Effect::Measured(Measure::RequestTime(took)));
+                effects.push(Effect::Measured(Measure::RequestTime("replay", took)));
                 self.replays.pop_front();
             }
             if let Some(message) = next {
@@ -336,7 +338,7 @@ impl Envelope {
             let payload = json!({"method": request.method, "params": request.params}).to_string();
             let envelope = wire::envelope("request", &self.id(number), now.time.as_millisecond(), Some(&payload));
             effects.push(Effect::Send(envelope));
-            effects.push(Effect::Measured(Measure::Request(label(&request.method))));
+            effects.push(Effect::Measured(Measure::Request(Direction::Out, label(&request.method))));
             self.asked.insert(number, Asked { method: request.method, at: now.instant });
         }
     }
@@ -398,7 +400,9 @@ impl Protocol for Envelope {
     }
 
     fn on_message(&mut self, message: Message, now: Now, effects: &mut Vec<Effect>) {
-        match Incoming::read(&message) {
+        let incoming = Incoming::read(&message);
+        effects.extend(incoming.as_ref().ok().map(|incoming| Effect::Measured(Measure::Envelope(incoming.kind()))));
+        match incoming {
             Ok(Incoming::Data(id, message)) => self.on_data(id, message, now, effects),
             Ok(Incoming::Request(id, payload)) => self.on_request(&id, &payload, now, effects),
             Ok(Incoming::Reply(id, result)) => self.on_reply(&id, result, now, effects),

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::message::event::{push_base64, push_json_string};
 use crate::message::{Message, MessageKind};
+use crate::observe::counters::EnvelopeType;
 
 /// Bytes of the longest id accepted.
 pub const MAX_ID: usize = 256;
@@ -55,6 +56,20 @@ pub enum Incoming {
     Nack(String, String),
     /// The peer's queue is filling.
     Slow,
+}
+
+impl Incoming {
+    /// Its type.
+    pub fn kind(&self) -> EnvelopeType {
+        match self {
+            Self::Data(..) => EnvelopeType::Data,
+            Self::Request(..) => EnvelopeType::Request,
+            Self::Reply(..) => EnvelopeType::Reply,
+            Self::Ack(_) => EnvelopeType::Ack,
+            Self::Nack(..) => EnvelopeType::Nack,
+            Self::Slow => EnvelopeType::Slow,
+        }
+    }
 }
 
 /// What is no envelope, and the id it can be refused by.
