@@ -281,6 +281,9 @@ fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
         TlsErrorKind::Expired => "-k accepts it all the same",
         TlsErrorKind::CertificateWanted => "--cert FILE --key FILE or --pkcs12 FILE shows a client certificate",
         TlsErrorKind::Passphrase => "--passphrase-env VAR takes it from the environment variable VAR",
+        TlsErrorKind::TrustPassphrase => {
+            "--cacert-passphrase-env VAR (of a server: --client-ca-passphrase-env VAR) names the variable that holds it"
+        }
         TlsErrorKind::OldKey => {
             "where it is installed: openssl pkey -provider legacy -provider default -in OLD -aes256 -out NEW"
         }

@@ -48,9 +48,12 @@ pub struct GuardArgs {
     /// Most payload bytes a second of each client, as many at once
     #[arg(long, value_name = "SIZE/s", value_parser = byte_rate, hide_short_help = true, help_heading = "Guards")]
     pub byte_rate: Option<f64>,
-    /// With TLS: clients must show a certificate signed by one in this PEM file
+    /// With TLS: clients must show a certificate signed by one in this file (PEM or PKCS#12)
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Guards")]
     pub client_ca: Option<PathBuf>,
+    /// Passphrase of a PKCS#12 file given to --client-ca, from this environment variable
+    #[arg(long, value_name = "V", requires = "client_ca", hide_short_help = true, help_heading = "Guards")]
+    pub client_ca_passphrase_env: Option<String>,
     /// Let in who shows the bearer token in this environment variable; others get 401
     #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
     pub auth_bearer_env: Option<String>,

@@ -250,7 +250,7 @@ pub struct ListenArgs {
     /// /health says 503 when nobody was connected for 5 minutes
     #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub require_clients: bool,
-    /// Take messages alone that match this JSON Schema
+    /// Accept only messages that match this JSON Schema or Avro schema
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub schema: Option<PathBuf>,
     /// Check what format says in --schema, whatever the draft
@@ -423,6 +423,7 @@ fn tls(args: &ListenArgs) -> Result<(TlsSource, ServerDemands), Error> {
             _ => TlsVersion::V1_2,
         },
         client_ca: args.guards.client_ca.clone(),
+        client_ca_passphrase: settings::secret(None, args.guards.client_ca_passphrase_env.as_deref())?,
     };
     let files = settings::identity_files(args.tls_cert.as_ref(), args.tls_key.as_ref(), args.pkcs12.as_ref());
     if args.passphrase_env.is_some() && files.is_none() {

@@ -73,9 +73,14 @@ pub struct ConnectionArgs {
     /// Accept any certificate
     #[arg(short = 'k', long, help_heading = "Connection")]
     pub insecure: bool,
-    /// Trust the certificates in this PEM file, and no others
+    /// Trust the certificates in this file (PEM or PKCS#12), and no others
     #[arg(long, value_name = "F", help_heading = "Connection")]
     pub cacert: Option<PathBuf>,
+    /// Passphrase of a PKCS#12 file given to --cacert, from this environment variable
+    ///
+    /// Without it such a file is opened with --passphrase-env.
+    #[arg(long, value_name = "V", requires = "cacert", hide_short_help = true, help_heading = "Connection")]
+    pub cacert_passphrase_env: Option<String>,
     /// Client certificate, PEM
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Connection")]
     pub cert: Option<PathBuf>,

@@ -65,6 +65,8 @@ pub enum TlsErrorKind {
     CertificateWanted,
     /// A file is encrypted, and its passphrase is missing or wrong.
     Passphrase,
+    /// The same of trusted certificates.
+    TrustPassphrase,
     /// A key is encrypted in a way the TLS library no longer knows.
     OldKey,
     /// The same of a PKCS#12 file.
@@ -161,6 +163,8 @@ pub struct ServerDemands {
     pub min: TlsVersion,
     /// They must show a certificate signed by one of these.
     pub client_ca: Option<PathBuf>,
+    /// Opens that file, where it is an encrypted PKCS#12 file.
+    pub client_ca_passphrase: Option<String>,
 }
 
 /// Where a server's certificate and key are.
@@ -230,6 +234,8 @@ pub struct ClientTls {
     pub insecure: bool,
     /// Trust these, and no others.
     pub ca_file: Option<PathBuf>,
+    /// Opens that file, where it is an encrypted PKCS#12 file.
+    pub ca_passphrase: Option<String>,
     /// Client certificate.
     pub cert: Option<PathBuf>,
     /// Its key; `None` looks into the certificate's file.
@@ -273,6 +279,19 @@ impl ClientTls {
             (None, None) => return Ok(None),
         };
         Ok(Some(Pem { chain: pem.chain, key: pem.key }))
+    }
+
+    /// The trusted certificates in PEM, for libraries with a TLS of their own.
+    ///
+    /// # Errors
+    /// Files that cannot be read or used.
+    pub fn authorities(&self) -> Result<Option<Vec<u8>>, TlsError> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+        let pem = identity::authorities_pem(path, "CA file", self.ca_passphrase.as_deref())?;
+        #[cfg(any(target_os = "macos", target_os = "windows"))]
+        let pem = read(path, "CA file")?;
+        Ok(Some(pem))
     }
 
     /// Reads the files.

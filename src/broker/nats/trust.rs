@@ -48,9 +48,9 @@ fn roots(trust: &ClientTls) -> Result<rustls::RootCertStore, String> {
     match &trust.ca_file {
         Some(path) => {
             let wrong = |error: &dyn fmt::Display| format!("--cacert {}: {error}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| wrong(&error))?;
+            let pem = trust.authorities().map_err(|error| error.to_string())?.unwrap_or_default();
+            let certificates =
+                CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
             if certificates.is_empty() {
                 return Err(wrong(&"holds no certificate in PEM"));
             }

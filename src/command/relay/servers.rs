@@ -252,6 +252,7 @@ impl Build<'_> {
                     _ => TlsVersion::V1_2,
                 },
                 client_ca: args.guards.client_ca.clone().filter(|_| *secure),
+                client_ca_passphrase: settings::secret(None, args.guards.client_ca_passphrase_env.as_deref())?,
             },
             paths,
             origins: Origins::listed(

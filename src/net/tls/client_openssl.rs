@@ -7,7 +7,6 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -27,8 +26,8 @@ use tokio_util::either::Either;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::identity::{self, PemIdentity, ShownBy, is_java_store};
-use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, read, shorten};
+use super::identity::{self, PemIdentity, ShownBy, authorities};
+use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, shorten};
 use crate::message::counted::counted;
 use crate::net::connection::io_text;
 use crate::net::transport::{Secure, Transport};
@@ -119,26 +118,11 @@ fn trust(builder: &mut SslConnectorBuilder, tls: &ClientTls) -> Result<(), TlsEr
     };
     let of_file = |errors: ErrorStack| TlsError::of_file(path, "CA file", &shorten(&errors.to_string()));
     let mut store = X509StoreBuilder::new().map_err(of_file)?;
-    for certificate in authorities(path, "CA file")? {
+    for certificate in authorities(path, "CA file", tls.ca_passphrase.as_deref())? {
         store.add_cert(certificate).map_err(of_file)?;
     }
     builder.set_cert_store(store.build());
     Ok(())
-}
-
-/// The certificates in a file, of which there is at least one.
-pub(super) fn authorities(path: &Path, what: &str) -> Result<Vec<X509>, TlsError> {
-    let pem = read(path, what)?;
-    if is_java_store(&pem) {
-        let text = "it is a Java key store (JKS), which has to be converted";
-        return Err(TlsError { kind: TlsErrorKind::JavaTrust, ..TlsError::of_file(path, what, text) });
-    }
-    let certificates =
-        X509::stack_from_pem(&pem).map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
-    if certificates.is_empty() {
-        return Err(TlsError::of_file(path, what, "holds no PEM certificate"));
-    }
-    Ok(certificates)
 }
 
 /// Makes the connector show this certificate to a server that asks for one.

@@ -64,19 +64,20 @@ fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
 }
 
 #[cfg(not(any(target_os = "macos", target_os = "windows")))]
-pub(super) use with_openssl::from_pkcs12_file;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
 use with_openssl::to_pkcs8;
+#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+pub(super) use with_openssl::{authorities, authorities_pem, from_pkcs12_file};
 
 #[cfg(not(any(target_os = "macos", target_os = "windows")))]
 mod with_openssl {
     use openssl::error::{Error, ErrorStack};
-    use openssl::pkcs12::Pkcs12;
+    use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
     use openssl::pkey::{PKey, Private};
     use openssl::x509::X509;
 
     use super::super::pkcs12_mac::with_mac;
-    use super::{Fault, Path, PemIdentity, ShownBy, TlsError, TlsErrorKind, check_java, read};
+    use super::super::shorten;
+    use super::{Fault, Path, PemIdentity, ShownBy, TlsError, TlsErrorKind, check_java, is_java_store, read};
 
     /// What is said where the provider is not there either.
     const OLD: &str =
@@ -142,7 +143,51 @@ mod with_openssl {
         from_pkcs12(&der, passphrase, shown_by).map_err(|fault| fault.of_file(path, "PKCS#12 file"))
     }
 
-    pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>, shown_by: ShownBy) -> Result<PemIdentity, Fault> {
+    /// Reads the certificates in a file, of which there is at least one: PEM, one in DER, or a PKCS#12 file.
+    pub(in crate::net::tls) fn authorities(
+        path: &Path,
+        what: &str,
+        passphrase: Option<&str>,
+    ) -> Result<Vec<X509>, TlsError> {
+        let bytes = read(path, what)?;
+        if is_java_store(&bytes) {
+            let text = "it is a Java key store (JKS), which has to be converted";
+            return Err(TlsError { kind: TlsErrorKind::JavaTrust, ..TlsError::of_file(path, what, text) });
+        }
+        // PEM is text; DER begins with a sequence.
+        if bytes.first() != Some(&0x30) {
+            let pem = X509::stack_from_pem(&bytes);
+            let certificates = pem.map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
+            let none = || TlsError::of_file(path, what, "holds no certificate in PEM or PKCS#12");
+            return if certificates.is_empty() { Err(none()) } else { Ok(certificates) };
+        }
+        if let Ok(certificate) = X509::from_der(&bytes) {
+            return Ok(vec![certificate]);
+        }
+        let parsed = open_pkcs12(&bytes, passphrase).map_err(|fault| {
+            let kind = match fault.0 {
+                TlsErrorKind::Passphrase => TlsErrorKind::TrustPassphrase,
+                kind => kind,
+            };
+            TlsError { kind, ..fault.of_file(path, what) }
+        })?;
+        let certificates: Vec<X509> = parsed.cert.into_iter().chain(parsed.ca.into_iter().flatten()).collect();
+        let none = || TlsError::of_file(path, what, "holds no certificate");
+        if certificates.is_empty() { Err(none()) } else { Ok(certificates) }
+    }
+
+    /// The same in PEM.
+    pub(in crate::net::tls) fn authorities_pem(
+        path: &Path,
+        what: &str,
+        passphrase: Option<&str>,
+    ) -> Result<Vec<u8>, TlsError> {
+        let certificates = authorities(path, what, passphrase)?;
+        let pem = certificates.iter().map(|certificate| certificate.to_pem()).collect::<Result<Vec<_>, _>>();
+        pem.map(|pem| pem.concat()).map_err(|_| TlsError::of_file(path, what, "it cannot be read"))
+    }
+
+    fn open_pkcs12(der: &[u8], passphrase: Option<&str>) -> Result<ParsedPkcs12_2, Fault> {
         let other = |text| Fault(TlsErrorKind::Other, text);
         check_java(der)?;
         let file = Pkcs12::from_der(der).map_err(|_| other("it is not a PKCS#12 file"))?;
@@ -151,7 +196,7 @@ mod with_openssl {
         let added = passphrase.filter(|text| !text.is_empty()).and_then(|passphrase| with_mac(&der, passphrase));
         let has_own_mac = added.is_none();
         let file = added.map_or(Ok(file), |der| Pkcs12::from_der(&der)).map_err(|_| other("it cannot be read"))?;
-        let parsed = with_old_ciphers(|| file.parse2(passphrase.unwrap_or_default())).map_err(|errors| {
+        with_old_ciphers(|| file.parse2(passphrase.unwrap_or_default())).map_err(|errors| {
             if is_cipher_gone(&errors) {
                 Fault(TlsErrorKind::OldPkcs12, OLD)
             } else if says(&errors, "mac verify") || says(&errors, "decrypt") || !has_own_mac {
@@ -159,14 +204,19 @@ mod with_openssl {
             } else {
                 other("it cannot be read")
             }
-        })?;
+        })
+    }
+
+    pub(super) fn from_pkcs12(der: &[u8], passphrase: Option<&str>, shown_by: ShownBy) -> Result<PemIdentity, Fault> {
+        let other = |text| Fault(TlsErrorKind::Other, text);
+        let parsed = open_pkcs12(der, passphrase)?;
         let key = parsed.pkey;
         let mut certificates: Vec<X509> = parsed.cert.into_iter().collect();
         // PKCS12_parse gives the others in reverse.
         certificates.extend(parsed.ca.into_iter().flatten().rev());
         let key = key.ok_or(other(match shown_by {
-            ShownBy::Client => "it holds no private key; a trust store belongs to --cacert, in PEM",
-            ShownBy::Server => "it holds no private key; a trust store belongs to --client-ca, in PEM",
+            ShownBy::Client => "it holds no private key; a trust store belongs to --cacert",
+            ShownBy::Server => "it holds no private key; a trust store belongs to --client-ca",
         }))?;
         let chain = in_order(&key, certificates).ok_or(other("it holds no certificate for its key"))?;
         let to_pem = || -> Result<PemIdentity, ErrorStack> {

@@ -13,8 +13,8 @@ use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509VerifyResult};
 use tokio_openssl::SslStream;
 
-use super::client::{authorities, names};
-use super::identity::PemIdentity;
+use super::client::names;
+use super::identity::{PemIdentity, authorities};
 use super::{ServerDemands, ServerIdentity, TlsError, TlsVersion, shorten};
 use crate::net::connection::io_text;
 use crate::net::transport::{Secure, Transport};
@@ -58,8 +58,9 @@ impl ServerTls {
 
     fn build(mut builder: SslAcceptorBuilder, demands: &ServerDemands) -> Result<Self, TlsError> {
         if let Some(path) = &demands.client_ca {
+            let passphrase = demands.client_ca_passphrase.as_deref();
             let of_file = |errors: ErrorStack| TlsError::of_file(path, "client CA file", &reason(&errors));
-            ask_for_certificates(&mut builder, authorities(path, "client CA file")?).map_err(of_file)?;
+            ask_for_certificates(&mut builder, authorities(path, "client CA file", passphrase)?).map_err(of_file)?;
         }
         Ok(Self { acceptor: builder.build() })
     }
