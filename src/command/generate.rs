@@ -1,4 +1,5 @@
-//! `wsp generate`: completions and man pages, from the same definitions as the help, and files for monitoring.
+//! `wsp generate`: completions and man pages, from the same definitions as the help, JSON Schema of Avro
+//! schemas, and files for monitoring.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ Examples:
   wsp generate completions bash > wsp.bash
   wsp generate completions zsh > _wsp
   wsp generate man share/man/man1
+  wsp generate schema trade.avsc         the JSON Schema of an Avro schema
   wsp generate monitoring monitoring     alerts for Prometheus, a dashboard for Grafana
 ";
 
@@ -41,6 +43,11 @@ pub enum What {
         /// The folder; it is made when missing
         dir: PathBuf,
     },
+    /// Print the JSON Schema that an Avro schema comes to, as --schema uses it
+    Schema {
+        /// A file with an Avro schema
+        file: PathBuf,
+    },
     /// Write alert rules for Prometheus and a dashboard for Grafana into a folder
     Monitoring {
         /// The folder; it is made when missing
@@ -61,6 +68,11 @@ pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
         }
         What::Man { dir } => {
             write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;
+        }
+        What::Schema { file } => {
+            let mut text = super::settings::avro_schema(file)?;
+            text.push('\n');
+            host.print(text)?;
         }
         What::Monitoring { dir } => {
             write_files(dir, monitoring::FILES.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())))?;

@@ -1,10 +1,11 @@
-//! JSON Schema (draft 2020-12 unless `$schema` says otherwise): does a message have the shape agreed on.
+//! JSON Schema (draft 2020-12 unless `$schema` says otherwise), or an Avro schema: does a message have the shape agreed on.
 //!
-//! Owns compiling a schema with the files it refers to; `words` says what is wrong with a message or a
+//! Owns compiling a schema with the files it refers to; `avro` turns Avro schemas into JSON Schema, `words` says what is wrong with a message or a
 //! schema. Leaves what becomes of such a message to the caller. `jsonschema` is seen here alone.
 //! Invariants: nothing is fetched over a network: `$ref` reaches this document and files beside it;
 //! a reason is one line of bounded length, however large the message, and drives no terminal.
 
+mod avro;
 mod words;
 
 use std::fmt::{self, Write as _};
@@ -60,7 +61,8 @@ impl Schema {
     pub fn from_file(path: &Path, format: Format) -> Result<Self, SchemaError> {
         let source = std::fs::read(path)?;
         let base = url::Url::from_file_path(path.canonicalize()?).ok();
-        Self::build(&source, base.as_ref().map(url::Url::as_str), format)
+        let is_avro = path.extension().is_some_and(|extension| extension == "avsc");
+        Self::build(&source, base.as_ref().map(url::Url::as_str), format, is_avro)
     }
 
     /// Compiles a schema that refers to nothing outside itself.
@@ -68,12 +70,14 @@ impl Schema {
     /// # Errors
     /// [`SchemaError::Invalid`].
     pub fn compile(source: &[u8]) -> Result<Self, SchemaError> {
-        Self::build(source, None, Format::AsDraft)
+        Self::build(source, None, Format::AsDraft, false)
     }
 
-    fn build(source: &[u8], base: Option<&str>, format: Format) -> Result<Self, SchemaError> {
-        let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
-        let schema = parse(source).map_err(SchemaError::Invalid)?;
+    fn build(source: &[u8], base: Option<&str>, format: Format, is_avro: bool) -> Result<Self, SchemaError> {
+        let mut schema = parse(without_mark(source)).map_err(SchemaError::Invalid)?;
+        if is_avro || avro::is_avro(&schema) {
+            schema = avro::to_json_schema(&schema).map_err(SchemaError::Invalid)?;
+        }
         let mut options = jsonschema::options().with_retriever(Files);
         if format == Format::Asserted {
             options = options.should_validate_formats(true);
@@ -93,6 +97,20 @@ impl Schema {
         let value = parse(message)?;
         self.0.validate(&value).map_err(|error| bounded(format_args!("{}", words::Fault(&error))))
     }
+}
+
+/// Returns the JSON Schema, as text, that an Avro schema comes to.
+///
+/// # Errors
+/// What is not Avro about it.
+pub fn from_avro(source: &[u8]) -> Result<String, String> {
+    let schema = avro::to_json_schema(&parse(without_mark(source))?)?;
+    serde_json::to_string_pretty(&schema).map_err(|error| error.to_string())
+}
+
+/// Without a byte order mark.
+fn without_mark(source: &[u8]) -> &[u8] {
+    source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source)
 }
 
 fn parse(text: &[u8]) -> Result<Value, String> {
@@ -281,7 +299,7 @@ mod tests {
         let schema = br#"{"properties":{"mail":{"format":"email"},"at":{"format":"date-time"}}}"#;
         let wrong = br#"{"mail":"nobody","at":"soon"}"#;
         assert_eq!(Schema::compile(schema).expect("a schema").check(wrong), Ok(()));
-        let asserted = Schema::build(schema, None, Format::Asserted).expect("a schema");
+        let asserted = Schema::build(schema, None, Format::Asserted, false).expect("a schema");
         assert_eq!(asserted.check(br#"{"mail":"a@example.com","at":"2026-01-02T03:04:05Z"}"#), Ok(()));
         let reason = asserted.check(wrong).expect_err("an address");
         assert!(reason.contains("text of the format") && reason.contains("is expected"), "{reason}");

@@ -132,3 +132,39 @@ fn a_schema_may_refer_to_files_beside_it() {
     output.complains("message 2 does not match the schema: /price: more than 0 is expected, not the number -1");
     server.join();
 }
+
+const TRADE: &str = r#"{"type":"record","name":"Trade","namespace":"com.example","fields":[
+    {"name":"symbol","type":"string"},
+    {"name":"price","type":["null","double"],"default":null},
+    {"name":"side","type":{"type":"enum","name":"Side","symbols":["BUY","SELL"]}}
+]}"#;
+
+#[test]
+fn an_avro_schema_is_used_as_it_is_and_printed_as_json_schema() {
+    let directory = scratch();
+    let right = "{\"symbol\":\"A\",\"side\":\"BUY\"}\n{\"symbol\":\"A\",\"price\":1.5,\"side\":\"SELL\"}\n";
+    let input = format!("{right}{{\"symbol\":\"A\",\"side\":\"HOLD\"}}\n{{\"symbol\":1,\"side\":\"BUY\"}}\nhello\n");
+    // By what it says, or by the ending of its name.
+    let avro = ["trade.json", "trade.avsc"].map(|name| text(&write(&directory, name, TRADE)));
+    let printed = run(&["generate", "schema", &avro[0]], "").exits(0);
+    let parsed: serde_json::Value = serde_json::from_str(printed.stdout()).expect("JSON");
+    assert_eq!(parsed["$defs"]["com.example.Side"]["enum"], serde_json::json!(["BUY", "SELL"]));
+    let converted = text(&write(&directory, "converted.json", printed.stdout()));
+    for schema in [&avro[0], &avro[1], &converted] {
+        let dead = text(&directory.path().join("dead"));
+        let output = run(&["relay", "-", "-", "--schema", schema, "--dead-letter", &dead], &input).exits(30);
+        assert_eq!(output.stdout(), right, "{schema}");
+        let dead = std::fs::read_to_string(&dead).and_then(|text| std::fs::remove_file(&dead).map(|()| text));
+        let dead = dead.expect("dead letters");
+        for reason in ["/side: one of", "/symbol: a string is expected, not the number 1", "not JSON"] {
+            assert!(dead.contains(reason), "{schema}: {reason}: {dead}");
+        }
+        assert_eq!(dead.lines().count(), 3, "{schema}");
+    }
+    let wrong = TRADE.replace("\"double\"", "\"dubble\"");
+    let wrong = text(&write(&directory, "wrong.avsc", wrong));
+    let place = "/fields/1/type/1: unknown Avro type 'dubble'";
+    run(&["relay", "-", "-", "--schema", &wrong], "").exits(7).complains(place);
+    run(&["generate", "schema", &wrong], "").exits(7).complains(place);
+    run(&["generate", "schema", "nowhere.avsc"], "").exits(2).complains("nowhere.avsc");
+}

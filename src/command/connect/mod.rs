@@ -101,7 +101,7 @@ pub struct ConnectArgs {
     /// State across messages.
     #[command(flatten)]
     pub fold: FoldArgs,
-    /// Check what arrives against a JSON Schema, and say what does not match
+    /// Check what arrives against a JSON Schema or an Avro schema, and say what does not match
     ///
     /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref reaches its own
     /// $defs and files beside it, nothing is fetched over the network. A message that does not match, or is
