@@ -17,8 +17,8 @@ use crate::net::tls::{ClientTls, TlsVersion};
 const PORT: u16 = 9092;
 
 /// Parameters of the address.
-const PARAMETERS: &str = "group, start, publish, key, compression, headers, tls, user, password, password-env, sasl and \
-                          rdkafka.NAME";
+const PARAMETERS: &str = "group, start, publish, create, key, compression, headers, tls, user, password, password-env, sasl \
+                          and rdkafka.NAME";
 
 /// Properties that decide whether messages are lost.
 const OURS: [&str; 4] = ["enable.auto.commit", "enable.auto.offset.store", "bootstrap.servers", "group.id"];
@@ -41,6 +41,8 @@ pub struct KafkaSettings {
     pub group: Option<String>,
     /// Where a group starts that has no position.
     pub start: Start,
+    /// Makes a topic that is not there, with so many partitions; -1 leaves their number to the broker.
+    pub create: Option<i32>,
     /// A filter that yields the key.
     pub key: Option<String>,
     /// Messages carry headers of ours.
@@ -121,6 +123,7 @@ impl KafkaSettings {
             publish: address.take("publish"),
             group,
             start,
+            create: create(&mut address).map_err(&wrong)?,
             key: address.take("key"),
             headers: address.take_switch("headers")?.unwrap_or(true),
             compression: address.take("compression"),
@@ -202,6 +205,18 @@ impl KafkaSettings {
     }
 }
 
+/// Reads `?create` or `?create=PARTITIONS`.
+fn create(address: &mut Address) -> Result<Option<i32>, String> {
+    match address.take("create").as_deref() {
+        None | Some("false" | "no") => Ok(None),
+        Some("" | "true" | "yes") => Ok(Some(-1)),
+        Some(text) => match text.parse() {
+            Ok(count @ 1..) => Ok(Some(count)),
+            _ => Err(format!("invalid ?create={text}; use ?create or ?create=PARTITIONS")),
+        },
+    }
+}
+
 /// One address may be both sides; each takes what it knows.
 fn is_of_producers(name: &str) -> bool {
     ["linger.", "batch.", "compression.", "message.timeout", "partitioner", "queue.buffering", "acks", "enable.idem"]
@@ -263,6 +278,7 @@ fn security(
 
 /// The one set of TLS settings as librdkafka wants it.
 fn tls_properties(trust: &ClientTls) -> Result<Properties, String> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "the certificate is not PEM".to_owned());
     let mut properties = Properties::new();
     if trust.min == TlsVersion::V1_3 {
         return Err("--tls-min 1.3 cannot be had here; the broker's ssl.enabled.protocols decides".to_owned());
@@ -275,10 +291,10 @@ fn tls_properties(trust: &ClientTls) -> Result<Properties, String> {
         if let Err(error) = std::fs::File::open(path) {
             return Err(format!("--cacert {}: {}", path.display(), crate::net::connection::io_text(&error)));
         }
-        properties.push(pair("ssl.ca.location", path.display()));
+        let authorities = trust.authorities().map_err(|error| error.to_string())?;
+        properties.push(pair("ssl.ca.pem", text(authorities.unwrap_or_default())?));
     }
     if let Some(pem) = trust.identity().map_err(|error| error.to_string())? {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "the certificate is not PEM".to_owned());
         properties.push(pair("ssl.certificate.pem", text(pem.chain)?));
         properties.push(pair("ssl.key.pem", text(pem.key)?));
     }

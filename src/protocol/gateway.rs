@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{Effect, Now, Outcome, Protocol, Ticket};
 use crate::message::Message;
 use crate::message::counted::counted;
+use crate::message::event::time_text;
 
 /// Bytes of an `id` that are worth repeating in the answer.
 const MAX_ID: usize = 256;
@@ -71,7 +72,7 @@ impl Gateway {
         message.insert("messageType".to_owned(), json!(kind));
         message.insert("content".to_owned(), json!(content));
         message.insert("clientId".to_owned(), json!(self.client));
-        message.insert("timestamp".to_owned(), json!(now.time.as_millisecond()));
+        message.insert("timestamp".to_owned(), json!(time_text(now.time).as_str()));
         message.extend(of.id.clone().map(|id| ("id".to_owned(), id)));
         message.extend(of.timestamp.clone().map(|timestamp| ("answers".to_owned(), timestamp)));
         Effect::Send(Message::text(Value::Object(message).to_string()))

@@ -49,7 +49,7 @@ fn the_welcome_says_who_one_is() {
     let mut effects = Vec::new();
     client.gateway.on_open(client.now, &mut effects);
     assert_eq!(effects.len(), 1);
-    let welcome = json!({"messageType": "SYSTEM", "content": "welcome; you are c-1", "clientId": "c-1", "timestamp": 1_767_323_045_678_i64});
+    let welcome = json!({"messageType": "SYSTEM", "content": "welcome; you are c-1", "clientId": "c-1", "timestamp": "2026-01-02T03:04:05.678000Z"});
     assert_eq!(sent(&effects[0]), welcome);
 }
 

@@ -166,6 +166,11 @@ impl Settings {
         }
     }
 
+    /// Whether `-v` shows every message that is published or broadcast.
+    pub fn is_gateway(&self) -> bool {
+        matches!(self, Self::Gateway(_))
+    }
+
     /// A message is on its way to the sessions: said once for each, however many sessions there are, before any of
     /// them is given it. What can be asked for again is remembered here.
     pub fn on_published(&self, message: &Message) {

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 
-use super::{KafkaSettings, Properties};
+use super::{KafkaSettings, Producing, Properties};
 use crate::broker::address::AddressError;
 use crate::broker::{again, refused};
 use crate::exit::Exit;
@@ -28,6 +28,8 @@ use crate::redact;
 const QUESTION: Duration = Duration::from_millis(500);
 /// How long a topic may need to come about where brokers make topics when they are asked for.
 const NEW_TOPIC: Duration = Duration::from_secs(2);
+/// How long brokers may need to know a topic that was made.
+const MADE_TOPIC: Duration = Duration::from_secs(10);
 
 /// What librdkafka has told.
 #[derive(Default)]
@@ -123,7 +125,15 @@ pub fn config_problem(settings: &KafkaSettings, error: &KafkaError) -> Problem {
     )
 }
 
-/// Waits until brokers answer and know the topic. The question is asked on a thread, because it blocks.
+/// What brokers do not have.
+enum Lack {
+    /// The topic.
+    Topic,
+    /// Anything else.
+    Other(Problem),
+}
+
+/// Waits until brokers answer and know the topic, which is made where that was asked for.
 ///
 /// # Errors
 /// Nobody answers, nobody knows the topic, or nobody wants us.
@@ -131,30 +141,75 @@ pub async fn check(
     settings: &KafkaSettings,
     topic: &str,
     news: &Arc<News>,
-    ask: impl Fn(&str, Duration) -> KafkaResult<Metadata> + Send + 'static,
+    ask: impl Fn(&str, Duration) -> KafkaResult<Metadata> + Clone + Send + 'static,
 ) -> Result<(), Problem> {
+    let patience = if settings.create.is_some() { Duration::ZERO } else { NEW_TOPIC };
+    let missing = || again(format!("topic {topic} does not exist yet; ?create makes it"));
+    match question(settings, topic, news, patience, ask.clone()).await {
+        Ok(()) => return Ok(()),
+        Err(Lack::Other(problem)) => return Err(problem),
+        Err(Lack::Topic) => {}
+    }
+    let Some(partitions) = settings.create else { return Err(missing()) };
+    create(settings, topic, partitions).await?;
+    match question(settings, topic, news, MADE_TOPIC, ask).await {
+        Ok(()) => Ok(()),
+        Err(Lack::Other(problem)) => Err(problem),
+        Err(Lack::Topic) => Err(missing()),
+    }
+}
+
+/// Makes a topic, unless somebody else has.
+async fn create(settings: &KafkaSettings, topic: &str, partitions: i32) -> Result<(), Problem> {
+    let made: KafkaResult<AdminClient<DefaultClientContext>> =
+        config(&settings.producer(Producing::default())).create();
+    let client = made.map_err(|error| config_problem(settings, &error))?;
+    let new = [NewTopic::new(topic, partitions, TopicReplication::Fixed(-1))];
+    let options = AdminOptions::new().operation_timeout(Some(QUESTION * 4)).request_timeout(Some(QUESTION * 10));
+    let answer = client.create_topics(&new, &options).await;
+    // It waits for its own threads.
+    let _ = thread::Builder::new().name("kafka".to_owned()).spawn(move || drop(client));
+    match answer.map(|mut results| results.pop()) {
+        Ok(None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists)))) => Ok(()),
+        Ok(Some(Err((_, code @ (Code::RequestTimedOut | Code::NotController))))) => Err(again(code.to_string())),
+        Ok(Some(Err((_, code)))) => {
+            Err(Problem::Broken(refused(&settings.shown, &format!("the topic {topic} could not be made: {code}"))))
+        }
+        Err(error) => Err(again(error.to_string())),
+    }
+}
+
+/// Asks on a thread, because the question blocks.
+async fn question(
+    settings: &KafkaSettings,
+    topic: &str,
+    news: &Arc<News>,
+    patience: Duration,
+    ask: impl Fn(&str, Duration) -> KafkaResult<Metadata> + Send + 'static,
+) -> Result<(), Lack> {
     let (tell, told) = oneshot::channel();
     let (of_thread, settings, topic) = (Arc::clone(news), settings.clone(), topic.to_owned());
     let question = move || {
-        let _ = tell.send(question(&settings, &topic, &of_thread, ask));
+        let _ = tell.send(ask_until_known(&settings, &topic, &of_thread, patience, ask));
     };
     let spawned = thread::Builder::new().name("kafka".to_owned()).spawn(question);
-    spawned.map_err(|_| again("no thread could be started"))?;
-    told.await.unwrap_or_else(|_| Err(again("the question ended without an answer")))
+    spawned.map_err(|_| Lack::Other(again("no thread could be started")))?;
+    told.await.unwrap_or_else(|_| Err(Lack::Other(again("the question ended without an answer"))))
 }
 
-fn question(
+fn ask_until_known(
     settings: &KafkaSettings,
     topic: &str,
     news: &News,
+    patience: Duration,
     ask: impl Fn(&str, Duration) -> KafkaResult<Metadata>,
-) -> Result<(), Problem> {
+) -> Result<(), Lack> {
     let began = Instant::now();
     let mut unknown_since = None;
     loop {
         let answer = ask(topic, QUESTION);
         if let Some(problem) = news.take_final(settings) {
-            return Err(problem);
+            return Err(Lack::Other(problem));
         }
         let code = match &answer {
             Ok(metadata) => {
@@ -171,20 +226,20 @@ fn question(
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable => {
                 let since = *unknown_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > NEW_TOPIC {
-                    return Err(final_problem(settings, Code::UnknownTopicOrPartition, topic));
+                if since.elapsed() > patience {
+                    return Err(Lack::Topic);
                 }
                 thread::sleep(Duration::from_millis(50));
             }
             Code::InvalidTopic | Code::TopicAuthorizationFailed | Code::SaslAuthenticationFailed => {
-                return Err(final_problem(settings, code, topic));
+                return Err(Lack::Other(final_problem(settings, code, topic)));
             }
             _ => {
                 if let Some(problem) = news.take_down() {
-                    return Err(problem);
+                    return Err(Lack::Other(problem));
                 }
                 if began.elapsed() > settings.connect_timeout {
-                    return Err(again(news.reason()));
+                    return Err(Lack::Other(again(news.reason())));
                 }
             }
         }
@@ -209,7 +264,7 @@ pub fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) -> Prob
     Problem::Broken(match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             let error = refused(shown, &format!("topic {reason} does not exist"));
-            error.hint("kafka-topics.sh --create --topic NAME makes one")
+            error.hint("?create makes it")
         }
         Code::InvalidTopic => refused(shown, &format!("invalid topic name {reason}")),
         Code::SSL => EndError::new(Exit::Tls, format!("{shown}: TLS: {reason}"))

@@ -8,6 +8,7 @@ use std::task::Context;
 
 use super::{Actions, Handler};
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::ErrorKind;
 use crate::protocol::conversation::{Carrier, Conversation, Told};
@@ -68,6 +69,10 @@ impl Carrier for Hand<'_, '_> {
 
     fn publish(&mut self, message: Message) {
         let from = self.actions.mailbox.id;
+        let hub = self.actions.hub;
+        if hub.settings.verbose {
+            hub.notice(format!("{}: published {}", hub.name(from), counted(message.len(), "byte")));
+        }
         self.actions.send_to_all(&message.detached(), Some(from));
     }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::control::SessionQueue;
@@ -250,6 +251,10 @@ impl Audience {
         });
         self.open.set(self.open.get() + 1);
         let clients = self.present();
+        if hub.settings.verbose && self.protocol.is_gateway() {
+            let (size, count) = (counted(message.len(), "byte"), counted(clients.len(), "client"));
+            hub.notice(format!("broadcast {size} to {count}"));
+        }
         let mut lost = Vec::new();
         for client in &clients {
             copies.open.set(copies.open.get() + 1);

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use super::audience::{Audience, Client, Fate, Letter};
 use crate::listen::handler::{Actions, Handler};
 use crate::message::Message;
+use crate::message::counted::counted;
 use crate::net::connection::{CloseReason, Incoming};
 use crate::observe::counters::{ErrorKind, Label as _};
 use crate::pipeline::watch::Guest;
@@ -71,12 +72,22 @@ impl Carrier for Hand<'_, '_> {
         let on_safe = told.map(|told| {
             let undecided = Rc::clone(&self.state.undecided);
             undecided.set(undecided.get() + 1);
+            let hub = self.actions.hub;
+            let log = (hub.settings.verbose && self.state.audience.protocol.is_gateway())
+                .then(|| (Rc::clone(hub), hub.name(self.actions.mailbox.id), counted(message.len(), "byte")));
             OnSafe::call(move |safety| {
                 undecided.set(undecided.get() - 1);
-                told.tell(match safety {
+                let outcome = match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
                     Safety::Settled(_) | Safety::Stored => Outcome::Taken,
-                });
+                };
+                if let Some((hub, name, size)) = log {
+                    hub.notice(match &outcome {
+                        Outcome::Taken => format!("{name}: published {size}"),
+                        Outcome::Rejected(reason) => format!("{name}: {size} not published: {reason}"),
+                    });
+                }
+                told.tell(outcome);
             })
         });
         inlet.push(&self.state.origin, self.state.seq, message, on_safe);
