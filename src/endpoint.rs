@@ -23,7 +23,7 @@ pub enum EndpointError {
     UnknownScheme(String),
     /// No endpoint of a relay.
     #[error(
-        "invalid endpoint '{0}'; use -, null:, file:, exec:, ws://, wss://, ws-listen://, wss-listen://, http://, https://, kafka:// or nats://"
+        "invalid endpoint '{0}'; use -, null:, file:, exec:, ws[s]://, ws[s]-listen://, http[s]://, kafka://, nats://, postgres:// or opensearch+http[s]://"
     )]
     UnknownEndpoint(String),
     /// RFC 6455 section 3 forbids fragments.
@@ -155,6 +155,10 @@ pub enum Endpoint {
     Kafka(String),
     /// `nats://`: the URL as written.
     Nats(String),
+    /// `postgres://`, `postgresql://`: the URL as written.
+    Postgres(String),
+    /// `opensearch+http://`, `opensearch+https://`, and the same with `elasticsearch`: the URL as written.
+    Search(String),
 }
 
 impl Endpoint {
@@ -198,6 +202,10 @@ impl Endpoint {
             }
             ("kafka", Some(_)) => Ok(Self::Kafka(text.to_owned())),
             ("nats", Some(_)) => Ok(Self::Nats(text.to_owned())),
+            ("postgres" | "postgresql", Some(_)) => Ok(Self::Postgres(text.to_owned())),
+            ("opensearch+http" | "opensearch+https" | "elasticsearch+http" | "elasticsearch+https", Some(_)) => {
+                Ok(Self::Search(text.to_owned()))
+            }
             _ => Err(EndpointError::UnknownEndpoint(redact::broken_url(text))),
         }
     }
@@ -208,7 +216,12 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Stdio => f.write_str("-"),
             Self::Null => f.write_str("null:"),
-            Self::Ws(url) | Self::Http(url) | Self::Kafka(url) | Self::Nats(url) => f.write_str(&redact::url(url)),
+            Self::Ws(url)
+            | Self::Http(url)
+            | Self::Kafka(url)
+            | Self::Nats(url)
+            | Self::Postgres(url)
+            | Self::Search(url) => f.write_str(&redact::url(url)),
             Self::WsListen { secure, address, path } => {
                 let scheme = if *secure { "wss-listen" } else { "ws-listen" };
                 write!(f, "{scheme}://{address}{}", redact::target(path))

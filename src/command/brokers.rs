@@ -52,9 +52,12 @@ impl Broker<'_> {
     }
 }
 
-/// What stands in a file, or in an environment variable.
-#[cfg(any(feature = "kafka", feature = "nats"))]
-fn secret(name: &str, is_file: bool) -> Result<String, String> {
+/// Returns what stands in a file, or in an environment variable.
+///
+/// # Errors
+/// Which of them is not there.
+#[cfg(any(feature = "kafka", feature = "nats", feature = "postgres"))]
+pub fn secret(name: &str, is_file: bool) -> Result<String, String> {
     let text = if is_file {
         std::fs::read_to_string(name)
             .map_err(|error| format!("cannot read {name}: {}", crate::net::connection::io_text(&error)))?
@@ -69,10 +72,10 @@ fn address_error(error: &crate::broker::address::AddressError) -> Error {
     Error::usage(error.to_string(), "see wsp relay --help")
 }
 
-/// Without this feature.
-#[cfg(not(all(feature = "kafka", feature = "nats")))]
-fn left_out(broker: &Broker<'_>, name: &str) -> Error {
-    let shown = crate::redact::url(broker.url);
+/// The error of an endpoint whose feature is not built in.
+#[cfg(not(all(feature = "kafka", feature = "nats", feature = "postgres")))]
+pub fn left_out(url: &str, name: &str) -> Error {
+    let shown = crate::redact::url(url);
     Error::usage(
         format!("{shown}: this wsp was built without {name}"),
         format!("build it with the feature {name}: ./install.sh does by default"),
@@ -143,7 +146,7 @@ pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
 /// Always: it is not built in.
 #[cfg(not(feature = "nats"))]
 pub fn nats(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
-    Err(left_out(broker, "nats"))
+    Err(left_out(broker.url, "nats"))
 }
 
 /// `kafka://`.
@@ -199,5 +202,5 @@ pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
 /// Always: it is not built in.
 #[cfg(not(feature = "kafka"))]
 pub fn kafka(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
-    Err(left_out(broker, "kafka"))
+    Err(left_out(broker.url, "kafka"))
 }

@@ -18,6 +18,7 @@ mod profiles;
 mod routes;
 mod run;
 mod servers;
+mod stores;
 
 use self::build::Surroundings;
 use super::spool::print_status;

@@ -72,10 +72,22 @@ pub fn schema(flag: &'static str, path: &Path, assert_format: bool) -> Result<Sc
     Schema::from_file(path, format).map_err(|error| match error {
         SchemaError::Unreadable(error) => Error::usage(
             format!("{flag}: cannot read {}: {}", path.display(), io_text(&error)),
-            "a file with a JSON Schema is wanted",
+            "use a file with a JSON Schema or an Avro schema",
         ),
         SchemaError::Invalid(reason) => Error::Compile { flag, reason: format!("{}: {reason}", path.display()) },
     })
+}
+
+/// Returns the JSON Schema, as text, that the Avro schema in a file comes to.
+///
+/// # Errors
+/// An unreadable file, or what is not an Avro schema.
+pub fn avro_schema(path: &Path) -> Result<String, Error> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        Error::usage(format!("cannot read {}: {}", path.display(), io_text(&error)), "use a file with an Avro schema")
+    })?;
+    crate::filter::schema::from_avro(&bytes)
+        .map_err(|reason| Error::Compile { flag: "schema", reason: format!("{}: {reason}", path.display()) })
 }
 
 /// A message to send, compiled when it is a template.
@@ -200,6 +212,31 @@ pub fn deflate(params: Option<&str>) -> Result<Option<DeflateOffer>, Error> {
     }
 }
 
+/// How sockets are made.
+///
+/// # Errors
+/// A `--resolve` that cannot be read.
+pub fn dial_options(args: &ConnectionArgs) -> Result<DialOptions, Error> {
+    let resolve = args
+        .resolve
+        .iter()
+        .map(|text| {
+            parse_resolve(text)
+                .map_err(|error| Error::usage(format!("--resolve {text}: {error}"), "write HOST:PORT:ADDR"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(DialOptions {
+        resolve,
+        unix_socket: args.unix_socket.clone(),
+        interface: args.interface,
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        },
+    })
+}
+
 /// How a client end reaches the server at `url`.
 ///
 /// # Errors
@@ -218,14 +255,6 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let resolve = args
-        .resolve
-        .iter()
-        .map(|text| {
-            parse_resolve(text)
-                .map_err(|error| Error::usage(format!("--resolve {text}: {error}"), "write HOST:PORT:ADDR"))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
     let credentials = credentials(&target, args)?;
     let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
     let compress = match &args.compress {
@@ -235,16 +264,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
     };
     Ok(ConnectOptions {
         target,
-        dial: DialOptions {
-            resolve,
-            unix_socket: args.unix_socket.clone(),
-            interface: args.interface,
-            family: match (args.ipv4, args.ipv6) {
-                (true, _) => Family::V4,
-                (_, true) => Family::V6,
-                _ => Family::Any,
-            },
-        },
+        dial: dial_options(args)?,
         proxies,
         tls: client_tls(args)?,
         headers,
@@ -283,6 +303,7 @@ pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
     Ok(ClientTls {
         insecure: args.insecure,
         ca_file: args.cacert.clone(),
+        ca_passphrase: secret(None, args.cacert_passphrase_env.as_deref())?.or_else(|| passphrase.clone()),
         cert: args.cert.clone(),
         key: args.key.clone(),
         passphrase,

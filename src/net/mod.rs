@@ -21,6 +21,7 @@ pub mod post;
 pub mod proxy;
 pub mod retry_after;
 pub mod self_signed;
+pub mod stream;
 pub mod tls;
 pub mod transport;
 pub mod tunnel;

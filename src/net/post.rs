@@ -40,6 +40,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The beginning of its body as text, or what it is where it is none.
     pub body: String,
+    /// As much of its body as was asked for, as it came.
+    pub bytes: Bytes,
 }
 
 /// Why there is no answer.
@@ -68,6 +70,8 @@ pub struct Poster {
     /// Where it has permanently moved to.
     moved: Option<WsTarget>,
     timeout: Duration,
+    /// Most bytes of an answer's body that are kept.
+    keeps: usize,
     kept: Option<Kept>,
 }
 
@@ -93,7 +97,13 @@ impl Drop for Kept {
 impl Poster {
     /// Nothing is opened yet. `timeout` is for each request, from the moment its connection is there.
     pub fn new(connector: Connector, timeout: Duration) -> Self {
-        Self { connector, moved: None, timeout, kept: None }
+        Self { connector, moved: None, timeout, keeps: KEPT, kept: None }
+    }
+
+    /// Keeps this many bytes of each answer's body.
+    #[must_use]
+    pub fn keeping(self, keeps: usize) -> Self {
+        Self { keeps, ..self }
     }
 
     /// Sends a body and waits for the answer; follows redirects where that was asked for.
@@ -176,15 +186,15 @@ impl Poster {
             Err(_) => return Err(PostError::Timeout(limit)),
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        let (kept_body, is_whole) = read_body(response).await;
+        let (kept_body, is_whole) = read_body(response, self.keeps).await;
         // Who was not let in reads its credentials anew before it comes again.
         if is_whole && status != StatusCode::UNAUTHORIZED {
             self.kept = Some(kept);
         }
         let retry_after = retry_after(&headers, SystemTime::now());
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = readable(&headers, &kept_body, KEPT);
-        Ok((Answer { status, retry_after, body }, location))
+        let body = readable(&headers, &kept_body[..kept_body.len().min(KEPT)], KEPT);
+        Ok((Answer { status, retry_after, body, bytes: kept_body }, location))
     }
 
     fn request(
@@ -229,7 +239,7 @@ impl Poster {
 }
 
 /// The beginning of a body, and whether all of it was read.
-async fn read_body(response: Response<Incoming>) -> (Bytes, bool) {
+async fn read_body(response: Response<Incoming>, keeps: usize) -> (Bytes, bool) {
     let mut body = response.into_body();
     let mut kept = Vec::new();
     let mut read = 0;
@@ -238,9 +248,9 @@ async fn read_body(response: Response<Incoming>) -> (Bytes, bool) {
             let Ok(frame) = frame else { return false };
             if let Ok(data) = frame.into_data() {
                 read += data.len();
-                kept.extend_from_slice(&data[..data.len().min(KEPT - kept.len())]);
+                kept.extend_from_slice(&data[..data.len().min(keeps - kept.len())]);
             }
-            if read > MAX_BODY {
+            if read > MAX_BODY.max(keeps) {
                 return false;
             }
         }

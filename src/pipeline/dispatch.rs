@@ -60,6 +60,14 @@ impl<S: BatchSink> Dispatch<S> {
         let stop = std::rc::Rc::clone(&io.stop);
         let mut batch = VecDeque::new();
         let work = async {
+            match self.sink.open().await {
+                Err(Problem::Broken(error)) => return Err(error),
+                Err(Problem::Again { reason, .. } | Problem::Never(reason)) => {
+                    let name = self.sink.name();
+                    (io.notice)(format!("{name}: {reason}; trying again with the first message"));
+                }
+                Ok(()) => {}
+            }
             while self.collect(&lane, &io, &mut batch).await? {
                 self.deliver(&lane, &io, &mut batch).await?;
             }

@@ -193,6 +193,11 @@ pub trait BatchSink {
     /// The endpoint, without secrets.
     fn name(&self) -> &str;
 
+    /// Reaches the destination before there is a message for it, where that shows what is wrong early.
+    fn open(&mut self) -> LocalFuture<'_, Result<(), Problem>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Delivers a batch, in order.
     fn deliver<'a>(&'a mut self, batch: &'a [Envelope]) -> LocalFuture<'a, Report>;
 

@@ -24,3 +24,8 @@ pub fn append(buffer: &mut Vec<u8>, format: Format, envelope: &Envelope) {
         }
     }
 }
+
+/// Puts JSON on one line. Between tokens a space says the same as a line break; within a string there is none.
+pub fn flatten(json: &mut [u8]) {
+    json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+}

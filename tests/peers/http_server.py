@@ -3,7 +3,7 @@
     http_server.py [RULES]
 
 RULES is a JSON object:
-  "answers": what the first requests are answered with, in order: a status, [status, {header: value}], "close" (no answer), "stall"
+  "answers": what the first requests are answered with, in order: a status, [status, {header: value}], [status, {header: value}, body], "close" (no answer), "stall"
              (no answer until the client leaves) or "bye" (200, then the connection is closed without a word)
   "refuse":  a request whose body holds this text is answered with 400
   "port":    the port to listen on; any by default
@@ -54,8 +54,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def answer(self, answer):
-        status, headers = answer if isinstance(answer, list) else (200 if answer == "bye" else answer, {})
+        status, headers, *body = answer if isinstance(answer, list) else (200 if answer == "bye" else answer, {})
         text = b"" if status in (204, 200) else b"no, because I was told so\n"
+        text = body[0].encode() if body else text
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("observe", &["net", "message", "endpoint"]),
     ("protocol", &["net", "message", "filter", "queue", "observe"]),
     ("source", &["broker", "session", "observe", "queue", "message", "net", "host", "exit"]),
-    ("sink", &["broker", "queue", "filter", "message", "net", "host", "error", "exit"]),
+    ("sink", &["broker", "session", "queue", "filter", "message", "net", "redact", "host", "error", "exit"]),
     ("process", &["source", "message", "host"]),
     ("prompt", &["config", "redact", "host"]),
     ("tui", &["bench", "observe", "filter", "net", "message", "host"]),
@@ -48,7 +48,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 35] = [
+const LIBRARIES: [(&str, &[&str]); 36] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -70,6 +70,7 @@ const LIBRARIES: [(&str, &[&str]); 35] = [
     ("async_nats", &["broker/nats", "source/nats", "sink/nats.rs"]),
     ("rdkafka", &["broker/kafka/reach.rs", "source/kafka", "sink/kafka.rs"]),
     ("rustls", &["broker/nats/trust.rs"]),
+    ("tokio_postgres", &["sink/postgres/"]),
     ("rustyline", &["prompt/"]),
     ("ratatui", &["tui/view", "tui/driver.rs", "tui/load.rs", "tui/terminal.rs"]),
     ("rcgen", &["net/self_signed/"]),

@@ -48,6 +48,8 @@ mod imports;
 mod install;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_topics;
 mod listen;
 mod listen_input;
 mod listen_limits;
@@ -75,9 +77,12 @@ mod relay_files;
 mod relay_http;
 mod relay_kills;
 mod relay_many;
+#[cfg(feature = "postgres")]
+mod relay_postgres;
 mod relay_protocols;
 mod relay_proxy;
 mod relay_reload;
+mod relay_search;
 mod relay_servers;
 mod routes;
 mod rude_clients;
@@ -93,5 +98,6 @@ mod streams;
 mod tls;
 #[cfg(feature = "kafka")]
 mod trading;
+mod trust_stores;
 mod validation;
 mod wscat;

@@ -21,6 +21,8 @@ use crate::support::kafka::Kafka;
 #[cfg(feature = "nats")]
 use crate::support::nats::Nats;
 use crate::support::process::Process;
+#[cfg(feature = "postgres")]
+use crate::support::stores::Rows;
 use crate::support::{DEADLINE, FakeServer, Frame, RawClient, closed_port, require, scratch, text, write, wsp};
 
 type MakeReceiver = fn() -> Box<dyn Receiver>;
@@ -38,6 +40,8 @@ const RECEIVERS: &[(&str, MakeReceiver)] = &[
     ("ws in batches", || Box::new(Batched(Ws::new()))),
     ("ws-listen", || Box::new(WsGuest::new())),
     ("ws-listen in batches", || Box::new(Batched(WsGuest::new()))),
+    #[cfg(feature = "postgres")]
+    ("postgres", || Box::new(Rows::new())),
     #[cfg(feature = "nats")]
     ("nats", || Box::new(Station::new(Box::new(Nats::start(&[]))))),
     #[cfg(feature = "kafka")]
@@ -50,7 +54,7 @@ fn receivers() -> impl Iterator<Item = (&'static str, MakeReceiver)> {
 }
 
 fn can_be_had(name: &str) -> bool {
-    !["nats", "kafka"].contains(&name) || require(name)
+    !["nats", "kafka", "postgres"].contains(&name) || require(name)
 }
 
 /// A relay from standard input to a receiver and further ends.

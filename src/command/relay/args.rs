@@ -38,7 +38,20 @@ pub struct RelayArgs {
     /// Where from: -, file:F, exec:C, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
-    /// Where they go: these, http://, https:// or null:; each gets everything
+    /// Where they go: these, http[s]://, postgres://, opensearch+http[s]://, null:
+    ///
+    /// Each gets everything.
+    ///
+    /// postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE/[SCHEMA.]TABLE writes a row for each message. ?columns=NAME=JQ,NAME
+    /// says what columns are made of; without it the fields of a JSON object are. ?conflict=nothing or
+    /// ?conflict=update&key=NAME,… says what happens to a row that is there. In place of a table ?sql=STATEMENT&params=JQ,JQ
+    /// runs a statement whose $1, $2 are what the filters yield. ?sslmode=disable|prefer|require and the TLS options hold.
+    ///
+    /// opensearch+http[s]://[USER:PASSWORD@]HOST:PORT/INDEX (or elasticsearch+…) writes a document for each message, in
+    /// _bulk requests. ?id=JQ is its id, ?action=index|create|update what becomes of one that is there; {JQ} in INDEX is
+    /// replaced by what it yields. ?routing=JQ, ?pipeline=NAME and ?refresh=true|wait_for are passed on.
+    ///
+    /// A row or document that is refused is alone a dead letter, with the reason.
     #[arg(value_name = "TO", required_unless_present_any = ["status", "file"])]
     pub to: Vec<String>,
     /// Run the pipelines of a file, read it again at SIGHUP
@@ -78,7 +91,7 @@ pub struct RelayArgs {
         help_heading = "Messages"
     )]
     pub non_json: NonJsonArg,
-    /// JSON Schema of what is passed on; other messages are dead letters
+    /// JSON Schema or Avro schema of what passes; others are dead letters
     #[arg(long, value_name = "F", help_heading = "Messages")]
     pub schema: Option<PathBuf>,
     /// Check what format says in --schema, whatever the draft

@@ -253,7 +253,10 @@ impl<'a> Build<'a> {
     /// Whether a filter, event lines or dead letters may say where messages came from.
     fn tells_sources(&self) -> bool {
         let args = self.args;
-        let has_key = |text: &String| text.starts_with("kafka:") && text.contains("meta");
+        let has_key = |text: &String| {
+            ["kafka:", "postgres", "opensearch+", "elasticsearch+"].iter().any(|scheme| text.starts_with(scheme))
+                && text.contains("meta")
+        };
         args.output.json
             || args.output.format.is_some()
             || args.dead_letter.is_some()
@@ -367,5 +370,5 @@ fn join_routes(
 
 /// Whether an endpoint can give messages.
 pub(super) fn gives(endpoint: &Endpoint) -> bool {
-    !matches!(endpoint, Endpoint::Null | Endpoint::Http(_))
+    !matches!(endpoint, Endpoint::Null | Endpoint::Http(_) | Endpoint::Search(_) | Endpoint::Postgres(_))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::args::InputArg;
 use super::bins::batch_settings;
-use super::build::Build;
+use super::build::{Build, gives};
 use crate::command::brokers::{self, Broker};
 use crate::command::settings;
 use crate::endpoint::Endpoint;
@@ -21,7 +21,7 @@ use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
 use crate::queue::end::{BatchSink, End, EndIo};
 use crate::session::driver::DriverSettings;
-use crate::session::reconnect::Retries;
+use crate::session::reconnect::{ReconnectSettings, Retries};
 use crate::sink::null::NullSink;
 use crate::sink::stdio::StdioSink;
 use crate::source::framing::Framing;
@@ -33,12 +33,16 @@ use crate::source::stdio::StdioSource;
 pub(super) const BATCH: usize = 1000;
 impl<'a> Build<'a> {
     fn sink<S: BatchSink + 'static>(&self, sink: S, most: usize) -> Result<Box<dyn End>, Error> {
+        Ok(self.sink_with(sink, most, self.reconnect()?))
+    }
+
+    fn sink_with<S: BatchSink + 'static>(&self, sink: S, most: usize, reconnect: ReconnectSettings) -> Box<dyn End> {
         // Bins are handed over as they come.
         let batch = match &self.bins {
             Some(_) => batch_settings(most, None, None, None),
             None => self.batch(most),
         };
-        Ok(Box::new(Dispatch::new(sink, batch, self.reconnect()?)))
+        Box::new(Dispatch::new(sink, batch, reconnect))
     }
 
     /// The ends of an endpoint; what it is given comes in bins where that is wanted.
@@ -92,6 +96,9 @@ impl<'a> Build<'a> {
         };
         let as_source = || EndIo { lane: None, ..io.clone() };
         let as_sink = || EndIo { inlet: None, ..io.clone() };
+        if io.inlet.is_some() && !gives(endpoint) {
+            return Err(Error::usage(format!("{name} gives no messages"), "use it as TO"));
+        }
         let mut ends = Vec::new();
         match endpoint {
             Endpoint::Ws(url) => {
@@ -99,12 +106,20 @@ impl<'a> Build<'a> {
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Http(url) => {
-                if io.inlet.is_some() {
-                    return Err(Error::usage(format!("{name} gives no messages"), "it stands as TO"));
-                }
                 let sink = self.http(url, &name)?;
                 ends.push(running(self.sink(sink, 1)?, as_sink()));
             }
+            Endpoint::Search(url) => {
+                let sink = self.search(url, &name)?;
+                ends.push(running(self.sink(sink, BATCH)?, as_sink()));
+            }
+            #[cfg(feature = "postgres")]
+            Endpoint::Postgres(url) => {
+                let reconnect = settings::reconnect(&self.args.connection, crate::broker::RETRIES)?;
+                ends.push(running(self.sink_with(self.postgres(url)?, BATCH, reconnect), as_sink()));
+            }
+            #[cfg(not(feature = "postgres"))]
+            Endpoint::Postgres(url) => return Err(brokers::left_out(url, "postgres")),
             Endpoint::Exec(command) => {
                 let end = self.exec(command, &name, session, is_from)?;
                 return Ok(vec![running(Box::new(end), io.clone())]);
@@ -118,12 +133,7 @@ impl<'a> Build<'a> {
                     ends.push(running(self.sink(sink, BATCH)?, as_sink()));
                 }
             }
-            Endpoint::Null => {
-                if io.inlet.is_some() {
-                    return Err(Error::usage("null: gives no messages", "it stands as TO"));
-                }
-                ends.push(running(self.sink(NullSink, BATCH)?, as_sink()));
-            }
+            Endpoint::Null => ends.push(running(self.sink(NullSink, BATCH)?, as_sink())),
             Endpoint::File(path) => {
                 if io.inlet.is_some() && io.lane.is_some() {
                     return Err(Error::usage(

@@ -1,4 +1,4 @@
-//! Flags of `http://` and `https://` endpoints, and the end they make.
+//! Flags of `http://` and `https://` endpoints, databases included, and the end they make.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::pipeline::http::HttpSink;
 /// How requests are sent.
 #[derive(Debug, Clone, Args)]
 pub struct HttpArgs {
-    /// Longest wait for the answer to an HTTP request
+    /// Longest wait for the answer to an HTTP request or a database's transaction
     #[arg(
         long,
         value_name = "DUR",

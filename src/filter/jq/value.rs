@@ -81,7 +81,7 @@ impl Json {
     }
 
     /// The value as another crate has it.
-    pub(in crate::filter) fn into_serde(self) -> serde_json::Value {
+    pub(crate) fn into_serde(self) -> serde_json::Value {
         to_serde(&self.0)
     }
 

@@ -115,8 +115,7 @@ fn push_line(bytes: &mut Vec<u8>, format: Format, envelope: &Envelope) {
     line::append(bytes, format, envelope);
     bytes.pop();
     if format == Format::Raw && memchr::memchr2(b'\n', b'\r', &bytes[start..]).is_some() && is_json(&envelope.message) {
-        // Between tokens a space says the same; within a string there is none.
-        bytes[start..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        line::flatten(&mut bytes[start..]);
     }
 }
 
