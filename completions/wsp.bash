@@ -64,6 +64,9 @@ _wsp() {
             wsp__subcmd__generate,monitoring)
                 cmd="wsp__subcmd__generate__subcmd__monitoring"
                 ;;
+            wsp__subcmd__generate,schema)
+                cmd="wsp__subcmd__generate__subcmd__schema"
+                ;;
             *)
                 ;;
         esac
@@ -85,7 +88,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__bench)
-            opts="-c -d -n -b -H -i -k -L -4 -6 -q -R -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-command --bearer-env --cookie --host --init --init-wait --insecure --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --close-timeout --ping-interval --ping-timeout --template --arg --argjson --json --ndjson --csv --html --hdr --quiet --tui --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --resume --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --raw-input --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
+            opts="-c -d -n -b -H -i -k -L -4 -6 -q -R -o -s -u -h --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user-env --bearer-command --bearer-env --cookie --host --init --init-wait --insecure --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --close-timeout --ping-interval --ping-timeout --template --arg --argjson --json --ndjson --csv --html --hdr --quiet --tui --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --resume --heartbeat --heartbeat-interval --heartbeat-reply --idle-timeout --raw-input --bearer --origin --subprotocol --cacert --user --timeout --help report compare"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -228,6 +231,10 @@ _wsp() {
                     return 0
                     ;;
                 --init-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cacert-passphrase-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -423,7 +430,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__bench__subcmd__compare)
-            opts="-c -d -n -b -H -u -o -s -i -k -L -4 -6 -R -h --repeat --json --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
+            opts="-c -d -n -b -H -u -o -s -i -k -L -4 -6 -R -h --repeat --json --connections --connect-rate --duration --messages --warmup --rate --in-flight --stages --spacing --mode --publish --churn --tls-resume --deadline --threads --source-ip --seed --payload --payload-size --payload-file --payload-json --binary --match --threshold --find-max --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -606,6 +613,10 @@ _wsp() {
                     return 0
                     ;;
                 --cacert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cacert-passphrase-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -835,7 +846,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__connect)
-            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -R -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --fold --state-key --state --state-keys --schema --assert-format --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --replay-close --speed --dir --session --tui --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --json --format --color --verbose --quiet --help"
+            opts="-x -w -n -b -0 -j -r -t -P -H -u -o -s -i -k -L -4 -6 -R -v -q -h --curl --execute --wait --count --expect --within --binary --hex --base64 --input --null --delimiter --whole --jq --fold --state-key --state --state-keys --schema --assert-format --fail-on-invalid --raw-output --non-json --timestamps --show-ping-pong --echo --reply-jq --fragment --record --replay --replay-close --speed --dir --session --tui --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1018,6 +1029,10 @@ _wsp() {
                     return 0
                     ;;
                 --cacert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cacert-passphrase-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1207,7 +1222,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate)
-            opts="-h --help completions man monitoring"
+            opts="-h --help completions man schema monitoring"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1262,8 +1277,22 @@ _wsp() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        wsp__subcmd__generate__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         wsp__subcmd__listen)
-            opts="-s -H -R -v -q -h --echo --broadcast --no-self --forward-jq --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --jq-timeout --jq-memory --queue-size --queue-bytes --on-full --tls-cert --tls-key --pkcs12 --passphrase-env --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --max-requests --replay-size --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --tui --admin --admin-token-env --metrics-names --metrics-component --require-clients --schema --assert-format --on-invalid --dead-letter --arg --argjson --raw-input --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
+            opts="-s -H -R -v -q -h --echo --broadcast --no-self --forward-jq --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --jq-timeout --jq-memory --queue-size --queue-bytes --on-full --tls-cert --tls-key --pkcs12 --passphrase-env --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --max-requests --replay-size --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --tui --admin --admin-token-env --metrics-names --metrics-component --require-clients --schema --assert-format --on-invalid --dead-letter --arg --argjson --raw-input --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1497,6 +1526,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --client-ca-passphrase-env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --auth-bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1621,7 +1654,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -R -h --file --check --jq --fold --state-key --state --state-keys --non-json --schema --assert-format --route --route-all --both --input --batch --batch-min --batch-bytes --batch-age --batch-as --batch-jq --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --max-requests --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --metrics-names --metrics-component --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
+            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -R -h --file --check --jq --fold --state-key --state --state-keys --non-json --schema --assert-format --route --route-all --both --input --batch --batch-min --batch-bytes --batch-age --batch-as --batch-jq --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --window --max-requests --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --record --admin --admin-token-env --metrics-names --metrics-component --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1867,6 +1900,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --client-ca-passphrase-env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --auth-bearer-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2000,6 +2037,10 @@ _wsp() {
                     return 0
                     ;;
                 --cacert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cacert-passphrase-env)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

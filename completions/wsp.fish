@@ -48,7 +48,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l fold -d 'Keep state 
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state-key -d 'Keep a state for each value of JQ' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state -d 'The state before the first message [default: null]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l state-keys -d 'Most states kept; the one unused for longest goes' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l schema -d 'Check what arrives against a JSON Schema, and say what does not match' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l schema -d 'Check what arrives against a JSON Schema or an Avro schema, and say what does not match' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l non-json -d 'What becomes of messages the filter cannot read' -r -f -a "drop\t'It is left out, and counted'
 pass\t'It is printed as it is'
 error\t'The run ends with an error'"
@@ -73,7 +73,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l host -d 'Host header
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l init-wait -d 'Wait for a message that matches before the next init message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cacert -d 'Trust the certificates in this file (PEM or PKCS#12), and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cacert-passphrase-env -d 'Passphrase of a PKCS#12 file given to --cacert, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l key -d 'Key of the client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
@@ -203,7 +204,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l accept-rate-per-ip -d
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this file (PEM or PKCS#12)' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l client-ca-passphrase-env -d 'Passphrase of a PKCS#12 file given to --client-ca, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F
@@ -218,7 +220,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'A
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-names -d 'What metrics are called: wsp, or websocket_input as StreamKit\'s component calls them' -r -f -a "wsp\t'`wsp_…`'
 websocket_input\t'`websocket_input_…`'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-component -d 'The component in those metrics' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Take messages alone that match this JSON Schema' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l schema -d 'Accept only messages that match this JSON Schema or Avro schema' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-invalid -d 'What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)' -r -f -a "reply\t'An error message'
 close\t'Close 1008'
 drop\t'Nothing'"
@@ -268,7 +270,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l state-keys -d 'Most st
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l non-json -d 'What --jq, --fold and --route cannot read: drop, pass, or error (a dead letter)' -r -f -a "drop\t'It is filtered out'
 pass\t'It goes on unchanged'
 error\t'It is a dead letter'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema of what is passed on; other messages are dead letters' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l schema -d 'JSON Schema or Avro schema of what passes; others are dead letters' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l route -d 'Messages that match go there, the others to TO' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l input -d 'How lines of standard input, files and programs are written: raw or json (event lines)' -r -f -a "raw\t'A line is a message'
 json\t'A line is an event line'"
@@ -298,7 +300,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request or a database\'s transaction' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l path -d 'Serve this path too; others than these and that of the address get 404' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403); \'*\' lets all in, \'same\' those of the address asked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
@@ -338,7 +340,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate-per-ip -d 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-handshakes -d 'Most connections that are not sessions yet; beyond it the one silent longest is dropped' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l message-rate -d 'Most messages a second of each client, as many at once' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l byte-rate -d 'Most payload bytes a second of each client, as many at once' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this PEM file' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-ca -d 'With TLS: clients must show a certificate signed by one in this file (PEM or PKCS#12)' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-ca-passphrase-env -d 'Passphrase of a PKCS#12 file given to --client-ca, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-bearer-env -d 'Let in who shows the bearer token in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-basic-env -d 'Let in who shows the USER:PASSWORD in this environment variable; others get 401' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-key -d 'Let in who shows a JSON Web Token signed for this public key, PEM; others get 401' -r -F
@@ -374,7 +377,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l host -d 'Host header, 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l init-wait -d 'Wait for a message that matches before the next init message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cacert -d 'Trust the certificates in this file (PEM or PKCS#12), and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cacert-passphrase-env -d 'Passphrase of a PKCS#12 file given to --cacert, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l key -d 'Key of the client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
@@ -456,12 +460,14 @@ complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcomma
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand config; and __fish_seen_subcommand_from sample" -s h -l help -d 'Print help'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -s h -l help -d 'Print help'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "completions" -d 'Print completions for a shell'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "man" -d 'Write the man pages into a folder'
-complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man monitoring" -f -a "monitoring" -d 'Write alert rules for Prometheus and a dashboard for Grafana into a folder'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man schema monitoring" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man schema monitoring" -f -a "completions" -d 'Print completions for a shell'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man schema monitoring" -f -a "man" -d 'Write the man pages into a folder'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man schema monitoring" -f -a "schema" -d 'Print the JSON Schema that an Avro schema comes to, as --schema uses it'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and not __fish_seen_subcommand_from completions man schema monitoring" -f -a "monitoring" -d 'Write alert rules for Prometheus and a dashboard for Grafana into a folder'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
+complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand generate; and __fish_seen_subcommand_from monitoring" -s h -l help -d 'Print help'
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s c -l connections -d 'Connections at the same time' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-rate -d 'Open so many a second' -r
@@ -497,6 +503,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l host -d 'Host header, where it differs from the URL\'s host' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert-passphrase-env -d 'Passphrase of a PKCS#12 file given to --cacert, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l key -d 'Key of the client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
@@ -539,7 +546,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l bearer -d 'Bearer token, or @FILE, which is read at every attempt to connect' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s o -l origin -d 'Origin header' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s s -l subprotocol -d 'Offer a subprotocol; the first is preferred' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l cacert -d 'Trust the certificates in this file (PEM or PKCS#12), and no others' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -s u -l user -d 'Basic authentication, USER:PASSWORD or @FILE' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l tls-resume -d 'Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up'
@@ -606,7 +613,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -s i -l init -d 'Send this after every open, in order; @FILE sends a file' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l init-wait -d 'Wait for a message that matches before the next init message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l resume -d 'After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert -d 'Trust the certificates in this PEM file, and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert -d 'Trust the certificates in this file (PEM or PKCS#12), and no others' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cacert-passphrase-env -d 'Passphrase of a PKCS#12 file given to --cacert, from this environment variable' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l cert -d 'Client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l key -d 'Key of the client certificate, PEM' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l passphrase-env -d 'Passphrase of the key or PKCS#12 file, from this environment variable' -r
