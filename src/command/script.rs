@@ -28,6 +28,10 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     on = "open"
     reply = '{welcome: $meta.session}'
 
+    [[rule]]                # the same JSON once more
+    when = '$meta.seq > 1 and . == $prev'
+    drop = true
+
     [[rule]]                # {"op":"ping","id":1}, late
     when = '.op == "ping"'
     reply = '{op: "pong", id: .id}'
@@ -41,10 +45,6 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     [[rule]]                # the text bye
     when = '. == "bye"'
     close = "1000:see you"
-
-    [[rule]]                # the same JSON once more
-    when = '$meta.seq > 1 and . == $prev'
-    drop = true
 
     [[rule]]                # whatever is left
     reply = '{error: "not understood", message: .}'
