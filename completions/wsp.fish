@@ -165,6 +165,8 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l handshake-timeout -d 'Longest time for TLS and the request head together, and for each 16 KiB of a download' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write the port here once it is open' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-text-size -d 'The same for text messages, where it is another size' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-binary-size -d 'The same for binary messages, where it is another size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
@@ -322,6 +324,8 @@ gateway\t'A chat-like gateway'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l feed-field -d 'feed: a filter\'s values stand where JQ says; a new NAME is a further list of allowed values' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l register-timeout -d 'feed: time a client has to register' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-text-size -d 'Largest text message of a client, where it is another size than --max-message-size' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-binary-size -d 'Largest binary message of a client, where it is another size than --max-message-size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-requests -d 'envelope: most requests under way at a time, each way' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l replay-size -d 'envelope: messages a peer can have replayed' -r

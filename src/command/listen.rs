@@ -33,6 +33,7 @@ use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
 use crate::listen::validation::{OnInvalid, Validation};
+use crate::net::connection::MessageLimits;
 use crate::net::connection::io_text;
 use crate::net::head::SpelledName;
 use crate::net::origin::Origins;
@@ -184,6 +185,12 @@ pub struct ListenArgs {
     /// Largest message accepted; a larger one ends with Close 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, help_heading = "Connections")]
     pub max_message_size: usize,
+    /// The same for text messages, where it is another size
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Connections")]
+    pub max_text_size: Option<usize>,
+    /// The same for binary messages, where it is another size
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Connections")]
+    pub max_binary_size: Option<usize>,
     /// What filters may take.
     #[command(flatten)]
     pub filter_limits: FilterLimitArgs,
@@ -367,7 +374,10 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             deflate: settings::deflate(args.compress.as_deref())?,
             handshake_timeout: args.handshake_timeout,
             port_file: args.port_file.clone(),
-            max_message_size: args.max_message_size,
+            limits: MessageLimits {
+                text: args.max_text_size.unwrap_or(args.max_message_size),
+                binary: args.max_binary_size.unwrap_or(args.max_message_size),
+            },
             site: site(args)?,
             bridge: None,
             shown_path: "/".to_owned(),

@@ -23,7 +23,7 @@ use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::message::event::EventBody;
 use crate::message::source::path_of;
-use crate::net::connection::{Connection, ConnectionError, ConnectionSettings, io_text};
+use crate::net::connection::{Connection, ConnectionError, ConnectionSettings, MessageLimits, io_text};
 use crate::net::deflate::{DeflateOffer, Role};
 use crate::net::head::SpelledName;
 use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
@@ -75,8 +75,8 @@ pub struct Reception {
     pub handshake_timeout: Duration,
     /// Where the port is written.
     pub port_file: Option<PathBuf>,
-    /// Largest message accepted, in bytes.
-    pub max_message_size: usize,
+    /// How large messages of clients may be.
+    pub limits: MessageLimits,
     /// What plain requests get.
     pub site: Site,
     /// What stands behind each session, where something does.
@@ -100,7 +100,7 @@ struct Door {
     /// Scheme, host and port.
     url: String,
     upgrade: UpgradeSettings,
-    max_message_size: usize,
+    limits: MessageLimits,
     /// Pings are carried to what stands behind the session, and answered there.
     passes_pings: bool,
 }
@@ -205,7 +205,7 @@ impl Bound {
                 listener.local_addr().map_or_else(|| "localhost".to_owned(), |address| address.to_string()),
             ),
             tls,
-            max_message_size: reception.max_message_size,
+            limits: reception.limits,
             passes_pings: reception.bridge.is_some(),
             upgrade: UpgradeSettings {
                 paths: reception.paths,
@@ -281,7 +281,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             open_event(&mailbox, &accepted, subject, &door);
             let settings = ConnectionSettings {
                 role: Role::Server,
-                max_message_size: door.max_message_size,
+                limits: door.limits,
                 deflate: accepted.deflate,
                 no_pong: door.passes_pings || hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };

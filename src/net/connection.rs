@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use self::outgoing::Outgoing;
 use super::deflate::{Agreed, Deflater, Inflater, Role};
-pub use super::frames::{CloseReason, may_be_sent};
+pub use super::frames::{CloseReason, MessageLimits, may_be_sent};
 use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
 use crate::message::Message;
@@ -105,8 +105,8 @@ impl ConnectionError {
 pub struct ConnectionSettings {
     /// Client connections mask their frames.
     pub role: Role,
-    /// Largest message accepted, in bytes after decompression.
-    pub max_message_size: usize,
+    /// How large the peer's messages may be.
+    pub limits: MessageLimits,
     /// permessage-deflate as negotiated.
     pub deflate: Option<Agreed>,
     /// Pings are not answered, against RFC 6455 section 5.5.2.
@@ -135,7 +135,6 @@ pub struct Connection {
     fragments: Option<Box<Fragments>>,
     /// The answer to the last ping, while much else waits to be written.
     pong: Option<Bytes>,
-    limit: usize,
     role: Role,
     no_pong: bool,
     close_sent: bool,
@@ -149,18 +148,17 @@ impl Connection {
     #[must_use]
     pub fn new(transport: Transport, prefix: &[u8], settings: &ConnectionSettings) -> Self {
         let role = settings.role;
-        let limit = settings.max_message_size;
+        let limits = settings.limits;
         let deflate = settings.deflate.as_ref();
         Self {
             transport,
-            decoder: Decoder::new(role, limit, deflate.map(|agreed| Box::new(Inflater::new(role, agreed)))),
+            decoder: Decoder::new(role, limits, deflate.map(|agreed| Box::new(Inflater::new(role, agreed)))),
             input: BytesMut::from(prefix),
             bytes_in: prefix.len() as u64,
             outgoing: Outgoing::default(),
             deflater: deflate.map(|agreed| Box::new(Deflater::new(role, agreed))),
             fragments: None,
             pong: None,
-            limit,
             role,
             no_pong: settings.no_pong,
             close_sent: false,
@@ -228,7 +226,7 @@ impl Connection {
         }
         match event {
             Ok(event) => Ok(event.map(|event| self.take(event))),
-            Err(error) => Err(self.explain(error)),
+            Err(error) => Err(Self::explain(error)),
         }
     }
 
@@ -245,7 +243,7 @@ impl Connection {
         let read = if let Some(mut spare) = self.decoder.spare() {
             let read = ready!(pin!(self.transport.read_buf(&mut spare)).poll(cx));
             if let Ok(count @ 1..) = read {
-                event = self.decoder.filled(count).map_err(|error| self.explain(error))?;
+                event = self.decoder.filled(count).map_err(Self::explain)?;
             }
             read
         } else {
@@ -305,10 +303,10 @@ impl Connection {
         }
     }
 
-    fn explain(&self, error: FrameError) -> ConnectionError {
+    fn explain(error: FrameError) -> ConnectionError {
         match error {
             FrameError::InvalidUtf8 => ConnectionError::InvalidUtf8,
-            FrameError::TooLarge => ConnectionError::TooLarge { limit: self.limit },
+            FrameError::TooLarge(limit) => ConnectionError::TooLarge { limit },
             error => ConnectionError::Protocol(error.to_string()),
         }
     }

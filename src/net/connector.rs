@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::HeaderValue;
 
-use super::connection::{Connection, ConnectionSettings};
+use super::connection::{Connection, ConnectionSettings, MessageLimits};
 use super::credentials::{Credentials, Identity};
 use super::deflate::{DeflateOffer, NegotiationError, Role, check_answer};
 use super::dial::{DialError, DialOptions, dial};
@@ -360,7 +360,7 @@ impl Connector {
         handshake.spelling = upgraded.spelling;
         let settings = ConnectionSettings {
             role: Role::Client,
-            max_message_size: options.max_message_size,
+            limits: MessageLimits::both(options.max_message_size),
             deflate,
             no_pong: options.no_pong,
         };

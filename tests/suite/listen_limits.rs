@@ -162,6 +162,26 @@ fn a_message_over_the_limit_is_closed_with_1009() {
 }
 
 #[test]
+fn text_and_binary_messages_have_limits_of_their_own() {
+    let server = listen(&["--echo", "--compress", "--max-message-size", "30", "--max-text-size", "10"]);
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::new(Opcode::Binary, vec![1; 30]));
+    assert_eq!(client.read_frame().expect("an echo").payload.len(), 30);
+    client.say(Frame::text("0123456789"));
+    assert_eq!(client.read_text(), "0123456789");
+    client.say(Frame::text("0123456789a"));
+    assert_eq!(client.answer_close(), 1009);
+    let output = server.stop().exits(0);
+    assert!(output.stderr.contains("over the limit of 10 bytes"), "{}", output.stderr);
+    let server = listen(&["--echo", "--max-binary-size", "5"]);
+    let mut client = RawClient::connect(server.port);
+    client.say(Frame::text("0123456789"));
+    assert_eq!(client.read_text(), "0123456789");
+    client.say(Frame::new(Opcode::Binary, vec![1; 6]));
+    assert_eq!(client.answer_close(), 1009);
+}
+
+#[test]
 fn a_client_that_answers_no_ping_is_dropped() {
     let server = listen(&["--json", "--ping-interval", "100ms", "--ping-timeout", "200ms"]);
     let mut silent = RawClient::connect(server.port);

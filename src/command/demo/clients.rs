@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::endpoint::WsTarget;
 use crate::message::Message;
-use crate::net::connection::{Connection, ConnectionSettings};
+use crate::net::connection::{Connection, ConnectionSettings, MessageLimits};
 use crate::net::deflate::Role;
 use crate::net::transport::Transport;
 use crate::net::upgrade::{UpgradeRequest, upgrade};
@@ -115,6 +115,7 @@ async fn open(address: SocketAddr, path: &str, small: bool) -> Option<Connection
         extensions: None,
     };
     let upgraded = upgrade(Transport::Tcp(stream), &request).await.ok()?;
-    let settings = ConnectionSettings { role: Role::Client, max_message_size: 1 << 20, no_pong: false, deflate: None };
+    let settings =
+        ConnectionSettings { role: Role::Client, limits: MessageLimits::both(1 << 20), no_pong: false, deflate: None };
     Some(Connection::new(upgraded.transport, &upgraded.prefix, &settings))
 }

@@ -26,6 +26,7 @@ use crate::listen::hub::HubSettings;
 use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::site::Site;
 use crate::message::render::Format;
+use crate::net::connection::MessageLimits;
 use crate::net::connector::Connector;
 use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
@@ -118,6 +119,12 @@ pub struct ServerArgs {
     /// envelope: request this of every peer, for example 'subscribe={"jq":".price > 100"}'
     #[arg(long = "request", value_name = "METHOD=PARAMS", hide_short_help = true, help_heading = "Messages")]
     pub requests: Vec<String>,
+    /// Largest text message of a client, where it is another size than --max-message-size
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Server ends")]
+    pub max_text_size: Option<usize>,
+    /// Largest binary message of a client, where it is another size than --max-message-size
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Server ends")]
+    pub max_binary_size: Option<usize>,
     /// envelope: messages that may wait for an acknowledgement
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, hide_short_help = true, help_heading = "Messages")]
     pub window: usize,
@@ -264,7 +271,10 @@ impl Build<'_> {
             deflate: settings::deflate(connection.compress.as_deref())?,
             handshake_timeout: args.handshake_timeout,
             port_file: args.port_file.clone(),
-            max_message_size: connection.max_message_size,
+            limits: MessageLimits {
+                text: args.max_text_size.unwrap_or(connection.max_message_size),
+                binary: args.max_binary_size.unwrap_or(connection.max_message_size),
+            },
             site: Site::default(),
             bridge: None,
             shown_path: if path.is_empty() { "/".to_owned() } else { path.clone() },

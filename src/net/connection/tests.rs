@@ -13,7 +13,7 @@ const LIMIT: usize = 1 << 20;
 fn settings(role: Role, is_compressed: bool) -> ConnectionSettings {
     let agreed = || check_answer(Some(&DeflateOffer::default()), &["permessage-deflate"]).expect("an answer");
     let deflate = is_compressed.then(agreed).flatten();
-    ConnectionSettings { role, max_message_size: LIMIT, deflate, no_pong: false }
+    ConnectionSettings { role, limits: MessageLimits::both(LIMIT), deflate, no_pong: false }
 }
 
 fn connection(stream: DuplexStream, role: Role, is_compressed: bool) -> Connection {

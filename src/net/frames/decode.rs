@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{CloseReason, FrameError, MAX_CONTROL, mask};
+use super::{CloseReason, FrameError, MAX_CONTROL, MessageLimits, mask};
 use crate::message::{Message, MessageKind};
 use crate::net::deflate::{InflateError, Inflater, Role};
 
@@ -85,7 +85,7 @@ impl Assembly {
 #[derive(Debug)]
 pub struct Decoder {
     role: Role,
-    limit: usize,
+    limits: MessageLimits,
     inflater: Option<Box<Inflater>>,
     head: PartialHead,
     frame: Option<Box<UnderWay>>,
@@ -95,12 +95,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Starts between two frames. `role` is our own; messages have at most `limit` bytes after decompression.
+    /// Starts between two frames. `role` is our own; `limits` are those of the messages that the peer sends.
     #[must_use]
-    pub fn new(role: Role, limit: usize, inflater: Option<Box<Inflater>>) -> Self {
+    pub fn new(role: Role, limits: MessageLimits, inflater: Option<Box<Inflater>>) -> Self {
         Self {
             role,
-            limit,
+            limits,
             inflater,
             head: PartialHead::default(),
             frame: None,
@@ -271,9 +271,15 @@ impl Decoder {
             (OpCode::Data(_), message) => message.as_ref().map_or(0, |message| message.payload.len()),
         };
         let compressed = header.rsv1 || self.message.as_ref().is_some_and(|message| message.compressed);
-        let most = if compressed { wire_limit(self.limit) } else { self.limit };
+        let kind = match (&self.message, header.opcode) {
+            (Some(message), _) => message.kind,
+            (None, OpCode::Data(Data::Text)) => MessageKind::Text,
+            (None, _) => MessageKind::Binary,
+        };
+        let limit = self.limits.of(kind);
+        let most = if compressed { wire_limit(limit) } else { limit };
         let length = usize::try_from(length).ok().filter(|length| before.saturating_add(*length) <= most);
-        length.ok_or(FrameError::TooLarge)
+        length.ok_or(FrameError::TooLarge(limit))
     }
 
     /// A data frame that is there as a whole.
@@ -317,8 +323,9 @@ impl Decoder {
         let message = match &mut self.inflater {
             Some(inflater) if compressed => {
                 let wire = payload.len();
-                let plain = inflater.inflate(&payload, self.limit).map_err(|error| match error {
-                    InflateError::TooLarge => FrameError::TooLarge,
+                let limit = self.limits.of(kind);
+                let plain = inflater.inflate(&payload, limit).map_err(|error| match error {
+                    InflateError::TooLarge => FrameError::TooLarge(limit),
                     InflateError::Corrupt => FrameError::Compression,
                 })?;
                 return message(kind, plain, false).map(|message| Event::Message(message.with_wire(Some(wire))));

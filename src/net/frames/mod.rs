@@ -21,6 +21,8 @@ pub use decode::{Decoder, Event};
 pub(crate) use encode::{FrameKind, Prebuilt, put_frame, put_head};
 pub(crate) use mask::{fresh_key, mask};
 
+use crate::message::MessageKind;
+
 /// Longest payload of a control frame in bytes (RFC 6455, section 5.5).
 pub(crate) const MAX_CONTROL: usize = 125;
 
@@ -39,9 +41,35 @@ pub enum FrameError {
     /// A text message or close reason that is not UTF-8.
     #[error("text is not valid UTF-8")]
     InvalidUtf8,
-    /// A message over the limit.
+    /// A message of more than so many bytes.
     #[error("message too large")]
-    TooLarge,
+    TooLarge(usize),
+}
+
+/// How large messages may be, in bytes after decompression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Text messages.
+    pub text: usize,
+    /// Binary messages.
+    pub binary: usize,
+}
+
+impl MessageLimits {
+    /// Returns the same limit for both kinds.
+    #[must_use]
+    pub const fn both(bytes: usize) -> Self {
+        Self { text: bytes, binary: bytes }
+    }
+
+    /// Returns the limit of messages of this kind.
+    #[must_use]
+    pub fn of(self, kind: MessageKind) -> usize {
+        match kind {
+            MessageKind::Text => self.text,
+            MessageKind::Binary => self.binary,
+        }
+    }
 }
 
 impl From<ProtocolError> for FrameError {

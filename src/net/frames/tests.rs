@@ -20,7 +20,7 @@ fn deflate() -> Agreed {
 /// A decoder for the frames of a peer whose own role is the other one.
 fn decoder(role: Role, compressed: bool) -> Decoder {
     let inflater = compressed.then(|| Box::new(Inflater::new(role, &deflate())));
-    Decoder::new(role, LIMIT, inflater)
+    Decoder::new(role, MessageLimits::both(LIMIT), inflater)
 }
 
 /// A frame as `first` begins it; masked as a client does it.
@@ -337,11 +337,11 @@ fn a_message_over_the_limit_is_refused_by_its_head() {
     assert_eq!(decode(&mut decoder(Role::Server, false), &head(FIN | BINARY, limit), &[4]), Ok(vec![]));
     for length in [limit + 1, 1 << 40, u64::MAX] {
         let refused = decode(&mut decoder(Role::Server, false), &head(FIN | BINARY, length), &[4]);
-        assert_eq!(refused, Err((vec![], FrameError::TooLarge)), "{length}");
+        assert_eq!(refused, Err((vec![], FrameError::TooLarge(LIMIT))), "{length}");
     }
     let mut begun = frame(BINARY, &[0; 100], Some(KEY));
     begun.extend(head(FIN, limit - 99));
-    assert_eq!(decode(&mut decoder(Role::Server, false), &begun, &[50]), Err((vec![], FrameError::TooLarge)));
+    assert_eq!(decode(&mut decoder(Role::Server, false), &begun, &[50]), Err((vec![], FrameError::TooLarge(LIMIT))));
     // What is announced takes no memory before it comes.
     let mut decoder = decoder(Role::Server, false);
     decode(&mut decoder, &head(FIN | BINARY, limit), &[4]).expect("within the limit");
@@ -349,11 +349,29 @@ fn a_message_over_the_limit_is_refused_by_its_head() {
 }
 
 #[test]
+fn each_kind_of_message_has_its_limit_also_in_fragments() {
+    let decoder = || Decoder::new(Role::Server, MessageLimits { text: 5, binary: 10 }, None);
+    let said = |first: u8, length: usize| frame(first, &vec![b'x'; length], Some(KEY));
+    for (bytes, refused) in [
+        (said(FIN | TEXT, 5), None),
+        (said(FIN | TEXT, 6), Some(5)),
+        (said(FIN | BINARY, 10), None),
+        (said(FIN | BINARY, 11), Some(10)),
+        ([said(TEXT, 3), said(FIN, 3)].concat(), Some(5)),
+        ([said(BINARY, 3), said(FIN, 7)].concat(), None),
+        ([said(BINARY, 3), said(FIN, 8)].concat(), Some(10)),
+    ] {
+        let outcome = decode(&mut decoder(), &bytes, &[3]);
+        assert_eq!(outcome.err().map(|(_, error)| error), refused.map(FrameError::TooLarge), "{bytes:?}");
+    }
+}
+
+#[test]
 fn a_bomb_is_refused_at_the_limit() {
     let mut deflater = Deflater::new(Role::Client, &deflate());
     let bomb = deflater.compress(&vec![0; 4 * LIMIT]).expect("compressed");
     let refused = decode(&mut decoder(Role::Server, true), &frame(FIN | 0x40 | BINARY, &bomb, Some(KEY)), &[777]);
-    assert_eq!(refused, Err((vec![], FrameError::TooLarge)));
+    assert_eq!(refused, Err((vec![], FrameError::TooLarge(LIMIT))));
     let corrupt = decode(&mut decoder(Role::Server, true), &frame(FIN | 0x40 | TEXT, b"\xff\xff", Some(KEY)), &[777]);
     assert_eq!(corrupt, Err((vec![], FrameError::Compression)));
 }

@@ -13,7 +13,7 @@ use tungstenite::protocol::{Role as WsRole, WebSocketConfig};
 use tungstenite::{Error, Message as WsMessage, WebSocket};
 use wscat_plus::message::MessageKind;
 use wscat_plus::net::deflate::{Agreed, Deflater, Inflater, Role};
-use wscat_plus::net::frames::{Decoder, Event, FrameError};
+use wscat_plus::net::frames::{Decoder, Event, FrameError, MessageLimits};
 
 /// Largest message that is accepted.
 const LIMIT: usize = 10_000;
@@ -28,10 +28,10 @@ fuzz_target!(|input: (u8, Vec<u8>, &[u8])| {
     };
     let role = if switches & 0x10 == 0 { Role::Server } else { Role::Client };
     let compressed = || Some(Box::new(Inflater::new(role, &agreed)));
-    let (whole, fault) = decode(Decoder::new(role, LIMIT, compressed()), stream, &[]);
-    assert_eq!(decode(Decoder::new(role, LIMIT, compressed()), stream, &cuts), (whole, fault), "cuts make no difference");
+    let (whole, fault) = decode(Decoder::new(role, MessageLimits::both(LIMIT), compressed()), stream, &[]);
+    assert_eq!(decode(Decoder::new(role, MessageLimits::both(LIMIT), compressed()), stream, &cuts), (whole, fault), "cuts make no difference");
 
-    let (ours, fault) = decode(Decoder::new(role, LIMIT, None), stream, &cuts);
+    let (ours, fault) = decode(Decoder::new(role, MessageLimits::both(LIMIT), None), stream, &cuts);
     let (theirs, refused) = tungstenite(role, stream);
     // tungstenite answers a forbidden close code as if it were a Close.
     let forbidden = matches!(fault, Some(FrameError::CloseCode(_)));
