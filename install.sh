@@ -59,8 +59,8 @@ Builds wsp and installs it with its man pages and completions. Needs no root.
 
 Options:
   --prefix DIR       where to install [default: $PREFIX, else ~/.local]
-  --features LIST    build with these cargo features only, separated by commas [default: `kafka,nats,tui`];
-                     `kafka` and `nats` are the brokers relay can speak to, `tui` is the dashboard, and
+  --features LIST    build with these cargo features only, separated by commas [default: `kafka,nats,postgres,tui`];
+                     `kafka`, `nats` and `postgres` are what relay can speak to, `tui` is the dashboard, and
                      `vendored` builds OpenSSL from source instead of using the system's
   --uninstall        remove the files again, and nothing else
   -h, --help         this help
@@ -141,11 +141,11 @@ choose_kafka() {
     has bash || without=${without:+$without and }bash
     [ -n "$without" ] || return 0
     case $choose_features,$features, in
-    yes,*kafka,*) missing "$without, to build librdkafka (or --features nats,tui, which does without Kafka)" ;;
+    yes,*kafka,*) missing "$without, to build librdkafka (or --features nats,postgres,tui, which does without Kafka)" ;;
     no,*)
         say "Kafka: left out, because $without is missing here; the rest is built"
         choose_features=yes
-        features=nats,tui
+        features=nats,postgres,tui
         ;;
     esac
 }

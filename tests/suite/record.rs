@@ -198,7 +198,7 @@ fn what_is_no_recording_is_refused_and_what_is_wrong_in_one_left_out() {
         ("", "it is empty"),
         ("<html>", "line 1"),
         ("[1, 2]\n", "line 1"),
-        (http, "no WebSocket connection in this HAR, among 1 entry"),
+        (http, "this HAR has no WebSocket connection among 1 entry"),
     ] {
         let output = replay(content).exits(2).complains(what).complains("hint: ");
         assert!(!output.stderr.contains("--dir"), "{}", output.stderr);
