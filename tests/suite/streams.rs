@@ -107,7 +107,7 @@ fn streams_that_a_neighbour_made_non_blocking_lose_nothing_and_stay_so() {
 
 /// Runs it with this redirection in a shell.
 fn redirected(arguments: &[&str], redirection: &str) -> Run {
-    let script = format!(r#""$0" "$@" {redirection}"#);
+    let script = format!(r#"exec "$0" "$@" {redirection}"#);
     wsp(arguments).within(["sh", "-c", &script])
 }
 
