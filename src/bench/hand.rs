@@ -156,7 +156,7 @@ mod tests {
             is_new
         };
         assert!(!take(&mut changes, &[Wish::Mark, Wish::Mark], 3.0));
-        assert!(!take(&mut changes, &[Wish::Faster, Wish::Slower], 3.0), "there and back is no change");
+        assert!(!take(&mut changes, &[Wish::Faster, Wish::Slower], 3.0), "there and back changes nothing");
         assert!(!changes.has_changed());
         assert!(take(&mut changes, &[Wish::Faster, Wish::Faster], 4.0));
         assert!(take(&mut changes, &[Wish::Pause], 6.0) && changes.is_paused());

@@ -281,7 +281,7 @@ fn tls_properties(trust: &ClientTls) -> Result<Properties, String> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| "the certificate is not PEM".to_owned());
     let mut properties = Properties::new();
     if trust.min == TlsVersion::V1_3 {
-        return Err("--tls-min 1.3 cannot be had here; the broker's ssl.enabled.protocols decides".to_owned());
+        return Err("--tls-min 1.3 is not supported for Kafka; set ssl.enabled.protocols on the broker".to_owned());
     }
     if trust.insecure {
         properties.push(pair("enable.ssl.certificate.verification", false));

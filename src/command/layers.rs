@@ -351,7 +351,7 @@ fn fault(setting: &Setting, error: &clap::Error, subcommand: &str) -> Fault {
             format!("'{value}' is none of {}", valid.join(", "))
         }
         (ErrorKind::InvalidUtf8, _, _) => "the value is not UTF-8".to_owned(),
-        _ => format!("'{value}' is not taken"),
+        _ => format!("invalid value '{value}'"),
     };
     Fault::new(format!("{}: {what}", setting.place()), format!("wsp {subcommand} --help tells what it takes"))
 }

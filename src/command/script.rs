@@ -65,7 +65,7 @@ const EFFECTS: &str = "reply, reply_text, forward, close or drop";
 pub fn read(path: &Path) -> Result<Arc<[Rule]>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("--script: cannot read {}: {}", path.display(), io_text(&error));
-        Error::usage(message, "a file with [[rule]] tables is wanted; wsp listen --help shows one")
+        Error::usage(message, "it needs [[rule]] tables; wsp listen --help shows an example")
     })?;
     let mut reader = Reader { path, text: &text, faults: Vec::new() };
     let rules = reader.rules();
@@ -200,12 +200,12 @@ impl Reader<'_> {
             ("once", DeValue::Boolean(on)) => rule.once = *on,
             ("stop", DeValue::Boolean(on)) => rule.stop = *on,
             ("drop" | "once" | "stop", _) => {
-                self.fault(at, &format!("{key}: true or false is wanted"), "write true or false, without quotes");
+                self.fault(at, &format!("{key}: expected true or false"), "write true or false, without quotes");
             }
             (key, _) if KEYS.contains(&key) => {
                 self.fault(
                     at,
-                    &format!("{key}: text is wanted"),
+                    &format!("{key}: expected text"),
                     "text stands in quotes; single ones keep \\ and \" as they are",
                 );
             }

@@ -156,17 +156,17 @@ pub(super) fn settings_of(
                 continue;
             }
             (Value::Switch(_), Takes::Value) => {
-                faults.push(fault("a value is wanted, not true or false", "strings stand in quotes"));
+                faults.push(fault("expected a value, not true or false", "strings stand in quotes"));
                 continue;
             }
             (_, Takes::Nothing) => {
-                faults.push(fault("true or false is wanted", "write true or false, without quotes"));
+                faults.push(fault("expected true or false", "write true or false, without quotes"));
                 continue;
             }
             (Value::One(text), _) => values(std::slice::from_ref(text)),
             (Value::Several(texts), _) if spec.repeats => values(texts),
             (Value::Several(_), _) => {
-                faults.push(fault("one value is wanted, not an array", "only options that repeat take arrays"));
+                faults.push(fault("expected one value, not an array", "only options that repeat take arrays"));
                 continue;
             }
         };
@@ -246,11 +246,11 @@ impl Reader<'_> {
                 Some(Value::One(url)) if key == URL => profile.url = Some((url, line)),
                 None => self.fault(
                     at,
-                    &format!("{place}: this kind of value is not taken"),
+                    &format!("{place}: unsupported type of value"),
                     "write text, a number, true, false or an array of text",
                 ),
                 Some(_) if key == URL => {
-                    self.fault(at, &format!("{place}: one text is wanted"), "write url = \"wss://HOST/PATH\"");
+                    self.fault(at, &format!("{place}: expected a string"), "write url = \"wss://HOST/PATH\"");
                 }
                 Some(value) => profile.entries.push(Entry { key: key.to_owned(), value, line }),
             }
@@ -336,9 +336,9 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "c.toml:2: [profile.p] connect-timeout: a value is wanted, not true or false",
-                "c.toml:3: [profile.p] insecure: true or false is wanted",
-                "c.toml:4: [profile.p] compress: one value is wanted, not an array",
+                "c.toml:2: [profile.p] connect-timeout: expected a value, not true or false",
+                "c.toml:3: [profile.p] insecure: expected true or false",
+                "c.toml:4: [profile.p] compress: expected one value, not an array",
             ]
         );
     }

@@ -171,7 +171,7 @@ impl Reader<'_> {
         };
         let Some(found) = found else {
             return fault(
-                "this kind of value is not taken",
+                "unsupported type of value",
                 "write text, a number, true, false or an array of text".to_owned(),
             );
         };
@@ -182,8 +182,8 @@ impl Reader<'_> {
             ("to", Value::Several(texts)) if !texts.is_empty() => {
                 pipeline.to = texts.into_iter().map(|text| (text, line)).collect();
             }
-            ("to", _) => fault("endpoints are wanted", "write to = [\"…\"]".to_owned()),
-            ("name" | "from", _) => fault("one text is wanted", format!("write {key} = \"…\"")),
+            ("to", _) => fault("expected endpoints", "write to = [\"…\"]".to_owned()),
+            ("name" | "from", _) => fault("expected a string", format!("write {key} = \"…\"")),
             (key, _) if self.everywhere.contains(&key) => {
                 fault("this is for the whole run, not for one pipeline", format!("give it as a flag: --{key}"));
             }
@@ -301,10 +301,10 @@ mod tests {
         let expected = [
             "r.toml:1: 'pipelin' is not known here | did you mean [[pipeline]]?",
             "r.toml:4: pipeline a: frm: no option has this name | did you mean 'from'?",
-            "r.toml:5: pipeline a: to: endpoints are wanted | write to = [\"…\"]",
+            "r.toml:5: pipeline a: to: expected endpoints | write to = [\"…\"]",
             "r.toml:6: pipeline a: admin: this is for the whole run, not for one pipeline | give it as a flag: --admin",
             "r.toml:2: pipeline a: missing 'from' | a pipeline has from = \"…\" and to = [\"…\"]",
-            "r.toml:11: pipeline a: insecure: this kind of value is not taken | \
+            "r.toml:11: pipeline a: insecure: unsupported type of value | \
              write text, a number, true, false or an array of text",
             "r.toml:7: pipeline a: line 2 has a pipeline of this name, too | give each a name of its own",
         ];

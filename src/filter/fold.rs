@@ -165,8 +165,8 @@ impl States {
     /// The bytes are not what it wrote.
     pub fn restore(&mut self, key: &str, bytes: &[u8]) -> Result<Option<Arc<str>>, String> {
         let (used, json) = bytes.split_first_chunk().ok_or("it is cut short")?;
-        let items = Json::parse(json)?.items().ok_or("it is no array")?;
-        let [state, prev] = <[Json; 2]>::try_from(items).map_err(|_| "it is no pair")?;
+        let items = Json::parse(json)?.items().ok_or("not an array")?;
+        let [state, prev] = <[Json; 2]>::try_from(items).map_err(|_| "not a pair")?;
         Ok(self.insert(Change { key: key.into(), state, prev }, u64::from_le_bytes(*used)))
     }
 

@@ -80,7 +80,7 @@ impl DialOptions {
 pub fn parse_resolve(text: &str) -> Result<(String, u16, IpAddr), String> {
     let mut parts = text.splitn(3, ':');
     let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err("three parts are wanted".to_owned());
+        return Err("expected HOST:PORT:ADDRESS".to_owned());
     };
     let port = port.parse().map_err(|_| format!("invalid port '{port}'"))?;
     let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);

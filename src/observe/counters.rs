@@ -62,23 +62,41 @@ pub trait Label: Copy + 'static {
     fn index(self) -> usize;
 }
 
-/// A count for each name of a closed set.
+/// A value for each name of a closed set.
 #[derive(Debug)]
-pub struct ByLabel<L> {
-    counts: Box<[Count]>,
+pub struct PerLabel<L, T> {
+    values: Box<[T]>,
     label: std::marker::PhantomData<L>,
 }
 
-impl<L: Label> Default for ByLabel<L> {
+/// A count for each name of a closed set.
+pub type ByLabel<L> = PerLabel<L, Count>;
+
+/// Durations for each name of a closed set.
+pub type DurationsBy<L> = PerLabel<L, Durations>;
+
+impl<L: Label, T: Default> Default for PerLabel<L, T> {
     fn default() -> Self {
-        Self { counts: L::ALL.iter().map(|_| Count::default()).collect(), label: std::marker::PhantomData }
+        Self { values: L::ALL.iter().map(|_| T::default()).collect(), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label> DurationsBy<L> {
+    /// Counts one.
+    pub fn add(&self, label: L, time: Duration) {
+        self.values[label.index()].add(time);
+    }
+
+    /// Every name with its durations.
+    pub fn iter(&self) -> impl Iterator<Item = (L, &Durations)> + '_ {
+        L::ALL.iter().copied().zip(&self.values)
     }
 }
 
 impl<L: Label> ByLabel<L> {
     /// Adds to one of them.
     pub fn add(&self, label: L, count: u64) {
-        self.counts[label.index()].add(count);
+        self.values[label.index()].add(count);
     }
 
     /// Adds one to one of them.
@@ -88,17 +106,17 @@ impl<L: Label> ByLabel<L> {
 
     /// One of them grows to a sum that was counted elsewhere.
     pub fn reach(&self, label: L, sum: u64) {
-        self.counts[label.index()].reach(sum);
+        self.values[label.index()].reach(sum);
     }
 
     /// One of them.
     pub fn get(&self, label: L) -> u64 {
-        self.counts[label.index()].get()
+        self.values[label.index()].get()
     }
 
     /// All of them together.
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(Count::get).sum()
+        self.values.iter().map(Count::get).sum()
     }
 
     /// Every name with its count.
@@ -248,31 +266,6 @@ pub struct BothWays<L> {
 impl<L: Label> Default for BothWays<L> {
     fn default() -> Self {
         Self { received: ByLabel::default(), sent: ByLabel::default() }
-    }
-}
-
-/// Durations for each name of a closed set.
-#[derive(Debug)]
-pub struct DurationsBy<L> {
-    durations: Box<[Durations]>,
-    label: std::marker::PhantomData<L>,
-}
-
-impl<L: Label> Default for DurationsBy<L> {
-    fn default() -> Self {
-        Self { durations: L::ALL.iter().map(|_| Durations::default()).collect(), label: std::marker::PhantomData }
-    }
-}
-
-impl<L: Label> DurationsBy<L> {
-    /// Counts one.
-    pub fn add(&self, label: L, time: Duration) {
-        self.durations[label.index()].add(time);
-    }
-
-    /// Every name with its durations.
-    pub fn iter(&self) -> impl Iterator<Item = (L, &Durations)> + '_ {
-        L::ALL.iter().map(|label| (*label, &self.durations[label.index()]))
     }
 }
 

@@ -81,7 +81,7 @@ impl Gateway {
     /// What the answer refers to, and whether the message is one that can be published.
     fn check(&self, message: &Message) -> (Reference, Result<(), String>) {
         let Some(text) = message.as_text() else {
-            return (Reference::default(), Err("the message is binary; a JSON object as text is wanted".to_owned()));
+            return (Reference::default(), Err("the message is binary; send a JSON object as text".to_owned()));
         };
         let parsed = match serde_json::from_str(text) {
             Ok(Value::Object(parsed)) => parsed,

@@ -262,7 +262,7 @@ impl KafkaSink {
             | Code::InvalidTimestamp => {
                 let words = code.to_string();
                 let words = words.rsplit_once('(').map_or(words.as_str(), |(_, words)| words.trim_end_matches(')'));
-                Problem::Never(format!("it is not taken: {words}"))
+                Problem::Never(format!("rejected: {words}"))
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 final_problem(&self.settings, code, self.settings.target())

@@ -84,7 +84,7 @@ fn failure(name: &str, error: &io::Error) -> EndError {
     match error.kind() {
         io::ErrorKind::NotFound => EndError::new(Exit::Usage, text).hint("check the path; --follow waits for the file"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory => {
-            EndError::new(Exit::Usage, text).hint("a file that can be read is wanted")
+            EndError::new(Exit::Usage, text).hint("name a readable file")
         }
         _ => EndError::new(Exit::Internal, text),
     }

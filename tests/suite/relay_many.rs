@@ -66,7 +66,7 @@ fn everything_wrong_with_a_file_is_told_at_once_with_its_line() {
         "9: pipeline 2: standard input is used twice",
         "10: pipeline 2: standard output is used twice",
         "12: pipeline 2: --route 'noarrow' has no =>",
-        "13: pipeline 2: insecure: true or false is wanted",
+        "13: pipeline 2: insecure: expected true or false",
         "14: pipeline 2: admin: this is for the whole run",
         "18: pipeline 3: the spool ",
         "19: pipeline 3: --schema: cannot read nothere.json",

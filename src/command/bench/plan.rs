@@ -260,7 +260,7 @@ fn lines(path: &Path, kind: MessageKind, template: bool) -> Result<(Payload, Str
     let bytes = std::fs::read(path).map_err(|error| {
         Error::usage(
             format!("--payload-file: cannot read {}: {}", path.display(), io_text(&error)),
-            "a file with a message a line is wanted",
+            "it needs a message on each line",
         )
     })?;
     if template {
@@ -277,7 +277,7 @@ fn lines(path: &Path, kind: MessageKind, template: bool) -> Result<(Payload, Str
     if split.is_empty() {
         return Err(Error::usage(
             format!("--payload-file: {} has no lines", path.display()),
-            "a message a line is wanted",
+            "it needs a message on each line",
         ));
     }
     if kind == MessageKind::Text && split.iter().any(|line| std::str::from_utf8(line).is_err()) {

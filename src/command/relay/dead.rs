@@ -72,6 +72,6 @@ fn place(text: &str) -> Result<Result<Endpoint, PathBuf>, Error> {
     match Endpoint::parse(text) {
         Ok(endpoint) => Ok(Ok(endpoint)),
         Err(EndpointError::UnknownEndpoint(_)) if !text.contains("://") => Ok(Err(PathBuf::from(text))),
-        Err(error) => Err(Error::usage(format!("--dead-letter: {error}"), "a file or an endpoint is wanted")),
+        Err(error) => Err(Error::usage(format!("--dead-letter: {error}"), "give a file or an endpoint")),
     }
 }

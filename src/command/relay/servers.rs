@@ -129,7 +129,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = parse_positive, hide_short_help = true, help_heading = "Messages")]
     pub window: usize,
     /// envelope: most requests under way at a time, each way
-    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true, help_heading = "Messages")]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_positive, hide_short_help = true, help_heading = "Messages")]
     pub max_requests: usize,
     /// envelope: messages a peer can have replayed
     #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Messages")]

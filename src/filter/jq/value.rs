@@ -12,6 +12,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use jaq_json::{Map, Num, Val};
 
+use super::engine::kind;
 use super::reader::{Copied, read};
 use crate::filter::apart;
 use crate::message::Message;
@@ -138,14 +139,7 @@ impl Json {
 
     /// What the value is, as jq's `type` names it.
     pub fn kind(&self) -> &'static str {
-        match &self.0 {
-            Val::Null => "null",
-            Val::Bool(_) => "boolean",
-            Val::Num(_) => "number",
-            Val::TStr(_) | Val::BStr(_) => "string",
-            Val::Arr(_) => "array",
-            Val::Obj(_) => "object",
-        }
+        kind(&self.0)
     }
 
     /// About how many bytes the value takes as JSON, `most` at most.

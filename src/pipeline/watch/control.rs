@@ -253,8 +253,8 @@ impl Watch {
 
 /// The subject of a NATS destination; of others its name as it is.
 fn subject(name: &str) -> &str {
-    let Some((_, rest)) = name.split_once("nats://").or_else(|| name.split_once("nats+tls://")) else { return name };
-    rest.split_once('/').map_or(name, |(_, subject)| subject.split('?').next().unwrap_or(subject))
+    let subject = name.strip_prefix("nats://").and_then(|rest| rest.split_once('/')).map(|(_, subject)| subject);
+    subject.map_or(name, |subject| subject.split('?').next().unwrap_or(subject))
 }
 
 /// A queue, or all queues of one destination.
@@ -322,4 +322,22 @@ async fn deliver(destinations: Vec<(Rc<Ledger>, Vec<Rc<Lane>>)>, message: Messag
         whole.settle(Settlement::Filtered);
     }
     delivery
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_in_nats_is_called_by_its_subject() {
+        for (name, expected) in [
+            ("nats://h:4222/federated.data", "federated.data"),
+            ("nats://a:1,b:2/orders.new?stream=S&create", "orders.new"),
+            ("nats://h:4222", "nats://h:4222"),
+            ("kafka://h:9092/topic", "kafka://h:9092/topic"),
+            ("null:", "null:"),
+        ] {
+            assert_eq!(subject(name), expected);
+        }
+    }
 }

@@ -86,7 +86,7 @@ impl Pull {
         let info = consumer(settings, stream, link, last_seen).await?;
         let name = info["name"].as_str().unwrap_or_default();
         if info["config"]["deliver_subject"].is_string() {
-            let text = format!("{name} is a push consumer; a pull consumer is wanted");
+            let text = format!("{name} is a push consumer; use a pull consumer");
             return Err(Problem::Broken(refused(&settings.shown, &text).hint("?durable=NAME names another")));
         }
         let inbox = link.client.new_inbox();
