@@ -93,6 +93,13 @@ impl Fold {
             }
         };
         let prev = if self.names_prev { input.clone() } else { Json::null() };
+        // Both are kept in an array, which the next run has to be able to read.
+        if let Some(what) = [("a state", &state), ("$prev", &prev)]
+            .iter()
+            .find_map(|(what, value)| value.is_too_deep_to_read(1).then_some(what))
+        {
+            return Err(format!("--fold: {what} is nested too deeply to be kept"));
+        }
         Ok((Change { key, state, prev }, outputs))
     }
 }
@@ -278,6 +285,19 @@ mod tests {
         assert_eq!((again.get("1"), again.len()), (None, 2), "the oldest has gone");
         assert_eq!(outputs(&count, &mut again, &["9", "4", "2"]), ["[6]", "[1]", "[1]"]);
         assert!(again.restore("x", b"short").is_err() && again.restore("x", b"12345678[1]").is_err());
+    }
+
+    #[test]
+    fn a_state_that_the_next_run_could_not_read_is_refused() {
+        let nest = fold(None, "[[$state], 1]", "null");
+        let mut states = States::new(1);
+        let mut step = || outputs(&nest, &mut states, &["0"]).concat();
+        let kept = (0..2000).take_while(|_| step() == "[1]").count();
+        assert_eq!(kept, 511);
+        assert_eq!(step(), "--fold: a state is nested too deeply to be kept");
+        let (state, prev) = states.get("null").expect("the last one that could be kept");
+        let bytes = Change { key: "null".into(), state, prev }.to_bytes(1);
+        States::new(1).restore("null", &bytes).expect("it can be read");
     }
 
     #[test]

@@ -132,10 +132,37 @@ impl Recording {
 
     /// Writes the rest and closes the files.
     pub async fn finish(&self) {
-        let recording = finish_one(self.recorder.take(), Recorder::poll_finish);
-        let dead_letters = finish_one(self.dead_letters.take(), LineFile::poll_finish);
-        let (first, second) = futures_util::future::join(recording, dead_letters).await;
-        if let Err(failure) = first.and(second) {
+        std::future::poll_fn(|cx| {
+            let recording = self.poll_finish_one(&self.recorder, Recorder::poll_finish, cx);
+            let dead_letters = self.poll_finish_one(&self.dead_letters, LineFile::poll_finish, cx);
+            if recording.is_ready() { dead_letters } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// What is ready is taken out of its place.
+    fn poll_finish_one<T>(
+        &self,
+        slot: &RefCell<Option<T>>,
+        finish: impl Fn(&mut T, &mut Context<'_>) -> Poll<Result<(), RecordError>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let mut slot = slot.borrow_mut();
+        let Some(file) = &mut *slot else { return Poll::Ready(()) };
+        let result = std::task::ready!(finish(file, cx));
+        *slot = None;
+        self.failed(result.err());
+        Poll::Ready(())
+    }
+
+    /// Gives up what [`Recording::finish`] has not written: that is a failure.
+    pub fn give_up(&self) {
+        self.failed(self.recorder.take().map(|recorder| recorder.late()));
+        self.failed(self.dead_letters.take().map(|file| file.late()));
+    }
+
+    fn failed(&self, failure: Option<RecordError>) {
+        if let Some(failure) = failure {
             self.failure.borrow_mut().get_or_insert(failure);
         }
     }
@@ -144,12 +171,4 @@ impl Recording {
     pub fn failure(&self) -> Option<RecordError> {
         self.failure.borrow().clone()
     }
-}
-
-async fn finish_one<T>(
-    file: Option<T>,
-    finish: impl Fn(&mut T, &mut Context<'_>) -> Poll<Result<(), RecordError>>,
-) -> Result<(), RecordError> {
-    let Some(mut file) = file else { return Ok(()) };
-    std::future::poll_fn(|cx| finish(&mut file, cx)).await
 }

@@ -139,7 +139,7 @@ async fn serve(
         hub.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
     }
     if !ending.has_done(hub.recording().finish()).await {
-        hub.stderr.line("wsp: the files were not written in time; the rest of what they were to hold is lost");
+        hub.recording().give_up();
     }
     let cut_short = ending.cut_short;
     // Giving back a terminal that nobody reads would wait for ever.

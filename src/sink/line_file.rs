@@ -42,6 +42,9 @@ pub struct RecordError {
     pub cause: String,
 }
 
+/// Why a file is not whole that could not be finished.
+pub(super) const LATE: &str = "not in time; the rest is lost";
+
 /// A file being written.
 #[derive(Debug)]
 pub struct LineFile {
@@ -113,6 +116,11 @@ impl LineFile {
     /// Whether something is there that [`LineFile::poll_due`] has yet to write.
     pub fn is_waiting(&self) -> bool {
         self.dirty
+    }
+
+    /// The failure to write all of it in the time that there was.
+    pub fn late(&self) -> RecordError {
+        RecordError { kind: self.kind, path: self.path.display().to_string(), cause: LATE.to_owned() }
     }
 
     /// Ready when more may be appended; a pipe that nobody reads says no.

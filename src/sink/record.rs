@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::har_file::HarFiles;
 pub use super::line_file::RecordError;
-use super::line_file::{HOLD, Kind, LineFile};
+use super::line_file::{HOLD, Kind, LATE, LineFile};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
@@ -151,6 +151,11 @@ impl Recorder {
             Way::Lines(file) => file.is_waiting(),
             Way::Har(har) => har.dirty,
         }
+    }
+
+    /// The failure to write all of it in the time that there was.
+    pub fn late(&self) -> RecordError {
+        RecordError { kind: Kind::Recording, path: self.path.display().to_string(), cause: LATE.to_owned() }
     }
 
     /// Ready when more may be appended; a pipe that nobody reads says no.

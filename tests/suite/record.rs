@@ -2,13 +2,18 @@
 //!
 //! Owns recordings as a user meets them, Chromium's `DevTools` included. Leaves the codecs' tables to their own files.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::support::files::{make_fifo, wait_until};
 use crate::support::peers::{chromium, node};
+use crate::support::process::sending_without_end;
 use crate::support::terminal::Terminal;
 use crate::support::{FakeServer, Frame, Opcode, RawClient, events, listen, require, run, scratch, text, write, wsp};
 
@@ -615,4 +620,35 @@ fn the_network_panel_of_chromium_takes_our_har_and_we_take_its() {
         json!(["binary", null, "w7xuw68=", null, null]),
     ];
     assert_eq!(sent[..4], expected);
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_in_time_is_a_failure_and_not_silence() {
+    let directory = scratch();
+    let pushing = listen(&["--push", "5k", "--payload-size", "1000"]);
+    let socket = directory.path().join("socket");
+    let address = format!("unix:{}", socket.display());
+    let table: [&[&str]; 3] = [
+        &["connect", &pushing.url, "-w", "-1"],
+        &["relay", &pushing.url, "null:", "--grace", "300ms"],
+        &["listen", &address, "--sink", "--grace", "300ms"],
+    ];
+    for (number, arguments) in table.into_iter().enumerate() {
+        let path = directory.path().join(format!("{number}.jsonl"));
+        make_fifo(&path);
+        // Held open and not read.
+        let fifo = File::options().read(true).write(true).open(&path).expect("a pipe");
+        let run = wsp(arguments).args(["--record", &text(&path)]).spawn();
+        let sender = (arguments[0] == "listen").then(|| {
+            wait_until("the socket", || socket.exists().then_some(()));
+            sending_without_end(&socket)
+        });
+        wait_until("a full pipe", || {
+            let mut room = [PollFd::new(fifo.as_fd(), PollFlags::POLLOUT)];
+            (poll(&mut room, PollTimeout::ZERO) == Ok(0)).then_some(())
+        });
+        run.signal(Signal::SIGTERM);
+        run.outcome().exits(32).complains("cannot write the recording").complains("not in time; the rest is lost");
+        drop(sender);
+    }
 }

@@ -121,8 +121,8 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
             if !running {
                 let recorded = shared.poll_record_end(cx);
                 let finished = shared.output.borrow_mut().poll_finish(cx);
-                if finished.is_pending() && shared.abort.get() {
-                    shared.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
+                if shared.abort.get() {
+                    give_up(&shared, finished.is_pending());
                 }
                 if (recorded.is_ready() && finished.is_ready()) || shared.abort.get() {
                     drained = true;
@@ -148,6 +148,14 @@ pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
         shared.tell_unmet();
     }
     Ok(exit)
+}
+
+/// Says what is lost because there is no more time: the rest of the output, and of recordings.
+fn give_up(shared: &Shared, is_output_left: bool) {
+    if is_output_left {
+        shared.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
+    }
+    shared.give_up_records();
 }
 
 /// Asks for the end at the first signal, and cuts it short at the second or when the time for it is over.

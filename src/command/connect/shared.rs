@@ -317,6 +317,13 @@ impl Shared {
         if self.ending.borrow().is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Gives up recordings that are not written yet: that is a failure.
+    pub fn give_up_records(&self) {
+        for recorder in self.ending.take() {
+            self.record_failed(recorder.late());
+        }
+    }
+
     fn record_failed(&self, failure: RecordError) {
         self.record_failed.set(true);
         self.fail(&Error::from(failure));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jaq_json::{Map, Num, Val};
 
 use super::engine::kind;
-use super::reader::{Copied, read};
+use super::reader::{Copied, MAX_INPUT_DEPTH, read};
 use crate::filter::apart;
 use crate::message::Message;
 use crate::message::event::push_json_string;
@@ -135,6 +135,11 @@ impl Json {
     /// An array of these values.
     pub fn array(items: impl IntoIterator<Item = Self>) -> Self {
         Self(items.into_iter().map(|item| item.0).collect())
+    }
+
+    /// Returns whether its text, with so many levels around it, is nested more deeply than JSON that is read may be.
+    pub fn is_too_deep_to_read(&self, around: usize) -> bool {
+        too_deep(&self.0, MAX_INPUT_DEPTH.saturating_sub(around))
     }
 
     /// What the value is, as jq's `type` names it.

@@ -98,6 +98,7 @@ impl Recording {
         self.is_on.set(false);
         let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
         let finishing = std::future::poll_fn(|cx| recorder.poll_finish(cx));
-        tokio::time::timeout(limit, finishing).await.unwrap_or(Ok(()))
+        let finished = tokio::time::timeout(limit, finishing).await;
+        finished.unwrap_or_else(|_| Err(recorder.late()))
     }
 }
