@@ -625,7 +625,8 @@ fn the_network_panel_of_chromium_takes_our_har_and_we_take_its() {
 #[test]
 fn a_recording_that_cannot_be_written_in_time_is_a_failure_and_not_silence() {
     let directory = scratch();
-    let pushing = listen(&["--push", "5k", "--payload-size", "1000"]);
+    // A message that is larger than the pipe: what does not fit is still to be written.
+    let pushing = listen(&["--push", "50", "--payload-size", "100000"]);
     let socket = directory.path().join("socket");
     let address = format!("unix:{}", socket.display());
     let table: [&[&str]; 3] = [

@@ -141,7 +141,8 @@ fn signalled_unread(arguments: &[&str], end: Signal, begin: impl FnOnce()) -> St
 
 #[test]
 fn a_signal_ends_a_client_whose_output_nobody_reads() {
-    let server = listen(&["--push", "5k", "--payload-size", "1000"]);
+    // A message that is larger than the pipe: what does not fit is still to be written.
+    let server = listen(&["--push", "50", "--payload-size", "100000"]);
     for end in [Signal::SIGINT, Signal::SIGTERM] {
         let told = signalled_unread(&["connect", &server.url, "-w", "-1"], end, || ());
         assert!(told.contains("standard output was not read in time") || told.contains("ended by force"), "{told}");

@@ -391,10 +391,10 @@ pub fn listen(arguments: &[&str]) -> Server {
     listen_at("127.0.0.1:0", arguments)
 }
 
-/// Sends messages over a unix socket as fast as they are taken.
+/// Sends messages over a unix socket as fast as they are taken, each larger than a pipe or a terminal holds.
 #[track_caller]
 pub fn sending_without_end(socket: &Path) -> Process {
-    let arguments = ["bench", "ws://localhost/", "--mode", "send", "--payload-size", "500", "-c", "1", "-d", "1h"];
+    let arguments = ["bench", "ws://localhost/", "--mode", "send", "--payload-size", "100000", "-c", "1", "-d", "1h"];
     wsp(arguments).arg("--unix-socket").arg(socket).spawn()
 }
 
