@@ -248,7 +248,8 @@ impl Connection {
             read
         } else {
             ready!(READ_BUFFER.with_borrow_mut(|buffer| {
-                if buffer.capacity() < LEAST_READ {
+                // From its start, where no message is left in it, and not where it has to be fetched from memory.
+                if !buffer.try_reclaim(READ) && buffer.capacity() < LEAST_READ {
                     buffer.reserve(READ);
                 }
                 let read = ready!(pin!(self.transport.read_buf(&mut (&mut *buffer).limit(READ))).poll(cx));

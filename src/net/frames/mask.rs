@@ -36,13 +36,11 @@ pub(crate) fn mask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
     let at = |index: usize| key[(offset + index) & 3];
     let key = [at(0), at(1), at(2), at(3)];
     let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
-    let mut words = bytes.chunks_exact_mut(8);
-    for chunk in &mut words {
-        let mut value = [0; 8];
-        value.copy_from_slice(chunk);
-        chunk.copy_from_slice(&(u64::from_ne_bytes(value) ^ word).to_ne_bytes());
+    let (words, rest) = bytes.as_chunks_mut();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (index, byte) in words.into_remainder().iter_mut().enumerate() {
-        *byte ^= key[index & 3];
+    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
     }
 }
