@@ -209,12 +209,17 @@ impl<'a, P: Peer> Driver<'a, P> {
         }
         // Each way has its own: a flood in one does not keep the other waiting.
         let (mut sending, mut receiving) = (PASS, PASS);
+        let mut is_first = true;
         loop {
             let sent = self.send_some(cx, started, &mut sending)?;
             if let Some(end) = sent.end {
                 return Ok(Some(end));
             }
-            let received = self.receive_some(cx, started, &mut receiving)?;
+            if !sent.progress && !is_first {
+                break;
+            }
+            is_first = false;
+            let received = self.receive_some(cx, started, &mut receiving, &mut sending)?;
             if let Some(end) = received.end {
                 return Ok(Some(end));
             }
@@ -222,7 +227,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 cx.waker().wake_by_ref();
                 break;
             }
-            if !sent.progress && !received.progress {
+            if !received.progress {
                 break;
             }
         }
@@ -260,6 +265,18 @@ impl<'a, P: Peer> Driver<'a, P> {
         }
     }
 
+    /// Sends replies as far as there is room for them.
+    fn send_replies(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<(), ConnectionError> {
+        while *budget > 0 && !self.replies.is_empty() && self.connection.poll_ready(cx)?.is_ready() {
+            *budget -= 1;
+            if let Some(reply) = self.replies.pop_front() {
+                self.send(reply, true)?;
+                self.keepalive.on_message(now);
+            }
+        }
+        Ok(())
+    }
+
     fn send_some(&mut self, cx: &mut Context<'_>, now: Instant, budget: &mut usize) -> Result<Step, ConnectionError> {
         let mut progress = false;
         while self.closing.is_none() && self.received_close.is_none() && *budget > 0 {
@@ -270,13 +287,12 @@ impl<'a, P: Peer> Driver<'a, P> {
                 }
                 break;
             }
-            *budget -= 1;
-            if let Some(reply) = self.replies.pop_front() {
-                self.send(reply, true)?;
-                self.keepalive.on_message(now);
+            if !self.replies.is_empty() {
+                self.send_replies(cx, now, budget)?;
                 progress = true;
                 continue;
             }
+            *budget -= 1;
             let Poll::Ready(outgoing) = self.peer.poll_outgoing(cx) else { break };
             progress = true;
             let outgoing = match outgoing {
@@ -332,6 +348,7 @@ impl<'a, P: Peer> Driver<'a, P> {
         cx: &mut Context<'_>,
         now: Instant,
         budget: &mut usize,
+        sending: &mut usize,
     ) -> Result<Step, ConnectionError> {
         let mut progress = false;
         while *budget > 0 && self.replies.is_empty() {
@@ -367,6 +384,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 // The echo of a Close goes out with the next reads; a server then hangs up.
                 self.timer_at = None;
             }
+            self.send_replies(cx, now, sending)?;
         }
         Ok(Step { progress, end: None })
     }
