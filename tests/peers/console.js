@@ -20,7 +20,7 @@ const browser = await chromium.launch({
 
 try {
   const tab = await browser.newPage({ viewport: { width: 1180, height: 760 }, colorScheme: "light" });
-  tab.setDefaultTimeout(20_000);
+  tab.setDefaultTimeout(60_000);
   const faults = [];
   tab.on("pageerror", (error) => faults.push(String(error)));
   tab.on("console", (message) => message.type() === "error" && faults.push(message.text()));

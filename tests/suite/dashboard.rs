@@ -429,11 +429,11 @@ fn a_connection_that_is_refused_is_told_on_the_screen_and_at_the_end() {
     let reason = "Connection refused";
     let said = terminal.state().with_file_name("said");
     terminal.line(&format!("clear; LANG=C.UTF-8 {WSP} connect ws://127.0.0.1:1/ --tui; code=$?"));
-    let screen = terminal.wait_until("the reason", |screen| {
+    terminal.wait_until("the reason, and the end of the session", |screen| {
         screen.lines().next().is_some_and(|head| head.contains(reason))
             && pane(screen, "Log").join("\n").contains(reason)
+            && pane(screen, "Sessions").join("\n").contains("closed")
     });
-    assert!(screen.contains("closed"), "{screen}");
     terminal.type_in("q");
     terminal.wait_until("the reason behind the dashboard", |screen| {
         screen.contains("wsp: cannot connect to ws://127.0.0.1:1/")
