@@ -195,14 +195,14 @@ fn read_later(text: Option<&str>, variable: Option<&str>) -> Result<Option<Secre
     }
 }
 
-/// What permessage-deflate parameters a flag asks for.
+/// What permessage-deflate parameters a flag asks for; `preset` where it names none.
 ///
 /// # Errors
 /// Unknown parameters.
-pub fn deflate(params: Option<&str>) -> Result<Option<DeflateOffer>, Error> {
+pub fn deflate(params: Option<&str>, preset: fn() -> DeflateOffer) -> Result<Option<DeflateOffer>, Error> {
     match params {
         None => Ok(None),
-        Some("") => Ok(Some(DeflateOffer::default())),
+        Some("") => Ok(Some(preset())),
         Some(params) => DeflateOffer::parse_params(params).map(Some).map_err(|error| {
             Error::usage(
                 format!("--compress: {error}"),
@@ -273,7 +273,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
         subprotocols: args.subprotocols.clone(),
         credentials,
         cookies: args.cookies.clone(),
-        deflate: deflate(compress)?,
+        deflate: deflate(compress, DeflateOffer::default)?,
         max_message_size: args.max_message_size,
         connect_timeout: args.connect_timeout,
         redirects: args.location.then_some(args.max_redirects),

@@ -7,7 +7,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use crate::support::peers::{node, node_server};
 use crate::support::wire::header;
-use crate::support::{FakeServer, Frame, Opcode, RawClient, listen, require, run};
+use crate::support::{FakeServer, Frame, Opcode, RawClient, Server, listen, require, run, wsp};
 
 /// A message as it goes over the wire: deflated, the tail of RFC 7692 taken off, RSV1 set.
 fn deflated(codec: &mut Compress, opcode: Opcode, payload: &[u8]) -> Frame {
@@ -48,6 +48,9 @@ fn fresh() -> (Compress, Decompress) {
 
 const LINE: &str = r#"{"type":"trade","symbol":"EURUSD","price":1.0842,"size":100000,"venue":"somewhere"}"#;
 
+/// What a server answers to a plain offer where it is told nothing but `--compress`.
+const SERVERS_ANSWER: &str = "permessage-deflate;server_no_context_takeover";
+
 /// What `listen` answers to an offer; none when it declines.
 fn agreed(arguments: &[&str], offer: &str) -> Option<String> {
     let server = listen(&[&["--echo"], arguments].concat());
@@ -82,12 +85,23 @@ fn offers_are_judged_one_by_one() {
     assert_eq!(answer("permessage-deflate; server_max_window_bits=16"), None);
     assert_eq!(answer("x-other"), None);
     // The second offer is taken when the first cannot be.
-    assert!(answer("permessage-deflate; unknown, permessage-deflate").is_some_and(|a| a == "permessage-deflate"));
+    assert!(answer("permessage-deflate; unknown, permessage-deflate").is_some_and(|a| a == SERVERS_ANSWER));
+}
+
+#[test]
+fn a_server_keeps_no_compressor_for_each_client_unless_it_is_told_to() {
+    let offer = "permessage-deflate; client_max_window_bits";
+    assert_eq!(agreed(&["--compress"], offer).as_deref(), Some(SERVERS_ANSWER));
+    assert_eq!(agreed(&["--compress=client_max_window_bits"], offer).as_deref(), Some("permessage-deflate"));
+    let relay = Server::ready(wsp(["relay", "-", "ws-listen://127.0.0.1:0", "--compress"]));
+    let (_, head) = RawClient::open(relay.port, "/", &format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+    let answer = header(&head, "sec-websocket-extensions").map(|answer| answer.replace(' ', ""));
+    assert_eq!(answer.as_deref(), Some(SERVERS_ANSWER));
 }
 
 #[test]
 fn the_context_is_taken_over_from_message_to_message() {
-    let server = listen(&["--echo", "--compress"]);
+    let server = listen(&["--echo", "--compress=client_max_window_bits"]);
     let (mut client, head) = RawClient::open(server.port, "/", "Sec-WebSocket-Extensions: permessage-deflate\r\n");
     assert!(header(&head, "sec-websocket-extensions").is_some());
     let (mut deflate, mut inflate) = fresh();

@@ -28,6 +28,7 @@ use crate::listen::site::Site;
 use crate::message::render::Format;
 use crate::net::connection::MessageLimits;
 use crate::net::connector::Connector;
+use crate::net::deflate::DeflateOffer;
 use crate::net::origin::Origins;
 use crate::net::tls::{ServerDemands, ServerIdentity, TlsVersion};
 use crate::pipeline::flow::Flow;
@@ -268,7 +269,7 @@ impl Build<'_> {
             ),
             subprotocols: connection.subprotocols.clone(),
             headers: Vec::new(),
-            deflate: settings::deflate(connection.compress.as_deref())?,
+            deflate: settings::deflate(connection.compress.as_deref(), DeflateOffer::of_server)?,
             handshake_timeout: args.handshake_timeout,
             port_file: args.port_file.clone(),
             limits: MessageLimits {

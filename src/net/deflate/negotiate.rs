@@ -81,6 +81,12 @@ impl Default for DeflateOffer {
 }
 
 impl DeflateOffer {
+    /// Returns what a server prefers where its user has not said: it compresses each message on its own, with one
+    /// compressor for all connections of a thread, in place of 256 KiB for each connection.
+    pub fn of_server() -> Self {
+        Self { server_no_context_takeover: true, ..Self::default() }
+    }
+
     const BARE: Self = Self {
         server_no_context_takeover: false,
         client_no_context_takeover: false,
