@@ -128,7 +128,8 @@ impl Bins {
         }
         let bins = Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
-            bounds: ((queue.max_messages / 4).max(2 * settings.batch.most), queue.max_bytes / 4),
+            // Beside the queue, and in memory twice: as they came and as one.
+            bounds: ((queue.max_messages / 4).max(2 * settings.batch.most), queue.max_bytes / 8),
             settings,
             outer,
             inner,
