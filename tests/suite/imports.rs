@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("redact", &["endpoint"]),
     ("message", &[]),
     ("filter", &["message", "host", "exit"]),
-    ("queue", &["message", "observe", "filter", "exit"]),
+    ("queue", &["message", "observe", "filter", "redact", "exit"]),
     ("net", &["message", "endpoint", "redact"]),
     ("broker", &["net", "message", "session", "queue", "endpoint", "redact", "exit"]),
     ("session", &["net", "message", "filter"]),
@@ -107,6 +107,31 @@ const LIBRARIES: [(&str, &[&str]); 36] = [
     ("zip", &["source/replay/document.rs", "source/replay_tests.rs"]),
 ];
 
+/// The lines of a source file but for what is made for tests alone: what those use is their own business.
+fn without_tests(text: &str) -> Vec<&str> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let mut kept = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push(line);
+            continue;
+        }
+        let mut item = lines.by_ref().skip_while(|line| line.trim_start().starts_with("#["));
+        let is_whole = item.next().is_some_and(|first| first.ends_with([';', ',', '}']));
+        if !is_whole {
+            item.find(|last| last.trim_start().starts_with('}') && indentation(last) == indentation(line));
+        }
+    }
+    kept
+}
+
+#[test]
+fn what_follows_a_test_in_a_file_is_looked_at_too() {
+    let text = "use a;\n#[cfg(test)]\nuse b;\nfn c() {\n    #[cfg(test)]\n    d();\n}\n#[cfg(test)]\n#[path = \"e.rs\"]\nmod e {\n    fn f() {\n    }\n}\nuse g;\n";
+    assert_eq!(without_tests(text), ["use a;", "fn c() {", "}", "use g;"]);
+}
+
 fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(directory).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -114,9 +139,8 @@ fn sources(directory: &Path, found: &mut Vec<(String, String)>) {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).expect("a source file");
-            // What tests use is their own business.
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let code: Vec<&str> =
+                without_tests(&text).into_iter().filter(|line| !line.trim_start().starts_with("//")).collect();
             let name = path.strip_prefix(crate::support::root().join("src")).expect("below src");
             found.push((name.display().to_string(), code.join("\n")));
         }
