@@ -64,6 +64,9 @@ _wsp() {
             wsp__subcmd__generate,monitoring)
                 cmd="wsp__subcmd__generate__subcmd__monitoring"
                 ;;
+            wsp__subcmd__generate,reference)
+                cmd="wsp__subcmd__generate__subcmd__reference"
+                ;;
             wsp__subcmd__generate,schema)
                 cmd="wsp__subcmd__generate__subcmd__schema"
                 ;;
@@ -1222,7 +1225,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate)
-            opts="-h --help completions man schema monitoring"
+            opts="-h --help completions man reference schema monitoring"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1264,6 +1267,20 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__generate__subcmd__monitoring)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        wsp__subcmd__generate__subcmd__reference)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -1,5 +1,5 @@
-//! `wsp generate`: completions and man pages, from the same definitions as the help, JSON Schema of Avro
-//! schemas, and files for monitoring.
+//! `wsp generate`: completions, man pages and a reference of all flags, from the same definitions as the help, JSON Schema
+//! of Avro schemas, and files for monitoring.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ Examples:
   wsp generate completions bash > wsp.bash
   wsp generate completions zsh > _wsp
   wsp generate man share/man/man1
+  wsp generate reference docs/reference  every flag as a Markdown page, flags.md
   wsp generate schema trade.avsc         the JSON Schema of an Avro schema
   wsp generate monitoring monitoring     alerts for Prometheus, a dashboard for Grafana
 ";
@@ -40,6 +41,11 @@ pub enum What {
     },
     /// Write the man pages into a folder
     Man {
+        /// The folder; it is made when missing
+        dir: PathBuf,
+    },
+    /// Write every flag with its meaning and default as a Markdown page, flags.md, into a folder
+    Reference {
         /// The folder; it is made when missing
         dir: PathBuf,
     },
@@ -68,6 +74,9 @@ pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
         }
         What::Man { dir } => {
             write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;
+        }
+        What::Reference { dir } => {
+            write_files(dir, [("flags.md".to_owned(), super::reference::page().into_bytes())])?;
         }
         What::Schema { file } => {
             let mut text = super::settings::avro_schema(file)?;

@@ -22,6 +22,7 @@ pub mod listen;
 pub mod options;
 pub mod payload;
 pub mod proxies;
+mod reference;
 pub mod relay;
 pub mod script;
 pub mod settings;

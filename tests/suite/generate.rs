@@ -40,6 +40,14 @@ fn the_committed_man_pages_are_fresh_and_none_is_left_over() {
 }
 
 #[test]
+fn the_committed_reference_of_flags_is_fresh() {
+    let directory = scratch();
+    run(&["generate", "reference", &text(directory.path())], "").exits(0);
+    let made = std::fs::read(directory.path().join("flags.md")).expect("the page");
+    is_fresh("docs/reference/flags.md", &made);
+}
+
+#[test]
 fn every_subcommand_has_a_man_page_and_the_main_one_has_the_exit_codes() {
     for name in SUBCOMMANDS {
         assert!(root().join(format!("man/wsp-{name}.1")).is_file(), "{name}");
