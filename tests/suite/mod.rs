@@ -30,6 +30,7 @@ mod credentials;
 mod curl_import;
 #[cfg(feature = "tui")]
 mod dashboard;
+mod docs;
 mod drops;
 mod exec;
 mod exit_codes;

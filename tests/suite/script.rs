@@ -30,9 +30,9 @@ fn read_json(client: &mut Socket) -> Value {
 }
 
 #[test]
-fn the_script_of_the_readme_does_what_it_says() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+fn the_script_of_the_guide_does_what_it_says() {
+    let guide = std::fs::read_to_string(root().join("docs/guide/listen.md")).expect("the guide");
+    let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let rules = blocks.into_iter().find(|block| block.contains("[[rule]]")).expect("a script");
     let server = script(rules, &[]);
     let mut one = RawClient::connect(server.port);
@@ -70,8 +70,8 @@ fn the_script_in_the_help_is_the_same() {
     let help = run(&["listen", "--help"], "").exits(0);
     let (_, ours) = help.stdout().split_once("[[rule]]").expect("a script");
     let (ours, _) = ours.split_once("not understood").expect("its end");
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, theirs) = readme.split_once("[[rule]]").expect("a script");
+    let guide = std::fs::read_to_string(root().join("docs/guide/listen.md")).expect("the guide");
+    let (_, theirs) = guide.split_once("[[rule]]").expect("a script");
     let (theirs, _) = theirs.split_once("not understood").expect("its end");
     assert_eq!(rules(ours), rules(theirs));
     assert!(rules(ours).len() > 200);

@@ -5,7 +5,7 @@
 //! clients and servers of other people, `programs` looks at what a server runs, and `proxies` are what stands between a client and its
 //! server; `files` waits for what is written, and `recorder` writes down what arrives.
 //! `ends` are what stands at either end of a relay, `brokers` what every message broker can be asked, and `numbers` numbered load.
-//! `stores` starts real databases. `target` is a server for load tests.
+//! `stores` starts real databases. `pages` are those of the documentation, which it runs as a reader would. `target` is a server for load tests.
 //! Invariant: a component is left out only when `WSP_TEST_SKIP` names it, so a test never passes by accident.
 
 pub mod balance;
@@ -22,6 +22,7 @@ pub mod kafka;
 pub mod nats;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 pub mod numbers;
+pub mod pages;
 pub mod peers;
 pub mod process;
 pub mod programs;
