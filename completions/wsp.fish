@@ -215,7 +215,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-secret-env -
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-audience -d 'What aud of a JSON Web Token must name' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-issuer -d 'What iss of a JSON Web Token must be' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Longest time for that message' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
@@ -353,7 +353,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-secret-env -d
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-audience -d 'What aud of a JSON Web Token must name' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-issuer -d 'What iss of a JSON Web Token must be' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longest time for that message' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'The client is told and closed with 1008'
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r

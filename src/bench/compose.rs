@@ -252,7 +252,7 @@ fn warn(report: &mut Report, plan: &Plan) {
     let open = report.connect.ok;
     if !comes_and_goes(plan) && open < plan.connections as u64 {
         warnings.push(format!(
-            "measured with {} of {} connections: the others did not come about",
+            "measured with {} of {} connections: the others did not open",
             whole(open as f64),
             whole(plan.connections as f64)
         ));

@@ -44,7 +44,7 @@ profile names it (--bearer-env WSP_TOKEN) or it begins with WSP_TEST_.
 Profiles are tables [profile.NAME] in $XDG_CONFIG_HOME/wscat-plus/config.toml,
 else in ~/.config, with `url` and any long option by its name: text, numbers,
 true or false, arrays for options that repeat. `wsp connect @NAME` uses one,
-and so does `wsp @NAME`. A key that is no option is an error.
+and so does `wsp @NAME`. An unknown key is an error.
 
 What is set higher takes the place of what is set lower, and of what excludes
 it: --no-compress beats a profile's compress. Headers and cookies are decided

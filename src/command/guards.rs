@@ -100,7 +100,7 @@ pub struct GuardArgs {
 /// `--on-rate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnRateArg {
-    /// The client is told and closed with 1008
+    /// Send the client an error and close with 1008
     Close,
     /// The client is read no faster
     Slow,

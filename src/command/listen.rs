@@ -115,7 +115,7 @@ pub struct ListenArgs {
     ///
     /// A rate is 500, 0.5 or 2.5k. All clients get the same messages, by default {"seq":1,"time":"…"}; nothing is made
     /// while nobody is connected. The rate is kept without drift: what is late is made up for, what is more than a second
-    /// late is left out and told. --on-full says what happens to a client that does not keep up.
+    /// late is skipped and reported. --on-full says what happens to a client that does not keep up.
     #[arg(long, value_name = "RATE", value_parser = rate, group = "mode", help_heading = "Messages")]
     pub push: Option<f64>,
     /// With --push: send this; @FILE sends a file
@@ -134,7 +134,7 @@ pub struct ListenArgs {
     ///
     /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and the
     /// payload (text or base64; code and reason for close) are needed. It goes to the session it names, or to all when it
-    /// names none; for a name that nobody has it is dropped, counted and told. A close takes effect when what was
+    /// names none; for a name that nobody has it is dropped, counted and reported. A close takes effect when what was
     /// sent to the session before has gone out. Lines of type open, error and retry are passed over.
     #[arg(long, hide_possible_values = true, value_name = "KIND", hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
@@ -145,7 +145,7 @@ pub struct ListenArgs {
     ///
     /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, url (path and query),
     /// time, type, size and seq of the message, $prev is the last message before it that
-    /// was JSON, null at first. A message that is no JSON is given as the
+    /// was JSON, null at first. A message that is not JSON is given as the
     /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Messages")]
     pub ack: Option<String>,

@@ -66,7 +66,7 @@ pub struct ConnectionArgs {
     /// After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded
     ///
     /// JQ runs on every received message; outputs that are null or false are ignored. Once there is a value, MSG is sent on
-    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string stands there
+    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string is inserted
     /// without its quotes, everything else as JSON. What --template knows may stand in MSG too.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true, help_heading = "Connection")]
     pub resume: Option<String>,

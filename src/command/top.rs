@@ -44,8 +44,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct TopArgs {
     /// Admin addresses: http://HOST:PORT, HOST:PORT, PORT or unix:PATH
     ///
-    /// An address that cannot be reached is told as lost, and looked for until it is there. What is said by several
-    /// processes has the address in front.
+    /// An address that cannot be reached is shown as LOST and tried again until it answers. With several
+    /// processes each line begins with the address.
     #[arg(value_name = "URL", required = true)]
     pub urls: Vec<String>,
     /// Allow sending, closing and reconnecting; without it the dashboard only looks

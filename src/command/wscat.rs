@@ -40,7 +40,7 @@ Where wsp differs, it does so on purpose:
   - Input that is piped in is held until the connection is open, and sent; then
     a reply is waited for. wscat loses both.
   - With -x stdin is not read, so its end does not cut the wait short.
-  - The exit code says what happened; wscat's is 0 or 255. What is no message
+  - The exit code says what happened; wscat's is 0 or 255. Everything but messages
     goes to stderr.
   - Slash commands are on at the prompt with or without --slash; //x sends /x.
     Piped lines are sent as they are.

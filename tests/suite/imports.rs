@@ -108,7 +108,7 @@ const LIBRARIES: [(&str, &[&str]); 36] = [
 ];
 
 /// The lines of a source file but for what is made for tests alone: what those use is their own business.
-fn without_tests(text: &str) -> Vec<&str> {
+pub fn without_tests(text: &str) -> Vec<&str> {
     let indentation = |line: &str| line.len() - line.trim_start().len();
     let mut kept = Vec::new();
     let mut lines = text.lines();

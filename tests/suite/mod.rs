@@ -101,4 +101,5 @@ mod tls;
 mod trading;
 mod trust_stores;
 mod validation;
+mod wording;
 mod wscat;

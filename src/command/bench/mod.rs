@@ -211,7 +211,7 @@ pub struct LoadArgs {
     /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
     /// mix-up is seen; the default where the payload has one. content: an answer equals its message, and what differs is
     /// unexpected. fifo: by their order. jq:F: by what the filter finds in both, an id. Without a mark the default is
-    /// content once an answer equals its message; while none does answers are matched by order, and that is no pass.
+    /// content once an answer equals its message; while none does answers are matched by order, and the run does not pass.
     #[arg(long, value_name = "HOW", hide_short_help = true, help_heading = "Payload")]
     pub r#match: Option<String>,
     /// What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k

@@ -58,8 +58,8 @@ pub struct RelayArgs {
     ///
     /// Each is a [[pipeline]] table with from, to (an array), name where wanted, and any long option by its name
     /// and with its values; what may be given more than once is an array. Flags, and WSP_* variables, hold for every
-    /// pipeline that says nothing else; --admin, --record and --check are for the whole run. All that is wrong with the file
-    /// is told at once.
+    /// pipeline that says nothing else; --admin, --record and --check are for the whole run. All errors in the file
+    /// are reported together.
     ///
     /// At SIGHUP pipelines that have not changed go on undisturbed, but for those that have failed, which start anew.
     /// Those that have changed or are gone stop reading and deliver what waits, for --grace at the longest; then the new

@@ -100,7 +100,7 @@ pub struct ServerArgs {
     /// How long a client that takes nothing may hold up the others
     ///
     /// Without --client-on-full a full client makes all wait, for this long; then its oldest messages are dropped, until it takes
-    /// something again. Where there is no other client, or none of them takes anything, all wait on.
+    /// something again. If it is the only client, or no client takes anything, all keep waiting.
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, conflicts_with = "client_on_full", hide_short_help = true, help_heading = "Server ends")]
     pub client_patience: Duration,
     /// Speak feed, envelope or gateway at every WebSocket end
