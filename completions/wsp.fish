@@ -89,7 +89,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand connect" -l unix-socket -d 'Conn
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
-complete -c wsp -n "__fish_wsp_using_subcommand connect" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand connect" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand connect" -l timeout -d 'Longest time for the whole run (exit 124)' -r
@@ -167,7 +167,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write t
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-text-size -d 'The same for text messages, where it is another size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-binary-size -d 'The same for binary messages, where it is another size' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
@@ -397,7 +397,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l unix-socket -d 'Connec
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l timeout -d 'Longest time for the whole run (exit 124)' -r
@@ -524,7 +524,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subco
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and not __fish_seen_subcommand_from report compare" -l close-timeout -d 'Longest wait for the peer\'s Close' -r
@@ -635,7 +635,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcomman
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l interface -d 'Local address to connect from' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l compress -d 'Offer permessage-deflate, with these parameters when given' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
-complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit' -r
+complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l connect-timeout -d 'Longest time for look-up, TCP, TLS and upgrade together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand bench; and __fish_seen_subcommand_from compare" -l timeout -d 'Longest time for the whole run (exit 124)' -r

@@ -95,10 +95,8 @@ impl Outstanding {
         self.open += 1;
     }
 
-    /// Notes a message that is answered by its id.
-    pub fn push_with_id(&mut self, sent: Sent, id: &[u8]) {
-        let sequence = self.next_sequence();
-        self.push(sent);
+    /// Notes the id that the message of this number is answered by.
+    pub fn name(&mut self, sequence: u64, id: &[u8]) {
         let first = self.first;
         self.ids.insert(id.into(), sequence);
         if self.ids.len() > 2 * (self.slots.len() + RECENT_IDS) {
@@ -345,7 +343,8 @@ mod tests {
     fn ids_settle_what_they_name_and_are_forgotten_in_time() {
         let mut outstanding = Outstanding::default();
         for number in 0..10_000_u64 {
-            outstanding.push_with_id(sent(number), number.to_string().as_bytes());
+            outstanding.push(sent(number));
+            outstanding.name(number, number.to_string().as_bytes());
             assert!(matches!(outstanding.take_id(number.to_string().as_bytes()), Reply::First { .. }));
         }
         assert_eq!(outstanding.take_id(b"9999"), Reply::Duplicate);

@@ -299,7 +299,7 @@ pub enum JitterArg {
 /// What a jq filter may take.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FilterLimitArgs {
-    /// Longest time a jq filter may take for one message, 0 for no limit
+    /// Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
     pub jq_timeout: Duration,
     /// Most memory a jq filter may take for one message

@@ -27,7 +27,7 @@ use crate::protocol::feed::{FeedSettings, FieldError};
 use crate::protocol::gateway::{Behind, GatewaySettings};
 use crate::redact;
 use crate::session::keepalive::KeepaliveSettings;
-use crate::session::opening::OpeningPlan;
+use crate::session::opening::{Marks, OpeningPlan};
 use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
 
 /// Compiles a filter given by a flag.
@@ -328,21 +328,20 @@ pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
         let given = format!("--init-wait is given {waits} times for {}", counted(messages as u64, "init message"));
         return Err(Error::usage(given, "give it once for all, or once for each -i"));
     }
+    let reply = |flag, text: &Option<String>, example| {
+        let reply = text.as_deref().map(|text| reply(flag, text, example)).transpose();
+        reply.map(Option::unzip)
+    };
+    let (beats, heartbeat_reply) = reply("--heartbeat-reply", &args.heartbeat_reply, ".ping => {\"pong\":{{value}}}")?;
+    let (resumes, resume) = reply("--resume", &args.resume, ".seq => {\"after\":{{value}}}")?;
+    let init_waits = args.init_wait.iter().map(|source| filter("--init-wait", source)).collect::<Result<_, _>>()?;
     Ok(OpeningPlan {
         init: args.init.iter().map(|text| draft(text)).collect::<Result<_, _>>()?,
-        init_waits: args.init_wait.iter().map(|source| filter("--init-wait", source)).collect::<Result<_, _>>()?,
+        marks: Arc::new(Marks { init_waits, resume: resumes, heartbeat: beats }),
         heartbeat: args.heartbeat.as_deref().map(draft).transpose()?,
         heartbeat_interval: args.heartbeat_interval.max(Duration::from_millis(1)),
-        heartbeat_reply: args
-            .heartbeat_reply
-            .as_deref()
-            .map(|text| reply("--heartbeat-reply", text, ".ping => {\"pong\":{{value}}}"))
-            .transpose()?,
-        resume: args
-            .resume
-            .as_deref()
-            .map(|text| reply("--resume", text, ".seq => {\"after\":{{value}}}"))
-            .transpose()?,
+        heartbeat_reply,
+        resume,
         raw_input: args.filters.raw_input,
         filler: Filler::default(),
     })

@@ -1,10 +1,12 @@
 //! Work done apart from everything else, on threads where it can be stopped: filters that are not quick.
 //!
+//! All work with filters is begun with [`begin`]: in place, and on such a thread once a filter of it is not quick.
 //! Such a thread has a large stack, so that a value as deep as the memory allows can be made, compared and dropped.
 //! `watch` looks at time and memory, and says when a piece of work must stop; the work looks often whether it must
 //! ([`tick`]), and then ends by unwinding. Invariants: whoever waits gets an answer, also of work that cannot be stopped,
 //! which ends the run; what nobody waits for any more is stopped.
 
+mod begun;
 mod watch;
 
 use std::any::Any;
@@ -18,6 +20,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use begun::{Begun, Turn, begin};
+pub(super) use begun::{NotQuick, leave, not_quick};
 pub use watch::{Limits, fatal, limit};
 
 /// Sizes of a thread's stack, tried in this order. Only what is used of it takes memory.
@@ -26,8 +30,8 @@ const STACKS: [usize; 5] = [8 << 30, 2 << 30, 512 << 20, 128 << 20, 32 << 20];
 const MAX_CALLS: usize = 32 << 20;
 /// Most pieces of work at a time; others wait.
 const MAX_THREADS: usize = 8;
-/// How long whoever starts work waits for it before doing other things.
-const BRIEFLY: Duration = Duration::from_millis(2);
+/// How long whoever starts work waits for it before doing other things: a pass over hundreds of messages stays short.
+const BRIEFLY: Duration = Duration::from_micros(200);
 
 /// Why work has been stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ struct Job {
 struct State {
     started: Option<Instant>,
     end: Option<Result<(), String>>,
-    waker: Option<Waker>,
+    wakers: Vec<Waker>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,9 +108,7 @@ impl Job {
         let mut state = lock(&self.state);
         if state.end.is_none() {
             state.end = Some(end);
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
+            std::mem::take(&mut state.wakers).into_iter().for_each(Waker::wake);
             self.changed.notify_all();
         }
     }
@@ -151,14 +153,16 @@ impl<T> Task<T> {
         self.job.stopped() == Some(Stopped::Ending)
     }
 
-    /// The result, once it is there.
+    /// The result, once it is there; else every waker that asked is called when it is.
     ///
     /// # Errors
     /// As [`Task::wait`].
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
         let mut state = lock(&self.job.state);
         let Some(end) = state.end.clone() else {
-            state.waker = Some(cx.waker().clone());
+            if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.wakers.push(cx.waker().clone());
+            }
             return Poll::Pending;
         };
         drop(state);

@@ -6,12 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::jq::{Filter, Json};
 
-/// Bytes from which on a state is as good as any larger one: no program is quick on it.
-const LARGE: usize = 1 << 20;
+/// States that work done apart reads while whoever changes them waits for it.
+pub type SharedStates = Arc<Mutex<States>>;
+
+/// The states; a thread that panicked has left them whole.
+pub fn lock(states: &SharedStates) -> MutexGuard<'_, States> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A fold as the user wrote it. Any thread may run it.
 #[derive(Debug, Clone)]
@@ -49,15 +54,30 @@ impl Change {
 }
 
 impl Fold {
-    /// Returns whether a run on this input takes a time too short to matter, whichever of these states it meets.
-    pub fn is_quick(&self, input: &Json, states: &States) -> bool {
-        self.program.is_quick_beside(input, states.largest)
-            && self.key.as_ref().is_none_or(|key| key.is_quick(input, &Json::null()))
-    }
-
     /// Returns whether key or program may ask for `$meta`.
     pub fn names_meta(&self) -> bool {
         self.program.names_meta() || self.key.as_ref().is_some_and(Filter::names_meta)
+    }
+
+    /// Runs the fold on one of the values that a message yields, on top of what those before it change; the change is added
+    /// to theirs. Returns the outputs.
+    ///
+    /// # Errors
+    /// As [`Fold::run`].
+    pub fn step(
+        &self,
+        input: &Json,
+        meta: &Json,
+        states: &SharedStates,
+        changes: &mut Vec<Change>,
+    ) -> Result<Vec<Json>, String> {
+        let known = |key: &str| match changes.iter().rev().find(|change| *change.key == *key) {
+            Some(change) => Some((change.state.clone(), change.prev.clone())),
+            None => lock(states).get(key),
+        };
+        let (change, outputs) = self.run(input, meta, known)?;
+        changes.push(change);
+        Ok(outputs)
     }
 
     /// Runs the fold on a value; `known` returns the state and `$prev` of a key. Returns what changes, and the outputs.
@@ -129,8 +149,6 @@ pub struct States {
     entries: HashMap<Arc<str>, Entry>,
     by_use: BTreeMap<u64, Arc<str>>,
     last_use: u64,
-    /// Bytes of the largest state there has been, with its `$prev`, about.
-    largest: usize,
     evicted: u64,
 }
 
@@ -180,7 +198,6 @@ impl States {
     fn insert(&mut self, change: Change, used: u64) -> Option<Arc<str>> {
         self.last_use = self.last_use.max(used);
         let Change { key, state, prev } = change;
-        self.largest = self.largest.max(state.weight(LARGE) + prev.weight(LARGE));
         let before = self.entries.insert(Arc::clone(&key), Entry { state, prev, used });
         if let Some(before) = before {
             self.by_use.remove(&before.used);

@@ -14,7 +14,7 @@ pub mod schema;
 pub mod template;
 
 pub use draft::{Draft, DraftError, Filler};
-pub use fold::{Change, Fold, States};
+pub use fold::{Change, Fold, SharedStates, States};
 pub use jq::{Arguments, Filter, FilterError, Json, PeerFilter};
 pub use schema::{Schema, SchemaError};
 pub use template::{Template, TemplateError};

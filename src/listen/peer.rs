@@ -342,6 +342,20 @@ impl Peer for ServerPeer {
         }
     }
 
+    fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
+        if !self.handler.is_answering() {
+            return Poll::Ready(());
+        }
+        self.act(|handler, actions| handler.poll(cx, actions));
+        self.reply(replies);
+        if self.handler.is_answering() {
+            return Poll::Pending;
+        }
+        // What else it wants done is looked at in the next pass.
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    }
+
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
         self.mailbox.note(Way::Out, false);
         if self.closing {

@@ -50,7 +50,7 @@ pub enum Incoming {
     Ping(Bytes),
     /// A pong.
     Pong(Bytes),
-    /// The peer's Close; its echo is already on its way.
+    /// The peer's Close; its echo is already on its way, unless that is to be delayed.
     Close(CloseReason),
 }
 
@@ -138,6 +138,7 @@ pub struct Connection {
     role: Role,
     no_pong: bool,
     close_sent: bool,
+    delays_close: bool,
     unflushed: bool,
     /// What the last message took on the wire, where it was compressed.
     last_wire: Option<usize>,
@@ -162,6 +163,7 @@ impl Connection {
             role,
             no_pong: settings.no_pong,
             close_sent: false,
+            delays_close: false,
             unflushed: false,
             last_wire: None,
         }
@@ -280,7 +282,9 @@ impl Connection {
             }
             Event::Pong(payload) => Incoming::Pong(payload),
             Event::Close(close) => {
-                self.put_close(&close);
+                if !self.delays_close {
+                    self.put_close(&close);
+                }
                 Incoming::Close(close)
             }
         }
@@ -419,6 +423,11 @@ impl Connection {
     /// Takes a Close to send, once; nothing can be sent after it.
     pub fn start_close(&mut self, close: &CloseReason) {
         self.put_close(close);
+    }
+
+    /// Says whether the peer's Close is answered only by [`Connection::start_close`], since something is still to be sent.
+    pub(crate) fn delay_close(&mut self, delays: bool) {
+        self.delays_close = delays;
     }
 
     /// Ready when everything taken so far is with the kernel.

@@ -1,16 +1,16 @@
 //! The way into a pipeline: filter, fold, schema, routes, and a copy for every destination.
 //!
-//! Quick filters run where a message is pushed; what `held` keeps waits for one that is not. `folding` keeps the states of
-//! a fold, `routes` chooses destinations.
+//! `work` is what filters make of a message, `held` keeps what waits for one that is not quick, `folding` the states of a
+//! fold; `routes` chooses destinations.
 //! Invariants: a message is received once and settled once, whatever the filter yields; order is kept to each
 //! destination.
 
 mod folding;
 mod held;
 mod routes;
+mod work;
 
-use std::cell::{Cell, LazyCell};
-use std::ops::ControlFlow;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,6 +31,7 @@ use folding::Folding;
 use held::Held;
 use routes::Leg;
 pub use routes::{Choice, Route};
+use work::Work;
 
 /// What happens to a message that is not JSON where a filter wants it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,7 @@ pub struct Flow {
     sources: Cell<usize>,
     failed: Rc<dyn Fn(String)>,
     folding: Option<Folding>,
+    work: Arc<Work>,
     held: Held,
 }
 
@@ -96,8 +98,10 @@ impl Flow {
         dead_letters: Rc<dyn DeadLetters>,
         failed: Rc<dyn Fn(String)>,
     ) -> Rc<Self> {
+        let folding = settings.fold.as_ref().map(Folding::new);
         let flow = Rc::new_cyclic(|this| Self {
-            folding: settings.fold.clone().map(Folding::new),
+            work: Work::new(&settings, folding.as_ref()),
+            folding,
             settings,
             ledger: Rc::new(Ledger::default()),
             rejected: Count::default(),
@@ -118,8 +122,10 @@ impl Flow {
         if let Some(account) = self.settings.lanes.first() {
             account.branch(&lane);
         }
+        let folding = self.settings.fold.as_ref().map(Folding::new);
         Rc::new_cyclic(|this| Self {
-            folding: self.settings.fold.clone().map(Folding::new),
+            work: Work::new(&self.settings, folding.as_ref()),
+            folding,
             settings: FlowSettings { lanes: vec![lane], ..self.settings.clone() },
             ledger: Rc::clone(&self.ledger),
             rejected: Count::default(),
@@ -189,7 +195,7 @@ impl Flow {
     fn transform(&self, lineage: Lineage, message: Message, receipt: Receipt) {
         let settings = &self.settings;
         if !self.needs_json() {
-            self.forward(&lineage, message, None, &receipt);
+            self.deliver(&lineage, message, Vec::new(), &receipt);
             return receipt.settle(Settlement::Filtered);
         }
         let json = match self.read(&message) {
@@ -197,8 +203,8 @@ impl Flow {
             Err(reason) => {
                 match settings.non_json {
                     // It fits no schema, with a filter before that as without.
-                    NonJson::Drop if settings.schema.is_some() => self.forward(&lineage, message, None, &receipt),
-                    NonJson::Pass => self.forward(&lineage, message, None, &receipt),
+                    NonJson::Drop if settings.schema.is_some() => self.deliver(&lineage, message, Vec::new(), &receipt),
+                    NonJson::Pass => self.deliver(&lineage, message, Vec::new(), &receipt),
                     NonJson::Drop => {}
                     NonJson::Reject if reason.starts_with(TOO_DEEP) => self.bury(&lineage, message, &reason, &receipt),
                     NonJson::Reject => self.bury(&lineage, message, "not JSON", &receipt),
@@ -206,33 +212,7 @@ impl Flow {
                 return receipt.settle(Settlement::Filtered);
             }
         };
-        if !self.is_quick(&json, &lineage.origin.prev.borrow()) {
-            return self.run_apart(lineage, message, json, receipt);
-        }
-        let error = match &settings.filter {
-            None => self.pass(&lineage, &message, &json, false, &receipt).err(),
-            Some(filter) => {
-                let meta = filter.meta(|| lineage.meta(&message));
-                let prev = lineage.origin.prev.replace(Json::null());
-                let mut failed = None;
-                let result = filter.run(&json, &meta, &prev, &mut |value| match self
-                    .pass(&lineage, &message, &value, true, &receipt)
-                {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        failed = Some(error);
-                        ControlFlow::Break(())
-                    }
-                });
-                lineage.origin.prev.replace(json);
-                failed.or_else(|| result.err().map(|error| format!("jq: {error}")))
-            }
-        };
-        if let Some(error) = error {
-            self.bury(&lineage, message, &error, &receipt);
-        }
-        // The filter's own share: what nobody else has is filtered out.
-        receipt.settle(Settlement::Filtered);
+        self.work_on(lineage, message, json, receipt);
     }
 
     /// A message as filters are given it. What a fold keeps of it must not keep its memory.
@@ -243,42 +223,6 @@ impl Flow {
         } else {
             Json::of_message(message, raw_input)
         }
-    }
-
-    /// What the filter yields, or the message itself, goes through the fold and on.
-    fn pass(
-        &self,
-        lineage: &Lineage,
-        message: &Message,
-        value: &Json,
-        is_new: bool,
-        receipt: &Receipt,
-    ) -> Result<(), String> {
-        let Some(folding) = &self.folding else {
-            let out = if is_new { made_of(value, message) } else { message.clone() };
-            self.forward(lineage, out, Some(value), receipt);
-            return Ok(());
-        };
-        let meta = if folding.fold.names_meta() { lineage.meta(message) } else { Json::null() };
-        let (change, outputs) = folding.fold.run(value, &meta, |key| folding.states().get(key))?;
-        folding.keep(change, receipt);
-        for value in outputs {
-            self.forward(lineage, made_of(&value, message), Some(&value), receipt);
-        }
-        Ok(())
-    }
-
-    fn forward(&self, lineage: &Lineage, message: Message, json: Option<&Json>, receipt: &Receipt) {
-        let settings = &self.settings;
-        let legs = match json {
-            Some(json) if !settings.routes.is_empty() => {
-                let meta = LazyCell::new(|| lineage.meta(&message));
-                let choices = settings.routes.iter().map(|route| &route.choice);
-                routes::choose(choices, settings.route_all, json, || meta.clone(), &message)
-            }
-            _ => Vec::new(),
-        };
-        self.deliver(lineage, message, legs, receipt);
     }
 
     /// Hands a message to the routes that were chosen, or to the destinations of what has none.

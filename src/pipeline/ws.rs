@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -170,7 +170,7 @@ impl WsPeer {
         view: Rc<View>,
     ) -> Self {
         Self {
-            needs_json: opening.needs_json(),
+            needs_json: opening.marks.needs_json(),
             raw_input: opening.raw_input,
             opening: Opening::new(opening),
             conversation: Conversation::new(protocol.session()),
@@ -322,14 +322,20 @@ impl Peer for WsPeer {
         if self.needs_json
             && let Ok(json) = Json::of_message(&message, self.raw_input)
         {
-            match self.opening.on_json(&json, &self.prev) {
-                Ok(reply) => replies.extend(reply),
-                Err(error) => (self.hand.io.notice)(format!("{}: {error}", self.hand.origin.endpoint)),
-            }
+            self.opening.on_json(&json, &self.prev);
             self.prev = json;
+            let _ = self.poll_done(&mut Context::from_waker(Waker::noop()), replies);
         }
         self.conversation.message(message, &mut self.hand);
         replies.extend(self.hand.ready.drain(..));
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
+        match std::task::ready!(self.opening.poll_answer(cx)) {
+            Ok(answer) => replies.extend(answer),
+            Err(error) => (self.hand.io.notice)(format!("{}: {error}", self.hand.origin.endpoint)),
+        }
+        Poll::Ready(())
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {

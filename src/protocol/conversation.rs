@@ -85,6 +85,8 @@ pub struct Conversation {
     timer: Option<Pin<Box<Sleep>>>,
     depth: Option<Depth>,
     takes_outgoing: bool,
+    /// A message for the peer of which not all is known.
+    waiting: Option<(Message, Option<Ticket>)>,
     began: Now,
 }
 
@@ -92,7 +94,16 @@ impl Conversation {
     /// A session that has no connection yet.
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
         let (outcomes, began) = (Rc::default(), Now::read());
-        Self { protocol, effects: Vec::new(), outcomes, timer: None, depth: None, takes_outgoing: false, began }
+        Self {
+            protocol,
+            effects: Vec::new(),
+            outcomes,
+            timer: None,
+            depth: None,
+            takes_outgoing: false,
+            waiting: None,
+            began,
+        }
     }
 
     /// A connection was opened.
@@ -104,6 +115,7 @@ impl Conversation {
     pub fn lost(&mut self) {
         self.protocol.on_lost();
         self.takes_outgoing = false;
+        self.waiting = None;
     }
 
     /// The peer sent a message.
@@ -113,12 +125,32 @@ impl Conversation {
 
     /// A message is due for the peer.
     pub fn outgoing(&mut self, message: Message, ticket: Option<Ticket>, carrier: &mut dyn Carrier) {
-        self.speak(carrier, |protocol, now, effects| protocol.on_outgoing(message, ticket, now, effects));
+        self.waiting = Some((message, ticket));
+        self.hand_over(&mut Context::from_waker(Waker::noop()), carrier);
+        if self.waiting.is_some() {
+            let waker = self.outcomes.waker.borrow().clone();
+            self.hand_over(&mut Context::from_waker(waker.as_ref().unwrap_or(Waker::noop())), carrier);
+        }
+    }
+
+    /// Hands the message that waits over, once all is known of it.
+    fn hand_over(&mut self, cx: &mut Context<'_>, carrier: &mut dyn Carrier) {
+        if let Some((message, _)) = &self.waiting
+            && self.protocol.poll_known(message, cx).is_ready()
+            && let Some((message, ticket)) = self.waiting.take()
+        {
+            self.speak(carrier, |protocol, now, effects| protocol.on_outgoing(message, ticket, now, effects));
+        }
+    }
+
+    /// The message that was handed over last, while it waits.
+    pub fn waiting(&self) -> Option<&Message> {
+        self.waiting.as_ref().map(|(message, _)| message)
     }
 
     /// Whether a message may be handed over for the peer, as of the last call.
     pub fn takes_outgoing(&self) -> bool {
-        self.takes_outgoing
+        self.takes_outgoing && self.waiting.is_none()
     }
 
     /// Whether the peer answers for what it is sent.
@@ -141,6 +173,7 @@ impl Conversation {
     /// Tells the protocol what has changed around it; the waker is called when there is more to tell.
     pub fn poll(&mut self, cx: &mut Context<'_>, depth: Option<Depth>, carrier: &mut dyn Carrier) {
         self.outcomes.watch(cx);
+        self.hand_over(cx, carrier);
         loop {
             let told = std::mem::take(&mut *self.outcomes.told.borrow_mut());
             if told.is_empty() {

@@ -15,6 +15,7 @@ mod measure;
 pub mod raw;
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -106,6 +107,12 @@ pub trait Protocol {
     /// seen in what a relay costs.
     fn is_timeless(&self) -> bool {
         false
+    }
+
+    /// Ready when all is known of a message that [`Protocol::on_outgoing`] needs, which it is then given next: what filters of
+    /// whoever runs this process find in it. Asked until it is.
+    fn poll_known(&mut self, _message: &Message, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
     /// A message is due for the peer: an input line, another session's publication, a broker's message. Where whoever

@@ -3,10 +3,11 @@
 //! Takes whatever is ready in both directions and flushes once per pass. What messages mean is up
 //! to the [`Peer`]; when to ping and give up is decided by [`Keepalive`].
 //! Invariants: replies wait in order before anything new is read, so a peer that does not read its
-//! answers is not read from either; a closing handshake ends within the close timeout, which begins anew while the peer
-//! still takes what was to be sent before it; a client leaves hanging up to the server for as long (RFC 6455 section 7.1.1).
+//! answers is not read from either; while a message is worked on, the connection is read from, pings are answered and
+//! messages are held, in order and up to a bound; a closing handshake ends within the close timeout, which begins anew
+//! while the peer still takes what was to be sent before it; a client leaves hanging up to the server for as long
+//! (RFC 6455 section 7.1.1).
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,77 +16,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::Sleep;
 
+use super::held::{Held, Next};
 use super::keepalive::{Due, Keepalive, KeepaliveSettings};
+use super::peer::{Outgoing, Peer, Replies};
 use crate::message::Message;
 use crate::net::connection::{CloseReason, Connection, ConnectionError, Incoming};
 
 /// Messages moved in one pass before other tasks get their turn.
 const PASS: usize = 256;
-
-/// Replies to what was just received, sent in order before anything else is read.
-pub type Replies = VecDeque<Message>;
-
-/// What the [`Peer`] wants sent.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// A message in one piece.
-    Message(Message),
-    /// A ping of the user's own.
-    Ping(Bytes),
-    /// An unasked pong.
-    Pong(Bytes),
-    /// Close, then end when the peer has answered or the close timeout ran out.
-    Close(CloseReason),
-    /// End without a word (a second interrupt).
-    Abort,
-}
-
-/// The side of a session that knows what messages mean.
-pub trait Peer {
-    /// Something arrived. Replies go out in order, before the next message is read.
-    fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies);
-
-    /// The next thing to send; `Pending` registers the waker. Asked only when it can be sent.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing>;
-
-    /// Ready when what arrives can be taken in; `Pending` registers the waker and pauses reading.
-    fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// Ready unless nothing at all may be read or written for a while; `Pending` registers the waker.
-    fn poll_may_run(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-
-    /// Asked while nothing can be sent, so that the user can still leave: ready to
-    /// end without a word.
-    fn poll_urgent(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-
-    /// A message, control frame or Close of ours was handed to the connection.
-    fn on_sent(&mut self, _outgoing: &Outgoing) {}
-
-    /// A ping that measures the round trip was handed to the connection.
-    fn on_pinged(&mut self, _payload: &[u8]) {}
-
-    /// A reply was handed to the connection.
-    fn on_replied(&mut self, _message: &Message) {}
-
-    /// Nothing more is ready: time to flush output.
-    fn on_pass_end(&mut self) {}
-
-    /// Everything handed to the connection has been written to its socket.
-    fn on_flushed(&mut self) {}
-
-    /// Some of what waited for room in the socket has been written to it.
-    fn on_progress(&mut self) {}
-
-    /// Part of a message came in, or all of it.
-    fn on_partial(&mut self) {}
-
-    /// Our ping was answered after this time.
-    fn on_round_trip(&mut self, _time: Duration) {}
-}
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +67,9 @@ pub struct Driver<'a, P> {
     timer: Option<Pin<Box<Sleep>>>,
     timer_at: Option<Instant>,
     replies: Replies,
+    held: Held,
+    /// The connection is of no more use; what came on it before is held.
+    is_cut: bool,
     closing: Option<Instant>,
     received_close: Option<CloseReason>,
     /// Bytes in and out at the last look, and those of messages.
@@ -151,6 +92,8 @@ impl<'a, P: Peer> Driver<'a, P> {
             timer: None,
             timer_at: None,
             replies: Replies::new(),
+            held: Held::default(),
+            is_cut: false,
             closing: None,
             received_close: None,
             moved: (0, 0, 0),
@@ -185,13 +128,48 @@ impl<'a, P: Peer> Driver<'a, P> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.is_cut {
+            return self.finish_held(cx);
+        }
         match self.pass(cx) {
             Ok(Some(end)) => Poll::Ready(end),
             Ok(None) => Poll::Pending,
             // The peer's Close came first: what fails or is said after it is of no interest.
             Err(_) if self.received_close.is_some() => Poll::Ready(self.closed()),
-            Err(error) => Poll::Ready(End::Failed(error)),
+            Err(error) => {
+                self.is_cut = true;
+                let _ = self.held.keep(Err(error));
+                self.finish_held(cx)
+            }
         }
+    }
+
+    /// What came before the connection failed is worked on to its end; nothing can be answered any more.
+    fn finish_held(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let end = loop {
+            if self.peer.poll_urgent(cx).is_ready() {
+                break Poll::Ready(End::Aborted);
+            }
+            let is_busy = self.peer.poll_done(cx, &mut self.replies).is_pending();
+            if is_busy || self.held.has_message() && self.peer.poll_can_receive(cx).is_pending() {
+                break Poll::Pending;
+            }
+            match self.held.next() {
+                Some(Next::Message(message)) => {
+                    self.peer.on_incoming(Incoming::Message(message), &mut self.replies);
+                    self.replies.clear();
+                }
+                Some(Next::End(Ok(Some(Incoming::Close(close))))) => {
+                    self.peer.on_incoming(Incoming::Close(close.clone()), &mut self.replies);
+                    self.received_close = Some(close);
+                    break Poll::Ready(self.closed());
+                }
+                Some(Next::End(Err(error))) => break Poll::Ready(End::Failed(error)),
+                Some(Next::End(Ok(_))) | None => break Poll::Ready(self.closed()),
+            }
+        };
+        self.peer.on_pass_end();
+        end
     }
 
     fn closed(&mut self) -> End {
@@ -357,36 +335,83 @@ impl<'a, P: Peer> Driver<'a, P> {
                 self.keepalive.on_paused(now);
                 break;
             }
-            let Poll::Ready(incoming) = self.connection.poll_receive(cx)? else { break };
-            *budget -= 1;
+            let is_busy = self.peer.poll_done(cx, &mut self.replies).is_pending();
+            if is_busy {
+                // It is our side that is idle.
+                self.keepalive.on_message(now);
+            }
+            self.drop_replies();
+            self.send_replies(cx, now, sending)?;
+            if !self.replies.is_empty() {
+                progress = true;
+                break;
+            }
+            let incoming = match if is_busy { None } else { self.held.next() } {
+                Some(Next::Message(message)) => Some(Incoming::Message(message)),
+                Some(Next::End(end)) => end?,
+                None if self.held.is_full() => {
+                    self.keepalive.on_paused(now);
+                    break;
+                }
+                None => {
+                    // What is still to be replied goes out before our own Close.
+                    self.connection.delay_close(is_busy);
+                    let Poll::Ready(read) = self.connection.poll_receive(cx) else { break };
+                    *budget -= 1;
+                    progress = true;
+                    let read = if is_busy { self.hold(read, now).map(Some) } else { Some(read?) };
+                    let Some(incoming) = read else { continue };
+                    incoming
+                }
+            };
             progress = true;
             let Some(incoming) = incoming else { return Ok(Step::end(self.closed())) };
-            match &incoming {
-                Incoming::Message(_) => {
-                    self.has_message = true;
-                    self.keepalive.on_message(now);
-                }
-                Incoming::Pong(payload) => {
-                    if let Some(time) = self.keepalive.on_pong(payload, self::now()) {
-                        self.peer.on_round_trip(time);
-                    }
-                }
-                Incoming::Ping(_) => {}
-                Incoming::Close(close) => self.received_close = Some(close.clone()),
-            }
-            self.peer.on_incoming(incoming, &mut self.replies);
-            if self.closing.is_some() {
-                // They cannot be sent any more, and must not keep the peer's Close from being read.
-                self.replies.clear();
-            }
-            if self.received_close.is_some() {
-                self.replies.clear();
-                // The echo of a Close goes out with the next reads; a server then hangs up.
-                self.timer_at = None;
-            }
+            self.take(incoming, now);
             self.send_replies(cx, now, sending)?;
         }
         Ok(Step { progress, end: None })
+    }
+
+    /// Holds what was read while the peer is busy; returns what need not wait.
+    fn hold(&mut self, read: Result<Option<Incoming>, ConnectionError>, now: Instant) -> Option<Incoming> {
+        if matches!(read, Ok(Some(Incoming::Message(_)))) {
+            self.has_message = true;
+            self.keepalive.on_message(now);
+        }
+        self.held.keep(read)
+    }
+
+    /// Hands over what has come.
+    fn take(&mut self, incoming: Incoming, now: Instant) {
+        match &incoming {
+            Incoming::Message(_) => {
+                self.has_message = true;
+                self.keepalive.on_message(now);
+            }
+            Incoming::Pong(payload) => {
+                if let Some(time) = self.keepalive.on_pong(payload, self::now()) {
+                    self.peer.on_round_trip(time);
+                }
+            }
+            Incoming::Ping(_) => {}
+            Incoming::Close(close) => {
+                self.connection.start_close(close);
+                self.received_close = Some(close.clone());
+            }
+        }
+        self.peer.on_incoming(incoming, &mut self.replies);
+        self.drop_replies();
+        if self.received_close.is_some() {
+            // The echo of a Close goes out with the next reads; a server then hangs up.
+            self.timer_at = None;
+        }
+    }
+
+    /// Replies that cannot be sent any more must not keep the peer's Close from being read.
+    fn drop_replies(&mut self) {
+        if self.closing.is_some() || self.received_close.is_some() {
+            self.replies.clear();
+        }
     }
 
     fn check_time(&mut self, cx: &mut Context<'_>, started: Instant) -> Option<End> {

@@ -3,10 +3,13 @@
 
 pub mod driver;
 pub mod heartbeat;
+mod held;
 pub mod keepalive;
 pub mod limit;
 pub mod opening;
 pub mod outage;
+mod peer;
 pub mod reconnect;
 
-pub use driver::{Driver, End, Outgoing, Peer, Replies};
+pub use driver::{Driver, End};
+pub use peer::{Outgoing, Peer, Replies};

@@ -7,42 +7,75 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::heartbeat::Heartbeats;
+use crate::filter::apart::{Begun, begin};
 use crate::filter::draft::{Draft, DraftError, Filler};
 use crate::filter::{Filter, Json};
 use crate::message::Message;
+
+/// What is looked for in all that arrives.
+#[derive(Debug, Default)]
+pub struct Marks {
+    /// What must arrive before the next init message goes out: one for all, or one for each.
+    pub init_waits: Vec<Filter>,
+    /// Yields the value that `--resume` is sent with.
+    pub resume: Option<Filter>,
+    /// Matches text-level pings of the server.
+    pub heartbeat: Option<Filter>,
+}
+
+/// What a message holds of it.
+#[derive(Debug, Clone, Default)]
+pub struct Marked {
+    ends_wait: bool,
+    resume: Option<String>,
+    heartbeat: Option<String>,
+}
+
+impl Marks {
+    /// Whether what arrives must be looked at as JSON.
+    pub fn needs_json(&self) -> bool {
+        !self.init_waits.is_empty() || self.heartbeat.is_some() || self.resume.is_some()
+    }
+
+    /// What a message holds, while the wait of this place is not over.
+    pub fn of(&self, waiting: Option<usize>, json: &Json, prev: &Json) -> Marked {
+        let null = Json::null();
+        let wait = waiting.and_then(|wait| self.init_waits.get(wait));
+        let text = |value: Json| value.to_plain_string();
+        Marked {
+            ends_wait: wait.is_some_and(|filter| filter.matches(json, &null, prev)),
+            resume: self.resume.as_ref().and_then(|filter| last_value(filter, json, prev)).map(text),
+            heartbeat: self.heartbeat.as_ref().and_then(|filter| filter.find(json, &null, prev)).map(text),
+        }
+    }
+}
 
 /// What is said, the same for every session of a run.
 #[derive(Debug, Default)]
 pub struct OpeningPlan {
     /// Sent after every open, in order.
     pub init: Vec<Draft>,
-    /// What must arrive before the next goes out: one for all, or one for each.
-    pub init_waits: Vec<Filter>,
-    /// Sent after the init messages of a later connection, with the last value the filter yielded.
-    pub resume: Option<(Filter, Draft)>,
+    /// What decides when something is said.
+    pub marks: Arc<Marks>,
+    /// Sent after the init messages of a later connection, with the last value its filter yielded.
+    pub resume: Option<Draft>,
     /// Text-level ping of ours.
     pub heartbeat: Option<Draft>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Answer to text-level pings of the server.
-    pub heartbeat_reply: Option<(Filter, Draft)>,
+    pub heartbeat_reply: Option<Draft>,
     /// Text that is not JSON is looked at as a string.
     pub raw_input: bool,
     /// Fills templates in.
     pub filler: Filler,
-}
-
-impl OpeningPlan {
-    /// Whether what arrives must be looked at as JSON.
-    pub fn needs_json(&self) -> bool {
-        !self.init_waits.is_empty() || self.heartbeat_reply.is_some() || self.resume.is_some()
-    }
 }
 
 /// Returns which of so many waits follows the init message that was sent as number `sent`, counted from 1; `is_last` when
@@ -69,6 +102,8 @@ pub struct Opening {
     value: Option<String>,
     heartbeat: Option<Pin<Box<Sleep>>>,
     heartbeats: Heartbeats,
+    /// What is looked for in the last message.
+    looking: Option<Begun<Marked>>,
 }
 
 impl Opening {
@@ -82,6 +117,7 @@ impl Opening {
             value: None,
             heartbeat: None,
             heartbeats: Heartbeats::default(),
+            looking: None,
         }
     }
 
@@ -89,6 +125,7 @@ impl Opening {
     pub fn opened(&mut self) {
         self.next = 0;
         self.waiting = None;
+        self.looking = None;
         self.resumes = self.plan.resume.is_some() && self.value.is_some();
         self.heartbeats = Heartbeats::default();
         let first = Instant::now() + self.plan.heartbeat_interval;
@@ -107,13 +144,11 @@ impl Opening {
         if let Some(draft) = plan.init.get(self.next) {
             self.next += 1;
             let is_last = self.next >= plan.init.len() && !self.resumes;
-            self.waiting = wait_after(plan.init_waits.len(), self.next, is_last);
+            self.waiting = wait_after(plan.marks.init_waits.len(), self.next, is_last);
             return plan.filler.fill(draft, "").map(Some);
         }
         match (&plan.resume, &self.value) {
-            (Some((_, draft)), Some(value)) if std::mem::take(&mut self.resumes) => {
-                plan.filler.fill(draft, value).map(Some)
-            }
+            (Some(draft), Some(value)) if std::mem::take(&mut self.resumes) => plan.filler.fill(draft, value).map(Some),
             _ => Ok(None),
         }
     }
@@ -150,23 +185,48 @@ impl Opening {
         Ok(Some(message))
     }
 
-    /// A message arrived that is JSON; the answer to it when it is a text-level ping.
+    /// Which init wait is not over.
+    pub fn waiting(&self) -> Option<usize> {
+        self.waiting
+    }
+
+    /// A message arrived that is JSON; what it comes to is told by [`Opening::poll_answer`], before the next arrives.
+    pub fn on_json(&mut self, json: &Json, prev: &Json) {
+        let (marks, waiting) = (&self.plan.marks, self.waiting);
+        self.looking = Some(begin(
+            || marks.of(waiting, json, prev),
+            || {
+                let (marks, json, prev) = (Arc::clone(marks), json.clone(), prev.clone());
+                move || marks.of(waiting, &json, &prev)
+            },
+        ));
+    }
+
+    /// Ready when all that arrived has been looked at, with the answer to it when it is a text-level ping.
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub fn on_json(&mut self, json: &Json, prev: &Json) -> Result<Option<Message>, DraftError> {
-        let null = Json::null();
-        self.waiting = self
-            .waiting
-            .filter(|wait| self.plan.init_waits.get(*wait).is_some_and(|filter| !filter.matches(json, &null, prev)));
-        if let Some((filter, _)) = &self.plan.resume
-            && let Some(value) = last_value(filter, json, prev)
-        {
-            self.value = Some(value.to_plain_string());
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, DraftError>> {
+        let Some(looking) = &mut self.looking else { return Poll::Ready(Ok(None)) };
+        // Where a filter cannot be stopped the run ends, and says so.
+        let marked = ready!(looking.poll_any(cx)).cloned().unwrap_or_default();
+        self.looking = None;
+        Poll::Ready(self.on_marked(marked))
+    }
+
+    /// A message arrived that holds this; the answer to it when it is a text-level ping.
+    ///
+    /// # Errors
+    /// A template that cannot be filled in.
+    pub fn on_marked(&mut self, marked: Marked) -> Result<Option<Message>, DraftError> {
+        if marked.ends_wait {
+            self.waiting = None;
         }
-        let Some((filter, reply)) = &self.plan.heartbeat_reply else { return Ok(None) };
-        let Some(value) = filter.find(json, &null, prev) else { return Ok(None) };
-        self.plan.filler.fill(reply, &value.to_plain_string()).map(Some)
+        if marked.resume.is_some() {
+            self.value = marked.resume;
+        }
+        let (Some(value), Some(reply)) = (marked.heartbeat, &self.plan.heartbeat_reply) else { return Ok(None) };
+        self.plan.filler.fill(reply, &value).map(Some)
     }
 }
 

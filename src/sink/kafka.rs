@@ -5,7 +5,6 @@
 //! delivered when all in-sync replicas have it.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::broker::again;
 use crate::broker::headers;
 use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
 use crate::broker::kafka::{KafkaSettings, Producing};
+use crate::filter::apart::{Begun, Turn};
 use crate::filter::{Filter, Json};
 use crate::message::event::time_text;
 use crate::queue::end::{LocalFuture, Problem};
@@ -43,6 +43,7 @@ pub struct KafkaSink {
     /// Messages the producer has not reported on.
     under_way: usize,
     taken: Vec<Report>,
+    keys: Turn<Result<Option<Json>, String>>,
 }
 
 /// What the producer has had since before the brokers were lost: it is handed over again in the order of the numbers, and
@@ -179,6 +180,7 @@ impl KafkaSink {
             lone: None,
             under_way: 0,
             taken: Vec::new(),
+            keys: Turn::default(),
         }
     }
 
@@ -214,17 +216,18 @@ impl KafkaSink {
     }
 
     /// What the filter makes of a message as its key; without one it goes to any partition.
-    fn key_of(&self, envelope: &Envelope) -> Option<String> {
-        let json = Json::of_payload(envelope.message.payload()).ok()?;
-        let filter = self.key.as_ref()?;
-        let meta = filter.meta(|| envelope.origin.meta(&envelope.message, envelope.time, envelope.seq));
-        let mut key = None;
-        let result = filter.run(&json, &meta, &Json::null(), &mut |value| {
-            key = Some(value.to_plain_string());
-            ControlFlow::Break(())
-        });
-        result.ok()?;
-        key.filter(|key| key != "null")
+    fn poll_key(&mut self, number: u64, envelope: &Envelope, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let Some(filter) = &self.key else { return Poll::Ready(None) };
+        let begin = || match Json::of_payload(envelope.message.payload()) {
+            Ok(json) => {
+                let meta = filter.meta(|| envelope.origin.meta(&envelope.message, envelope.time, envelope.seq));
+                filter.begin_first(&json, &meta)
+            }
+            Err(reason) => Begun::Done(Err(reason)),
+        };
+        let found = std::task::ready!(self.keys.poll(number, cx, begin));
+        let key = found.and_then(|found| found).ok().flatten().map(|value| value.to_plain_string());
+        Poll::Ready(key.filter(|key| key != "null"))
     }
 
     fn headers(&self, envelope: &Envelope) -> OwnedHeaders {
@@ -297,6 +300,7 @@ impl WindowSink for KafkaSink {
     }
 
     fn poll_hand(&mut self, number: u64, envelope: &Envelope, cx: &mut Context<'_>) -> Poll<Result<(), Problem>> {
+        let key = std::task::ready!(self.poll_key(number, envelope, cx));
         match self.held.hand(number) {
             Handed::New => {}
             Handed::Held => return Poll::Ready(Ok(())),
@@ -321,7 +325,6 @@ impl WindowSink for KafkaSink {
         if self.lone.is_some() && self.under_way > 0 {
             return Poll::Pending;
         }
-        let key = self.key.as_ref().and_then(|_| self.key_of(envelope));
         let is_lone = self.may_be_too_large(key.as_deref(), envelope);
         if is_lone && self.under_way > 0 {
             return Poll::Pending;

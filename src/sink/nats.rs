@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::broker::nats::{Link, NatsSettings, covers, outbox};
 use crate::broker::{again, headers, refused};
+use crate::filter::apart::{Begun, Turn};
 use crate::filter::{Filter, Json};
 use crate::message::MessageKind;
 use crate::message::event::time_text;
@@ -64,6 +64,7 @@ pub struct NatsSink {
     pub run: String,
     /// The connection.
     pub state: Option<Open>,
+    ids: Turn<Result<Option<Json>, String>>,
 }
 
 /// An open connection and what it owes.
@@ -89,7 +90,7 @@ pub struct Open {
 impl NatsSink {
     /// A sink that has not connected yet.
     pub fn new(settings: NatsSettings, id: Option<Filter>, replies: Replies, requests: Option<Requests>) -> Self {
-        Self { settings, id, replies, requests, run: headers::run_name(), state: None }
+        Self { settings, id, replies, requests, run: headers::run_name(), state: None, ids: Turn::default() }
     }
 
     async fn connect(&mut self) -> Result<(), Problem> {
@@ -125,17 +126,29 @@ impl NatsSink {
         self.settings.stream.is_none() && !self.settings.request
     }
 
-    fn headers(&self, number: u64, envelope: &Envelope) -> Result<Option<HeaderMap>, Problem> {
-        let (is_stream, is_binary) = (self.settings.stream.is_some(), envelope.message.kind() == MessageKind::Binary);
-        if !self.settings.headers && !is_stream && !is_binary {
-            return Ok(None);
+    /// The id that a stream knows a message by.
+    fn poll_id(&mut self, number: u64, envelope: &Envelope, cx: &mut Context<'_>) -> Poll<Result<String, Problem>> {
+        let Some(filter) = &self.id else {
+            return Poll::Ready(Ok(headers::joined(&[&self.run], b'-', number)));
+        };
+        let begin = || match Json::of_payload(envelope.message.payload()) {
+            Ok(json) => filter.begin_first(&json, &Json::null()),
+            Err(reason) => Begun::Done(Err(reason)),
+        };
+        let never = |why: String| Problem::Never(format!("?id: {why}"));
+        let found = std::task::ready!(self.ids.poll(number, cx, begin)).and_then(|found| found).map_err(never)?;
+        let id = found.map(|value| value.to_plain_string()).filter(|id| !id.is_empty() && id != "null");
+        let id = id.ok_or_else(|| never("it yields nothing".to_owned()));
+        Poll::Ready(id.map(|id| id.replace(['\r', '\n'], " ")))
+    }
+
+    fn headers(&self, envelope: &Envelope, id: Option<String>) -> Option<HeaderMap> {
+        let is_binary = envelope.message.kind() == MessageKind::Binary;
+        if !self.settings.headers && id.is_none() && !is_binary {
+            return None;
         }
         let mut map = HeaderMap::new();
-        if is_stream {
-            let id = match &self.id {
-                None => headers::joined(&[&self.run], b'-', number),
-                Some(filter) => message_id(filter, envelope)?,
-            };
+        if let Some(id) = id {
             map.insert(NATS_MESSAGE_ID, id);
         }
         if self.settings.headers {
@@ -147,14 +160,15 @@ impl NatsSink {
         if is_binary {
             map.insert(TYPE, envelope.message.kind().name());
         }
-        Ok(Some(map))
+        Some(map)
     }
 
     fn hand(&mut self, number: u64, envelope: &Envelope, cx: &mut Context<'_>) -> Poll<Result<(), Problem>> {
-        let headers = match self.headers(number, envelope) {
-            Ok(headers) => headers,
-            Err(problem) => return Poll::Ready(Err(problem)),
+        let id = match &self.settings.stream {
+            Some(_) => Some(std::task::ready!(self.poll_id(number, envelope, cx))?),
+            None => None,
         };
+        let headers = self.headers(envelope, id);
         let (is_plain, requests) = (self.is_plain(), self.requests.clone());
         let Some(open) = &mut self.state else { return Poll::Ready(Err(again("not connected"))) };
         if open.link.is_lost() {
@@ -368,21 +382,6 @@ fn take_reply(replies: &mut Replies, message: NatsMessage) -> Result<(), Problem
         inlet.push(&replies.origin, replies.seq, message, None);
     }
     Ok(())
-}
-
-/// What the filter makes of a message as its id.
-fn message_id(filter: &Filter, envelope: &Envelope) -> Result<String, Problem> {
-    let never = |why: &dyn std::fmt::Display| Problem::Never(format!("?id: {why}"));
-    let json = Json::of_payload(envelope.message.payload()).map_err(|reason| never(&reason))?;
-    let mut id = None;
-    filter
-        .run(&json, &Json::null(), &Json::null(), &mut |value| {
-            id = Some(value.to_plain_string());
-            ControlFlow::Break(())
-        })
-        .map_err(|error| never(&error))?;
-    let id = id.filter(|id| !id.is_empty() && id != "null").ok_or_else(|| never(&"it yields nothing"))?;
-    Ok(id.replace(['\r', '\n'], " "))
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod exec;
 mod exit_codes;
 mod faults;
 mod filter_limits;
+mod filter_waits;
 mod filters;
 mod folds;
 mod generate;

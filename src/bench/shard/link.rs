@@ -223,8 +223,9 @@ impl State {
                 return (Poll::Ready(End::Failed(error)), now);
             }
         }
+        self.talk.poll_ids(shard, cx);
         let mut reads = 0;
-        loop {
+        while !self.talk.is_behind() {
             let Some(connection) = &mut self.connection else { return (Poll::Pending, now) };
             match connection.poll_read(cx) {
                 Poll::Pending => break,

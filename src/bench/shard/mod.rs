@@ -28,11 +28,10 @@ use super::hand::Turn;
 use super::likeness::Likeness;
 use super::machine;
 use super::marker::Marker;
-use super::matching::{Outstanding, Sent};
-use super::payload::{Matching, Payload};
+use super::matching::Sent;
+use super::payload::Payload;
 use super::plan::{Kind, Load, Plan};
 use super::schedule::Timeline;
-use crate::filter::{Filter, Json};
 use crate::net::connector::Connector;
 use crate::net::frames::Prebuilt;
 use house::{Housekeeping, TICK};
@@ -477,15 +476,6 @@ impl Shard {
         number
     }
 
-    /// Notes a message that is answered by an id found in it.
-    fn note_id(&self, outstanding: &mut Outstanding, sent: Sent, payload: &[u8]) {
-        let Matching::Id(filter) = &self.plan.matching else { return };
-        match id_of(filter, payload) {
-            Some(id) => outstanding.push_with_id(sent, &id),
-            None => outstanding.push(sent),
-        }
-    }
-
     /// Writes everything that was queued.
     fn flush(&self) {
         let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
@@ -519,14 +509,6 @@ impl Shard {
             house.tick(self, used);
         }
     }
-}
-
-/// What a filter finds in a payload, as text.
-fn id_of(filter: &Filter, payload: &[u8]) -> Option<Box<[u8]>> {
-    let value = Json::parse(payload).ok()?;
-    let null = Json::null();
-    let id = filter.find(&value, &null, &null)?;
-    Some(id.to_compact_string().into_bytes().into())
 }
 
 fn frames(payload: &Payload) -> Vec<Vec<Prebuilt>> {

@@ -3,8 +3,10 @@
 //! Owns the order of opening, the times of its steps, init messages and opening anew under `--churn`. Leaves the steps
 //! themselves to `net/`. Invariant: no more handshakes are under way than the run allows.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::task::spawn_local;
@@ -13,6 +15,7 @@ use super::link::Link;
 use super::{Event, Shard};
 use crate::bench::errors;
 use crate::bench::plan::Compose;
+use crate::filter::apart::{Begun, begin};
 use crate::filter::{Filter, Json};
 use crate::message::Message;
 use crate::net::connection::{Connection, ConnectionError, Incoming};
@@ -21,6 +24,9 @@ use crate::session::opening::wait_after;
 
 /// Wait before a connection that failed is opened again, under `--churn`.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Most messages that wait behind one that `--init-wait` is looking at.
+const MOST_HELD: usize = 16;
 
 /// What a handshake brought to light.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -217,17 +223,50 @@ async fn greet(shard: &Shard, connection: &mut Connection) -> Result<(), Connect
     Ok(())
 }
 
+/// Waits for a message that matches. While a filter takes its time, pings are answered.
 async fn await_match(wait: &Filter, connection: &mut Connection) -> Result<(), ConnectionError> {
-    loop {
-        match poll_fn(|cx| connection.poll_receive(cx)).await? {
-            Some(Incoming::Message(message)) if matches(wait, message.payload()) => return Ok(()),
-            Some(Incoming::Close(_)) | None => return Err(ConnectionError::Lost("closed by the peer".to_owned())),
-            Some(_) => {}
+    let mut held: VecDeque<Message> = VecDeque::new();
+    let mut looking: Option<Begun<bool>> = None;
+    poll_fn(|cx| {
+        loop {
+            if looking.is_none()
+                && let Some(message) = held.pop_front()
+            {
+                looking = Some(begin_matching(wait, message.payload()));
+            }
+            if let Some(Poll::Ready(found)) = looking.as_mut().map(|begun| begun.poll_any(cx)) {
+                if found.is_ok_and(|found| *found) {
+                    return Poll::Ready(Ok(()));
+                }
+                looking = None;
+                continue;
+            }
+            if held.len() >= MOST_HELD {
+                return Poll::Pending;
+            }
+            if let Poll::Ready(Err(error)) = connection.poll_flush(cx) {
+                return Poll::Ready(Err(error));
+            }
+            match ready!(connection.poll_receive(cx))? {
+                Some(Incoming::Message(message)) => held.push_back(message.into_detached()),
+                Some(Incoming::Close(_)) | None => {
+                    return Poll::Ready(Err(ConnectionError::Lost("closed by the peer".to_owned())));
+                }
+                Some(_) => {}
+            }
         }
-    }
+    })
+    .await
 }
 
-fn matches(wait: &Filter, payload: &[u8]) -> bool {
+fn begin_matching(wait: &Filter, payload: &[u8]) -> Begun<bool> {
+    let Ok(value) = Json::parse(payload) else { return Begun::Done(false) };
     let null = Json::null();
-    Json::parse(payload).is_ok_and(|value| wait.matches(&value, &null, &null))
+    begin(
+        || wait.matches(&value, &null, &null),
+        || {
+            let (wait, value, null) = (wait.clone(), value.clone(), null.clone());
+            move || wait.matches(&value, &null, &null)
+        },
+    )
 }

@@ -3,10 +3,14 @@
 //! Leaves bytes to [`super::link`]. Invariants: a message counts as warm-up or as measured by the time it was due, and
 //! so does everything that becomes of it; what is under way on the shard is the sum over its connections.
 
+mod ids;
 mod reply;
+
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use self::ids::{Ids, Whose};
 use super::Shard;
 use crate::bench::counts::Messages;
 use crate::bench::marker::{self, Marker};
@@ -26,6 +30,7 @@ pub(super) struct Talk {
     outstanding: Outstanding,
     /// When answers arrived of which it is not known yet what they answer, and their sizes.
     held: Vec<(u64, usize)>,
+    ids: Ids,
     /// Messages sent that no reply is awaited to.
     unanswerable: u64,
     /// Which payload is next.
@@ -71,7 +76,7 @@ impl Talk {
     }
 
     pub(super) fn is_full(&self, shard: &Shard) -> bool {
-        self.outstanding.len() >= MOST_UNDER_WAY || shard.in_flight.get() >= shard.most_in_flight
+        self.outstanding.len() >= MOST_UNDER_WAY || self.ids.is_full() || shard.in_flight.get() >= shard.most_in_flight
     }
 
     /// Whether it is to be closed now: it is not wanted any more, or has done its turn under `--churn`.
@@ -111,10 +116,8 @@ impl Talk {
                 } else {
                     connection.start_prebuilt(shard.frame(index, turn), at, part);
                 }
-                if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
-                    shard.note_id(&mut self.outstanding, sent, &variant.bytes);
-                } else if awaits {
-                    self.outstanding.push(sent);
+                if awaits {
+                    self.note(shard, sent, &variant.bytes);
                 }
             }
             Payload::Template(template, kind) => {
@@ -122,10 +125,8 @@ impl Talk {
                 sent.variant = payload::digest(text.as_bytes());
                 size += text.len();
                 start_send(connection, *kind, text.clone().into_bytes());
-                if let (Matching::Id(_), true) = (&shard.plan.matching, awaits) {
-                    shard.note_id(&mut self.outstanding, sent, text.as_bytes());
-                } else if awaits {
-                    self.outstanding.push(sent);
+                if awaits {
+                    self.note(shard, sent, text.as_bytes());
                 }
             }
         }
@@ -137,6 +138,36 @@ impl Talk {
             shard.published(number, sequence, shard.is_measured(intended));
         }
         shard.sent(intended, now, size);
+    }
+
+    /// Notes a message that was sent, and the id that its answer is known by.
+    fn note(&mut self, shard: &Shard, sent: Sent, payload: &[u8]) {
+        let sequence = self.outstanding.next_sequence();
+        self.outstanding.push(sent);
+        if let Matching::Id(filter) = &shard.plan.matching
+            && let Some(Some(id)) = self.ids.look(filter, Whose::Sent(sequence), payload)
+        {
+            self.outstanding.name(sequence, &id);
+        }
+    }
+
+    /// Whether nothing may be read because ids are still being looked for.
+    pub(super) fn is_behind(&self) -> bool {
+        self.ids.is_full()
+    }
+
+    /// Takes the ids that were not known at once, as they come.
+    pub(super) fn poll_ids(&mut self, shard: &Shard, cx: &mut Context<'_>) {
+        let Matching::Id(filter) = &shard.plan.matching else { return };
+        while let Poll::Ready((whose, payload, id)) = self.ids.poll(filter, cx) {
+            match (whose, id) {
+                (Whose::Sent(sequence), Some(id)) => self.outstanding.name(sequence, &id),
+                (Whose::Sent(_), None) => {}
+                (Whose::Arrived(kind, at), id) => {
+                    self.identified(&mut shard.interval.borrow_mut(), (kind, &payload), id, shard, at);
+                }
+            }
+        }
     }
 
     /// Takes one thing that arrived; the reason when it is a Close.

@@ -4,6 +4,7 @@ mod control;
 pub mod inbox;
 pub mod info;
 mod input;
+mod judge;
 pub mod peer;
 pub mod plan;
 pub mod prompt;

@@ -15,14 +15,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::inbox::Inbox;
 use super::info::SessionInfo;
+use super::judge::{Given, Verdict};
 use super::plan::{Reply, draft_error};
-use super::shared::{SessionName, Shared};
+use super::shared::{SessionName, Shared, Shown};
 use crate::command::values::Wait;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Json;
+use crate::filter::apart::{Begun, Task};
+use crate::filter::fold::lock;
 use crate::message::Message;
-use crate::message::event::{Direction, EventBody};
+use crate::message::event::{Direction, EventBody, time_text};
 use crate::message::render;
 use crate::net::connection::{CloseReason, Incoming};
 use crate::session::opening::Opening;
@@ -49,6 +52,26 @@ pub struct ClientPeer {
     replies_due: usize,
     /// What is sent next is a heartbeat.
     beats: bool,
+    judged: Option<Judged>,
+    /// A filter was cut short by the end of the run: no more are begun.
+    is_cut_short: bool,
+}
+
+/// A received message, and what is known of it already.
+struct Subject {
+    message: Message,
+    seq: u64,
+    /// As filters are given it, where one is.
+    read: Option<Result<Json, String>>,
+    /// There is an output filter, or a fold.
+    is_filtered: bool,
+    is_beat: bool,
+}
+
+/// A message that filters are still at work on.
+struct Judged {
+    subject: Subject,
+    task: Task<Verdict>,
 }
 
 impl ClientPeer {
@@ -72,6 +95,8 @@ impl ClientPeer {
             keeps_alive: false,
             replies_due: 0,
             beats: false,
+            judged: None,
+            is_cut_short: false,
         }
     }
 
@@ -79,6 +104,7 @@ impl ClientPeer {
     pub fn opened(&mut self) {
         let now = Instant::now();
         self.opening.opened();
+        self.forget_judged();
         self.closing = false;
         self.give_up = None;
         self.replies_due = 0;
@@ -167,6 +193,10 @@ impl ClientPeer {
         if !self.shared.input_ended.get() || !self.inbox.borrow().is_empty() || !self.opening.is_done() {
             return Poll::Pending;
         }
+        if self.judged.is_some() {
+            self.active = true;
+            return Poll::Pending;
+        }
         if self.shared.input_failure().is_some() {
             return Poll::Ready(());
         }
@@ -193,56 +223,92 @@ impl ClientPeer {
         }
     }
 
-    fn on_message(&mut self, message: &Message, replies: &mut Replies) {
+    fn on_message(&mut self, message: Message, replies: &mut Replies) {
         let shared = Rc::clone(&self.shared);
         let plan = &shared.plan;
-        shared.received(&self.info.id, message);
+        shared.received(&self.info.id, &message);
         // While the close handshake is under way nothing past `--count` is printed.
-        if shared.is_count_reached() {
+        if shared.is_count_reached() || self.is_cut_short {
             return;
         }
         self.seq += 1;
         // What only answers a heartbeat does not keep the run alive.
-        let mut is_beat = self.opening.answers_heartbeat(message);
-        let read = if plan.fold.is_some() { Json::apart_from_message } else { Json::of_message };
-        let parsed = if shared.needs_json() { Some(read(message, plan.opening.raw_input)) } else { None };
-        let null = Json::null();
-        let json = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()).unwrap_or(&null);
-        let is_json = matches!(parsed, Some(Ok(_)));
-        if is_json {
-            match self.opening.on_json(json, &self.prev) {
-                Ok(reply) => {
-                    is_beat |= reply.is_some();
-                    replies.extend(reply);
-                }
-                Err(error) => self.fail(&draft_error(error)),
+        let is_beat = self.opening.answers_heartbeat(&message);
+        let filter = shared.filter.borrow();
+        let output = filter.as_ref();
+        let is_filtered = output.is_some() || plan.fold.is_some();
+        let read = (is_filtered || plan.needs_json()).then(|| {
+            let read = if plan.fold.is_some() { Json::apart_from_message } else { Json::of_message };
+            read(&message, plan.opening.raw_input)
+        });
+        let subject = Subject { message, seq: self.seq, read, is_filtered, is_beat };
+        let Some(Ok(json)) = &subject.read else { return self.take(subject, Verdict::default(), replies) };
+        let meta = if shared.filters.names_meta(output) { self.meta(&subject) } else { Json::null() };
+        let waiting = self.opening.waiting();
+        match shared.filters.begin(Given { output, json, meta: &meta, prev: &self.prev, waiting }) {
+            Begun::Done(verdict) => self.take(subject, verdict, replies),
+            Begun::Apart(task) => {
+                shared.folds.set(plan.fold.is_some());
+                let message = subject.message.into_detached();
+                self.judged = Some(Judged { subject: Subject { message, ..subject }, task });
             }
         }
-        self.active |= !is_beat;
+    }
+
+    fn meta(&self, subject: &Subject) -> Json {
+        let (time, message) = (time_text(self.shared.clock.now()), &subject.message);
+        Json::meta(&self.info.id, &self.info.url, &time, message.kind().name(), message.len(), subject.seq)
+    }
+
+    /// What filters are at work on is not wanted any more.
+    fn forget_judged(&mut self) {
+        if self.judged.take().is_some() {
+            self.shared.folds.set(false);
+            self.shared.changed.set(true);
+        }
+    }
+
+    /// Takes what the filters made of a message.
+    fn take(&mut self, subject: Subject, verdict: Verdict, replies: &mut Replies) {
+        let shared = Rc::clone(&self.shared);
+        let plan = &shared.plan;
+        let Subject { message, seq, read, is_filtered, is_beat } = subject;
+        let before = replies.len();
+        let reply = self.opening.on_marked(verdict.marked).unwrap_or_else(|error| {
+            self.fail(&draft_error(error));
+            None
+        });
+        self.active |= !is_beat && reply.is_none();
+        replies.extend(reply);
+        for change in verdict.changes {
+            lock(shared.filters.states()).set(change);
+        }
         match &plan.reply {
             Reply::Echo => replies.push_back(message.clone()),
-            Reply::Filter(filter) if is_json => {
-                let result = filter.run(json, &null, &self.prev, &mut |value| {
-                    replies.push_back(Message::text(value.to_plain_string()));
-                    std::ops::ControlFlow::Continue(())
-                });
-                if let Err(error) = result {
+            Reply::Filter(_) if matches!(read, Some(Ok(_))) => {
+                replies.extend(verdict.replies);
+                if let Some(error) = verdict.reply_error {
                     shared.line_of(&self.info.id, &format!("jq: {error}"));
                 }
             }
-            Reply::Filter(_) => shared.unanswered.count(parsed.as_ref()),
+            Reply::Filter(_) => shared.unanswered.count(read.as_ref()),
             Reply::None => {}
         }
-        let name = SessionName { id: &self.info.id, url: &self.info.url, seq: self.seq };
-        let text = parsed.as_ref();
-        let is_shown = shared.print(&name, message, text, &self.prev);
-        shared.check_schema(&name, message);
-        let expected = plan.expect.as_ref().is_some_and(|filter| is_json && filter.matches(json, &null, &self.prev));
-        if is_json && shared.needs_json() {
-            self.prev = json.clone();
+        self.replies_due += replies.len() - before;
+        let name = SessionName { id: &self.info.id, url: &self.info.url, seq };
+        let shown = match &read {
+            _ if !is_filtered => Shown::Whole,
+            Some(Ok(_)) => Shown::Filtered(&verdict.printed, verdict.print_error.as_deref()),
+            Some(Err(reason)) => Shown::Unread(reason),
+            None => Shown::Unread("not JSON: it is binary"),
+        };
+        let is_shown = shared.print(&name, &message, &shown);
+        shared.check_schema(&name, &message);
+        if let Some(Ok(json)) = read {
+            self.prev = json;
         }
         let counted = is_shown && shared.count_passed();
-        if expected || (counted && plan.expect.is_none()) {
+        if verdict.is_expected || (counted && plan.expect.is_none()) {
             shared.stop(Exit::Done);
         } else if counted {
             shared.stop(Exit::Expectation);
@@ -258,6 +324,12 @@ impl ClientPeer {
     }
 }
 
+impl Drop for ClientPeer {
+    fn drop(&mut self) {
+        self.forget_judged();
+    }
+}
+
 impl Peer for ClientPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         match incoming {
@@ -265,9 +337,7 @@ impl Peer for ClientPeer {
                 self.shared.clock.pass_begins();
                 self.info.got(&message);
                 self.info.valve.pass();
-                let before = replies.len();
-                self.on_message(&message, replies);
-                self.replies_due += replies.len() - before;
+                self.on_message(message, replies);
             }
             Incoming::Ping(payload) => {
                 self.show_control("<", "ping", &payload);
@@ -281,6 +351,21 @@ impl Peer for ClientPeer {
             }
             Incoming::Close(_) => {}
         }
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
+        if let Some(judged) = &self.judged {
+            let verdict = std::task::ready!(judged.task.poll(cx));
+            self.is_cut_short |= judged.task.is_cut_short();
+            if let Some(Judged { subject, .. }) = self.judged.take() {
+                self.shared.folds.set(false);
+                self.shared.changed.set(true);
+                let failed = |error| Verdict { print_error: Some(format!("jq: {error}")), ..Verdict::default() };
+                self.take(subject, verdict.unwrap_or_else(failed), replies);
+            }
+        }
+        // Whoever is done with it has all sessions looked at again.
+        if self.shared.folds.get() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {

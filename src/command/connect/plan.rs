@@ -222,7 +222,7 @@ impl Plan {
     pub fn needs_json(&self) -> bool {
         self.fold.is_some()
             || self.expect.is_some()
-            || self.opening.needs_json()
+            || self.opening.marks.needs_json()
             || matches!(self.reply, Reply::Filter(_))
     }
 }

@@ -9,13 +9,17 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use print::Shown;
+
+use super::judge::Filters;
 use super::plan::Plan;
 use super::unread::Unread;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::filter::{Filter, States};
+use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::clock::PassClock;
@@ -41,8 +45,10 @@ pub struct Shared {
     pub output: RefCell<Output>,
     /// Output filter; `/jq` changes it.
     pub filter: RefCell<Option<Filter>>,
-    /// What --fold knows.
-    states: RefCell<States>,
+    /// All other filters.
+    pub filters: Arc<Filters>,
+    /// A message that changes a state is being worked on: others wait, since they build on it.
+    pub folds: Cell<bool>,
     /// What is counted for whoever looks.
     pub counters: Counters,
     /// Where events can be seen.
@@ -78,7 +84,8 @@ impl Shared {
     pub fn new(plan: Plan, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             filter: RefCell::new(plan.filter.clone()),
-            states: RefCell::new(States::new(plan.fold.as_ref().map_or(1, |fold| fold.most))),
+            filters: Filters::new(&plan),
+            folds: Cell::new(false),
             plan,
             stderr,
             output: RefCell::new(output),

@@ -5,14 +5,12 @@
 //! functions with names to `natives`. Invariant: no assignment makes an array longer than [`MAX_INDEX`] items.
 
 use std::fmt;
-use std::panic::resume_unwind;
 
 use jaq_core::path::Opt;
 use jaq_core::val::Range;
 use jaq_core::{Exn, ValR, ValX};
 use jaq_json::{Map, Num, Rc, Val};
 
-use super::rewrite::NotQuick;
 use crate::filter::apart;
 
 /// Highest index at which an assignment makes an array longer.
@@ -375,8 +373,8 @@ impl jaq_core::ValT for Value {
 fn place(number: &Num, length: usize) -> Result<usize, Error> {
     let index = whole(number, f64::floor).ok_or_else(|| error("Cannot set array element at NaN index"))?;
     let at = position(index, length).ok_or_else(|| error("Out of bounds negative array index"))?;
-    if at >= length.saturating_add(QUICK_GROWTH) && !apart::is_apart() {
-        resume_unwind(Box::new(NotQuick));
+    if at >= length.saturating_add(QUICK_GROWTH) {
+        apart::not_quick();
     }
     if at > MAX_INDEX && at >= length { Err(error("Array index too large")) } else { Ok(at) }
 }

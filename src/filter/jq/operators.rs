@@ -10,6 +10,10 @@ use jaq_json::{Num, Val};
 
 use super::engine::{Value, error, float, foreign, whole, wrong, wrong_pair};
 use super::rewrite::MAX_TEXT;
+use crate::filter::apart;
+
+/// Most pairs of items that a list minus a list compares where a run may not take long.
+const QUICK_PAIRS: usize = 1024;
 
 impl Add for Value {
     type Output = ValR<Self>;
@@ -32,6 +36,11 @@ impl Sub for Value {
     type Output = ValR<Self>;
 
     fn sub(self, other: Self) -> ValR<Self> {
+        if let (Val::Arr(left), Val::Arr(right)) = (&self.0, &other.0)
+            && left.len().saturating_mul(right.len()) > QUICK_PAIRS
+        {
+            apart::not_quick();
+        }
         match (&self.0, &other.0) {
             (Val::Num(_), Val::Num(_)) | (Val::Arr(_), Val::Arr(_)) => (self.0 - other.0).map(Self).map_err(foreign),
             (left, right) => Err(wrong_pair(left, right, "cannot be subtracted")),

@@ -4,8 +4,6 @@
 //! everything that yields many values, and before the first half of a list. Each hands on its input, or ends the run by
 //! unwinding, which no `try` can catch. `*` becomes a function, since a text times a number can be any length.
 
-use std::panic::resume_unwind;
-
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::native::{self, bome};
@@ -28,9 +26,6 @@ pub(super) const MAX_TEXT: usize = 256 * 1024 * 1024;
 
 /// Factors up to this one need no looking after where a run is quick.
 pub(super) const SMALL: f64 = 10.0;
-
-/// A run turned out not to be quick: it has to be done apart, from its beginning.
-pub(super) struct NotQuick;
 
 /// The functions that rewritten programs call.
 pub(super) fn functions() -> [native::Fun<Data>; 2] {
@@ -59,8 +54,8 @@ fn times(left: Value, right: Value) -> Result<Value, engine::Error> {
     | (Val::Num(number), Val::TStr(text) | Val::BStr(text)) = (&left.0, &right.0)
     {
         let length = text.len() as f64 * float(number);
-        if length > QUICK_TEXT && !apart::is_apart() {
-            resume_unwind(Box::new(NotQuick));
+        if length > QUICK_TEXT {
+            apart::not_quick();
         }
     }
     left * right

@@ -10,9 +10,9 @@ use std::sync::OnceLock;
 use jaq_core::{Ctx, Exn, Vars, load};
 
 use super::engine::Value;
-use super::rewrite::{MAX_TEXT, NotQuick};
+use super::rewrite::MAX_TEXT;
 use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, STATE, Variables, error_text, too_deep_message, value};
-use crate::filter::apart::{self, Stopped};
+use crate::filter::apart::{self, Begun, NotQuick, Stopped, begin};
 
 /// Outputs in order, and how the run ended.
 type Outcome = (Vec<Json>, Result<(), String>);
@@ -53,21 +53,16 @@ impl Filter {
     }
 
     /// Whether a run on this input is done where it stands, in a time too short to matter.
-    pub fn is_quick(&self, input: &Json, prev: &Json) -> bool {
+    fn is_quick(&self, input: &Json, prev: &Json) -> bool {
         let state = self.variables.first().filter(|(name, _)| name == STATE).map(|(_, value)| &value.0);
         self.quick.as_ref().is_some_and(|(_, up_to)| {
             let left = |room| state.map_or(room, |state| value::left_of(state, room));
-            *up_to == usize::MAX || value::left_of(&prev.0, left(value::left_of(&input.0, *up_to))) > 0
+            value::left_of(&prev.0, left(value::left_of(&input.0, *up_to))) > 0
         })
     }
 
-    /// As [`Filter::is_quick`], beside other values of so many bytes.
-    pub fn is_quick_beside(&self, input: &Json, bytes: usize) -> bool {
-        self.quick.as_ref().is_some_and(|(_, up_to)| value::left_of(&input.0, up_to.saturating_sub(bytes)) > 0)
-    }
-
-    /// Runs the program on a value, handing every output to `out` until that breaks off. Waits for a run that is done
-    /// apart.
+    /// Runs the program on a value, handing every output to `out` until that breaks off. To be called in work that was
+    /// begun with [`apart::begin`], which a run that is not quick ends; else it waits for the run.
     ///
     /// # Errors
     /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too
@@ -80,6 +75,17 @@ impl Filter {
         out: &mut dyn FnMut(Json) -> ControlFlow<()>,
     ) -> Result<(), String> {
         self.run_up_to(MAX_OUTPUTS + 1, input, meta, prev, out)
+    }
+
+    /// Runs the program where it stands, without `$meta` and `$prev`; `None` where that could take long.
+    pub(super) fn run_quick(
+        &self,
+        input: &Json,
+        out: &mut dyn FnMut(Json) -> ControlFlow<()>,
+    ) -> Option<Result<(), String>> {
+        let null = Json::null();
+        let (compiled, _) = self.quick.as_ref().filter(|_| self.is_quick(input, &null))?;
+        run_here(compiled, &self.variables, input, &null, &null, out).ok()
     }
 
     fn run_up_to(
@@ -101,14 +107,11 @@ impl Filter {
             }
         }
         if apart::is_apart() {
-            return self.run_bounded(input, meta, prev, &mut |value| match given.checked_sub(1) {
-                Some(left) => {
-                    given = left;
-                    ControlFlow::Continue(())
-                }
-                None => out(value),
-            });
+            return self.run_bounded(input, meta, prev, out);
         }
+        apart::leave();
+        #[cfg(not(test))]
+        debug_assert!(apart::is_apart(), "a filter that was not begun with apart::begin holds up its thread");
         let (filter, input, meta, prev) = (self.clone(), input.clone(), meta.clone(), prev.clone());
         let (outputs, result) = apart::start(move || filter.collect(most, &input, &meta, &prev)).wait()?;
         if outputs.into_iter().skip(given).any(|value| out(value).is_break()) {
@@ -142,6 +145,30 @@ impl Filter {
     /// Whether the first output is neither `false` nor `null`; an error is no match.
     pub fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
         self.find(input, meta, prev).is_some()
+    }
+
+    /// The first output, if there is one.
+    ///
+    /// # Errors
+    /// As [`Filter::run`].
+    pub fn first(&self, input: &Json, meta: &Json) -> Result<Option<Json>, String> {
+        let mut first = None;
+        self.run_up_to(1, input, meta, &Json::null(), &mut |value| {
+            first = Some(value);
+            ControlFlow::Break(())
+        })?;
+        Ok(first)
+    }
+
+    /// Begins to look for the first output.
+    pub fn begin_first(&self, input: &Json, meta: &Json) -> Begun<Result<Option<Json>, String>> {
+        begin(
+            || self.first(input, meta),
+            || {
+                let (filter, input, meta) = (self.clone(), input.clone(), meta.clone());
+                move || filter.first(&input, &meta)
+            },
+        )
     }
 
     /// The first output where it is neither `false` nor `null`; an error is none.

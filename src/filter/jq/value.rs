@@ -147,11 +147,6 @@ impl Json {
         kind(&self.0)
     }
 
-    /// About how many bytes the value takes as JSON, `most` at most.
-    pub fn weight(&self, most: usize) -> usize {
-        most - left_of(&self.0, most)
-    }
-
     /// Whether jq counts the value as true: everything but `false` and `null`.
     pub fn is_truthy(&self) -> bool {
         !matches!(self.0, Val::Null | Val::Bool(false))

@@ -37,7 +37,7 @@ impl Handler for Acknowledged {
         if self.inner.is_answering() {
             self.held = Some(input.detached());
         } else {
-            self.answers.answer(input, actions);
+            self.answers.answer(&input, actions);
         }
     }
 
@@ -59,16 +59,17 @@ impl Handler for Acknowledged {
         if !self.inner.is_answering()
             && let Some(input) = self.held.take()
         {
-            self.answers.answer(input, actions);
+            self.answers.answer(&input, actions);
             self.answers.poll(cx, actions);
         }
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.held.is_some() || self.answers.is_waiting() {
-            return Poll::Pending;
-        }
         self.inner.poll_can_receive(cx)
+    }
+
+    fn is_answering(&self) -> bool {
+        self.held.is_some() || self.answers.is_waiting() || self.inner.is_answering()
     }
 
     fn on_control(&mut self, incoming: &Incoming) {

@@ -1,7 +1,7 @@
 //! The handlers that need no more than the message: echo, broadcast, replies.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use super::answers::{Answers, Audience};
 use super::{Actions, Handler};
@@ -87,16 +87,11 @@ impl Handler for ReplyFilter {
             actions.hub.offence(actions.mailbox.id, ErrorKind::Filter, &format!("no answer to a message {what}"));
             return;
         }
-        self.answers.answer(input, actions);
+        self.answers.answer(&input, actions);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
         self.answers.poll(cx, actions);
-    }
-
-    fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        // `poll`, which goes before this in each pass of the session, has registered the waker.
-        if self.answers.is_waiting() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn is_answering(&self) -> bool {

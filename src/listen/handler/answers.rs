@@ -1,14 +1,14 @@
 //! What a filter makes of the messages of one session, for its sender or for all: at once where the filter is quick,
 //! else when it has ended.
 //!
-//! Invariant: one message at a time; while its answers are awaited the session is not read from, and everybody else is.
+//! Invariant: one message at a time; while its answers are awaited the session's next message waits, and nobody else.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::Actions;
 use super::told::{Input, Sender, Told};
 use crate::filter::Filter;
-use crate::filter::apart::{self, Task};
+use crate::filter::apart::{Begun, Task, begin};
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
 
@@ -63,23 +63,18 @@ impl Answers {
     }
 
     /// Answers.
-    pub fn answer(&mut self, input: Input, actions: &mut Actions) {
-        if input.is_quick(&self.filter) {
-            let result = input.run(&self.filter, |value| {
-                self.audience.give(Message::text(value.to_plain_string()), actions);
-            });
-            return self.ended(result, actions);
-        }
-        let (filter, input) = (self.filter.clone(), input.detached());
-        let task = apart::start(move || {
-            let mut answers = Vec::new();
-            let result = input.run(&filter, |value| answers.push(Message::text(value.to_plain_string())));
-            (answers, result)
-        });
-        let is_done = task.is_done_soon();
-        self.task = Some(task);
-        if is_done {
-            self.poll(&mut Context::from_waker(Waker::noop()), actions);
+    pub fn answer(&mut self, input: &Input, actions: &mut Actions) {
+        let filter = &self.filter;
+        let begun = begin(
+            || given(filter, input),
+            || {
+                let (filter, input) = (filter.clone(), input.detached());
+                move || given(&filter, &input)
+            },
+        );
+        match begun {
+            Begun::Done(given) => self.give(given, actions),
+            Begun::Apart(task) => self.task = Some(task),
         }
     }
 
@@ -87,21 +82,27 @@ impl Answers {
     pub fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
         let Some(Poll::Ready(given)) = self.task.as_ref().map(|task| task.poll(cx)) else { return };
         self.task = None;
-        let (answers, result) = given.unwrap_or_else(|error| (Vec::new(), Err(error)));
+        self.give(given.unwrap_or_else(|error| (Vec::new(), Err(error))), actions);
+    }
+
+    fn give(&self, (answers, result): Given, actions: &mut Actions) {
         for answer in answers {
             self.audience.give(answer, actions);
         }
-        self.ended(result, actions);
+        if let Err(error) = result {
+            actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("{}: {error}", self.name));
+        }
     }
 
     /// Whether a message has not been answered yet.
     pub fn is_waiting(&self) -> bool {
         self.task.is_some()
     }
+}
 
-    fn ended(&self, result: Result<(), String>, actions: &Actions) {
-        if let Err(error) = result {
-            actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("{}: {error}", self.name));
-        }
-    }
+/// What a filter makes of a message.
+fn given(filter: &Filter, input: &Input) -> Given {
+    let mut answers = Vec::new();
+    let result = input.run(filter, |value| answers.push(Message::text(value.to_plain_string())));
+    (answers, result)
 }

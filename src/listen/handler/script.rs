@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::told::{Input, Told};
 use super::{Actions, Handler};
 use crate::filter::Filter;
-use crate::filter::apart::{self, Task};
+use crate::filter::apart::{Begun, Task, begin};
 use crate::listen::hub::{Hub, session_name, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
@@ -45,21 +45,6 @@ pub struct Rule {
     pub once: bool,
     /// No other rule is looked at after it.
     pub stop: bool,
-}
-
-impl Rule {
-    /// Its filters.
-    fn filters(&self) -> impl Iterator<Item = &Filter> {
-        let reply = match &self.reply {
-            Some(Reply::Filter(filter)) => Some(filter),
-            _ => None,
-        };
-        let forward = match &self.forward {
-            Some(Forward::Filter(filter)) => Some(filter),
-            _ => None,
-        };
-        self.when.iter().chain(reply).chain(forward)
-    }
 }
 
 /// When a rule is looked at.
@@ -130,14 +115,11 @@ impl Step {
     }
 }
 
-/// What the rules want done now that something happened, with its delays; `done` holds the rules of `once`.
-fn decide(
-    rules: &[Rule],
-    on: On,
-    input: &Input,
-    message: Option<&Message>,
-    done: &mut Vec<usize>,
-) -> Vec<(Duration, Step)> {
+/// What the rules want done with their delays, and those of `once` that are done.
+type Decision = (Vec<(Duration, Step)>, Vec<usize>);
+
+/// What the rules want done now that something happened; `done` holds the rules of `once` that are done.
+fn decide(rules: &[Rule], on: On, input: &Input, message: Option<&Message>, mut done: Vec<usize>) -> Decision {
     let mut steps = Vec::new();
     for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.on == on) {
         let is_over = rule.once && done.contains(&number);
@@ -180,7 +162,7 @@ fn decide(
             break;
         }
     }
-    steps
+    (steps, done)
 }
 
 /// What waits for its time, in order (pure).
@@ -213,9 +195,6 @@ impl Later {
     }
 }
 
-/// What the rules want done with their delays, and those of `once` that are done.
-type Decision = (Vec<(Duration, Step)>, Vec<usize>);
-
 /// The handler of a session that is treated by rules.
 pub struct Script {
     rules: Arc<[Rule]>,
@@ -244,31 +223,32 @@ impl Script {
         }
     }
 
-    fn happened(&mut self, on: On, input: Input, message: Option<Message>, actions: &mut Actions) {
-        if self.rules.iter().flat_map(Rule::filters).all(|filter| input.is_quick(filter)) {
-            let steps = decide(&self.rules, on, &input, message.as_ref(), &mut self.done);
-            return self.take_steps(steps, actions);
+    fn happened(&mut self, on: On, input: &Input, message: Option<&Message>, actions: &mut Actions) {
+        let (rules, done) = (&self.rules, &self.done);
+        let begun = begin(
+            || decide(rules, on, input, message, done.clone()),
+            || {
+                let (rules, input, done) = (Arc::clone(rules), input.detached(), done.clone());
+                let message = message.cloned();
+                move || decide(&rules, on, &input, message.as_ref(), done)
+            },
+        );
+        match begun {
+            Begun::Done(decision) => self.take_decision(decision, actions),
+            Begun::Apart(task) => self.deciding = Some(task),
         }
-        let (rules, input, mut done) = (Arc::clone(&self.rules), input.detached(), self.done.clone());
-        let task = apart::start(move || {
-            let steps = decide(&rules, on, &input, message.as_ref(), &mut done);
-            (steps, done)
-        });
-        let is_done = task.is_done_soon();
-        self.deciding = Some(task);
-        if is_done {
-            self.poll_decision(&mut Context::from_waker(Waker::noop()), actions);
-        }
+    }
+
+    fn take_decision(&mut self, (steps, done): Decision, actions: &mut Actions) {
+        self.done = done;
+        self.take_steps(steps, actions);
     }
 
     fn poll_decision(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
         let Some(Poll::Ready(decision)) = self.deciding.as_ref().map(|task| task.poll(cx)) else { return };
         self.deciding = None;
         match decision {
-            Ok((steps, done)) => {
-                self.done = done;
-                self.take_steps(steps, actions);
-            }
+            Ok(decision) => self.take_decision(decision, actions),
             Err(error) => actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &format!("script: {error}")),
         }
     }
@@ -314,13 +294,13 @@ fn carry_out(step: Step, actions: &mut Actions) {
 impl Handler for Script {
     fn on_open(&mut self, actions: &mut Actions) {
         (self.hub, self.session) = (Some(Rc::clone(actions.hub)), actions.mailbox.id);
-        self.happened(On::Open, Told::opening((&**actions.mailbox).into()), None, actions);
+        self.happened(On::Open, &Told::opening((&**actions.mailbox).into()), None, actions);
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
         let input = self.told.message(&message, (&**actions.mailbox).into());
         // What is kept must not keep the buffer it was read into.
-        self.happened(On::Message, input, Some(message.detached()), actions);
+        self.happened(On::Message, &input, Some(&message.detached()), actions);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
@@ -337,9 +317,6 @@ impl Handler for Script {
     }
 
     fn poll_can_receive(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        if self.deciding.is_some() {
-            return Poll::Pending;
-        }
         let Some(hub) = &self.hub else { return Poll::Ready(()) };
         let settings = &hub.settings;
         let has_room = self.later.steps.len() < settings.queue_size && self.later.bytes < settings.queue_bytes;
@@ -404,7 +381,8 @@ mod tests {
             .map(|text| {
                 let message = Message::text(*text);
                 let input = told.message(&message, SENDER);
-                let steps = decide(rules, On::Message, &input, Some(&message), &mut done);
+                let steps;
+                (steps, done) = decide(rules, On::Message, &input, Some(&message), std::mem::take(&mut done));
                 steps.into_iter().map(|(_, step)| step).collect()
             })
             .collect()

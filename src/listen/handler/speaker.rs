@@ -4,13 +4,16 @@
 //! written there.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::Context;
 
 use super::{Actions, Handler};
+use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::message::counted::counted;
+use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
-use crate::observe::counters::ErrorKind;
+use crate::observe::counters::{DropReason, ErrorKind};
 use crate::protocol::conversation::{Carrier, Conversation, Told};
 use crate::protocol::{Depth, Measure, Outcome, Protocol, Ticket};
 
@@ -19,12 +22,22 @@ pub struct Speaker {
     conversation: Conversation,
     /// Printed, and up to where the output must be written for it to count as taken.
     printed: VecDeque<(Told, u64)>,
+    /// Who is told of a message that is left behind.
+    session: Option<(Rc<Hub>, u64)>,
+}
+
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        if let (Some(message), Some((hub, id))) = (self.conversation.waiting(), &self.session) {
+            hub.dropped(*id, Direction::Out, DropReason::ReceiverGone, message.len());
+        }
+    }
 }
 
 impl Speaker {
     /// A session at its beginning.
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { conversation: Conversation::new(protocol), printed: VecDeque::new() }
+        Self { conversation: Conversation::new(protocol), printed: VecDeque::new(), session: None }
     }
 
     /// Lets the protocol speak, and carries out what it wants.
@@ -109,6 +122,7 @@ impl Carrier for Hand<'_, '_> {
 
 impl Handler for Speaker {
     fn on_open(&mut self, actions: &mut Actions) {
+        self.session = Some((Rc::clone(actions.hub), actions.mailbox.id));
         self.speak(actions, Conversation::opened);
     }
 

@@ -91,15 +91,11 @@ impl Told {
 }
 
 impl Input<'_> {
-    /// Whether a filter's run on it is done at once.
-    pub fn is_quick(&self, filter: &Filter) -> bool {
-        filter.is_quick(&self.json, &self.prev)
-    }
-
-    /// As it is, for another thread.
-    pub fn detached(self) -> Input<'static> {
+    /// The same, for another thread.
+    pub fn detached(&self) -> Input<'static> {
         let meta = OnceCell::from(self.made_meta());
-        Input { json: self.json, prev: self.prev, unread: self.unread, facts: None, meta }
+        let [json, prev] = [&self.json, &self.prev].map(Json::clone);
+        Input { json, prev, unread: self.unread.clone(), facts: None, meta }
     }
 
     fn made_meta(&self) -> Json {

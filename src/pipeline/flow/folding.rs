@@ -5,33 +5,24 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use crate::filter::{Change, Fold, States};
+use crate::filter::fold::lock;
+use crate::filter::{Change, Fold, SharedStates, States};
 use crate::queue::ledger::Receipt;
 use crate::queue::spool::Spool;
 use crate::queue::spool::error::SpoolError;
 
-/// States that work done apart reads while the flow waits for it.
-pub(super) type SharedStates = Arc<Mutex<States>>;
-
-/// A fold and its states.
+/// The states of a fold.
 pub(super) struct Folding {
-    pub(super) fold: Fold,
     shared: SharedStates,
     spool: OnceCell<Rc<Spool>>,
 }
 
-/// The states; a thread that panicked has left them whole.
-pub(super) fn lock(states: &SharedStates) -> MutexGuard<'_, States> {
-    states.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Folding {
-    pub(super) fn new(fold: Fold) -> Self {
-        let shared = Arc::new(Mutex::new(States::new(fold.most)));
-        Self { fold, shared, spool: OnceCell::new() }
+    pub(super) fn new(fold: &Fold) -> Self {
+        Self { shared: Arc::new(Mutex::new(States::new(fold.most))), spool: OnceCell::new() }
     }
 
     pub(super) fn states(&self) -> MutexGuard<'_, States> {

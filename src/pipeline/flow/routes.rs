@@ -35,12 +35,6 @@ pub(super) struct Leg {
 }
 
 impl Choice {
-    /// Whether it is done with a value in a time too short to matter.
-    pub(super) fn is_quick(&self, json: &Json) -> bool {
-        let null = Json::null();
-        self.when.is_quick(json, &null) && self.project.as_ref().is_none_or(|project| project.is_quick(json, &null))
-    }
-
     pub(super) fn names_meta(&self) -> bool {
         self.when.names_meta() || self.project.as_ref().is_some_and(Filter::names_meta)
     }

@@ -40,7 +40,7 @@ impl Voice {
     fn new(plan: &Rc<OpeningPlan>, notice: &Rc<dyn Fn(String)>) -> Self {
         let mut opening = Opening::new(Rc::clone(plan));
         opening.opened();
-        let (needs_json, raw_input) = (plan.needs_json(), plan.raw_input);
+        let (needs_json, raw_input) = (plan.marks.needs_json(), plan.raw_input);
         Self { opening, needs_json, raw_input, prev: Json::null(), notice: Rc::clone(notice) }
     }
 
@@ -56,18 +56,25 @@ impl Voice {
         })
     }
 
-    /// The answer to what the server said, where there is to be one.
-    fn answer(&mut self, endpoint: &str, message: &Message) -> Option<Message> {
+    /// The server said something.
+    fn hear(&mut self, message: &Message) {
         if !self.needs_json {
-            return None;
+            return;
         }
-        let json = Json::of_message(message, self.raw_input).ok()?;
-        let answer = self.opening.on_json(&json, &self.prev).unwrap_or_else(|error| {
-            (self.notice)(format!("{endpoint}: {error}"));
-            None
-        });
-        self.prev = json;
-        answer
+        if let Ok(json) = Json::of_message(message, self.raw_input) {
+            self.opening.on_json(&json, &self.prev);
+            self.prev = json;
+        }
+    }
+
+    /// The answer to what the server said, where there is to be one.
+    fn poll_answer(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.opening.poll_answer(cx).map(|answer| {
+            answer.unwrap_or_else(|error| {
+                (self.notice)(format!("{endpoint}: {error}"));
+                None
+            })
+        })
     }
 }
 
@@ -124,7 +131,8 @@ impl Far {
 impl Peer for Far {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         if let Incoming::Message(message) = &incoming {
-            replies.extend(self.voice.answer(&self.origin.endpoint, message));
+            self.voice.hear(message);
+            let _ = self.poll_done(&mut Context::from_waker(Waker::noop()), replies);
         }
         match incoming {
             Incoming::Message(message) if self.pair.near_is_gone() => {
@@ -138,6 +146,10 @@ impl Peer for Far {
             Incoming::Pong(payload) => self.pair.control_to_near(Outgoing::Pong(payload)),
             Incoming::Close(close) => self.pair.far_closes(&close),
         }
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
+        self.voice.poll_answer(&self.origin.endpoint, cx).map(|answer| replies.extend(answer))
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {

@@ -9,9 +9,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use crate::filter::apart::{Begun, begin};
 use crate::filter::{Filter, FilterError, Json};
 use crate::message::Message;
 use crate::protocol::decimal::Decimal;
@@ -250,6 +252,36 @@ impl Visitor<'_> for KeyPlace<'_> {
     }
 }
 
+/// An event that is being read: filters may take their time.
+#[derive(Debug)]
+pub struct Reading(RefCell<Begun<FeedEvent>>);
+
+impl Reading {
+    fn begin(message: &Message, fields: &Fields) -> Self {
+        Self(RefCell::new(begin(
+            || fields.read(message),
+            || {
+                let (fields, message) = (fields.clone(), message.clone());
+                move || fields.read(&message)
+            },
+        )))
+    }
+
+    /// Ready when it has been read; else every waker that asked is called when it is.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Where a filter cannot be stopped the run ends, and says so.
+        self.0.borrow_mut().poll(cx).map(|_| ())
+    }
+
+    /// Looks at the event; at one without values where it has not been read.
+    pub fn look<T>(&self, look: impl FnOnce(&FeedEvent) -> T) -> T {
+        match &*self.0.borrow() {
+            Begun::Done(event) => look(event),
+            Begun::Apart(_) => look(&FeedEvent(Vec::new())),
+        }
+    }
+}
+
 /// Where the bytes of a message are.
 type Address = (usize, usize);
 
@@ -259,20 +291,20 @@ pub struct EventCache(RefCell<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    events: HashMap<Address, (Message, Rc<FeedEvent>)>,
+    events: HashMap<Address, (Message, Rc<Reading>)>,
     order: VecDeque<Address>,
     bytes: usize,
 }
 
 impl EventCache {
-    /// The event in this message, read now unless it was read lately.
-    pub fn event(&self, message: &Message, fields: &Fields) -> Rc<FeedEvent> {
+    /// The event in this message, begun to be read now unless it was lately.
+    pub fn event(&self, message: &Message, fields: &Fields) -> Rc<Reading> {
         let address = (message.payload().as_ptr() as usize, message.len());
         let mut remembered = self.0.borrow_mut();
         if let Some((_, event)) = remembered.events.get(&address) {
             return Rc::clone(event);
         }
-        let event = Rc::new(fields.read(message));
+        let event = Rc::new(Reading::begin(message, fields));
         if message.len() > CACHED_BYTES {
             return event;
         }
@@ -381,7 +413,7 @@ mod tests {
         }
         // The same bytes elsewhere are another event, and equal.
         let copy = cache.event(&Message::text(events[7].as_text().expect("text")), &fields);
-        assert!(!Rc::ptr_eq(&copy, &first[7]) && copy == first[7]);
+        assert!(!Rc::ptr_eq(&copy, &first[7]) && copy.look(|copy| first[7].look(|first| copy == first)));
     }
 
     #[test]

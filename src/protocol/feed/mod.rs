@@ -8,11 +8,12 @@ mod event;
 mod filters;
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::event::{Compile, EventCache, Fields};
+use self::event::{Compile, EventCache, Fields, Reading};
 use self::filters::{BadInput, Filters, MIN_AMOUNT, nothing_asked, shortened};
 use super::{Effect, Now, Protocol, Ticket};
 use crate::filter::FilterError;
@@ -76,6 +77,8 @@ impl FeedSettings {
 pub struct Feed {
     settings: Rc<FeedSettings>,
     state: State,
+    /// The event that is handed over next.
+    known: Option<Rc<Reading>>,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl Feed {
     /// A session that has no connection yet.
     #[must_use]
     pub fn new(settings: Rc<FeedSettings>) -> Self {
-        Self { settings, state: State::Closed }
+        Self { settings, state: State::Closed, known: None }
     }
 
     fn input(&mut self, message: &Message) -> Result<Message, BadInput> {
@@ -161,10 +164,21 @@ impl Protocol for Feed {
         matches!(self.state, State::Registered(_))
     }
 
+    fn poll_known(&mut self, message: &Message, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.state {
+            State::Registered(filters) if !filters.pass_all() => {}
+            _ => return Poll::Ready(()),
+        }
+        let Self { settings, known, .. } = self;
+        known.get_or_insert_with(|| settings.cache.event(message, &settings.fields)).poll(cx)
+    }
+
     fn on_outgoing(&mut self, message: Message, _ticket: Option<Ticket>, _now: Now, effects: &mut Vec<Effect>) {
+        let known = self.known.take();
         let passes = match &self.state {
             State::Registered(filters) => {
-                filters.pass_all() || filters.pass(&self.settings.cache.event(&message, &self.settings.fields))
+                let event = || known.unwrap_or_else(|| self.settings.cache.event(&message, &self.settings.fields));
+                filters.pass_all() || event().look(|event| filters.pass(event))
             }
             State::Welcomed(_) | State::Closed => false,
         };
@@ -172,6 +186,7 @@ impl Protocol for Feed {
     }
 
     fn on_lost(&mut self) {
+        self.known = None;
         self.state = State::Closed;
     }
 

@@ -10,7 +10,6 @@ mod statement;
 mod value;
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use self::link::{Link, Verdict, judge};
 use self::settings::{Conflict, PostgresSettings, Table, Work};
 use self::value::Param;
 use crate::broker::{again, refused};
+use crate::filter::apart::begin;
 use crate::filter::{Filter, Json};
 use crate::queue::end::{BatchSink, EndError, LocalFuture, Problem, Report};
 use crate::queue::envelope::Envelope;
@@ -190,7 +190,7 @@ impl PostgresSink {
         let mut fates: Vec<Result<(), Problem>> = Vec::with_capacity(batch.len());
         let (mut rows, mut places) = (Vec::new(), Vec::new());
         for (place, envelope) in batch.iter().enumerate() {
-            let row = match self.row(envelope) {
+            let row = match self.row(envelope).await {
                 Ok(row) => match self.prepare(&row.sql).await {
                     Ok(Ok(())) => Ok(row),
                     // Fields come from the message, all else from the address.
@@ -283,32 +283,41 @@ impl PostgresSink {
     }
 
     /// What becomes of a message.
-    fn row(&self, envelope: &Envelope) -> Result<Row, String> {
+    async fn row(&self, envelope: &Envelope) -> Result<Row, String> {
         let input = Json::of_message(&envelope.message, self.raw_input)?;
         match (&self.settings.work, &self.sql) {
             (Work::Fields(table, conflict), _) => fields(table, input, conflict),
-            (_, Some(sql)) => Ok(Row { sql: Rc::clone(sql), params: self.values(envelope, &input)? }),
+            (_, Some(sql)) => Ok(Row { sql: Rc::clone(sql), params: self.values(envelope, &input).await? }),
             (_, None) => Err("no statement".to_owned()),
         }
     }
 
     /// The first value each filter yields; null where it yields none.
-    fn values(&self, envelope: &Envelope, input: &Json) -> Result<Vec<Param>, String> {
-        let value = |(place, filter): (usize, &Filter)| {
-            let meta = filter.meta(|| envelope.origin.meta(&envelope.message, envelope.time, envelope.seq));
-            let mut value = Value::Null;
-            let mut first = |found: Json| {
-                value = found.into_serde();
-                ControlFlow::Break(())
-            };
-            let result = filter.run(input, &meta, &Json::null(), &mut first);
-            result.map(|()| Param(value)).map_err(|error| match &self.settings.work {
-                Work::Columns(_, columns, _) => format!("column {}: {error}", columns[place].0),
-                _ => format!("${}: {error}", place + 1),
-            })
-        };
-        self.filters.iter().enumerate().map(value).collect()
+    async fn values(&self, envelope: &Envelope, input: &Json) -> Result<Vec<Param>, String> {
+        let names_meta = self.filters.iter().any(Filter::names_meta);
+        let meta = || envelope.origin.meta(&envelope.message, envelope.time, envelope.seq);
+        let meta = if names_meta { meta() } else { Json::null() };
+        let begun = begin(
+            || firsts(&self.filters, input, &meta),
+            || {
+                let (filters, input, meta) = (self.filters.clone(), input.clone(), meta.clone());
+                move || firsts(&filters, &input, &meta)
+            },
+        );
+        begun.finish().await?.map_err(|(place, error)| match &self.settings.work {
+            Work::Columns(_, columns, _) => format!("column {}: {error}", columns[place].0),
+            _ => format!("${}: {error}", place + 1),
+        })
     }
+}
+
+/// The first value each filter yields; an error comes with the filter's place.
+fn firsts(filters: &[Filter], input: &Json, meta: &Json) -> Result<Vec<Param>, (usize, String)> {
+    let first = |(place, filter): (usize, &Filter)| {
+        let value = filter.first(input, meta).map_err(|error| (place, error))?;
+        Ok(Param(value.map_or(Value::Null, Json::into_serde)))
+    };
+    filters.iter().enumerate().map(first).collect()
 }
 
 fn fields(table: &Table, input: Json, conflict: &Conflict) -> Result<Row, String> {

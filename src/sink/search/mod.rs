@@ -6,8 +6,6 @@
 mod bulk;
 pub mod settings;
 
-use std::ops::ControlFlow;
-
 use self::bulk::{Target, append, fates};
 use self::settings::{Action, Piece, SearchSettings};
 use crate::broker::refused;
@@ -77,7 +75,7 @@ impl SearchSink {
     }
 
     /// A message as a document.
-    fn document(&self, envelope: &Envelope) -> Result<Document, String> {
+    async fn document(&self, envelope: &Envelope) -> Result<Document, String> {
         let body = match self.format {
             Format::Json => {
                 let mut body = Vec::new();
@@ -91,16 +89,20 @@ impl SearchSink {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err("not a JSON object".to_owned());
         }
-        let value = |what: &str, filter: &Filter| value(what, filter, &input, envelope);
         let mut index = String::new();
         for part in &self.index {
             match part {
                 Part::Text(text) => index.push_str(text),
-                Part::Filter(filter) => index.push_str(&value("index", filter)?),
+                Part::Filter(filter) => index.push_str(&value("index", filter, &input, envelope).await?),
             }
         }
-        let id = self.id.as_ref().map(|filter| value("id", filter)).transpose()?;
-        let routing = self.routing.as_ref().map(|filter| value("routing", filter)).transpose()?;
+        let mut texts = [None, None];
+        for (text, (what, filter)) in texts.iter_mut().zip([("id", &self.id), ("routing", &self.routing)]) {
+            if let Some(filter) = filter {
+                *text = Some(value(what, filter, &input, envelope).await?);
+            }
+        }
+        let [id, routing] = texts;
         Ok(Document { target: Target { index, id, routing }, body: body.to_vec() })
     }
 
@@ -158,7 +160,7 @@ impl BatchSink for SearchSink {
             let mut refused = Vec::with_capacity(batch.len());
             let mut documents = Vec::with_capacity(batch.len());
             for envelope in batch {
-                match self.document(envelope) {
+                match self.document(envelope).await {
                     Ok(document) => {
                         documents.push(document);
                         refused.push(None);
@@ -181,14 +183,10 @@ impl BatchSink for SearchSink {
 }
 
 /// What a filter makes of a message, as text; nothing and null are not.
-fn value(what: &str, filter: &Filter, input: &Json, envelope: &Envelope) -> Result<String, String> {
+async fn value(what: &str, filter: &Filter, input: &Json, envelope: &Envelope) -> Result<String, String> {
     let meta = filter.meta(|| envelope.origin.meta(&envelope.message, envelope.time, envelope.seq));
-    let mut value = None;
-    let mut first = |found: Json| {
-        value = Some(found.to_plain_string());
-        ControlFlow::Break(())
-    };
-    filter.run(input, &meta, &Json::null(), &mut first).map_err(|error| format!("{what}: {error}"))?;
+    let value = filter.begin_first(input, &meta).finish().await.and_then(|first| first);
+    let value = value.map_err(|error| format!("{what}: {error}"))?.map(|value| value.to_plain_string());
     value
         .filter(|value| value != "null" && !value.is_empty())
         .ok_or_else(|| format!("{what}: the filter yields no value for this message"))

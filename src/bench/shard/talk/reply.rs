@@ -2,11 +2,11 @@
 //!
 //! Invariants: every message is settled once; answers that wait for a decision keep the time at which they arrived.
 
+use super::ids::{Id, Whose};
 use super::{Shard, Talk};
 use crate::bench::likeness::Order;
 use crate::bench::matching::{Reply, Sent};
 use crate::bench::payload::{self, Found, Matching, Payload, Variant};
-use crate::bench::shard::id_of;
 use crate::bench::shard::stats::Interval;
 use crate::message::MessageKind;
 
@@ -69,24 +69,15 @@ impl Talk {
                 }
                 None => Reply::Unknown,
             },
-            Matching::Id(filter) => match id_of(filter, bytes) {
-                Some(id) => self.outstanding.take_id(&id),
-                None => Reply::Unknown,
-            },
-        };
-        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
-        let (sent, reordered) = match reply {
-            Reply::First { sent, reordered } => (sent, reordered),
-            other => {
-                let counts = shard.counts(interval, now);
-                match other {
-                    Reply::Duplicate => counts.duplicated += 1,
-                    Reply::Late => counts.late += 1,
-                    _ => counts.unexpected += 1,
+            Matching::Id(filter) => {
+                if let Some(id) = self.ids.look(filter, Whose::Arrived(kind, now), bytes) {
+                    self.identified(interval, (kind, bytes), id, shard, now);
                 }
                 return;
             }
         };
+        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
+        let Some((sent, reordered)) = first(interval, reply, shard, now) else { return };
         let marker = place.map(|sequence| payload::of(shard.run, number, sequence, sent.intended));
         let intact = match &shard.plan.payload {
             // Of these it is known already.
@@ -99,6 +90,27 @@ impl Talk {
         // Only a marked message is known to come back as it went.
         let corrupt = matches!(shard.plan.matching, Matching::Marker) && (damaged || !intact);
         let answer = Answer { sent, reordered, verified: intact && !damaged, corrupt };
+        self.settle(interval, shard, &answer, now, bytes.len());
+    }
+
+    /// Takes a reply that is known by its id.
+    pub(super) fn identified(
+        &mut self,
+        interval: &mut Interval,
+        (kind, bytes): (MessageKind, &[u8]),
+        id: Id,
+        shard: &Shard,
+        now: u64,
+    ) {
+        let behind = self.outstanding.behind();
+        let reply = id.map_or(Reply::Unknown, |id| self.outstanding.take_id(&id));
+        shard.behind.set(shard.behind.get() + self.outstanding.behind() - behind);
+        let Some((sent, reordered)) = first(interval, reply, shard, now) else { return };
+        let verified = match &shard.plan.payload {
+            Payload::Template(..) => sent.variant == payload::digest(bytes),
+            Payload::Variants(variants) => payload::is_intact(variants, &sent, None, kind, bytes),
+        };
+        let answer = Answer { sent, reordered, verified, corrupt: false };
         self.settle(interval, shard, &answer, now, bytes.len());
     }
 
@@ -188,4 +200,16 @@ impl Talk {
         counts.corrupt += u64::from(answer.corrupt);
         shard.answered(interval, &answer.sent, now, size);
     }
+}
+
+/// The message that a reply is the first to; every other reply is counted for what it is.
+fn first(interval: &mut Interval, reply: Reply, shard: &Shard, now: u64) -> Option<(Sent, bool)> {
+    let counts = shard.counts(interval, now);
+    match reply {
+        Reply::First { sent, reordered } => return Some((sent, reordered)),
+        Reply::Duplicate => counts.duplicated += 1,
+        Reply::Late => counts.late += 1,
+        Reply::Unknown => counts.unexpected += 1,
+    }
+    None
 }
