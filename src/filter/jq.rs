@@ -27,7 +27,6 @@ use std::sync::Arc;
 use jaq_core::data;
 use jaq_core::load::parse::{Def, Term};
 use jaq_core::load::{self, Arena, File, Loader, lex, parse};
-use jaq_core::native;
 use jaq_json::Val;
 
 use engine::Value;
@@ -125,10 +124,10 @@ impl Filter {
     fn compile_plain(source: &str, variables: &Variables) -> Result<Self, FilterError> {
         let Some(program) = load::parse(source, |p| p.term()) else {
             // What is wrong with it is said by the compiler.
-            Self::build(source, source, Rewrite { ticks: false }, None, [], Some(variables))?;
+            Self::build(source, source, Rewrite { ticks: false }, None, Some(variables))?;
             return Err(FilterError("the jq program cannot be read".to_owned()));
         };
-        let up_to = cost::quick_size(&program);
+        let up_to = cost::quick_size(&program, cost::IN_PLACE);
         let bounded = Arc::new(run::Bounded::new(source));
         let compiled = Self::rewritten(source, program, up_to == 0, variables)?;
         let quick = (up_to > 0).then(|| (Arc::clone(&compiled), up_to));
@@ -138,12 +137,13 @@ impl Filter {
         Ok(Self { quick, bounded, names_meta: source.contains("meta"), variables: Arc::clone(variables) })
     }
 
-    /// Compiles a program of a peer, whose every run is quick, with these functions beside the usual ones.
-    fn quick(program: Def<&str>, functions: impl IntoIterator<Item = native::Fun<Data>>) -> Result<Self, FilterError> {
-        let name = program.name;
-        let compiled = Self::build(name, name, Rewrite { ticks: false }, Some(program), functions, None)?;
-        let bounded = Arc::new(run::Bounded::new(name));
-        Ok(Self { quick: Some((compiled, usize::MAX)), bounded, names_meta: false, variables: Arc::default() })
+    /// Compiles a program of a peer, which is quick up to this size and runs on nothing larger.
+    fn quick(source: &str, program: Term<&str>, up_to: usize) -> Result<Self, FilterError> {
+        let rewrite = Rewrite { ticks: false };
+        let program = Def { name: PROGRAM, args: Vec::new(), body: rewrite.term(program) };
+        let compiled = Self::build(source, PROGRAM, rewrite, Some(program), None)?;
+        let bounded = Arc::new(run::Bounded::new(source));
+        Ok(Self { quick: Some((compiled, up_to)), bounded, names_meta: false, variables: Arc::default() })
     }
 
     fn rewritten(
@@ -154,17 +154,16 @@ impl Filter {
     ) -> Result<Compiled, FilterError> {
         let rewrite = Rewrite { ticks };
         let program = Def { name: PROGRAM, args: Vec::new(), body: rewrite.term(program) };
-        Self::build(source, PROGRAM, rewrite, Some(program), [], Some(variables))
+        Self::build(source, PROGRAM, rewrite, Some(program), Some(variables))
     }
 
-    /// Compiles `code`, which may use this definition and these functions and variables beside the usual ones (none
+    /// Compiles `code`, which may use this definition and these variables beside the usual ones (none
     /// where a peer supplies it); errors name their place in `source`.
     fn build<'s>(
         source: &'s str,
         code: &'s str,
         rewrite: Rewrite,
         definition: Option<Def<&'s str>>,
-        functions: impl IntoIterator<Item = native::Fun<Data>>,
         variables: Option<&Variables>,
     ) -> Result<Compiled, FilterError> {
         let defs = self::definitions()
@@ -172,7 +171,7 @@ impl Filter {
                 if rewrite.ticks { rewrite.definition(def) } else { def }
             })
             .chain(definition);
-        let funs = natives::functions().chain(rows::functions()).chain(rewrite::functions()).chain(functions);
+        let funs = natives::functions().chain(rows::functions()).chain(rewrite::functions());
         let arena = Arena::default();
         let modules =
             Loader::new(defs).load(&arena, File { code, path: () }).map_err(|errors| describe_load(source, &errors))?;

@@ -9,12 +9,25 @@ use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::ops::Math;
 use jaq_core::path::{Part, Path};
 
-/// Most work of a quick run, about a nanosecond a unit.
-const MOST_WORK: f64 = 500_000.0;
+/// What a run may take to be quick.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Units of work, about a nanosecond each, for a value of any size.
+    pub(super) work: f64,
+    /// As many again for each of its bytes.
+    pub(super) per_byte: f64,
+    /// Bytes of a value.
+    pub(super) size: f64,
+    /// Deepest value, which `..` visits a level at a time.
+    pub(super) levels: usize,
+}
+
+/// For programs of whoever runs this process, on any message.
+pub(super) const IN_PLACE: Room = Room { work: 500_000.0, per_byte: 0.0, size: 1e6, levels: super::MAX_INPUT_DEPTH };
 /// Nesting beyond which a program is not looked at.
 const MAX_DEPTH: usize = 256;
-/// Deepest value from outside, which `..` visits a level at a time.
-const LEVELS: f64 = 512.0;
+/// What a byte of a regular expression costs to make at most: a class of characters has many ranges.
+const REGEX_BYTE: f64 = 2000.0;
 
 /// At most `factor * n^power`.
 #[derive(Debug, Clone, Copy)]
@@ -69,22 +82,28 @@ fn one(size: Bound) -> Flow {
 }
 
 /// The largest size of a value for which a run is quick; 0 when none is.
-pub(super) fn quick_size(program: &Term<&str>) -> usize {
-    let mut costs = Costs { variables: Vec::new(), depth: 0 };
+pub(super) fn quick_size(program: &Term<&str>, room: Room) -> usize {
+    let mut costs = Costs { variables: Vec::new(), depth: 0, levels: room.levels as f64 };
     let Some(flow) = costs.term(program, Bound::linear(1.0)) else { return 0 };
     let work = flow.work.plus(flow.size).plus(flow.count);
-    let largest = if work.power == 0 { f64::MAX } else { (MOST_WORK / work.factor).powf(1.0 / f64::from(work.power)) };
-    if work.factor > MOST_WORK || !largest.is_finite() && work.power > 0 {
+    if work.factor > room.work {
         return 0;
     }
+    let largest = match work.power {
+        0 => f64::MAX,
+        1 if work.factor <= room.per_byte => f64::MAX,
+        1 => room.work / (work.factor - room.per_byte),
+        power => (room.work / work.factor).powf(1.0 / f64::from(power)),
+    };
     // What is only a few bytes long would be looked at for nothing.
     #[allow(clippy::cast_sign_loss)] // It is not negative.
-    if largest < 16.0 { 0 } else { largest.min(1e6) as usize }
+    if largest < 16.0 { 0 } else { largest.min(room.size) as usize }
 }
 
 struct Costs<'s> {
     variables: Vec<(&'s str, Bound)>,
     depth: usize,
+    levels: f64,
 }
 
 impl<'s> Costs<'s> {
@@ -106,7 +125,7 @@ impl<'s> Costs<'s> {
                 Flow { work: ONE, ..one(size) }
             }
             Term::Recurse => {
-                let all = Bound::constant(LEVELS).times(input);
+                let all = Bound::constant(self.levels).times(input);
                 Flow { count: input, size: all, work: input }
             }
             Term::Str(None, parts) => self.text(parts, input)?,
@@ -297,10 +316,7 @@ impl<'s> Costs<'s> {
                 [],
             )
             | ("type" | "isnumber" | "isstring" | "isboolean" | "isarray" | "isobject" | "first" | "last", []) => whole,
-            (
-                "length" | "utf8bytelength" | "keys" | "keys_unsorted" | "to_entries" | "from_entries" | "reverse",
-                [],
-            )
+            ("keys" | "keys_unsorted" | "to_entries" | "from_entries" | "reverse", [])
             | ("sort" | "unique" | "min" | "max" | "any" | "all" | "abs" | "floor" | "ceil" | "round" | "sqrt", [])
             | ("tostring" | "tonumber" | "tojson" | "fromjson" | "ascii_downcase" | "ascii_upcase" | "trim", [])
             | ("ltrim" | "rtrim" | "toarray" | "isnan" | "isinfinite" | "isnormal" | "isfinite" | "explode", [])
@@ -309,6 +325,7 @@ impl<'s> Costs<'s> {
                 let size = input.times(Bound::constant(8.0));
                 Flow { count: ONE, size, work: size.plus(ONE) }
             }
+            ("length" | "utf8bytelength", []) => Flow { work: input.plus(ONE), ..one(ONE) },
             // Each sum of texts or lists is a new one.
             ("add", []) => Flow { work: input.times(input).times(Bound::constant(1.0 / 64.0)).plus(input), ..whole },
             ("select", [test]) => {
@@ -350,9 +367,13 @@ impl<'s> Costs<'s> {
                 Flow { work: items.work.plus(items.size).plus(input.times(items.count)), ..one(ONE) }
             }
             // Made anew for each input, whose size its own does not depend on.
-            ("test", [pattern @ Term::Str(None, _)] | [pattern @ Term::Str(None, _), _]) if !has_parts(pattern) => {
-                let length = Bound::constant(2000.0);
-                Flow { work: length.plus(input.times(Bound::constant(4.0))), ..one(ONE) }
+            ("test", [pattern @ Term::Str(None, parts)] | [pattern @ Term::Str(None, parts), _])
+                if !has_parts(pattern) && !has_counts(pattern) =>
+            {
+                let length = |part: &StrPart<&str, _>| if let StrPart::Str(text) = part { text.len() } else { 1 };
+                let length: usize = parts.iter().map(length).sum();
+                let making = Bound::constant(REGEX_BYTE * (1 + length) as f64);
+                Flow { work: making.plus(input.times(Bound::constant(4.0))), ..one(ONE) }
             }
             _ => return None,
         })
@@ -394,6 +415,16 @@ fn bind<'s>(pattern: &Pattern<&'s str>, size: Bound, variables: &mut Vec<(&'s st
 /// Whether a text holds anything but what is written out.
 fn has_parts(term: &Term<&str>) -> bool {
     matches!(term, Term::Str(_, parts) if parts.iter().any(|part| matches!(part, StrPart::Term(_))))
+}
+
+/// Whether a pattern repeats a counted number of times, which multiplies its size.
+pub(super) fn has_counts(pattern: &Term<&str>) -> bool {
+    let Term::Str(_, parts) = pattern else { return true };
+    parts.iter().any(|part| match part {
+        StrPart::Str(text) => text.contains('{'),
+        StrPart::Char(c) => *c == '{',
+        StrPart::Term(_) => true,
+    })
 }
 
 fn has_variable(term: &Term<&str>) -> bool {

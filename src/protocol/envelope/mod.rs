@@ -383,7 +383,7 @@ fn matches(filter: &PeerFilter, message: &Message) -> bool {
         crate::message::event::push_base64(&mut base64, message.payload());
         Json::from_text(&String::from_utf8_lossy(&base64))
     };
-    filter.matches(&json, message.len()).unwrap_or(false)
+    filter.matches(&json).unwrap_or(false)
 }
 
 impl Protocol for Envelope {

@@ -100,7 +100,7 @@ impl Choice {
         match &self.jq {
             None => Ok(true),
             Some((_, filter)) => match Json::parse(entry.payload()) {
-                Ok(json) => filter.matches(&json, entry.payload().len()),
+                Ok(json) => filter.matches(&json),
                 Err(_) => Ok(false),
             },
         }
