@@ -1,11 +1,11 @@
-//! Plain conversations with other people's programs: npm `ws`, Python `websockets`, curl.
+//! Plain conversations with other people's programs: npm `ws`, Python `websockets`, Go's gorilla/websocket, curl.
 //!
 //! Leaves compression in all its forms to `compression`, and browsers to `chromium`.
 
 use serde_json::{Value, json};
 
 use crate::support::certs::Authority;
-use crate::support::peers::{in_path, node, node_server, python, python_server};
+use crate::support::peers::{gorilla, gorilla_server, in_path, node, node_server, python, python_server};
 use crate::support::{Run, listen, require, run};
 
 const MESSAGES: [&str; 4] = ["hello", "", "ünï ✓", "repeat:100000:0123456789"];
@@ -45,6 +45,34 @@ fn npm_ws_servers_are_talked_to() {
     let output = run(&["connect", &server.url(), "--hex", "-n", "1"], "00ff0a\n").exits(0);
     assert_eq!(output.bytes, [0, 255, 10]);
     server.process.wait_for_stdout(r#"{"event":"close","code":1000,"#);
+}
+
+#[test]
+fn gorilla_clients_are_served() {
+    if !require("gorilla") {
+        return;
+    }
+    for more in [&[][..], &["--compress"]] {
+        let server = listen(&[&["--echo", "-s", "chat"], more].concat());
+        let output = gorilla().args(["client", &server.url, "hello", "", "ünï ✓"]).input("").exits(0);
+        let result: Value = serde_json::from_str(output.stdout()).expect("JSON");
+        assert_eq!(result, json!({"replies": 6, "pongs": 1, "protocol": "chat", "code": 1000}));
+    }
+}
+
+#[test]
+fn gorilla_servers_are_talked_to() {
+    if !require("gorilla") {
+        return;
+    }
+    let server = gorilla_server(&["server"]);
+    let input = format!("hello\nünï ✓\n{}\n", "words ".repeat(50_000));
+    for more in [&[][..], &["--no-compress"]] {
+        let output = run(&[&["connect", &server.url(), "-s", "chat", "-n", "3"], more].concat(), &input).exits(0);
+        assert!(output.stdout() == input, "{more:?}");
+    }
+    server.process.wait_for_stdout(r#"{"event":"open","protocol":"chat"}"#);
+    server.process.wait_for_stdout(r#"{"code":1000,"event":"close","reason":""}"#);
 }
 
 #[test]

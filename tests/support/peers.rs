@@ -1,4 +1,5 @@
-//! Starts other people's clients and servers: npm `ws`, `websocket` and `wscat`, Bun, Python `websockets`, headless Chromium, curl.
+//! Starts other people's clients and servers: npm `ws`, `websocket` and `wscat`, Bun, Python `websockets`, Go's
+//! gorilla/websocket, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
@@ -55,6 +56,20 @@ pub fn python(name: &str) -> Run {
     let program = std::env::var_os("WSP_TEST_PYTHON").map_or(own, PathBuf::from);
     assert!(program.exists(), "{} is missing: run tests/run", program.display());
     Run::new(program).arg(script(name))
+}
+
+/// The Go program in `tests/peers/go`: the one in `WSP_TEST_GORILLA`, else the one that `tests/run` builds.
+pub fn gorilla() -> Run {
+    let own = root().join("target/test-gorilla/gorilla");
+    let program = std::env::var_os("WSP_TEST_GORILLA").map_or(own, PathBuf::from);
+    assert!(program.is_file(), "{} is missing: run tests/run", program.display());
+    Run::new(program)
+}
+
+/// The gorilla server that these words ask for.
+#[track_caller]
+pub fn gorilla_server(words: &[&str]) -> PeerServer {
+    PeerServer::started(gorilla().args(words))
 }
 
 /// The `ws` echo server with these options (JSON).
