@@ -21,6 +21,7 @@ use crate::support::kafka::Kafka;
 #[cfg(feature = "nats")]
 use crate::support::nats::Nats;
 use crate::support::process::Process;
+use crate::support::stores::Documents;
 #[cfg(feature = "postgres")]
 use crate::support::stores::Rows;
 use crate::support::{DEADLINE, FakeServer, Frame, RawClient, closed_port, require, scratch, text, write, wsp};
@@ -42,6 +43,7 @@ const RECEIVERS: &[(&str, MakeReceiver)] = &[
     ("ws-listen in batches", || Box::new(Batched(WsGuest::new()))),
     #[cfg(feature = "postgres")]
     ("postgres", || Box::new(Rows::new())),
+    ("opensearch", || Box::new(Documents::new())),
     #[cfg(feature = "nats")]
     ("nats", || Box::new(Station::new(Box::new(Nats::start(&[]))))),
     #[cfg(feature = "kafka")]
@@ -54,12 +56,23 @@ fn receivers() -> impl Iterator<Item = (&'static str, MakeReceiver)> {
 }
 
 fn can_be_had(name: &str) -> bool {
-    !["nats", "kafka", "postgres"].contains(&name) || require(name)
+    !["nats", "kafka", "postgres", "opensearch"].contains(&name) || require(name)
 }
 
 /// A relay from standard input to a receiver and further ends.
 fn relay_to(receiver: &dyn Receiver, more: &[&str]) -> Process {
-    wsp(["relay", "-", &receiver.endpoint()]).args(more).args(receiver.arguments()).limit(3 * DEADLINE).spawn()
+    let endpoint = receiver.endpoint();
+    let (mut to, mut more) = (vec![endpoint.clone()], more);
+    if let Some(projection) = receiver.projection() {
+        // A route makes of each message what it needs; who is to get it as well is another route.
+        to = ["null:", "--route-all", "--route"].map(str::to_owned).into();
+        to.push(format!("true => {endpoint} => {projection}"));
+        if let Some((&"-", rest)) = more.split_first() {
+            to.extend(["--route".to_owned(), "true => -".to_owned()]);
+            more = rest;
+        }
+    }
+    wsp(["relay", "-"]).args(to).args(more).args(receiver.arguments()).limit(3 * DEADLINE).spawn()
 }
 
 fn upto(last: u32) -> Vec<u32> {
@@ -187,6 +200,7 @@ fn every_sink_that_is_stopped_stops_the_source_and_loses_nothing() {
             "http" | "http in batches" => (3_000, 4000),
             // What a stream has got is asked for one by one.
             "nats" => (20_000, 200),
+            "opensearch" => (20_000, 400),
             _ => (60_000, 200),
         };
         let feeding = feed(&mut relay, lines(2, count, width));

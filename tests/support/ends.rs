@@ -39,6 +39,11 @@ pub trait Receiver {
         Vec::new()
     }
 
+    /// What it needs made of each message, as a filter.
+    fn projection(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What it has got, in order.
     fn got(&self) -> Vec<u32>;
 

@@ -5,11 +5,12 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::certs::Identity;
 use super::ends::{Receiver, number};
@@ -257,5 +258,94 @@ impl Search {
         let hits = found["hits"]["hits"].as_array().unwrap_or_else(|| panic!("hits: {found}"));
         let one = |hit: &Value| (hit["_id"].as_str().expect("an id").to_owned(), hit["_source"].clone());
         hits.iter().map(one).collect()
+    }
+}
+
+/// An index at the end of a relay, in a server that one test at a time has.
+pub struct Documents {
+    server: MutexGuard<'static, Option<Search>>,
+    index: String,
+    /// Nobody is answered.
+    is_paused: bool,
+    /// Read so far, and the place of the last document.
+    read: RefCell<(Vec<u32>, u64)>,
+}
+
+impl Documents {
+    pub fn new() -> Self {
+        static ONE: Mutex<Option<Search>> = Mutex::new(None);
+        let mut server = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = Search::index();
+        let mappings = json!({"properties": {"place": {"type": "long"}, "line": {"type": "keyword", "index": false}}});
+        let body = json!({"mappings": mappings}).to_string();
+        server.get_or_insert_with(Search::start).ask("PUT", &format!("/{index}"), &body);
+        Self { server, index, is_paused: false, read: RefCell::default() }
+    }
+
+    fn server(&self) -> &Search {
+        self.server.as_ref().expect("it runs")
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.is_paused = signal == Signal::SIGSTOP;
+        // There is none when its start has failed.
+        if let Some(process) = self.server.as_ref().and_then(|server| server.process.as_ref()) {
+            process.signal(signal);
+        }
+    }
+}
+
+impl Drop for Documents {
+    /// The next test finds it awake.
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+}
+
+impl Receiver for Documents {
+    /// With ids of their own nothing is there twice, whatever was sent again.
+    fn endpoint(&self) -> String {
+        self.server().url(&format!("{}?id=.place&action=create", self.index))
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        SOON.iter().chain(&["--raw-input"]).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn projection(&self) -> Option<&'static str> {
+        Some("{place: $meta.seq, line: tostring}")
+    }
+
+    fn got(&self) -> Vec<u32> {
+        let mut read = self.read.borrow_mut();
+        if !self.is_paused {
+            let server = self.server();
+            server.ask("POST", &format!("/{}/_refresh", self.index), "");
+            let query = json!({
+                "size": 10_000, "sort": ["place"], "query": {"range": {"place": {"gt": read.1}}}, "_source": true
+            });
+            let found = server.ask("POST", &format!("/{}/_search", self.index), &query.to_string());
+            for hit in found["hits"]["hits"].as_array().unwrap_or_else(|| panic!("hits: {found}")) {
+                let document = &hit["_source"];
+                read.1 = document["place"].as_u64().expect("a place");
+                read.0.push(number(document["line"].as_str().expect("a line")));
+            }
+        }
+        read.0.clone()
+    }
+
+    fn pause(&mut self, _: &Process) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    fn resume(&mut self, _: &Process) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn go_and_come_back(&mut self, _: &Process) -> bool {
+        let server = self.server.as_mut().expect("it runs");
+        server.kill();
+        server.go();
+        true
     }
 }
