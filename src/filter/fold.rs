@@ -173,6 +173,11 @@ impl States {
         self.entries.is_empty()
     }
 
+    /// Returns how many states there may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Returns how many states had to go for others.
     pub fn evicted(&self) -> u64 {
         self.evicted

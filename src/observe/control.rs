@@ -168,16 +168,30 @@ pub struct QueueReading {
     /// Messages made of several for its destination, where that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batches: Option<u64>,
+    /// The batch that is being gathered from it, where messages have waited for others to join them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gathering: Option<BatchReading>,
     /// Age of the message that has waited longest, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<f64>,
 }
 
+/// A batch that is being gathered; all zero between two batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct BatchReading {
+    /// Messages in it so far; they are no longer in the queue.
+    pub messages: u64,
+    /// How long they have waited for more, in milliseconds.
+    pub age_ms: f64,
+}
+
 /// What folds keep from message to message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldReading {
     /// States, one for each key.
     pub states: u64,
+    /// States there may be.
+    pub most: u64,
     /// States that had to go for others.
     pub evicted: u64,
 }

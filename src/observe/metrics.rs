@@ -6,7 +6,7 @@
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
-use super::control::Control;
+use super::control::{BatchReading, Control, FoldReading, QueueReading};
 use super::counters::{BothWays, ByLabel, Counters, Durations, Label};
 use super::process::ProcessReading;
 use super::websocket_input;
@@ -46,7 +46,7 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
     let both = |received: u64, sent: u64| vec![(Some("in"), received), (Some("out"), sent)];
     let one = |value: u64| vec![(None, value)];
     let queues = run.queues();
-    let gauges = |value: &dyn Fn(&super::control::QueueReading) -> f64| {
+    let gauges = |value: &dyn Fn(&QueueReading) -> f64| {
         queues.iter().map(|queue| (Some(("queue", queue.name.as_ref())), value(queue))).collect::<Vec<_>>()
     };
     let waiting = run.waiting();
@@ -111,20 +111,45 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
     if !batches.is_empty() {
         families.push(counter("wsp_batches_total", "Messages made of several, by queue.", "queue", batches));
     }
-    if let Some(folds) = run.folds() {
-        families.push(gauge(
-            "wsp_fold_states",
-            "States that --fold keeps, one for each key.",
-            vec![(None, folds.states as f64)],
-        ));
-        families.push(counter(
+    families.extend(of_gathering(&queues));
+    families.extend(run.folds().into_iter().flat_map(of_folds));
+    families
+}
+
+/// Batches that wait for more messages.
+fn of_gathering(queues: &[QueueReading]) -> Vec<MetricFamily> {
+    let gathering: Vec<_> = queues.iter().filter_map(|queue| Some((queue.name.as_ref(), queue.gathering?))).collect();
+    if gathering.is_empty() {
+        return Vec::new();
+    }
+    let values = |value: fn(&BatchReading) -> f64| {
+        gathering.iter().map(|(queue, batch)| (Some(("queue", *queue)), value(batch))).collect()
+    };
+    vec![
+        gauge(
+            "wsp_batch_messages",
+            "Messages in a batch that waits for more, by queue.",
+            values(|batch| batch.messages as f64),
+        ),
+        gauge(
+            "wsp_batch_age_seconds",
+            "How long the batch that waits for more has done so, by queue.",
+            values(|batch| batch.age_ms / 1000.0),
+        ),
+    ]
+}
+
+fn of_folds(folds: FoldReading) -> [MetricFamily; 3] {
+    [
+        gauge("wsp_fold_states", "States that --fold keeps, one for each key.", vec![(None, folds.states as f64)]),
+        gauge("wsp_fold_states_max", "States that --fold may keep (--state-keys).", vec![(None, folds.most as f64)]),
+        counter(
             "wsp_fold_states_evicted_total",
             "States that had to go because --state-keys was reached.",
             "",
-            one(folds.evicted),
-        ));
-    }
-    families
+            vec![(None, folds.evicted)],
+        ),
+    ]
 }
 
 fn of_requests(counters: &Counters) -> Vec<MetricFamily> {

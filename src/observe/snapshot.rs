@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::control::{Control, QueueReading, SessionReading, SpoolReading, TrafficReading};
+use super::control::{Control, FoldReading, QueueReading, SessionReading, SpoolReading, TrafficReading};
 use super::counters::{ByLabel, Label};
 
 /// The state of a run.
@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub errors: BTreeMap<String, u64>,
     /// The queues.
     pub queues: Vec<QueueReading>,
+    /// What folds keep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<FoldReading>,
     /// What waits on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolReading>,
@@ -68,6 +71,7 @@ impl Snapshot {
             dropped: by_label(&counters.dropped),
             dead_letters: by_label(&counters.dead_letters),
             errors: by_label(&counters.errors),
+            folds: run.folds(),
             spool: spool(&queues),
             queues,
             waiting: run.waiting(),

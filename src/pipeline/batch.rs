@@ -27,11 +27,20 @@ pub struct BatchSettings {
     pub age: Option<Duration>,
 }
 
+/// A batch that waits for company, as its lane shows it.
+struct Waiting<'l>(&'l Lane);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.has_gathered();
+    }
+}
+
 /// Adds to a batch that has its first message until it is large enough, or old enough.
 pub async fn fill(lane: &Lane, settings: &BatchSettings, stop: &Stop, batch: &mut VecDeque<Envelope>) {
     let mut bytes: usize = batch.iter().map(|envelope| envelope.message.len()).sum();
     let limit = settings.age.map(|age| Instant::now() + age);
-    let mut timer = None;
+    let (mut timer, waiting) = (None, Waiting(lane));
     loop {
         let fits = |bytes: usize| lane.next_size().map(|next| bytes + next <= settings.bytes);
         while batch.len() < settings.most
@@ -46,6 +55,7 @@ pub async fn fill(lane: &Lane, settings: &BatchSettings, stop: &Stop, batch: &mu
         if is_full || batch.len() >= settings.least || lane.has_ended() || stop.step() > Step::Running {
             return;
         }
+        waiting.0.gathers(batch.len());
         let next = poll_fn(|cx| {
             let is_old = limit.is_some_and(|limit| {
                 let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
@@ -65,6 +75,8 @@ pub async fn fill(lane: &Lane, settings: &BatchSettings, stop: &Stop, batch: &mu
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::message::Message;
@@ -135,5 +147,32 @@ mod tests {
         }
         let (texts, _) = filled(settings(9, 9, 99, None), &["a"], &["b"], true).await;
         assert_eq!(texts, ["a", "b"], "the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_waits_is_seen_until_it_waits_no_longer() {
+        let settings = BatchSettings { most: 9, least: 3, bytes: 99, age: None };
+        let (lane, stop, mut batch) = (lane(), Stop::default(), VecDeque::new());
+        push(&lane, "a");
+        push(&lane, "b");
+        batch.extend(lane.try_next());
+        let seen = |lane: &Lane| lane.gathering().map(|(messages, _)| messages);
+        assert_eq!(seen(&lane), None);
+        {
+            let mut filling = std::pin::pin!(fill(&lane, &settings, &stop, &mut batch));
+            assert!(filling.as_mut().now_or_never().is_none());
+            assert_eq!(seen(&lane), Some(2));
+            push(&lane, "c");
+            filling.await;
+        }
+        assert_eq!((batch.len(), seen(&lane)), (3, Some(0)));
+        // One that is given up is seen no longer, either.
+        batch.truncate(1);
+        {
+            let mut filling = std::pin::pin!(fill(&lane, &settings, &stop, &mut batch));
+            assert!(filling.as_mut().now_or_never().is_none());
+            assert_eq!(seen(&lane), Some(1));
+        }
+        assert_eq!(seen(&lane), Some(0));
     }
 }

@@ -52,6 +52,8 @@ pub struct Lane {
     pub retried: Count,
     /// Messages made of several for its destination.
     pub batches: Count,
+    /// Messages that were taken out and wait for others, and since when; `None` where none ever has.
+    gathering: Cell<Option<(usize, Timestamp)>>,
     settings: LaneSettings,
     pace: OnceCell<Turn>,
     backing: Backing,
@@ -101,6 +103,7 @@ impl Lane {
             delivered_bytes: Count::default(),
             retried: Count::default(),
             batches: Count::default(),
+            gathering: Cell::new(None),
             settings,
             pace: OnceCell::new(),
             backing,
@@ -319,6 +322,23 @@ impl Lane {
     /// From now on `see` is shown what its destination took.
     pub fn show_to(&self, see: impl Fn(&Envelope) + 'static) {
         let _ = self.witness.set(Witness(Box::new(see)));
+    }
+
+    /// A batch of so many messages, taken out of it, waits for more.
+    pub fn gathers(&self, messages: usize) {
+        let since =
+            self.gathering.get().filter(|(before, _)| *before > 0).map_or_else(Timestamp::now, |(_, since)| since);
+        self.gathering.set(Some((messages, since)));
+    }
+
+    /// That batch waits no longer.
+    pub fn has_gathered(&self) {
+        self.gathering.set(self.gathering.get().map(|(_, since)| (0, since)));
+    }
+
+    /// Messages of a batch that waits for more, and since when it does; `None` where none ever has.
+    pub fn gathering(&self) -> Option<(usize, Timestamp)> {
+        self.gathering.get()
     }
 
     /// Its destination has failed, and is tried again in a while, until it takes something.

@@ -20,7 +20,15 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 /// Metrics of relays that fold, make batches, or have a broker as their source.
-const OF_RELAYS: [&str; 4] = ["wsp_lag", "wsp_batches_total", "wsp_fold_states", "wsp_fold_states_evicted_total"];
+const OF_RELAYS: [&str; 7] = [
+    "wsp_lag",
+    "wsp_batches_total",
+    "wsp_batch_messages",
+    "wsp_batch_age_seconds",
+    "wsp_fold_states",
+    "wsp_fold_states_max",
+    "wsp_fold_states_evicted_total",
+];
 
 /// The metrics that a server has, and those of certain relays.
 fn metrics_there_are() -> BTreeSet<String> {

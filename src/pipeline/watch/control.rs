@@ -17,7 +17,9 @@ use crate::message::Message;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
-use crate::observe::control::{Delivering, Delivery, FoldReading, QueueReading, Refusal, SessionReading, milliseconds};
+use crate::observe::control::{
+    BatchReading, Delivering, Delivery, FoldReading, QueueReading, Refusal, SessionReading, milliseconds,
+};
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::envelope::{Envelope, Origin};
@@ -114,10 +116,16 @@ impl Control for Watch {
     fn folds(&self) -> Option<FoldReading> {
         let pipelines = self.pipelines.borrow();
         let flows = pipelines.iter().flat_map(|seen| &seen.flows);
-        let reading = |states: &States| FoldReading { states: states.len() as u64, evicted: states.evicted() };
-        flows
-            .filter_map(|flow| flow.states(reading))
-            .reduce(|sum, one| FoldReading { states: sum.states + one.states, evicted: sum.evicted + one.evicted })
+        let reading = |states: &States| FoldReading {
+            states: states.len() as u64,
+            most: states.most() as u64,
+            evicted: states.evicted(),
+        };
+        flows.filter_map(|flow| flow.states(reading)).reduce(|sum, one| FoldReading {
+            states: sum.states + one.states,
+            most: sum.most + one.most,
+            evicted: sum.evicted + one.evicted,
+        })
     }
 
     fn each_full_queue(&self, full: &mut dyn FnMut(u64)) {
@@ -268,6 +276,11 @@ fn reading(lane: &Rc<Lane>, name: String) -> QueueReading {
         sum.high_water = sum.high_water.max(one.high_water);
         sum.spool_bytes = sum.spool_bytes.or(one.spool_bytes);
         sum.batches = sum.batches.or(one.batches);
+        let gathering = sum.gathering.into_iter().chain(one.gathering);
+        sum.gathering = gathering.reduce(|one, other| BatchReading {
+            messages: one.messages + other.messages,
+            age_ms: one.age_ms.max(other.age_ms),
+        });
         let oldest = sum.oldest_ms.into_iter().chain(one.oldest_ms);
         sum.oldest_ms = oldest.reduce(f64::max);
     }
@@ -285,6 +298,10 @@ fn reading_of_one(lane: &Lane) -> QueueReading {
         high_water: Some(lane.high_water()),
         spool_bytes: lane.stored_bytes(),
         batches: Some(lane.batches.get()).filter(|batches| *batches > 0),
+        gathering: lane.gathering().map(|(messages, since)| BatchReading {
+            messages: messages as u64,
+            age_ms: if messages > 0 { milliseconds(age(since)) } else { 0.0 },
+        }),
         oldest_ms: lane.oldest().map(|since| milliseconds(age(since))),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::observe::control::QueueReading;
+use crate::observe::control::{BatchReading, QueueReading};
 
 /// Samples of each queue.
 const SAMPLES: usize = 600;
@@ -24,6 +24,10 @@ pub struct Track {
     pub bytes: usize,
     /// The most that was in it.
     pub high: usize,
+    /// Messages made of several from it, where that is done.
+    pub batches: Option<u64>,
+    /// The batch that is being gathered from it, where messages wait for others.
+    pub gathering: Option<BatchReading>,
     /// What was in it, the newest last.
     pub depths: VecDeque<usize>,
 }
@@ -52,6 +56,8 @@ impl Queues {
                     capacity: 0,
                     bytes: 0,
                     high: 0,
+                    batches: None,
+                    gathering: None,
                     depths: VecDeque::new(),
                 });
                 self.tracks.len() - 1
@@ -59,6 +65,7 @@ impl Queues {
             let track = &mut self.tracks[place];
             track.capacity = reading.capacity;
             track.bytes = reading.bytes;
+            (track.batches, track.gathering) = (reading.batches, reading.gathering);
             track.high = track.high.max(reading.depth);
             if track.depths.len() >= SAMPLES {
                 track.depths.pop_front();
@@ -90,6 +97,11 @@ impl Queues {
             capacity: self.tracks.iter().map(|track| track.capacity).sum(),
             bytes: self.tracks.iter().map(|track| track.bytes).sum(),
             high: 0,
+            batches: self.tracks.iter().filter_map(|track| track.batches).reduce(|sum, one| sum + one),
+            gathering: self.tracks.iter().filter_map(|track| track.gathering).reduce(|sum, one| BatchReading {
+                messages: sum.messages + one.messages,
+                age_ms: sum.age_ms.max(one.age_ms),
+            }),
             depths: VecDeque::from(vec![0; longest]),
         };
         for track in &self.tracks {
@@ -135,6 +147,17 @@ mod tests {
         assert_eq!(queues.shown().name, "b");
         queues.next();
         assert_eq!(queues.shown().name, "all");
+        // What is gathered is added up, and of its age the greatest is shown.
+        let gathers = |name, messages, age_ms| QueueReading {
+            gathering: Some(BatchReading { messages, age_ms }),
+            batches: Some(messages + 1),
+            ..queue(name, 1)
+        };
+        queues.set(0, &[gathers("a", 3, 40.0), gathers("b", 4, 20.0)]);
+        let all = queues.shown();
+        assert_eq!((all.gathering, all.batches), (Some(BatchReading { messages: 7, age_ms: 40.0 }), Some(9)));
+        queues.next();
+        assert_eq!(queues.shown().gathering, Some(BatchReading { messages: 3, age_ms: 40.0 }));
         (0..2 * SAMPLES).for_each(|_| queues.set(0, &[queue("b", 1)]));
         assert_eq!((queues.len(), queues.shown().depths.len()), (1, SAMPLES));
     }

@@ -8,6 +8,8 @@ use ratatui::layout::Rect;
 use super::text::{age, bytes, columns, commas, count, put, put_right};
 use super::theme::Theme;
 use super::{chart, title};
+use crate::observe::control::FoldReading;
+use crate::tui::model::queues::Track;
 use crate::tui::model::{Model, Pane};
 
 /// Columns for the figures beside the chart.
@@ -57,18 +59,45 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     if chart_area.height > 1 {
         put_right(buffer, (area.x, chart_area.y + chart_area.height - 1), SCALE - 1, "0", theme.dim);
     }
-    let drops = drops(model);
-    let beside = drops.iter().map(|(text, _)| columns(text)).max().unwrap_or(0);
-    let beside = if beside > 0 && beside + 2 < area.width / 2 { beside + 2 } else { 0 };
+    let fits = |text: &str| columns(text) + 2 < area.width / 2;
+    let told: Vec<_> = beside_the_chart(model, &track).into_iter().filter(|(text, _)| fits(text)).collect();
+    let beside = told.iter().map(|(text, _)| columns(text) + 2).max().unwrap_or(0);
     let width = chart_area.width.saturating_sub(SCALE + beside);
     let values: Vec<usize> = track.depths.iter().copied().collect();
     chart::draw(buffer, Rect { x: area.x + SCALE, width, ..chart_area }, &values, top, track.high, theme);
     if beside > 0 {
-        for (line, (text, is_bad)) in drops.iter().take(usize::from(chart_area.height)).enumerate() {
+        for (line, (text, is_bad)) in told.iter().take(usize::from(chart_area.height)).enumerate() {
             let style = if *is_bad { theme.bad } else { theme.dim };
             put_right(buffer, (area.x, chart_area.y + line as u16), area.width, text, style);
         }
     }
+}
+
+/// Lines beside the chart, the most important first, and whether each is bad news.
+fn beside_the_chart(model: &Model, track: &Track) -> Vec<(String, bool)> {
+    let folds = model.sources.iter().filter_map(|source| source.snapshot.folds);
+    let facts = folds.map(|folds| states(&folds)).chain(batches(track)).map(|text| (text, false));
+    let (mut lines, none) = drops(model).into_iter().partition::<Vec<_>, _>(|(_, is_bad)| *is_bad);
+    lines.extend(facts.chain(none));
+    lines
+}
+
+/// What folds keep, of how many they may, and what had to go.
+fn states(folds: &FoldReading) -> String {
+    let gone = if folds.evicted > 0 { format!(", {} evicted", count(folds.evicted)) } else { String::new() };
+    format!("{}/{} states{gone}", count(folds.states), count(folds.most))
+}
+
+/// The batch that is being gathered, and how many there have been.
+fn batches(track: &Track) -> Vec<String> {
+    let waiting = track.gathering.filter(|batch| batch.messages > 0);
+    let waiting = waiting.map(|batch| format!("batch of {} waits {}", count(batch.messages), seconds(batch.age_ms)));
+    waiting.into_iter().chain(track.batches.map(|batches| format!("{} batches", count(batches)))).collect()
+}
+
+/// A short time in seconds, with a tenth; a longer one as ages are shown.
+fn seconds(milliseconds: f64) -> String {
+    if milliseconds < 10_000.0 { format!("{:.1}s", milliseconds / 1000.0) } else { age(milliseconds / 1000.0) }
 }
 
 /// What was dropped or buried, and why.

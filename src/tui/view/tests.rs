@@ -1,5 +1,6 @@
 //! Screens as they look: keys in, a screen out.
 
+use jiff::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -8,9 +9,10 @@ use ratatui::style::{Color, Modifier};
 use super::draw;
 use super::theme::Theme;
 use crate::host::{Depth, Display};
+use crate::observe::control::{BatchReading, FoldReading, QueueReading};
 use crate::tui::keymap::tests::keys;
-use crate::tui::model::Model;
 use crate::tui::model::tests::model;
+use crate::tui::model::{Look, Model};
 
 const PLAIN: Display = Display { depth: Depth::None, ascii: false, light: false, dumb: false };
 const SIXTEEN: Display = Display { depth: Depth::Sixteen, ascii: false, light: false, dumb: false };
@@ -98,6 +100,33 @@ fn all_panes_at_80_by_24() {
 #[test]
 fn all_panes_on_a_large_screen() {
     insta::assert_snapshot!(screen("", (160, 44), PLAIN));
+}
+
+#[test]
+fn states_and_the_batch_that_waits_are_beside_the_queue() {
+    let mut model = model();
+    let mut snapshot = model.sources[0].snapshot.clone();
+    snapshot.folds = Some(FoldReading { states: 812, most: 100_000, evicted: 5 });
+    let gathering = Some(BatchReading { messages: 1037, age_ms: 1249.0 });
+    snapshot.queues = vec![QueueReading {
+        name: "kafka://localhost:9092/ticks".into(),
+        depth: 90,
+        capacity: 10_000,
+        batches: Some(1204),
+        gathering,
+        ..QueueReading::default()
+    }];
+    model.saw(0, Look { snapshot: Some(snapshot), ..Look::default() }, Timestamp::from_second(4).expect("a time"));
+    let screens = [(80, 24), (160, 44)].map(|size| {
+        model.rows = usize::from(size.1);
+        text(&buffer(&model, size, PLAIN))
+    });
+    for screen in &screens {
+        for told in ["dropped queue-full 12", "812/100k states, 5 evicted", "batch of 1,037 waits 1.2s"] {
+            assert!(screen.contains(told), "{told}: {screen}");
+        }
+    }
+    insta::assert_snapshot!(screens.join("\n"));
 }
 
 #[test]
