@@ -246,7 +246,13 @@ impl Hub {
 
     /// As [`Hub::place`], with what became of it.
     pub(super) fn push(&self, mailbox: &Mailbox, message: Message) -> Pushed {
-        mailbox.push(message, |size| self.dropped(mailbox.id, Direction::Out, DropReason::QueueFull, size))
+        let mut is_first = true;
+        mailbox.push(message, |size| {
+            if std::mem::take(&mut is_first) {
+                self.queue_full(mailbox);
+            }
+            self.dropped(mailbox.id, Direction::Out, DropReason::QueueFull, size);
+        })
     }
 
     /// Puts a message before every session, but for `except`.

@@ -176,6 +176,16 @@ impl Hub {
         self.notice(format!("wsp: no session {}; its messages were dropped", name.escape_debug()));
     }
 
+    /// Messages for a session are dropped because its queue is full: under `-v` told, the first time.
+    pub fn queue_full(&self, mailbox: &Mailbox) {
+        if self.settings.verbose && mailbox.dropped.get() == 0 {
+            self.notice(format!(
+                "{}: message queue full, dropping messages; later ones are counted only",
+                self.name(mailbox.id)
+            ));
+        }
+    }
+
     /// A message of a session was dropped: counted, and an event.
     pub fn dropped(&self, id: u64, dir: Direction, reason: DropReason, size: usize) {
         self.counters.dropped.one(reason);

@@ -278,6 +278,7 @@ impl Audience {
             }
             let dropped = (lost.len() - before) as u64;
             if dropped > 0 {
+                hub.queue_full(&client.mailbox);
                 client.mailbox.dropped.set(client.mailbox.dropped.get() + dropped);
                 hub.counters.dropped.add(DropReason::QueueFull, dropped);
             }
