@@ -33,7 +33,7 @@ elif command == "read":
             "offset": record.offset,
             "key": record.key and record.key.decode(),
             "headers": {name: value.decode() for name, value in record.headers},
-            "value": record.value.decode(),
+            "value": record.value.decode(errors="replace"),
         }))
         if number == int(count):
             break

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::support::balance::Balance;
 use crate::support::files::read;
 use crate::support::peers::http_server;
-use crate::support::{closed_port, events, listen, require, run, scratch, text, write};
+use crate::support::{closed_port, events, listen, require, run, scratch, text, write, wsp};
 
 fn numbers(from: usize, to: usize) -> String {
     (from..=to).map(|number| format!("{number}\n")).collect()
@@ -65,6 +66,103 @@ fn what_is_not_json_fits_no_schema_with_or_without_a_filter_or_a_route() {
         let expected = "received 2 = delivered 1 + filtered 0 + dropped 1 (invalid 1) + dead-lettered 0 + waiting 0";
         assert_eq!(balance(&output.stderr), expected, "{more:?}");
     }
+}
+
+/// What becomes of a message that is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    /// It arrives as it was.
+    Delivered,
+    /// It is filtered out.
+    Filtered,
+    /// It is a dead letter.
+    Buried,
+}
+
+/// A message that is JSON and two that are not, one of them no text.
+const MIXED: [&[u8]; 3] = [b"{\"a\":1}", b"not json", b"\xff\xfe"];
+
+fn lossy(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+/// Arguments, and what becomes of the two that are not JSON under them.
+fn rule() -> Vec<(Vec<&'static str>, Fate)> {
+    let schema: &[&str] = &["--schema", "schema.json"];
+    let filters: [&[&str]; 3] = [&["--jq", "."], &["--route", ".a == 2 => null:"], &["--fold", "[null, .]"]];
+    let mut rule = Vec::new();
+    for (non_json, fate) in [
+        (&[][..], Fate::Filtered),
+        (&["--non-json", "pass"], Fate::Delivered),
+        (&["--non-json", "error"], Fate::Buried),
+    ] {
+        // Without a filter nothing has to read it, and no schema fits it, whatever else is asked for.
+        rule.extend([(non_json.to_vec(), Fate::Delivered), ([schema, non_json].concat(), Fate::Buried)]);
+        for filter in filters {
+            rule.extend([([filter, non_json].concat(), fate), ([schema, filter, non_json].concat(), Fate::Buried)]);
+        }
+    }
+    rule
+}
+
+/// Sends the three, checks the account and the dead letters. Returns what has to have arrived.
+#[track_caller]
+fn send_mixed(directory: &tempfile::TempDir, to: &str, arguments: &[&str], fate: Fate) -> Vec<String> {
+    write(directory, "schema.json", r#"{"type":"object"}"#);
+    let dead = directory.path().join("dead");
+    let all = [&["relay", "-", to, "--dead-letter", "dead"], arguments].concat();
+    let input = MIXED.map(|line| [line, b"\n"].concat()).concat();
+    let output = wsp(&all).directory(directory.path()).input(input);
+    let is = |wanted: Fate| if fate == wanted { 2 } else { 0 };
+    let expected = Balance {
+        delivered: 1 + is(Fate::Delivered),
+        filtered: is(Fate::Filtered),
+        dead_lettered: is(Fate::Buried),
+        ..Balance::all_delivered(3)
+    };
+    assert_eq!(Balance::of(&output), expected, "{all:?}: {}", output.stderr);
+    assert_eq!(output.code, if fate == Fate::Buried { 30 } else { 0 }, "{all:?}");
+    let letters = if fate == Fate::Buried { events(&read(&dead)) } else { Vec::new() };
+    let kinds: Vec<_> = letters.iter().filter_map(|letter| letter["type"].as_str()).collect();
+    assert_eq!(kinds, if fate == Fate::Buried { &["text", "binary"][..] } else { &[] }, "{all:?}");
+    let is_reason = |error: &str| error.contains(": not JSON");
+    assert!(letters.iter().all(|letter| letter["error"].as_str().is_some_and(is_reason)), "{all:?} {letters:?}");
+    let arrive = if fate == Fate::Delivered { 3 } else { 1 };
+    MIXED[..arrive].iter().flat_map(|line| lossy(line)).collect()
+}
+
+#[test]
+fn one_rule_says_what_becomes_of_what_is_not_json_at_every_destination() {
+    for (arguments, fate) in rule() {
+        for to in ["file:out", "exec:cat > out"] {
+            let directory = scratch();
+            let expected = send_mixed(&directory, to, &arguments, fate);
+            let got = std::fs::read(directory.path().join("out")).expect("a file");
+            assert_eq!(lossy(&got), expected, "{to} {arguments:?}");
+        }
+        let server = listen(&["--format", "raw"]);
+        let expected = send_mixed(&scratch(), &server.url, &arguments, fate);
+        let got = server.stop();
+        assert_eq!(lossy(&got.bytes), expected, "{arguments:?}");
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn the_same_rule_says_what_a_topic_gets_of_what_is_not_json() {
+    use crate::support::kafka::{Other, shared};
+
+    if !(require("kafka") && require("python-websockets")) {
+        return;
+    }
+    let kafka = shared();
+    let topic = Other(&kafka).create("mixed", 1, &[]);
+    let to = format!("kafka://{kafka}/{topic}");
+    let send = |(arguments, fate): (Vec<&str>, Fate)| send_mixed(&scratch(), &to, &arguments, fate);
+    let expected: Vec<String> = rule().into_iter().flat_map(send).collect();
+    let records = Other(&kafka).read(&topic, expected.len());
+    let got: Vec<_> = records.iter().map(|record| record["value"].as_str().expect("text")).collect();
+    assert_eq!(got, expected);
 }
 
 #[test]
