@@ -85,6 +85,8 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Connection")]
     pub cert: Option<PathBuf>,
     /// Key of the client certificate, PEM
+    ///
+    /// In relay without --cert: a jq filter whose output is the key of each message to Kafka, as ?key=JQ.
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Connection")]
     pub key: Option<PathBuf>,
     /// Passphrase of the key or PKCS#12 file, from this environment variable

@@ -65,6 +65,7 @@ mod protocols;
 mod proxy;
 mod push;
 mod reach;
+mod recipes;
 mod reconnect;
 mod record;
 mod redaction;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::peers::{chromium, node, python};
+use crate::support::peers::{chromium, gorilla, node, python};
 use crate::support::process::{Output, Process};
-use crate::support::{Frame, RawClient, Server, listen, require, scratch};
+use crate::support::{Frame, RawClient, Server, Socket, listen, require, scratch, wsp};
 
 /// The JSON behind `key` in each line of a client.
 fn said(stdout: &str, key: &str) -> Vec<Value> {
@@ -50,6 +50,46 @@ fn npm_ws_follows_a_feed() {
     let mut server = listen(&["--protocol", "feed"]);
     let client = node("ws-feed.js").args([&server.url, TRADES, "3"]).spawn();
     follows_a_feed(&mut server, client);
+}
+
+#[test]
+fn gorilla_follows_a_feed() {
+    if !require("gorilla") {
+        return;
+    }
+    let mut server = listen(&["--protocol", "feed"]);
+    let client = gorilla().args(["feed", &server.url, TRADES, "3"]).spawn();
+    follows_a_feed(&mut server, client);
+}
+
+#[test]
+fn a_full_queue_is_told_once_for_each_client_and_the_newest_events_wait() {
+    for relays in [false, true] {
+        let feed = |arguments: &[&str]| Server::ready(wsp(arguments).arg("--protocol").arg("feed").arg("-v"));
+        let mut server = if relays {
+            let queue = ["--client-queue-size", "5", "--client-on-full", "drop-oldest"];
+            feed(&[&["relay", "-", "ws-listen://127.0.0.1:0"][..], &queue].concat())
+        } else {
+            feed(&["listen", ":0", "--queue-size", "5"])
+        };
+        let mut client = RawClient::connect(server.port);
+        let read = |client: &mut Socket| serde_json::from_str::<Value>(&client.read_text()).expect("JSON");
+        assert_eq!(read(&mut client)["type"], "welcome");
+        for n in 1..=20 {
+            server.process.send(trade(n, "trade", "5"));
+        }
+        server.process.wait_for_stderr("1: message queue full, dropping messages");
+        client.say(Frame::text(r#"{"type":"register","filters":{}}"#));
+        assert_eq!(read(&mut client)["type"], "registered");
+        let mut last = 0;
+        while last < 20 {
+            let next = read(&mut client)["n"].as_u64().expect("a number");
+            assert!(next > last, "{next} after {last}");
+            last = next;
+        }
+        let output = server.stop().exits(0);
+        assert_eq!(output.stderr.matches("message queue full").count(), 1, "{}", output.stderr);
+    }
 }
 
 #[test]

@@ -8,8 +8,9 @@ use crate::support::balance::Balance;
 use crate::support::ends::{Fifo, Receiver as _, lines};
 use crate::support::files::{read, wait_until};
 use crate::support::http::{admin_port, get, sample};
+use crate::support::peers::gorilla;
 use crate::support::process::Process;
-use crate::support::{Frame, RawClient, Server, Socket, scratch, text, wsp};
+use crate::support::{Frame, RawClient, Server, Socket, require, scratch, text, wsp};
 
 /// All numbers come out of the pipe, which may hold the last of them for a while, once each and in order.
 #[track_caller]
@@ -331,4 +332,33 @@ fn a_client_end_that_receives_says_slow_too() {
     assert_eq!(Balance::of(&sender.process.outcome().exits(0)), Balance::all_delivered(u64::from(count)));
     assert_eq!(Balance::of(&receiver.outcome().exits(0)), Balance::all_delivered(u64::from(count)));
     all_are_read(&fifo, count);
+}
+
+#[test]
+fn a_gorilla_client_that_is_told_slow_sends_less_and_loses_nothing() {
+    if !require("gorilla") {
+        return;
+    }
+    let mut fifo = Fifo::new(true);
+    // Larger together than a pipe.
+    let filter = "(\"x\" * 8000) + (.value | tostring)";
+    let server = relay(&[
+        "ws-listen://127.0.0.1:0",
+        &fifo.endpoint(),
+        "--protocol",
+        "envelope",
+        "--queue-size",
+        "20",
+        "--jq",
+        filter,
+    ]);
+    let client = gorilla().args(["envelope-client", &server.url, "300", "50"]).spawn();
+    client.wait_for_stdout("\"told slow\"");
+    fifo.hold_no_more();
+    let output = client.outcome().exits(0);
+    let report: Value = serde_json::from_str(output.stdout().lines().last().expect("a report")).expect("JSON");
+    assert_eq!((&report["done"], &report["resent"]), (&json!(300), &json!(0)), "{report}");
+    assert!(report["slow"].as_u64() > Some(0), "{report}");
+    all_are_read(&fifo, 300);
+    assert_eq!(Balance::of(&server.stop().exits(0)), Balance::all_delivered(300));
 }
