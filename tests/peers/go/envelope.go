@@ -22,7 +22,7 @@ type MessageEnvelope struct {
 // A sender of numbers, which outlives its connections. What has no answer is sent again on the next one.
 type sender struct {
 	last, window, most int
-	sent               int
+	sent, width        int
 	acknowledged       map[int]bool
 	acks, slow, resent int
 	connections        int
@@ -33,7 +33,11 @@ func newSender(last int, window int) *sender {
 }
 
 func (s *sender) data(number int) MessageEnvelope {
-	payload, err := json.Marshal(map[string]any{"sensor_id": "temp-01", "value": number})
+	reading := map[string]any{"sensor_id": "temp-01", "value": number}
+	if s.width > 0 {
+		reading["line"] = strings.Repeat("x", s.width) + strconv.Itoa(number)
+	}
+	payload, err := json.Marshal(reading)
 	check(err)
 	id := fmt.Sprintf("data-%03d", number)
 	return MessageEnvelope{Type: "data", ID: id, Timestamp: time.Now().UnixMilli(), Payload: payload}
@@ -134,8 +138,9 @@ func (s *sender) report() {
 		"connections": s.connections})
 }
 
-func sendAsClient(url string, last int, window int) {
+func sendAsClient(url string, last int, window int, width int) {
 	s := newSender(last, window)
+	s.width = width
 	connection := dial(url)
 	check(s.run(connection, 0))
 	leave(connection)

@@ -3,7 +3,9 @@
 //	gorilla client URL MESSAGE...            sends each message as text and as binary and waits for its echo
 //	gorilla server                           an echo server; prints `listening PORT`
 //	gorilla feed URL FILTERS COUNT           a client of a feed that leaves after COUNT events
-//	gorilla envelope-client URL LAST WINDOW  sends the numbers up to LAST as envelopes, until all are acknowledged
+//	gorilla envelope-client URL LAST WINDOW [WIDTH]
+//	                                         sends the numbers up to LAST as envelopes, until all are acknowledged;
+//	                                         with WIDTH each has a line of that many x and the number, too
 //	gorilla envelope-server LAST WINDOW      the same as a server at /stream, which loses its first connection halfway
 //
 // A client sends WSP_TEST_TOKEN, where it is set, as a bearer token. Whatever goes wrong is {"error": ...} and exit status 1.
@@ -150,7 +152,7 @@ func main() {
 	defer os.Stdout.Sync()
 	word := func(place int) string {
 		if place >= len(os.Args) {
-			fail("%s is missing", [...]string{"", "a command", "a URL or a number", "an argument", "an argument"}[place])
+			fail("%s is missing", [...]string{"", "a command", "a URL or a number", "an argument", "an argument", "a width"}[place])
 		}
 		return os.Args[place]
 	}
@@ -167,7 +169,11 @@ func main() {
 	case "feed":
 		feed(word(2), word(3), number(4))
 	case "envelope-client":
-		sendAsClient(word(2), number(3), number(4))
+		width := 0
+		if len(os.Args) > 5 {
+			width = number(5)
+		}
+		sendAsClient(word(2), number(3), number(4), width)
 	case "envelope-server":
 		sendAsServer(number(2), number(3))
 	default:
