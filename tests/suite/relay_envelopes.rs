@@ -340,19 +340,11 @@ fn a_gorilla_client_that_is_told_slow_sends_less_and_loses_nothing() {
         return;
     }
     let mut fifo = Fifo::new(true);
+    let filter = ["--queue-size", "20", "--jq", ".line"];
+    let server =
+        relay(&[&["ws-listen://127.0.0.1:0", &*fifo.endpoint(), "--protocol", "envelope"], &filter[..]].concat());
     // Larger together than a pipe.
-    let filter = "(\"x\" * 8000) + (.value | tostring)";
-    let server = relay(&[
-        "ws-listen://127.0.0.1:0",
-        &fifo.endpoint(),
-        "--protocol",
-        "envelope",
-        "--queue-size",
-        "20",
-        "--jq",
-        filter,
-    ]);
-    let client = gorilla().args(["envelope-client", &server.url, "300", "50"]).spawn();
+    let client = gorilla().args(["envelope-client", &server.url, "300", "50", "8000"]).spawn();
     client.wait_for_stdout("\"told slow\"");
     fifo.hold_no_more();
     let output = client.outcome().exits(0);
