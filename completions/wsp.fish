@@ -217,6 +217,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-jwt-issuer -d 'W
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l session-name -d 'Name each session by what the filter yields; a name works wherever an id does' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-names -d 'What metrics are called: wsp, or websocket_input as StreamKit\'s component calls them' -r -f -a "wsp\t'`wsp_…`'
@@ -355,6 +356,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-jwt-issuer -d 'Wh
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longest time for that message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l session-name -d 'Name each session by what the filter yields; a name works wherever an id does' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r

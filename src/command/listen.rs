@@ -20,6 +20,7 @@ use super::dashboard::Screen;
 use super::faults::FaultArgs;
 use super::filters::FilterArgs;
 use super::guards::{self, GuardArgs};
+use super::names::NameArgs;
 use super::options::{FilterLimitArgs, OutputArgs, ProtocolArgs, TlsMin};
 use super::values::{duration, rate, size, subprotocol};
 use super::{dashboard, script, settings};
@@ -32,7 +33,6 @@ use crate::listen::input::InputKind;
 use crate::listen::reception::{Reception, TlsSource};
 use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
-use crate::listen::validation::{OnInvalid, Validation};
 use crate::net::connection::MessageLimits;
 use crate::net::connection::io_text;
 use crate::net::deflate::DeflateOffer;
@@ -133,8 +133,8 @@ pub struct ListenArgs {
     /// How stdin is written: raw lines, or json event lines
     ///
     /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and the
-    /// payload (text or base64; code and reason for close) are needed. It goes to the session it names, or to all when it
-    /// names none; for a name that nobody has it is dropped, counted and reported. A close takes effect when what was
+    /// payload (text or base64; code and reason for close) are needed. It goes to the sessions it names by id or name, or to all
+    /// when it names none; for one that is not there it is dropped, counted and reported. A close takes effect when what was
     /// sent to the session before has gone out. Lines of type open, error and retry are passed over.
     #[arg(long, hide_possible_values = true, value_name = "KIND", hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
@@ -143,8 +143,8 @@ pub struct ListenArgs {
     pub script: Option<PathBuf>,
     /// Besides, answer each message with what the filter yields
     ///
-    /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, url (path and query),
-    /// time, type, size and seq of the message, $prev is the last message before it that
+    /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, name, subject, url
+    /// (path and query), time, type, size and seq of the message, $prev is the last message before it that
     /// was JSON, null at first. A message that is not JSON is given as the
     /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
     #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Messages")]
@@ -253,6 +253,9 @@ pub struct ListenArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// What sessions are called.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// Show sessions, queues and messages on a dashboard; ? there shows the keys
     #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
     pub tui: bool,
@@ -337,7 +340,7 @@ pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
         let screen = Screen::of(&host, "--tui", "wsp listen")?;
         Some(dashboard::opener(if colour { screen } else { screen.without_colours() }))
     } else {
-        server.hub.name_sessions.then(|| prompt::opener(&host, colour))
+        server.hub.prefix_sessions.then(|| prompt::opener(&host, colour))
     };
     crate::listen::run::run(server, host, console).await
 }
@@ -397,8 +400,9 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             mode,
             ack: args.ack.as_deref().map(|source| settings::filter("--ack", source)).transpose()?,
             format: plan::format(&args.output, host, false),
+            session_name: args.names.filter()?,
             under: None,
-            name_sessions: has_prompt,
+            prefix_sessions: has_prompt,
             to_terminal: host.stdout_is_terminal,
             colour: plan::colour(args.output.color, host),
             // A person wants to see who comes and goes.
@@ -424,7 +428,7 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
             },
             faults,
             reject: args.faults.rejection(&headers),
-            validation: validation(args)?,
+            validation: mode::validation(args)?,
             guard: guards::guards(&args.guards)?,
         },
     })
@@ -456,19 +460,6 @@ fn tls(args: &ListenArgs) -> Result<(TlsSource, ServerDemands), Error> {
         None => TlsSource::None,
     };
     Ok((tls, tls_demands))
-}
-
-/// The shape that messages must have.
-fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
-    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path, args.assert_format)).transpose()?;
-    Ok(schema.map(|schema| Validation {
-        schema,
-        on_invalid: match args.on_invalid {
-            OnInvalidArg::Reply => OnInvalid::Reply,
-            OnInvalidArg::Close => OnInvalid::Close,
-            OnInvalidArg::Drop => OnInvalid::Drop,
-        },
-    }))
 }
 
 fn site(args: &ListenArgs) -> Result<Site, Error> {

@@ -19,6 +19,7 @@ pub mod generate;
 pub mod guards;
 pub mod layers;
 pub mod listen;
+pub mod names;
 pub mod options;
 pub mod payload;
 pub mod proxies;

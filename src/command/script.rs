@@ -49,7 +49,7 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     [[rule]]                # whatever is left
     reply = '{error: "not understood", message: .}'
 
-on is "message", unless it is "open". when is a filter that matches where its first output is neither false nor null; an error counts as no match, and without it a rule always matches. reply is a filter: its outputs are sent, strings without their quotes; reply_text is sent as it is. forward sends the message on to "all", to the "others", to one session ("s3"), or to those a filter names. close is CODE[:REASON] and comes last. drop does nothing.
+on is "message", unless it is "open". when is a filter that matches where its first output is neither false nor null; an error counts as no match, and without it a rule always matches. reply is a filter: its outputs are sent, strings without their quotes; reply_text is sent as it is. forward sends the message on to "all", to the "others", to one session ("s3"), or to those a filter names, by id or by --session-name. close is CODE[:REASON] and comes last. drop does nothing.
 
 delay puts all of it off; what a session is sent keeps its order all the same. once = true holds once for each session. After a rule with stop = false the next ones are looked at, too. $meta, $prev and messages that are no JSON are as for --ack."#;
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::hub::{Hub, session_name};
+use super::hub::{Hub, session_id};
 use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
 use crate::message::event::{Direction, time_text};
@@ -78,8 +78,8 @@ impl Control for Hub {
     }
 
     fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
-        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
-        Ok(Box::pin(deliver(self, vec![mailbox], message)))
+        let receivers = known(&self, session)?;
+        Ok(Box::pin(deliver(self, receivers, message)))
     }
 
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering {
@@ -88,27 +88,24 @@ impl Control for Hub {
     }
 
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
-        number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?.ask_to_close(close);
+        known(self, session)?.iter().for_each(|mailbox| mailbox.ask_to_close(close.clone()));
         Ok(())
     }
 
     fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
-        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
-        mailbox.turn(|valve| valve.shut(paused));
+        known(self, session)?.iter().for_each(|mailbox| mailbox.turn(|valve| valve.shut(paused)));
         Ok(())
     }
 
     fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
-        let mailbox = number(session).and_then(|id| self.session(id)).ok_or(Refusal::Unknown)?;
-        mailbox.turn(|valve| valve.limit(rate));
+        known(self, session)?.iter().for_each(|mailbox| mailbox.turn(|valve| valve.limit(rate)));
         Ok(())
     }
 }
 
-/// The number in a session's name.
-fn number(session: &str) -> Option<u64> {
-    let id = session.strip_prefix('s')?.parse().ok()?;
-    (session_name(id) == session).then_some(id)
+/// The sessions of this id or name, one at least.
+fn known(hub: &Hub, session: &str) -> Result<Vec<Rc<Mailbox>>, Refusal> {
+    Some(hub.named(session)).filter(|mailboxes| !mailboxes.is_empty()).ok_or(Refusal::Unknown)
 }
 
 fn reading(mailbox: &Mailbox) -> SessionReading {
@@ -122,7 +119,9 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
         SessionState::Open
     };
     SessionReading {
-        id: session_name(mailbox.id),
+        id: session_id(mailbox.id),
+        name: mailbox.name().map(ToString::to_string),
+        subject: mailbox.subject().map(str::to_owned),
         pipeline: None,
         peer: mailbox.peer.to_string(),
         state,
@@ -213,16 +212,4 @@ async fn deliver(hub: Rc<Hub>, receivers: Vec<Rc<Mailbox>>, message: Message) ->
     let _ = tokio::time::timeout(WAIT, placed).await;
     delivery.dropped += waiting.give_up(DropReason::QueueFull);
     delivery
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_has_one_name() {
-        for (name, id) in [("s1", Some(1)), ("s42", Some(42)), ("s01", None), ("s+1", None), ("1", None), ("s", None)] {
-            assert_eq!(number(name), id, "{name}");
-        }
-    }
 }

@@ -4,7 +4,8 @@
 //! is counted with its reason; a mailbox never exceeds its bounds; one full mailbox stops nobody
 //! but, under `--on-full block`, the sender of what does not fit.
 
-mod name;
+mod id;
+mod names;
 mod telling;
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +13,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-pub use self::name::{SessionName, session_name, session_number};
+pub use self::id::{SessionId, session_id, session_number};
+use self::names::Names;
 use super::faults::FaultSettings;
 use super::guard::GuardSettings;
+use super::guard::credentials::Identity;
 use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
@@ -45,7 +48,9 @@ pub struct HubSettings {
     /// Whether messages are printed in modes that answer, too.
     pub print: bool,
     /// Whether each message printed is told whose it is.
-    pub name_sessions: bool,
+    pub prefix_sessions: bool,
+    /// Says what a session is called.
+    pub session_name: Option<Filter>,
     /// What its sessions belong to, where it is one of several: `s1` has `s1.1`, `s1.2`, …
     pub under: Option<String>,
     /// Whether stdout is a terminal.
@@ -95,12 +100,15 @@ pub struct Hub {
     /// Dropped messages that are to be printed.
     drops: RefCell<DropLines>,
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
+    names: RefCell<Names>,
     waiting: RefCell<Vec<Waker>>,
     next_id: Cell<u64>,
     stopping: Cell<bool>,
     aborting: Cell<bool>,
     /// A refusal has been told with what helps; later ones are told under `-v`.
     hinted: Cell<bool>,
+    /// A session without a name has been told; later ones are told under `-v`.
+    told_unnamed: Cell<bool>,
     /// Programs that have not ended.
     programs: Cell<usize>,
     aborted: tokio::sync::Notify,
@@ -131,11 +139,13 @@ impl Hub {
             tap: Tap::default(),
             drops: RefCell::default(),
             sessions: RefCell::default(),
+            names: RefCell::default(),
             waiting: RefCell::default(),
             next_id: Cell::new(1),
             stopping: Cell::new(false),
             aborting: Cell::new(false),
             hinted: Cell::new(false),
+            told_unnamed: Cell::new(false),
             programs: Cell::new(0),
             aborted: tokio::sync::Notify::new(),
             changed: tokio::sync::Notify::new(),
@@ -153,9 +163,10 @@ impl Hub {
         mailbox
     }
 
-    /// A session has said who it is.
-    pub fn let_in(&self, mailbox: &Mailbox) {
+    /// A session has said who it is, and whom it speaks for.
+    pub fn let_in(&self, mailbox: &Mailbox, identity: &Identity) {
         mailbox.let_in();
+        mailbox.show(identity.subject(), None);
         self.changed.notify_waiters();
     }
 
@@ -181,16 +192,26 @@ impl Hub {
 
     /// A session has ended; what still waits for it is dropped and counted.
     pub fn leave(&self, id: u64) {
-        if let Some(mailbox) = self.sessions.borrow_mut().remove(&id) {
+        if let Some(mailbox) = self.session(id) {
             mailbox.clear(|size| self.dropped(id, Direction::Out, DropReason::ReceiverGone, size));
+            if let Some(name) = mailbox.name() {
+                self.names.borrow_mut().remove(name, id);
+            }
         }
+        self.sessions.borrow_mut().remove(&id);
         self.wake_waiting();
         self.changed.notify_waiters();
     }
 
-    /// How a session is called on stderr.
-    pub fn name(&self, id: u64) -> String {
-        self.settings.under.as_ref().map_or_else(|| session_name(id), |under| format!("{under}.{id}"))
+    /// The id of a session, as the whole run knows it.
+    pub fn id_of(&self, number: u64) -> String {
+        self.settings.under.as_ref().map_or_else(|| session_id(number), |under| format!("{under}.{number}"))
+    }
+
+    /// A session as stderr shows it: its id, and its name in brackets.
+    pub fn label(&self, number: u64) -> String {
+        let id = self.id_of(number);
+        self.name_of(number).map_or_else(|| id.clone(), |name| format!("{id} ({})", name.escape_debug()))
     }
 
     /// Sessions connected now.

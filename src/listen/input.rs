@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::hub::{Hub, Unplaced, session_number};
+use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
 use crate::host::Stream;
 use crate::message::Message;
@@ -172,12 +172,12 @@ async fn send_event(hub: &Rc<Hub>, line: &[u8], number: u64) {
     };
     let receivers = match line.session.as_deref() {
         None => hub.sessions(),
-        Some(name) => match session_number(name).and_then(|id| hub.session(id)) {
-            Some(mailbox) => vec![mailbox],
-            None if line.event == InputEvent::Ignored => Vec::new(),
-            None => {
+        Some(word) => match hub.named(word) {
+            receivers if !receivers.is_empty() => receivers,
+            _ if line.event == InputEvent::Ignored => Vec::new(),
+            _ => {
                 let size = if let InputEvent::Message(message) = &line.event { message.len() } else { 0 };
-                return hub.no_receiver(name, size);
+                return hub.no_receiver(word, size);
             }
         },
     };

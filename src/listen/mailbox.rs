@@ -6,6 +6,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,12 @@ pub struct Mailbox {
     pub target: Box<str>,
     /// The subprotocol agreed on.
     pub subprotocol: Option<Box<str>>,
+    /// Whom its token names.
+    subject: OnceCell<Box<str>>,
+    /// Whom its certificate names.
+    certified: OnceCell<Box<str>>,
+    /// What it is called.
+    name: OnceCell<Rc<str>>,
     /// When it opened.
     pub since: Timestamp,
     /// Received from it.
@@ -91,6 +98,9 @@ impl Mailbox {
             peer,
             target: target.into(),
             subprotocol: subprotocol.map(Box::from),
+            subject: OnceCell::new(),
+            certified: OnceCell::new(),
+            name: OnceCell::new(),
             since: Timestamp::now(),
             received: Traffic::default(),
             sent: Traffic::default(),
@@ -109,6 +119,31 @@ impl Mailbox {
             elsewhere: OnceCell::new(),
             valve: OnceCell::new(),
         }
+    }
+
+    /// Whom its token names, else its certificate, where it has shown one.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.get().or(self.certified.get()).map(|subject| &**subject)
+    }
+
+    /// It has shown a token or a certificate that names these subjects.
+    pub(super) fn show(&self, subject: Option<&str>, certified: Option<String>) {
+        if let Some(subject) = subject {
+            let _ = self.subject.set(subject.into());
+        }
+        if let Some(certified) = certified {
+            let _ = self.certified.set(certified.into());
+        }
+    }
+
+    /// What it is called, where it has a name.
+    pub fn name(&self) -> Option<&Rc<str>> {
+        self.name.get()
+    }
+
+    /// It is called so; the first name counts.
+    pub(super) fn set_name(&self, name: Rc<str>) {
+        let _ = self.name.set(name);
     }
 
     /// What lets its messages in, where somebody has turned it.

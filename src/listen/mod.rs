@@ -10,6 +10,7 @@ pub mod handler;
 pub mod hub;
 pub mod input;
 pub mod mailbox;
+pub mod naming;
 pub mod pace;
 pub mod peer;
 pub mod reception;

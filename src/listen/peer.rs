@@ -4,6 +4,7 @@
 //! out in order; a session whose answers have no room is not read from.
 
 mod faulty;
+mod name;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -22,6 +23,7 @@ use super::guard::session::{Offence, SessionGuard, Verdict, error_message};
 use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::{Mailbox, Way};
+use super::naming::Naming;
 use super::validation::OnInvalid;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody};
@@ -36,6 +38,8 @@ pub struct ServerPeer {
     mailbox: Rc<Mailbox>,
     handler: Box<dyn Handler>,
     guard: Option<Box<SessionGuard>>,
+    /// Until it has been asked what the session is called.
+    naming: Option<Box<Naming>>,
     /// For the guard: its gate's end at first, pauses in reading later.
     alarm: Alarm,
     opened: bool,
@@ -56,7 +60,7 @@ pub struct ServerPeer {
 
 impl ServerPeer {
     /// A session that has just joined.
-    pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>) -> Self {
+    pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>, naming: Option<Box<Naming>>) -> Self {
         let now = Instant::now().into_std();
         let guard = SessionGuard::new(&hub.settings.guard, now);
         let faults = hub.settings.faults.as_ref().map(|settings| Box::new(Faulty::new(Faults::new(settings, now))));
@@ -65,6 +69,7 @@ impl ServerPeer {
             mailbox,
             handler,
             guard,
+            naming,
             alarm: Alarm::default(),
             opened: false,
             sends: Vec::new(),
@@ -121,10 +126,10 @@ impl ServerPeer {
         }
         match self.guard.as_mut().map(|guard| guard.on_message(&message, Now::read())) {
             None | Some(Verdict::Pass) => {}
-            Some(Verdict::Admit(answer)) => {
-                self.hub.let_in(&self.mailbox);
+            Some(Verdict::Admit(answer, identity)) => {
+                self.hub.let_in(&self.mailbox, &identity);
                 self.ready.push_back(answer);
-                return;
+                return self.ask_for_name(&identity);
             }
             Some(Verdict::Expel(offence)) => {
                 // What was said at the gate is a secret, or should have been one.
@@ -135,6 +140,18 @@ impl ServerPeer {
                 return self.expel(&offence);
             }
         }
+        if let Some(message) = self.asked_for_name(message) {
+            self.take_in(message, replies);
+        }
+    }
+
+    /// Whether messages mean nothing any more: the session was expelled, or its handler has said that it closes.
+    fn hears_no_more(&self) -> bool {
+        let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
+        closes || self.expelled
+    }
+
+    fn take_in(&mut self, message: Message, replies: &mut Replies) {
         self.hub.received(&self.mailbox, &message);
         if let Some(faulty) = &mut self.faults {
             faulty.faults.on_message();
@@ -232,7 +249,7 @@ impl ServerPeer {
             return self.begin_close(close);
         }
         // What was queued before the stop goes out first.
-        if self.hub.is_stopping() && !self.handler.is_busy() {
+        if self.hub.is_stopping() && !self.handler.is_busy() && !self.awaits_name() {
             return self.begin_close(going_away());
         }
         Poll::Pending
@@ -303,6 +320,10 @@ impl Drop for ServerPeer {
         for message in self.ready.iter().chain(under_way) {
             self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
         }
+        if let Some(message) = self.naming.as_mut().and_then(|naming| naming.give_up()) {
+            self.hub.received(&self.mailbox, &message);
+            self.hub.dropped(self.mailbox.id, Direction::In, DropReason::ReceiverGone, message.len());
+        }
         for (mailbox, message) in &self.unplaced {
             self.hub.dropped(mailbox.id, Direction::Out, DropReason::QueueFull, message.len());
         }
@@ -322,9 +343,7 @@ impl Peer for ServerPeer {
         match incoming {
             Incoming::Message(message) => {
                 self.hub.clock.pass_begins();
-                // A handler that has said it closes is told nothing more.
-                let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
-                if !closes && !self.expelled {
+                if !self.hears_no_more() {
                     self.on_message(message, replies);
                 }
             }
@@ -343,6 +362,20 @@ impl Peer for ServerPeer {
     }
 
     fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
+        if self.awaits_name() {
+            match self.poll_name(cx) {
+                Some(message) => {
+                    self.hub.clock.pass_begins();
+                    if !self.hears_no_more() {
+                        self.take_in(message, replies);
+                    }
+                }
+                None if self.awaits_name() => return Poll::Pending,
+                None => {}
+            }
+            // What waited for that besides is looked at in the next pass.
+            cx.waker().wake_by_ref();
+        }
         if !self.handler.is_answering() {
             return Poll::Ready(());
         }

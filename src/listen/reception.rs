@@ -3,7 +3,7 @@
 //! Leaves who is let in to `guard`, what messages mean to the handler of the hub's mode, and the end of it all to whoever
 //! runs it. Invariant: what is accepted either becomes a session of the hub or is counted as refused.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,10 +13,12 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use http::request::Parts;
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::guard::credentials::Identity;
 use super::guard::door::{Displaced, Guards, Opening};
 use super::handler;
 use super::hub::Hub;
 use super::mailbox::Mailbox;
+use super::naming::{Answer, Naming};
 use super::peer::ServerPeer;
 use super::site::Site;
 use crate::endpoint::ListenAddr;
@@ -188,7 +190,7 @@ impl Bound {
         };
         let guards = Guards::new(&hub.settings.guard);
         let (joining, letting_in, refusing) = (Rc::clone(hub), Rc::clone(&guards), Rc::clone(hub));
-        let admit = move |head: &Parts, peer: PeerAddr| {
+        let admit = move |head: &mut Parts, peer: PeerAddr| {
             if let Some(reject) = &joining.settings.reject {
                 joining.counters.faults.one(Fault::Rejected);
                 return Err(reject.clone());
@@ -268,17 +270,36 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
                 // It has done its work; nobody behind the door needs to know it.
                 accepted.head.headers.remove(AUTHORIZATION);
             }
-            let mailbox = hub.join(peer, &accepted.target, accepted.subprotocol.as_deref());
-            let id = mailbox.id;
-            let handler = handler::for_session(&hub, &mailbox, &mut accepted);
-            let subject = accepted.transport.subject();
-            if hub.settings.verbose {
-                let target = redact::target(&accepted.target);
-                let target = target.escape_debug();
-                let of = subject.as_deref().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
-                hub.notice(format!("{} {peer}: connected, {target}{of}", hub.name(id)));
+            let identity = accepted.head.extensions.remove::<Identity>().unwrap_or_default();
+            let certified = accepted.transport.subject();
+            let mut naming = hub.settings.session_name.clone().map(|filter| {
+                let mut naming = Box::new(Naming::new(filter, &accepted, peer));
+                naming.identify(identity.subject().or(certified.as_deref()), &identity);
+                naming
+            });
+            let mut answer = match &mut naming {
+                // Who has yet to say who it is has no name before.
+                Some(naming) if !hub.settings.guard.has_gate() => {
+                    naming.ask(None);
+                    Some(poll_fn(|cx| naming.poll(cx)).await.0)
+                }
+                _ => None,
+            };
+            if hub.is_stopping() {
+                return;
             }
-            open_event(&mailbox, &accepted, subject, &door);
+            let mailbox = hub.join(peer, &accepted.target, accepted.subprotocol.as_deref());
+            mailbox.show(identity.subject(), certified);
+            // The open event has the name; what is wrong with one comes behind it.
+            if matches!(answer, Some(Answer::Name(_))) {
+                take_name(&hub, &mailbox, &mut answer, &mut naming);
+            }
+            let handler = handler::for_session(&hub, &mailbox, &mut accepted);
+            if hub.settings.verbose {
+                tell_open(&hub, &mailbox);
+            }
+            open_event(&mailbox, &accepted, &door);
+            take_name(&hub, &mailbox, &mut answer, &mut naming);
             let settings = ConnectionSettings {
                 role: Role::Server,
                 limits: door.limits,
@@ -286,7 +307,7 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
                 no_pong: door.passes_pings || hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };
             let connection = Connection::new(accepted.transport, &accepted.prefix, &settings);
-            let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler);
+            let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler, naming);
             let converse = converse(hub, connection, member, mailbox, accepted.pass);
             spawn_local(Box::pin(converse));
         }
@@ -298,7 +319,20 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
     }
 }
 
-fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, door: &Door) {
+fn take_name(hub: &Hub, mailbox: &Mailbox, answer: &mut Option<Answer>, naming: &mut Option<Box<Naming>>) {
+    if answer.take().is_some_and(|answer| hub.take_name(mailbox, answer, false)) {
+        *naming = None;
+    }
+}
+
+fn tell_open(hub: &Hub, mailbox: &Mailbox) {
+    let target = redact::target(&mailbox.target);
+    let (label, peer, target) = (hub.label(mailbox.id), mailbox.peer, target.escape_debug());
+    let of = mailbox.subject().map(|subject| format!(", {}", subject.escape_debug())).unwrap_or_default();
+    hub.notice(format!("{label} {peer}: connected, {target}{of}"));
+}
+
+fn open_event(mailbox: &Mailbox, accepted: &Accepted, door: &Door) {
     let body = EventBody::Open {
         url: None,
         peer: Some(mailbox.peer.to_string()),
@@ -306,11 +340,11 @@ fn open_event(mailbox: &Mailbox, accepted: &Accepted, subject: Option<String>, d
         subprotocol: accepted.subprotocol.clone(),
         extensions: accepted.deflate.as_ref().map(crate::net::deflate::Agreed::to_header),
         handshake_ms: None,
-        subject,
+        subject: mailbox.subject().map(str::to_owned),
     };
     let target = redact::target(&accepted.target);
     let url = format!("{}{target}", door.url);
-    door.hub.recording().opened(door.hub.clock.now(), mailbox.id, &url, &target, &body);
+    door.hub.recording().opened(&url, &target, || door.hub.make_event(mailbox.id, None, body.clone()));
     door.hub.event(mailbox.id, None, body);
 }
 
@@ -340,7 +374,7 @@ fn converse(
             hub.counters.errors.one(kind);
         }
         if hub.settings.verbose || kind.is_some_and(|kind| kind != ErrorKind::Lost) {
-            hub.notice(format!("{} {peer}: {}", hub.name(id), end_text(&end)));
+            hub.notice(format!("{} {peer}: {}", hub.label(id), end_text(&end)));
         }
         if !matches!(end, End::Closed { .. }) {
             hub.event(id, None, EventBody::Close { code: None, reason: end_text(&end), clean: false });

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
-use super::hub::{SessionName, session_name};
+use super::hub::SessionId;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, write_dead_letter_line};
+use crate::message::event::{Direction, Event, EventBody, EventSession, write_dead_letter_line};
 use crate::message::har::Exchange;
 use crate::sink::line_file::LineFile;
 use crate::sink::record::{RecordError, Recorder};
@@ -42,40 +42,39 @@ impl Recording {
     }
 
     /// Keeps a message that was not taken, and why; false when such are not kept.
-    pub fn dead_letter(&self, time: Timestamp, id: u64, message: &Message, error: &str) -> bool {
+    pub fn dead_letter(&self, time: Timestamp, session: EventSession<'_>, message: &Message, error: &str) -> bool {
         let mut slot = self.dead_letters.borrow_mut();
         let Some(file) = &mut *slot else { return false };
-        let session = SessionName::of(id);
-        file.line(|buffer| write_dead_letter_line(buffer, time, &session, Direction::In, message, error));
+        file.line(|buffer| write_dead_letter_line(buffer, time, session, Direction::In, message, error));
         true
     }
 
     /// A session begins, which asked for `target`.
-    pub fn opened(&self, time: Timestamp, id: u64, url: &str, target: &str, body: &EventBody) {
+    pub fn opened(&self, url: &str, target: &str, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            let session = session_name(id);
-            recorder.name_session(&session, url);
+            let event = event();
+            recorder.name_session(&event.session, url);
             let request = format!("GET {target} HTTP/1.1\n");
             let exchange =
                 Exchange { request: &request, response: "HTTP/1.1 101 Switching Protocols\n", ..Exchange::default() };
-            let event = Event { time, session, dir: None, body: body.clone() };
             recorder.opened(&event, &exchange);
         }
     }
 
     /// A data message.
-    pub fn message(&self, time: Timestamp, id: u64, dir: Direction, message: &Message) {
+    pub fn message(&self, time: Timestamp, session: EventSession<'_>, dir: Direction, message: &Message) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.message(time, &SessionName::of(id), dir, message);
+            recorder.message(time, session, dir, message);
         }
     }
 
     /// Anything else but an `open`, see [`Recording::opened`].
-    pub fn event(&self, time: Timestamp, id: u64, dir: Option<Direction>, body: &EventBody) {
-        if let Some(recorder) = &mut *self.recorder.borrow_mut()
-            && !matches!(body, EventBody::Open { .. })
-        {
-            recorder.event(&Event { time, session: session_name(id), dir, body: body.clone() });
+    pub fn event(&self, event: impl FnOnce() -> Event) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            let event = event();
+            if !matches!(event.body, EventBody::Open { .. }) {
+                recorder.event(&event);
+            }
         }
     }
 
@@ -84,17 +83,10 @@ impl Recording {
         self.recorder.borrow().is_some()
     }
 
-    /// As [`Recording::event`], for whatever session.
-    pub fn happened(&self, event: &Event) {
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.event(event);
-        }
-    }
-
     /// A session has ended.
     pub fn ended(&self, id: u64) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            recorder.forget_session(&SessionName::of(id));
+            recorder.forget_session(&SessionId::of(id));
         }
     }
 

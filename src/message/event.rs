@@ -6,11 +6,11 @@
 //! `text`, other bytes as `base64`), times to the microsecond; no line holds a raw control
 //! character, so that it may be shown on a terminal.
 
+mod fields;
 mod head;
 pub mod recorded;
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -19,11 +19,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use self::fields::push_base64;
+use self::fields::{push_display, push_drop, push_field, push_field_or_null, push_message, push_payload};
+pub use self::head::EventSession;
 use self::head::{push_head, push_message_head};
+use crate::message::Message;
 pub use crate::message::digits::{push_number, push_time, time_text};
 pub use crate::message::json_string::push_json_string;
-use crate::message::json_string::push_json_utf8;
-use crate::message::{Message, MessageKind};
 
 /// Written with padding, read with or without.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -65,6 +67,8 @@ pub struct Event {
     pub time: Timestamp,
     /// Whose life it belongs to.
     pub session: String,
+    /// What that is called, where it has a name.
+    pub name: Option<String>,
     /// Which way it went, where that means something.
     pub dir: Option<Direction>,
     /// What happened.
@@ -151,7 +155,8 @@ impl Event {
             EventBody::Retry { .. } => "retry",
             EventBody::Drop { .. } => "drop",
         };
-        push_head(out, self.time, &self.session, self.dir, kind);
+        let session = EventSession { id: &self.session, name: self.name.as_deref() };
+        push_head(out, self.time, session, self.dir, kind);
         match &self.body {
             EventBody::Open { url, peer, path, subprotocol, extensions, handshake_ms, subject } => {
                 for (name, value) in [("url", url), ("peer", peer), ("path", path), ("subject", subject)] {
@@ -201,7 +206,7 @@ impl Event {
         let time = line.time.take().ok_or("no \"time\"")?;
         let time = time.0.parse().map_err(|e| format!("\"time\": {e}"))?;
         let session = line.session.take().ok_or("no \"session\"")?.0.into_owned();
-        let dir = line.direction()?;
+        let (name, dir) = (line.name.take().map(|name| name.0.into_owned()), line.direction()?);
         let body = match &*line.kind {
             "text" | "binary" => {
                 let wire = line.wire_size;
@@ -236,28 +241,34 @@ impl Event {
             },
             _ => return Err(line.unknown_type()),
         };
-        Ok(Self { time, session, dir, body })
+        Ok(Self { time, session, name, dir, body })
     }
 }
 
 /// Appends the event line of a data message without building an [`Event`].
-pub fn write_message_line(out: &mut Vec<u8>, time: Timestamp, session: &str, dir: Direction, message: &Message) {
+pub fn write_message_line<'s>(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: impl Into<EventSession<'s>>,
+    dir: Direction,
+    message: &Message,
+) {
     out.reserve(message.len() + LINE_ROOM);
-    push_message_head(out, time, session, dir, message.kind());
+    push_message_head(out, time, session.into(), dir, message.kind());
     push_message(out, message);
     out.extend_from_slice(b"}\n");
 }
 
 /// Appends the event line of a message that could not be delivered, with the reason as `error`.
-pub fn write_dead_letter_line(
+pub fn write_dead_letter_line<'s>(
     out: &mut Vec<u8>,
     time: Timestamp,
-    session: &str,
+    session: impl Into<EventSession<'s>>,
     dir: Direction,
     message: &Message,
     error: &str,
 ) {
-    push_message_head(out, time, session, dir, message.kind());
+    push_message_head(out, time, session.into(), dir, message.kind());
     push_message(out, message);
     push_field(out, "error", error);
     out.extend_from_slice(b"}\n");
@@ -267,7 +278,7 @@ pub fn write_dead_letter_line(
 pub fn write_drop_line(
     out: &mut Vec<u8>,
     time: Timestamp,
-    session: &str,
+    session: EventSession<'_>,
     dir: Direction,
     reason: &str,
     size: Option<usize>,
@@ -275,14 +286,6 @@ pub fn write_drop_line(
     push_head(out, time, session, Some(dir), "drop");
     push_drop(out, reason, size);
     out.extend_from_slice(b"}\n");
-}
-
-fn push_drop(out: &mut Vec<u8>, reason: &str, size: Option<usize>) {
-    push_field(out, "reason", reason);
-    match size {
-        Some(size) => push_display(out, format_args!(",\"size\":{size}")),
-        None => out.extend_from_slice(b",\"size\":null"),
-    }
 }
 
 /// What a line of `--input json` asks for.
@@ -312,7 +315,7 @@ pub struct InputLine<'l> {
     pub time: Option<Cow<'l, str>>,
     /// Which way it went, if it says so.
     pub dir: Option<Direction>,
-    /// The session it names, if it names one.
+    /// The session it names, if it names one: by id, else by name.
     pub session: Option<Cow<'l, str>>,
     /// What to do.
     pub event: InputEvent,
@@ -325,7 +328,8 @@ pub struct InputLine<'l> {
 pub fn parse_input_line(line: &[u8]) -> Result<InputLine<'_>, String> {
     let mut line = Line::read(line)?;
     let dir = line.direction()?;
-    let (time, session) = (line.time.take().map(|word| word.0), line.session.take().map(|word| word.0));
+    let time = line.time.take().map(|word| word.0);
+    let session = line.session.take().or(line.name.take()).map(|word| word.0);
     let event = match &*line.kind {
         "text" | "binary" => InputEvent::Message(line.message()?),
         "ping" => InputEvent::Ping(line.control_payload()?),
@@ -351,6 +355,8 @@ struct Line<'l> {
     time: Option<Word<'l>>,
     #[serde(borrow)]
     session: Option<Word<'l>>,
+    #[serde(borrow)]
+    name: Option<Word<'l>>,
     #[serde(borrow)]
     dir: Option<Word<'l>>,
     #[serde(borrow, rename = "type")]
@@ -449,55 +455,6 @@ pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>
         Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
         Some(code) => Err(format!("invalid close code {code}")),
     }
-}
-
-fn push_message(out: &mut Vec<u8>, message: &Message) {
-    push_payload(out, message.payload(), message.kind() == MessageKind::Text);
-    if let Some(source) = message.source() {
-        source.push_fields(out);
-    }
-}
-
-/// Appends size and payload; `text` says that it is UTF-8.
-fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: bool) {
-    out.extend_from_slice(b",\"size\":");
-    push_number(out, bytes.len() as u64);
-    if text {
-        out.extend_from_slice(b",\"text\":");
-        push_json_utf8(out, bytes);
-    } else {
-        out.extend_from_slice(b",\"base64\":\"");
-        push_base64(out, bytes);
-        out.push(b'"');
-    }
-}
-
-/// Appends bytes in base64, padded.
-pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    // The room is exact.
-    let length = BASE64.encode_slice(bytes, &mut out[start..]).unwrap_or_default();
-    out.truncate(start + length);
-}
-
-fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    push_json_string(out, value);
-}
-
-fn push_field_or_null(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    match value {
-        Some(value) => push_field(out, name, value),
-        None => push_display(out, format_args!(",\"{name}\":null")),
-    }
-}
-
-fn push_display(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn time() -> Timestamp {
 
 fn line(dir: Option<Direction>, body: EventBody) -> String {
     let mut out = Vec::new();
-    Event { time: time(), session: "s1".into(), dir, body }.write_line(&mut out);
+    Event { time: time(), session: "s1".into(), name: None, dir, body }.write_line(&mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -164,10 +164,11 @@ proptest! {
     fn events_survive(
         micros in -60_000_000_000_000_000_i64..250_000_000_000_000_000,
         session in any::<String>(),
+        name in proptest::option::of(any::<String>()),
         dir in prop_oneof![Just(None), Just(Some(Direction::In)), Just(Some(Direction::Out))],
         body in body(),
     ) {
-        let event = Event { time: Timestamp::from_microsecond(micros).unwrap(), session, dir, body };
+        let event = Event { time: Timestamp::from_microsecond(micros).unwrap(), session, name, dir, body };
         let mut out = Vec::new();
         event.write_line(&mut out);
         prop_assert_eq!(out.iter().filter(|b| **b < 0x20).count(), 1);

@@ -36,16 +36,14 @@ pub enum Source {
         path: String,
         /// The subprotocol agreed on.
         subprotocol: Option<String>,
+        /// What its session is called, where it has a name.
+        name: Option<String>,
+        /// Whom its token or certificate names, where it has shown one.
+        subject: Option<String>,
     },
 }
 
 impl Source {
-    /// A client that asked for this path and query.
-    #[must_use]
-    pub fn client(peer: String, target: &str, subprotocol: Option<String>) -> Self {
-        Self::Client { peer, path: path_of(target).to_owned(), subprotocol }
-    }
-
     /// Appends what it says as fields of a JSON object, each with a comma before it.
     pub fn push_fields(&self, out: &mut Vec<u8>) {
         match self {
@@ -59,12 +57,17 @@ impl Source {
                 push_name(out, "headers");
                 push_headers(out, headers);
             }
-            Self::Client { peer, path, subprotocol } => {
+            Self::Client { peer, path, subprotocol, name, subject } => {
                 push_text(out, "peer", peer);
                 push_text(out, "path", path);
                 match subprotocol {
                     Some(subprotocol) => push_text(out, "subprotocol", subprotocol),
                     None => out.extend_from_slice(b",\"subprotocol\":null"),
+                }
+                for (field, value) in [("name", name), ("subject", subject)] {
+                    if let Some(value) = value {
+                        push_text(out, field, value);
+                    }
                 }
             }
         }
@@ -151,6 +154,14 @@ mod tests {
             key: key.map(Bytes::from_static),
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(Bytes::from_static))).collect(),
         };
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let client = |subprotocol, name, subject| Source::Client {
+            peer: "unix".to_owned(),
+            path: path_of("/a?b=c").to_owned(),
+            subprotocol: owned(subprotocol),
+            name: owned(name),
+            subject: owned(subject),
+        };
         let table = [
             (Source::Subject("a.\"b\"".to_owned()), r#","subject":"a.\"b\"""#),
             (record(None, &[]), r#","topic":"t","partition":3,"offset":42,"key":null,"headers":{}"#),
@@ -158,13 +169,10 @@ mod tests {
                 record(Some(b"k"), &[("a", Some(b"1")), ("b", None), ("a", Some(b"\xff"))]),
                 r#","topic":"t","partition":3,"offset":42,"key":"k","headers":{"a":["1",{"base64":"/w=="}],"b":null}"#,
             ),
+            (client(None, None, None), r#","peer":"unix","path":"/a","subprotocol":null"#),
             (
-                Source::client("127.0.0.1:1".to_owned(), "/a?b=c", None),
-                r#","peer":"127.0.0.1:1","path":"/a","subprotocol":null"#,
-            ),
-            (
-                Source::client("unix".to_owned(), "/", Some("chat".to_owned())),
-                r#","peer":"unix","path":"/","subprotocol":"chat""#,
+                client(Some("chat"), Some("an\"na"), Some("u1")),
+                r#","peer":"unix","path":"/a","subprotocol":"chat","name":"an\"na","subject":"u1""#,
             ),
         ];
         for (source, expected) in table {

@@ -64,8 +64,9 @@ impl Refuse {
 /// What a session holds for as long as it lives, such as its place among others.
 pub type Pass = Option<Box<dyn std::any::Any>>;
 
-/// Decides, after every other check, whether a session may join: told the request's head and whence it came.
-pub type Admit = dyn Fn(&Parts, PeerAddr) -> Result<Pass, Refuse>;
+/// Decides, after every other check, whether a session may join: called with the request's head, into whose extensions it may
+/// put what it learned, and the peer's address.
+pub type Admit = dyn Fn(&mut Parts, PeerAddr) -> Result<Pass, Refuse>;
 
 /// Answers requests that are no upgrade.
 pub type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
@@ -246,13 +247,13 @@ fn is_plain(request: &Request<RequestBody>, settings: &UpgradeSettings) -> bool 
 }
 
 async fn answer(
-    request: Parts,
+    mut request: Parts,
     peer: PeerAddr,
     settings: &UpgradeSettings,
     outcome: &RefCell<Outcome>,
 ) -> Response<Body> {
-    let admit = |key| (settings.admit)(&request, peer).map(|pass| (key, pass));
-    let mut admitted = check(&request, settings).and_then(admit).map(|(key, pass)| (key, pass, None));
+    let checked = check(&request, settings);
+    let mut admitted = checked.and_then(|key| (settings.admit)(&mut request, peer).map(|pass| (key, pass, None)));
     if let (Ok((_, _, bridged)), Some(bridge)) = (&mut admitted, &settings.bridge) {
         match bridge(&request, peer).await {
             Ok(far) => *bridged = Some(far),

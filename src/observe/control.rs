@@ -79,7 +79,7 @@ pub trait Control {
         None
     }
 
-    /// Sends a message to one session.
+    /// Sends a message to the session of this id, or all of this name.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -88,7 +88,7 @@ pub trait Control {
     /// Sends a message to all sessions.
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering;
 
-    /// Closes a session.
+    /// Closes the session of this id, or all of this name.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -115,7 +115,7 @@ pub trait Control {
 /// Why a session is not done to as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No session has this name.
+    /// No session has this id or name.
     Unknown,
     /// This one cannot be done so to.
     Unfit(&'static str),
@@ -142,6 +142,16 @@ pub struct Delivery {
     pub dropped: u64,
     /// Older messages that were dropped to make room for it.
     pub displaced: u64,
+}
+
+impl std::iter::Sum for Delivery {
+    fn sum<I: Iterator<Item = Self>>(deliveries: I) -> Self {
+        deliveries.fold(Self::default(), |sum, one| Self {
+            sent: sum.sent + one.sent,
+            dropped: sum.dropped + one.dropped,
+            displaced: sum.displaced + one.displaced,
+        })
+    }
 }
 
 /// The state of one queue, or of all of one name.
@@ -276,8 +286,14 @@ pub struct SessionQueue {
 /// One session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionReading {
-    /// Its name, as events have it.
+    /// Its id, as events have it.
     pub id: String,
+    /// What it is called, where it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whom its token or certificate names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The pipeline it belongs to, where there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,

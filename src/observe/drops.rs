@@ -10,7 +10,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 
 use super::counters::{DropReason, Label as _};
-use crate::message::event::{Direction, NO_SESSION, push_number, write_drop_line};
+use crate::message::event::{Direction, EventSession, NO_SESSION, push_number, write_drop_line};
 
 /// Runs of equal messages that may wait: a few MiB.
 const MOST_RUNS: usize = 1 << 16;
@@ -22,6 +22,7 @@ const MOST_SESSIONS: usize = 1 << 12;
 struct Run {
     time: Timestamp,
     session: Rc<str>,
+    name: Option<Rc<str>>,
     dir: Direction,
     reason: DropReason,
     size: Option<usize>,
@@ -32,6 +33,7 @@ struct Run {
 #[derive(Debug)]
 struct Sum {
     time: Timestamp,
+    name: Option<Rc<str>>,
     count: u64,
     size: u64,
 }
@@ -45,11 +47,20 @@ pub struct DropLines {
 
 impl DropLines {
     /// Adds a dropped message of `size` bytes, where its size is known.
-    pub fn push(&mut self, time: Timestamp, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+    pub fn push<'s>(
+        &mut self,
+        time: Timestamp,
+        session: impl Into<EventSession<'s>>,
+        dir: Direction,
+        reason: DropReason,
+        size: Option<usize>,
+    ) {
+        let EventSession { id: session, mut name } = session.into();
         if self.sums.is_empty() {
             if let Some(last) = self.runs.back_mut()
                 && (last.dir, last.reason, last.size) == (dir, reason, size)
                 && *last.session == *session
+                && last.name.as_deref() == name
             {
                 last.count += 1;
                 return;
@@ -59,15 +70,16 @@ impl DropLines {
                     Some(last) if *last.session == *session => Rc::clone(&last.session),
                     _ => session.into(),
                 };
-                self.runs.push_back(Run { time, session, dir, reason, size, count: 1 });
+                let name = name.map(Rc::from);
+                self.runs.push_back(Run { time, session, name, dir, reason, size, count: 1 });
                 return;
             }
         }
         let mut key = (Rc::from(session), reason, dir == Direction::In);
         if self.sums.len() >= MOST_SESSIONS && !self.sums.contains_key(&key) {
-            key.0 = NO_SESSION.into();
+            (key.0, name) = (NO_SESSION.into(), None);
         }
-        let sum = self.sums.entry(key).or_insert(Sum { time, count: 0, size: 0 });
+        let sum = self.sums.entry(key).or_insert_with(|| Sum { time, name: name.map(Rc::from), count: 0, size: 0 });
         sum.count += 1;
         sum.size += size.unwrap_or_default() as u64;
     }
@@ -88,7 +100,8 @@ impl DropLines {
         while out.len() < most
             && let Some(run) = self.runs.front_mut()
         {
-            write_drop_line(out, run.time, &run.session, run.dir, run.reason.name(), run.size);
+            let session = EventSession { id: &run.session, name: run.name.as_deref() };
+            write_drop_line(out, run.time, session, run.dir, run.reason.name(), run.size);
             run.count -= 1;
             if run.count == 0 {
                 self.runs.pop_front();
@@ -100,7 +113,8 @@ impl DropLines {
         {
             let dir = if is_in { Direction::In } else { Direction::Out };
             let size = usize::try_from(sum.size).unwrap_or(usize::MAX);
-            write_drop_line(out, sum.time, &session, dir, reason.name(), Some(size));
+            let session = EventSession { id: &session, name: sum.name.as_deref() };
+            write_drop_line(out, sum.time, session, dir, reason.name(), Some(size));
             if sum.count > 1 {
                 out.truncate(out.len() - "}\n".len());
                 out.extend_from_slice(b",\"count\":");

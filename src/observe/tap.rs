@@ -179,6 +179,7 @@ mod tests {
         tap.offer(bytes, || Event {
             time: Timestamp::UNIX_EPOCH,
             session: "s1".to_owned(),
+            name: None,
             dir: None,
             body: EventBody::Message(Message::text(number.to_string())),
         });

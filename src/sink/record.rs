@@ -18,7 +18,7 @@ use super::har_file::HarFiles;
 pub use super::line_file::RecordError;
 use super::line_file::{HOLD, Kind, LATE, LineFile};
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, NO_SESSION, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, EventSession, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
@@ -105,11 +105,18 @@ impl Recorder {
     }
 
     /// Appends a data message.
-    pub fn message(&mut self, time: Timestamp, session: &str, dir: Direction, message: &Message) {
+    pub fn message<'s>(
+        &mut self,
+        time: Timestamp,
+        session: impl Into<EventSession<'s>>,
+        dir: Direction,
+        message: &Message,
+    ) {
+        let session = session.into();
         match &mut self.way {
             Way::Lines(file) => file.line(|buffer| write_message_line(buffer, time, session, dir, message)),
             Way::Har(har) => {
-                let result = har.files.message(time, session, dir, message);
+                let result = har.files.message(time, session.id, dir, message);
                 har.done(result);
             }
         }

@@ -30,7 +30,7 @@ fn opened(recorder: &mut Recorder, session: &str) {
         handshake_ms: None,
         subject: None,
     };
-    let event = Event { time: at(1), session: session.into(), dir: None, body };
+    let event = Event { time: at(1), session: session.into(), name: None, dir: None, body };
     recorder.opened(&event, &Exchange::default());
 }
 

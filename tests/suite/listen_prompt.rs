@@ -92,7 +92,7 @@ fn slash_commands_do_what_they_say() {
     terminal.wait_for("connected 2; connections 2, refused 0, received 0, sent 3, dropped 0");
     for (line, answer) in [
         ("/to s7 hello", "no session s7"),
-        ("/to", "/to wants a session"),
+        ("/to", "/to expects a session"),
         ("/kick s1 1005", "invalid close code '1005'"),
         ("/kik s1", "did you mean /kick?"),
         ("/help", "close all sessions and leave (Ctrl-D too)"),
@@ -133,6 +133,49 @@ fn tab_completes_commands_and_sessions() {
     for client in clients {
         assert_eq!(client.answer_close(), 1001);
     }
+    assert_eq!(terminal.ended(), 0);
+}
+
+#[test]
+fn names_work_where_ids_do() {
+    let (terminal, port) = serving!("--session-name '.query.user // .message.user'");
+    let open = |path: &str, number: usize| {
+        let client = RawClient::open(port, path, "").0;
+        terminal.wait_until("the number of sessions", |screen| last(screen).ends_with(&format!(" {number}>")));
+        client
+    };
+    let mut clients = [("/?user=anna", 1), ("/?user=anna", 2), ("/?user=b%1B%5B2J%20c", 3), ("/", 4)]
+        .map(|(path, number)| open(path, number));
+    clients[3].say(Frame::text(r#"{"user":"s2"}"#));
+    terminal.wait_for("s4: named s2");
+    clients[0].say(Frame::text("hello"));
+    terminal.wait_for("s1 (anna) hello");
+    terminal.line("/sessions");
+    terminal.wait_until("all sessions", |screen| {
+        let is_named = |id: &str, name: &str| {
+            screen.lines().any(|line| line.starts_with(&format!("{id} 127.0.0.1:")) && line.contains(name))
+        };
+        is_named("s2", "; named anna;") && is_named("s3", r"; named b\u{1b}[2J c;") && is_named("s4", "; named s2;")
+    });
+    terminal.line("/to anna both of you");
+    terminal.line(r#"/to "b\u001b[2J c" you"#);
+    terminal.line("/to s2 by id");
+    terminal.line("/to 4 the last");
+    assert_eq!(clients[0].read_text(), "both of you");
+    assert_eq!([clients[1].read_text(), clients[1].read_text()], ["both of you", "by id"]);
+    assert_eq!([clients[2].read_text(), clients[3].read_text()], ["you", "the last"]);
+    terminal.line("/to nobody hello");
+    terminal.wait_for("no session nobody; /sessions lists them");
+    terminal.type_in("/to an");
+    terminal.keys(&["Tab"]);
+    terminal.wait_until("the name", |screen| last(screen).ends_with("> /to anna"));
+    terminal.line(" again");
+    assert_eq!(clients[0].read_text(), "again");
+    terminal.line("/kick anna 4000");
+    let [first, second, ..] = &mut clients;
+    assert_eq!((first.read_close().close_code(), second.read_close().close_code()), (4000, 4000));
+    drop(clients);
+    terminal.line("/quit");
     assert_eq!(terminal.ended(), 0);
 }
 

@@ -93,6 +93,7 @@ mod rude_servers;
 mod schema;
 mod script;
 mod sending;
+mod session_names;
 mod sources;
 mod spool;
 mod spool_kills;

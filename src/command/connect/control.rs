@@ -68,6 +68,8 @@ impl ClientControl {
     fn reading(info: &SessionInfo, inbox: &Inbox) -> SessionReading {
         SessionReading {
             id: info.id.clone(),
+            name: None,
+            subject: None,
             pipeline: None,
             peer: info.url.clone(),
             state: match info.state.get() {

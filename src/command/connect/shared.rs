@@ -236,12 +236,18 @@ impl Shared {
 
     /// The event, unless nobody wants it.
     fn print_event(&self, session: &str, dir: Option<Direction>, body: EventBody) -> Option<Event> {
-        self.tap.offer(EVENT, || Event { time: self.clock.now(), session: session.into(), dir, body: body.clone() });
+        self.tap.offer(EVENT, || Event {
+            time: self.clock.now(),
+            session: session.into(),
+            name: None,
+            dir,
+            body: body.clone(),
+        });
         let print = self.plan.format == Format::Json && !self.plan.dashboard;
         if !print && self.recorder.borrow().is_none() {
             return None;
         }
-        let event = Event { time: self.clock.now(), session: session.into(), dir, body };
+        let event = Event { time: self.clock.now(), session: session.into(), name: None, dir, body };
         if print {
             let mut output = self.output.borrow_mut();
             event.write_line(output.buffer());
@@ -269,6 +275,7 @@ impl Shared {
         self.tap.offer(message.len(), || Event {
             time: self.clock.now(),
             session: session.into(),
+            name: None,
             dir: Some(dir),
             body: EventBody::Message(message.detached()),
         });

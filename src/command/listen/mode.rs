@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::ListenArgs;
+use super::{ListenArgs, OnInvalidArg};
 use crate::command::options::ProtocolArg;
 use crate::command::{payload, script, settings};
 use crate::error::Error;
@@ -10,6 +10,7 @@ use crate::filter::{Draft, Filler};
 use crate::listen::handler::exec::ExecSettings;
 use crate::listen::handler::push::{Payload, PushSettings};
 use crate::listen::handler::{Answer, Mode};
+use crate::listen::validation::{OnInvalid, Validation};
 use crate::message::Message;
 use crate::message::input::InputKind;
 use crate::protocol::gateway::Behind;
@@ -63,6 +64,22 @@ pub(super) fn of(args: &ListenArgs) -> Result<Mode, Error> {
         () if args.sink => Mode::Sink,
         () => Mode::Print,
     })
+}
+
+/// The shape that messages must have.
+///
+/// # Errors
+/// A schema that cannot be read.
+pub(super) fn validation(args: &ListenArgs) -> Result<Option<Validation>, Error> {
+    let schema = args.schema.as_ref().map(|path| settings::schema("--schema", path, args.assert_format)).transpose()?;
+    Ok(schema.map(|schema| Validation {
+        schema,
+        on_invalid: match args.on_invalid {
+            OnInvalidArg::Reply => OnInvalid::Reply,
+            OnInvalidArg::Close => OnInvalid::Close,
+            OnInvalidArg::Drop => OnInvalid::Drop,
+        },
+    }))
 }
 
 fn reply(text: &str, template: bool) -> Result<Draft, Error> {

@@ -1,6 +1,6 @@
 //! What the lines typed at the prompt of `listen` do: messages to sessions, slash commands to everything else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::slash::{COMMANDS, Command, parse};
 use crate::command::console;
 use crate::host::{Host, Stderr};
-use crate::listen::hub::{Hub, Unplaced, session_name};
+use crate::listen::hub::{Hub, Unplaced, session_id, session_number};
 use crate::listen::input::{Console, OpenConsole};
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
@@ -31,10 +31,10 @@ struct ServerConsole {
     prompt: Prompt,
     stderr: Stderr,
     address: String,
-    /// Sessions there had ever been, and were, when they were shown last: without one more, a change is one less.
-    shown: Option<(u64, usize)>,
-    /// Typed and not sent yet, to one or to all.
-    held: VecDeque<(Option<u64>, Message)>,
+    /// Sessions there had ever been, were, and had names, when they were shown last: without one more, a change is one less.
+    shown: Option<(u64, usize, usize)>,
+    /// Typed and not sent yet, to those a word means or to all.
+    held: VecDeque<(Option<String>, Message)>,
     /// The last that was sent, for those whose mailbox is full.
     unplaced: Unplaced,
 }
@@ -98,8 +98,9 @@ impl Console for ServerConsole {
     }
 
     fn close(self: Box<Self>, hub: &Hub) {
-        for (id, message) in &self.held {
-            hub.dropped(id.unwrap_or_default(), Direction::Out, DropReason::ReceiverGone, message.len());
+        for (receiver, message) in &self.held {
+            let number = receiver.as_deref().and_then(session_number).unwrap_or_default();
+            hub.dropped(number, Direction::Out, DropReason::ReceiverGone, message.len());
         }
         for (mailbox, message) in &self.unplaced {
             hub.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
@@ -116,11 +117,11 @@ impl ServerConsole {
 
     /// In the prompt, and as what Tab completes.
     fn show_sessions(&mut self, hub: &Hub) {
-        let now = (hub.counters.connections.get(), hub.active());
+        let now = (hub.counters.connections.get(), hub.active(), hub.named_sessions());
         if self.shown.replace(now) == Some(now) {
             return;
         }
-        self.prompt.set_names(hub.sessions().iter().map(|mailbox| session_name(mailbox.id)).collect());
+        self.prompt.set_names(words(hub));
         self.prompt.set_status(status(&self.address, hub.active()));
     }
 
@@ -130,18 +131,21 @@ impl ServerConsole {
             match self.held.pop_front() {
                 None => return,
                 Some((None, message)) => self.unplaced = hub.to_all(&message, None),
-                Some((Some(id), message)) => match hub.session(id) {
-                    None => hub.no_receiver(&session_name(id), message.len()),
-                    Some(mailbox) => {
-                        let full = hub.place(&mailbox, message);
+                Some((Some(word), message)) => {
+                    let receivers = meant(hub, &word);
+                    if receivers.is_empty() {
+                        hub.no_receiver(&word, message.len());
+                    }
+                    for mailbox in receivers {
+                        let full = hub.place(&mailbox, message.clone());
                         self.unplaced.extend(full.map(|message| (mailbox, message)));
                     }
-                },
+                }
             }
         }
     }
 
-    fn hold(&mut self, receiver: Option<u64>, text: String) -> Result<(), String> {
+    fn hold(&mut self, receiver: Option<String>, text: String) -> Result<(), String> {
         if self.held.len() >= HELD {
             return Err("too much waits to be sent already: not sent".to_owned());
         }
@@ -158,12 +162,13 @@ impl ServerConsole {
                     self.say("held until somebody is connected");
                 }
             }
-            Command::SendTo(id, text) => {
-                named(hub, id)?;
-                self.hold(Some(id), text)?;
+            Command::SendTo(word, text) => {
+                known(hub, &word)?;
+                self.hold(Some(word), text)?;
             }
             Command::Kick { session, code, reason } => {
-                named(hub, session)?.ask_to_close(CloseReason::new(code, &reason));
+                let close = CloseReason::new(code, &reason);
+                known(hub, &session)?.iter().for_each(|mailbox| mailbox.ask_to_close(close.clone()));
             }
             Command::Help => console::help(
                 &self.stderr,
@@ -194,8 +199,33 @@ impl ServerConsole {
     }
 }
 
-fn named(hub: &Hub, id: u64) -> Result<Rc<Mailbox>, String> {
-    hub.session(id).ok_or_else(|| format!("no session {}; /sessions lists them", session_name(id)))
+/// The sessions that a typed word means: an id, a name, or a bare number for an id.
+fn meant(hub: &Hub, word: &str) -> Vec<Rc<Mailbox>> {
+    let sessions = hub.named(word);
+    if sessions.is_empty() {
+        session_number(&format!("s{word}")).and_then(|number| hub.session(number)).into_iter().collect()
+    } else {
+        sessions
+    }
+}
+
+/// The same, one at least.
+fn known(hub: &Hub, word: &str) -> Result<Vec<Rc<Mailbox>>, String> {
+    let sessions = meant(hub, word);
+    let none = || format!("no session {}; /sessions lists them", word.escape_debug());
+    Some(sessions).filter(|sessions| !sessions.is_empty()).ok_or_else(none)
+}
+
+/// What Tab completes: ids, and names that are one plain word.
+fn words(hub: &Hub) -> Vec<String> {
+    let (mut ids, mut names) = (Vec::new(), BTreeSet::new());
+    let is_plain = |name: &str| !name.contains(|sign: char| sign == '"' || sign.is_whitespace() || sign.is_control());
+    hub.each_session(|mailbox| {
+        ids.push(session_id(mailbox.id));
+        names.extend(mailbox.name().filter(|name| is_plain(name)).map(ToString::to_string));
+    });
+    ids.extend(names);
+    ids
 }
 
 fn amount(traffic: &Traffic) -> String {
@@ -206,10 +236,15 @@ fn describe(mailbox: &Mailbox) -> String {
     let open = Timestamp::now().duration_since(mailbox.since).as_secs_f64();
     let mut line = format!(
         "{} {} {}, open for {open:.1} s",
-        session_name(mailbox.id),
+        session_id(mailbox.id),
         mailbox.peer,
-        redact::target(&mailbox.target)
+        redact::target(&mailbox.target).escape_debug()
     );
+    for (what, text) in [("named", mailbox.name().map(|name| &**name)), ("subject", mailbox.subject())] {
+        if let Some(text) = text {
+            let _ = write!(line, "; {what} {}", text.escape_debug());
+        }
+    }
     let _ = write!(line, "; received {}; sent {}", amount(&mailbox.received), amount(&mailbox.sent));
     for (what, count) in [("waiting", mailbox.waiting() as u64), ("dropped", mailbox.dropped.get())] {
         if count > 0 {

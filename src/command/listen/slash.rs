@@ -1,6 +1,5 @@
 //! The slash commands of `listen`. Pure; what they do is the prompt's business.
 
-use crate::listen::hub::session_number;
 use crate::net::connection::may_be_sent;
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
@@ -9,16 +8,16 @@ use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, 
 pub enum Command {
     /// A message for all sessions.
     Send(String),
-    /// A message for one.
-    SendTo(u64, String),
+    /// A message for those that a word means: an id, a bare number, or a name.
+    SendTo(String, String),
     /// Show the commands.
     Help,
     /// Show the sessions.
     Sessions,
     /// Close a session.
     Kick {
-        /// Which.
-        session: u64,
+        /// Which, as for [`Command::SendTo`].
+        session: String,
         /// Close code.
         code: u16,
         /// Reason, at most 123 bytes.
@@ -35,15 +34,15 @@ pub const COMMANDS: [SlashCommand; 6] = [
     command("/help", "", "show this", Completes::Nothing),
     command(
         "/to",
-        "ID MESSAGE",
-        "send a message to one session; a line without a slash goes to all",
+        "ID|NAME MESSAGE",
+        "send a message to one session, or to all of a name; a line without a slash goes to all",
         Completes::Session(&[]),
     ),
     command("/sessions", "", "show the sessions", Completes::Nothing),
     command(
         "/kick",
-        "ID [CODE [REASON]]",
-        "close a session at once, with 1000 when no code is given",
+        "ID|NAME [CODE [REASON]]",
+        "close a session, or all of a name, at once, with 1000 when no code is given",
         Completes::Session(CLOSE_CODES),
     ),
     command("/stats", "", "show what has been counted", Completes::Nothing),
@@ -79,12 +78,22 @@ pub fn parse(line: &str) -> Result<Command, String> {
     })
 }
 
-/// A session, `s3` or just `3`, and what follows it.
-fn of_session<'l>(name: &str, rest: &'l str) -> Result<(u64, &'l str), String> {
-    let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let number = session_number(word).or_else(|| session_number(&format!("s{word}")));
-    let number = number.ok_or_else(|| format!("{name} wants a session, as s1; /sessions shows them"))?;
-    Ok((number, rest.trim_start()))
+/// A session, and what follows it. A name with spaces is written in quotes, as JSON writes it.
+fn of_session<'l>(name: &str, rest: &'l str) -> Result<(String, &'l str), String> {
+    let quoted = || {
+        let mut texts = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        let text = texts.next()?.ok()?;
+        Some((text, &rest[texts.byte_offset()..]))
+    };
+    let word = || {
+        let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        (word.to_owned(), rest)
+    };
+    let (session, rest) = quoted().unwrap_or_else(word);
+    if session.is_empty() {
+        return Err(format!("{name} expects a session, as s1 or a name; /sessions lists them"));
+    }
+    Ok((session, rest.trim_start()))
 }
 
 #[cfg(test)]
@@ -93,14 +102,21 @@ mod tests {
 
     #[test]
     fn every_command_reads_as_documented() {
-        let kick = |session, code, reason: &str| Ok(Command::Kick { session, code, reason: reason.to_owned() });
+        let kick = |session: &str, code, reason: &str| {
+            Ok(Command::Kick { session: session.to_owned(), code, reason: reason.to_owned() })
+        };
+        let to = |session: &str, text: &str| Ok(Command::SendTo(session.to_owned(), text.to_owned()));
         let table = [
             ("hello", Ok(Command::Send("hello".into()))),
             ("//to all", Ok(Command::Send("/to all".into()))),
-            ("/to s3 two  words", Ok(Command::SendTo(3, "two  words".into()))),
-            ("/to 3  /x", Ok(Command::SendTo(3, "/x".into()))),
-            ("/kick s1", kick(1, 1000, "")),
-            ("/kick 12 1008 too loud ", kick(12, 1008, "too loud")),
+            ("/to s3 two  words", to("s3", "two  words")),
+            ("/to 3  /x", to("3", "/x")),
+            ("/to anna hello", to("anna", "hello")),
+            ("/to \"CN=Anna \\u00e4\" hello there", to("CN=Anna ä", "hello there")),
+            ("/to \"half hello", to("\"half", "hello")),
+            ("/kick s1", kick("s1", 1000, "")),
+            ("/kick 12 1008 too loud ", kick("12", 1008, "too loud")),
+            ("/kick \"a b\" 1008", kick("a b", 1008, "")),
             ("/sessions", Ok(Command::Sessions)),
             ("/stats", Ok(Command::Stats)),
             ("/help", Ok(Command::Help)),
@@ -114,12 +130,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let table = [
-            ("/to", "wants a session"),
-            ("/to everyone hello", "wants a session"),
-            ("/to s0 hello", "wants a session"),
+            ("/to", "expects a session"),
+            ("/to \"\" hello", "expects a session"),
             ("/to s1", "wants a message"),
             ("/to s1  ", "wants a message"),
-            ("/kick", "wants a session"),
+            ("/kick", "expects a session"),
             ("/kick s1 1005", "invalid close code"),
             ("/kick s1 soon", "invalid close code"),
             ("/quit now", "takes no arguments"),

@@ -16,6 +16,7 @@ use super::args::RelayArgs;
 use super::build::Build;
 use crate::command::guards::{self, GuardArgs};
 use crate::command::listen::parse_positive;
+use crate::command::names::NameArgs;
 use crate::command::options::{ProtocolArg, ProtocolArgs, TlsMin};
 use crate::command::settings;
 use crate::command::values::{duration, size};
@@ -144,6 +145,9 @@ pub struct ServerArgs {
     /// Who is let in.
     #[command(flatten)]
     pub guards: GuardArgs,
+    /// What sessions are called.
+    #[command(flatten)]
+    pub names: NameArgs,
 }
 
 /// `--client-on-full`.
@@ -289,8 +293,9 @@ impl Build<'_> {
             ack: None,
             format: Format::Raw,
             print: false,
+            session_name: args.names.filter()?,
             under: None,
-            name_sessions: false,
+            prefix_sessions: false,
             to_terminal: false,
             colour: false,
             verbose: self.args.output.verbose,

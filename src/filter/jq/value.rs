@@ -116,6 +116,18 @@ impl Json {
         }
     }
 
+    /// An object with this field, the last; any other value as it is.
+    #[must_use]
+    pub fn with_field(self, name: &str, value: Self) -> Self {
+        match self.0 {
+            Val::Obj(own) => {
+                let own = own.iter().map(|(name, value)| (name.clone(), value.clone()));
+                Self(Val::obj(own.chain([(string(name.as_bytes()), value.0)]).collect()))
+            }
+            other => Self(other),
+        }
+    }
+
     /// The text of a string value (for raw output), `None` for any other value.
     pub fn as_str(&self) -> Option<Cow<'_, str>> {
         match &self.0 {

@@ -53,6 +53,24 @@ pub struct Credentials {
     pub jwt: Option<Jwt>,
 }
 
+/// Who a client is, as its token says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity(Option<Value>);
+
+impl Identity {
+    /// The claims of its token, where it has shown one.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Value> {
+        self.0.as_ref()
+    }
+
+    /// Whom the token names as its subject (`sub`).
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.0.as_ref()?.get("sub")?.as_str().filter(|subject| !subject.is_empty())
+    }
+}
+
 /// Why a client is not who it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -87,7 +105,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check_head(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), Denied> {
+    pub fn check_head(&self, headers: &HeaderMap, now: Timestamp) -> Result<Identity, Denied> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Err(Denied::Missing) };
         // Which of two is meant is not for us to say.
@@ -111,7 +129,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check_first(&self, message: &Message, now: Timestamp) -> Result<(), Denied> {
+    pub fn check_first(&self, message: &Message, now: Timestamp) -> Result<Identity, Denied> {
         if message.len() > MAX_FIRST {
             return Err(Denied::NotAsked);
         }
@@ -128,16 +146,16 @@ impl Credentials {
         self.check(&shown, now)
     }
 
-    fn check(&self, shown: &Shown, now: Timestamp) -> Result<(), Denied> {
+    fn check(&self, shown: &Shown, now: Timestamp) -> Result<Identity, Denied> {
         match shown {
             Shown::Basic(pair) => match &self.basic {
-                Some(basic) if basic.is(pair) => Ok(()),
+                Some(basic) if basic.is(pair) => Ok(Identity::default()),
                 Some(_) => Err(Denied::Wrong),
                 None => Err(Denied::Missing),
             },
             Shown::Bearer(token) => match (&self.bearer, &self.jwt) {
-                (Some(bearer), _) if bearer.is(token) => Ok(()),
-                (_, Some(jwt)) => Ok(jwt.check(token, now)?),
+                (Some(bearer), _) if bearer.is(token) => Ok(Identity::default()),
+                (_, Some(jwt)) => Ok(Identity(Some(jwt.check(token, now)?))),
                 (Some(_), None) => Err(Denied::Wrong),
                 (None, None) => Err(Denied::Missing),
             },
@@ -192,14 +210,14 @@ mod tests {
         let basic = format!("Basic {}", STANDARD.encode("anna:pä:ss"));
         let malformed = Err(Denied::Token(TokenFault::Malformed));
         let table: [(&[&str], _); 12] = [
-            (&["Bearer t0ken"], Ok(())),
-            (&["bearer   t0ken "], Ok(())),
-            (&[&basic], Ok(())),
-            (&[basic.trim_end_matches('=')], Ok(())),
+            (&["Bearer t0ken"], Ok(Identity::default())),
+            (&["bearer   t0ken "], Ok(Identity::default())),
+            (&[&basic], Ok(Identity::default())),
+            (&[basic.trim_end_matches('=')], Ok(Identity::default())),
             (&[], Err(Denied::Missing)),
             (&["Digest t0ken"], Err(Denied::Missing)),
             (&["Bearer"], Err(Denied::Wrong)),
-            (&["Bearer t0ke"], malformed),
+            (&["Bearer t0ke"], malformed.clone()),
             (&["Bearer t0ken2"], malformed),
             (&["Basic t0ken"], Err(Denied::Wrong)),
             (&["Basic !"], Err(Denied::Wrong)),
@@ -216,9 +234,9 @@ mod tests {
     #[test]
     fn the_first_message_says_it_in_json() {
         let table = [
-            (r#"{"type":"auth","token":"t0ken"}"#, Ok(())),
-            (r#" {"more":1,"token":"t0ken","type":"auth"} "#, Ok(())),
-            (r#"{"type":"auth","user":"anna","password":"pä:ss"}"#, Ok(())),
+            (r#"{"type":"auth","token":"t0ken"}"#, Ok(Identity::default())),
+            (r#" {"more":1,"token":"t0ken","type":"auth"} "#, Ok(Identity::default())),
+            (r#"{"type":"auth","user":"anna","password":"pä:ss"}"#, Ok(Identity::default())),
             (r#"{"type":"auth","user":"anna","password":"no"}"#, Err(Denied::Wrong)),
             (r#"{"type":"auth","token":""}"#, Err(Denied::Token(TokenFault::Malformed))),
             (r#"{"type":"auth","token":1}"#, Err(Denied::Missing)),

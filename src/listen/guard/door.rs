@@ -43,11 +43,11 @@ impl Guards {
         })
     }
 
-    /// Decides on a session that asks to be let in.
+    /// Decides on a session that asks to be let in; who it is goes into its head's extensions, as an `Identity`.
     ///
     /// # Errors
     /// What it is answered.
-    pub fn admit(&self, head: &Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
+    pub fn admit(&self, head: &mut Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
         let place = if self.is_boundless {
             None
         } else {
@@ -55,11 +55,12 @@ impl Guards {
             Some(Place::take(&self.admission, peer.ip(), now()).map_err(turned_away)?)
         };
         if let Some(credentials) = &self.credentials {
-            credentials.check_head(&head.headers, Timestamp::now()).map_err(|denied| {
+            let identity = credentials.check_head(&head.headers, Timestamp::now()).map_err(|denied| {
                 let refuse = Refuse::new(StatusCode::UNAUTHORIZED, denied.to_string());
                 let challenges = credentials.challenges(denied);
                 challenges.into_iter().fold(refuse, |refuse, challenge| refuse.header(WWW_AUTHENTICATE, challenge))
             })?;
+            head.extensions.insert(identity);
         }
         Ok(place.map(|place| Box::new(place) as Box<dyn Any>))
     }

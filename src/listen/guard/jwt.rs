@@ -115,11 +115,11 @@ impl Jwt {
         Self { audience, issuer, ..self }
     }
 
-    /// Whether the token holds now.
+    /// The claims of a token that holds now.
     ///
     /// # Errors
     /// Why not; what is in it is told only when its signature is right.
-    pub fn check(&self, token: &[u8], now: Timestamp) -> Result<(), TokenFault> {
+    pub fn check(&self, token: &[u8], now: Timestamp) -> Result<Value, TokenFault> {
         let token = decode::<Value>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
             ErrorKind::InvalidAlgorithm | ErrorKind::MissingAlgorithm => TokenFault::Algorithm,
             ErrorKind::InvalidSignature => TokenFault::Signature,
@@ -129,7 +129,8 @@ impl Jwt {
         if token.header.crit.is_some() {
             return Err(TokenFault::Malformed);
         }
-        check_claims(&token.claims, self.audience.as_deref(), self.issuer.as_deref(), now)
+        check_claims(&token.claims, self.audience.as_deref(), self.issuer.as_deref(), now)?;
+        Ok(token.claims)
     }
 }
 
@@ -284,7 +285,7 @@ mod tests {
         let jwt = Jwt::from_secret(b"secret");
         let (header, claims) = (json!({"alg": "HS256", "typ": "JWT"}), json!({"exp": 1_000_100, "sub": 7}));
         let good = hs256(b"secret", &header, &claims);
-        assert_eq!(jwt.check(good.as_bytes(), now()), Ok(()));
+        assert_eq!(jwt.check(good.as_bytes(), now()).map(drop), Ok(()));
         assert_eq!(jwt.check(good.as_bytes(), now() + jiff::SignedDuration::from_secs(200)), Err(TokenFault::Expired));
         let check = |token: &str| jwt.check(token.as_bytes(), now());
         assert_eq!(check(&hs256(b"other", &header, &claims)), Err(TokenFault::Signature));
@@ -325,7 +326,7 @@ mod tests {
         let message = unsigned(&json!({"alg": "ES256"}), &json!({}));
         let signed = pair.sign(&random, message.as_bytes()).expect("a signature");
         let good = format!("{message}.{}", BASE64.encode(signed));
-        assert_eq!(jwt.check(good.as_bytes(), now()), Ok(()));
+        assert_eq!(jwt.check(good.as_bytes(), now()).map(drop), Ok(()));
         let forged = hs256(pem.as_bytes(), &json!({"alg": "HS256"}), &json!({}));
         assert_eq!(jwt.check(forged.as_bytes(), now()), Err(TokenFault::Algorithm));
         assert!(!format!("{jwt:?}").contains(&der[..20]), "{jwt:?}");

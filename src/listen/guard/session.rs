@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::GuardSettings;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Identity};
 use super::rate::Rates;
 use crate::message::Message;
 use crate::observe::counters::ErrorKind;
@@ -19,7 +19,7 @@ pub enum Verdict {
     /// It goes its way.
     Pass,
     /// It has said who its sender is, and goes no further; the answer to it.
-    Admit(Message),
+    Admit(Message, Identity),
     /// It goes no further, and the session ends.
     Expel(Offence),
 }
@@ -74,9 +74,9 @@ impl SessionGuard {
     pub fn on_message(&mut self, message: &Message, now: Now) -> Verdict {
         if let Some(gate) = &self.gate {
             return match gate.credentials.check_first(message, now.time) {
-                Ok(()) => {
+                Ok(identity) => {
                     self.gate = None;
-                    Verdict::Admit(Message::text(r#"{"type":"auth","status":"ok"}"#))
+                    Verdict::Admit(Message::text(r#"{"type":"auth","status":"ok"}"#), identity)
                 }
                 Err(denied) => Verdict::Expel(Offence { kind: ErrorKind::Unauthorized, text: denied.to_string() }),
             };
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(guard.waits_until(), Some(now.instant + limit));
         assert!(matches!(guard.on_message(&hello, now), Verdict::Expel(Offence { kind: ErrorKind::Unauthorized, .. })));
         let said = Message::text(r#"{"type":"auth","token":"t"}"#);
-        assert!(matches!(guard.on_message(&said, now), Verdict::Admit(_)));
+        assert!(matches!(guard.on_message(&said, now), Verdict::Admit(..)));
         assert_eq!(guard.waits_until(), None);
         assert_eq!(guard.on_message(&hello, now), Verdict::Pass, "saying who one is costs nothing of the rate");
         assert!(matches!(guard.on_message(&hello, now), Verdict::Expel(Offence { kind: ErrorKind::Rate, .. })));

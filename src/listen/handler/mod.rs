@@ -233,13 +233,18 @@ impl Actions<'_> {
         self.unplaced.extend(self.hub.to_all(message, except));
     }
 
-    /// Places before one session; false when there is none of that number.
-    pub fn send_to(&mut self, id: u64, message: Message) -> bool {
-        let Some(mailbox) = self.hub.session(id).filter(|mailbox| !mailbox.waits_outside()) else { return false };
-        if let Some(message) = self.hub.place(&mailbox, message) {
-            self.unplaced.push((mailbox, message));
+    /// Places before the session of this id, or all of this name; where there is none, the message is dropped and counted.
+    pub fn send_to(&mut self, word: &str, message: &Message) {
+        let mut receivers = self.hub.named(word);
+        receivers.retain(|mailbox| !mailbox.waits_outside());
+        if receivers.is_empty() {
+            self.hub.no_receiver(word, message.len());
         }
-        true
+        for mailbox in receivers {
+            if let Some(message) = self.hub.place(&mailbox, message.clone()) {
+                self.unplaced.push((mailbox, message));
+            }
+        }
     }
 
     /// Ends the session at once and without a word.

@@ -18,7 +18,7 @@ use super::told::{Input, Told};
 use super::{Actions, Handler};
 use crate::filter::Filter;
 use crate::filter::apart::{Begun, Task, begin};
-use crate::listen::hub::{Hub, session_name, session_number};
+use crate::listen::hub::{Hub, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
@@ -75,23 +75,31 @@ pub enum Forward {
 }
 
 /// Some of the sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receiver {
     /// Every one.
     All,
     /// All but the one whose message it is.
     Others,
-    /// The one of this number.
-    One(u64),
+    /// The one of this id, or all of this name.
+    Named(Box<str>),
 }
 
 impl Receiver {
-    /// `all`, `others` or the name of a session, `s7`.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "all" => Some(Self::All),
-            "others" => Some(Self::Others),
-            name => session_number(name).map(Self::One),
+    /// `all`, `others`, or the id of a session, `s7`.
+    pub fn parse(word: &str) -> Option<Self> {
+        match Self::of(word) {
+            Self::Named(word) if session_number(&word).is_none() => None,
+            receiver => Some(receiver),
+        }
+    }
+
+    /// `all`, `others`, the id of a session or a name.
+    fn of(word: &str) -> Self {
+        match word {
+            "all" => Self::All,
+            "others" => Self::Others,
+            word => Self::Named(word.into()),
         }
     }
 }
@@ -132,11 +140,11 @@ fn decide(rules: &[Rule], on: On, input: &Input, message: Option<&Message>, mut 
         let mut add = |step| steps.push((rule.delay, step));
         if let (Some(forward), Some(message)) = (&rule.forward, message) {
             match forward {
-                Forward::To(receiver) => add(Step::Forward(*receiver, message.clone())),
+                Forward::To(receiver) => add(Step::Forward(receiver.clone(), message.clone())),
                 Forward::Filter(filter) => {
                     let result = input.run(filter, |value| {
-                        add(match value.as_str().and_then(|name| Receiver::parse(&name)) {
-                            Some(receiver) => Step::Forward(receiver, message.clone()),
+                        add(match value.as_str() {
+                            Some(word) => Step::Forward(Receiver::of(&word), message.clone()),
                             None => Step::Fault(format!("forward: {} is not a session", value.to_compact_string())),
                         });
                     });
@@ -282,12 +290,7 @@ fn carry_out(step: Step, actions: &mut Actions) {
         Step::Fault(text) => actions.hub.fault(actions.mailbox.id, ErrorKind::Filter, &text),
         Step::Forward(Receiver::All, message) => actions.send_to_all(&message, None),
         Step::Forward(Receiver::Others, message) => actions.send_to_all(&message, Some(actions.mailbox.id)),
-        Step::Forward(Receiver::One(id), message) => {
-            let size = message.len();
-            if !actions.send_to(id, message) {
-                actions.hub.no_receiver(&session_name(id), size);
-            }
-        }
+        Step::Forward(Receiver::Named(word), message) => actions.send_to(&word, &message),
     }
 }
 
@@ -349,7 +352,8 @@ mod tests {
     use crate::listen::handler::told::Sender;
     use crate::net::listener::PeerAddr;
 
-    const SENDER: Sender<'static> = Sender { id: 1, peer: PeerAddr::Unix, target: "/", subprotocol: None };
+    const SENDER: Sender<'static> =
+        Sender { id: 1, peer: PeerAddr::Unix, target: "/", subprotocol: None, name: None, subject: None };
 
     fn rule() -> Rule {
         Rule {
@@ -426,12 +430,13 @@ mod tests {
             close: Some(close.clone()),
             ..rule()
         }];
-        let text = r#"{"to":["s2","others","nobody",3]}"#;
+        let text = r#"{"to":["s2","others","anna",3]}"#;
         let message = Message::text(text);
         let steps = run(&rules, &[text, text]);
         let forward = |receiver| Step::Forward(receiver, message.clone());
         let fault = |what: &str| Step::Fault(format!("forward: {what} is not a session"));
-        let forwards = vec![forward(Receiver::One(2)), forward(Receiver::Others), fault("\"nobody\""), fault("3")];
+        let named = |word: &str| forward(Receiver::Named(word.into()));
+        let forwards = vec![named("s2"), forward(Receiver::Others), named("anna"), fault("3")];
         let expected = |rest: Vec<Step>| [forwards.clone(), rest, vec![Step::Close(close.clone())]].concat();
         assert_eq!(steps[0], expected(vec![sent("1"), sent("null")]));
         assert_eq!(steps[1], expected(vec![sent("2"), sent(text)]));
@@ -457,13 +462,14 @@ mod tests {
         for (name, receiver) in [
             ("all", Some(Receiver::All)),
             ("others", Some(Receiver::Others)),
-            ("s12", Some(Receiver::One(12))),
+            ("s12", Some(Receiver::Named("s12".into()))),
             ("s0", None),
             ("s", None),
             ("s+1", None),
             ("s01", None),
             ("12", None),
             ("All", None),
+            ("anna", None),
         ] {
             assert_eq!(Receiver::parse(name), receiver, "{name}");
         }

@@ -84,7 +84,7 @@ impl Carrier for Hand<'_, '_> {
         let from = self.actions.mailbox.id;
         let hub = self.actions.hub;
         if hub.settings.verbose {
-            hub.notice(format!("{}: published {}", hub.name(from), counted(message.len(), "byte")));
+            hub.notice(format!("{}: published {}", hub.label(from), counted(message.len(), "byte")));
         }
         self.actions.send_to_all(&message.detached(), Some(from));
     }
@@ -107,8 +107,8 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn answered(&mut self, text: String) {
-        let name = self.actions.hub.name(self.actions.mailbox.id);
-        self.actions.hub.notice(format!("{name}: {text}"));
+        let label = self.actions.hub.label(self.actions.mailbox.id);
+        self.actions.hub.notice(format!("{label}: {text}"));
     }
 
     fn fault(&mut self, text: String) {

@@ -8,11 +8,11 @@ use std::cell::OnceCell;
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
-use crate::listen::hub::session_name;
+use crate::listen::hub::session_id;
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
 use crate::message::event::time_text;
-use crate::message::source::Source;
+use crate::message::source::{Source, path_of};
 use crate::net::listener::PeerAddr;
 
 /// What was said so far in one session.
@@ -46,12 +46,17 @@ pub struct Sender<'a> {
     pub target: &'a str,
     /// The subprotocol agreed on.
     pub subprotocol: Option<&'a str>,
+    /// What it is called.
+    pub name: Option<&'a str>,
+    /// Whom its token or certificate names.
+    pub subject: Option<&'a str>,
 }
 
 impl<'a> From<&'a Mailbox> for Sender<'a> {
     fn from(mailbox: &'a Mailbox) -> Self {
         let Mailbox { id, peer, target, subprotocol, .. } = mailbox;
-        Self { id: *id, peer: *peer, target, subprotocol: subprotocol.as_deref() }
+        let (name, subject) = (mailbox.name().map(|name| &**name), mailbox.subject());
+        Self { id: *id, peer: *peer, target, subprotocol: subprotocol.as_deref(), name, subject }
     }
 }
 
@@ -127,9 +132,15 @@ impl Input<'_> {
 impl Facts<'_> {
     fn meta(self) -> Json {
         let Self { sender, kind, size, seq } = self;
-        let subprotocol = sender.subprotocol.map(str::to_owned);
-        let source = Source::client(sender.peer.to_string(), sender.target, subprotocol);
-        let (name, time) = (session_name(sender.id), time_text(Timestamp::now()));
-        Json::meta(&name, sender.target, &time, kind, size, seq).with_source(&source)
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let source = Source::Client {
+            peer: sender.peer.to_string(),
+            path: path_of(sender.target).to_owned(),
+            subprotocol: owned(sender.subprotocol),
+            name: owned(sender.name),
+            subject: owned(sender.subject),
+        };
+        let (id, time) = (session_id(sender.id), time_text(Timestamp::now()));
+        Json::meta(&id, sender.target, &time, kind, size, seq).with_source(&source)
     }
 }

@@ -7,11 +7,11 @@ use std::task::Context;
 
 use http::StatusCode;
 
-use super::{Hub, SessionName, session_name};
+use super::{Hub, SessionId, session_id};
 use crate::listen::mailbox::{Mailbox, Way};
 use crate::listen::recording::Recording;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody, write_message_line};
+use crate::message::event::{Direction, Event, EventBody, EventSession, write_message_line};
 use crate::message::render::{self, Format};
 use crate::net::listener::{AcceptError, PeerAddr, Refuse};
 use crate::observe::counters::{DropReason, ErrorKind, Label as _};
@@ -44,8 +44,13 @@ impl Hub {
     }
 
     fn offer(&self, id: u64, dir: Option<Direction>, bytes: usize, body: impl FnOnce() -> EventBody) {
-        let make = || Event { time: self.clock.now(), session: session_name(id), dir, body: body() };
-        self.tap.offer(bytes, make);
+        self.tap.offer(bytes, || self.make_event(id, dir, body()));
+    }
+
+    /// What happened to a session, as an event line says it.
+    pub fn make_event(&self, id: u64, dir: Option<Direction>, body: EventBody) -> Event {
+        let name = self.name_of(id).as_ref().map(ToString::to_string);
+        Event { time: self.clock.now(), session: session_id(id), name, dir, body }
     }
 
     /// Prints a message of session `id`, where messages are printed; yields up to where the output must be
@@ -55,13 +60,14 @@ impl Hub {
             return None;
         }
         let mut output = self.output.borrow_mut();
-        let settings = &self.settings;
+        let (settings, name) = (&self.settings, self.name_of(id));
         if settings.format == Format::Json {
-            write_message_line(output.buffer(), self.clock.now(), &SessionName::of(id), Direction::In, message);
+            let session = EventSession { id: &SessionId::of(id), name: name.as_deref() };
+            write_message_line(output.buffer(), self.clock.now(), session, Direction::In, message);
         } else {
-            if settings.name_sessions {
+            if settings.prefix_sessions {
                 let (on, off) = if settings.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                output.buffer().extend_from_slice(format!("{on}{}{off} ", session_name(id)).as_bytes());
+                output.buffer().extend_from_slice(format!("{on}{}{off} ", self.label(id)).as_bytes());
             }
             render::message(output.buffer(), message, settings.format, settings.to_terminal, settings.colour);
         }
@@ -76,11 +82,16 @@ impl Hub {
 
     /// Counts and records a message received from a session.
     pub fn received(&self, mailbox: &Mailbox, message: &Message) {
-        self.recording.message(self.clock.now(), mailbox.id, Direction::In, message);
+        self.record(mailbox, Direction::In, message);
         self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
         mailbox.received.message(message.len());
         mailbox.save(Way::In, message.saved());
+    }
+
+    fn record(&self, mailbox: &Mailbox, dir: Direction, message: &Message) {
+        let session = EventSession { id: &SessionId::of(mailbox.id), name: mailbox.name().map(|name| &**name) };
+        self.recording.message(self.clock.now(), session, dir, message);
     }
 
     /// Counts, records and prints a message sent to a session.
@@ -90,14 +101,14 @@ impl Hub {
         mailbox.save(Way::Out, message.saved());
         self.counters.delivered.one();
         let id = mailbox.id;
-        self.recording.message(self.clock.now(), id, Direction::Out, message);
+        self.record(mailbox, Direction::Out, message);
         self.offer(id, Some(Direction::Out), message.len(), || EventBody::Message(message.detached()));
         self.print_event(id, Some(Direction::Out), || EventBody::Message(message.clone()));
     }
 
     /// Records an event, and prints its line where event lines are printed.
     pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
-        self.recording.event(self.clock.now(), id, dir, &body);
+        self.recording.event(|| self.make_event(id, dir, body.clone()));
         self.offer(id, dir, 0, || body.clone());
         self.print_event(id, dir, || body);
     }
@@ -105,14 +116,16 @@ impl Hub {
     /// Something went wrong with a session that goes on: counted, told and an event.
     pub fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
-        self.notice(format!("{}: {text}", self.name(id)));
+        self.notice(format!("{}: {text}", self.label(id)));
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
 
     /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
     /// `-v`, told.
     pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
-        let is_kept = self.recording.dead_letter(self.clock.now(), id, message, error);
+        let (own, name) = (SessionId::of(id), self.name_of(id));
+        let session = EventSession { id: &own, name: name.as_deref() };
+        let is_kept = self.recording.dead_letter(self.clock.now(), session, message, error);
         self.offence(id, ErrorKind::Invalid, error);
         if is_kept {
             self.counters.dead_letters.one(DropReason::Invalid);
@@ -125,7 +138,7 @@ impl Hub {
     pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         if self.settings.verbose {
-            self.notice(format!("{}: {text}", self.name(id)));
+            self.notice(format!("{}: {text}", self.label(id)));
         }
         self.event(id, None, EventBody::Error { error: text.to_owned() });
     }
@@ -172,7 +185,7 @@ impl Hub {
     /// A message was meant for a session that is not there: counted and told.
     pub fn no_receiver(&self, name: &str, size: usize) {
         self.counters.dropped.one(DropReason::NoReceiver);
-        self.tell_drop(name, Direction::Out, DropReason::NoReceiver, size);
+        self.tell_drop(name.into(), Direction::Out, DropReason::NoReceiver, size);
         self.notice(format!("wsp: no session {}; its messages were dropped", name.escape_debug()));
     }
 
@@ -181,7 +194,7 @@ impl Hub {
         if self.settings.verbose && mailbox.dropped.get() == 0 {
             self.notice(format!(
                 "{}: message queue full, dropping messages; later ones are counted only",
-                self.name(mailbox.id)
+                self.label(mailbox.id)
             ));
         }
     }
@@ -189,19 +202,21 @@ impl Hub {
     /// A message of a session was dropped: counted, and an event.
     pub fn dropped(&self, id: u64, dir: Direction, reason: DropReason, size: usize) {
         self.counters.dropped.one(reason);
-        self.tell_drop(&SessionName::of(id), dir, reason, size);
+        let name = self.name_of(id);
+        self.tell_drop(EventSession { id: &SessionId::of(id), name: name.as_deref() }, dir, reason, size);
     }
 
-    fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
+    fn tell_drop(&self, session: EventSession<'_>, dir: Direction, reason: DropReason, size: usize) {
         let event = || Event {
             time: self.clock.now(),
-            session: session.to_owned(),
+            session: session.id.to_owned(),
+            name: session.name.map(str::to_owned),
             dir: Some(dir),
             body: EventBody::Drop { reason: reason.name().into(), size: Some(size) },
         };
         self.tap.offer(0, event);
         if self.recording.is_on() && self.recording.has_room() {
-            self.recording.happened(&event());
+            self.recording.event(event);
         }
         if self.settings.format == Format::Json && self.prints() {
             let mut drops = self.drops.borrow_mut();
@@ -221,7 +236,7 @@ impl Hub {
             return;
         }
         let mut output = self.output.borrow_mut();
-        Event { time: self.clock.now(), session: session_name(id), dir, body: body() }.write_line(output.buffer());
+        self.make_event(id, dir, body()).write_line(output.buffer());
         output.wrote();
     }
 

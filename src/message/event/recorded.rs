@@ -52,6 +52,10 @@ struct Head {
 impl Head {
     fn read(text: &[u8]) -> Option<Self> {
         let (session, rest) = word(text.strip_prefix(b"\",\"session\":\"")?)?;
+        let rest = match rest.strip_prefix(b",\"name\":\"") {
+            Some(name) => word(name)?.1,
+            None => rest,
+        };
         let (dir, rest) = word(rest.strip_prefix(b",\"dir\":\"")?)?;
         let dir = match dir {
             "in" => Direction::In,
@@ -139,12 +143,12 @@ fn word(text: &[u8]) -> Option<(&str, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InputEvent, parse_input_line, write_message_line};
+    use super::super::{EventSession, InputEvent, parse_input_line, write_message_line};
     use super::*;
     use crate::message::json_string::SHARED;
     use proptest::prelude::*;
 
-    fn line(micros: i64, session: &str, dir: Direction, message: &Message) -> Vec<u8> {
+    fn line<'s>(micros: i64, session: impl Into<EventSession<'s>>, dir: Direction, message: &Message) -> Vec<u8> {
         let mut out = Vec::new();
         write_message_line(&mut out, Timestamp::from_microsecond(micros).unwrap(), session, dir, message);
         out
@@ -167,6 +171,8 @@ mod tests {
         let good = String::from_utf8(line(1_767_323_045_678_901, "s1", Direction::Out, &Message::text("a"))).unwrap();
         let mut lines = RecordedLines::default();
         assert!(read(&mut lines, good.as_bytes()));
+        let named = EventSession { id: "s1", name: Some("anna") };
+        assert!(read(&mut lines, &line(7, named, Direction::Out, &Message::text("a"))));
         // What comes behind it is another's.
         let twice = format!("{good}{good}");
         assert_eq!(lines.read_first(twice.as_bytes()).map(|(_, length)| length), Some(good.len()));
@@ -208,7 +214,7 @@ mod tests {
         for session in (0..100).chain(0..100) {
             for dir in [Direction::In, Direction::Out] {
                 for message in [Message::text("a"), Message::binary("b")] {
-                    assert!(read(&mut lines, &line(7, &format!("s{session}"), dir, &message)));
+                    assert!(read(&mut lines, &line(7, &*format!("s{session}"), dir, &message)));
                 }
             }
         }

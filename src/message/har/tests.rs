@@ -12,7 +12,7 @@ fn at(micros: i64) -> Timestamp {
 }
 
 fn event(micros: i64, dir: Option<Direction>, body: EventBody) -> Event {
-    Event { time: at(micros), session: "s1".into(), dir, body }
+    Event { time: at(micros), session: "s1".into(), name: None, dir, body }
 }
 
 /// A document with an entry for each list of events.

@@ -13,6 +13,7 @@ use url::form_urlencoded;
 
 use super::guard::{self, Denied};
 use super::{State, events, now};
+use crate::endpoint::decode;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
@@ -27,11 +28,11 @@ const INDEX: &str = "\
 GET    /metrics                for Prometheus
 GET    /health                 200 when well, 503 when not
 GET    /sessions               who is connected
-POST   /sessions/ID/messages   sends the body to one
+POST   /sessions/ID/messages   sends the body to one, or to all of a name
 POST   /sessions/ID/reconnect  opens another connection, where this side opens them
 POST   /sessions/ID/pause      reads nothing from it any more; /resume goes on
 POST   /sessions/ID/limit      reads so many messages a second (?rate=10; 0 is no limit)
-DELETE /sessions/ID            closes one (?code=1000&reason=…)
+DELETE /sessions/ID            closes one, or all of a name (?code=1000&reason=…)
 POST   /broadcast              sends the body to all
 GET    /events                 what happens, as it happens
 ";
@@ -125,7 +126,7 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
                 Err(response) => return response,
             };
             let delivering = match route {
-                Route::Messages(id) => Rc::clone(&state.run).send(id, message),
+                Route::Messages(id) => Rc::clone(&state.run).send(&decode(id), message),
                 _ => Ok(Rc::clone(&state.run).broadcast(message)),
             };
             match delivering {
@@ -133,13 +134,10 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
                 Err(refusal) => refuse(refusal),
             }
         }
-        Route::Session(id) => close(&state, id, &head.uri),
+        Route::Session(id) => close(&state, &decode(id), &head.uri),
         Route::Reconnect(id) if state.run.reconnect(id) => as_json(StatusCode::OK, &json!({ "id": id })),
-        Route::Pause(id, paused) => match state.run.pause(id, paused) {
-            Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "paused": paused })),
-            Err(refusal) => refuse(refusal),
-        },
-        Route::Limit(id) => limit(&state, id, &head.uri),
+        Route::Pause(id, paused) => pause(&state, &decode(id), paused),
+        Route::Limit(id) => limit(&state, &decode(id), &head.uri),
         Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session of this id is one that connects"),
     }
 }
@@ -233,6 +231,13 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     }
 }
 
+fn pause(state: &State, id: &str, paused: bool) -> Response<Body> {
+    match state.run.pause(id, paused) {
+        Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "paused": paused })),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
 fn limit(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     match limit_of(uri.query().unwrap_or_default()) {
         Ok(rate) => match state.run.limit(id, rate) {
@@ -271,7 +276,7 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
 
 fn refuse(refusal: Refusal) -> Response<Body> {
     match refusal {
-        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session has this id"),
+        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session has this id or name"),
         Refusal::Unfit(text) => fault(StatusCode::CONFLICT, text),
     }
 }

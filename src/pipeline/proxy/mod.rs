@@ -212,7 +212,6 @@ impl MakeHandler for Pairs {
         let there = self.there.branch(to_far);
         let account = account(&self.back, &to_near);
         let origin = Origin::new(session, self.near.clone());
-        let _ = origin.source.set(guest.source.clone());
         Box::new(Near::new(pair, there, Ways { lane: to_near, account }, origin, guest, Rc::clone(&self.view)))
     }
 }

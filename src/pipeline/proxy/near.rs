@@ -50,6 +50,7 @@ impl Handler for Near {
         if self.pair.far_is_gone() {
             return self.there.lose(&self.origin.session, 1, Some(message.len()), DropReason::ReceiverGone);
         }
+        self.guest.is_source_of(&self.origin);
         self.seq += 1;
         self.guest.came(&message);
         self.there.push(&self.origin, self.seq, message, None);

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::{Seen, View, Watch};
 use crate::filter::States;
-use crate::listen::hub::Hub;
+use crate::listen::hub::{Hub, session_id, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
@@ -167,8 +168,11 @@ impl Control for Watch {
     }
 
     fn send(self: Rc<Self>, session: &str, message: Message) -> Result<Delivering, Refusal> {
-        if let Some((hub, client)) = self.find_client(session) {
-            return Control::send(hub, &client, message);
+        let clients = self.clients(session);
+        if !clients.is_empty() {
+            let sends = clients.into_iter().map(|(hub, client)| Control::send(hub, &client, message.clone()));
+            let sends = sends.collect::<Result<Vec<_>, _>>()?;
+            return Ok(Box::pin(async { join_all(sends).await.into_iter().sum() }));
         }
         let (seen, view) = self.find(session).ok_or(Refusal::Unknown)?;
         let lane = view.lane.clone().ok_or(Refusal::Unfit("this end only gives messages"))?;
@@ -190,22 +194,25 @@ impl Control for Watch {
     }
 
     fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
-        if let Some((hub, client)) = self.find_client(session) {
-            return Control::pause(&*hub, &client, paused);
+        let clients = self.clients(session);
+        if !clients.is_empty() {
+            return clients.iter().try_for_each(|(hub, client)| Control::pause(&**hub, client, paused));
         }
         self.turn(session, |valve| valve.shut(paused))
     }
 
     fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
-        if let Some((hub, client)) = self.find_client(session) {
-            return Control::limit(&*hub, &client, rate);
+        let clients = self.clients(session);
+        if !clients.is_empty() {
+            return clients.iter().try_for_each(|(hub, client)| Control::limit(&**hub, client, rate));
         }
         self.turn(session, |valve| valve.limit(rate))
     }
 
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
-        if let Some((hub, client)) = self.find_client(session) {
-            return Control::close(&*hub, &client, close);
+        let clients = self.clients(session);
+        if !clients.is_empty() {
+            return clients.iter().try_for_each(|(hub, client)| Control::close(&**hub, client, close.clone()));
         }
         let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
         if !view.is_client {
@@ -239,11 +246,30 @@ impl Watch {
         Ok(())
     }
 
-    /// A client of a server: who has it, and its name there.
-    fn find_client(&self, session: &str) -> Option<(Rc<Hub>, String)> {
-        let (server, number) = session.split_once('.')?;
+    /// A client of a server by its id: who has it, and its number there.
+    fn client(&self, id: &str) -> Option<(Rc<Hub>, u64)> {
+        let (server, number) = client_id(id)?;
         let (_, view) = self.find(server)?;
-        Some((view.house()?, format!("s{number}")))
+        Some((view.house()?, number))
+    }
+
+    /// Clients of servers, the one of this id or all of this name: who has them, and what they are called there.
+    fn clients(&self, session: &str) -> Vec<(Rc<Hub>, String)> {
+        if let Some((hub, number)) = self.client(session) {
+            return vec![(hub, session_id(number))];
+        }
+        if session_number(session).is_some() || client_id(session).is_some() {
+            return Vec::new();
+        }
+        let pipelines = self.pipelines.borrow();
+        let houses = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.house());
+        houses.filter(|hub| !hub.named(session).is_empty()).map(|hub| (hub, session.to_owned())).collect()
+    }
+
+    /// The name of a client of a server, where it has one.
+    pub(super) fn name_of(&self, id: &str) -> Option<Rc<str>> {
+        let (hub, number) = self.client(id)?;
+        hub.name_of(number)
     }
 
     /// Every queue, and whether it is that of dead letters.
@@ -257,6 +283,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// The id of a server and the number of a client of it, from the client's id: `s2.7`.
+fn client_id(id: &str) -> Option<(&str, u64)> {
+    let (server, number) = id.split_once('.')?;
+    session_number(server)?;
+    Some((server, session_number(&format!("s{number}"))?))
 }
 
 /// The subject of a NATS destination; of others its name as it is.
@@ -344,6 +377,23 @@ async fn deliver(destinations: Vec<(Rc<Ledger>, Vec<Rc<Lane>>)>, message: Messag
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_of_a_server_has_an_id_of_two_numbers() {
+        for (id, expected) in [
+            ("s2.7", Some(("s2", 7))),
+            ("s10.1", Some(("s10", 1))),
+            ("s2", None),
+            ("s2.", None),
+            ("s2.07", None),
+            ("s2.s7", None),
+            ("s2.7.1", None),
+            ("anna.7", None),
+            (".7", None),
+        ] {
+            assert_eq!(client_id(id), expected, "{id}");
+        }
+    }
 
     #[test]
     fn a_destination_in_nats_is_called_by_its_subject() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::message::event::Direction;
+use crate::message::event::{Direction, EventSession};
 use crate::observe::counters::DropReason;
 use crate::observe::drops::DropLines;
 use crate::queue::wakers::Wakers;
@@ -39,7 +39,7 @@ impl DropPrinter {
     }
 
     /// A message was dropped.
-    pub fn push(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+    pub fn push(&self, session: EventSession<'_>, dir: Direction, reason: DropReason, size: Option<usize>) {
         if let Some(state) = &mut *self.state.borrow_mut() {
             state.lines.push(Timestamp::now(), session, dir, reason, size);
             self.tender.wake();

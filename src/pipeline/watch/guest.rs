@@ -15,20 +15,20 @@ use crate::net::connection::{CloseReason, Incoming};
 use crate::net::deflate::Agreed;
 use crate::net::listener::Accepted;
 use crate::protocol::Measure;
+use crate::queue::envelope::Origin;
 
 /// A client of a server end.
 pub struct Guest {
     /// Its name in events.
     pub session: String,
-    /// Where its messages come from.
-    pub source: Arc<Source>,
+    mailbox: Rc<Mailbox>,
     view: Rc<View>,
     close: Option<CloseReason>,
 }
 
 impl Guest {
     /// It has been let in.
-    pub fn new(view: &Rc<View>, mailbox: &Mailbox, accepted: &Accepted) -> Self {
+    pub fn new(view: &Rc<View>, mailbox: &Rc<Mailbox>, accepted: &Accepted) -> Self {
         let session = format!("{}.{}", view.id, mailbox.id);
         view.guest(&session, None, || EventBody::Open {
             url: None,
@@ -37,10 +37,23 @@ impl Guest {
             subprotocol: accepted.subprotocol.clone(),
             extensions: accepted.deflate.as_ref().map(Agreed::to_header),
             handshake_ms: None,
-            subject: accepted.transport.subject(),
+            subject: mailbox.subject().map(str::to_owned),
         });
-        let source = Source::client(mailbox.peer.to_string(), &accepted.target, accepted.subprotocol.clone());
-        Self { session, source: Arc::new(source), view: Rc::clone(view), close: None }
+        Self { session, mailbox: Rc::clone(mailbox), view: Rc::clone(view), close: None }
+    }
+
+    /// Its first message is here, or a later one: what comes from it says so. By now it has whatever name it will have.
+    pub fn is_source_of(&self, origin: &Origin) {
+        origin.source.get_or_init(|| {
+            let mailbox = &self.mailbox;
+            Arc::new(Source::Client {
+                peer: mailbox.peer.to_string(),
+                path: path_of(&mailbox.target).to_owned(),
+                subprotocol: mailbox.subprotocol.as_deref().map(str::to_owned),
+                name: mailbox.name().map(ToString::to_string),
+                subject: mailbox.subject().map(str::to_owned),
+            })
+        });
     }
 
     /// This came from it.

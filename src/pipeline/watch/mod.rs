@@ -20,7 +20,7 @@ pub use self::recording::Recording;
 pub use self::view::View;
 use super::flow::Flow;
 use crate::message::Message;
-use crate::message::event::{Direction, Event, EventBody};
+use crate::message::event::{Direction, Event, EventBody, EventSession};
 use crate::message::har::Exchange;
 use crate::observe::counters::{Counters, DropReason, ErrorKind, Label};
 use crate::observe::tap::Tap;
@@ -95,6 +95,8 @@ impl Watch {
 
     fn message(&self, session: &str, dir: Direction, message: &Message) {
         if self.is_wanted() {
+            let name = self.name_of(session);
+            let session = EventSession { id: session, name: name.as_deref() };
             self.recording.message(session, dir, message);
             self.tap.offer(message.len(), || event(session, Some(dir), EventBody::Message(message.detached())));
         }
@@ -109,7 +111,8 @@ impl Watch {
 
     fn event(&self, session: &str, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         if self.is_wanted() {
-            let event = event(session, dir, body());
+            let name = self.name_of(session);
+            let event = event(EventSession { id: session, name: name.as_deref() }, dir, body());
             self.recording.event(&event);
             self.tap.offer(EVENT_BYTES, || event);
         }
@@ -119,12 +122,13 @@ impl Watch {
     pub fn dropped(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
         let body = || EventBody::Drop { reason: reason.name().into(), size };
         self.event(session, Some(dir), body);
-        self.drops.push(session, dir, reason, size);
+        let name = self.name_of(session);
+        self.drops.push(EventSession { id: session, name: name.as_deref() }, dir, reason, size);
     }
 
     fn opened(&self, session: &str, url: &str, body: EventBody, exchange: &Exchange<'_>) {
         if self.is_wanted() {
-            let event = event(session, None, body);
+            let event = event(session.into(), None, body);
             self.recording.opened(&event, url, exchange);
             self.tap.offer(EVENT_BYTES, || event);
         }
@@ -162,8 +166,9 @@ impl Watch {
 /// Bytes of an event that carries no message, about.
 const EVENT_BYTES: usize = 256;
 
-fn event(session: &str, dir: Option<Direction>, body: EventBody) -> Event {
-    Event { time: Timestamp::now(), session: session.to_owned(), dir, body }
+fn event(session: EventSession<'_>, dir: Option<Direction>, body: EventBody) -> Event {
+    let name = session.name.map(str::to_owned);
+    Event { time: Timestamp::now(), session: session.id.to_owned(), name, dir, body }
 }
 
 /// Reasons a message is dropped for.

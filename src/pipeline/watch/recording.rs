@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::message::Message;
-use crate::message::event::{Direction, Event};
+use crate::message::event::{Direction, Event, EventSession};
 use crate::message::har::Exchange;
 use crate::queue::wakers::Wakers;
 use crate::sink::record::{RecordError, Recorder};
@@ -53,7 +53,7 @@ impl Recording {
     }
 
     /// A data message.
-    pub fn message(&self, session: &str, dir: Direction, message: &Message) {
+    pub fn message(&self, session: EventSession<'_>, dir: Direction, message: &Message) {
         self.write(|recorder| recorder.message(Timestamp::now(), session, dir, message));
     }
 

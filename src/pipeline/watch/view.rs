@@ -350,6 +350,8 @@ impl View {
         let lane = self.lane.as_ref();
         SessionReading {
             id: self.id.clone(),
+            name: None,
+            subject: None,
             pipeline,
             peer: self.endpoint.clone(),
             state: self.state(),

@@ -270,10 +270,10 @@ impl Audience {
                 Pushed::Accepted { .. } | Pushed::Dropped => {}
             }
             for letter in &lost[before..] {
-                let name = hub.name(client.mailbox.id);
+                let id = hub.id_of(client.mailbox.id);
                 if let Some(envelope) = &*letter.copies.envelope.borrow() {
                     let size = letter.message.len();
-                    envelope.receipt.tell_drop(&name, Direction::Out, DropReason::QueueFull, size);
+                    envelope.receipt.tell_drop(&id, Direction::Out, DropReason::QueueFull, size);
                 }
             }
             let dropped = (lost.len() - before) as u64;

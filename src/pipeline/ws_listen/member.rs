@@ -74,17 +74,17 @@ impl Carrier for Hand<'_, '_> {
             undecided.set(undecided.get() + 1);
             let hub = self.actions.hub;
             let log = (hub.settings.verbose && self.state.audience.protocol.is_gateway())
-                .then(|| (Rc::clone(hub), hub.name(self.actions.mailbox.id), counted(message.len(), "byte")));
+                .then(|| (Rc::clone(hub), hub.label(self.actions.mailbox.id), counted(message.len(), "byte")));
             OnSafe::call(move |safety| {
                 undecided.set(undecided.get() - 1);
                 let outcome = match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
                     Safety::Settled(_) | Safety::Stored => Outcome::Taken,
                 };
-                if let Some((hub, name, size)) = log {
+                if let Some((hub, label, size)) = log {
                     hub.notice(match &outcome {
-                        Outcome::Taken => format!("{name}: published {size}"),
-                        Outcome::Rejected(reason) => format!("{name}: {size} not published: {reason}"),
+                        Outcome::Taken => format!("{label}: published {size}"),
+                        Outcome::Rejected(reason) => format!("{label}: {size} not published: {reason}"),
                     });
                 }
                 told.tell(outcome);
@@ -120,8 +120,8 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn answered(&mut self, text: String) {
-        let name = self.actions.hub.name(self.actions.mailbox.id);
-        self.actions.hub.notice(format!("{name}: {text}"));
+        let label = self.actions.hub.label(self.actions.mailbox.id);
+        self.actions.hub.notice(format!("{label}: {text}"));
     }
 
     fn fault(&mut self, text: String) {
@@ -171,6 +171,7 @@ impl Handler for Member {
     }
 
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
+        self.state.guest.is_source_of(&self.state.origin);
         self.speak(actions, |conversation, carrier| conversation.message(message, carrier));
     }
 

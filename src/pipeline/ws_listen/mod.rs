@@ -107,7 +107,6 @@ impl MakeHandler for Members {
     fn handler(&self, _hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
         let guest = Guest::new(&self.view, mailbox, accepted);
         let origin = Origin::new(guest.session.clone(), self.name.clone());
-        let _ = origin.source.set(guest.source.clone());
         Box::new(Member::new(Rc::clone(&self.audience), origin, guest))
     }
 }

@@ -350,7 +350,8 @@ mod tests {
 
     fn add(messages: &mut Messages, text: &str) {
         let body = EventBody::Message(Message::text(text));
-        let event = Event { time: Timestamp::UNIX_EPOCH, session: "s1".into(), dir: Some(Direction::In), body };
+        let event =
+            Event { time: Timestamp::UNIX_EPOCH, session: "s1".into(), name: None, dir: Some(Direction::In), body };
         messages.add(0, Rc::new(event));
     }
 

@@ -484,6 +484,8 @@ pub(in crate::tui) mod tests {
     pub(in crate::tui) fn reading(id: &str, received: u64) -> SessionReading {
         SessionReading {
             id: id.into(),
+            name: None,
+            subject: None,
             pipeline: None,
             peer: format!("127.0.0.1:{}", 5000 + received),
             state: SessionState::Open,
@@ -511,7 +513,7 @@ pub(in crate::tui) mod tests {
     /// A message of a session at so many seconds.
     pub(in crate::tui) fn message(session: &str, seconds: i64, dir: Direction, message: Message) -> Rc<Event> {
         let time = Timestamp::from_second(seconds).expect("a time");
-        Rc::new(Event { time, session: session.into(), dir: Some(dir), body: EventBody::Message(message) })
+        Rc::new(Event { time, session: session.into(), name: None, dir: Some(dir), body: EventBody::Message(message) })
     }
 
     /// A server with three sessions and some messages.
@@ -562,9 +564,9 @@ pub(in crate::tui) mod tests {
             handshake_ms: None,
             subject: None,
         };
-        let open = Event { time: at(0), session: "s1".into(), dir: None, body: open };
+        let open = Event { time: at(0), session: "s1".into(), name: None, dir: None, body: open };
         let error = EventBody::Error { error: "it broke".into() };
-        let error = Event { time: at(2), session: "s3".into(), dir: None, body: error };
+        let error = Event { time: at(2), session: "s3".into(), name: None, dir: None, body: error };
         model.saw(0, Look { events: vec![Rc::new(open), Rc::new(error)], ..Look::default() }, at(3));
         model
     }

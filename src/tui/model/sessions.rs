@@ -196,9 +196,15 @@ impl Sessions {
         let rows = &self.rows;
         let shown = |row: &Row| {
             let reading = &row.reading;
-            let texts = [&reading.id, &reading.peer, &reading.target];
+            let texts = [
+                Some(&reading.id),
+                reading.name.as_ref(),
+                reading.subject.as_ref(),
+                Some(&reading.peer),
+                Some(&reading.target),
+            ];
             filter.is_empty()
-                || texts.iter().any(|text| text.to_lowercase().contains(&filter))
+                || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&filter))
                 || format!("{:?}", reading.state).to_lowercase().contains(&filter)
         };
         let mut order: Vec<usize> = (0..rows.len()).filter(|place| shown(&rows[*place])).collect();
@@ -325,7 +331,7 @@ impl Sessions {
         &self.filter
     }
 
-    /// Shows only those with this text in their name, peer, target or state.
+    /// Shows only those with this text in their id, name, subject, peer, target or state.
     pub fn set_filter(&mut self, filter: &str) {
         filter.clone_into(&mut self.filter);
         self.arrange(self.place());

@@ -78,6 +78,11 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
             ),
             theme.title,
         ));
+        for (what, text) in [("named", &reading.name), ("subject", &reading.subject)] {
+            if let Some(text) = text {
+                facts.push((format!("{what} {}", shown(text.as_bytes(), 40)), theme.title));
+            }
+        }
         if let Some(lag) = reading.lag {
             facts.push((format!("lag {}", count(lag)), theme.title));
         }
@@ -180,8 +185,13 @@ pub fn at(model: &Model, area: Rect, (x, y): (u16, u16)) -> Option<Hit> {
     (place < model.sessions.len()).then_some(Hit::Session(place))
 }
 
+/// The id of a session, and its name.
 fn name(model: &Model, row: &Row) -> String {
-    shown(model.session_name(row.key.0, &row.reading.id).as_bytes(), 40)
+    let id = shown(model.session_name(row.key.0, &row.reading.id).as_bytes(), 40);
+    match &row.reading.name {
+        Some(name) => format!("{id} {}", shown(name.as_bytes(), 40)),
+        None => id,
+    }
 }
 
 fn is_number(column: Column) -> bool {

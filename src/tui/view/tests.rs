@@ -10,9 +10,10 @@ use super::draw;
 use super::theme::Theme;
 use crate::host::{Depth, Display};
 use crate::observe::control::{BatchReading, FoldReading, QueueReading};
+use crate::observe::snapshot::Snapshot;
 use crate::tui::keymap::tests::keys;
 use crate::tui::model::tests::model;
-use crate::tui::model::{Look, Model};
+use crate::tui::model::{Link, Look, Model};
 
 const PLAIN: Display = Display { depth: Depth::None, ascii: false, light: false, dumb: false };
 const SIXTEEN: Display = Display { depth: Depth::Sixteen, ascii: false, light: false, dumb: false };
@@ -141,6 +142,20 @@ fn all_panes_in_ascii() {
     let ours = shown.lines().filter(|line| !line.contains("EUR") && !line.contains("日") && !line.contains("ש"));
     assert!(ours.clone().all(str::is_ascii), "{shown}");
     insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_named_session_is_shown_with_its_name_and_subject() {
+    let mut model = model();
+    let mut named = crate::tui::model::tests::reading("s1", 5);
+    (named.name, named.subject) = (Some("an\u{1b}[31mna".into()), Some("user-1".into()));
+    let snapshot = Snapshot { sessions: vec![named], ..Snapshot::default() };
+    model.saw(0, Look { snapshot: Some(snapshot), link: Some(Link::Live), ..Look::default() }, model.now);
+    let shown = text(&buffer(&model, (100, 24), PLAIN));
+    assert!(shown.contains("named an\\u001b[31mna") && shown.contains("subject user-1"), "{shown}");
+    assert!(shown.lines().any(|line| line.contains("s1 an\\u001b[31mna")), "{shown}");
+    model.sessions.set_filter("user-1");
+    assert_eq!(model.sessions.len(), 1);
 }
 
 #[test]

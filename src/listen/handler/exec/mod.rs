@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use self::variables::Variable;
 use super::{Actions, Handler};
-use crate::listen::hub::{Hub, session_name};
+use crate::listen::hub::{Hub, session_id};
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::net::connection::{CloseReason, io_text};
@@ -204,7 +204,7 @@ impl Handler for Exec {
         if hub.programs() >= self.settings.max {
             return actions.close(CloseReason::new(1013, "as many programs as allowed are running"));
         }
-        let session = session_name(mailbox.id);
+        let session = session_id(mailbox.id);
         let mut variables = std::mem::take(&mut self.variables);
         variables.extend(variables::of_peer(mailbox.peer, &session));
         let stopping = Rc::clone(hub);

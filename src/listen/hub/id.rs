@@ -12,20 +12,20 @@ pub fn session_number(name: &str) -> Option<u64> {
 }
 
 /// How a session is called in events and on stderr; 0 is none.
-pub fn session_name(id: u64) -> String {
-    SessionName::of(id).to_owned()
+pub fn session_id(id: u64) -> String {
+    SessionId::of(id).to_owned()
 }
 
 /// Digits of the largest number.
 const MAX_DIGITS: usize = 20;
 
-/// A [`session_name`] that takes no allocation.
-pub struct SessionName {
+/// A [`session_id`] that takes no allocation.
+pub struct SessionId {
     text: [u8; 1 + MAX_DIGITS],
     from: usize,
 }
 
-impl SessionName {
+impl SessionId {
     /// That of this session.
     pub fn of(id: u64) -> Self {
         let mut this = Self { text: [0; 1 + MAX_DIGITS], from: 1 + MAX_DIGITS };
@@ -48,7 +48,7 @@ impl SessionName {
     }
 }
 
-impl Deref for SessionName {
+impl Deref for SessionId {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn names_and_numbers_are_one_another() {
         for (id, name) in [(1, "s1"), (10, "s10"), (907, "s907"), (u64::MAX, "s18446744073709551615")] {
-            assert_eq!(&*SessionName::of(id), name);
-            assert_eq!((session_name(id).as_str(), session_number(name)), (name, Some(id)));
+            assert_eq!(&*SessionId::of(id), name);
+            assert_eq!((session_id(id).as_str(), session_number(name)), (name, Some(id)));
         }
-        assert_eq!(&*SessionName::of(0), NO_SESSION);
+        assert_eq!(&*SessionId::of(0), NO_SESSION);
         for wrong in ["", "s", "1", "s0", "s01", "s+1", "s1 ", "s18446744073709551616", NO_SESSION] {
             assert_eq!(session_number(wrong), None, "{wrong:?}");
         }
