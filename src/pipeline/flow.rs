@@ -359,11 +359,14 @@ impl Inlet for Flow {
     }
 
     fn depth(&self) -> (u64, u64) {
-        self.lanes()
+        let fullest = self
+            .lanes()
             .iter()
             .map(|lane| lane.depth())
-            .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))))
-            .unwrap_or((0, 1))
+            .max_by(|a, b| (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1))));
+        let (waiting, most) = fullest.unwrap_or((0, 1));
+        // What waits for a filter waits for the queue behind it.
+        ((waiting + self.held.len() as u64).min(most), most)
     }
 
     fn full_since(&self) -> Option<Timestamp> {

@@ -336,11 +336,17 @@ fn a_client_end_that_receives_says_slow_too() {
 
 #[test]
 fn a_gorilla_client_that_is_told_slow_sends_less_and_loses_nothing() {
+    // Quick, and one that takes a thread: what waits for it is not in the queue yet.
+    slowed_gorilla(".line");
+    slowed_gorilla("def f: if . > 0 then . - 1 | f else . end; (200 | f) as $x | .line");
+}
+
+fn slowed_gorilla(filter: &str) {
     if !require("gorilla") {
         return;
     }
     let mut fifo = Fifo::new(true);
-    let filter = ["--queue-size", "20", "--jq", ".line"];
+    let filter = ["--queue-size", "20", "--jq", filter];
     let server =
         relay(&[&["ws-listen://127.0.0.1:0", &*fifo.endpoint(), "--protocol", "envelope"], &filter[..]].concat());
     // Larger together than a pipe.

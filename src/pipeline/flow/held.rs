@@ -56,6 +56,11 @@ impl Held {
         self.busy.get()
     }
 
+    /// Returns how many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     pub(super) fn keep(&self, lineage: Lineage, message: Message, receipt: Receipt) {
         self.bytes.set(self.bytes.get() + message.len());
         self.waiting.borrow_mut().push_back((lineage, message, receipt));
