@@ -1,11 +1,14 @@
-//! Plain conversations with other people's programs: npm `ws`, Python `websockets`, Go's gorilla/websocket, curl.
+//! Plain conversations with other people's programs: npm `ws`, Python `websockets`, Go's gorilla/websocket, Jetty,
+//! curl.
 //!
 //! Leaves compression in all its forms to `compression`, and browsers to `chromium`.
 
 use serde_json::{Value, json};
 
 use crate::support::certs::Authority;
-use crate::support::peers::{gorilla, gorilla_server, in_path, node, node_server, python, python_server};
+use crate::support::peers::{
+    gorilla, gorilla_server, in_path, jetty, jetty_server, node, node_server, python, python_server,
+};
 use crate::support::{Run, listen, require, run};
 
 const MESSAGES: [&str; 4] = ["hello", "", "ünï ✓", "repeat:100000:0123456789"];
@@ -73,6 +76,36 @@ fn gorilla_servers_are_talked_to() {
     }
     server.process.wait_for_stdout(r#"{"event":"open","protocol":"chat"}"#);
     server.process.wait_for_stdout(r#"{"code":1000,"event":"close","reason":""}"#);
+}
+
+#[test]
+fn jetty_clients_are_served() {
+    if !require("jetty") {
+        return;
+    }
+    for compress in [&[][..], &["--compress"]] {
+        let server = listen(&[&["--echo", "-s", "chat"], compress].concat());
+        let words = [&["client", &server.url], compress, &["hello", "", "ünï ✓"]].concat();
+        let output = jetty().args(words).input("").exits(0);
+        let result: Value = serde_json::from_str(output.stdout()).expect("JSON");
+        let compressed = !compress.is_empty();
+        assert_eq!(result, json!({"replies": 6, "compressed": compressed, "protocol": "chat", "code": 1000}));
+    }
+}
+
+#[test]
+fn jetty_servers_are_talked_to() {
+    if !require("jetty") {
+        return;
+    }
+    let server = jetty_server();
+    let input = format!("hello\nünï ✓\n{}\n", "words ".repeat(50_000));
+    for more in [&[][..], &["--no-compress"]] {
+        let output = run(&[&["connect", &server.url(), "-s", "chat", "-n", "3"], more].concat(), &input).exits(0);
+        assert!(output.stdout() == input, "{more:?}");
+    }
+    server.process.wait_for_stdout(r#"{"event":"open","protocol":"chat"}"#);
+    server.process.wait_for_stdout(r#"{"code":1000,"event":"close"}"#);
 }
 
 #[test]

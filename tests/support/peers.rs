@@ -1,5 +1,5 @@
 //! Starts other people's clients and servers: npm `ws`, `websocket` and `wscat`, Bun, Python `websockets`, Go's
-//! gorilla/websocket, headless Chromium, curl.
+//! gorilla/websocket, Jetty, headless Chromium, curl.
 //!
 //! Owns where they are found and how they are called; the scripts themselves are in `tests/peers`, put in order by
 //! `tests/run`. Invariant: a peer that is not installed fails the test with the command that installs it.
@@ -70,6 +70,21 @@ pub fn gorilla() -> Run {
 #[track_caller]
 pub fn gorilla_server(words: &[&str]) -> PeerServer {
     PeerServer::started(gorilla().args(words))
+}
+
+/// The Java program in `tests/peers/jetty`, with the jars in `WSP_TEST_JETTY_LIBS` or where `tests/run` puts them.
+pub fn jetty() -> Run {
+    let own = root().join("target/test-jetty/libs");
+    let libs = std::env::var_os("WSP_TEST_JETTY_LIBS").map_or(own, PathBuf::from);
+    assert!(libs.is_dir(), "{} is missing: run tests/run", libs.display());
+    // It runs too briefly to be compiled well.
+    Run::new("java").args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(libs.join("*")).arg(script("jetty/Peer.java"))
+}
+
+/// Jetty's echo server.
+#[track_caller]
+pub fn jetty_server() -> PeerServer {
+    PeerServer::started(jetty().arg("server"))
 }
 
 /// The `ws` echo server with these options (JSON).
