@@ -68,8 +68,8 @@ pub struct Driver<'a, P> {
     timer_at: Option<Instant>,
     replies: Replies,
     held: Held,
-    /// The connection is of no more use; what came on it before is held.
-    is_cut: bool,
+    /// How the connection has ended before all that came on it was worked on.
+    cut: Option<Box<End>>,
     closing: Option<Instant>,
     received_close: Option<CloseReason>,
     /// Bytes in and out at the last look, and those of messages.
@@ -93,7 +93,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             timer_at: None,
             replies: Replies::new(),
             held: Held::default(),
-            is_cut: false,
+            cut: None,
             closing: None,
             received_close: None,
             moved: (0, 0, 0),
@@ -128,23 +128,25 @@ impl<'a, P: Peer> Driver<'a, P> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.is_cut {
+        if self.cut.is_some() {
             return self.finish_held(cx);
         }
         match self.pass(cx) {
+            Ok(Some(End::Unresponsive)) => self.cut_off(End::Unresponsive, cx),
             Ok(Some(end)) => Poll::Ready(end),
             Ok(None) => Poll::Pending,
             // The peer's Close came first: what fails or is said after it is of no interest.
             Err(_) if self.received_close.is_some() => Poll::Ready(self.closed()),
-            Err(error) => {
-                self.is_cut = true;
-                let _ = self.held.keep(Err(error));
-                self.finish_held(cx)
-            }
+            Err(error) => self.cut_off(End::Failed(error), cx),
         }
     }
 
-    /// What came before the connection failed is worked on to its end; nothing can be answered any more.
+    fn cut_off(&mut self, end: End, cx: &mut Context<'_>) -> Poll<End> {
+        self.cut = Some(Box::new(end));
+        self.finish_held(cx)
+    }
+
+    /// What came before the connection was lost is worked on to its end; nothing can be answered any more.
     fn finish_held(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let end = loop {
             if self.peer.poll_urgent(cx).is_ready() {
@@ -165,7 +167,8 @@ impl<'a, P: Peer> Driver<'a, P> {
                     break Poll::Ready(self.closed());
                 }
                 Some(Next::End(Err(error))) => break Poll::Ready(End::Failed(error)),
-                Some(Next::End(Ok(_))) | None => break Poll::Ready(self.closed()),
+                Some(Next::End(Ok(_))) => break Poll::Ready(self.closed()),
+                None => break Poll::Ready(self.cut.take().map_or_else(|| self.closed(), |end| *end)),
             }
         };
         self.peer.on_pass_end();
