@@ -253,10 +253,7 @@ pub fn write_message_line<'s>(
     dir: Direction,
     message: &Message,
 ) {
-    out.reserve(message.len() + LINE_ROOM);
-    push_message_head(out, time, session.into(), dir, message.kind());
-    push_message(out, message);
-    out.extend_from_slice(b"}\n");
+    write_line(out, time, session.into(), dir, message, None);
 }
 
 /// Appends the event line of a message that could not be delivered, with the reason as `error`.
@@ -268,9 +265,23 @@ pub fn write_dead_letter_line<'s>(
     message: &Message,
     error: &str,
 ) {
-    push_message_head(out, time, session.into(), dir, message.kind());
+    write_line(out, time, session.into(), dir, message, Some(error));
+}
+
+fn write_line(
+    out: &mut Vec<u8>,
+    time: Timestamp,
+    session: EventSession<'_>,
+    dir: Direction,
+    message: &Message,
+    error: Option<&str>,
+) {
+    out.reserve(message.len() + LINE_ROOM);
+    push_message_head(out, time, session, dir, message.kind());
     push_message(out, message);
-    push_field(out, "error", error);
+    if let Some(error) = error {
+        push_field(out, "error", error);
+    }
     out.extend_from_slice(b"}\n");
 }
 
