@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::counts::{Bytes, Connections, Messages};
 use super::errors::Errors;
 use super::histogram::{Latencies, Logged, millis};
+use super::lateness::CatchUp;
 use super::live::{Details, Live, Phase, SHOWN};
 use super::report::{Second, Shard};
-use super::schedule::CatchUp;
 use super::shard::stats::{Deliveries, Interval, Opening};
 
 const SECOND: u64 = 1_000_000_000;

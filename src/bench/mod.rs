@@ -14,6 +14,7 @@ pub mod find_max;
 pub mod gather;
 pub mod hand;
 pub mod histogram;
+pub mod lateness;
 pub mod likeness;
 pub mod live;
 pub mod machine;

@@ -1,16 +1,12 @@
 //! When each message is due (pure): one global timeline, of which every shard owns a share.
 //!
 //! Message k is due when the integral of the rate reaches k; ramps invert that integral. Random spacing adds up
-//! seeded exponential gaps instead. Owns the stages' notation, what is sent late and what is given up as missed.
+//! seeded exponential gaps instead. Owns the stages' notation. Leaves what is sent late or given up to
+//! `lateness`.
 //! Invariants: due times never fall back; the shards' shares are disjoint and together the whole; the same seed and
 //! number of shards yield the same times.
 
 use std::time::Duration;
-
-/// A message later than this for our own reasons is not sent: the target would be measured by our pause.
-pub const PATIENCE: Duration = Duration::from_millis(10);
-/// Lateness from which a message counts as caught up.
-pub const LATE: Duration = Duration::from_millis(1);
 
 /// One piece of a course: evenly from one rate to another, or a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -308,61 +304,6 @@ impl Timeline {
     }
 }
 
-/// What is done with a message that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    /// Not before its time.
-    Wait,
-    /// Sent, in time or a little late.
-    Send,
-    /// Too late for reasons of our own: counted, not sent.
-    Missed,
-}
-
-/// What is done at `now` with a message due at `due`, both in nanoseconds.
-#[must_use]
-pub fn judge(due: u64, now: u64) -> Due {
-    match now.checked_sub(due) {
-        None => Due::Wait,
-        Some(late) if u128::from(late) > PATIENCE.as_nanos() => Due::Missed,
-        Some(_) => Due::Send,
-    }
-}
-
-/// How a shard kept up with its timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CatchUp {
-    /// Messages sent more than [`LATE`] late.
-    pub late: u64,
-    /// Messages given up because we came too late.
-    pub missed: u64,
-    /// Most messages that were due in one pass.
-    pub burst: u64,
-}
-
-impl CatchUp {
-    /// Counts one message that was sent or given up.
-    pub fn count(&mut self, due: u64, now: u64, verdict: Due) {
-        match verdict {
-            Due::Wait => {}
-            Due::Send => self.late += u64::from(u128::from(now.saturating_sub(due)) > LATE.as_nanos()),
-            Due::Missed => self.missed += 1,
-        }
-    }
-
-    /// Notes how many messages one pass sent.
-    pub fn pass(&mut self, messages: u64) {
-        self.burst = self.burst.max(messages);
-    }
-
-    /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
-        self.late += other.late;
-        self.missed += other.missed;
-        self.burst = self.burst.max(other.burst);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -483,26 +424,6 @@ mod tests {
         assert_eq!(times, again, "the same seed, the same times");
         let other = all(Timeline::new(Course::constant(10_000.0, seconds(10.0)), Spacing::Poisson, 0, 1, 43));
         assert_ne!(times, other);
-    }
-
-    #[test]
-    fn what_is_due_is_sent_a_little_late_or_given_up() {
-        let ms = 1_000_000;
-        let table = [
-            (5 * ms, 4 * ms, Due::Wait),
-            (5 * ms, 5 * ms, Due::Send),
-            (5 * ms, 15 * ms, Due::Send),
-            (5 * ms, 15 * ms + 1, Due::Missed),
-            (0, u64::MAX, Due::Missed),
-        ];
-        let mut kept = CatchUp::default();
-        for (due, now, expected) in table {
-            assert_eq!(judge(due, now), expected, "{due} at {now}");
-            kept.count(due, now, expected);
-        }
-        kept.pass(3);
-        kept.pass(1);
-        assert_eq!(kept, CatchUp { late: 1, missed: 2, burst: 3 });
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! jq programs: compiled once, run on every message.
 //!
-//! Owns compilation and the words for what went wrong. Beneath it `run` owns runs and where they are done, `cost` what
+//! Owns compilation. Beneath it `faults` says what went wrong, `run` owns runs and where they are done, `cost` what
 //! they can cost, `rewrite` how they are stopped, `value` the JSON values, `reader` how they are read, `engine` and
 //! `operators` what is done to them, `natives`, `rows` and `definitions.jq` what is called by name, `arguments` the
 //! variables. Nothing outside this module sees jaq.
@@ -11,6 +11,7 @@
 mod arguments;
 mod cost;
 mod engine;
+mod faults;
 mod natives;
 mod operators;
 mod peer;
@@ -26,26 +27,22 @@ use std::sync::Arc;
 
 use jaq_core::data;
 use jaq_core::load::parse::{Def, Term};
-use jaq_core::load::{self, Arena, File, Loader, lex, parse};
+use jaq_core::load::{self, Arena, File, Loader};
 use jaq_json::Val;
 
 use engine::Value;
+use faults::{check_size, describe_load, describe_undefined};
 use rewrite::Rewrite;
 use surrogates::{Pairs, readable};
 
 pub use arguments::Arguments;
+pub use faults::FilterError;
 pub use peer::PeerFilter;
 pub use reader::{MAX_INPUT_DEPTH, TOO_DEEP};
 pub use value::Json;
 
 /// Most values one run may yield; a program that goes on is stopped with an error.
 pub const MAX_OUTPUTS: usize = 100_000;
-/// Longest program accepted.
-const MAX_SOURCE: usize = 64 * 1024;
-/// Deepest nesting of brackets in a program: the parser beneath recurses.
-const MAX_SOURCE_DEPTH: usize = 128;
-/// Most characters of an error message that are kept: it may quote a whole message.
-const MAX_ERROR: usize = 300;
 /// The variable of a fold, before all others.
 const STATE: &str = "$state";
 /// What a program is called beneath.
@@ -81,11 +78,6 @@ impl fmt::Debug for Filter {
         f.write_str("Filter")
     }
 }
-
-/// Why a program does not compile: one line, saying what is wrong and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FilterError(String);
 
 impl Filter {
     /// Compiles a program of whoever runs this process; `$meta`, `$prev`, `$ENV` and `$ARGS` are known in it.
@@ -197,31 +189,6 @@ impl Filter {
     }
 }
 
-fn too_deep_message() -> String {
-    format!("the filter yields a value nested deeper than {} levels", value::MAX_OUTPUT_DEPTH)
-}
-
-fn error_text(value: Val) -> String {
-    if value::too_deep(&value, value::MAX_OUTPUT_DEPTH) {
-        return too_deep_message();
-    }
-    let json = Json(value);
-    let text = match json.as_str() {
-        Some(text) => text.into_owned(),
-        None => json.to_compact_string(),
-    };
-    one_line(&text)
-}
-
-/// One line of bounded length, without control characters.
-fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().take(MAX_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MAX_ERROR).is_some() {
-        line.push('…');
-    }
-    line
-}
-
 /// What a program may call beside functions.
 fn definitions() -> impl Iterator<Item = Def<&'static str>> {
     jaq_core::defs()
@@ -231,93 +198,6 @@ fn definitions() -> impl Iterator<Item = Def<&'static str>> {
         .chain(load::parse(DEFINITIONS, |p| p.defs()).unwrap_or_default())
 }
 
-fn check_size(source: &str) -> Result<(), FilterError> {
-    if source.len() > MAX_SOURCE {
-        return Err(FilterError(format!("the jq program is longer than {MAX_SOURCE} bytes")));
-    }
-    let mut depth = 0_usize;
-    for byte in source.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_SOURCE_DEPTH {
-            return Err(FilterError(format!("the jq program nests brackets deeper than {MAX_SOURCE_DEPTH} levels")));
-        }
-    }
-    Ok(())
-}
-
-/// ` at line L, column C` of a slice of the program, or nothing when it is no slice of it.
-fn place(source: &str, part: &str) -> String {
-    let offset = (part.as_ptr() as usize).checked_sub(source.as_ptr() as usize);
-    let Some(before) = offset.and_then(|offset| source.get(..offset)) else {
-        return String::new();
-    };
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    match before.matches('\n').count() {
-        0 => format!(" at column {column}"),
-        lines => format!(" at line {}, column {column}", lines + 1),
-    }
-}
-
-/// What stands at a place of the program, and what should.
-fn describe_expected(source: &str, expected: Option<&str>, part: &str) -> String {
-    let place = place(source, part);
-    let short: String = part.chars().take(20).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match expected {
-        Some(expected) if part.is_empty() => {
-            format!("{expected} expected{place}, the program ends")
-        }
-        Some(expected) => format!("{expected} expected{place}, found `{short}`"),
-        None => format!("unexpected `{short}`{place}"),
-    }
-}
-
-fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> FilterError {
-    let text = errors.iter().find_map(|(_file, error)| match error {
-        load::Error::Io(parts) => parts
-            .first()
-            .map(|(path, _)| format!("modules cannot be loaded: `{}`{}", one_line(path), place(source, path))),
-        load::Error::Lex(parts) => parts.first().map(|(expected, part)| match expected {
-            lex::Expect::Token => describe_expected(source, None, part),
-            other => describe_expected(source, Some(other.as_str()), part),
-        }),
-        load::Error::Parse(parts) => parts.first().map(|(expected, part)| match expected {
-            parse::Expect::Nothing => describe_expected(source, None, part),
-            parse::Expect::Just(word) => describe_expected(source, Some(&format!("`{word}`")), part),
-            other => describe_expected(source, Some(other.as_str()), part),
-        }),
-    });
-    FilterError(text.unwrap_or_else(|| "the jq program cannot be read".to_owned()))
-}
-
-fn describe_undefined(
-    source: &str,
-    errors: &jaq_core::compile::Errors<&str, ()>,
-    variables: Option<&Variables>,
-) -> FilterError {
-    use jaq_core::compile::Undefined;
-    let known = match variables {
-        None => "$meta and $prev",
-        Some(own) if own.first().is_some_and(|(name, _)| name == STATE) => {
-            "$state, $meta, $prev, $ENV and those of --arg"
-        }
-        Some(_) => "$meta, $prev, $ENV and those of --arg",
-    };
-    let first = errors.iter().find_map(|(_file, errors)| errors.first());
-    let text = first.map(|(name, what)| {
-        let place = place(source, name);
-        match what {
-            Undefined::Filter(arity) => format!("unknown filter {name}/{arity}{place}"),
-            Undefined::Var => format!("unknown variable {name}{place} (known are {known})"),
-            other => format!("unknown {} {name}{place}", other.as_str()),
-        }
-    });
-    FilterError(text.unwrap_or_else(|| "the jq program does not compile".to_owned()))
-}
-
 #[cfg(test)]
 mod conformance_tests;
 
@@ -325,6 +205,7 @@ mod conformance_tests;
 mod tests {
     use std::ops::ControlFlow;
 
+    use super::faults::MAX_ERROR;
     use super::*;
 
     fn try_run(source: &str, input: &str) -> (Vec<String>, Result<(), String>) {

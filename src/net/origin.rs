@@ -126,7 +126,10 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
             let all = [&local, &every, &named, &same];
-            assert!(all.iter().all(|origins| origins.let_in(&headers, false)), "no Origin is no page");
+            assert!(
+                all.iter().all(|origins| origins.let_in(&headers, false)),
+                "a request without Origin comes from no page"
+            );
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             assert_eq!(all.map(|origins| origins.let_in(&headers, false)), expected, "{host} {origin}");
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::bench::counts::{Bytes, Connections, Messages};
 use crate::bench::errors::Errors;
 use crate::bench::histogram::Latencies;
-use crate::bench::schedule::CatchUp;
+use crate::bench::lateness::CatchUp;
 
 /// How connections came about.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 
 use super::Shard;
 use super::park::{Early, Park};
-use crate::bench::schedule::{Due, judge};
+use crate::bench::lateness::{Due, judge};
 
 /// Shortest sleep, in nanoseconds: several messages may be due at the end of it.
 const GRAIN: u64 = 20_000;

@@ -14,8 +14,9 @@ use jaq_core::{ValR, ValT as _};
 use jaq_json::{Map, Num, Rc, Val};
 
 use super::engine::{Error, Value, error, indices, kind, named, position, whole, wrong};
+use super::faults::too_deep_message;
 use super::value::{MAX_OUTPUT_DEPTH, too_deep};
-use super::{Data, Json, reader, too_deep_message};
+use super::{Data, Json, reader};
 use crate::message::uuid;
 
 /// Longest path `delpaths` takes.

@@ -11,7 +11,8 @@ use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::{Part, Path};
 
 use super::cost::{self, Room};
-use super::{Filter, FilterError, Json, check_size, load, value};
+use super::faults::check_size;
+use super::{Filter, FilterError, Json, load, value};
 
 /// Longest program of a peer: it also bounds how deep reading it can recurse.
 const MAX_SOURCE: usize = 2048;

@@ -10,8 +10,9 @@ use std::sync::OnceLock;
 use jaq_core::{Ctx, Exn, Vars, load};
 
 use super::engine::Value;
+use super::faults::{error_text, too_deep_message};
 use super::rewrite::MAX_TEXT;
-use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, STATE, Variables, error_text, too_deep_message, value};
+use super::{Compiled, Data, Filter, Json, MAX_OUTPUTS, STATE, Variables, value};
 use crate::filter::apart::{self, Begun, NotQuick, Stopped, begin};
 
 /// Outputs in order, and how the run ended.

@@ -13,6 +13,7 @@ mod pace;
 mod requests;
 mod seen;
 mod settings;
+mod status;
 mod window;
 mod wire;
 
@@ -23,11 +24,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use self::pace::Pace;
-use self::requests::{Call, METHODS, Rate, Subscription, UNITS, label, method, reply};
+use self::requests::{Call, Rate, Subscription, label, method, reply};
 use self::seen::{Arrival, Fingerprint, Seen};
 pub use self::settings::{EnvelopeSettings, Limits, Request};
 use self::window::{Origin, Window};
-use self::wire::{Id, Incoming, MAX_ID, Malformed};
+use self::wire::{Id, Incoming, Malformed};
 use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
 use crate::filter::{Json, PeerFilter};
 use crate::message::Message;
@@ -239,53 +240,6 @@ impl Envelope {
             Call::Status => Ok(self.status(now)),
             Call::Capabilities => Ok(self.capabilities()),
         }
-    }
-
-    fn status(&self, now: Now) -> Value {
-        let counts = &self.counts;
-        let depth = self.depth.unwrap_or(Depth { waiting: 0, capacity: 0 });
-        json!({
-            "connected_ms": self.opened.map(|opened| now.instant.saturating_duration_since(opened).as_millis() as u64),
-            "sent": counts.sent,
-            "resent": counts.resent,
-            "acknowledged": counts.acknowledged,
-            "rejected": counts.rejected,
-            "unacknowledged": self.window.len(),
-            "window": self.window.size(),
-            "slowed": counts.slowed,
-            "filtered": counts.filtered,
-            "received": counts.received,
-            "duplicates": counts.duplicates,
-            "undecided": self.undecided.len(),
-            "queue_depth": depth.waiting,
-            "queue_capacity": depth.capacity,
-            "utilization": utilization(depth),
-            "rate_limit": self.rate.as_ref().map(|rate| &rate.asked),
-            "unit": self.rate.as_ref().map(|rate| rate.unit),
-            "jq": self.subscription.as_ref().map(|subscription| &subscription.source),
-            "replayable": self.settings.remembered(),
-        })
-    }
-
-    fn capabilities(&self) -> Value {
-        let limits = &self.settings.limits;
-        json!({
-            "protocol": "envelope",
-            "types": ["data", "request", "reply", "ack", "nack", "slow"],
-            "methods": METHODS,
-            "units": UNITS,
-            "encodings": ["base64"],
-            "limits": {
-                "window": limits.window,
-                "window_bytes": limits.window_bytes,
-                "remembered": limits.remembered,
-                "replay": limits.replay,
-                "replay_bytes": limits.replay_bytes,
-                "max_requests": limits.max_requests,
-                "request_timeout_ms": limits.request_timeout.as_millis() as u64,
-                "id_bytes": MAX_ID,
-            },
-        })
     }
 
     /// A request of ours has ended.

@@ -1,20 +1,16 @@
 //! What keys change (pure).
 //!
-//! Owns what an action means in each pane. Leaves which key is which action to the keymap, and lines that are typed to
-//! `typing`.
+//! Owns what an action means in each pane. Leaves which key is which action to the keymap, what is done to sessions to
+//! `acting`, and lines that are typed to `typing`.
 //! Invariant: what cannot be undone asks first.
 
 use super::choice::Choice;
 use super::line::Line;
-use super::sessions::SessionKey;
-use super::{Detail, Effect, Hit, Model, Overlay, Pane, Purpose, Times, To, Typing, detail};
+use super::{Detail, Effect, Hit, Model, Overlay, Pane, Purpose, Times, Typing, detail};
 use crate::message::MessageKind;
 use crate::message::event::{Direction, EventBody};
-use crate::observe::control::SessionState;
 use crate::tui::keymap::{self, Action, Key};
 
-/// Most bytes that are copied: terminals take no more.
-const COPIED: usize = 74_000;
 /// What a session is thrown out with: forbidden.
 const KICK: u16 = 3003;
 
@@ -295,140 +291,8 @@ impl Model {
         self.messages.set_choice(choice);
     }
 
-    fn ask(&mut self, purpose: Purpose, text: &str) {
+    pub(super) fn ask(&mut self, purpose: Purpose, text: &str) {
         self.typing = Some(Typing { purpose, line: Line::of(text), error: None, before: text.to_owned() });
-    }
-
-    fn may_act(&mut self) -> bool {
-        if !self.can_control() {
-            self.complain("read-only: wsp top --control lets keys act on sessions");
-        }
-        self.can_control()
-    }
-
-    fn begin_sending(&mut self) {
-        if !self.may_act() {
-            return;
-        }
-        let marked: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
-        let to = match self.sessions.current() {
-            _ if !marked.is_empty() => To::Marked(marked),
-            Some(row) => To::One(row.key.clone()),
-            None => To::All,
-        };
-        self.ask(Purpose::Send(to), "");
-    }
-
-    pub(super) fn next_receiver(&self, to: &To) -> To {
-        let marked: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
-        match (to, self.sessions.current()) {
-            (To::One(_), _) if !marked.is_empty() => To::Marked(marked),
-            (To::One(_) | To::Marked(_), _) | (To::All, None) => To::All,
-            (To::All, Some(row)) => To::One(row.key.clone()),
-        }
-    }
-
-    fn ask_to_close(&mut self, code: u16, reason: &'static str) {
-        if !self.may_act() {
-            return;
-        }
-        match self.sessions.current() {
-            Some(row) => {
-                let purpose = Purpose::Close { session: row.key.clone(), reason };
-                self.ask(purpose, &code.to_string());
-            }
-            None => self.say("no session to close"),
-        }
-    }
-
-    fn reconnect(&mut self) -> Vec<Effect> {
-        if !self.may_act() {
-            return Vec::new();
-        }
-        match self.sessions.current() {
-            Some(row) => vec![Effect::Reconnect(row.key.clone())],
-            None => Vec::new(),
-        }
-    }
-
-    /// The sessions that something is done to: the marked ones, or the one under the cursor.
-    fn chosen_sessions(&mut self) -> Vec<SessionKey> {
-        let mut chosen: Vec<SessionKey> = self.sessions.marked().iter().cloned().collect();
-        if chosen.is_empty() {
-            chosen.extend(self.sessions.current().map(|row| row.key.clone()));
-        }
-        if chosen.is_empty() {
-            self.say("no session");
-        }
-        chosen
-    }
-
-    fn pause_reading(&mut self) -> Vec<Effect> {
-        if !self.may_act() {
-            return Vec::new();
-        }
-        let chosen = self.chosen_sessions();
-        if chosen.is_empty() {
-            return Vec::new();
-        }
-        let is_paused =
-            |key: &SessionKey| self.sessions.get(key).is_some_and(|row| row.reading.state == SessionState::Paused);
-        // Where some are read from and some are not, all are paused first.
-        let pauses = !chosen.iter().all(is_paused);
-        vec![Effect::Pause(chosen, pauses)]
-    }
-
-    fn ask_for_limit(&mut self) {
-        if !self.may_act() {
-            return;
-        }
-        let chosen = self.chosen_sessions();
-        if let Some(first) = chosen.first() {
-            let limit = self.sessions.get(first).and_then(|row| row.reading.rate_limit);
-            let limit = limit.map_or_else(String::new, |rate| rate.to_string());
-            self.ask(Purpose::Limit(chosen), &limit);
-        }
-    }
-
-    pub(super) fn save(&self, name: Option<String>) -> Effect {
-        if let Overlay::Detail(detail) = &self.overlay {
-            let ending = match detail.form {
-                detail::Form::Json => "json",
-                detail::Form::Text => "txt",
-                detail::Form::Hex => "bin",
-            };
-            let content = detail.entry.payload().to_vec();
-            let what = format!("{} bytes", content.len());
-            return Effect::Save { name, kind: ("message", ending), content, what };
-        }
-        if self.pane == Pane::Log {
-            let lines = self.log.shown(usize::MAX);
-            let what = format!("{} lines", lines.len());
-            let texts: Vec<_> = lines.iter().map(|line| format!("{:.3} {}\n", line.time, line.text)).collect();
-            return Effect::Save { name, kind: ("log", "txt"), content: texts.concat().into_bytes(), what };
-        }
-        let mut content = Vec::new();
-        self.messages.chosen().for_each(|entry| entry.event.write_line(&mut content));
-        let what = format!("{} messages", self.messages.len());
-        Effect::Save { name, kind: ("messages", "jsonl"), content, what }
-    }
-
-    fn copy(&mut self) -> Vec<Effect> {
-        if let Overlay::LogLine(line, _) = &self.overlay {
-            return vec![Effect::Copy(line.text.clone().into_bytes())];
-        }
-        let entry = match &self.overlay {
-            Overlay::Detail(detail) => Some(&detail.entry),
-            _ => self.messages.current(),
-        };
-        match entry.map(|entry| entry.payload().to_vec()) {
-            None => self.say("no message to copy"),
-            Some(payload) if payload.len() > COPIED => {
-                self.complain(format!("{} bytes are too many for the clipboard; w saves them", payload.len()));
-            }
-            Some(payload) => return vec![Effect::Copy(payload)],
-        }
-        Vec::new()
     }
 }
 
@@ -436,7 +300,9 @@ impl Model {
 mod tests {
     use super::*;
     use crate::message::Message;
+    use crate::observe::control::SessionState;
     use crate::tui::keymap::tests::keys;
+    use crate::tui::model::To;
     use crate::tui::model::tests::{model, reading};
 
     fn typed(model: &mut Model, text: &str) -> Vec<Effect> {
@@ -455,7 +321,7 @@ mod tests {
         assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()));
         assert_eq!(model.messages.len(), 1, "the last one that was right holds");
         typed(&mut model, "<enter>");
-        assert!(model.typing.is_some(), "what is wrong is not taken");
+        assert!(model.typing.is_some(), "a wrong filter stays to be mended");
         typed(&mut model, "<back><back><enter>");
         assert!(model.typing.is_none());
         typed(&mut model, "/<c-u>x<esc>");
@@ -498,7 +364,7 @@ mod tests {
         assert_eq!(typed(&mut model, "p"), [Effect::Pause(vec![key("s1")], true)]);
         assert_eq!(typed(&mut model, "l2.5k<enter>"), [Effect::Limit(vec![key("s1")], Some(2500.0))]);
         assert_eq!(typed(&mut model, "lx<enter>"), []);
-        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()), "what is wrong is not taken");
+        assert!(model.typing.as_ref().is_some_and(|typing| typing.error.is_some()), "a wrong limit stays to be mended");
         assert_eq!(typed(&mut model, "<back>7/s<enter>"), [Effect::Limit(vec![key("s1")], Some(7.0))]);
         assert_eq!(typed(&mut model, "l0<enter>l<enter>"), [0, 1].map(|_| Effect::Limit(vec![key("s1")], None)));
         let mut paused = reading("s1", 1);
