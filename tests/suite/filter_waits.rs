@@ -115,7 +115,7 @@ fn a_load_test_answers_pings_and_ends_at_once_while_its_filter_takes_its_time() 
 #[test]
 fn a_server_answers_the_pings_of_the_session_whose_filter_takes_its_time() {
     let files = scratch();
-    let rules = text(&write(&files, "rules.toml", &format!("[[rule]]\nwhen = '{SOMETIMES}'\nreply = '1'\n")));
+    let rules = text(&write(&files, "rules.toml", format!("[[rule]]\nwhen = '{SOMETIMES}'\nreply = '1'\n")));
     for way in [["--reply-jq", SOMETIMES], ["--ack", SOMETIMES], ["--script", &rules]] {
         let server = listen(&[&way[..], &HOUR].concat());
         let mut client = RawClient::connect(server.port);
