@@ -129,7 +129,7 @@ impl fmt::Display for WsTarget {
 
 /// One end of a relay, as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// `-`: standard input or output.
     Stdio,
     /// `null:`: takes everything, gives nothing.
@@ -166,7 +166,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError`]; for a scheme that is none of these, by its name.
-    pub fn parse(text: &str) -> Result<Self, EndpointError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, EndpointError> {
         if text == "-" {
             return Ok(Self::Stdio);
         }

@@ -336,7 +336,7 @@ fn proxy_hint(error: &ProxyError) -> Option<&'static str> {
 
 /// The code for how a connection ended.
 #[must_use]
-pub fn end_exit(end: &End) -> Exit {
+pub(crate) fn end_exit(end: &End) -> Exit {
     match end {
         End::Closed { by_us: true, .. } | End::CloseTimeout | End::Aborted => Exit::Done,
         End::Closed { close, .. } if close.is_normal() => Exit::Done,
@@ -347,7 +347,7 @@ pub fn end_exit(end: &End) -> Exit {
 
 /// How a connection ended, for a person.
 #[must_use]
-pub fn end_text(end: &End) -> String {
+pub(crate) fn end_text(end: &End) -> String {
     match end {
         End::Closed { close, by_us: false } => format!("closed by the peer: {close}"),
         End::Closed { close, by_us: true } => format!("closed: {close}"),

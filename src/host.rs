@@ -3,7 +3,7 @@
 //! Owns the standard streams' handles, whether they are terminals, and signals. A test can hand in
 //! pipes of its own. No other file opens standard streams. `last` ends a process that is stuck.
 
-pub mod last;
+pub(crate) mod last;
 
 mod signals;
 mod stream;
@@ -14,8 +14,8 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-pub use signals::{Hangups, Signals, StopSignal};
-pub use stream::{Stream, Watch, when_hung_up};
+pub(crate) use signals::{Hangups, Signals, StopSignal};
+pub(crate) use stream::{Stream, Watch, when_hung_up};
 
 use crate::error::Error;
 use crate::net::connection::io_text;

@@ -18,30 +18,52 @@
 //! - [`redact`]: what is shown without the secrets in it.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
-pub mod bench;
-pub mod broker;
-pub mod command;
-pub mod config;
-pub mod endpoint;
-pub mod error;
-pub mod exit;
-pub mod filter;
-pub mod host;
-pub mod listen;
-pub mod message;
-pub mod net;
-pub mod observe;
-pub mod pipeline;
-pub mod process;
-pub mod prompt;
-pub mod protocol;
-pub mod queue;
-pub mod redact;
-pub mod session;
-pub mod sink;
-pub mod source;
+// A build without some of the features leaves unused what only they need: the whole one finds what nothing needs.
+#![cfg_attr(not(all(feature = "kafka", feature = "nats", feature = "postgres", feature = "tui")), allow(unused))]
+#![cfg_attr(all(feature = "kafka", feature = "nats", feature = "postgres", feature = "tui"), warn(unreachable_pub))]
+
+mod bench;
+mod broker;
+mod command;
+mod config;
+mod endpoint;
+mod error;
+mod exit;
+mod filter;
+mod host;
+mod listen;
+mod message;
+mod net;
+mod observe;
+mod pipeline;
+mod process;
+mod prompt;
+mod protocol;
+mod queue;
+mod redact;
+mod session;
+mod sink;
+mod source;
 #[cfg(feature = "tui")]
-pub mod tui;
+mod tui;
+
+/// Opens a few rooms to tests and fuzz targets. Nothing else may rely on it.
+#[doc(hidden)]
+pub mod internals {
+    #[cfg(feature = "tui")]
+    pub use crate::command::dashboard::Screen;
+    pub use crate::endpoint::{ListenAddr, WsTarget};
+    pub use crate::host::Host;
+    pub use crate::message::event::{Event as EventLine, InputEvent, parse_input_line};
+    pub use crate::message::{Message, MessageKind};
+    pub use crate::net::deflate::{Agreed, DeflateOffer, Deflater, Inflater, Role, accept, check_answer};
+    pub use crate::net::frames::{CloseReason, Decoder, Event as FrameEvent, FrameError, MessageLimits};
+    pub use crate::observe::Control;
+    pub use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading};
+    pub use crate::observe::counters::Counters;
+    pub use crate::observe::tap::Tap;
+    pub use crate::prompt::{Prompt, PromptSettings, Status};
+}
 
 use std::ffi::OsString;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::endpoint::decode;
 
 /// What stands in a secret's place.
-pub const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Options whose value is a secret, or holds one somewhere.
 const SECRET_OPTIONS: [&str; 4] = ["user", "bearer", "passphrase", "curl"];
@@ -52,7 +52,7 @@ const POINTERS: [&str; 2] = ["-env", "-file"];
 
 /// Whether what has this name is a secret, as far as the name tells: `access_token`, `apiKey`, `X-Amz-Signature`.
 #[must_use]
-pub fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let mut words = vec![String::new()];
     let mut after_small = false;
     for character in name.chars() {
@@ -74,14 +74,14 @@ pub fn is_secret_name(name: &str) -> bool {
 
 /// Whether a line of any kind seems to hold a secret: it names one.
 #[must_use]
-pub fn mentions_secret(line: &str) -> bool {
+pub(crate) fn mentions_secret(line: &str) -> bool {
     let plain: String = line.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect();
     SECRET_PARTS.iter().chain(&["authorization", "bearer", "privatekey"]).any(|part| plain.contains(part))
 }
 
 /// Whether a header carries credentials, as far as its name tells.
 #[must_use]
-pub fn is_secret_header(name: &str) -> bool {
+pub(crate) fn is_secret_header(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     // A server that asks for credentials tells none.
     let is_open = OPEN_HEADERS.contains(&lower.as_str()) || lower.ends_with("-authenticate");
@@ -90,7 +90,7 @@ pub fn is_secret_header(name: &str) -> bool {
 
 /// The value of a header as it may be shown.
 #[must_use]
-pub fn header_value<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+pub(crate) fn header_value<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     if is_secret_header(name) {
         return REDACTED.into();
     }
@@ -102,7 +102,7 @@ pub fn header_value<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
 
 /// Pages cannot set headers, so some send `access_token, TOKEN` as subprotocols.
 #[must_use]
-pub fn subprotocols(value: &str) -> Cow<'_, str> {
+pub(crate) fn subprotocols(value: &str) -> Cow<'_, str> {
     let mut follows_name = false;
     let mut has_secret = false;
     let parts: Vec<Cow<'_, str>> = value
@@ -128,13 +128,13 @@ pub fn subprotocols(value: &str) -> Cow<'_, str> {
 
 /// A URL as it may be shown: no user info, no values of secret fields of the query or the fragment.
 #[must_use]
-pub fn url(url: &str) -> String {
+pub(crate) fn url(url: &str) -> String {
     shown(url, "")
 }
 
 /// As [`url()`], for a text that is no URL, in which user info may hold any character.
 #[must_use]
-pub fn broken_url(text: &str) -> String {
+pub(crate) fn broken_url(text: &str) -> String {
     let (place, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
     match (place.rsplit_once('@'), place.split_once("://")) {
         (Some((_, host)), Some((scheme, _))) => url(&format!("{scheme}://{host}{rest}")),
@@ -145,13 +145,13 @@ pub fn broken_url(text: &str) -> String {
 
 /// Path and query as they may be shown.
 #[must_use]
-pub fn target(path_and_query: &str) -> Cow<'_, str> {
+pub(crate) fn target(path_and_query: &str) -> Cow<'_, str> {
     if path_and_query.contains(['?', '#']) { fields(path_and_query).into() } else { path_and_query.into() }
 }
 
 /// A text as it may be shown: URLs in it are treated as by [`url()`].
 #[must_use]
-pub fn text(text: &str) -> Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains('?') {
         return text.into();
     }
@@ -228,7 +228,7 @@ fn is_jq(value: &str) -> bool {
 
 /// The value of an option as it may be shown.
 #[must_use]
-pub fn option<'v>(option: &str, value: &'v str) -> Cow<'v, str> {
+pub(crate) fn option<'v>(option: &str, value: &'v str) -> Cow<'v, str> {
     // The name of a file is no secret.
     if value.starts_with('@') && (option == "header" || SECRET_OPTIONS.contains(&option)) {
         return value.into();

@@ -10,7 +10,7 @@ const FOLLOWED: usize = 4096;
 
 /// Counters of a run's broadcasts.
 #[derive(Debug, Default)]
-pub struct Broadcasts {
+pub(crate) struct Broadcasts {
     senders: usize,
     /// By sender and number.
     reached: Vec<AtomicU32>,
@@ -25,25 +25,25 @@ pub struct Broadcasts {
 impl Broadcasts {
     /// For so many senders; 0 where nothing is broadcast.
     #[must_use]
-    pub fn new(senders: usize) -> Self {
+    pub(crate) fn new(senders: usize) -> Self {
         let reached = (0..senders * FOLLOWED).map(|_| AtomicU32::new(0)).collect();
         Self { senders, reached, ..Self::default() }
     }
 
     /// How many send.
     #[must_use]
-    pub fn senders(&self) -> usize {
+    pub(crate) fn senders(&self) -> usize {
         self.senders
     }
 
     /// Sets how many connections are to be reached.
-    pub fn set_receivers(&self, receivers: u64) {
+    pub(crate) fn set_receivers(&self, receivers: u64) {
         self.receivers.store(u32::try_from(receivers).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// How many connections are to be reached, the sender among them.
     #[must_use]
-    pub fn receivers(&self) -> u32 {
+    pub(crate) fn receivers(&self) -> u32 {
         self.receivers.load(Ordering::Relaxed)
     }
 
@@ -52,7 +52,7 @@ impl Broadcasts {
     }
 
     /// A message is being sent.
-    pub fn sent(&self, sender: u32, sequence: u64, measured: bool) {
+    pub(crate) fn sent(&self, sender: u32, sequence: u64, measured: bool) {
         if let Some(slot) = self.slot(sender, sequence) {
             slot.store(0, Ordering::Relaxed);
         }
@@ -61,7 +61,7 @@ impl Broadcasts {
     }
 
     /// It has reached one more connection; how many that makes.
-    pub fn delivered(&self, sender: u32, sequence: u64, receiver: u32) -> u32 {
+    pub(crate) fn delivered(&self, sender: u32, sequence: u64, receiver: u32) -> u32 {
         self.delivered.fetch_add(1, Ordering::Relaxed);
         if sender == receiver {
             self.returned.store(true, Ordering::Relaxed);
@@ -71,19 +71,19 @@ impl Broadcasts {
 
     /// Whether senders get their own messages.
     #[must_use]
-    pub fn is_returned(&self) -> bool {
+    pub(crate) fn is_returned(&self) -> bool {
         self.returned.load(Ordering::Relaxed)
     }
 
     /// Connections a message goes to.
     #[must_use]
-    pub fn audience(&self) -> u64 {
+    pub(crate) fn audience(&self) -> u64 {
         u64::from(self.receivers()).saturating_sub(u64::from(!self.is_returned()))
     }
 
     /// Whether every message has reached every connection.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.delivered.load(Ordering::Relaxed) >= self.sent.load(Ordering::Relaxed) * self.audience()
     }
 }

@@ -17,7 +17,7 @@ const DRAWS: usize = 10_000;
 
 /// One figure of both targets.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// `rate`, `p50` or `p99`.
     pub figure: String,
     /// Of each run of the one.
@@ -38,7 +38,7 @@ pub struct Difference {
 
 /// A figure that some runs do not have, for want of messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unmeasured {
+pub(crate) struct Unmeasured {
     /// `p50` or `p99`.
     pub figure: &'static str,
     /// Runs of the one without it.
@@ -58,7 +58,7 @@ const FIGURES: [Figure; 3] = [
 
 /// Compares the figures that runs of both sides have.
 #[must_use]
-pub fn compare(a: &[Report], b: &[Report], seed: u64) -> Vec<Difference> {
+pub(crate) fn compare(a: &[Report], b: &[Report], seed: u64) -> Vec<Difference> {
     let of =
         |reports: &[Report], get: fn(&Report) -> Option<f64>| -> Vec<f64> { reports.iter().filter_map(get).collect() };
     FIGURES
@@ -71,7 +71,7 @@ pub fn compare(a: &[Report], b: &[Report], seed: u64) -> Vec<Difference> {
 
 /// The figures that runs lack.
 #[must_use]
-pub fn unmeasured(a: &[Report], b: &[Report]) -> Vec<Unmeasured> {
+pub(crate) fn unmeasured(a: &[Report], b: &[Report]) -> Vec<Unmeasured> {
     let without = |reports: &[Report], get: fn(&Report) -> Option<f64>| {
         reports.iter().filter(|report| get(report).is_none()).count()
     };
@@ -84,7 +84,7 @@ pub fn unmeasured(a: &[Report], b: &[Report]) -> Vec<Unmeasured> {
 
 /// Compares one figure.
 #[must_use]
-pub fn difference(figure: &str, a: Vec<f64>, b: Vec<f64>, seed: u64) -> Difference {
+pub(crate) fn difference(figure: &str, a: Vec<f64>, b: Vec<f64>, seed: u64) -> Difference {
     let ratio = median(&b) / median(&a);
     let interval = interval(&a, &b, seed);
     let p = rank_test(&a, &b);
@@ -119,7 +119,7 @@ fn conclude(figure: &str, ratio: f64, (low, high): (f64, f64), p: f64, enough: b
 
 /// The middle, or the mean of the two in the middle.
 #[must_use]
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let half = sorted.len() / 2;

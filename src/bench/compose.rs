@@ -19,7 +19,7 @@ use super::verdict::{Evidence, Health, Verdict, judge, whole};
 
 /// The report of a finished run, and the lines of its HDR log.
 #[must_use]
-pub fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
+pub(crate) fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
     let plan = finished.plan;
     let mut gathered = std::mem::take(&mut finished.gathered);
     let seconds = finished.measured.as_secs_f64();
@@ -93,7 +93,7 @@ fn has_response(plan: &Plan) -> bool {
 }
 
 /// The verdict on what has been handed over while a run goes on, so many seconds of what is measured.
-pub fn judge_so_far(plan: &Plan, gathered: &Gathered, changes: &Changes, seconds: f64) -> Verdict {
+pub(crate) fn judge_so_far(plan: &Plan, gathered: &Gathered, changes: &Changes, seconds: f64) -> Verdict {
     let asked = asked(plan, changes, seconds);
     weigh(plan, gathered, &gathered.shards(), asked, achieved(plan, gathered, seconds), seconds)
 }
@@ -276,7 +276,7 @@ fn warn(report: &mut Report, plan: &Plan) {
 }
 
 /// Judges the thresholds and says the last word.
-pub fn conclude(report: &mut Report, thresholds: &[Threshold]) {
+pub(crate) fn conclude(report: &mut Report, thresholds: &[Threshold]) {
     report.thresholds = thresholds.iter().map(|threshold| threshold.judge(report)).collect();
     let missed: Vec<String> = report
         .thresholds

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Messages, by what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Messages {
+pub(crate) struct Messages {
     /// Written.
     pub sent: u64,
     /// Answered; where nothing is to be answered, received.
@@ -44,7 +44,7 @@ pub struct Messages {
 
 impl Messages {
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.received += other.received;
         self.verified += other.verified;
@@ -63,27 +63,27 @@ impl Messages {
 
     /// Messages that ought to have been answered and were not.
     #[must_use]
-    pub fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         self.lost + self.censored
     }
 
     /// The share of messages that were lost.
     #[must_use]
-    pub fn loss(&self) -> f64 {
+    pub(crate) fn loss(&self) -> f64 {
         let settled = self.received + self.lost;
         if settled == 0 { 0.0 } else { self.lost as f64 / settled as f64 }
     }
 
     /// Messages that were due.
     #[must_use]
-    pub fn due(&self) -> u64 {
+    pub(crate) fn due(&self) -> u64 {
         self.sent + self.missed_backpressure + self.missed_generator + self.missed_closed
     }
 }
 
 /// Bytes both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Bytes {
+pub(crate) struct Bytes {
     /// In payloads sent.
     pub payload_sent: u64,
     /// In payloads received.
@@ -96,7 +96,7 @@ pub struct Bytes {
 
 impl Bytes {
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.payload_sent += other.payload_sent;
         self.payload_received += other.payload_received;
         self.wire_sent += other.wire_sent;
@@ -106,7 +106,7 @@ impl Bytes {
 
 /// Connections, by how they came about and ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Tried.
     pub tried: u64,
     /// Came about.
@@ -121,7 +121,7 @@ pub struct Connections {
 
 impl Connections {
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.tried += other.tried;
         self.opened += other.opened;
         self.failed += other.failed;

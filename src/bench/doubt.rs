@@ -14,13 +14,13 @@ const ROUNDING: f64 = 0.03;
 
 /// Whether a reason in a report is one of these.
 #[must_use]
-pub fn is_doubt(reason: &str) -> bool {
+pub(crate) fn is_doubt(reason: &str) -> bool {
     reason.starts_with(NOTHING) || reason.starts_with(DOUBTFUL)
 }
 
 /// Returns what is doubtful about the answers in a report, gravest first, but for what these thresholds judge.
 #[must_use]
-pub fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
+pub(crate) fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
     let (messages, load) = (&report.messages, &report.load);
     let is_judged = |figures: &[&str]| thresholds.iter().any(|threshold| figures.contains(&threshold.figure()));
     let kind = load.kind.as_str();
@@ -77,7 +77,7 @@ pub fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
 
 /// Little's law in closed loop: the mean latency times the answers a second is how many messages are under way at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     /// The mean latency in milliseconds.
     pub mean_ms: f64,
     /// Answers a second.
@@ -93,7 +93,7 @@ pub struct InFlight {
 impl InFlight {
     /// The check of a report; `None` where it is no closed loop.
     #[must_use]
-    pub fn of(report: &Report) -> Option<Self> {
+    pub(crate) fn of(report: &Report) -> Option<Self> {
         let in_flight = report.load.in_flight.filter(|_| report.load.kind == "echo")?;
         // Connections that come and go are more than there are at a time.
         let connections = report.connect.ok.min(report.load.connections);
@@ -111,7 +111,7 @@ impl InFlight {
 
     /// Whether it is more than allowed, by more than figures are rounded.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.found > self.allowed * (1.0 + ROUNDING)
     }
 

@@ -15,13 +15,13 @@ use crate::net::tunnel::ProxyError;
 
 /// Kinds of errors with their number and a first example each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Errors {
+pub(crate) struct Errors {
     kinds: BTreeMap<String, (u64, String)>,
 }
 
 /// The first error of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
+pub(crate) struct Example {
     /// In words.
     pub text: String,
     /// What helps.
@@ -31,38 +31,32 @@ pub struct Example {
 
 impl Errors {
     /// Counts one; its text is kept when it is the first of its kind.
-    pub fn count(&mut self, kind: impl Into<String>, example: impl FnOnce() -> String) {
+    pub(crate) fn count(&mut self, kind: impl Into<String>, example: impl FnOnce() -> String) {
         self.kinds.entry(kind.into()).or_insert_with(|| (0, example())).0 += 1;
     }
 
     /// Adds another's.
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         for (kind, (count, example)) in other.kinds {
             self.kinds.entry(kind).or_insert((0, example)).0 += count;
         }
     }
 
-    /// Whether there was none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
-    }
-
     /// All together.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.kinds.values().map(|(count, _)| count).sum()
     }
 
     /// How many of each kind.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.kinds.iter().map(|(kind, (count, _))| (kind.clone(), *count)).collect()
     }
 
     /// The first of each kind.
     #[must_use]
-    pub fn examples(&self) -> BTreeMap<String, Example> {
+    pub(crate) fn examples(&self) -> BTreeMap<String, Example> {
         let example = |kind: &str, text: &str| Example { text: text.to_owned(), hint: remedy(kind).map(str::to_owned) };
         self.kinds.iter().map(|(kind, (_, text))| (kind.clone(), example(kind, text))).collect()
     }
@@ -70,7 +64,7 @@ impl Errors {
 
 /// The kind of a failure to connect.
 #[must_use]
-pub fn of_connect(error: &ConnectError) -> String {
+pub(crate) fn of_connect(error: &ConnectError) -> String {
     match error {
         ConnectError::Dial(error) | ConnectError::Proxy(ProxyError::LookUp(error)) => of_dial(error).to_owned(),
         ConnectError::Tls(error) if error.kind() == TlsErrorKind::NotTls => "not tls".to_owned(),
@@ -111,7 +105,7 @@ fn of_system(reason: &str) -> Option<&'static str> {
 
 /// The kind of an open connection's failure.
 #[must_use]
-pub fn of_connection(error: &ConnectionError) -> String {
+pub(crate) fn of_connection(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Protocol(_) | ConnectionError::InvalidUtf8 => "protocol".to_owned(),
         ConnectionError::TooLarge { .. } => "too large".to_owned(),
@@ -121,13 +115,13 @@ pub fn of_connection(error: &ConnectionError) -> String {
 
 /// The kind of a Close we did not ask for.
 #[must_use]
-pub fn of_close(close: &CloseReason) -> String {
+pub(crate) fn of_close(close: &CloseReason) -> String {
     format!("close {}", close.code.unwrap_or(1005))
 }
 
 /// What helps against a kind.
 #[must_use]
-pub fn remedy(kind: &str) -> Option<&'static str> {
+pub(crate) fn remedy(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "refused" => "is the server running there, and is its backlog large enough? --connect-rate N opens more slowly",
         "timeout" => "--connect-timeout DUR waits longer, --connect-rate N opens more slowly",

@@ -14,7 +14,7 @@ const RETRIES: u32 = 2;
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Run at this rate.
     Try(f64),
     /// Run at this rate for longer: it seems to be the greatest.
@@ -25,7 +25,7 @@ pub enum Next {
 
 /// How a run went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Went {
+pub(crate) enum Went {
     /// The condition held.
     Held,
     /// It did not.
@@ -36,7 +36,7 @@ pub enum Went {
 
 /// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The greatest rate at which the condition held, in messages a second; `None` when it held nowhere.
     pub rate: Option<f64>,
     /// Whether it held in the longer run, too.
@@ -49,7 +49,7 @@ pub struct Found {
 
 /// A search under way.
 #[derive(Debug, Clone)]
-pub struct Search {
+pub(crate) struct Search {
     first: f64,
     holds: Option<f64>,
     fails: Option<f64>,
@@ -66,7 +66,7 @@ pub struct Search {
 impl Search {
     /// Begins at this rate.
     #[must_use]
-    pub fn new(first: f64) -> Self {
+    pub(crate) fn new(first: f64) -> Self {
         Self {
             first,
             holds: None,
@@ -82,7 +82,7 @@ impl Search {
 
     /// What is to be done next.
     #[must_use]
-    pub fn next(&self) -> Next {
+    pub(crate) fn next(&self) -> Next {
         match (self.holds, self.fails) {
             _ if self.is_over => Next::Done(self.found()),
             (None, None) => Next::Try(self.first),
@@ -96,7 +96,7 @@ impl Search {
 
     /// What was found so far, also when the search is broken off.
     #[must_use]
-    pub fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> Found {
         let greatest = |rates: &mut dyn Iterator<Item = f64>| rates.reduce(f64::max);
         let below = |rate: &f64| self.fails.is_none_or(|fails| *rate < fails);
         // A long run that failed says more than a short one that held, where there is another.
@@ -111,7 +111,7 @@ impl Search {
     }
 
     /// Takes in how the run that [`Search::next`] asked for went.
-    pub fn learn(&mut self, went: Went) {
+    pub(crate) fn learn(&mut self, went: Went) {
         if went == Went::Lost && self.retries < RETRIES {
             self.retries += 1;
             return;

@@ -47,7 +47,7 @@ struct Open {
 
 /// Everything the shards have said.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub(crate) struct Gathered {
     /// Messages of the warm-up.
     pub warm: Messages,
     /// Messages measured.
@@ -103,7 +103,7 @@ pub struct Gathered {
 impl Gathered {
     /// For so many shards.
     #[must_use]
-    pub fn new(shards: usize, keeps_log: bool) -> Self {
+    pub(crate) fn new(shards: usize, keeps_log: bool) -> Self {
         Self {
             samples: vec![Vec::new(); shards],
             loop_max: vec![0; shards],
@@ -115,23 +115,23 @@ impl Gathered {
     }
 
     /// Measuring begins then, after a warm-up of this length; both in nanoseconds.
-    pub fn begin(&mut self, measure_from: u64, warmup: u64) {
+    pub(crate) fn begin(&mut self, measure_from: u64, warmup: u64) {
         self.measure_from = Some(measure_from);
         self.warmup = warmup;
     }
 
     /// A person did this, so many seconds after measuring began.
-    pub fn note(&mut self, second: f64, what: String) {
+    pub(crate) fn note(&mut self, second: f64, what: String) {
         self.by_hand.push((second, what));
     }
 
     /// Measuring ended then.
-    pub fn end(&mut self, measure_to: u64) {
+    pub(crate) fn end(&mut self, measure_to: u64) {
         self.measure_to = measure_to;
     }
 
     /// Adds what a shard handed over.
-    pub fn add(&mut self, interval: &mut Interval) {
+    pub(crate) fn add(&mut self, interval: &mut Interval) {
         let shard = interval.shard;
         self.warm.add(&interval.warm);
         self.measured.add(&interval.measured);
@@ -220,7 +220,7 @@ impl Gathered {
     }
 
     /// Puts all that is left into the series.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.complete(i64::MAX);
     }
 
@@ -265,19 +265,19 @@ impl Gathered {
 
     /// Messages under way, by each shard's last word.
     #[must_use]
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         self.samples.iter().filter_map(|samples| samples.last()).map(|sample| sample.in_flight).sum()
     }
 
     /// Open connections, by each shard's last word.
     #[must_use]
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.samples.iter().filter_map(|samples| samples.last()).map(|sample| sample.open).sum()
     }
 
     /// How far replies were behind while measuring, several times a second.
     #[must_use]
-    pub fn backlog(&self) -> Vec<u64> {
+    pub(crate) fn backlog(&self) -> Vec<u64> {
         let from = self.measure_from.unwrap_or(u64::MAX);
         let within = self.backlog.iter().filter(|(end, _)| *end > from && *end <= self.measure_to);
         within.map(|(_, behind)| *behind).collect()
@@ -285,13 +285,13 @@ impl Gathered {
 
     /// Until when, in nanoseconds, all shards have handed over what they measured.
     #[must_use]
-    pub fn known_until(&self) -> u64 {
+    pub(crate) fn known_until(&self) -> u64 {
         self.samples.iter().map(|samples| samples.last().map_or(0, |sample| sample.end)).min().unwrap_or_default()
     }
 
     /// How each shard did while measuring.
     #[must_use]
-    pub fn shards(&self) -> Vec<Shard> {
+    pub(crate) fn shards(&self) -> Vec<Shard> {
         let from = self.measure_from.unwrap_or_default();
         let of = |(index, samples): (usize, &Vec<Sample>)| {
             // Intervals that lie in the measured time for the most part; in a very short run, any.
@@ -314,7 +314,7 @@ impl Gathered {
 
     /// What a dashboard shows of the run so far.
     #[must_use]
-    pub fn details(&self, resident: u64) -> Details {
+    pub(crate) fn details(&self, resident: u64) -> Details {
         let kinds = [("response", &self.response), ("service", &self.service), ("schedule", &self.schedule)];
         let some: Vec<_> = kinds.into_iter().filter(|(_, latencies)| latencies.count() > 0).collect();
         let row = |(name, latencies): &(&'static str, &Latencies)| {
@@ -334,7 +334,7 @@ impl Gathered {
     }
 
     /// Fills in what is to be seen now, at `now` nanoseconds since the run began.
-    pub fn fill(&mut self, live: &mut Live, now: u64) {
+    pub(crate) fn fill(&mut self, live: &mut Live, now: u64) {
         let since = now.saturating_sub(SECOND);
         self.recent.retain(|(end, ..)| *end > since);
         // In the first second there is less than a second to go by.

@@ -50,7 +50,7 @@ impl Hand {
 
 /// What holds from a moment on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// That moment, in nanoseconds since the run began.
     pub at: u64,
     /// The whole course, in open loop.
@@ -61,7 +61,7 @@ pub struct Turn {
 
 /// What has been done to a run.
 #[derive(Debug, Clone, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// The rate's factor from a second of the course on, the latest last.
     turns: Vec<(f64, f64)>,
     factor: Option<f64>,
@@ -74,7 +74,7 @@ pub struct Changes {
 impl Changes {
     /// Carries wishes out that came at these seconds since measuring began; whether the load is another from `at` on, in
     /// seconds of the course, of which `warmup` pass before measuring.
-    pub fn take(&mut self, wishes: &[(f64, Wish)], at: f64, warmup: f64, course: Option<&Course>) -> bool {
+    pub(crate) fn take(&mut self, wishes: &[(f64, Wish)], at: f64, warmup: f64, course: Option<&Course>) -> bool {
         let before = (self.factor, self.paused);
         for (second, wish) in wishes {
             match wish {
@@ -116,25 +116,25 @@ impl Changes {
 
     /// The course as it was asked for, with all that was changed.
     #[must_use]
-    pub fn course(&self, course: &Course) -> Course {
+    pub(crate) fn course(&self, course: &Course) -> Course {
         course.turned(&self.turns)
     }
 
     /// Whether the load is or was another than the one asked for.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         !self.turns.is_empty()
     }
 
     /// Whether nothing is sent now.
     #[must_use]
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 
     /// How many moments are marked.
     #[must_use]
-    pub fn marks(&self) -> u32 {
+    pub(crate) fn marks(&self) -> u32 {
         self.marks
     }
 }

@@ -18,14 +18,14 @@ const HIGHEST: u64 = 3_600_000_000_000;
 /// Significant decimal digits.
 const DIGITS: u8 = 3;
 /// Samples that must lie beyond a percentile.
-pub const BEYOND: f64 = 10.0;
+pub(crate) const BEYOND: f64 = 10.0;
 /// The percentiles of every report.
-pub const PERCENTILES: [(&str, f64); 5] =
+pub(crate) const PERCENTILES: [(&str, f64); 5] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
 
 /// Latencies of one kind. Takes memory from the first one on.
 #[derive(Debug, Clone, Default)]
-pub struct Latencies(Option<Box<Histogram<u64>>>);
+pub(crate) struct Latencies(Option<Box<Histogram<u64>>>);
 
 // The bounds are constants that the library takes.
 #[allow(clippy::expect_used)]
@@ -36,17 +36,17 @@ fn empty() -> Histogram<u64> {
 impl Latencies {
     /// None yet.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(None)
     }
 
     /// Adds one, in nanoseconds.
-    pub fn record(&mut self, nanos: u64) {
+    pub(crate) fn record(&mut self, nanos: u64) {
         self.0.get_or_insert_with(|| Box::new(empty())).saturating_record(nanos);
     }
 
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         if let Some(other) = &other.0 {
             // Same bounds: nothing can be out of range.
             let _ = self.0.get_or_insert_with(|| Box::new(empty())).add(&**other);
@@ -54,7 +54,7 @@ impl Latencies {
     }
 
     /// Forgets all, and keeps the memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some(histogram) = self.0.as_mut().filter(|histogram| !histogram.is_empty()) {
             histogram.reset();
         }
@@ -62,37 +62,37 @@ impl Latencies {
 
     /// How many.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.len())
     }
 
     /// The mean in nanoseconds, 0 of none.
     #[must_use]
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.0.as_ref().map_or(0.0, |histogram| histogram.mean())
     }
 
     /// The least in nanoseconds, 0 of none.
     #[must_use]
-    pub fn min(&self) -> u64 {
+    pub(crate) fn min(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.min())
     }
 
     /// The greatest in nanoseconds, 0 of none.
     #[must_use]
-    pub fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.max())
     }
 
     /// The value in nanoseconds below which this share, in percent, lies; whether it may be told or not.
     #[must_use]
-    pub fn at(&self, percentile: f64) -> u64 {
+    pub(crate) fn at(&self, percentile: f64) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.value_at_percentile(percentile))
     }
 
     /// As [`Latencies::at`], or `None` when fewer than ten samples lie beyond.
     #[must_use]
-    pub fn percentile(&self, percentile: f64) -> Option<u64> {
+    pub(crate) fn percentile(&self, percentile: f64) -> Option<u64> {
         let beyond = self.count() as f64 * (100.0 - percentile) / 100.0;
         // A little off, since shares of a hundred are no binary fractions.
         (beyond >= BEYOND - 1e-6).then(|| self.at(percentile))
@@ -101,7 +101,7 @@ impl Latencies {
     /// How many lie in each doubling of a tenth of a millisecond: the upper end in milliseconds, from the first that has
     /// any to the last.
     #[must_use]
-    pub fn doublings(&self) -> Vec<(f64, u64)> {
+    pub(crate) fn doublings(&self) -> Vec<(f64, u64)> {
         let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else { return Vec::new() };
         let mut found = Vec::new();
         let (mut low, mut high) = (0, 100_000_u64);
@@ -117,7 +117,7 @@ impl Latencies {
 
     /// What a report says of them. `unanswered` messages would have taken longer than any of these.
     #[must_use]
-    pub fn summary(&self, unanswered: u64) -> Summary {
+    pub(crate) fn summary(&self, unanswered: u64) -> Summary {
         let count = self.count();
         let share = if count == 0 { 0.0 } else { 100.0 * unanswered as f64 / (count + unanswered) as f64 };
         let some = |value: u64| (count > 0).then(|| millis(value));
@@ -144,7 +144,7 @@ impl Latencies {
 
     /// The V2-deflate form in base64, as HDR logs have it; empty when there is none.
     #[must_use]
-    pub fn to_base64(&self) -> String {
+    pub(crate) fn to_base64(&self) -> String {
         let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else {
             return String::new();
         };
@@ -159,7 +159,7 @@ impl Latencies {
     ///
     /// # Errors
     /// Text that is no such histogram.
-    pub fn from_base64(text: &str) -> Result<Self, String> {
+    pub(crate) fn from_base64(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::new());
         }
@@ -171,24 +171,17 @@ impl Latencies {
         histogram.add(&read).map_err(|error| format!("a histogram with other bounds: {error}"))?;
         Ok(Self(Some(Box::new(histogram))))
     }
-
-    /// The values there are with their counts, rising, in nanoseconds.
-    #[must_use]
-    pub fn values(&self) -> Vec<(u64, u64)> {
-        let steps = self.0.iter().flat_map(|histogram| histogram.iter_recorded());
-        steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
-    }
 }
 
 /// Nanoseconds as milliseconds.
 #[must_use]
-pub fn millis(nanos: u64) -> f64 {
+pub(crate) fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
 /// Latencies as a report has them, in milliseconds; `None` is too few samples, or none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Samples.
     pub count: u64,
     /// Their mean.
@@ -220,7 +213,7 @@ pub struct Summary {
 impl Summary {
     /// The percentile of this name.
     #[must_use]
-    pub fn percentile(&self, name: &str) -> Option<f64> {
+    pub(crate) fn percentile(&self, name: &str) -> Option<f64> {
         match name {
             "p50" => self.p50,
             "p90" => self.p90,
@@ -234,7 +227,7 @@ impl Summary {
 
 /// The latencies of one kind in one stretch of time, as a line of an HDR log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Logged {
+pub(crate) struct Logged {
     /// What kind it is.
     pub tag: &'static str,
     /// Seconds since the log began.
@@ -250,7 +243,7 @@ pub struct Logged {
 impl Logged {
     /// What was recorded from `start` on for `seconds`; `None` where nothing was.
     #[must_use]
-    pub fn of(tag: &'static str, start: f64, seconds: f64, latencies: &Latencies) -> Option<Self> {
+    pub(crate) fn of(tag: &'static str, start: f64, seconds: f64, latencies: &Latencies) -> Option<Self> {
         let histogram = latencies.to_base64();
         let max = millis(latencies.max());
         (!histogram.is_empty()).then_some(Self { tag, start, seconds, max, histogram })
@@ -259,7 +252,7 @@ impl Logged {
 
 /// An interval log as the HDR tools write and read it; `begun` in seconds since 1970.
 #[must_use]
-pub fn interval_log(comment: &str, begun: f64, intervals: &[Logged]) -> String {
+pub(crate) fn interval_log(comment: &str, begun: f64, intervals: &[Logged]) -> String {
     let mut log = format!(
         "#{comment}\n#[Histogram log format version 1.3]\n#[StartTime: {begun:.3} (seconds since epoch)]\n\
          #[BaseTime: {begun:.3} (seconds since epoch)]\n\

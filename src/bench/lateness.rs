@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 /// A message later than this for our own reasons is not sent: the target would be measured by our pause.
-pub const PATIENCE: Duration = Duration::from_millis(10);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 /// Lateness from which a message counts as caught up.
-pub const LATE: Duration = Duration::from_millis(1);
+pub(crate) const LATE: Duration = Duration::from_millis(1);
 
 /// What is done with a message that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Not before its time.
     Wait,
     /// Sent, in time or a little late.
@@ -22,7 +22,7 @@ pub enum Due {
 
 /// What is done at `now` with a message due at `due`, both in nanoseconds.
 #[must_use]
-pub fn judge(due: u64, now: u64) -> Due {
+pub(crate) fn judge(due: u64, now: u64) -> Due {
     match now.checked_sub(due) {
         None => Due::Wait,
         Some(late) if u128::from(late) > PATIENCE.as_nanos() => Due::Missed,
@@ -32,7 +32,7 @@ pub fn judge(due: u64, now: u64) -> Due {
 
 /// How a shard kept up with its timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CatchUp {
+pub(crate) struct CatchUp {
     /// Messages sent more than [`LATE`] late.
     pub late: u64,
     /// Messages given up because we came too late.
@@ -43,7 +43,7 @@ pub struct CatchUp {
 
 impl CatchUp {
     /// Counts one message that was sent or given up.
-    pub fn count(&mut self, due: u64, now: u64, verdict: Due) {
+    pub(crate) fn count(&mut self, due: u64, now: u64, verdict: Due) {
         match verdict {
             Due::Wait => {}
             Due::Send => self.late += u64::from(u128::from(now.saturating_sub(due)) > LATE.as_nanos()),
@@ -52,12 +52,12 @@ impl CatchUp {
     }
 
     /// Notes how many messages one pass sent.
-    pub fn pass(&mut self, messages: u64) {
+    pub(crate) fn pass(&mut self, messages: u64) {
         self.burst = self.burst.max(messages);
     }
 
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.late += other.late;
         self.missed += other.missed;
         self.burst = self.burst.max(other.burst);

@@ -9,7 +9,7 @@ const PATIENCE: u64 = 1_000_000_000;
 
 /// How an answer finds its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
+pub(crate) enum Order {
     /// Not known yet.
     #[default]
     Undecided,
@@ -21,7 +21,7 @@ pub enum Order {
 
 /// What the answers so far were like.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Likeness {
+pub(crate) struct Likeness {
     order: Order,
     /// When the first one arrived that differs, in nanoseconds.
     waits_since: Option<u64>,
@@ -31,36 +31,36 @@ pub struct Likeness {
 impl Likeness {
     /// Nothing has arrived; messages are given up after `deadline` nanoseconds.
     #[must_use]
-    pub fn new(deadline: u64) -> Self {
+    pub(crate) fn new(deadline: u64) -> Self {
         Self { patience: PATIENCE.min(deadline / 2), ..Self::default() }
     }
 
     /// Returns how answers find their message.
     #[must_use]
-    pub fn order(&self) -> Order {
+    pub(crate) fn order(&self) -> Order {
         self.order
     }
 
     /// Notes an answer that equals a message: from now on all do.
-    pub fn saw_equal(&mut self) {
+    pub(crate) fn saw_equal(&mut self) {
         self.order = Order::Content;
     }
 
     /// Notes an answer that equals none, at `now` nanoseconds.
-    pub fn saw_other(&mut self, now: u64) {
+    pub(crate) fn saw_other(&mut self, now: u64) {
         self.waits_since.get_or_insert(now);
         self.pass(now);
     }
 
     /// Stops waiting for an equal answer once the time for it has passed.
-    pub fn pass(&mut self, now: u64) {
+    pub(crate) fn pass(&mut self, now: u64) {
         if self.waits_since.is_some_and(|since| now.saturating_sub(since) > self.patience) {
             self.give_up();
         }
     }
 
     /// Stops waiting for an equal answer.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         if self.order == Order::Undecided {
             self.order = Order::Fifo;
         }

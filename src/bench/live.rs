@@ -107,10 +107,10 @@ pub struct Details {
 }
 
 /// A kind of latency, its percentiles and the greatest, in milliseconds.
-pub type Row = (&'static str, [Option<f64>; 4], Option<f64>);
+pub(crate) type Row = (&'static str, [Option<f64>; 4], Option<f64>);
 
 /// The percentiles of [`Details::rows`].
-pub const SHOWN: [(&str, f64); 4] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
+pub(crate) const SHOWN: [(&str, f64); 4] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 impl Live {
     /// One line of at most 79 characters.

@@ -8,17 +8,17 @@ use std::net::IpAddr;
 use nix::time::{ClockId, clock_gettime};
 
 /// Ports that are planned for one source address: connecting slows down when the range is nearly full.
-pub const PORTS_PER_ADDRESS: usize = 20_000;
+pub(crate) const PORTS_PER_ADDRESS: usize = 20_000;
 
 /// Processors this process may use.
 #[must_use]
-pub fn cpus() -> usize {
+pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Computing time of the calling thread, in nanoseconds.
 #[must_use]
-pub fn thread_cpu() -> u64 {
+pub(crate) fn thread_cpu() -> u64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, |time| {
         let part = |value: i64| u64::try_from(value).unwrap_or_default();
         part(time.tv_sec()) * 1_000_000_000 + part(time.tv_nsec())
@@ -27,21 +27,21 @@ pub fn thread_cpu() -> u64 {
 
 /// Time the calling thread was ready and had no processor, in nanoseconds.
 #[must_use]
-pub fn thread_waited() -> u64 {
+pub(crate) fn thread_waited() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// Resident memory of this process in bytes.
 #[must_use]
-pub fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     kibibytes(&text, "VmRSS:")
 }
 
 /// The machine's memory in bytes.
 #[must_use]
-pub fn memory() -> u64 {
+pub(crate) fn memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kibibytes(&text, "MemTotal:")
 }
@@ -53,7 +53,7 @@ fn kibibytes(text: &str, name: &str) -> u64 {
 
 /// The kernel's release.
 #[must_use]
-pub fn kernel() -> String {
+pub(crate) fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
@@ -63,7 +63,7 @@ fn number(path: &str) -> Option<u64> {
 
 /// The ports the system chooses from for connections of ours.
 #[must_use]
-pub fn port_range() -> Option<(u16, u16)> {
+pub(crate) fn port_range() -> Option<(u16, u16)> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
     Some((numbers.next()?, numbers.next()?))
@@ -71,31 +71,25 @@ pub fn port_range() -> Option<(u16, u16)> {
 
 /// How many connections can wait to be accepted.
 #[must_use]
-pub fn backlog() -> Option<u64> {
+pub(crate) fn backlog() -> Option<u64> {
     number("/proc/sys/net/core/somaxconn")
 }
 
 /// How many connections the packet filter keeps track of, if it does, and how many it has.
 #[must_use]
-pub fn tracked() -> Option<(u64, u64)> {
+pub(crate) fn tracked() -> Option<(u64, u64)> {
     Some((number("/proc/sys/net/netfilter/nf_conntrack_max")?, number("/proc/sys/net/netfilter/nf_conntrack_count")?))
 }
 
 /// Lets this process open as many files as it may, and tells how many that is.
 #[must_use]
-pub fn raise_files() -> u64 {
+pub(crate) fn raise_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0)
-}
-
-/// Files this process has open.
-#[must_use]
-pub fn open_files() -> u64 {
-    fs::read_dir("/proc/self/fd").map_or(16, |entries| entries.count() as u64)
 }
 
 /// Addresses of loopback to connect from, so many connections that one has not enough ports.
 #[must_use]
-pub fn loopback_sources(connections: usize) -> Vec<IpAddr> {
+pub(crate) fn loopback_sources(connections: usize) -> Vec<IpAddr> {
     let wanted = connections.div_ceil(PORTS_PER_ADDRESS).min(250);
     (0..wanted).map(|index| IpAddr::from([127, 0, 0, 2 + index as u8])).collect()
 }

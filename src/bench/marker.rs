@@ -5,9 +5,9 @@
 //! Invariant: a change of any one character is noticed.
 
 /// Characters of a marker.
-pub const LEN: usize = 20;
+pub(crate) const LEN: usize = 20;
 /// What a payload of the user's has where the marker belongs.
-pub const PLACE: &str = "{{marker}}";
+pub(crate) const PLACE: &str = "{{marker}}";
 
 /// Six bits each; none of them needs escaping in JSON.
 const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-abcdefghijklmnopqrstuvwxyz_";
@@ -20,7 +20,7 @@ const SEQUENCE: usize = 8;
 const STAMP: usize = 14;
 
 /// Bits of the run's number.
-pub const RUN_BITS: u32 = 18;
+pub(crate) const RUN_BITS: u32 = 18;
 
 const fn values() -> [u8; 256] {
     let mut values = [NONE; 256];
@@ -34,7 +34,7 @@ const fn values() -> [u8; 256] {
 
 /// Which message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marker {
+pub(crate) struct Marker {
     /// Drawn for each run, so that messages of another one are recognised.
     pub run: u32,
     /// The connection that sent it.
@@ -47,7 +47,7 @@ pub struct Marker {
 
 impl Marker {
     /// Writes it; numbers are cut to what the layout holds.
-    pub fn write(&self, out: &mut [u8; LEN]) {
+    pub(crate) fn write(&self, out: &mut [u8; LEN]) {
         put(&mut out[RUN..CONNECTION], u64::from(self.run));
         put(&mut out[CONNECTION..SEQUENCE], u64::from(self.connection));
         put(&mut out[SEQUENCE..STAMP], self.sequence);
@@ -58,7 +58,7 @@ impl Marker {
 
     /// Reads one, or `None` when it is damaged or none at all.
     #[must_use]
-    pub fn read(text: &[u8; LEN]) -> Option<Self> {
+    pub(crate) fn read(text: &[u8; LEN]) -> Option<Self> {
         if checksum(text)? != VALUES[usize::from(text[0])] {
             return None;
         }
@@ -72,13 +72,13 @@ impl Marker {
 
     /// Reads the one at this offset of a payload.
     #[must_use]
-    pub fn read_at(payload: &[u8], offset: usize) -> Option<Self> {
+    pub(crate) fn read_at(payload: &[u8], offset: usize) -> Option<Self> {
         Self::read(payload.get(offset..)?.first_chunk()?)
     }
 
     /// Looks for one of this run anywhere in a payload: servers wrap what they send back.
     #[must_use]
-    pub fn find(payload: &[u8], run: u32) -> Option<(usize, Self)> {
+    pub(crate) fn find(payload: &[u8], run: u32) -> Option<(usize, Self)> {
         let mut digits = [0; CONNECTION - RUN];
         put(&mut digits, u64::from(run));
         memchr::memmem::find_iter(payload, &digits).find_map(|at| {

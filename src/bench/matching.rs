@@ -15,7 +15,7 @@ const RECENT_IDS: usize = 1024;
 
 /// A message on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// When it was due, in nanoseconds since the run began.
     pub intended: u64,
     /// When it was written.
@@ -32,7 +32,7 @@ struct Slot {
 
 /// What a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The first to its message. `overtook`: a later message was answered before.
     First {
         /// The message.
@@ -50,7 +50,7 @@ pub enum Reply {
 
 /// What is outstanding on one connection.
 #[derive(Debug, Default)]
-pub struct Outstanding {
+pub(crate) struct Outstanding {
     /// Sequence number of the oldest slot.
     first: u64,
     slots: VecDeque<Slot>,
@@ -66,37 +66,37 @@ pub struct Outstanding {
 impl Outstanding {
     /// The number the next message gets.
     #[must_use]
-    pub fn next_sequence(&self) -> u64 {
+    pub(crate) fn next_sequence(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
     /// Messages without an answer.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.open
     }
 
     /// Whether every message is settled.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.open == 0
     }
 
     /// How far replies are behind: messages sent after the last one that was answered, in time or not. A message that got
     /// lost on its way counts until a later one is answered, one that still waits counts even when it was given up.
     #[must_use]
-    pub fn behind(&self) -> u64 {
+    pub(crate) fn behind(&self) -> u64 {
         self.next_sequence() - self.heard
     }
 
     /// Notes a message that was sent; its number is what [`Outstanding::next_sequence`] said.
-    pub fn push(&mut self, sent: Sent) {
+    pub(crate) fn push(&mut self, sent: Sent) {
         self.slots.push_back(Slot { sent, open: true });
         self.open += 1;
     }
 
     /// Notes the id that the message of this number is answered by.
-    pub fn name(&mut self, sequence: u64, id: &[u8]) {
+    pub(crate) fn name(&mut self, sequence: u64, id: &[u8]) {
         let first = self.first;
         self.ids.insert(id.into(), sequence);
         if self.ids.len() > 2 * (self.slots.len() + RECENT_IDS) {
@@ -105,7 +105,7 @@ impl Outstanding {
     }
 
     /// Settles the message of this number.
-    pub fn take(&mut self, sequence: u64) -> Reply {
+    pub(crate) fn take(&mut self, sequence: u64) -> Reply {
         if sequence >= self.next_sequence() {
             return Reply::Unknown;
         }
@@ -150,7 +150,7 @@ impl Outstanding {
     }
 
     /// Settles the oldest message, and tells its number: where replies have nothing but their order.
-    pub fn take_oldest(&mut self) -> Option<(u64, Sent)> {
+    pub(crate) fn take_oldest(&mut self) -> Option<(u64, Sent)> {
         // The front is open: settled ones in front are dropped at once.
         let (sequence, sent) = (self.first, self.slots.front()?.sent);
         self.take(sequence);
@@ -158,25 +158,25 @@ impl Outstanding {
     }
 
     /// Settles the message with this id.
-    pub fn take_id(&mut self, id: &[u8]) -> Reply {
+    pub(crate) fn take_id(&mut self, id: &[u8]) -> Reply {
         let sequence = self.ids.get(id).copied();
         sequence.map_or(Reply::Unknown, |sequence| self.take(sequence))
     }
 
     /// Messages without an answer, oldest first, with their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Sent)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Sent)> {
         let numbered = self.slots.iter().enumerate().filter(|(_, slot)| slot.open);
         numbered.map(|(index, slot)| (self.first + index as u64, &slot.sent))
     }
 
     /// When the oldest message without an answer was due.
     #[must_use]
-    pub fn oldest(&self) -> Option<u64> {
+    pub(crate) fn oldest(&self) -> Option<u64> {
         self.slots.front().map(|slot| slot.sent.intended)
     }
 
     /// Gives up the messages that were due before `before`, handing each to `lost`.
-    pub fn expire(&mut self, before: u64, mut lost: impl FnMut(Sent)) {
+    pub(crate) fn expire(&mut self, before: u64, mut lost: impl FnMut(Sent)) {
         while let Some(slot) = self.slots.front().copied() {
             if slot.open && slot.sent.intended >= before {
                 break;
@@ -198,7 +198,7 @@ impl Outstanding {
     }
 
     /// Gives all of them up: the connection is gone.
-    pub fn abandon(&mut self, lost: impl FnMut(Sent)) {
+    pub(crate) fn abandon(&mut self, lost: impl FnMut(Sent)) {
         self.expire(u64::MAX, lost);
         self.heard = self.next_sequence();
     }
@@ -216,7 +216,7 @@ impl Outstanding {
 
 /// What one receiver has seen of one sender, where every message goes to all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The number expected next.
     next: u64,
     /// The 64 numbers before it, the lowest bit being the last.
@@ -225,7 +225,7 @@ pub struct Seen {
 
 /// What a broadcast message is to a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// In order, or after a gap.
     New,
     /// Behind a later one.
@@ -236,7 +236,7 @@ pub enum Arrival {
 
 impl Seen {
     /// Notes the arrival of this number.
-    pub fn note(&mut self, sequence: u64) -> Arrival {
+    pub(crate) fn note(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next {
             let ahead = sequence - self.next + 1;
             self.recent = if ahead < 64 { (self.recent << ahead) | 1 } else { 1 };

@@ -17,7 +17,7 @@ const CANDIDATES: usize = 64;
 
 /// One payload, with or without a place for the marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variant {
+pub(crate) struct Variant {
     /// Text or binary.
     pub kind: MessageKind,
     /// The payload; where the marker goes there is room for it.
@@ -29,7 +29,7 @@ pub struct Variant {
 impl Variant {
     /// A payload of the user's; `{{marker}}` in it is the marker's place.
     #[must_use]
-    pub fn of_user(kind: MessageKind, bytes: &[u8]) -> Self {
+    pub(crate) fn of_user(kind: MessageKind, bytes: &[u8]) -> Self {
         match memchr::memmem::find(bytes, marker::PLACE.as_bytes()) {
             None => Self { kind, bytes: bytes.to_vec(), marker: None },
             Some(at) => {
@@ -41,7 +41,7 @@ impl Variant {
 
     /// A payload of this size, the marker in front where it fits.
     #[must_use]
-    pub fn of_size(kind: MessageKind, size: usize) -> Self {
+    pub(crate) fn of_size(kind: MessageKind, size: usize) -> Self {
         let filler: Vec<u8> = match kind {
             MessageKind::Text => (b'a'..=b'z').cycle().take(size).collect(),
             MessageKind::Binary => (0..=255_u8).cycle().take(size).collect(),
@@ -63,7 +63,7 @@ impl Variant {
 
 /// What a run sends.
 #[derive(Debug, Clone)]
-pub enum Payload {
+pub(crate) enum Payload {
     /// These, in turn.
     Variants(Vec<Variant>),
     /// A template, filled in for each message.
@@ -72,7 +72,7 @@ pub enum Payload {
 
 /// How replies find their message.
 #[derive(Debug, Clone)]
-pub enum Matching {
+pub(crate) enum Matching {
     /// By the marker in them.
     Marker,
     /// By their order.
@@ -88,7 +88,7 @@ pub enum Matching {
 impl Matching {
     /// As in the report.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Marker => "marker",
             Self::Fifo | Self::Auto => "fifo",
@@ -101,7 +101,7 @@ impl Matching {
 impl Payload {
     /// Whether every message has a marker.
     #[must_use]
-    pub fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         match self {
             Self::Variants(variants) => variants.iter().all(|variant| variant.marker.is_some()),
             Self::Template(..) => false,
@@ -110,7 +110,7 @@ impl Payload {
 
     /// The mean size; 0 where it is not known.
     #[must_use]
-    pub fn mean_size(&self) -> f64 {
+    pub(crate) fn mean_size(&self) -> f64 {
         match self {
             Self::Variants(variants) => {
                 variants.iter().map(|variant| variant.bytes.len() as f64).sum::<f64>() / variants.len().max(1) as f64
@@ -122,7 +122,7 @@ impl Payload {
 
 /// What a reply is, by its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// It belongs to the message of this number.
     Message {
         /// Its number on this connection.
@@ -141,7 +141,13 @@ pub enum Found {
 
 /// Finds out to which message of connection `connection` in run `run` a reply belongs.
 #[must_use]
-pub fn find(variants: &[Variant], run: u32, connection: u32, outstanding: &Outstanding, payload: &[u8]) -> Found {
+pub(crate) fn find(
+    variants: &[Variant],
+    run: u32,
+    connection: u32,
+    outstanding: &Outstanding,
+    payload: &[u8],
+) -> Found {
     // Where it usually is; else wherever it is.
     let place = variants.first().and_then(|variant| variant.marker).unwrap_or_default();
     let marker = Marker::read_at(payload, place)
@@ -176,13 +182,13 @@ fn closest(variants: &[Variant], run: u32, connection: u32, outstanding: &Outsta
 
 /// The marker of a message; `intended` in nanoseconds.
 #[must_use]
-pub fn of(run: u32, connection: u32, sequence: u64, intended: u64) -> Marker {
+pub(crate) fn of(run: u32, connection: u32, sequence: u64, intended: u64) -> Marker {
     Marker { run, connection, sequence, stamp: intended / 1000 }
 }
 
 /// Whether a reply is what was sent, byte for byte.
 #[must_use]
-pub fn is_intact(
+pub(crate) fn is_intact(
     variants: &[Variant],
     sent: &Sent,
     marker: Option<&Marker>,
@@ -194,13 +200,13 @@ pub fn is_intact(
 
 /// A short digest, to compare what cannot be made again (FNV-1a).
 #[must_use]
-pub fn digest(payload: &[u8]) -> u32 {
+pub(crate) fn digest(payload: &[u8]) -> u32 {
     payload.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Random JSON objects of about `size` bytes, one of them taken by each message in turn, with the marker as `id`.
 #[must_use]
-pub fn random_json(size: usize, count: usize, seed: u64) -> Vec<Variant> {
+pub(crate) fn random_json(size: usize, count: usize, seed: u64) -> Vec<Variant> {
     let mut random = fastrand::Rng::with_seed(seed);
     (0..count).map(|_| Variant::of_user(MessageKind::Text, random_object(size, &mut random).as_bytes())).collect()
 }

@@ -15,7 +15,7 @@ use crate::net::connector::ConnectOptions;
 
 /// What the connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Send, and await a reply to each message.
     Echo,
     /// Send nothing: the server speaks.
@@ -34,7 +34,7 @@ pub enum Kind {
 impl Kind {
     /// As in the report.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Echo => "echo",
             Self::Push => "push",
@@ -46,14 +46,14 @@ impl Kind {
 
     /// Whether anything is sent.
     #[must_use]
-    pub fn sends(self) -> bool {
+    pub(crate) fn sends(self) -> bool {
         matches!(self, Self::Echo | Self::Send | Self::Publish { .. })
     }
 }
 
 /// When messages are sent.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Load {
+pub(crate) enum Load {
     /// By the clock, whatever the target does.
     Open {
         /// Messages a second of all connections, at the start.
@@ -72,7 +72,7 @@ pub enum Load {
 
 /// Something to send first on a connection.
 #[derive(Debug, Clone)]
-pub enum Compose {
+pub(crate) enum Compose {
     /// As it is.
     Fixed(Message),
     /// To be filled in.
@@ -81,7 +81,7 @@ pub enum Compose {
 
 /// A run as meant.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// How a connection is made.
     pub connect: ConnectOptions,
     /// Local addresses to connect from, in turn; none: as the system chooses.
@@ -137,7 +137,7 @@ pub struct Plan {
 impl Plan {
     /// Messages of all connections over time, warm-up first; `None` in closed loop or where nothing is sent.
     #[must_use]
-    pub fn course(&self) -> Option<Course> {
+    pub(crate) fn course(&self) -> Option<Course> {
         let Load::Open { rate, stages, .. } = &self.load else { return None };
         if !self.kind.sends() {
             return None;
@@ -151,7 +151,7 @@ impl Plan {
 
     /// How long is measured, as far as it is known beforehand.
     #[must_use]
-    pub fn measured(&self) -> Duration {
+    pub(crate) fn measured(&self) -> Duration {
         if let Some(course) = &self.connection_course {
             return Duration::try_from_secs_f64(course.seconds()).unwrap_or_default();
         }
@@ -166,22 +166,13 @@ impl Plan {
 
     /// Whether measuring ends after a number of messages, at a time not known beforehand.
     #[must_use]
-    pub fn ends_by_count(&self) -> bool {
+    pub(crate) fn ends_by_count(&self) -> bool {
         self.messages.is_some() && (!matches!(self.load, Load::Open { .. }) || !self.kind.sends())
-    }
-
-    /// Messages a second that are asked for while measuring, in the mean.
-    #[must_use]
-    pub fn asked(&self) -> Option<f64> {
-        let course = self.course()?;
-        let warmup = self.warmup.as_secs_f64();
-        let seconds = course.seconds() - warmup;
-        (seconds > 0.0).then(|| (course.total() - course.count_at(warmup)) / seconds)
     }
 
     /// `open` or `closed`.
     #[must_use]
-    pub fn mode(&self) -> &'static str {
+    pub(crate) fn mode(&self) -> &'static str {
         match &self.load {
             Load::Open { .. } if self.kind.sends() => "open",
             _ => "closed",
@@ -190,7 +181,7 @@ impl Plan {
 
     /// Whether replies are awaited.
     #[must_use]
-    pub fn awaits(&self) -> bool {
+    pub(crate) fn awaits(&self) -> bool {
         self.kind == Kind::Echo
     }
 }

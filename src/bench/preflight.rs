@@ -15,7 +15,7 @@ const FILES_ASIDE: u64 = 64;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Preflight {
+pub(crate) struct Preflight {
     /// Local addresses to connect from; none: as the system chooses.
     pub sources: Vec<IpAddr>,
     /// Ports left towards the target once all connections are open.
@@ -28,7 +28,7 @@ pub struct Preflight {
 ///
 /// # Errors
 /// Too few files.
-pub fn look(plan: &Plan, targets: &[IpAddr]) -> Result<Preflight, Error> {
+pub(crate) fn look(plan: &Plan, targets: &[IpAddr]) -> Result<Preflight, Error> {
     enough_files(plan.connections as u64, machine::raise_files())?;
     let mut found = sources(plan, targets, machine::port_range());
     if let Some((most, there)) = machine::tracked()

@@ -41,7 +41,7 @@ const EVENTS: usize = 1024;
 
 /// What a run yields besides its report.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The report, thresholds and all.
     pub report: Report,
     /// Lines of an HDR log.
@@ -57,7 +57,7 @@ pub struct Outcome {
 }
 
 /// What a run is watched and ended by.
-pub struct Control<'a> {
+pub(crate) struct Control<'a> {
     /// Signals to the process.
     pub signals: &'a mut Signals,
     /// Where live figures go.
@@ -75,7 +75,7 @@ pub struct Control<'a> {
 }
 
 /// What is known when a run is over, for the report.
-pub struct Finished<'a> {
+pub(crate) struct Finished<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// What the shards said.
@@ -108,7 +108,7 @@ pub struct Finished<'a> {
 ///
 /// # Errors
 /// What keeps it from starting, and no connection at all.
-pub async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
+pub(crate) async fn run(plan: &Plan, control: Control<'_>) -> Result<Outcome, Error> {
     let looked_up = Instant::now();
     let (plan, targets) = resolved(plan).await?;
     let look_up = looked_up.elapsed();

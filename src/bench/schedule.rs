@@ -21,7 +21,7 @@ pub struct Stage {
 
 /// The stage at this second, its number from 1 on.
 #[must_use]
-pub fn stage_at(stages: &[Stage], second: f64) -> Option<(usize, Stage)> {
+pub(crate) fn stage_at(stages: &[Stage], second: f64) -> Option<(usize, Stage)> {
     let mut end = 0.0;
     stages.iter().enumerate().find_map(|(index, stage)| {
         end += stage.duration.as_secs_f64();
@@ -65,20 +65,20 @@ impl Piece {
 
 /// The rate over time: pieces in which it changes evenly.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Course {
+pub(crate) struct Course {
     pieces: Vec<Piece>,
 }
 
 impl Course {
     /// A course of nothing, to be built on with [`Course::then`].
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { pieces: Vec::new() }
     }
 
     /// The same with another piece behind it. One of no duration is left out.
     #[must_use]
-    pub fn then(mut self, duration: Duration, from: f64, to: f64) -> Self {
+    pub(crate) fn then(mut self, duration: Duration, from: f64, to: f64) -> Self {
         let seconds = duration.as_secs_f64();
         if seconds > 0.0 {
             self.pieces.push(Piece { start: self.seconds(), seconds, from, to, before: self.total() });
@@ -88,13 +88,13 @@ impl Course {
 
     /// One rate all the time.
     #[must_use]
-    pub fn constant(rate: f64, duration: Duration) -> Self {
+    pub(crate) fn constant(rate: f64, duration: Duration) -> Self {
         Self::new().then(duration, rate, rate)
     }
 
     /// A warm-up at the first rate there is, then the stages, from `start` on.
     #[must_use]
-    pub fn staged(warmup: Duration, start: f64, stages: &[Stage]) -> Self {
+    pub(crate) fn staged(warmup: Duration, start: f64, stages: &[Stage]) -> Self {
         let first = if start > 0.0 { start } else { stages.first().map_or(0.0, |stage| stage.rate) };
         let mut course = Self::new().then(warmup, first, first);
         let mut rate = start;
@@ -108,7 +108,7 @@ impl Course {
 
     /// The same with its rate times a factor from a second on: of each of these the one that holds last.
     #[must_use]
-    pub fn turned(&self, turns: &[(f64, f64)]) -> Self {
+    pub(crate) fn turned(&self, turns: &[(f64, f64)]) -> Self {
         let factor_at =
             |second: f64| turns.iter().rev().find(|(at, _)| *at <= second).map_or(1.0, |(_, factor)| *factor);
         let mut course = Self::new();
@@ -131,26 +131,26 @@ impl Course {
 
     /// How long it takes, in seconds.
     #[must_use]
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.pieces.last().map_or(0.0, |piece| piece.start + piece.seconds)
     }
 
     /// Messages due in all of it.
     #[must_use]
-    pub fn total(&self) -> f64 {
+    pub(crate) fn total(&self) -> f64 {
         self.pieces.last().map_or(0.0, |piece| piece.before + piece.count(piece.seconds))
     }
 
     /// Messages due before this second.
     #[must_use]
-    pub fn count_at(&self, second: f64) -> f64 {
+    pub(crate) fn count_at(&self, second: f64) -> f64 {
         let piece = self.pieces.iter().rev().find(|piece| piece.start <= second);
         piece.map_or(0.0, |piece| piece.before + piece.count((second - piece.start).min(piece.seconds)))
     }
 
     /// The rate at this second.
     #[must_use]
-    pub fn rate_at(&self, second: f64) -> f64 {
+    pub(crate) fn rate_at(&self, second: f64) -> f64 {
         let piece = self.pieces.iter().rev().find(|piece| piece.start <= second);
         piece.map_or(0.0, |piece| {
             piece.from + (piece.to - piece.from) * ((second - piece.start) / piece.seconds).min(1.0)
@@ -180,7 +180,7 @@ impl Default for Course {
 ///
 /// # Errors
 /// A line that says what is wrong.
-pub fn parse_stages(
+pub(crate) fn parse_stages(
     text: &str,
     duration: impl Fn(&str) -> Result<Duration, String>,
     rate: impl Fn(&str) -> Result<f64, String>,
@@ -205,7 +205,7 @@ pub fn parse_stages(
 
 /// How messages are spaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spacing {
+pub(crate) enum Spacing {
     /// As evenly as the rate allows.
     Even,
     /// At random, as independent users would (a Poisson process).
@@ -214,7 +214,7 @@ pub enum Spacing {
 
 /// One shard's share of the course: the due times of its messages, one after the other.
 #[derive(Debug, Clone)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     course: Course,
     piece: usize,
     spacing: Spacing,
@@ -234,7 +234,7 @@ pub struct Timeline {
 impl Timeline {
     /// The share of `shard`, the first being 0, of `shards`.
     #[must_use]
-    pub fn new(course: Course, spacing: Spacing, shard: u64, shards: u64, seed: u64) -> Self {
+    pub(crate) fn new(course: Course, spacing: Spacing, shard: u64, shards: u64, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed ^ shard.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut timeline = Self {
             course,
@@ -281,19 +281,19 @@ impl Timeline {
     }
 
     /// Another course holds from `at` nanoseconds after the start on; what is due before that stays so.
-    pub fn turn(&mut self, course: Course, at: u64) {
+    pub(crate) fn turn(&mut self, course: Course, at: u64) {
         self.turn = Some(Box::new((course, at)));
         self.find();
     }
 
     /// When the next message is due, in nanoseconds since the start; `None` after the last.
     #[must_use]
-    pub fn peek(&self) -> Option<u64> {
+    pub(crate) fn peek(&self) -> Option<u64> {
         self.next
     }
 
     /// Goes on to the message after.
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.index += 1;
         match self.spacing {
             // Not added up, lest the rounding adds up too.

@@ -65,7 +65,7 @@ enum Count {
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Threshold {
+pub(crate) struct Threshold {
     text: String,
     figure: Figure,
     comparison: Comparison,
@@ -75,7 +75,7 @@ pub struct Threshold {
 
 /// How a threshold came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// As it was written.
     pub expression: String,
     /// What was measured, in the unit; `None` when it could not be.
@@ -90,7 +90,7 @@ pub struct Outcome {
 }
 
 /// Reads the numbers of a threshold: the notations of the command line.
-pub struct Numbers<'a> {
+pub(crate) struct Numbers<'a> {
     /// `20ms` in seconds.
     pub duration: &'a dyn Fn(&str) -> Result<f64, String>,
     /// `10k`.
@@ -104,7 +104,7 @@ impl Threshold {
     ///
     /// # Errors
     /// A line that says what is wrong.
-    pub fn parse(text: &str, numbers: &Numbers<'_>) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, numbers: &Numbers<'_>) -> Result<Self, String> {
         let at = text
             .find(['<', '>', '='])
             .ok_or_else(|| format!("invalid threshold '{text}'; use e.g. p99<20ms, loss<0.01% or rate>10k"))?;
@@ -142,20 +142,14 @@ impl Threshold {
 
     /// As it was written.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Returns the name of the figure it is about, as written: `p99`, `loss`, `unexpected`.
     #[must_use]
-    pub fn figure(&self) -> &str {
+    pub(crate) fn figure(&self) -> &str {
         self.text.split(['<', '>', '=']).next().unwrap_or_default().trim()
-    }
-
-    /// Whether more load can only make it worse.
-    #[must_use]
-    pub fn is_upper_bound(&self) -> bool {
-        matches!(self.comparison, Comparison::Below | Comparison::AtMost | Comparison::Equal)
     }
 
     fn holds(&self, value: f64) -> bool {
@@ -171,7 +165,7 @@ impl Threshold {
 
     /// Compares with what a report says.
     #[must_use]
-    pub fn judge(&self, report: &Report) -> Outcome {
+    pub(crate) fn judge(&self, report: &Report) -> Outcome {
         let (value, unit, note) = match &self.figure {
             Figure::Latency(kind, statistic) => {
                 let (value, note) = latency(report, *kind, *statistic);

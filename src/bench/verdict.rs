@@ -10,7 +10,7 @@ const BUSY: f64 = 0.80;
 /// So many seconds on end.
 const BUSY_SECONDS: usize = 3;
 /// Beyond this share of the whole time it was the bottleneck.
-pub const SATURATED: f64 = 0.97;
+pub(crate) const SATURATED: f64 = 0.97;
 /// Lateness below this is never held against us, in nanoseconds.
 const FLOOR: u64 = 50_000;
 /// Of the response time's p99, or its p90 where there are too few messages for that.
@@ -24,7 +24,7 @@ const MISSED_LEAST: u64 = 10;
 /// Such a part.
 const GOOD_PART: f64 = 0.10;
 /// Share of the rate asked for that is to be achieved.
-pub const ACHIEVED: f64 = 0.99;
+pub(crate) const ACHIEVED: f64 = 0.99;
 /// A backlog below so many seconds' worth of messages is no sign of overload.
 const BACKLOG_SECONDS: f64 = 0.05;
 /// Nor is one of fewer messages: at low rates one that is under way is more than those seconds' worth.
@@ -34,7 +34,7 @@ const BACKLOG_GROWTH: f64 = 1.2;
 
 /// What the verdict is made from.
 #[derive(Debug, Default)]
-pub struct Evidence<'a> {
+pub(crate) struct Evidence<'a> {
     /// In open loop: messages a second that were asked for.
     pub asked: Option<f64>,
     /// Messages a second that were sent.
@@ -86,7 +86,7 @@ impl Health {
 
 /// The verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// How the generator did.
     pub health: Health,
     /// Whether the target kept up, in open loop.
@@ -97,7 +97,7 @@ pub struct Verdict {
 
 /// Weighs the evidence.
 #[must_use]
-pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+pub(crate) fn judge(evidence: &Evidence<'_>) -> Verdict {
     let mut found: Vec<(Health, String)> = Vec::new();
     let busiest = evidence.shards.iter().map(|(cpu, _)| *cpu).fold(0.0, f64::max);
     if busiest > SATURATED {
@@ -232,7 +232,7 @@ fn share(part: u64, whole: u64) -> f64 {
 
 /// A number with its thousands apart.
 #[must_use]
-pub fn whole(number: f64) -> String {
+pub(crate) fn whole(number: f64) -> String {
     // Rates and counts are never negative.
     #[allow(clippy::cast_sign_loss)]
     let digits = (number.max(0.0).round() as u64).to_string();

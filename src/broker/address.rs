@@ -10,11 +10,11 @@ use crate::redact;
 /// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct AddressError(pub String);
+pub(crate) struct AddressError(pub String);
 
 /// A broker's address, taken apart.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// `kafka` or `nats`.
     pub scheme: String,
     /// Decoded user and, where there is one, password.
@@ -31,7 +31,7 @@ impl Address {
     ///
     /// # Errors
     /// What is missing.
-    pub fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
+    pub(crate) fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
         let wrong = |what: &str| AddressError(format!("'{}': {what}", redact::broken_url(text)));
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("no scheme"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -62,7 +62,7 @@ impl Address {
     }
 
     /// Takes a parameter out; the last one counts.
-    pub fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let mut found = None;
         self.parameters.retain(|(key, value)| {
             if key == name {
@@ -77,7 +77,7 @@ impl Address {
     ///
     /// # Errors
     /// Any other value.
-    pub fn take_switch(&mut self, name: &str) -> Result<Option<bool>, AddressError> {
+    pub(crate) fn take_switch(&mut self, name: &str) -> Result<Option<bool>, AddressError> {
         match self.take(name).as_deref() {
             None => Ok(None),
             Some("" | "true" | "yes" | "1") => Ok(Some(true)),
@@ -90,7 +90,7 @@ impl Address {
     ///
     /// # Errors
     /// What `fetch` says.
-    pub fn take_secret(
+    pub(crate) fn take_secret(
         &mut self,
         name: &str,
         fetch: &impl Fn(&str, bool) -> Result<String, String>,
@@ -102,7 +102,7 @@ impl Address {
     }
 
     /// Takes out those whose names begin so, without that beginning.
-    pub fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, String)> {
+    pub(crate) fn take_prefixed(&mut self, prefix: &str) -> Vec<(String, String)> {
         let (taken, left) =
             std::mem::take(&mut self.parameters).into_iter().partition(|(name, _)| name.starts_with(prefix));
         self.parameters = left;
@@ -111,7 +111,7 @@ impl Address {
     }
 
     /// A parameter nobody has taken.
-    pub fn left_over(&self) -> Option<&str> {
+    pub(crate) fn left_over(&self) -> Option<&str> {
         self.parameters.first().map(|(name, _)| name.as_str())
     }
 }

@@ -11,16 +11,16 @@ use crate::message::{Message, MessageKind};
 use crate::queue::envelope::Envelope;
 
 /// The session it came from.
-pub const SESSION: &str = "session";
+pub(crate) const SESSION: &str = "session";
 /// When it was received, as in event lines.
-pub const TIME: &str = "time";
+pub(crate) const TIME: &str = "time";
 /// `text` or `binary`.
-pub const TYPE: &str = "type";
+pub(crate) const TYPE: &str = "type";
 /// One of a kind: the run, the session and the message's number in it.
-pub const TRACE: &str = "trace";
+pub(crate) const TRACE: &str = "trace";
 
 /// The name of this run, so that what two runs send is told apart.
-pub fn run_name() -> String {
+pub(crate) fn run_name() -> String {
     let mut bytes = [0; 8];
     if getrandom::fill(&mut bytes).is_err() {
         bytes = fastrand::u64(..).to_le_bytes();
@@ -32,12 +32,12 @@ pub fn run_name() -> String {
 }
 
 /// What traces a message back to where it came from.
-pub fn trace(run: &str, envelope: &Envelope) -> String {
+pub(crate) fn trace(run: &str, envelope: &Envelope) -> String {
     joined(&[run, &envelope.origin.session], b'-', envelope.seq)
 }
 
 /// Words and a number behind them, with this in between: without the general way of formatting, for every message has it.
-pub fn joined(words: &[&str], between: u8, number: u64) -> String {
+pub(crate) fn joined(words: &[&str], between: u8, number: u64) -> String {
     let mut text = Vec::with_capacity(48);
     for word in words {
         text.extend_from_slice(word.as_bytes());
@@ -48,7 +48,7 @@ pub fn joined(words: &[&str], between: u8, number: u64) -> String {
 }
 
 /// What a broker gave back as a message.
-pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
+pub(crate) fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
     match kind_of(&payload, kind) {
         MessageKind::Text => Message::checked(MessageKind::Text, payload),
         MessageKind::Binary => Message::binary(payload),
@@ -56,7 +56,7 @@ pub fn message(payload: Bytes, kind: Option<&[u8]>) -> Message {
 }
 
 /// Of what type it is: without a word on that it is text where it can be.
-pub fn kind_of(payload: &[u8], word: Option<&[u8]>) -> MessageKind {
+pub(crate) fn kind_of(payload: &[u8], word: Option<&[u8]>) -> MessageKind {
     if word == Some(b"binary") { MessageKind::Binary } else { MessageKind::of(payload) }
 }
 

@@ -3,7 +3,7 @@
 //! Leaves speaking to brokers to [`reach`] and to both sides. Invariants: what the user sets as a property wins, but for
 //! what keeps messages from being lost; no secret is shown.
 
-pub mod reach;
+pub(crate) mod reach;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,11 +24,11 @@ const PARAMETERS: &str = "group, start, publish, create, key, compression, heade
 const OURS: [&str; 4] = ["enable.auto.commit", "enable.auto.offset.store", "bootstrap.servers", "group.id"];
 
 /// Properties by name.
-pub type Properties = Vec<(String, String)>;
+pub(crate) type Properties = Vec<(String, String)>;
 
 /// What an address says.
 #[derive(Clone)]
-pub struct KafkaSettings {
+pub(crate) struct KafkaSettings {
     /// The address as it is shown.
     pub shown: String,
     /// HOST:PORT each, separated by commas.
@@ -65,7 +65,7 @@ impl fmt::Debug for KafkaSettings {
 
 /// What batches of a producer are like.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Producing {
+pub(crate) struct Producing {
     /// How long a batch waits to become full.
     pub linger: Option<Duration>,
     /// Messages.
@@ -81,7 +81,7 @@ const USUAL_LIMIT: std::ops::RangeInclusive<usize> = 1_000_000..=1_048_588;
 
 impl Producing {
     /// Takes what the topic takes into account; whether that changes what is asked of librdkafka.
-    pub fn learn(&mut self, limit: Option<usize>) -> bool {
+    pub(crate) fn learn(&mut self, limit: Option<usize>) -> bool {
         self.limit = limit.filter(|limit| !USUAL_LIMIT.contains(limit));
         self.limit.is_some()
     }
@@ -92,7 +92,7 @@ impl KafkaSettings {
     ///
     /// # Errors
     /// What is wrong or not known.
-    pub fn parse(
+    pub(crate) fn parse(
         text: &str,
         trust: &ClientTls,
         connect_timeout: Duration,
@@ -139,7 +139,7 @@ impl KafkaSettings {
     }
 
     /// Where messages are published.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.publish.as_deref().unwrap_or(&self.topic)
     }
 
@@ -156,7 +156,7 @@ impl KafkaSettings {
     }
 
     /// Properties of a producer: nothing twice, nothing out of order, nothing forgotten.
-    pub fn producer(&self, producing: Producing) -> Properties {
+    pub(crate) fn producer(&self, producing: Producing) -> Properties {
         let mut properties = self.common();
         properties.extend([
             pair("enable.idempotence", true),
@@ -181,7 +181,7 @@ impl KafkaSettings {
     }
 
     /// Properties of a consumer: its position is what was settled, never what was merely read.
-    pub fn consumer(&self) -> Properties {
+    pub(crate) fn consumer(&self) -> Properties {
         let mut properties = self.common();
         let group = self.group.clone().unwrap_or_else(|| format!("wsp-{}", run_name()));
         let reset = if self.start == Start::Earliest { "earliest" } else { "latest" };

@@ -3,12 +3,12 @@
 //! Owns addresses and settings of `kafka://` and `nats://`, and the connection to NATS servers. Leaves moving messages to
 //! `source/` and `sink/`. Invariant: an address is never shown with a secret in it.
 
-pub mod address;
-pub mod headers;
+pub(crate) mod address;
+pub(crate) mod headers;
 #[cfg(feature = "kafka")]
-pub mod kafka;
+pub(crate) mod kafka;
 #[cfg(feature = "nats")]
-pub mod nats;
+pub(crate) mod nats;
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use crate::queue::end::{EndError, Problem};
 use crate::session::reconnect::Retries;
 
 /// How often in a row a broker is tried again: before it was ever reached it may be a wrong address.
-pub const RETRIES: Retries = Retries { first: 3, later: 10 };
+pub(crate) const RETRIES: Retries = Retries { first: 3, later: 10 };
 
 /// The broker was not reached within the retries.
-pub fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {
+pub(crate) fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {
     EndError::new(Exit::Undelivered, format!("{name}: gave up after {}: {reason}", counted(retries, "retry")))
         .hint("is the broker running there? --reconnect=N tries more often")
 }
 
 /// The broker will not have us.
-pub fn refused(name: &str, reason: &str) -> EndError {
+pub(crate) fn refused(name: &str, reason: &str) -> EndError {
     EndError::new(Exit::Undelivered, format!("{name}: {reason}"))
 }
 
 /// Worth another try.
-pub fn again(reason: impl Into<String>) -> Problem {
+pub(crate) fn again(reason: impl Into<String>) -> Problem {
     Problem::Again { reason: reason.into(), after: None }
 }
 
@@ -40,7 +40,7 @@ pub fn again(reason: impl Into<String>) -> Problem {
 ///
 /// # Errors
 /// What was expected.
-pub fn start_time(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<jiff::Timestamp, String> {
+pub(crate) fn start_time(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<jiff::Timestamp, String> {
     let wrong = || format!("invalid start '{text}'; use earliest, latest, a time such as 2026-01-02T03:04:05Z, or -1h");
     if let Some(before) = text.strip_prefix('-') {
         let before = ago(before).and_then(|before| jiff::SignedDuration::try_from(before).ok()).ok_or_else(wrong)?;
@@ -51,7 +51,7 @@ pub fn start_time(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<
 
 /// Where a source begins that has no position of its own yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// With the oldest message there is.
     Earliest,
     /// With what comes from now on.
@@ -65,7 +65,7 @@ impl Start {
     ///
     /// # Errors
     /// What was expected.
-    pub fn parse(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, ago: impl Fn(&str) -> Option<Duration>) -> Result<Self, String> {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),

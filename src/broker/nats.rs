@@ -3,7 +3,7 @@
 //! Leaves the connection to `link`. Invariant: what does not fit together is refused before anything connects.
 
 mod link;
-pub mod outbox;
+pub(crate) mod outbox;
 mod trust;
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::net::tls::{ClientTls, TlsVersion};
 use crate::queue::end::{EndError, Problem};
 
-pub use link::{Link, Refusal};
+pub(crate) use link::{Link, Refusal};
 
 /// The port of NATS.
 const PORT: u16 = 4222;
@@ -30,7 +30,7 @@ const COMMANDS: usize = 4096;
 
 /// Who we are to the servers.
 #[derive(Clone, Default)]
-pub enum Credentials {
+pub(crate) enum Credentials {
     /// Nobody.
     #[default]
     None,
@@ -58,7 +58,7 @@ impl fmt::Debug for Credentials {
 
 /// What an address says, and what is needed to go there.
 #[derive(Debug, Clone)]
-pub struct NatsSettings {
+pub(crate) struct NatsSettings {
     /// The address as it is shown.
     pub shown: String,
     /// HOST:PORT each.
@@ -115,7 +115,7 @@ impl NatsSettings {
     ///
     /// # Errors
     /// What is wrong or not known.
-    pub fn parse(
+    pub(crate) fn parse(
         text: &str,
         trust: ClientTls,
         connect_timeout: Duration,
@@ -183,12 +183,12 @@ impl NatsSettings {
     }
 
     /// Where messages are published.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.publish.as_deref().unwrap_or(&self.subject)
     }
 
     /// What subjects of the stream API begin with.
-    pub fn api(&self) -> String {
+    pub(crate) fn api(&self) -> String {
         self.domain.as_ref().map_or("$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"))
     }
 
@@ -260,7 +260,7 @@ fn credentials(
 }
 
 /// Whether a pattern with `*` and `>` takes a subject.
-pub fn covers(pattern: &str, subject: &str) -> bool {
+pub(crate) fn covers(pattern: &str, subject: &str) -> bool {
     let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
     loop {
         match (pattern.next(), subject.next()) {

@@ -13,7 +13,7 @@ use crate::observe::metrics::Names;
 
 /// The admin address.
 #[derive(Debug, Clone, Args)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Monitoring")]
     pub admin: Option<String>,
@@ -48,7 +48,7 @@ pub struct AdminArgs {
 
 /// `--metrics-names`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum NamesArg {
+pub(crate) enum NamesArg {
     /// `wsp_…`
     Wsp,
     /// `websocket_input_…`
@@ -61,7 +61,7 @@ impl AdminArgs {
     ///
     /// # Errors
     /// An address that is none; a token that is not there, or that no header can carry.
-    pub fn settings(&self, max_body: usize, requires_clients: bool) -> Result<Option<AdminSettings>, Error> {
+    pub(crate) fn settings(&self, max_body: usize, requires_clients: bool) -> Result<Option<AdminSettings>, Error> {
         let Some(text) = &self.admin else { return Ok(None) };
         let address = ListenAddr::parse(text)
             .map_err(|error| Error::usage(format!("--admin {text}: {error}"), "write PORT, HOST:PORT or unix:PATH"))?;

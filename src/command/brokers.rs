@@ -17,7 +17,7 @@ use crate::session::reconnect::ReconnectSettings;
 use crate::source::tries::Tries;
 
 /// What a broker's ends need beside its address.
-pub struct Broker<'a> {
+pub(crate) struct Broker<'a> {
     /// The address as written.
     pub url: &'a str,
     /// Flags of client ends.
@@ -35,7 +35,7 @@ pub struct Broker<'a> {
 }
 
 /// Ends of an endpoint, each with what it works with.
-pub type Ends = Vec<(Box<dyn End>, EndIo)>;
+pub(crate) type Ends = Vec<(Box<dyn End>, EndIo)>;
 
 #[cfg(any(feature = "kafka", feature = "nats"))]
 impl Broker<'_> {
@@ -57,7 +57,7 @@ impl Broker<'_> {
 /// # Errors
 /// Which of them is not there.
 #[cfg(any(feature = "kafka", feature = "nats", feature = "postgres"))]
-pub fn secret(name: &str, is_file: bool) -> Result<String, String> {
+pub(crate) fn secret(name: &str, is_file: bool) -> Result<String, String> {
     let text = if is_file {
         std::fs::read_to_string(name)
             .map_err(|error| format!("cannot read {name}: {}", crate::net::connection::io_text(&error)))?
@@ -87,7 +87,7 @@ pub fn left_out(url: &str, name: &str) -> Error {
 /// # Errors
 /// What is wrong with the address.
 #[cfg(feature = "nats")]
-pub fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
+pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::rc::Rc;
@@ -154,7 +154,7 @@ pub fn nats(broker: &Broker<'_>, _io: &EndIo) -> Result<Ends, Error> {
 /// # Errors
 /// What is wrong with the address.
 #[cfg(feature = "kafka")]
-pub fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
+pub(crate) fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     use crate::broker::kafka::{KafkaSettings, Producing, reach};
     use crate::sink::kafka::KafkaSink;
     use crate::source::kafka::KafkaSource;

@@ -32,7 +32,7 @@ Examples:
 ";
 
 /// For `--help` and the man page.
-pub const ABOUT: &str = "\
+pub(crate) const ABOUT: &str = "\
 A setting is decided in this order: flag, WSP_* variable, profile, default.
 
 Variables are WSP_ and the long option in capitals with _, and apply to every
@@ -55,7 +55,7 @@ by name, so a profile's credentials stay when -H adds another header.
 /// Flags of `wsp config`.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_long_help = ABOUT)]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// What to show.
     #[command(subcommand)]
     pub what: What,
@@ -63,7 +63,7 @@ pub struct ConfigArgs {
 
 /// What there is to show.
 #[derive(Debug, Subcommand)]
-pub enum What {
+pub(crate) enum What {
     /// Print every option that is set, its value and its origin
     Show {
         /// JSON lines
@@ -83,7 +83,7 @@ pub enum What {
 ///
 /// # Errors
 /// Settings that are wrong, all of them.
-pub fn run(args: &ConfigArgs, environment: &Environment, host: &Host) -> Result<String, Stop> {
+pub(crate) fn run(args: &ConfigArgs, environment: &Environment, host: &Host) -> Result<String, Stop> {
     Ok(match &args.what {
         What::Show { json, line } => show(line, *json, environment)?,
         What::Path => path(environment, host)?,

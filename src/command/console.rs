@@ -8,7 +8,7 @@ use crate::sink::stdout::Output;
 
 /// Takes the terminal over: what is printed and what goes to a stderr that is the terminal, too, is shown above the line.
 /// `None` where the terminal cannot be driven.
-pub fn open(settings: PromptSettings, stderr: &Stderr) -> Option<(Prompt, Output)> {
+pub(crate) fn open(settings: PromptSettings, stderr: &Stderr) -> Option<(Prompt, Output)> {
     let prompt = Prompt::open(settings).ok()?;
     let screen = prompt.screen().clone();
     let output = Output::over(screen.writer());
@@ -20,14 +20,14 @@ pub fn open(settings: PromptSettings, stderr: &Stderr) -> Option<(Prompt, Output
 
 /// A line to the user, whatever `-q` says: it was asked for. What the peer wrote cannot drive the
 /// terminal.
-pub fn say(stderr: &Stderr, text: &str) {
+pub(crate) fn say(stderr: &Stderr, text: &str) {
     let mut safe = Vec::new();
     render::escape_for_terminal(&mut safe, text.as_bytes());
     stderr.line(String::from_utf8_lossy(&safe));
 }
 
 /// Shows the commands, and which keys do what.
-pub fn help(stderr: &Stderr, commands: &[SlashCommand], keys: &str) {
+pub(crate) fn help(stderr: &Stderr, commands: &[SlashCommand], keys: &str) {
     let columns = terminal::columns();
     let general = "//x sends /x; a line that begins with a space is not remembered";
     let rest = [general, keys].into_iter().flat_map(|text| command::fold(text, columns));

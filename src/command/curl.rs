@@ -176,7 +176,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A line that is none of curl's, or asks for what a WebSocket connection cannot do.
-pub fn import(args: &ConnectArgs) -> Result<ConnectArgs, Error> {
+pub(crate) fn import(args: &ConnectArgs) -> Result<ConnectArgs, Error> {
     let mut args = args.clone();
     if let Some(text) = args.curl.take() {
         let bytes = file_or_text(&text).map_err(|error| fault(&error.to_string()))?;

@@ -167,7 +167,7 @@ struct ServerDashboard {
 }
 
 /// The way to open the dashboard of a server, once it is known where that listens.
-pub fn opener(screen: Screen) -> OpenConsole {
+pub(crate) fn opener(screen: Screen) -> OpenConsole {
     Box::new(move |address| {
         let title = format!("wsp listen {address}");
         opener_titled(screen, title)(address)
@@ -175,7 +175,7 @@ pub fn opener(screen: Screen) -> OpenConsole {
 }
 
 /// As [`opener`], under another title.
-pub fn opener_titled(screen: Screen, title: String) -> OpenConsole {
+pub(crate) fn opener_titled(screen: Screen, title: String) -> OpenConsole {
     Box::new(move |_| {
         let screen = screen.titled(title);
         let dashboard = ServerDashboard { screen: Some(screen), shown: None, ended: false };

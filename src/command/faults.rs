@@ -19,7 +19,7 @@ use crate::net::listener::Refuse;
 
 /// What goes wrong on purpose.
 #[derive(Debug, Clone, Args)]
-pub struct FaultArgs {
+pub(crate) struct FaultArgs {
     /// Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms
     ///
     /// Messages under way go on together and keep their order. When as many are under way as --queue-size and
@@ -61,7 +61,7 @@ pub struct FaultArgs {
 impl FaultArgs {
     /// What goes wrong in sessions, when anything does.
     #[must_use]
-    pub fn settings(&self) -> Option<FaultSettings> {
+    pub(crate) fn settings(&self) -> Option<FaultSettings> {
         let settings = FaultSettings {
             delay: self.delay,
             loss: self.loss.unwrap_or_default(),
@@ -79,7 +79,7 @@ impl FaultArgs {
 
     /// The answer to every upgrade, with these headers.
     #[must_use]
-    pub fn rejection(&self, headers: &[(SpelledName, HeaderValue)]) -> Option<Refuse> {
+    pub(crate) fn rejection(&self, headers: &[(SpelledName, HeaderValue)]) -> Option<Refuse> {
         let mut reject = self.reject.clone()?;
         reject.headers.extend_from_slice(headers);
         Some(reject)

@@ -21,7 +21,7 @@ thread_local! {
 
 /// Flags about filters.
 #[derive(Debug, Clone, Default, Args)]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Set $NAME to the text VALUE in every filter
     ///
     /// As in jq, and as $ARGS.named.NAME too. Filters also know $ENV and env, the environment. On the command line only: it
@@ -44,7 +44,7 @@ impl FilterArgs {
     ///
     /// # Errors
     /// A name no variable can have, or what is not JSON.
-    pub fn set_variables(&self) -> Result<(), Error> {
+    pub(crate) fn set_variables(&self) -> Result<(), Error> {
         let wrong = |flag: &str, name: &str, reason: String| {
             Error::usage(format!("{flag} {name}: {reason}"), "for example --arg user alice, or --argjson limit 5")
         };
@@ -67,7 +67,7 @@ impl FilterArgs {
 ///
 /// # Errors
 /// As [`Filter::compile_with`].
-pub fn compile(source: &str) -> Result<Filter, FilterError> {
+pub(crate) fn compile(source: &str) -> Result<Filter, FilterError> {
     ARGUMENTS.with_borrow(|arguments| Filter::compile_with(source, arguments))
 }
 
@@ -75,13 +75,13 @@ pub fn compile(source: &str) -> Result<Filter, FilterError> {
 ///
 /// # Errors
 /// As [`Filter::compile_fold`].
-pub fn compile_fold(source: &str) -> Result<Filter, FilterError> {
+pub(crate) fn compile_fold(source: &str) -> Result<Filter, FilterError> {
     ARGUMENTS.with_borrow(|arguments| Filter::compile_fold(source, arguments))
 }
 
 /// Flags about state kept from message to message.
 #[derive(Debug, Clone, Args)]
-pub struct FoldArgs {
+pub(crate) struct FoldArgs {
     /// Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev
     ///
     /// It runs on what --jq yields, before --schema and --route. $state is what it yielded as STATE for the message before,
@@ -109,7 +109,7 @@ impl FoldArgs {
     ///
     /// # Errors
     /// Filters that do not compile, and a state that is not JSON.
-    pub fn fold(&self) -> Result<Option<Fold>, Error> {
+    pub(crate) fn fold(&self) -> Result<Option<Fold>, Error> {
         let Some(source) = &self.fold else { return Ok(None) };
         let first = self.state.as_ref().map_or(Ok(Json::null()), |text| Json::parse(text.as_bytes()));
         let key = self.state_key.as_deref().map(|source| settings::filter("--state-key", source));

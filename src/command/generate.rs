@@ -25,7 +25,7 @@ Examples:
 /// Flags of `wsp generate`.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// What to make.
     #[command(subcommand)]
     pub what: What,
@@ -33,7 +33,7 @@ pub struct GenerateArgs {
 
 /// What can be generated.
 #[derive(Debug, Subcommand)]
-pub enum What {
+pub(crate) enum What {
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -65,7 +65,7 @@ pub enum What {
 ///
 /// # Errors
 /// A folder that cannot be written to.
-pub fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
+pub(crate) fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
     match &args.what {
         What::Completions { shell } => {
             let mut text = Vec::new();
@@ -106,7 +106,7 @@ fn write_files(dir: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -
 ///
 /// # Errors
 /// Never in practice: the pages are made in memory.
-pub fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut command = super::definition();
     command.build();
     let mut pages = Vec::new();

@@ -23,7 +23,7 @@ use crate::net::connection::io_text;
 
 /// Limits and credentials.
 #[derive(Debug, Clone, Args)]
-pub struct GuardArgs {
+pub(crate) struct GuardArgs {
     /// Most sessions at a time; others get 503
     #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Guards")]
     pub max_connections: Option<usize>,
@@ -99,7 +99,7 @@ pub struct GuardArgs {
 
 /// `--on-rate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnRateArg {
+pub(crate) enum OnRateArg {
     /// Send the client an error and close with 1008
     Close,
     /// The client is read no faster
@@ -110,7 +110,7 @@ pub enum OnRateArg {
 ///
 /// # Errors
 /// Flags that do not go together, files and variables that are not there.
-pub fn guards(args: &GuardArgs) -> Result<GuardSettings, Error> {
+pub(crate) fn guards(args: &GuardArgs) -> Result<GuardSettings, Error> {
     let credentials = credentials(args)?;
     if credentials.is_none() && args.auth_message {
         return Err(Error::usage(

@@ -31,7 +31,7 @@ const WAYS: [&[&str]; 3] = [&["user", "user-env", "bearer", "bearer-env"], &["ve
 
 /// The command line with everything in it that was decided elsewhere.
 #[derive(Debug, Clone)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// All of it, as clap sees it.
     pub matches: ArgMatches,
     /// What did not come from the command line.
@@ -44,7 +44,7 @@ pub struct Resolved {
 
 /// A URL that came from a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// What the command line said, `@NAME`.
     pub word: String,
     /// What it stands for.
@@ -55,7 +55,7 @@ pub struct Target {
 
 /// Why there is nothing to run.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// Help, version, or an error of the command line.
     Clap(clap::Error),
     /// Settings that are wrong.
@@ -78,7 +78,11 @@ impl From<Fault> for Stop {
 ///
 /// # Errors
 /// What is wrong with the command line or with a setting, and requests for help.
-pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &Environment) -> Result<Resolved, Stop> {
+pub(crate) fn resolve(
+    mut definition: Command,
+    arguments: Vec<OsString>,
+    environment: &Environment,
+) -> Result<Resolved, Stop> {
     let names_a_profile = arguments.iter().any(|argument| argument.as_encoded_bytes().starts_with(b"@"));
     if !names_a_profile && environment.ours().next().is_none() {
         let matches = definition.try_get_matches_from(arguments)?;
@@ -116,7 +120,7 @@ pub fn resolve(mut definition: Command, arguments: Vec<OsString>, environment: &
 ///
 /// Only errors of settings have such a cause; others name hosts and files, too.
 #[must_use]
-pub fn cause<'a>(added: &'a [Setting], error: &Error) -> Option<&'a Setting> {
+pub(crate) fn cause<'a>(added: &'a [Setting], error: &Error) -> Option<&'a Setting> {
     let is_of_settings = matches!(error, Error::Usage { .. } | Error::Compile { .. } | Error::Tls(_));
     is_of_settings.then(|| cause_of(added, &error.to_string())).flatten()
 }
@@ -145,7 +149,7 @@ fn with(arguments: &[OsString], added: &[Setting]) -> Vec<OsString> {
 }
 
 /// The long options of every subcommand, once each.
-pub fn all_options(definition: &Command) -> Vec<String> {
+pub(crate) fn all_options(definition: &Command) -> Vec<String> {
     let mut names: Vec<String> = definition
         .get_subcommands()
         .filter(|command| !PLAIN.contains(&command.get_name()))
@@ -157,7 +161,7 @@ pub fn all_options(definition: &Command) -> Vec<String> {
 }
 
 /// Options that can be set elsewhere than on the command line.
-pub fn options(command: &Command) -> impl Iterator<Item = &Arg> {
+pub(crate) fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| {
         let asks = matches!(
             arg.get_action(),
@@ -170,7 +174,7 @@ pub fn options(command: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 /// What a subcommand's options are called, what they take and what they exclude. It must have been built.
-pub fn specs(command: &Command) -> Vec<OptionSpec> {
+pub(crate) fn specs(command: &Command) -> Vec<OptionSpec> {
     let long = |arg: &Arg| arg.get_long().unwrap_or_default().to_owned();
     let mut specs: Vec<OptionSpec> = options(command)
         .map(|arg| OptionSpec {
@@ -227,7 +231,7 @@ fn given(specs: &[OptionSpec], command: Option<&Command>, matches: &ArgMatches) 
 }
 
 /// Where the command line says to connect: URLs, and profiles as `@NAME`.
-pub fn targets(matches: &ArgMatches) -> Vec<String> {
+pub(crate) fn targets(matches: &ArgMatches) -> Vec<String> {
     TARGETS
         .iter()
         .filter_map(|id| matches.try_get_raw(id).ok().flatten())
@@ -253,7 +257,7 @@ fn profile(definition: &Command, matches: &ArgMatches, environment: &Environment
 ///
 /// # Errors
 /// What is wrong with the file, or that there is no such profile.
-pub fn find_profile(definition: &Command, name: &str, environment: &Environment) -> Result<Profile, Vec<Fault>> {
+pub(crate) fn find_profile(definition: &Command, name: &str, environment: &Environment) -> Result<Profile, Vec<Fault>> {
     let path = config_file(environment).ok_or_else(|| {
         let message = format!("no profile '{name}': neither XDG_CONFIG_HOME nor HOME says where settings are");
         vec![Fault::new(message, "export HOME")]
@@ -296,7 +300,7 @@ fn layers(
 }
 
 /// The options of a subcommand, and what the command line, whole as it was resolved, says of them.
-pub fn options_given(
+pub(crate) fn options_given(
     definition: &mut Command,
     subcommand: &str,
     matches: &ArgMatches,
@@ -310,7 +314,7 @@ pub fn options_given(
 }
 
 /// Parses each setting alone: what it needs, and what is wrong with its value.
-pub fn try_each(
+pub(crate) fn try_each(
     definition: &mut Command,
     subcommand: &str,
     layers: &[Vec<Setting>],

@@ -45,7 +45,7 @@ use crate::session::driver::DriverSettings;
 use crate::session::keepalive::KeepaliveSettings;
 
 /// Examples at the head of the help.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   wsp listen                             print what arrives, send typed lines to all
   wsp listen 9000 --echo                 an echo server
@@ -58,7 +58,7 @@ Examples:
 /// Flags of `wsp listen`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct ListenArgs {
+pub(crate) struct ListenArgs {
     /// PORT, HOST:PORT or unix:PATH; port 0 picks a free one
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub address: String,
@@ -298,7 +298,7 @@ pub struct ListenArgs {
 
 /// `--on-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnFull {
+pub(crate) enum OnFull {
     /// The oldest waiting messages make room
     DropOldest,
     /// The new message is dropped
@@ -311,7 +311,7 @@ pub enum OnFull {
 
 /// `--on-invalid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnInvalidArg {
+pub(crate) enum OnInvalidArg {
     /// An error message
     Reply,
     /// Close 1008
@@ -332,7 +332,7 @@ pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// Whatever keeps the server from starting.
-pub async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &ListenArgs, host: Host) -> Result<Exit, Error> {
     args.filter_limits.apply();
     let server = server(args, &host)?;
     let colour = server.hub.colour;

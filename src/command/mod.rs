@@ -2,37 +2,37 @@
 //!
 //! The only place that sees clap. Everything else gets settings in types that cannot be wrong.
 
-pub mod admin;
-pub mod bench;
-pub mod brokers;
-pub mod config;
-pub mod connect;
-pub mod console;
-pub mod curl;
+pub(crate) mod admin;
+pub(crate) mod bench;
+pub(crate) mod brokers;
+pub(crate) mod config;
+pub(crate) mod connect;
+pub(crate) mod console;
+pub(crate) mod curl;
 #[cfg_attr(not(feature = "tui"), path = "no_dashboard.rs")]
-pub mod dashboard;
+pub(crate) mod dashboard;
 #[cfg(feature = "tui")]
-pub mod demo;
-pub mod faults;
-pub mod filters;
-pub mod generate;
-pub mod guards;
-pub mod layers;
-pub mod listen;
-pub mod names;
-pub mod options;
-pub mod payload;
-pub mod proxies;
+pub(crate) mod demo;
+pub(crate) mod faults;
+pub(crate) mod filters;
+pub(crate) mod generate;
+pub(crate) mod guards;
+pub(crate) mod layers;
+pub(crate) mod listen;
+pub(crate) mod names;
+pub(crate) mod options;
+pub(crate) mod payload;
+pub(crate) mod proxies;
 mod reference;
-pub mod relay;
-pub mod script;
-pub mod settings;
-pub mod spool;
+pub(crate) mod relay;
+pub(crate) mod script;
+pub(crate) mod settings;
+pub(crate) mod spool;
 #[cfg(feature = "tui")]
-pub mod top;
-pub mod values;
+pub(crate) mod top;
+pub(crate) mod values;
 mod words;
-pub mod wscat;
+pub(crate) mod wscat;
 
 use std::ffi::OsString;
 
@@ -60,7 +60,7 @@ const TEMPLATE: &str = "{before-help}{about}\n\n{usage-heading} {usage}\n\n{all-
 /// A WebSocket client and server for terminals, pipes and scripts
 #[derive(Debug, Parser)]
 #[command(name = "wsp", version, before_help = EXAMPLES, after_long_help = exit_codes(), disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub action: Action,
@@ -68,7 +68,7 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Action {
+pub(crate) enum Action {
     /// Connect to a WebSocket server; `wsp URL` is short for it
     Connect(Box<connect::ConnectArgs>),
     /// Run a WebSocket test server
@@ -95,7 +95,7 @@ fn exit_codes() -> String {
 
 /// What the command line, variables and profiles come to.
 #[derive(Debug)]
-pub struct Read {
+pub(crate) struct Read {
     /// What is to be done.
     pub cli: Cli,
     /// Settings that did not come from the command line.
@@ -108,7 +108,7 @@ pub struct Read {
 ///
 /// # Errors
 /// What is wrong with the command line or with a setting, and requests for help.
-pub fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<Read, Stop> {
+pub(crate) fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<Read, Stop> {
     let (arguments, meaning) = in_own_words(arguments)?;
     let resolved = layers::resolve(definition(), arguments, environment)?;
     let mut cli = Cli::from_arg_matches(&resolved.matches)?;
@@ -137,7 +137,7 @@ fn in_own_words(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Option<Meani
 impl Action {
     /// Whether what goes to stderr matters beyond the exit code: it is the account of a run, unless `-q` gives it up.
     #[must_use]
-    pub fn has_much_to_tell(&self) -> bool {
+    pub(crate) fn has_much_to_tell(&self) -> bool {
         match self {
             Self::Connect(args) => !args.output.quiet,
             Self::Listen(args) => !args.output.quiet,
@@ -160,7 +160,7 @@ impl Action {
 
 /// The definition help, completions and man pages are made from.
 #[must_use]
-pub fn definition() -> Command {
+pub(crate) fn definition() -> Command {
     Cli::command()
         .mut_subcommand("bench", bench::without_absent)
         .mut_subcommands(|command| command.help_template(TEMPLATE))

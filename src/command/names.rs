@@ -11,7 +11,7 @@ use crate::filter::Filter;
 
 /// Names of sessions.
 #[derive(Debug, Clone, Args)]
-pub struct NameArgs {
+pub(crate) struct NameArgs {
     /// Name each session by what the filter yields; a name works wherever an id does
     ///
     /// Several sessions may share a name: what is sent to it reaches all of them. The filter gets {path, query, headers, peer,
@@ -34,7 +34,7 @@ impl NameArgs {
     ///
     /// # Errors
     /// A filter that does not compile.
-    pub fn filter(&self) -> Result<Option<Filter>, Error> {
+    pub(crate) fn filter(&self) -> Result<Option<Filter>, Error> {
         self.session_name.as_deref().map(|source| settings::filter("--session-name", source)).transpose()
     }
 }

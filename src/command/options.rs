@@ -19,7 +19,7 @@ use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
-pub struct ConnectionArgs {
+pub(crate) struct ConnectionArgs {
     /// Add a header, or the lines of @FILE; 'K:' leaves a default one out
     #[arg(short = 'H', long = "header", value_name = "K: V|@FILE", help_heading = "Connection")]
     pub headers: Vec<String>,
@@ -234,7 +234,7 @@ pub struct ConnectionArgs {
 
 /// What is spoken on top of messages.
 #[derive(Debug, Clone, Args)]
-pub struct ProtocolArgs {
+pub(crate) struct ProtocolArgs {
     /// Speak feed, envelope or gateway on top of messages
     ///
     /// feed: clients register with filters and get the events that pass; events are what stdin brings. envelope: data is
@@ -267,7 +267,7 @@ pub struct ProtocolArgs {
 
 /// `--protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProtocolArg {
+pub(crate) enum ProtocolArg {
     /// Plain messages
     Raw,
     /// Events for clients that register with filters
@@ -280,7 +280,7 @@ pub enum ProtocolArg {
 
 /// `--tls-min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TlsMin {
+pub(crate) enum TlsMin {
     /// TLS 1.2
     #[value(name = "1.2")]
     V1_2,
@@ -291,7 +291,7 @@ pub enum TlsMin {
 
 /// `--retry-jitter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum JitterArg {
+pub(crate) enum JitterArg {
     /// Random delays up to the maximum
     Full,
     /// The maximum
@@ -300,7 +300,7 @@ pub enum JitterArg {
 
 /// What a jq filter may take.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct FilterLimitArgs {
+pub(crate) struct FilterLimitArgs {
     /// Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
     pub jq_timeout: Duration,
@@ -311,7 +311,7 @@ pub struct FilterLimitArgs {
 
 impl FilterLimitArgs {
     /// Sets these limits for the process.
-    pub fn apply(self) {
+    pub(crate) fn apply(self) {
         let time = Some(self.jq_timeout).filter(|time| !time.is_zero());
         apart::limit(apart::Limits { time, memory: self.jq_memory as u64 });
     }
@@ -319,7 +319,7 @@ impl FilterLimitArgs {
 
 /// How received messages are printed.
 #[derive(Debug, Clone, Args)]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Event lines on stdout (same as --format json)
     #[arg(long, conflicts_with = "format", help_heading = "Receiving")]
     pub json: bool,
@@ -339,7 +339,7 @@ pub struct OutputArgs {
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
+pub(crate) enum FormatArg {
     /// As it came, text with one newline
     Raw,
     /// Event lines
@@ -352,7 +352,7 @@ pub enum FormatArg {
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ColorArg {
+pub(crate) enum ColorArg {
     /// On a terminal
     Auto,
     /// Always

@@ -15,7 +15,7 @@ use crate::source::framing::{Framing, Splitter};
 
 /// The flags, of which at most one of the first three is given.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// `--payload`
     pub text: Option<&'a str>,
     /// `--payload-size`
@@ -30,7 +30,7 @@ pub struct Source<'a> {
 ///
 /// # Errors
 /// Files that cannot be read or hold nothing, templates that do not compile or are not there.
-pub fn read(source: &Source) -> Result<Option<Payload>, Error> {
+pub(crate) fn read(source: &Source) -> Result<Option<Payload>, Error> {
     if let Some(size) = source.size {
         return Ok(Some(Payload::Plain(vec![of_size(size)])));
     }

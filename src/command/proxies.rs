@@ -13,7 +13,7 @@ use crate::net::proxy::{Proxy, ProxyRules, ProxySetting};
 ///
 /// # Errors
 /// A `--proxy` that is none; a variable that is none fails only the connections it is for.
-pub fn rules(flag: Option<&str>, environment: impl Fn(&str) -> Option<String>) -> Result<ProxyRules, Error> {
+pub(crate) fn rules(flag: Option<&str>, environment: impl Fn(&str) -> Option<String>) -> Result<ProxyRules, Error> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|name| Some((*name, environment(name).filter(|value| !value.is_empty())?)))
     };

@@ -26,13 +26,13 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals};
 
-pub use args::{EXAMPLES, InputArg, NonJsonArg, OnFull, RelayArgs};
+pub(crate) use args::{OnFull, RelayArgs};
 
 /// Runs `wsp relay`.
 ///
 /// # Errors
 /// Whatever keeps it from starting; what happens later is reported and becomes the code.
-pub async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
     if let (true, Some(directory)) = (args.spool.status, &args.spool.spool) {
         return print_status(directory, args.output.json, &mut host);
     }

@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::net::connection::io_text;
 
 /// The long help of `--script`.
-pub const HELP: &str = r#"Treat messages by the rules in a file
+pub(crate) const HELP: &str = r#"Treat messages by the rules in a file
 
 FILE is TOML with [[rule]] tables. For each message the first rule that matches decides:
 
@@ -62,7 +62,7 @@ const EFFECTS: &str = "reply, reply_text, forward, close or drop";
 ///
 /// # Errors
 /// An unreadable file, or everything that is wrong with what it holds.
-pub fn read(path: &Path) -> Result<Arc<[Rule]>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Arc<[Rule]>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("--script: cannot read {}: {}", path.display(), io_text(&error));
         Error::usage(message, "it needs [[rule]] tables; wsp listen --help shows an example")

@@ -34,7 +34,7 @@ use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
 ///
 /// # Errors
 /// With the flag's name and what does not compile.
-pub fn filter(flag: &'static str, source: &str) -> Result<Filter, Error> {
+pub(crate) fn filter(flag: &'static str, source: &str) -> Result<Filter, Error> {
     filters::compile(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
 }
 
@@ -42,7 +42,7 @@ pub fn filter(flag: &'static str, source: &str) -> Result<Filter, Error> {
 ///
 /// # Errors
 /// With the flag's name what does not compile.
-pub fn fold(flag: &'static str, source: &str) -> Result<Filter, Error> {
+pub(crate) fn fold(flag: &'static str, source: &str) -> Result<Filter, Error> {
     filters::compile_fold(source).map_err(|error| Error::Compile { flag, reason: error.to_string() })
 }
 
@@ -50,7 +50,7 @@ pub fn fold(flag: &'static str, source: &str) -> Result<Filter, Error> {
 ///
 /// # Errors
 /// A file that cannot be read, by name.
-pub fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
+pub(crate) fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
     match text.strip_prefix('@') {
         None => Ok(text.as_bytes().to_vec()),
         Some(path) => std::fs::read(path)
@@ -59,7 +59,7 @@ pub fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// For who has written a message in another way than the flags say.
-pub const HOW_INPUT_IS_WRITTEN: &str = "--binary, --hex, --base64 and --input json say how input is written";
+pub(crate) const HOW_INPUT_IS_WRITTEN: &str = "--binary, --hex, --base64 and --input json say how input is written";
 /// Characters of an argument that are quoted.
 const QUOTED: usize = 60;
 
@@ -67,7 +67,7 @@ const QUOTED: usize = 60;
 ///
 /// # Errors
 /// An unreadable file, or with the flag's name what does not compile.
-pub fn schema(flag: &'static str, path: &Path, assert_format: bool) -> Result<Schema, Error> {
+pub(crate) fn schema(flag: &'static str, path: &Path, assert_format: bool) -> Result<Schema, Error> {
     let format = if assert_format { Format::Asserted } else { Format::AsDraft };
     Schema::from_file(path, format).map_err(|error| match error {
         SchemaError::Unreadable(error) => Error::usage(
@@ -82,7 +82,7 @@ pub fn schema(flag: &'static str, path: &Path, assert_format: bool) -> Result<Sc
 ///
 /// # Errors
 /// An unreadable file, or what is not an Avro schema.
-pub fn avro_schema(path: &Path) -> Result<String, Error> {
+pub(crate) fn avro_schema(path: &Path) -> Result<String, Error> {
     let bytes = std::fs::read(path).map_err(|error| {
         Error::usage(format!("cannot read {}: {}", path.display(), io_text(&error)), "use a file with an Avro schema")
     })?;
@@ -94,7 +94,7 @@ pub fn avro_schema(path: &Path) -> Result<String, Error> {
 ///
 /// # Errors
 /// An unreadable file, or a template that does not compile.
-pub fn draft(text: &str, template: bool) -> Result<Draft, Error> {
+pub(crate) fn draft(text: &str, template: bool) -> Result<Draft, Error> {
     encoded_draft(text, template, InputKind::Text)
 }
 
@@ -102,7 +102,7 @@ pub fn draft(text: &str, template: bool) -> Result<Draft, Error> {
 ///
 /// # Errors
 /// As [`draft`], and text that is not what `kind` promises.
-pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draft, Error> {
+pub(crate) fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draft, Error> {
     let payload = file_or_text(text)?;
     if template {
         let source = String::from_utf8(payload)
@@ -127,7 +127,7 @@ pub fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Result<Draf
 ///
 /// # Errors
 /// What does not compile.
-pub fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
+pub(crate) fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
     let template =
         Template::compile(source).map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
     Ok(Draft::Template(Arc::new(template), kind))
@@ -137,7 +137,7 @@ pub fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
 ///
 /// # Errors
 /// What does not compile.
-pub fn reply(flag: &'static str, text: &str, example: &str) -> Result<(Filter, Draft), Error> {
+pub(crate) fn reply(flag: &'static str, text: &str, example: &str) -> Result<(Filter, Draft), Error> {
     let (source, message) = text.split_once("=>").ok_or_else(|| {
         Error::usage(format!("{flag} '{text}' has no =>"), format!("write 'JQ=>MSG', for example '{example}'"))
     })?;
@@ -150,7 +150,7 @@ pub fn reply(flag: &'static str, text: &str, example: &str) -> Result<(Filter, D
 ///
 /// # Errors
 /// An unreadable file or an unset variable, by name.
-pub fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Option<String>, Error> {
+pub(crate) fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Option<String>, Error> {
     if let Some(name) = variable {
         return self::variable(name).map(Some);
     }
@@ -199,7 +199,7 @@ fn read_later(text: Option<&str>, variable: Option<&str>) -> Result<Option<Secre
 ///
 /// # Errors
 /// Unknown parameters.
-pub fn deflate(params: Option<&str>, preset: fn() -> DeflateOffer) -> Result<Option<DeflateOffer>, Error> {
+pub(crate) fn deflate(params: Option<&str>, preset: fn() -> DeflateOffer) -> Result<Option<DeflateOffer>, Error> {
     match params {
         None => Ok(None),
         Some("") => Ok(Some(preset())),
@@ -216,7 +216,7 @@ pub fn deflate(params: Option<&str>, preset: fn() -> DeflateOffer) -> Result<Opt
 ///
 /// # Errors
 /// A `--resolve` that cannot be read.
-pub fn dial_options(args: &ConnectionArgs) -> Result<DialOptions, Error> {
+pub(crate) fn dial_options(args: &ConnectionArgs) -> Result<DialOptions, Error> {
     let resolve = args
         .resolve
         .iter()
@@ -241,7 +241,11 @@ pub fn dial_options(args: &ConnectionArgs) -> Result<DialOptions, Error> {
 ///
 /// # Errors
 /// Usage, unreadable files.
-pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bool) -> Result<ConnectOptions, Error> {
+pub(crate) fn connect_options(
+    url: &str,
+    args: &ConnectionArgs,
+    compress_by_default: bool,
+) -> Result<ConnectOptions, Error> {
     let target = WsTarget::parse(url)
         .map_err(|error| Error::usage(error.to_string(), "write ws://HOST[:PORT]/PATH or wss://…"))?;
     let headers = args
@@ -282,7 +286,7 @@ pub fn connect_options(url: &str, args: &ConnectionArgs, compress_by_default: bo
 }
 
 /// Where a server's certificate and key are; those in PEM go before a PKCS#12 file.
-pub fn identity_files(
+pub(crate) fn identity_files(
     cert: Option<&PathBuf>,
     key: Option<&PathBuf>,
     pkcs12: Option<&PathBuf>,
@@ -297,7 +301,7 @@ pub fn identity_files(
 ///
 /// # Errors
 /// An unset variable, by name.
-pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
+pub(crate) fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
     let passphrase =
         args.passphrase.clone().map_or_else(|| secret(None, args.passphrase_env.as_deref()), |p| Ok(Some(p)))?;
     Ok(ClientTls {
@@ -321,7 +325,7 @@ pub fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
 ///
 /// # Errors
 /// Unreadable files, filters and templates that do not compile.
-pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
+pub(crate) fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
     let draft = |text: &str| draft(text, args.template);
     let (waits, messages) = (args.init_wait.len(), args.init.len());
     if waits > 1 && waits > messages {
@@ -348,7 +352,7 @@ pub fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
 }
 
 /// When a client end pings and gives up.
-pub fn keepalive(args: &ConnectionArgs, ping_at_once: bool) -> KeepaliveSettings {
+pub(crate) fn keepalive(args: &ConnectionArgs, ping_at_once: bool) -> KeepaliveSettings {
     KeepaliveSettings {
         ping_at_once,
         ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
@@ -361,7 +365,7 @@ pub fn keepalive(args: &ConnectionArgs, ping_at_once: bool) -> KeepaliveSettings
 ///
 /// # Errors
 /// A factor below 1.
-pub fn reconnect(args: &ConnectionArgs, retries: Retries) -> Result<ReconnectSettings, Error> {
+pub(crate) fn reconnect(args: &ConnectionArgs, retries: Retries) -> Result<ReconnectSettings, Error> {
     if !args.retry_factor.is_finite() || args.retry_factor < 1.0 {
         return Err(Error::usage("--retry-factor must be 1 or more", "1 is a fixed delay"));
     }
@@ -386,7 +390,7 @@ pub fn reconnect(args: &ConnectionArgs, retries: Retries) -> Result<ReconnectSet
 ///
 /// # Errors
 /// Fields and requests that are none, jq that does not compile.
-pub fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Settings, Error> {
+pub(crate) fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Settings, Error> {
     let chosen = args.protocol.unwrap_or(ProtocolArg::Raw);
     let stray =
         |flag: &str, of: &str| Error::usage(format!("{flag} is of --protocol {of}"), "add it, or leave this out");

@@ -21,7 +21,7 @@ use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 
 /// Flags of the spool.
 #[derive(Debug, Clone, Args)]
-pub struct SpoolArgs {
+pub(crate) struct SpoolArgs {
     /// Store messages in DIR before they are handed on, safe from a crash
     #[arg(long, value_name = "DIR", help_heading = "Queue")]
     pub spool: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub struct SpoolArgs {
 
 /// `--spool-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SpoolFullArg {
+pub(crate) enum SpoolFullArg {
     /// The source waits
     Block,
     /// The oldest waiting messages make room
@@ -66,7 +66,7 @@ impl SpoolArgs {
     ///
     /// # Errors
     /// Flags that do not go together, and a spool that cannot be used.
-    pub fn open(&self, on_full: OnFull) -> Result<Option<Rc<Spool>>, Error> {
+    pub(crate) fn open(&self, on_full: OnFull) -> Result<Option<Rc<Spool>>, Error> {
         let Some((directory, settings)) = self.settings(on_full)? else { return Ok(None) };
         Ok(Some(Spool::open(directory, settings)?))
     }
@@ -75,7 +75,7 @@ impl SpoolArgs {
     ///
     /// # Errors
     /// Flags that do not go together.
-    pub fn settings(&self, on_full: OnFull) -> Result<Option<(&Path, SpoolSettings)>, Error> {
+    pub(crate) fn settings(&self, on_full: OnFull) -> Result<Option<(&Path, SpoolSettings)>, Error> {
         let Some(directory) = &self.spool else {
             if on_full == OnFull::Spool {
                 return Err(Error::usage("--on-full spool needs a spool", "--spool DIR says where it is"));
@@ -105,7 +105,7 @@ impl SpoolArgs {
 ///
 /// # Errors
 /// A spool that cannot be read.
-pub fn print_status(directory: &Path, as_json: bool, host: &mut Host) -> Result<Exit, Error> {
+pub(crate) fn print_status(directory: &Path, as_json: bool, host: &mut Host) -> Result<Exit, Error> {
     let status = status(directory)?;
     let text = if as_json { status_json(directory, &status) } else { status_text(&status, Timestamp::now()) };
     host.print(text)?;

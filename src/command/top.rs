@@ -41,7 +41,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Flags of `wsp top`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct TopArgs {
+pub(crate) struct TopArgs {
     /// Admin addresses: http://HOST:PORT, HOST:PORT, PORT or unix:PATH
     ///
     /// An address that cannot be reached is shown as LOST and tried again until it answers. With several
@@ -69,7 +69,7 @@ pub struct TopArgs {
 ///
 /// # Errors
 /// An address that is none, no terminal.
-pub async fn run(args: &TopArgs, host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &TopArgs, host: Host) -> Result<Exit, Error> {
     let token = settings::secret(None, args.token_env.as_deref())?;
     let mut connectors = Vec::new();
     for url in &args.urls {

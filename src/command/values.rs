@@ -10,7 +10,7 @@ use crate::net::connection::{CloseReason, may_be_sent};
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("invalid duration '{text}'; use e.g. 250ms, 2s, 1m30s, 1h, or a number of seconds");
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| expected());
@@ -43,13 +43,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// As [`duration`].
-pub fn wait(text: &str) -> Result<Wait, String> {
+pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     if text == "-1" { Ok(Wait::UntilClosed) } else { duration(text).map(Wait::Quiet) }
 }
 
 /// How long to keep receiving after the input has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// Until no message came for this long.
     Quiet(Duration),
     /// Until the peer closes.
@@ -60,7 +60,7 @@ pub enum Wait {
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let expected = || format!("invalid size '{text}'; use e.g. 64KiB, 1MB, or a number of bytes");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -88,7 +88,7 @@ pub fn size(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).trim_end();
     let scaled = [("k", 1e3), ("K", 1e3), ("M", 1e6)]
         .iter()
@@ -105,7 +105,7 @@ pub fn rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn subprotocol(text: &str) -> Result<String, String> {
+pub(crate) fn subprotocol(text: &str) -> Result<String, String> {
     let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_sign) {
         return Err(format!("invalid subprotocol '{text}'; use letters, digits and !#$%&'*+-.^_`|~"));
@@ -114,13 +114,13 @@ pub fn subprotocol(text: &str) -> Result<String, String> {
 }
 
 /// `--reconnect` without a number: never give up.
-pub const UNLIMITED: &str = "unlimited";
+pub(crate) const UNLIMITED: &str = "unlimited";
 
 /// Reads how many retries in a row are allowed: a number, or `unlimited`.
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn retries(text: &str) -> Result<u32, String> {
+pub(crate) fn retries(text: &str) -> Result<u32, String> {
     if text == UNLIMITED {
         return Ok(u32::MAX);
     }
@@ -131,7 +131,7 @@ pub fn retries(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     let expected = || format!("invalid count '{text}'; use e.g. 2000, 50k or 1.5M");
     let number = text.parse().ok().or_else(|| {
         let number = rate(text).ok().filter(|_| !text.ends_with("/s"))?;
@@ -146,7 +146,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// A line that says what was expected.
-pub fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let expected = || format!("invalid share '{text}'; use e.g. 5%, 0.05 or 1/20");
     let plain = |number: &str| {
         let number = number.trim();
@@ -168,7 +168,7 @@ pub fn share(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// As [`size`].
-pub fn byte_rate(text: &str) -> Result<f64, String> {
+pub(crate) fn byte_rate(text: &str) -> Result<f64, String> {
     let bytes = size(text.strip_suffix("/s").unwrap_or(text))?;
     if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
 }
@@ -177,7 +177,7 @@ pub fn byte_rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// A code that must not be sent, a reason that is too long.
-pub fn close(text: &str) -> Result<CloseReason, String> {
+pub(crate) fn close(text: &str) -> Result<CloseReason, String> {
     let (code, reason) = text.split_once(':').unwrap_or((text, ""));
     let code = code
         .parse()
@@ -194,7 +194,7 @@ pub fn close(text: &str) -> Result<CloseReason, String> {
 ///
 /// # Errors
 /// As [`size`].
-pub fn frame_size(text: &str) -> Result<usize, String> {
+pub(crate) fn frame_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         0 => Err("a frame of no bytes carries no message: 1 is the least".to_owned()),
         bytes => Ok(bytes),

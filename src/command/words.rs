@@ -18,7 +18,7 @@ const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
 ///
 /// # Errors
 /// Help on what there is not.
-pub fn with_subcommand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
+pub(super) fn with_subcommand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
     let mut command = definition();
     command.build();
     let Some(first) = arguments.get(1).map(|word| word.to_string_lossy().into_owned()) else { return Ok(arguments) };

@@ -32,7 +32,7 @@ Examples:
 ";
 
 /// For `--help` and the man page.
-pub const DIFFERENCES: &str = "\
+pub(crate) const DIFFERENCES: &str = "\
 wsp -c URL and wsp -l PORT take the flags of wscat 6 with wscat's meaning: -n is
 --no-check there, and -w SEC a fixed time after -x. A link to wsp by the name
 wscat takes them alone: ln -s wsp ~/.local/bin/wscat; wscat --help lists them.
@@ -130,7 +130,7 @@ struct WscatArgs {
 
 /// What of wscat's meaning no flag of ours says: besides, `-x` takes no `@FILE` and the wait is a fixed time.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Meaning {
+pub(crate) struct Meaning {
     /// The passphrase of the key, in the open.
     pub passphrase: Option<String>,
 }
@@ -147,7 +147,7 @@ impl fmt::Debug for Meaning {
 ///
 /// # Errors
 /// Flags that wscat has not, and requests for help.
-pub fn translate(
+pub(crate) fn translate(
     arguments: Vec<OsString>,
     ask: impl FnOnce() -> std::io::Result<String>,
 ) -> Result<(Vec<OsString>, Option<Meaning>), clap::Error> {

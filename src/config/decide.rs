@@ -30,7 +30,7 @@ const HEADERS: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// Options of one layer that exclude each other, and options without what they need.
-pub fn decide(
+pub(crate) fn decide(
     specs: &[OptionSpec],
     given: &[Setting],
     layers: Vec<Vec<Setting>>,

@@ -20,7 +20,7 @@ const URL: &str = "url";
 
 /// The file, checked.
 #[derive(Debug, Clone)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its profiles, in the order of their names.
@@ -29,7 +29,7 @@ pub struct ConfigFile {
 
 /// A `[profile.NAME]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// Its name.
     pub name: String,
     /// The file it stands in.
@@ -60,7 +60,7 @@ pub(super) enum Value {
 ///
 /// # Errors
 /// What is wrong with it, or that it cannot be read. A file that does not exist has no profiles.
-pub fn read(path: &Path, known: &[String]) -> Result<ConfigFile, Vec<Fault>> {
+pub(crate) fn read(path: &Path, known: &[String]) -> Result<ConfigFile, Vec<Fault>> {
     match std::fs::read_to_string(path) {
         Ok(text) => ConfigFile::parse(path, &text, known),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -78,7 +78,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn parse(path: &Path, text: &str, known: &[String]) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn parse(path: &Path, text: &str, known: &[String]) -> Result<Self, Vec<Fault>> {
         let mut reader = Reader { path, text, known, faults: Vec::new() };
         let profiles = reader.profiles();
         if reader.faults.is_empty() { Ok(Self { path: path.to_owned(), profiles }) } else { Err(reader.faults) }
@@ -88,7 +88,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// There is none.
-    pub fn profile(&self, name: &str) -> Result<&Profile, Fault> {
+    pub(crate) fn profile(&self, name: &str) -> Result<&Profile, Fault> {
         self.profiles.iter().find(|profile| profile.name == name).ok_or_else(|| {
             let names = || self.profiles.iter().map(|profile| profile.name.as_str());
             let hint = match nearest(name, names()) {
@@ -106,7 +106,7 @@ impl Profile {
     ///
     /// # Errors
     /// Every value of a kind its option does not take.
-    pub fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+    pub(crate) fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
         settings_of(&self.entries, specs, |line| Origin::Profile {
             profile: self.name.clone(),
             file: self.file.clone(),
@@ -114,15 +114,9 @@ impl Profile {
         })
     }
 
-    /// Whether it says anything besides where to connect.
-    #[must_use]
-    pub fn has_options(&self) -> bool {
-        !self.entries.is_empty()
-    }
-
     /// Whether a value names this word, a variable's name for instance.
     #[must_use]
-    pub fn mentions(&self, word: &str) -> bool {
+    pub(crate) fn mentions(&self, word: &str) -> bool {
         self.entries.iter().any(|entry| match &entry.value {
             Value::Switch(_) => false,
             Value::One(text) => text.contains(word),
@@ -132,7 +126,7 @@ impl Profile {
 
     /// The address without a password, for display.
     #[must_use]
-    pub fn shown_url(&self) -> Option<String> {
+    pub(crate) fn shown_url(&self) -> Option<String> {
         self.url.as_ref().map(|(url, _)| redact::option("url", url).into_owned())
     }
 }

@@ -5,16 +5,16 @@
 //! but those that are headers under another name. Invariants: pure but for [`file::read`]; a setting is never
 //! changed on its way, only left out; what is wrong is reported all at once, with the place it stands at.
 
-pub mod decide;
-pub mod file;
-pub mod nearest;
-pub mod pipelines;
-pub mod place;
+pub(crate) mod decide;
+pub(crate) mod file;
+pub(crate) mod nearest;
+pub(crate) mod pipelines;
+pub(crate) mod place;
 mod route;
-pub mod toml_text;
-pub mod variables;
+pub(crate) mod toml_text;
+pub(crate) mod variables;
 
-pub use self::route::RouteText;
+pub(crate) use self::route::RouteText;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Something wrong with a setting: a line for the person who must act, and what helps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub(crate) struct Fault {
     /// What is wrong, and where.
     pub message: String,
     /// What helps.
@@ -32,14 +32,14 @@ pub struct Fault {
 
 impl Fault {
     /// A fault with its hint.
-    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
     }
 }
 
 /// Where a value came from, in falling order of weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The command line.
     Flag,
     /// An environment variable, by its name.
@@ -69,7 +69,7 @@ pub enum Origin {
 impl Origin {
     /// One word, for programs.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Flag => "flag",
             Self::Variable(_) => "env",
@@ -93,7 +93,7 @@ impl fmt::Display for Origin {
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub(crate) enum Takes {
     /// Nothing: it is on or off.
     Nothing,
     /// A value, or nothing.
@@ -104,7 +104,7 @@ pub enum Takes {
 
 /// A long option of a subcommand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionSpec {
+pub(crate) struct OptionSpec {
     /// Its name without dashes.
     pub name: String,
     /// What it takes.
@@ -119,7 +119,7 @@ pub struct OptionSpec {
 
 /// What a layer wants of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// As if nobody had asked for it, whatever lower layers say.
     Off,
     /// Given without a value.
@@ -130,7 +130,7 @@ pub enum Wish {
 
 /// An option with what a layer wants of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The option's name without dashes.
     pub option: String,
     /// What is wanted.
@@ -142,7 +142,7 @@ pub struct Setting {
 impl Setting {
     /// The setting as the command line would have it.
     #[must_use]
-    pub fn arguments(&self) -> Vec<OsString> {
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
         match &self.wish {
             Wish::Off => Vec::new(),
             Wish::On => vec![format!("--{}", self.option).into()],
@@ -159,7 +159,7 @@ impl Setting {
 
     /// The place and the key, as errors begin.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match &self.origin {
             Origin::Flag | Origin::Default => format!("--{}", self.option),
             Origin::Variable(name) => name.clone(),
@@ -169,7 +169,7 @@ impl Setting {
 }
 
 /// The option of this name.
-pub fn spec<'a>(specs: &'a [OptionSpec], name: &str) -> Option<&'a OptionSpec> {
+pub(crate) fn spec<'a>(specs: &'a [OptionSpec], name: &str) -> Option<&'a OptionSpec> {
     specs.iter().find(|spec| spec.name == name)
 }
 
@@ -187,7 +187,7 @@ pub(crate) mod samples {
     use super::{OptionSpec, Takes};
 
     /// Options that have one of everything.
-    pub fn specs() -> Vec<OptionSpec> {
+    pub(crate) fn specs() -> Vec<OptionSpec> {
         let row = |name: &str, takes, repeats, excludes: &[&str], replaced_by: &[&str]| OptionSpec {
             name: name.to_owned(),
             takes,

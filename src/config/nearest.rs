@@ -6,7 +6,7 @@
 const ALIKE: f64 = 0.8;
 
 /// The name closest to `word`, if any is close enough.
-pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = normal(word);
     names
         .into_iter()

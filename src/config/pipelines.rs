@@ -17,11 +17,11 @@ use crate::config::file;
 const OWN: [&str; 3] = ["name", "from", "to"];
 
 /// Text and the line it stands at.
-pub type Placed = (String, usize);
+pub(crate) type Placed = (String, usize);
 
 /// A `[[pipeline]]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     /// The file it stands in.
     pub file: PathBuf,
     /// Its name, or its number among the others.
@@ -39,29 +39,29 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// What it wants of these options, and every value of a kind its option does not take.
-    pub fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+    pub(crate) fn settings(&self, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
         settings_of(&self.entries, specs, |line| self.origin(line))
     }
 
     /// A line of it, as the origin of something.
-    pub fn origin(&self, line: usize) -> Origin {
+    pub(crate) fn origin(&self, line: usize) -> Origin {
         Origin::Pipeline { pipeline: self.name.clone(), file: self.file.clone(), line }
     }
 
     /// Something wrong at a line of it.
-    pub fn fault(&self, line: usize, what: &str, hint: impl Into<String>) -> Fault {
+    pub(crate) fn fault(&self, line: usize, what: &str, hint: impl Into<String>) -> Fault {
         Fault::new(format!("{} {what}", self.origin(line)), hint)
     }
 
     /// The line of a key, or where the table begins.
-    pub fn line_of(&self, key: &str) -> usize {
+    pub(crate) fn line_of(&self, key: &str) -> usize {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         entry.map_or(self.line, |entry| entry.line)
     }
 }
 
 /// Reads the text of a file whose keys may be the `known` options; those of `everywhere` are of the whole run.
-pub fn parse(path: &Path, text: &str, known: &[String], everywhere: &[&str]) -> (Vec<Pipeline>, Vec<Fault>) {
+pub(crate) fn parse(path: &Path, text: &str, known: &[String], everywhere: &[&str]) -> (Vec<Pipeline>, Vec<Fault>) {
     let mut reader = Reader { path, text, known, everywhere, faults: Vec::new() };
     let pipelines = reader.pipelines();
     (pipelines, reader.faults)

@@ -10,7 +10,7 @@ const FILE: &str = "wscat-plus/config.toml";
 /// The file's place, whether or not it exists; `None` where neither variable says.
 ///
 /// `XDG_CONFIG_HOME` counts only where it is absolute, as the specification demands.
-pub fn config_file(environment: &Environment) -> Option<PathBuf> {
+pub(crate) fn config_file(environment: &Environment) -> Option<PathBuf> {
     let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let directory = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
     directory.map(|directory| directory.join(Path::new(FILE)))

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A route, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteText {
+pub(crate) struct RouteText {
     /// The filter that chooses messages.
     pub when: String,
     /// The endpoint.
@@ -20,7 +20,7 @@ const ARROW: &str = "=>";
 impl RouteText {
     /// Takes a text apart; `None` where there is no arrow behind the first filter. An arrow in a string of a filter is none.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (when, rest) = text.split_at(arrow(text)?);
         let rest = &rest[ARROW.len()..];
         let (to, jq) = match rest.split_once(ARROW) {
@@ -32,7 +32,7 @@ impl RouteText {
 
     /// Returns whether its text has these parts again.
     #[must_use]
-    pub fn can_be_written(&self) -> bool {
+    pub(crate) fn can_be_written(&self) -> bool {
         Self::parse(&self.to_string()).is_some_and(|again| again == *self)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 /// Reads a text. What makes it no TOML is told, each with its byte, what it is and what helps; then there is nothing.
-pub fn read(text: &str, mut fault: impl FnMut(usize, &str, &str)) -> Option<DeTable<'_>> {
+pub(crate) fn read(text: &str, mut fault: impl FnMut(usize, &str, &str)) -> Option<DeTable<'_>> {
     let (document, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     for error in &errors {
@@ -21,14 +21,14 @@ pub fn read(text: &str, mut fault: impl FnMut(usize, &str, &str)) -> Option<DeTa
 
 /// The line of a byte, from 1.
 #[must_use]
-pub fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     1 + memchr::memchr_iter(b'\n', before).count()
 }
 
 /// `FILE:LINE` of a byte.
 #[must_use]
-pub fn place_of(path: &Path, text: &str, offset: usize) -> String {
+pub(crate) fn place_of(path: &Path, text: &str, offset: usize) -> String {
     format!("{}:{}", path.display(), line_of(text, offset))
 }
 

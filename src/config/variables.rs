@@ -18,23 +18,23 @@ const TESTS: &str = "WSP_TEST_";
 
 /// The environment as it was at the start.
 #[derive(Debug, Clone, Default)]
-pub struct Environment(Vec<(String, OsString)>);
+pub(crate) struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
     /// That of this process. Variables whose name is no text are none of ours.
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
 
     /// The value of a variable that is set and not empty.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_os_str())
     }
 
     /// Names of variables that could be ours.
-    pub fn ours(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &str> {
         self.0
             .iter()
             .filter(|(name, value)| name.starts_with(PREFIX) && !name.starts_with(TESTS) && !value.is_empty())
@@ -50,7 +50,7 @@ impl FromIterator<(String, OsString)> for Environment {
 
 /// The variable of an option.
 #[must_use]
-pub fn name_of(option: &str) -> String {
+pub(crate) fn name_of(option: &str) -> String {
     format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
 }
 
@@ -58,7 +58,7 @@ pub fn name_of(option: &str) -> String {
 ///
 /// # Errors
 /// Every switch whose value is neither yes nor no.
-pub fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
+pub(crate) fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<Setting>, Vec<Fault>) {
     let mut settings = Vec::new();
     let mut faults = Vec::new();
     for spec in specs {
@@ -101,7 +101,7 @@ fn lines(value: &OsStr) -> Vec<OsString> {
 
 /// Variables that belong to none of the `known` options.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Unknown {
+pub(crate) struct Unknown {
     /// Misspelled ones of ours.
     pub misspelled: Vec<Fault>,
     /// Somebody else's, by name.
@@ -109,7 +109,7 @@ pub struct Unknown {
 }
 
 /// Variables that look like ours and belong to none of the `known` options.
-pub fn unknown(environment: &Environment, known: &[String], is_mentioned: impl Fn(&str) -> bool) -> Unknown {
+pub(crate) fn unknown(environment: &Environment, known: &[String], is_mentioned: impl Fn(&str) -> bool) -> Unknown {
     let known: Vec<String> = known.iter().map(|option| name_of(option)).collect();
     let mut unknown = Unknown::default();
     for name in environment.ours().filter(|name| !known.iter().any(|known| known == name) && !is_mentioned(name)) {

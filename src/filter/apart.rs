@@ -20,9 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use begun::{Begun, Turn, begin};
+pub(crate) use begun::{Begun, Turn, begin};
 pub(super) use begun::{NotQuick, leave, not_quick};
-pub use watch::{Limits, fatal, limit};
+pub(crate) use watch::{Limits, fatal, limit};
 
 /// Sizes of a thread's stack, tried in this order. Only what is used of it takes memory.
 const STACKS: [usize; 5] = [8 << 30, 2 << 30, 512 << 20, 128 << 20, 32 << 20];
@@ -36,7 +36,7 @@ const BRIEFLY: Duration = Duration::from_micros(200);
 /// Why work has been stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// It took longer than it may.
     Time = 1,
     /// It took more memory than it may.
@@ -115,7 +115,7 @@ impl Job {
 }
 
 /// Work under way, whose result somebody waits for. Dropped, it is stopped.
-pub struct Task<T> {
+pub(crate) struct Task<T> {
     job: Arc<Job>,
     result: Arc<Mutex<Option<T>>>,
 }
@@ -131,7 +131,7 @@ impl<T> Task<T> {
     ///
     /// # Errors
     /// When the work cannot be stopped, and the run ends because of it.
-    pub fn wait(self) -> Result<T, String> {
+    pub(crate) fn wait(self) -> Result<T, String> {
         let mut state = lock(&self.job.state);
         while state.end.is_none() {
             state = self.job.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -142,14 +142,14 @@ impl<T> Task<T> {
     }
 
     /// Whether it is done within a time so short that nothing else suffers.
-    pub fn is_done_soon(&self) -> bool {
+    pub(crate) fn is_done_soon(&self) -> bool {
         let state = lock(&self.job.state);
         let waited = self.job.changed.wait_timeout_while(state, BRIEFLY, |state| state.end.is_none());
         waited.is_ok_and(|(state, _)| state.end.is_some())
     }
 
     /// Whether it was stopped because the run ends.
-    pub fn is_cut_short(&self) -> bool {
+    pub(crate) fn is_cut_short(&self) -> bool {
         self.job.stopped() == Some(Stopped::Ending)
     }
 
@@ -157,7 +157,7 @@ impl<T> Task<T> {
     ///
     /// # Errors
     /// As [`Task::wait`].
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
         let mut state = lock(&self.job.state);
         let Some(end) = state.end.clone() else {
             if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -182,7 +182,7 @@ impl<T> Drop for Task<T> {
 }
 
 /// Starts work on a thread of its own kind.
-pub fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+pub(crate) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
     let task = Task { job: Arc::new(Job::default()), result: Arc::new(Mutex::new(None)) };
     let result = Arc::clone(&task.result);
     let work = move || {
@@ -284,12 +284,12 @@ thread_local! {
 }
 
 /// Whether this is a thread where work can be stopped.
-pub fn is_apart() -> bool {
+pub(crate) fn is_apart() -> bool {
     APART.get()
 }
 
 /// Ends the work on this thread by unwinding when it must stop.
-pub fn tick() {
+pub(crate) fn tick() {
     if !APART.get() {
         return;
     }

@@ -9,7 +9,7 @@ use crate::message::input::{InputKind, decode};
 
 /// Something to send: text, perhaps with a template in it.
 #[derive(Debug, Clone)]
-pub enum Draft {
+pub(crate) enum Draft {
     /// As it is.
     Plain(Message),
     /// To be filled in each time; the result is written as the kind says.
@@ -18,7 +18,7 @@ pub enum Draft {
 
 /// Why a draft did not become a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DraftError {
+pub(crate) enum DraftError {
     /// The template cannot be filled in.
     #[error("--template: {0}")]
     Template(TemplateError),
@@ -29,7 +29,7 @@ pub enum DraftError {
 
 /// Fills drafts in; its numbers go on from draft to draft.
 #[derive(Debug, Default)]
-pub struct Filler {
+pub(crate) struct Filler {
     sequence: Cell<u64>,
 }
 
@@ -39,7 +39,7 @@ impl Filler {
     ///
     /// # Errors
     /// [`DraftError`].
-    pub fn fill(&self, draft: &Draft, value: &str) -> Result<Message, DraftError> {
+    pub(crate) fn fill(&self, draft: &Draft, value: &str) -> Result<Message, DraftError> {
         match draft {
             Draft::Plain(message) => Ok(message.clone()),
             Draft::Template(template, kind) => {

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::jq::{Filter, Json};
 
 /// States that work done apart reads while whoever changes them waits for it.
-pub type SharedStates = Arc<Mutex<States>>;
+pub(crate) type SharedStates = Arc<Mutex<States>>;
 
 /// The states; a thread that panicked has left them whole.
-pub fn lock(states: &SharedStates) -> MutexGuard<'_, States> {
+pub(crate) fn lock(states: &SharedStates) -> MutexGuard<'_, States> {
     states.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A fold as the user wrote it. Any thread may run it.
 #[derive(Debug, Clone)]
-pub struct Fold {
+pub(crate) struct Fold {
     /// Chooses the state; without it there is one.
     pub key: Option<Filter>,
     /// Compiled by [`Filter::compile_fold`].
@@ -35,7 +35,7 @@ pub struct Fold {
 
 /// What a message changes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub(crate) struct Change {
     /// Which state, as JSON.
     pub key: Arc<str>,
     /// The state from now on.
@@ -46,7 +46,7 @@ pub struct Change {
 
 impl Change {
     /// The state and `$prev` as [`States::restore`] reads them.
-    pub fn to_bytes(&self, used: u64) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, used: u64) -> Vec<u8> {
         let mut bytes = used.to_le_bytes().to_vec();
         Json::array([self.state.clone(), self.prev.clone()]).write_compact(&mut bytes);
         bytes
@@ -55,7 +55,7 @@ impl Change {
 
 impl Fold {
     /// Returns whether key or program may ask for `$meta`.
-    pub fn names_meta(&self) -> bool {
+    pub(crate) fn names_meta(&self) -> bool {
         self.program.names_meta() || self.key.as_ref().is_some_and(Filter::names_meta)
     }
 
@@ -64,7 +64,7 @@ impl Fold {
     ///
     /// # Errors
     /// As [`Fold::run`].
-    pub fn step(
+    pub(crate) fn step(
         &self,
         input: &Json,
         meta: &Json,
@@ -84,7 +84,7 @@ impl Fold {
     ///
     /// # Errors
     /// The key or the program fails, or yields something else than one key and one array `[STATE, OUTPUT…]`.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         input: &Json,
         meta: &Json,
@@ -144,7 +144,7 @@ struct Entry {
 
 /// The states of a run, by key.
 #[derive(Debug, Default)]
-pub struct States {
+pub(crate) struct States {
     most: usize,
     entries: HashMap<Arc<str>, Entry>,
     by_use: BTreeMap<u64, Arc<str>>,
@@ -154,37 +154,32 @@ pub struct States {
 
 impl States {
     /// An empty table that holds at most so many states.
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most: most.max(1), ..Self::default() }
     }
 
     /// Returns the state of a key and its `$prev`.
-    pub fn get(&self, key: &str) -> Option<(Json, Json)> {
+    pub(crate) fn get(&self, key: &str) -> Option<(Json, Json)> {
         self.entries.get(key).map(|entry| (entry.state.clone(), entry.prev.clone()))
     }
 
     /// Returns the number of states.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns whether there is no state.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Returns how many states there may be.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 
     /// Returns how many states had to go for others.
-    pub fn evicted(&self) -> u64 {
+    pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
 
     /// Sets the state of a key. Returns the number of this use, which grows from use to use, and the key that had to go.
-    pub fn set(&mut self, change: Change) -> (u64, Option<Arc<str>>) {
+    pub(crate) fn set(&mut self, change: Change) -> (u64, Option<Arc<str>>) {
         let used = self.last_use + 1;
         (used, self.insert(change, used))
     }
@@ -193,7 +188,7 @@ impl States {
     ///
     /// # Errors
     /// The bytes are not what it wrote.
-    pub fn restore(&mut self, key: &str, bytes: &[u8]) -> Result<Option<Arc<str>>, String> {
+    pub(crate) fn restore(&mut self, key: &str, bytes: &[u8]) -> Result<Option<Arc<str>>, String> {
         let (used, json) = bytes.split_first_chunk().ok_or("it is cut short")?;
         let items = Json::parse(json)?.items().ok_or("not an array")?;
         let [state, prev] = <[Json; 2]>::try_from(items).map_err(|_| "not a pair")?;

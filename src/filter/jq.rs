@@ -35,14 +35,14 @@ use faults::{check_size, describe_load, describe_undefined};
 use rewrite::Rewrite;
 use surrogates::{Pairs, readable};
 
-pub use arguments::Arguments;
-pub use faults::FilterError;
-pub use peer::PeerFilter;
-pub use reader::{MAX_INPUT_DEPTH, TOO_DEEP};
-pub use value::Json;
+pub(crate) use arguments::Arguments;
+pub(crate) use faults::FilterError;
+pub(crate) use peer::PeerFilter;
+pub(crate) use reader::{MAX_INPUT_DEPTH, TOO_DEEP};
+pub(crate) use value::Json;
 
 /// Most values one run may yield; a program that goes on is stopped with an error.
-pub const MAX_OUTPUTS: usize = 100_000;
+pub(crate) const MAX_OUTPUTS: usize = 100_000;
 /// The variable of a fold, before all others.
 const STATE: &str = "$state";
 /// What a program is called beneath.
@@ -62,7 +62,7 @@ type Variables = Arc<[(String, Value)]>;
 
 /// A compiled jq program. Cloning shares it; any thread may run it.
 #[derive(Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Runs where it stands, on values up to this size.
     quick: Option<(Compiled, usize)>,
     /// Runs apart, where it can be stopped; made when it is first needed.
@@ -84,7 +84,7 @@ impl Filter {
     ///
     /// # Errors
     /// When the program is no jq, or names something that is not there.
-    pub fn compile(source: &str) -> Result<Self, FilterError> {
+    pub(crate) fn compile(source: &str) -> Result<Self, FilterError> {
         Self::compile_with(source, &Arguments::default())
     }
 
@@ -92,7 +92,7 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub fn compile_with(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
+    pub(crate) fn compile_with(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
         Self::compile_knowing(source, arguments.used_by(source))
     }
 
@@ -100,7 +100,7 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::compile`].
-    pub fn compile_fold(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
+    pub(crate) fn compile_fold(source: &str, arguments: &Arguments) -> Result<Self, FilterError> {
         let state = (STATE.to_owned(), Value(Val::Null));
         Self::compile_knowing(source, std::iter::once(state).chain(arguments.used_by(source)).collect())
     }
@@ -179,12 +179,12 @@ impl Filter {
     }
 
     /// Whether the program may ask for `$meta`.
-    pub fn names_meta(&self) -> bool {
+    pub(crate) fn names_meta(&self) -> bool {
         self.names_meta
     }
 
     /// The value of `$meta` for a run: made where the program may ask for it, `null` where it cannot.
-    pub fn meta(&self, make: impl FnOnce() -> Json) -> Json {
+    pub(crate) fn meta(&self, make: impl FnOnce() -> Json) -> Json {
         if self.names_meta { make() } else { Json::null() }
     }
 }

@@ -6,15 +6,15 @@
 //! Invariants: jaq is seen below `jq` alone, minijinja in `template` and jsonschema in `schema` alone; what is compiled
 //! once can be run any number of times, from any thread; what is not quick is done [`apart`].
 
-pub mod apart;
-pub mod draft;
-pub mod fold;
-pub mod jq;
-pub mod schema;
-pub mod template;
+pub(crate) mod apart;
+pub(crate) mod draft;
+pub(crate) mod fold;
+pub(crate) mod jq;
+pub(crate) mod schema;
+pub(crate) mod template;
 
-pub use draft::{Draft, DraftError, Filler};
-pub use fold::{Change, Fold, SharedStates, States};
-pub use jq::{Arguments, Filter, FilterError, Json, PeerFilter};
-pub use schema::{Schema, SchemaError};
-pub use template::{Template, TemplateError};
+pub(crate) use draft::{Draft, DraftError, Filler};
+pub(crate) use fold::{Change, Fold, SharedStates, States};
+pub(crate) use jq::{Arguments, Filter, FilterError, Json, PeerFilter};
+pub(crate) use schema::{Schema, SchemaError};
+pub(crate) use template::Template;

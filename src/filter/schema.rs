@@ -25,7 +25,7 @@ const MAX_REASON: usize = 200;
 
 /// A compiled schema. Cloning shares it; any thread may use it.
 #[derive(Clone)]
-pub struct Schema(Arc<Validator>);
+pub(crate) struct Schema(Arc<Validator>);
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ impl fmt::Debug for Schema {
 
 /// Whether `format` in a schema is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// As the schema's draft says: up to draft 7, later it is a comment.
     AsDraft,
     /// Always (`--assert-format`).
@@ -44,7 +44,7 @@ pub enum Format {
 
 /// Why there is no schema to check with: one line.
 #[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
+pub(crate) enum SchemaError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
@@ -58,7 +58,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError`].
-    pub fn from_file(path: &Path, format: Format) -> Result<Self, SchemaError> {
+    pub(crate) fn from_file(path: &Path, format: Format) -> Result<Self, SchemaError> {
         let source = std::fs::read(path)?;
         let base = url::Url::from_file_path(path.canonicalize()?).ok();
         let is_avro = path.extension().is_some_and(|extension| extension == "avsc");
@@ -69,7 +69,8 @@ impl Schema {
     ///
     /// # Errors
     /// [`SchemaError::Invalid`].
-    pub fn compile(source: &[u8]) -> Result<Self, SchemaError> {
+    #[cfg(test)]
+    pub(crate) fn compile(source: &[u8]) -> Result<Self, SchemaError> {
         Self::build(source, None, Format::AsDraft, false)
     }
 
@@ -93,7 +94,7 @@ impl Schema {
     ///
     /// # Errors
     /// Where the first fault is, as a JSON pointer, and what it is.
-    pub fn check(&self, message: &[u8]) -> Result<(), String> {
+    pub(crate) fn check(&self, message: &[u8]) -> Result<(), String> {
         let value = parse(message)?;
         self.0.validate(&value).map_err(|error| bounded(format_args!("{}", words::Fault(&error))))
     }
@@ -103,7 +104,7 @@ impl Schema {
 ///
 /// # Errors
 /// What is not Avro about it.
-pub fn from_avro(source: &[u8]) -> Result<String, String> {
+pub(crate) fn from_avro(source: &[u8]) -> Result<String, String> {
     let schema = avro::to_json_schema(&parse(without_mark(source))?)?;
     serde_json::to_string_pretty(&schema).map_err(|error| error.to_string())
 }

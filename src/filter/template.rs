@@ -24,11 +24,11 @@ const NAME: &str = "message";
 const KNOWN: &str = "seq, uuid, now, now_ms, env.NAME, rand(FROM, TO)";
 
 /// How a template looks up an environment variable.
-pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub(crate) type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A compiled template. Cloning shares it and its random numbers.
 #[derive(Clone)]
-pub struct Template {
+pub(crate) struct Template {
     environment: Arc<Environment<'static>>,
     shared: Arc<Shared>,
     is_reply: bool,
@@ -44,14 +44,14 @@ impl fmt::Debug for Template {
 /// Why a template does not compile or cannot be filled in: one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TemplateError(String);
+pub(crate) struct TemplateError(String);
 
 impl Template {
     /// Compiles a template that sees the environment of the process.
     ///
     /// # Errors
     /// When it is malformed, or names something unknown or unset.
-    pub fn compile(source: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn compile(source: &str) -> Result<Self, TemplateError> {
         Self::compile_with(source, of_this_process())
     }
 
@@ -59,7 +59,7 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::compile`].
-    pub fn compile_reply(source: &str) -> Result<Self, TemplateError> {
+    pub(crate) fn compile_reply(source: &str) -> Result<Self, TemplateError> {
         Self::build(source, of_this_process(), true)
     }
 
@@ -67,7 +67,7 @@ impl Template {
     ///
     /// # Errors
     /// When it is malformed, or names something unknown or unset.
-    pub fn compile_with(source: &str, lookup: Lookup) -> Result<Self, TemplateError> {
+    pub(crate) fn compile_with(source: &str, lookup: Lookup) -> Result<Self, TemplateError> {
         Self::build(source, lookup, false)
     }
 
@@ -87,13 +87,13 @@ impl Template {
     }
 
     /// Whether filling it in takes the next number: a reply does only where it shows it.
-    pub fn counts(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         self.counts
     }
 
     /// The same template with `uuid` and `rand` drawn from a seed, starting anew.
     #[must_use]
-    pub fn with_seed(self, seed: u64) -> Self {
+    pub(crate) fn with_seed(self, seed: u64) -> Self {
         let shared =
             Shared { random: Mutex::new(fastrand::Rng::with_seed(seed)), lookup: Arc::clone(&self.shared.lookup) };
         Self { shared: Arc::new(shared), ..self }
@@ -103,7 +103,7 @@ impl Template {
     ///
     /// # Errors
     /// When a name is unknown or unset in a part that had not been reached before.
-    pub fn render(&self, seq: u64) -> Result<String, TemplateError> {
+    pub(crate) fn render(&self, seq: u64) -> Result<String, TemplateError> {
         self.fill(seq, None)
     }
 
@@ -111,7 +111,7 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::render`].
-    pub fn render_reply(&self, seq: u64, value: &str) -> Result<String, TemplateError> {
+    pub(crate) fn render_reply(&self, seq: u64, value: &str) -> Result<String, TemplateError> {
         self.fill(seq, Some(value).filter(|_| self.is_reply))
     }
 

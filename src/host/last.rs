@@ -30,7 +30,7 @@ static ENDS_SOON: Mutex<Option<Instant>> = Mutex::new(None);
 static RESTORES: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 
 /// When the first signal came.
-pub fn signalled() -> Option<Instant> {
+pub(crate) fn signalled() -> Option<Instant> {
     SIGNALLED.get().copied()
 }
 
@@ -40,12 +40,12 @@ pub(super) fn taken() {
 }
 
 /// A signalled run ends within two seconds from now, or from the signal if that comes later.
-pub fn ends_soon() {
+pub(crate) fn ends_soon() {
     ENDS_SOON.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
 }
 
 /// Has this done before the process ends by force.
-pub fn restore_with(restore: fn()) {
+pub(crate) fn restore_with(restore: fn()) {
     let mut restores = RESTORES.lock().unwrap_or_else(PoisonError::into_inner);
     if !restores.contains(&restore) {
         restores.push(restore);
@@ -53,7 +53,7 @@ pub fn restore_with(restore: fn()) {
 }
 
 /// Ends the process now, with a line on stderr; the terminal is given back. Neither is waited for where nobody reads.
-pub fn end(exit: Exit, text: &str) -> ! {
+pub(crate) fn end(exit: Exit, text: &str) -> ! {
     let restores = RESTORES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let line = if text.is_empty() { String::new() } else { format!("wsp: {text}\n") };
     let (sender, done) = mpsc::channel();

@@ -15,7 +15,7 @@ pub(super) const TOGETHER: Duration = Duration::from_millis(100);
 
 /// A wish from outside to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
+pub(crate) enum StopSignal {
     /// SIGINT: Ctrl-C.
     Interrupt,
     /// SIGTERM.
@@ -24,7 +24,7 @@ pub enum StopSignal {
 
 /// SIGINT and SIGTERM, as they come.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: Counted,
     terminate: Counted,
 }
@@ -34,7 +34,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the runtime cannot install a handler.
-    pub fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         last::watch()?;
         Ok(Self {
             interrupt: Counted::install(SignalKind::interrupt())?,
@@ -43,7 +43,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<StopSignal> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<StopSignal> {
         if self.interrupt.poll_next(cx).is_ready() {
             return Poll::Ready(StopSignal::Interrupt);
         }
@@ -54,7 +54,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub async fn next(&mut self) -> StopSignal {
+    pub(crate) async fn next(&mut self) -> StopSignal {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 }
@@ -101,19 +101,19 @@ impl Wishes {
 
 /// SIGHUP, as it comes: the wish that files are read again.
 #[derive(Debug)]
-pub struct Hangups(Signal);
+pub(crate) struct Hangups(Signal);
 
 impl Hangups {
     /// Takes the signal over from its default.
     ///
     /// # Errors
     /// When the runtime cannot install a handler.
-    pub fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::hangup())?))
     }
 
     /// The next signal.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.poll_recv(cx).map(|_| ())
     }
 }

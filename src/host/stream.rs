@@ -98,7 +98,7 @@ pub struct Watch {
 
 /// Calls `tell` on another thread once the other side of a pipe, socket or terminal has gone, while the result lives.
 /// `None` where it cannot be watched.
-pub fn when_hung_up(stream: impl AsFd, tell: impl FnOnce() + Send + 'static) -> Option<Watch> {
+pub(crate) fn when_hung_up(stream: impl AsFd, tell: impl FnOnce() + Send + 'static) -> Option<Watch> {
     let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
     let (ended, watch) = io::pipe().ok()?;
     let watching = move || {

@@ -17,7 +17,7 @@ use crate::net::connection::CloseReason;
 
 /// What is to go wrong. Shares are from 0 to 1.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct FaultSettings {
+pub(crate) struct FaultSettings {
     /// How late messages are, and by how much more or less.
     pub delay: Option<(Duration, Duration)>,
     /// Share of messages that are not sent.
@@ -43,13 +43,13 @@ pub struct FaultSettings {
 impl FaultSettings {
     /// Whether anything but frames is touched.
     #[must_use]
-    pub fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         *self != Self { fragment: self.fragment, seed: self.seed, ..Self::default() }
     }
 
     /// Whether chance has a part in it.
     #[must_use]
-    pub fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         let jitters = self.delay.is_some_and(|(_, jitter)| !jitter.is_zero());
         jitters || self.loss > 0.0 || self.corrupt > 0.0 || self.duplicate > 0.0
     }
@@ -57,7 +57,7 @@ impl FaultSettings {
 
 /// When a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseAfter {
+pub(crate) enum CloseAfter {
     /// After so many messages, both ways together.
     Messages(u64),
     /// After so long.
@@ -66,7 +66,7 @@ pub enum CloseAfter {
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fate {
+pub(crate) struct Fate {
     /// It will not be sent.
     pub lost: bool,
     /// It was changed.
@@ -79,7 +79,7 @@ pub struct Fate {
 
 /// The faults of one session.
 #[derive(Debug)]
-pub struct Faults {
+pub(crate) struct Faults {
     settings: Rc<FaultSettings>,
     rng: Rng,
     opened: Instant,
@@ -102,7 +102,7 @@ struct Late {
 impl Faults {
     /// Of a session that opens now.
     #[must_use]
-    pub fn new(settings: &Rc<FaultSettings>, now: Instant) -> Self {
+    pub(crate) fn new(settings: &Rc<FaultSettings>, now: Instant) -> Self {
         Self {
             rng: Rng::with_seed(settings.seed),
             settings: Rc::clone(settings),
@@ -116,7 +116,7 @@ impl Faults {
     }
 
     /// A message is to be sent; an answer goes out before an end on purpose.
-    pub fn send(&mut self, message: &Message, is_answer: bool, now: Instant) -> Fate {
+    pub(crate) fn send(&mut self, message: &Message, is_answer: bool, now: Instant) -> Fate {
         let settings = Rc::clone(&self.settings);
         // A generator for each message, and always the same draws: one fault does not move the others.
         let mut rng = Rng::with_seed(self.rng.u64(..));
@@ -145,7 +145,7 @@ impl Faults {
     }
 
     /// The next message that is due.
-    pub fn next(&mut self, now: Instant) -> Option<Message> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Message> {
         if !self.is_due(now) {
             return None;
         }
@@ -156,13 +156,13 @@ impl Faults {
 
     /// Whether a message is due.
     #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.under_way.front().is_some_and(|late| late.due <= now)
     }
 
     /// When there is something to do next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let end = match self.settings.close_after {
             Some(CloseAfter::Time(time)) => Some(self.opened + time),
             _ => None,
@@ -172,18 +172,18 @@ impl Faults {
 
     /// Messages under way.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.under_way.len()
     }
 
     /// Whether as many messages or bytes are under way as may be.
     #[must_use]
-    pub fn is_full(&self, max_messages: usize, max_bytes: usize) -> bool {
+    pub(crate) fn is_full(&self, max_messages: usize, max_bytes: usize) -> bool {
         self.waiting() >= max_messages || self.bytes >= max_bytes
     }
 
     /// The server ends: what is under way is due.
-    pub fn hurry(&mut self, now: Instant) {
+    pub(crate) fn hurry(&mut self, now: Instant) {
         for late in &mut self.under_way {
             late.due = late.due.min(now);
         }
@@ -191,13 +191,13 @@ impl Faults {
     }
 
     /// A message was received or sent.
-    pub fn on_message(&mut self) {
+    pub(crate) fn on_message(&mut self) {
         self.messages += 1;
     }
 
     /// Whether the session must end, once the answers under way have gone out.
     #[must_use]
-    pub fn must_end(&self, now: Instant) -> bool {
+    pub(crate) fn must_end(&self, now: Instant) -> bool {
         match self.settings.close_after {
             None => self.settings.close.is_some(),
             Some(CloseAfter::Messages(count)) => self.messages >= count,
@@ -206,7 +206,7 @@ impl Faults {
     }
 
     /// Takes out what is no answer.
-    pub fn keep_answers(&mut self) -> Vec<Message> {
+    pub(crate) fn keep_answers(&mut self) -> Vec<Message> {
         let (kept, others): (Vec<_>, Vec<_>) = self.under_way.drain(..).partition(|late| late.is_answer);
         self.under_way = kept.into();
         self.bytes = self.under_way.iter().map(|late| late.message.len()).sum();
@@ -214,24 +214,24 @@ impl Faults {
     }
 
     /// The messages under way.
-    pub fn under_way(&self) -> impl Iterator<Item = &Message> {
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Message> {
         self.under_way.iter().map(|late| &late.message)
     }
 
     /// How the session ends on purpose.
     #[must_use]
-    pub fn close(&self) -> CloseReason {
+    pub(crate) fn close(&self) -> CloseReason {
         self.settings.close.clone().unwrap_or_else(|| CloseReason::new(1000, ""))
     }
 
     /// Whether pings stay without an answer.
     #[must_use]
-    pub fn answers_no_ping(&self) -> bool {
+    pub(crate) fn answers_no_ping(&self) -> bool {
         self.settings.no_pong
     }
 
     /// Until when nothing may be read or written, and whether that is news.
-    pub fn stalls_until(&mut self, now: Instant) -> Option<(Instant, bool)> {
+    pub(crate) fn stalls_until(&mut self, now: Instant) -> Option<(Instant, bool)> {
         let (time, every) = self.settings.stall?;
         let passed = now.saturating_duration_since(self.opened);
         let number = u32::try_from(passed.as_nanos() / every.as_nanos().max(1)).ok().filter(|number| *number > 0)?;

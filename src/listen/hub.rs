@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-pub use self::id::{SessionId, session_id, session_number};
+pub(crate) use self::id::{SessionId, session_id, session_number};
 use self::names::Names;
 use super::faults::FaultSettings;
 use super::guard::GuardSettings;
@@ -38,7 +38,7 @@ use crate::sink::stdout::Output;
 
 /// What a run of the server is made from.
 #[derive(Debug, Clone)]
-pub struct HubSettings {
+pub(crate) struct HubSettings {
     /// What happens to messages.
     pub mode: Mode,
     /// What each message is answered with besides.
@@ -81,10 +81,10 @@ pub struct HubSettings {
 }
 
 /// Messages that wait for room in full mailboxes.
-pub type Unplaced = Vec<(Rc<Mailbox>, Message)>;
+pub(crate) type Unplaced = Vec<(Rc<Mailbox>, Message)>;
 
 /// The server's state.
-pub struct Hub {
+pub(crate) struct Hub {
     /// The settings.
     pub settings: HubSettings,
     /// The counters.
@@ -116,7 +116,7 @@ pub struct Hub {
 }
 
 /// A program the server waits for at its end, counted while this lives.
-pub struct ProgramSlot(Rc<Hub>);
+pub(crate) struct ProgramSlot(Rc<Hub>);
 
 impl Drop for ProgramSlot {
     fn drop(&mut self) {
@@ -127,7 +127,7 @@ impl Drop for ProgramSlot {
 
 impl Hub {
     /// A server with nobody connected.
-    pub fn new(settings: HubSettings, counters: Counters, stderr: Stderr, output: Output) -> Rc<Self> {
+    pub(crate) fn new(settings: HubSettings, counters: Counters, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             settings,
             counters,
@@ -153,7 +153,7 @@ impl Hub {
     }
 
     /// A session begins.
-    pub fn join(&self, peer: PeerAddr, target: &str, subprotocol: Option<&str>) -> Rc<Mailbox> {
+    pub(crate) fn join(&self, peer: PeerAddr, target: &str, subprotocol: Option<&str>) -> Rc<Mailbox> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         self.counters.connections.one();
@@ -164,34 +164,34 @@ impl Hub {
     }
 
     /// A session has said who it is, and whom it speaks for.
-    pub fn let_in(&self, mailbox: &Mailbox, identity: &Identity) {
+    pub(crate) fn let_in(&self, mailbox: &Mailbox, identity: &Identity) {
         mailbox.let_in();
         mailbox.show(identity.subject(), None);
         self.changed.notify_waiters();
     }
 
     /// Whether somebody is there who gets messages.
-    pub fn has_audience(&self) -> bool {
+    pub(crate) fn has_audience(&self) -> bool {
         self.sessions.borrow().values().any(|mailbox| !mailbox.waits_outside())
     }
 
     /// The session of this number, while it is connected.
-    pub fn session(&self, id: u64) -> Option<Rc<Mailbox>> {
+    pub(crate) fn session(&self, id: u64) -> Option<Rc<Mailbox>> {
         self.sessions.borrow().get(&id).cloned()
     }
 
     /// Looks at each that is connected.
-    pub fn each_session(&self, mut look: impl FnMut(&Rc<Mailbox>)) {
+    pub(crate) fn each_session(&self, mut look: impl FnMut(&Rc<Mailbox>)) {
         self.sessions.borrow().values().for_each(&mut look);
     }
 
     /// All that are connected, in the order they came.
-    pub fn sessions(&self) -> Vec<Rc<Mailbox>> {
+    pub(crate) fn sessions(&self) -> Vec<Rc<Mailbox>> {
         self.sessions.borrow().values().cloned().collect()
     }
 
     /// A session has ended; what still waits for it is dropped and counted.
-    pub fn leave(&self, id: u64) {
+    pub(crate) fn leave(&self, id: u64) {
         if let Some(mailbox) = self.session(id) {
             mailbox.clear(|size| self.dropped(id, Direction::Out, DropReason::ReceiverGone, size));
             if let Some(name) = mailbox.name() {
@@ -204,39 +204,39 @@ impl Hub {
     }
 
     /// The id of a session, as the whole run knows it.
-    pub fn id_of(&self, number: u64) -> String {
+    pub(crate) fn id_of(&self, number: u64) -> String {
         self.settings.under.as_ref().map_or_else(|| session_id(number), |under| format!("{under}.{number}"))
     }
 
     /// A session as stderr shows it: its id, and its name in brackets.
-    pub fn label(&self, number: u64) -> String {
+    pub(crate) fn label(&self, number: u64) -> String {
         let id = self.id_of(number);
         self.name_of(number).map_or_else(|| id.clone(), |name| format!("{id} ({})", name.escape_debug()))
     }
 
     /// Sessions connected now.
-    pub fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.sessions.borrow().len()
     }
 
     /// Counts a program that is about to start.
-    pub fn begin_program(self: &Rc<Self>) -> ProgramSlot {
+    pub(crate) fn begin_program(self: &Rc<Self>) -> ProgramSlot {
         self.programs.set(self.programs.get() + 1);
         ProgramSlot(Rc::clone(self))
     }
 
     /// Programs that have not ended, those of sessions that have left included.
-    pub fn programs(&self) -> usize {
+    pub(crate) fn programs(&self) -> usize {
         self.programs.get()
     }
 
     /// Whether no session is connected and no program runs.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.active() == 0 && self.programs() == 0
     }
 
     /// Waits until `condition` holds; it is looked at whenever a session comes or goes, or a program ends.
-    pub async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
+    pub(crate) async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -249,12 +249,12 @@ impl Hub {
     }
 
     /// Waits until a session comes or goes, or a program ends.
-    pub async fn next_change(&self) {
+    pub(crate) async fn next_change(&self) {
         self.changed.notified().await;
     }
 
     /// Puts a message into one mailbox; it comes back when it must wait there.
-    pub fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
+    pub(crate) fn place(&self, mailbox: &Rc<Mailbox>, message: Message) -> Option<Message> {
         if mailbox.takes_no_more() {
             self.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
             return None;
@@ -277,7 +277,7 @@ impl Hub {
     }
 
     /// Puts a message before every session, but for `except`.
-    pub fn to_all(&self, message: &Message, except: Option<u64>) -> Unplaced {
+    pub(crate) fn to_all(&self, message: &Message, except: Option<u64>) -> Unplaced {
         self.settings.mode.on_published(message);
         let sessions = self.sessions.borrow();
         let mut unplaced = Unplaced::new();
@@ -294,7 +294,7 @@ impl Hub {
 
     /// Tries again to place what had to wait; true when nothing waits any more. Otherwise the
     /// waker is called when a mailbox has room again.
-    pub fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
         unplaced.retain_mut(|(mailbox, message)| {
             if Rc::strong_count(mailbox) == 1 {
                 self.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
@@ -316,7 +316,7 @@ impl Hub {
     }
 
     /// Asks to be woken when there is room somewhere.
-    pub fn wait(&self, cx: &mut Context<'_>) {
+    pub(crate) fn wait(&self, cx: &mut Context<'_>) {
         let mut waiting = self.waiting.borrow_mut();
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             waiting.push(cx.waker().clone());
@@ -324,27 +324,27 @@ impl Hub {
     }
 
     /// There may be room again.
-    pub fn wake_waiting(&self) {
+    pub(crate) fn wake_waiting(&self) {
         for waker in self.waiting.borrow_mut().drain(..) {
             waker.wake();
         }
     }
 
     /// Asks every session to close.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.wake_all();
     }
 
     /// Asks every session to end without waiting for its peer.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.aborting.set(true);
         self.aborted.notify_waiters();
         self.stop();
     }
 
     /// Waits until everything must end at once.
-    pub async fn aborted(&self) {
+    pub(crate) async fn aborted(&self) {
         let aborted = self.aborted.notified();
         let mut aborted = std::pin::pin!(aborted);
         aborted.as_mut().enable();
@@ -362,12 +362,12 @@ impl Hub {
     }
 
     /// Whether the server is closing.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
     /// Whether sessions must end at once.
-    pub fn is_aborting(&self) -> bool {
+    pub(crate) fn is_aborting(&self) -> bool {
         self.aborting.get()
     }
 }

@@ -24,7 +24,7 @@ use crate::source::stdin;
 
 /// How standard input is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputKind {
+pub(crate) enum InputKind {
     /// A message a line, to all.
     Lines,
     /// An event line each, to the session it names or to all.
@@ -32,7 +32,7 @@ pub enum InputKind {
 }
 
 /// A person who types.
-pub trait Console {
+pub(crate) trait Console {
     /// Takes what was typed; ready when the server should end. Asked again whenever a session comes or goes.
     fn poll(&mut self, cx: &mut Context<'_>, hub: &Rc<Hub>) -> Poll<()>;
 
@@ -45,10 +45,10 @@ pub trait Console {
 
 /// Takes the terminal over for a server that listens there: the console, and where is printed from now on. `None` where
 /// the terminal cannot be driven.
-pub type OpenConsole = Box<dyn FnOnce(&str) -> Option<(Box<dyn Console>, Output)>>;
+pub(crate) type OpenConsole = Box<dyn FnOnce(&str) -> Option<(Box<dyn Console>, Output)>>;
 
 /// Where what is sent comes from.
-pub enum Input {
+pub(crate) enum Input {
     /// From nowhere.
     None,
     /// From standard input, which a task reads; at its end the server ends where it was typed.
@@ -59,17 +59,17 @@ pub enum Input {
 
 impl Input {
     /// From standard input.
-    pub fn stream(hub: &Rc<Hub>, stdin: Stream, kind: InputKind, is_terminal: bool) -> Self {
+    pub(crate) fn stream(hub: &Rc<Hub>, stdin: Stream, kind: InputKind, is_terminal: bool) -> Self {
         Self::Stream(spawn_local(send_input(Rc::clone(hub), stdin, kind)), is_terminal)
     }
 
     /// From a person.
-    pub fn console(hub: &Rc<Hub>, console: Box<dyn Console>) -> Self {
+    pub(crate) fn console(hub: &Rc<Hub>, console: Box<dyn Console>) -> Self {
         Self::Console(console, next_change(hub))
     }
 
     /// Takes what is there; ready when the server should end.
-    pub fn poll_ended(&mut self, cx: &mut Context<'_>, hub: &Rc<Hub>) -> Poll<()> {
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>, hub: &Rc<Hub>) -> Poll<()> {
         match self {
             Self::None => Poll::Pending,
             Self::Stream(task, is_terminal) => {
@@ -90,7 +90,7 @@ impl Input {
     }
 
     /// While the server closes: ready when nobody wants to wait for it.
-    pub fn poll_hurry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_hurry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Console(console, _) => console.poll_hurry(cx),
             _ => Poll::Pending,
@@ -98,7 +98,7 @@ impl Input {
     }
 
     /// Nothing is read any more.
-    pub fn close(self, hub: &Hub) {
+    pub(crate) fn close(self, hub: &Hub) {
         match self {
             Self::Console(console, _) => console.close(hub),
             Self::Stream(task, _) => task.abort(),

@@ -27,7 +27,7 @@ const CONTROL_FRAMES: usize = 64;
 
 /// Where messages may be held up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// What is sent to the session: its peer does not read.
     Out,
     /// What comes from it: there is no room for it.
@@ -36,7 +36,7 @@ pub enum Way {
 
 /// One session as the server knows it, and what is to be sent to it.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     /// The session's number.
     pub id: u64,
     /// Where it comes from.
@@ -91,7 +91,13 @@ impl fmt::Debug for Elsewhere {
 
 impl Mailbox {
     /// An empty one.
-    pub fn new(id: u64, peer: PeerAddr, target: &str, subprotocol: Option<&str>, settings: &HubSettings) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        peer: PeerAddr,
+        target: &str,
+        subprotocol: Option<&str>,
+        settings: &HubSettings,
+    ) -> Self {
         let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
         Self {
             id,
@@ -122,7 +128,7 @@ impl Mailbox {
     }
 
     /// Whom its token names, else its certificate, where it has shown one.
-    pub fn subject(&self) -> Option<&str> {
+    pub(crate) fn subject(&self) -> Option<&str> {
         self.subject.get().or(self.certified.get()).map(|subject| &**subject)
     }
 
@@ -137,7 +143,7 @@ impl Mailbox {
     }
 
     /// What it is called, where it has a name.
-    pub fn name(&self) -> Option<&Rc<str>> {
+    pub(crate) fn name(&self) -> Option<&Rc<str>> {
         self.name.get()
     }
 
@@ -147,18 +153,18 @@ impl Mailbox {
     }
 
     /// What lets its messages in, where somebody has turned it.
-    pub fn valve(&self) -> Option<&Valve> {
+    pub(crate) fn valve(&self) -> Option<&Valve> {
         self.valve.get().map(|valve| &**valve)
     }
 
     /// The same, to be turned; the session's task has to ask it again.
-    pub fn turn(&self, turn: impl FnOnce(&Valve)) {
+    pub(crate) fn turn(&self, turn: impl FnOnce(&Valve)) {
         turn(self.valve.get_or_init(Box::default));
         self.wake();
     }
 
     /// The next message, or the waker is called when there is one.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Option<Message> {
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Option<Message> {
         let next = self.queue.borrow_mut().pop();
         if next.is_none() {
             self.watch(cx);
@@ -167,7 +173,7 @@ impl Mailbox {
     }
 
     /// Asks to be woken when something changes.
-    pub fn watch(&self, cx: &mut Context<'_>) {
+    pub(crate) fn watch(&self, cx: &mut Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -175,12 +181,12 @@ impl Mailbox {
     }
 
     /// Whether the session must go because its mailbox was full.
-    pub fn has_overflowed(&self) -> bool {
+    pub(crate) fn has_overflowed(&self) -> bool {
         self.overflowed.get()
     }
 
     /// Whether the session has yet to say who it is: it gets nothing until then.
-    pub fn waits_outside(&self) -> bool {
+    pub(crate) fn waits_outside(&self) -> bool {
         self.waits_outside.get()
     }
 
@@ -190,48 +196,48 @@ impl Mailbox {
     }
 
     /// Messages waiting.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queue.borrow().len()
     }
 
     /// Payload bytes waiting.
-    pub fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.queue.borrow().bytes()
     }
 
     /// What waits for it is told by this, too, since it waits elsewhere.
-    pub fn waits_elsewhere(&self, told: impl Fn() -> SessionQueue + 'static) {
+    pub(crate) fn waits_elsewhere(&self, told: impl Fn() -> SessionQueue + 'static) {
         let _ = self.elsewhere.set(Elsewhere(Box::new(told)));
     }
 
     /// What waits for it elsewhere, where something may.
-    pub fn waiting_elsewhere(&self) -> Option<SessionQueue> {
+    pub(crate) fn waiting_elsewhere(&self) -> Option<SessionQueue> {
         self.elsewhere.get().map(|Elsewhere(told)| told())
     }
 
     /// Messages that can wait.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.queue.borrow().capacity()
     }
 
     /// How full the queue is, from 0 to 1.
-    pub fn utilization(&self) -> f64 {
+    pub(crate) fn utilization(&self) -> f64 {
         self.queue.borrow().utilization()
     }
 
     /// Whether the queue is full, see [`Queue::is_full`].
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.queue.borrow().is_full()
     }
 
     /// Compression saved so many bytes one way.
-    pub fn save(&self, way: Way, bytes: i64) {
+    pub(crate) fn save(&self, way: Way, bytes: i64) {
         let saved = &self.saved[way as usize];
         saved.set(saved.get() + bytes);
     }
 
     /// Notes whether messages can go one way at present.
-    pub fn note(&self, way: Way, is_held: bool) {
+    pub(crate) fn note(&self, way: Way, is_held: bool) {
         let since = &self.held_since[way as usize];
         if !is_held {
             since.set(None);
@@ -241,49 +247,49 @@ impl Mailbox {
     }
 
     /// How long messages have been held up one way or the other.
-    pub fn held_for(&self) -> Duration {
+    pub(crate) fn held_for(&self) -> Duration {
         self.held_since.iter().filter_map(Cell::get).map(|since| since.elapsed()).max().unwrap_or_default()
     }
 
     /// Asks the session to close, at once: what waits for it is dropped with it.
-    pub fn ask_to_close(&self, close: CloseReason) {
+    pub(crate) fn ask_to_close(&self, close: CloseReason) {
         *self.asked_to_close.borrow_mut() = Some(Box::new(close));
         self.wake();
     }
 
     /// Whether the session is about to end.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.get() || self.has_overflowed() || self.is_asked_to_close()
     }
 
     /// The session has begun to close.
-    pub fn begin_close(&self) {
+    pub(crate) fn begin_close(&self) {
         self.closing.set(true);
     }
 
     /// Whether somebody asked the session to close.
-    pub fn is_asked_to_close(&self) -> bool {
+    pub(crate) fn is_asked_to_close(&self) -> bool {
         self.asked_to_close.borrow().is_some()
     }
 
     /// What somebody asked the session to close with.
-    pub fn take_close(&self) -> Option<CloseReason> {
+    pub(crate) fn take_close(&self) -> Option<CloseReason> {
         self.asked_to_close.borrow_mut().take().map(|close| *close)
     }
 
     /// Asks the session to close when all that waits for it has been sent; nothing more is taken for it.
-    pub fn close_after_all(&self, close: CloseReason) {
+    pub(crate) fn close_after_all(&self, close: CloseReason) {
         self.close_after_all.borrow_mut().get_or_insert_with(|| Box::new(close));
         self.wake();
     }
 
     /// Whether nothing more is taken for it.
-    pub fn takes_no_more(&self) -> bool {
+    pub(crate) fn takes_no_more(&self) -> bool {
         self.close_after_all.borrow().is_some()
     }
 
     /// What the session closes with, once nothing waits for it.
-    pub fn take_close_after_all(&self) -> Option<CloseReason> {
+    pub(crate) fn take_close_after_all(&self) -> Option<CloseReason> {
         if self.waiting() > 0 {
             return None;
         }
@@ -291,7 +297,7 @@ impl Mailbox {
     }
 
     /// Has a ping or pong sent, before messages that wait; too many of them make room for the new one.
-    pub fn push_control(&self, frame: Outgoing) {
+    pub(crate) fn push_control(&self, frame: Outgoing) {
         let mut control = self.control.borrow_mut();
         if control.len() >= CONTROL_FRAMES {
             control.pop_front();
@@ -301,7 +307,7 @@ impl Mailbox {
     }
 
     /// The next ping or pong.
-    pub fn take_control(&self) -> Option<Outgoing> {
+    pub(crate) fn take_control(&self) -> Option<Outgoing> {
         self.control.borrow_mut().pop_front()
     }
 
@@ -333,7 +339,7 @@ impl Mailbox {
     }
 
     /// Wakes the session's task.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }

@@ -2,19 +2,19 @@
 //! what plain requests get ([`site`]), how it is seen from outside ([`control`]) and the life of the whole ([`run`]).
 //! Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
-pub mod alarm;
-pub mod control;
-pub mod faults;
-pub mod guard;
-pub mod handler;
-pub mod hub;
-pub mod input;
-pub mod mailbox;
-pub mod naming;
-pub mod pace;
-pub mod peer;
-pub mod reception;
-pub mod recording;
-pub mod run;
-pub mod site;
-pub mod validation;
+pub(crate) mod alarm;
+pub(crate) mod control;
+pub(crate) mod faults;
+pub(crate) mod guard;
+pub(crate) mod handler;
+pub(crate) mod hub;
+pub(crate) mod input;
+pub(crate) mod mailbox;
+pub(crate) mod naming;
+pub(crate) mod pace;
+pub(crate) mod peer;
+pub(crate) mod reception;
+pub(crate) mod recording;
+pub(crate) mod run;
+pub(crate) mod site;
+pub(crate) mod validation;

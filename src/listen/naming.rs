@@ -19,14 +19,14 @@ use crate::net::listener::{Accepted, PeerAddr};
 use crate::redact;
 
 /// Most bytes of a name.
-pub const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 
 /// The first output of the filter.
 type First = Result<Option<Json>, String>;
 
 /// What the filter says a session is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// This.
     Name(String),
     /// Nothing.
@@ -38,7 +38,7 @@ pub enum Answer {
 }
 
 /// The questions about one session.
-pub struct Naming {
+pub(crate) struct Naming {
     filter: Filter,
     /// What the filter is given, but for the message.
     opening: Map<String, Value>,
@@ -54,7 +54,7 @@ struct Asked {
 
 impl Naming {
     /// The session that was accepted from this peer.
-    pub fn new(filter: Filter, accepted: &Accepted, peer: PeerAddr) -> Self {
+    pub(crate) fn new(filter: Filter, accepted: &Accepted, peer: PeerAddr) -> Self {
         let query = accepted.target.split_once('?').map_or("", |(_, query)| query);
         let opening = [
             ("path", json!(path_of(&accepted.target))),
@@ -67,13 +67,13 @@ impl Naming {
     }
 
     /// Who its client is, as it has shown, which the questions from now on say.
-    pub fn identify(&mut self, subject: Option<&str>, identity: &Identity) {
+    pub(crate) fn identify(&mut self, subject: Option<&str>, identity: &Identity) {
         self.opening.insert("subject".to_owned(), json!(subject));
         self.opening.insert("claims".to_owned(), json!(identity.claims()));
     }
 
     /// Asks about the session, with its first message where that is there.
-    pub fn ask(&mut self, message: Option<Message>) {
+    pub(crate) fn ask(&mut self, message: Option<Message>) {
         let first = match self.input(message.as_ref()) {
             Ok(input) => self.filter.begin_first(&input, &Json::null()),
             Err(error) => Begun::Done(Err(error)),
@@ -88,19 +88,19 @@ impl Naming {
     }
 
     /// Whether an answer is awaited.
-    pub fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.asked.is_some()
     }
 
     /// The answer, and the message that waited for it; else the waker is called when it is there.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Answer, Option<Message>)> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Answer, Option<Message>)> {
         let Some(asked) = &mut self.asked else { return Poll::Ready((Answer::None, None)) };
         let answer = std::task::ready!(asked.first.poll_any(cx)).map_or_else(Answer::Failed, answer);
         Poll::Ready((answer, self.give_up()))
     }
 
     /// The message that waits for an answer that will not be heard.
-    pub fn give_up(&mut self) -> Option<Message> {
+    pub(crate) fn give_up(&mut self) -> Option<Message> {
         self.asked.take().and_then(|asked| asked.message)
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Messages at a steady rate.
 #[derive(Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     rate: f64,
     start: Instant,
     /// Messages since the start that were due, made or left out.
@@ -17,7 +17,7 @@ pub struct Pace {
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub(crate) struct Due {
     /// Messages to make now.
     pub now: u64,
     /// Messages that are too late to be made.
@@ -26,17 +26,17 @@ pub struct Due {
 
 impl Pace {
     /// How far behind it may be and still make up for all of it.
-    pub const BEHIND: Duration = Duration::from_secs(1);
+    pub(crate) const BEHIND: Duration = Duration::from_secs(1);
     /// Most messages due at once; when it is that many, more may be due right after.
-    pub const BATCH: u64 = 256;
+    pub(crate) const BATCH: u64 = 256;
 
     /// Messages at so many a second, the first of them at once.
-    pub fn new(rate: f64, start: Instant) -> Self {
+    pub(crate) fn new(rate: f64, start: Instant) -> Self {
         Self { rate, start, done: 0 }
     }
 
     /// What is due at `now`; it counts as done.
-    pub fn take(&mut self, now: Instant) -> Due {
+    pub(crate) fn take(&mut self, now: Instant) -> Due {
         let due = self.due_until(now);
         let tolerated = now.checked_sub(Self::BEHIND).map_or(0, |then| self.due_until(then));
         // At less than one message a second the last one that is due is never left out.
@@ -47,7 +47,7 @@ impl Pace {
     }
 
     /// When the next message is due.
-    pub fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         // Not negative; what is too large is the largest there is, some centuries.
         #[allow(clippy::cast_sign_loss)]
         let nanoseconds = (self.done as f64 / self.rate * 1e9).ceil() as u64;

@@ -33,7 +33,7 @@ use crate::protocol::Now;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of the server.
-pub struct ServerPeer {
+pub(crate) struct ServerPeer {
     hub: Rc<Hub>,
     mailbox: Rc<Mailbox>,
     handler: Box<dyn Handler>,
@@ -60,7 +60,12 @@ pub struct ServerPeer {
 
 impl ServerPeer {
     /// A session that has just joined.
-    pub fn new(hub: Rc<Hub>, mailbox: Rc<Mailbox>, handler: Box<dyn Handler>, naming: Option<Box<Naming>>) -> Self {
+    pub(crate) fn new(
+        hub: Rc<Hub>,
+        mailbox: Rc<Mailbox>,
+        handler: Box<dyn Handler>,
+        naming: Option<Box<Naming>>,
+    ) -> Self {
         let now = Instant::now().into_std();
         let guard = SessionGuard::new(&hub.settings.guard, now);
         let faults = hub.settings.faults.as_ref().map(|settings| Box::new(Faulty::new(Faults::new(settings, now))));

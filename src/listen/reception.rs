@@ -42,7 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the server's certificate comes from.
 #[derive(Debug, Clone)]
-pub enum TlsSource {
+pub(crate) enum TlsSource {
     /// Plain TCP.
     None,
     /// Files.
@@ -56,7 +56,7 @@ pub enum TlsSource {
 
 /// How clients come in.
 #[derive(Clone)]
-pub struct Reception {
+pub(crate) struct Reception {
     /// Where it listens.
     pub address: ListenAddr,
     /// Its certificate.
@@ -88,7 +88,7 @@ pub struct Reception {
 }
 
 /// A reception whose address is had.
-pub struct Bound {
+pub(crate) struct Bound {
     reception: Reception,
     listener: Listener,
     tls: Option<ServerTls>,
@@ -109,7 +109,7 @@ struct Door {
 
 impl Reception {
     /// Whether clients come by TLS.
-    pub fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         !matches!(self.tls, TlsSource::None)
     }
 
@@ -117,7 +117,7 @@ impl Reception {
     ///
     /// # Errors
     /// TLS files that cannot be used.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match &self.tls {
             TlsSource::Files(identity) => Ok(ServerTls::from_files(identity, &self.tls_demands).map(drop)?),
             TlsSource::None | TlsSource::SelfSigned { .. } => Ok(()),
@@ -128,7 +128,7 @@ impl Reception {
     ///
     /// # Errors
     /// TLS files that cannot be used, an address that cannot be had.
-    pub async fn bind(&self, hub: &Hub) -> Result<Bound, Error> {
+    pub(crate) async fn bind(&self, hub: &Hub) -> Result<Bound, Error> {
         let tls = self.server_tls(hub)?;
         let listener = Listener::bind(&self.address)
             .await
@@ -156,7 +156,7 @@ impl Reception {
 
 impl Bound {
     /// The address it listens on.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let address = self.listener.local_addr();
         address.map_or_else(|| self.reception.address.to_string(), |address| address.to_string())
     }
@@ -165,7 +165,7 @@ impl Bound {
     ///
     /// # Errors
     /// A port file that cannot be written.
-    pub fn announce(&self, hub: &Hub) -> Result<(), Error> {
+    pub(crate) fn announce(&self, hub: &Hub) -> Result<(), Error> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
         let path = &self.reception.shown_path;
         match self.listener.local_addr() {
@@ -181,7 +181,7 @@ impl Bound {
     }
 
     /// Lets clients in from now on, until the task is aborted.
-    pub fn accept(self, hub: &Rc<Hub>) -> JoinHandle<()> {
+    pub(crate) fn accept(self, hub: &Rc<Hub>) -> JoinHandle<()> {
         let Self { reception, listener, tls } = self;
         let is_on_loopback = listener.local_addr().is_some_and(|address| address.ip().is_loopback());
         let origins = match reception.origins {

@@ -17,7 +17,7 @@ use crate::sink::record::{RecordError, Recorder};
 
 /// The recording of a run and its dead letters, where they are wanted.
 #[derive(Debug, Default)]
-pub struct Recording {
+pub(crate) struct Recording {
     recorder: RefCell<Option<Recorder>>,
     dead_letters: RefCell<Option<LineFile>>,
     failure: RefCell<Option<RecordError>>,
@@ -26,23 +26,29 @@ pub struct Recording {
 
 impl Recording {
     /// Begins.
-    pub fn begin(&self, recorder: Recorder) {
+    pub(crate) fn begin(&self, recorder: Recorder) {
         *self.recorder.borrow_mut() = Some(recorder);
     }
 
     /// Begins to keep dead letters.
-    pub fn keep_dead_letters(&self, file: LineFile) {
+    pub(crate) fn keep_dead_letters(&self, file: LineFile) {
         *self.dead_letters.borrow_mut() = Some(file);
     }
 
     /// Whether something waits to be written.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.recorder.borrow().as_ref().is_some_and(Recorder::is_waiting)
             || self.dead_letters.borrow().as_ref().is_some_and(LineFile::is_waiting)
     }
 
     /// Keeps a message that was not taken, and why; false when such are not kept.
-    pub fn dead_letter(&self, time: Timestamp, session: EventSession<'_>, message: &Message, error: &str) -> bool {
+    pub(crate) fn dead_letter(
+        &self,
+        time: Timestamp,
+        session: EventSession<'_>,
+        message: &Message,
+        error: &str,
+    ) -> bool {
         let mut slot = self.dead_letters.borrow_mut();
         let Some(file) = &mut *slot else { return false };
         file.line(|buffer| write_dead_letter_line(buffer, time, session, Direction::In, message, error));
@@ -50,7 +56,7 @@ impl Recording {
     }
 
     /// A session begins, which asked for `target`.
-    pub fn opened(&self, url: &str, target: &str, event: impl FnOnce() -> Event) {
+    pub(crate) fn opened(&self, url: &str, target: &str, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             let event = event();
             recorder.name_session(&event.session, url);
@@ -62,14 +68,14 @@ impl Recording {
     }
 
     /// A data message.
-    pub fn message(&self, time: Timestamp, session: EventSession<'_>, dir: Direction, message: &Message) {
+    pub(crate) fn message(&self, time: Timestamp, session: EventSession<'_>, dir: Direction, message: &Message) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.message(time, session, dir, message);
         }
     }
 
     /// Anything else but an `open`, see [`Recording::opened`].
-    pub fn event(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn event(&self, event: impl FnOnce() -> Event) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             let event = event();
             if !matches!(event.body, EventBody::Open { .. }) {
@@ -79,19 +85,19 @@ impl Recording {
     }
 
     /// Whether anything is recorded.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.recorder.borrow().is_some()
     }
 
     /// A session has ended.
-    pub fn ended(&self, id: u64) {
+    pub(crate) fn ended(&self, id: u64) {
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.forget_session(&SessionId::of(id));
         }
     }
 
     /// Whether more may be recorded, as of the last [`Recording::poll_tend`].
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         !self.full.get()
     }
 
@@ -99,7 +105,7 @@ impl Recording {
     ///
     /// # Errors
     /// A file has failed, as [`Recording::failure`] tells.
-    pub fn poll_tend(&self, cx: &mut Context<'_>) -> Result<Poll<()>, String> {
+    pub(crate) fn poll_tend(&self, cx: &mut Context<'_>) -> Result<Poll<()>, String> {
         let (mut has_room, mut failure) = (true, None);
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.poll_due(cx);
@@ -123,7 +129,7 @@ impl Recording {
     }
 
     /// Writes the rest and closes the files.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         std::future::poll_fn(|cx| {
             let recording = self.poll_finish_one(&self.recorder, Recorder::poll_finish, cx);
             let dead_letters = self.poll_finish_one(&self.dead_letters, LineFile::poll_finish, cx);
@@ -148,7 +154,7 @@ impl Recording {
     }
 
     /// Gives up what [`Recording::finish`] has not written: that is a failure.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         self.failed(self.recorder.take().map(|recorder| recorder.late()));
         self.failed(self.dead_letters.take().map(|file| file.late()));
     }
@@ -160,7 +166,7 @@ impl Recording {
     }
 
     /// What went wrong.
-    pub fn failure(&self) -> Option<RecordError> {
+    pub(crate) fn failure(&self) -> Option<RecordError> {
         self.failure.borrow().clone()
     }
 }

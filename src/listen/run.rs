@@ -34,7 +34,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 const AFTER_CUT: Duration = Duration::from_millis(100);
 
 /// A server as meant.
-pub struct Server {
+pub(crate) struct Server {
     /// How clients come in.
     pub reception: Reception,
     /// Where everything is recorded.
@@ -55,7 +55,7 @@ pub struct Server {
 ///
 /// # Errors
 /// TLS files that cannot be used, an address that cannot be had.
-pub async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Result<Exit, Error> {
+pub(crate) async fn run(server: Server, host: Host, console: Option<OpenConsole>) -> Result<Exit, Error> {
     // Each session is a file descriptor; the soft limit is there to be raised.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;

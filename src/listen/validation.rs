@@ -8,7 +8,7 @@ use crate::message::Message;
 
 /// What a client whose message has another shape gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnInvalid {
+pub(crate) enum OnInvalid {
     /// An error message.
     Reply,
     /// Close 1008.
@@ -19,7 +19,7 @@ pub enum OnInvalid {
 
 /// The shape, and what happens to what has another.
 #[derive(Debug, Clone)]
-pub struct Validation {
+pub(crate) struct Validation {
     /// The shape.
     pub schema: Schema,
     /// What the sender gets.
@@ -31,7 +31,7 @@ impl Validation {
     ///
     /// # Errors
     /// What is wrong with it, in a line.
-    pub fn check(&self, message: &Message) -> Result<(), String> {
+    pub(crate) fn check(&self, message: &Message) -> Result<(), String> {
         self.schema.check(message.payload())
     }
 }

@@ -9,23 +9,23 @@ use jiff::Timestamp;
 
 /// Tells the time: within a pass always the same.
 #[derive(Debug, Default)]
-pub struct PassClock(Cell<Option<Timestamp>>);
+pub(crate) struct PassClock(Cell<Option<Timestamp>>);
 
 impl PassClock {
     /// What comes from now on has the same time, until [`PassClock::pass_ends`].
-    pub fn pass_begins(&self) {
+    pub(crate) fn pass_begins(&self) {
         if self.0.get().is_none() {
             self.0.set(Some(Timestamp::now()));
         }
     }
 
     /// What comes next has a time of its own. To be said before anything is waited for.
-    pub fn pass_ends(&self) {
+    pub(crate) fn pass_ends(&self) {
         self.0.set(None);
     }
 
     /// The time of the pass, else that of this moment.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.0.get().unwrap_or_else(Timestamp::now)
     }
 }

@@ -5,13 +5,13 @@
 use std::fmt::Display;
 
 /// `1 message`, `2 messages`, `0 messages`.
-pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     let words = agreeing(count, noun);
     format!("{count} {words}")
 }
 
 /// The noun alone, as the count wants it: `message` or `messages`.
-pub fn agreeing<N: Copy + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub(crate) fn agreeing<N: Copy + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     match noun.strip_suffix('y') {
         _ if count == N::from(1) => noun.to_owned(),
         // A day, days, but a retry, retries.

@@ -21,14 +21,14 @@ const SECONDS: usize = 17;
 
 /// A time as event lines write it.
 #[must_use]
-pub fn time_text(time: Timestamp) -> String {
+pub(crate) fn time_text(time: Timestamp) -> String {
     let mut text = Vec::new();
     push_time(&mut text, time);
     String::from_utf8(text).unwrap_or_default()
 }
 
 /// Appends a time as `2026-01-02T03:04:05.678901Z`.
-pub fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+pub(crate) fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let (mut second, nanoseconds) = (time.as_second(), time.subsec_nanosecond());
     // Before 1970 the fraction counts backwards.
     second -= i64::from(nanoseconds < 0);
@@ -83,7 +83,7 @@ pub(super) fn push_seconds(out: &mut Vec<u8>, time: Timestamp) {
 }
 
 /// Appends a number.
-pub fn push_number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut from = digits.len();
     let mut rest = number;

@@ -8,7 +8,7 @@
 
 mod fields;
 mod head;
-pub mod recorded;
+pub(crate) mod recorded;
 
 use std::borrow::Cow;
 
@@ -19,13 +19,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-pub use self::fields::push_base64;
+pub(crate) use self::fields::push_base64;
 use self::fields::{push_display, push_drop, push_field, push_field_or_null, push_message, push_payload};
-pub use self::head::EventSession;
+pub(crate) use self::head::EventSession;
 use self::head::{push_head, push_message_head};
 use crate::message::Message;
-pub use crate::message::digits::{push_number, push_time, time_text};
-pub use crate::message::json_string::push_json_string;
+pub(crate) use crate::message::digits::{push_number, push_time, time_text};
+pub(crate) use crate::message::json_string::push_json_string;
 
 /// Written with padding, read with or without.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -39,7 +39,7 @@ const LINE_ROOM: usize = 160;
 const MAX_CONTROL: usize = 125;
 
 /// Stands for the session of an event that happened before there was one.
-pub const NO_SESSION: &str = "-";
+pub(crate) const NO_SESSION: &str = "-";
 
 /// Which way a message went, seen from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -246,7 +246,7 @@ impl Event {
 }
 
 /// Appends the event line of a data message without building an [`Event`].
-pub fn write_message_line<'s>(
+pub(crate) fn write_message_line<'s>(
     out: &mut Vec<u8>,
     time: Timestamp,
     session: impl Into<EventSession<'s>>,
@@ -257,7 +257,7 @@ pub fn write_message_line<'s>(
 }
 
 /// Appends the event line of a message that could not be delivered, with the reason as `error`.
-pub fn write_dead_letter_line<'s>(
+pub(crate) fn write_dead_letter_line<'s>(
     out: &mut Vec<u8>,
     time: Timestamp,
     session: impl Into<EventSession<'s>>,
@@ -286,7 +286,7 @@ fn write_line(
 }
 
 /// Appends the event line of a dropped message without building an [`Event`].
-pub fn write_drop_line(
+pub(crate) fn write_drop_line(
     out: &mut Vec<u8>,
     time: Timestamp,
     session: EventSession<'_>,

@@ -6,7 +6,7 @@
 //! [`FOOT`] is whole at any time. Times are seconds since 1970 to the microsecond. What is no message (a ping, a pong, a
 //! Close) stands under its opcode of RFC 6455, an error as Chrome's own type `error`.
 
-pub mod read;
+pub(crate) mod read;
 
 use std::io::Write as _;
 
@@ -18,17 +18,17 @@ use super::json_string::{push_json_string, push_json_utf8};
 use super::{Message, MessageKind};
 
 /// The beginning of a document.
-pub const HEAD: &str = concat!(
+pub(crate) const HEAD: &str = concat!(
     "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"wsp\",\"version\":\"",
     env!("CARGO_PKG_VERSION"),
     "\"},\"pages\":[],\"entries\":["
 );
 
 /// How a document begins that was written here, whatever the version: its messages stand on lines of their own.
-pub const CREATED_BY_US: &str = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"wsp\",";
+pub(crate) const CREATED_BY_US: &str = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"wsp\",";
 
 /// The end of a document.
-pub const FOOT: &str = "\n]}}\n";
+pub(crate) const FOOT: &str = "\n]}}\n";
 
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
@@ -39,7 +39,7 @@ const PONG: u8 = 10;
 /// Request, answer and times of a connection. Heads are as `-v` shows them, secrets redacted; empty for a connection
 /// that never came about.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     /// Request line and headers.
     pub request: &'a str,
     /// Status line and headers of the answer.
@@ -52,7 +52,7 @@ pub struct Exchange<'a> {
 
 /// How long the steps of opening took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Times {
+pub(crate) struct Times {
     /// Look-up.
     pub dns: f64,
     /// TCP.
@@ -66,13 +66,19 @@ pub struct Times {
 impl Times {
     /// All of them together.
     #[must_use]
-    pub fn total(&self) -> f64 {
+    pub(crate) fn total(&self) -> f64 {
         self.dns + self.tcp + self.tls + self.upgrade
     }
 }
 
 /// Appends an entry up to its first message.
-pub fn push_entry_head(out: &mut Vec<u8>, session: &str, url: &str, started: Timestamp, exchange: &Exchange<'_>) {
+pub(crate) fn push_entry_head(
+    out: &mut Vec<u8>,
+    session: &str,
+    url: &str,
+    started: Timestamp,
+    exchange: &Exchange<'_>,
+) {
     out.extend_from_slice(b"\n{\"_session\":");
     push_json_string(out, session);
     out.extend_from_slice(b",\"_resourceType\":\"websocket\",\"startedDateTime\":\"");
@@ -126,7 +132,7 @@ fn pairs_as_objects<'t>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'t str,
 }
 
 /// Appends the end of an entry whose connection has lasted `time` milliseconds since it was open.
-pub fn push_entry_tail(out: &mut Vec<u8>, times: Times, time: f64) {
+pub(crate) fn push_entry_tail(out: &mut Vec<u8>, times: Times, time: f64) {
     let Times { dns, tcp, tls, upgrade } = times;
     let ssl = if tls > 0.0 { tls } else { -1.0 };
     write(
@@ -141,7 +147,7 @@ pub fn push_entry_tail(out: &mut Vec<u8>, times: Times, time: f64) {
 }
 
 /// Appends a message, without a comma before it.
-pub fn push_message(out: &mut Vec<u8>, time: Timestamp, dir: Direction, message: &Message) {
+pub(crate) fn push_message(out: &mut Vec<u8>, time: Timestamp, dir: Direction, message: &Message) {
     match message.kind() {
         MessageKind::Text => {
             frame_head(out, kind(dir), time, TEXT);
@@ -154,7 +160,7 @@ pub fn push_message(out: &mut Vec<u8>, time: Timestamp, dir: Direction, message:
 
 /// Appends what an event has to say beyond messages; false when that is nothing (an `open` begins an entry instead).
 /// A comma is put before it when `comma` says so.
-pub fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool {
+pub(crate) fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool {
     if matches!(event.body, EventBody::Open { .. } | EventBody::Drop { .. }) {
         return false;
     }

@@ -7,7 +7,7 @@ use super::Message;
 
 /// How a piece of input becomes a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InputKind {
+pub(crate) enum InputKind {
     /// Text; bytes that are not UTF-8 are an error.
     Text,
     /// Binary, as it is.
@@ -24,7 +24,7 @@ pub enum InputKind {
 ///
 /// # Errors
 /// Bytes that are not what the kind promises.
-pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
+pub(crate) fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
     match kind {
         InputKind::Text | InputKind::Events => Message::text_from_bytes(piece)
             .map_err(|_| "not valid UTF-8; --binary sends it as binary messages".to_owned()),
@@ -38,7 +38,7 @@ pub fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
     let digits: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace() && *byte != b':').collect();
     let digits = digits.strip_prefix(b"0x").unwrap_or(&digits);
     if !digits.len().is_multiple_of(2) {
@@ -57,7 +57,7 @@ pub fn hex(text: &[u8]) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn base64(text: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn base64(text: &[u8]) -> Result<Vec<u8>, String> {
     let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     BASE64.decode(&text).or_else(|_| BASE64_NO_PAD.decode(&text)).map_err(|error| format!("not base64: {error}"))
 }

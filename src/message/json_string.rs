@@ -15,7 +15,7 @@ use fearless_simd::prelude::*;
 use fearless_simd::{mask8x64, u8x64};
 
 pub(super) use read::{SHARED, json_string_end, read_json_string};
-pub use write::push_json_string;
+pub(crate) use write::push_json_string;
 pub(super) use write::push_json_utf8;
 
 /// Bytes of text that are looked at together, a bit each in a mask.

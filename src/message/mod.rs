@@ -3,18 +3,18 @@
 //! Owns the message type, the codecs of event lines ([`event`]) and HAR ([`har`]), and terminal-safe rendering ([`render`]).
 //! Knows nothing of sockets. Invariant: the payload of a text message is valid UTF-8.
 
-pub mod clock;
-pub mod counted;
+pub(crate) mod clock;
+pub(crate) mod counted;
 mod digits;
-pub mod event;
-pub mod har;
-pub mod input;
+pub(crate) mod event;
+pub(crate) mod har;
+pub(crate) mod input;
 mod json_string;
-pub mod pack;
+pub(crate) mod pack;
 mod payloads;
-pub mod render;
-pub mod source;
-pub mod uuid;
+pub(crate) mod render;
+pub(crate) mod source;
+pub(crate) mod uuid;
 
 use std::sync::Arc;
 

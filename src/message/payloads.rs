@@ -11,7 +11,7 @@ use super::{Message, MessageKind};
 
 /// Makes messages, which are put one behind the other.
 #[derive(Debug, Default)]
-pub struct Payloads(BytesMut);
+pub(super) struct Payloads(BytesMut);
 
 impl Payloads {
     /// A text message of the JSON string that begins at `text`, behind its quote, and what comes after it. `None`

@@ -19,7 +19,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How payloads are written to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// As it came; text gets a newline.
     Raw,
     /// Event lines.
@@ -32,7 +32,7 @@ pub enum Format {
 
 impl Format {
     /// The names a user may give, in the order they are documented.
-    pub const NAMES: [&'static str; 4] = ["raw", "json", "pretty", "hex"];
+    pub(crate) const NAMES: [&'static str; 4] = ["raw", "json", "pretty", "hex"];
 }
 
 impl FromStr for Format {
@@ -50,7 +50,7 @@ impl FromStr for Format {
 }
 
 /// Appends the payload: text with one newline, binary as it is.
-pub fn raw(out: &mut Vec<u8>, message: &Message) {
+pub(crate) fn raw(out: &mut Vec<u8>, message: &Message) {
     out.extend_from_slice(message.payload());
     if message.kind() == MessageKind::Text {
         out.push(b'\n');
@@ -58,7 +58,7 @@ pub fn raw(out: &mut Vec<u8>, message: &Message) {
 }
 
 /// Appends one line of lower-case hexadecimal bytes separated by spaces.
-pub fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() * 3 + 1);
     for (i, &byte) in bytes.iter().enumerate() {
         if i > 0 {
@@ -76,7 +76,7 @@ fn push_hex_byte(out: &mut Vec<u8>, byte: u8) {
 
 /// Whether a terminal may act on this character instead of showing it: C0 and C1 controls, DEL, and
 /// the characters that reorder text around them. Newline and tab count; callers decide on them.
-pub fn drives_terminal(c: char) -> bool {
+pub(crate) fn drives_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -90,7 +90,7 @@ pub(super) fn push_unicode_escape(out: &mut Vec<u8>, c: char) {
 
 /// Appends text so that it can be shown: control characters and bidirectional overrides as
 /// `\u001b`, bytes that are no UTF-8 as `\xff`. Newlines and tabs stay.
-pub fn escape_for_terminal(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn escape_for_terminal(out: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         push_shown(out, chunk.valid());
         for &byte in chunk.invalid() {
@@ -115,7 +115,7 @@ fn push_shown(out: &mut Vec<u8>, text: &str) {
 /// Appends a text message that is JSON with two spaces of indent and a newline at its end, keeping
 /// the order of keys and the text of numbers. Returns `false`, having written nothing, when it is
 /// not JSON (or is nested past a limit).
-pub fn pretty(out: &mut Vec<u8>, message: &Message, colour: bool) -> bool {
+pub(crate) fn pretty(out: &mut Vec<u8>, message: &Message, colour: bool) -> bool {
     let Some(text) = message.as_text() else {
         return false;
     };
@@ -259,7 +259,7 @@ fn string_len(bytes: &[u8]) -> usize {
 }
 
 /// Appends the name of the session a message is of, and a space.
-pub fn label(out: &mut Vec<u8>, name: &str, colour: bool) {
+pub(crate) fn label(out: &mut Vec<u8>, name: &str, colour: bool) {
     let (dim, reset) = if colour { (DIM, RESET) } else { ("", "") };
     for part in [dim, name, reset, " "] {
         out.extend_from_slice(part.as_bytes());
@@ -267,7 +267,7 @@ pub fn label(out: &mut Vec<u8>, name: &str, colour: bool) {
 }
 
 /// Appends a message as a person or a pipe gets it; event lines are another file's.
-pub fn message(out: &mut Vec<u8>, message: &Message, format: Format, to_terminal: bool, colour: bool) {
+pub(crate) fn message(out: &mut Vec<u8>, message: &Message, format: Format, to_terminal: bool, colour: bool) {
     match format {
         Format::Hex => hex(out, message.payload()),
         Format::Pretty if pretty(out, message, colour) => {}

@@ -76,7 +76,7 @@ impl Source {
 
 /// The path of what a request asked for.
 #[must_use]
-pub fn path_of(target: &str) -> &str {
+pub(crate) fn path_of(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or_default()
 }
 

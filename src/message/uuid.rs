@@ -2,7 +2,7 @@
 
 /// Returns the UUID made of 122 of these random bits.
 #[must_use]
-pub fn of_random(random: u128) -> String {
+pub(crate) fn of_random(random: u128) -> String {
     let version = (random & !(0xf << 76)) | (4 << 76);
     let bits = (version & !(0b11 << 62)) | (0b10 << 62);
     let hex = format!("{bits:032x}");

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use self::outgoing::Outgoing;
 use super::deflate::{Agreed, Deflater, Inflater, Role};
-pub use super::frames::{CloseReason, MessageLimits, may_be_sent};
+pub(crate) use super::frames::{CloseReason, MessageLimits, may_be_sent};
 use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
 use crate::message::Message;
@@ -43,7 +43,7 @@ thread_local! {
 
 /// What the peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// A whole data message.
     Message(Message),
     /// A ping; the pong is already on its way, if there is to be one.
@@ -102,7 +102,7 @@ impl ConnectionError {
 
 /// How a connection is set up after the upgrade.
 #[derive(Debug, Clone)]
-pub struct ConnectionSettings {
+pub(crate) struct ConnectionSettings {
     /// Client connections mask their frames.
     pub role: Role,
     /// How large the peer's messages may be.
@@ -124,7 +124,7 @@ struct Fragments {
 
 /// One open WebSocket.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     transport: Transport,
     decoder: Decoder,
     /// Read, but not decoded.
@@ -147,7 +147,7 @@ pub struct Connection {
 impl Connection {
     /// Starts on a transport whose upgrade is done; `prefix` is what was read past the HTTP head.
     #[must_use]
-    pub fn new(transport: Transport, prefix: &[u8], settings: &ConnectionSettings) -> Self {
+    pub(crate) fn new(transport: Transport, prefix: &[u8], settings: &ConnectionSettings) -> Self {
         let role = settings.role;
         let limits = settings.limits;
         let deflate = settings.deflate.as_ref();
@@ -171,13 +171,13 @@ impl Connection {
 
     /// Returns how many bytes were read from and written to the transport so far (after compression, before TLS).
     #[must_use]
-    pub fn wire_bytes(&self) -> (u64, u64) {
+    pub(crate) fn wire_bytes(&self) -> (u64, u64) {
         (self.bytes_in, self.outgoing.total())
     }
 
     /// Returns how many payload bytes of messages have come so far, also of one whose end has not.
     #[must_use]
-    pub fn message_bytes(&self) -> u64 {
+    pub(crate) fn message_bytes(&self) -> u64 {
         self.decoder.data_bytes()
     }
 
@@ -186,7 +186,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError`]; call [`Connection::fail`] next, so that the peer learns why.
-    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, ConnectionError>> {
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Incoming>, ConnectionError>> {
         loop {
             if let Some(incoming) = self.next_incoming()? {
                 return Poll::Ready(Ok(Some(incoming)));
@@ -320,7 +320,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError::Lost`] when the byte stream failed.
-    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         loop {
             if self.outgoing.len() >= HIGH_WATER {
                 ready!(self.poll_write(cx, HIGH_WATER - 1))?;
@@ -346,7 +346,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError::Protocol`] after a Close.
-    pub fn start_send(&mut self, message: Message) -> Result<(), ConnectionError> {
+    pub(crate) fn start_send(&mut self, message: Message) -> Result<(), ConnectionError> {
         self.start_send_limited(message, None)
     }
 
@@ -354,7 +354,11 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::start_send`].
-    pub fn start_send_limited(&mut self, message: Message, fragment: Option<usize>) -> Result<(), ConnectionError> {
+    pub(crate) fn start_send_limited(
+        &mut self,
+        message: Message,
+        fragment: Option<usize>,
+    ) -> Result<(), ConnectionError> {
         self.may_send()?;
         let compressed = self.deflater.as_mut().and_then(|deflater| deflater.compress(message.payload()));
         self.last_wire = compressed.as_ref().map(Bytes::len);
@@ -384,13 +388,13 @@ impl Connection {
 
     /// Returns whether messages may be sent compressed.
     #[must_use]
-    pub fn compresses(&self) -> bool {
+    pub(crate) fn compresses(&self) -> bool {
         self.deflater.is_some()
     }
 
     /// Returns the payload bytes of the last message that was taken, as it is on the wire, where it was compressed.
     #[must_use]
-    pub fn last_wire(&self) -> Option<usize> {
+    pub(crate) fn last_wire(&self) -> Option<usize> {
         self.last_wire
     }
 
@@ -404,7 +408,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::start_send`].
-    pub fn start_ping(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
+    pub(crate) fn start_ping(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
         self.may_send()?;
         self.outgoing.push(FrameKind::PING, payload, self.role == Role::Client);
         Ok(())
@@ -414,14 +418,14 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::start_send`].
-    pub fn start_pong(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
+    pub(crate) fn start_pong(&mut self, payload: Bytes) -> Result<(), ConnectionError> {
         self.may_send()?;
         self.outgoing.push(FrameKind::PONG, payload, self.role == Role::Client);
         Ok(())
     }
 
     /// Takes a Close to send, once; nothing can be sent after it.
-    pub fn start_close(&mut self, close: &CloseReason) {
+    pub(crate) fn start_close(&mut self, close: &CloseReason) {
         self.put_close(close);
     }
 
@@ -434,7 +438,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError::Lost`] when the byte stream failed.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         if !self.unflushed {
             return Poll::Ready(Ok(()));
         }
@@ -456,7 +460,7 @@ impl Connection {
 
     /// Tells the peer why the connection ends and waits, within `limit`, until it has hung up:
     /// hanging up first could destroy the Close on its way.
-    pub async fn fail(&mut self, error: &ConnectionError, limit: Duration) {
+    pub(crate) async fn fail(&mut self, error: &ConnectionError, limit: Duration) {
         let Some(code) = error.close_code() else { return };
         self.start_close(&CloseReason::new(code, error.close_text()));
         let _ = tokio::time::timeout(limit, async {
@@ -467,7 +471,7 @@ impl Connection {
     }
 
     /// Ends our half of the byte stream and discards what still comes until the peer ends its own.
-    pub async fn linger(&mut self) {
+    pub(crate) async fn linger(&mut self) {
         self.transport.linger(usize::MAX).await;
     }
 

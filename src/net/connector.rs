@@ -23,7 +23,7 @@ use crate::redact;
 
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
-pub struct ConnectOptions {
+pub(crate) struct ConnectOptions {
     /// Where to.
     pub target: WsTarget,
     /// Look-up and sockets.
@@ -115,7 +115,7 @@ impl From<NegotiationError> for ConnectError {
 
 /// What the handshake brought to light, for `-v` and `open` events.
 #[derive(Debug, Clone, Default)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     /// The URL reached in the end, without user info.
     pub url: String,
     /// The address reached: the proxy's where there is one.
@@ -155,7 +155,7 @@ pub struct Handshake {
 impl Handshake {
     /// What a recording shows of it.
     #[must_use]
-    pub fn exchange(&self) -> Exchange<'_> {
+    pub(crate) fn exchange(&self) -> Exchange<'_> {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         Exchange {
             request: &self.request_head,
@@ -168,7 +168,7 @@ impl Handshake {
 
 /// A byte stream whose upgrade is done.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     transport: Transport,
     /// What was read past the HTTP head.
     prefix: Bytes,
@@ -178,13 +178,13 @@ pub struct Opened {
 impl Opened {
     /// Starts speaking WebSocket on it.
     #[must_use]
-    pub fn into_connection(self) -> Connection {
+    pub(crate) fn into_connection(self) -> Connection {
         Connection::new(self.transport, &self.prefix, &self.settings)
     }
 }
 
 /// Makes connections to one target, as often as asked.
-pub struct Connector {
+pub(crate) struct Connector {
     options: ConnectOptions,
     /// Made when it is first needed: reading the system's trusted certificates takes longer than
     /// everything else a short run does.
@@ -202,7 +202,7 @@ impl Connector {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn new(options: ConnectOptions) -> Result<Self, TlsError> {
+    pub(crate) fn new(options: ConnectOptions) -> Result<Self, TlsError> {
         let connector = Self {
             options,
             tls: OnceCell::new(),
@@ -219,7 +219,7 @@ impl Connector {
 
     /// One for other options that agree with these on TLS, which is not prepared again.
     #[must_use]
-    pub fn with(&self, options: ConnectOptions) -> Self {
+    pub(crate) fn with(&self, options: ConnectOptions) -> Self {
         Self {
             options,
             tls: self.tls.clone(),
@@ -248,7 +248,7 @@ impl Connector {
 
     /// The target, whose display leaves user info out.
     #[must_use]
-    pub fn target(&self) -> &WsTarget {
+    pub(crate) fn target(&self) -> &WsTarget {
         &self.options.target
     }
 
@@ -256,7 +256,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<(Connection, Handshake), ConnectError> {
         let (opened, handshake) = self.open(self.options.dial.interface).await?;
         Ok((opened.into_connection(), handshake))
     }
@@ -265,7 +265,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
+    pub(crate) async fn open(&self, source: Option<IpAddr>) -> Result<(Opened, Handshake), ConnectError> {
         let limit = self.options.connect_timeout;
         let opening = async {
             self.identify().await?;
@@ -418,7 +418,7 @@ impl Connector {
 
     /// What the user set.
     #[must_use]
-    pub fn options(&self) -> &ConnectOptions {
+    pub(crate) fn options(&self) -> &ConnectOptions {
         &self.options
     }
 

@@ -17,7 +17,7 @@ const BETWEEN: u64 = 64 * 1024;
 
 /// Returns the first `most` bytes of a body as text, or its size and type in words where it is none. `body` may be cut.
 #[must_use]
-pub fn readable(headers: &HeaderMap, body: &[u8], most: usize) -> String {
+pub(crate) fn readable(headers: &HeaderMap, body: &[u8], most: usize) -> String {
     if body.is_empty() {
         return String::new();
     }

@@ -17,7 +17,7 @@ use super::upgrade::{HeaderEdit, parse_header};
 
 /// A secret, or where it comes from.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// Itself.
     Text(String),
     /// In this file, less its last newline.
@@ -60,7 +60,7 @@ impl Secret {
 
 /// Everything that says who the client is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// `USER:PASSWORD` for Basic authentication.
     pub user: Option<Secret>,
     /// A bearer token, which comes before `user`.
@@ -71,7 +71,7 @@ pub struct Credentials {
 
 /// What one attempt shows.
 #[derive(Debug, Clone, Default)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The Authorization header.
     pub authorization: Option<HeaderValue>,
     /// Headers from files.
@@ -81,13 +81,13 @@ pub struct Identity {
 impl Credentials {
     /// Returns whether there will be an Authorization header.
     #[must_use]
-    pub fn authorizes(&self) -> bool {
+    pub(crate) fn authorizes(&self) -> bool {
         self.user.is_some() || self.bearer.is_some()
     }
 
     /// Returns whether something is read from files, and no command runs.
     #[must_use]
-    pub fn are_in_files(&self) -> bool {
+    pub(crate) fn are_in_files(&self) -> bool {
         let shown = self.bearer.as_ref().or(self.user.as_ref());
         let runs = matches!(shown, Some(Secret::Command(_)));
         !runs && (matches!(shown, Some(Secret::File(_))) || !self.header_files.is_empty())
@@ -97,7 +97,7 @@ impl Credentials {
     ///
     /// # Errors
     /// A line that names the file or the flag at fault.
-    pub async fn read(&self) -> Result<Identity, String> {
+    pub(crate) async fn read(&self) -> Result<Identity, String> {
         let authorization = match (&self.bearer, &self.user) {
             (Some(token), _) => Some(bearer(&token.read().await?)?),
             (None, Some(user)) => Some(basic(&user.read().await?)?),
@@ -110,7 +110,7 @@ impl Credentials {
     ///
     /// # Errors
     /// As [`Credentials::read`].
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(token) = &self.bearer {
             bearer(&token.read_now()?)?;
         }
@@ -124,7 +124,7 @@ impl Credentials {
     ///
     /// # Errors
     /// A line that names the file and the line at fault.
-    pub fn header_edits(&self) -> Result<Vec<HeaderEdit>, String> {
+    pub(crate) fn header_edits(&self) -> Result<Vec<HeaderEdit>, String> {
         let mut edits = Vec::new();
         for path in &self.header_files {
             for (index, line) in read_file(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

@@ -44,7 +44,7 @@ impl Family {
 
 /// How a byte stream is made.
 #[derive(Debug, Clone, Default)]
-pub struct DialOptions {
+pub(crate) struct DialOptions {
     /// Addresses that stand in for a look-up, by host and port.
     pub resolve: Vec<(String, u16, IpAddr)>,
     /// A unix socket in place of the URL's host.
@@ -77,7 +77,7 @@ impl DialOptions {
 ///
 /// # Errors
 /// A line that says what is wrong.
-pub fn parse_resolve(text: &str) -> Result<(String, u16, IpAddr), String> {
+pub(crate) fn parse_resolve(text: &str) -> Result<(String, u16, IpAddr), String> {
     let mut parts = text.splitn(3, ':');
     let (Some(host), Some(port), Some(address)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("expected HOST:PORT:ADDRESS".to_owned());
@@ -119,7 +119,7 @@ pub enum DialError {
 
 /// How long it took, and where it led.
 #[derive(Debug, Clone)]
-pub struct Timings {
+pub(crate) struct Timings {
     /// The look-up.
     pub dns: Duration,
     /// From the first attempt to the connection.
@@ -132,7 +132,7 @@ pub struct Timings {
 ///
 /// # Errors
 /// [`DialError`].
-pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<(Transport, Timings), DialError> {
+pub(crate) async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<(Transport, Timings), DialError> {
     let started = Instant::now();
     if let Some(path) = &options.unix_socket {
         let address = format!("unix:{}", path.display());

@@ -17,7 +17,7 @@ use super::proxy::Proxy;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// No connection came about.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -28,7 +28,7 @@ pub enum FetchError {
 
 /// An answer whose body is still to come.
 #[derive(Debug)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// The status code.
     pub status: StatusCode,
     body: Incoming,
@@ -37,7 +37,7 @@ pub struct Fetched {
 
 impl Fetched {
     /// The next piece of the body; none at its end, or where the connection broke.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Ok(data) = self.body.frame().await?.ok()?.into_data() {
                 return Some(data);
@@ -46,7 +46,7 @@ impl Fetched {
     }
 
     /// The beginning of the body as text.
-    pub async fn text(mut self, most: usize) -> String {
+    pub(crate) async fn text(mut self, most: usize) -> String {
         let mut text = Vec::new();
         while let Some(piece) = self.next().await {
             text.extend_from_slice(&piece[..piece.len().min(most - text.len())]);
@@ -68,7 +68,7 @@ impl Drop for Fetched {
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn fetch(
+pub(crate) async fn fetch(
     connector: &Connector,
     method: Method,
     path: &str,

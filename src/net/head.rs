@@ -30,7 +30,7 @@ const MAX_HEAD: usize = 264 * 1024;
 /// The same where nobody has reason to send much.
 const SMALL_HEAD: usize = 32 * 1024;
 /// What is said of a head over one of these.
-pub const TOO_LARGE: &str = "its head has more than 1000 lines or 256 KiB";
+pub(crate) const TOO_LARGE: &str = "its head has more than 1000 lines or 256 KiB";
 /// Names that are not in title case, as their RFCs write them.
 const STANDARD: [&str; 9] = [
     "DNT",
@@ -48,7 +48,7 @@ const LENGTHS: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCOD
 
 /// Returns the settings of a client's side.
 #[must_use]
-pub fn client() -> client::conn::http1::Builder {
+pub(crate) fn client() -> client::conn::http1::Builder {
     let mut builder = client::conn::http1::Builder::new();
     builder.title_case_headers(true).preserve_header_case(true).max_headers(MAX_LINES).max_buf_size(MAX_HEAD);
     builder
@@ -56,7 +56,7 @@ pub fn client() -> client::conn::http1::Builder {
 
 /// Returns the settings of a server's side, which notes how names were spelled where `keeps_spelling`.
 #[must_use]
-pub fn server(keeps_spelling: bool) -> server::conn::http1::Builder {
+pub(crate) fn server(keeps_spelling: bool) -> server::conn::http1::Builder {
     let mut builder = server::conn::http1::Builder::new();
     builder.title_case_headers(true).preserve_header_case(keeps_spelling);
     builder.max_headers(MAX_LINES).max_buf_size(MAX_HEAD);
@@ -65,7 +65,7 @@ pub fn server(keeps_spelling: bool) -> server::conn::http1::Builder {
 
 /// Returns the settings of a server's side that programs of one's own ask for little.
 #[must_use]
-pub fn small_server() -> server::conn::http1::Builder {
+pub(crate) fn small_server() -> server::conn::http1::Builder {
     let mut builder = server::conn::http1::Builder::new();
     builder.title_case_headers(true).max_buf_size(SMALL_HEAD);
     builder
@@ -73,7 +73,7 @@ pub fn small_server() -> server::conn::http1::Builder {
 
 /// A header's name and how it is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpelledName {
+pub(crate) struct SpelledName {
     name: HeaderName,
     spelling: Option<Box<str>>,
 }
@@ -83,7 +83,7 @@ impl SpelledName {
     ///
     /// # Errors
     /// When it is no token (RFC 9110 section 5.6.2).
-    pub fn parse(text: &[u8]) -> Result<Self, InvalidHeaderName> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, InvalidHeaderName> {
         let name = HeaderName::from_bytes(text)?;
         Ok(Self { name, spelling: std::str::from_utf8(text).ok().map(Box::from) })
     }
@@ -115,7 +115,7 @@ impl Deref for SpelledName {
 
 /// How the names of an answer are to be written, as an extension of it.
 #[derive(Debug, Clone, Default)]
-pub struct Spellings(pub Vec<SpelledName>);
+pub(crate) struct Spellings(pub Vec<SpelledName>);
 
 fn standard(name: &HeaderName) -> Option<&'static str> {
     STANDARD.into_iter().find(|standard| standard.eq_ignore_ascii_case(name.as_str()))
@@ -123,7 +123,7 @@ fn standard(name: &HeaderName) -> Option<&'static str> {
 
 /// Returns what makes hyper write the names of `headers` as `own` spells them, in the order of their values, or as their
 /// RFCs do.
-pub async fn spell(headers: &HeaderMap, own: &[SpelledName]) -> Extensions {
+pub(crate) async fn spell(headers: &HeaderMap, own: &[SpelledName]) -> Extensions {
     thread_local! {
         static LAST: RefCell<(String, Extensions)> = RefCell::default();
     }
@@ -182,7 +182,7 @@ async fn read(lines: &str) -> Extensions {
 }
 
 /// Returns the headers of a message, `extensions` and all, with their names as hyper has read them or will write them.
-pub async fn spelled(headers: &HeaderMap, extensions: &Extensions) -> Vec<(SpelledName, HeaderValue)> {
+pub(crate) async fn spelled(headers: &HeaderMap, extensions: &Extensions) -> Vec<(SpelledName, HeaderValue)> {
     let mut copy = headers.clone();
     for name in LENGTHS {
         copy.remove(name);

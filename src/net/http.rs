@@ -37,7 +37,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 type BoxedBody = Pin<Box<dyn hyper::body::Body<Data = Bytes, Error = io::Error>>>;
 
 /// The body of an answer: in one piece, or as it comes.
-pub struct Body(Kind);
+pub(crate) struct Body(Kind);
 
 enum Kind {
     Whole(Option<Bytes>),
@@ -46,12 +46,12 @@ enum Kind {
 
 impl Body {
     /// All of it.
-    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
     }
 
     /// Piece by piece, until there is none.
-    pub fn polled(mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + 'static) -> Self {
+    pub(crate) fn polled(mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + 'static) -> Self {
         let frames = futures_util::stream::poll_fn(move |cx| {
             next(cx).map(|piece| piece.map(|piece| Ok::<_, io::Error>(Frame::data(piece))))
         });
@@ -59,7 +59,7 @@ impl Body {
     }
 
     /// A body that another library made.
-    pub fn wrap<B>(body: B) -> Self
+    pub(crate) fn wrap<B>(body: B) -> Self
     where
         B: hyper::body::Body<Data = Bytes, Error = io::Error> + 'static,
     {
@@ -94,14 +94,14 @@ impl hyper::body::Body for Body {
 }
 
 /// The body of a request, not yet read.
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     incoming: Incoming,
     limit: Duration,
 }
 
 /// Why a request's body could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// It is larger than allowed.
     #[error("the body is larger than {}", counted(*.0, "byte"))]
     TooLarge(usize),
@@ -116,7 +116,7 @@ pub enum BodyError {
 impl RequestBody {
     /// Whether it says of itself that it is larger than `max` bytes.
     #[must_use]
-    pub fn is_larger_than(&self, max: usize) -> bool {
+    pub(crate) fn is_larger_than(&self, max: usize) -> bool {
         hyper::body::Body::size_hint(&self.incoming).lower() > max as u64
     }
 
@@ -124,7 +124,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// [`BodyError`].
-    pub async fn read(mut self, max: usize) -> Result<Bytes, BodyError> {
+    pub(crate) async fn read(mut self, max: usize) -> Result<Bytes, BodyError> {
         if self.is_larger_than(max) {
             return Err(BodyError::TooLarge(max));
         }
@@ -145,7 +145,7 @@ impl RequestBody {
 }
 
 /// A byte stream after [`serve`].
-pub struct Served {
+pub(crate) struct Served {
     /// The stream.
     pub transport: Transport,
     /// What came after the last request.
@@ -156,7 +156,7 @@ pub struct Served {
 
 /// Why HTTP ended early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// What came is no HTTP, or the peer left.
     #[error("{0}")]
     Broken(String),
@@ -171,7 +171,7 @@ pub enum HttpError {
 /// Answers requests until the peer leaves, asks for an end or is too slow, or until an answer is 101: then the stream
 /// is the caller's. Names of answers are written as a [`Spellings`] among their extensions says; those of requests can be
 /// had by [`super::head::spelled`] where `settings` keep it.
-pub async fn serve<F, A>(transport: Transport, pace: Pace, settings: Builder, answer: F) -> Served
+pub(crate) async fn serve<F, A>(transport: Transport, pace: Pace, settings: Builder, answer: F) -> Served
 where
     F: Fn(Request<RequestBody>) -> A,
     A: Future<Output = Response<Body>>,
@@ -216,7 +216,7 @@ where
 }
 
 /// Ends a stream so that the peer gets to read what was last sent to it, even if it is still sending.
-pub async fn linger(mut transport: Transport) {
+pub(crate) async fn linger(mut transport: Transport) {
     let drain = async {
         let _ = transport.shutdown().await;
         let mut scratch = vec![0; 16 * 1024];

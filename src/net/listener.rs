@@ -23,7 +23,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
-pub use self::socket::{Listener, PeerAddr};
+pub(crate) use self::socket::{Listener, PeerAddr};
 use super::deflate::{Agreed, DeflateOffer, accept};
 use super::head::{self, SpelledName, Spellings};
 use super::http::{self as server, Body, HttpError, RequestBody};
@@ -34,7 +34,7 @@ use super::transport::Transport;
 
 /// A refusal: a status and a line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refuse {
+pub(crate) struct Refuse {
     /// HTTP status.
     pub status: StatusCode,
     /// What is told; the body too, with a newline, unless that is given.
@@ -49,33 +49,33 @@ pub struct Refuse {
 
 impl Refuse {
     /// A refusal.
-    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), hint: None, headers: Vec::new(), body: None }
     }
 
     /// With one more header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name.into(), value));
         self
     }
 }
 
 /// What a session holds for as long as it lives, such as its place among others.
-pub type Pass = Option<Box<dyn std::any::Any>>;
+pub(crate) type Pass = Option<Box<dyn std::any::Any>>;
 
 /// Decides, after every other check, whether a session may join: called with the request's head, into whose extensions it may
 /// put what it learned, and the peer's address.
-pub type Admit = dyn Fn(&mut Parts, PeerAddr) -> Result<Pass, Refuse>;
+pub(crate) type Admit = dyn Fn(&mut Parts, PeerAddr) -> Result<Pass, Refuse>;
 
 /// Answers requests that are no upgrade.
-pub type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
+pub(crate) type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
 
 /// Told of each request that was refused.
-pub type OnRefused = dyn Fn(PeerAddr, &Refuse);
+pub(crate) type OnRefused = dyn Fn(PeerAddr, &Refuse);
 
 /// What stands behind a session that is let in: what it agreed to, which the answer to the client repeats.
-pub struct Bridged {
+pub(crate) struct Bridged {
     /// The subprotocol agreed on.
     pub subprotocol: Option<String>,
     /// permessage-deflate, when it may be used.
@@ -87,10 +87,10 @@ pub struct Bridged {
 }
 
 /// Goes to what stands behind a request that was admitted, before it is answered.
-pub type Bridge = dyn Fn(&Parts, PeerAddr) -> Pin<Box<dyn Future<Output = Result<Bridged, Refuse>>>>;
+pub(crate) type Bridge = dyn Fn(&Parts, PeerAddr) -> Pin<Box<dyn Future<Output = Result<Bridged, Refuse>>>>;
 
 /// What an upgrade must look like and what is answered.
-pub struct UpgradeSettings {
+pub(crate) struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
     /// Pages let in. No browser leaves the header out, so a request without it comes from elsewhere and is let in.
@@ -115,7 +115,7 @@ pub struct UpgradeSettings {
 }
 
 /// An upgraded byte stream and what was agreed.
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// The stream, TLS included.
     pub transport: Transport,
     /// Bytes that came after the request head.
@@ -136,7 +136,7 @@ pub struct Accepted {
 
 /// Why no session came of a byte stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AcceptError {
+pub(crate) enum AcceptError {
     /// TLS failed.
     #[error("{0}")]
     Tls(String),
@@ -156,7 +156,7 @@ pub enum AcceptError {
 ///
 /// # Errors
 /// [`AcceptError`]; the peer has had its answer where it can be given one.
-pub async fn upgrade(
+pub(crate) async fn upgrade(
     transport: Transport,
     peer: PeerAddr,
     tls: Option<&ServerTls>,

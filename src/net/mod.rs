@@ -4,25 +4,25 @@
 //! the upgrade (RFC 6455 section 4), permessage-deflate (RFC 7692) and framing. Knows nothing of
 //! commands, sessions or what messages mean.
 
-pub mod connection;
-pub mod connector;
-pub mod content;
-pub mod credentials;
-pub mod deflate;
-pub mod dial;
-pub mod fetch;
-pub mod frames;
-pub mod head;
-pub mod http;
-pub mod listener;
-pub mod origin;
-pub mod pace;
-pub mod post;
-pub mod proxy;
-pub mod retry_after;
-pub mod self_signed;
-pub mod stream;
-pub mod tls;
-pub mod transport;
-pub mod tunnel;
-pub mod upgrade;
+pub(crate) mod connection;
+pub(crate) mod connector;
+pub(crate) mod content;
+pub(crate) mod credentials;
+pub(crate) mod deflate;
+pub(crate) mod dial;
+pub(crate) mod fetch;
+pub(crate) mod frames;
+pub(crate) mod head;
+pub(crate) mod http;
+pub(crate) mod listener;
+pub(crate) mod origin;
+pub(crate) mod pace;
+pub(crate) mod post;
+pub(crate) mod proxy;
+pub(crate) mod retry_after;
+pub(crate) mod self_signed;
+pub(crate) mod stream;
+pub(crate) mod tls;
+pub(crate) mod transport;
+pub(crate) mod tunnel;
+pub(crate) mod upgrade;

@@ -8,7 +8,7 @@ use http::uri::Authority;
 
 /// Which pages may connect. A request without an Origin comes from no page and is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Origins {
+pub(crate) enum Origins {
     /// Every page.
     #[default]
     Every,
@@ -21,7 +21,7 @@ pub enum Origins {
 impl Origins {
     /// What the user listed, or `otherwise` where nothing is listed.
     #[must_use]
-    pub fn listed(list: &[String], otherwise: Self) -> Self {
+    pub(crate) fn listed(list: &[String], otherwise: Self) -> Self {
         match list {
             [] => otherwise,
             list if list.iter().any(|origin| origin == "*") => Self::Every,
@@ -31,7 +31,7 @@ impl Origins {
 
     /// Whether a request with these headers is let in; `serves_pages` says that the server has pages of its own.
     #[must_use]
-    pub fn let_in(&self, headers: &HeaderMap, serves_pages: bool) -> bool {
+    pub(crate) fn let_in(&self, headers: &HeaderMap, serves_pages: bool) -> bool {
         let is_welcome = |origin: &HeaderValue| match self {
             Self::Every => true,
             Self::Local => is_of_this_machine(origin) || is_own(origin, headers),
@@ -60,7 +60,7 @@ fn is_of_this_machine(origin: &HeaderValue) -> bool {
 
 /// A name that no foreign name server decides about.
 #[must_use]
-pub fn is_local_name(host: &[u8]) -> bool {
+pub(crate) fn is_local_name(host: &[u8]) -> bool {
     let Some(authority) = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
     };
@@ -71,7 +71,7 @@ pub fn is_local_name(host: &[u8]) -> bool {
 
 /// Whether an origin is another than that of the address asked.
 #[must_use]
-pub fn is_foreign(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+pub(crate) fn is_foreign(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let own = headers.get(header::HOST).map(HeaderValue::as_bytes);
     let origin = origin.as_bytes();
     let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
@@ -83,7 +83,7 @@ pub fn is_foreign(origin: &HeaderValue, headers: &HeaderMap) -> bool {
 
 /// Whether an origin is that of the address asked, under a name that no page can have had pointed there.
 #[must_use]
-pub fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+pub(crate) fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     !is_foreign(origin, headers) && hosts.all(|host| is_local_name(host.as_bytes()))
 }

@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 /// What a peer must take, or send, within the limit while it is waited for.
-pub const LEAST: usize = 16 * 1024;
+pub(crate) const LEAST: usize = 16 * 1024;
 
 /// Bytes that must move within a time.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub(crate) struct Progress {
     since: Instant,
     moved: usize,
 }
@@ -20,12 +20,12 @@ pub struct Progress {
 impl Progress {
     /// Begins to wait.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, moved: 0 }
     }
 
     /// So many bytes have moved.
-    pub fn on_moved(&mut self, bytes: usize, now: Instant) {
+    pub(crate) fn on_moved(&mut self, bytes: usize, now: Instant) {
         self.moved += bytes;
         if self.moved >= LEAST {
             *self = Self::new(now);
@@ -34,14 +34,14 @@ impl Progress {
 
     /// When the peer is too slow.
     #[must_use]
-    pub fn deadline(&self, limit: Duration) -> Instant {
+    pub(crate) fn deadline(&self, limit: Duration) -> Instant {
         self.since + limit
     }
 }
 
 /// The pace of one connection.
 #[derive(Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     limit: Duration,
     /// Since when a request head may come; none while one is being answered.
     head_since: Option<Instant>,
@@ -53,34 +53,34 @@ pub struct Pace {
 impl Pace {
     /// A connection that began at `started`.
     #[must_use]
-    pub fn new(limit: Duration, started: Instant) -> Self {
+    pub(crate) fn new(limit: Duration, started: Instant) -> Self {
         Self { limit, head_since: Some(started), blocked: None, requests: 0 }
     }
 
     /// The time all of this may take.
     #[must_use]
-    pub fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
     /// A request head is whole.
-    pub fn on_request(&mut self) {
+    pub(crate) fn on_request(&mut self) {
         self.requests += 1;
         self.head_since = None;
     }
 
     /// The answer has been given out, though some of it may still wait for the socket.
-    pub fn on_answered(&mut self, now: Instant) {
+    pub(crate) fn on_answered(&mut self, now: Instant) {
         self.head_since = Some(now);
     }
 
     /// The socket takes nothing at present.
-    pub fn on_blocked(&mut self, now: Instant) {
+    pub(crate) fn on_blocked(&mut self, now: Instant) {
         self.blocked.get_or_insert_with(|| Progress::new(now));
     }
 
     /// The socket took so many bytes.
-    pub fn on_written(&mut self, bytes: usize, now: Instant) {
+    pub(crate) fn on_written(&mut self, bytes: usize, now: Instant) {
         if let Some(blocked) = &mut self.blocked {
             blocked.on_moved(bytes, now);
         }
@@ -89,13 +89,13 @@ impl Pace {
     }
 
     /// The socket took all there was.
-    pub fn on_flushed(&mut self) {
+    pub(crate) fn on_flushed(&mut self) {
         self.blocked = None;
     }
 
     /// When the connection has to end if nothing happens before.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.blocked {
             Some(blocked) => Some(blocked.deadline(self.limit)),
             None => self.head_since.map(|since| since + self.limit),
@@ -104,13 +104,13 @@ impl Pace {
 
     /// Whether it is the socket that is waited for.
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
     }
 
     /// Whether a request was answered, so that an end without another is in order.
     #[must_use]
-    pub fn has_answered(&self) -> bool {
+    pub(crate) fn has_answered(&self) -> bool {
         self.requests > 0
     }
 }

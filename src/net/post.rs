@@ -33,7 +33,7 @@ const KEPT: usize = 1024;
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status code.
     pub status: StatusCode,
     /// How long the server wants us to wait before the next try.
@@ -46,7 +46,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum PostError {
+pub(crate) enum PostError {
     /// No connection came about.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -65,7 +65,7 @@ pub enum PostError {
 }
 
 /// Sends requests to one target.
-pub struct Poster {
+pub(crate) struct Poster {
     connector: Connector,
     /// Where it has permanently moved to.
     moved: Option<WsTarget>,
@@ -96,13 +96,13 @@ impl Drop for Kept {
 
 impl Poster {
     /// Nothing is opened yet. `timeout` is for each request, from the moment its connection is there.
-    pub fn new(connector: Connector, timeout: Duration) -> Self {
+    pub(crate) fn new(connector: Connector, timeout: Duration) -> Self {
         Self { connector, moved: None, timeout, keeps: KEPT, kept: None }
     }
 
     /// Keeps this many bytes of each answer's body.
     #[must_use]
-    pub fn keeping(self, keeps: usize) -> Self {
+    pub(crate) fn keeping(self, keeps: usize) -> Self {
         Self { keeps, ..self }
     }
 
@@ -110,7 +110,7 @@ impl Poster {
     ///
     /// # Errors
     /// [`PostError`].
-    pub async fn post(&mut self, body: &Bytes, content_type: &'static str) -> Result<Answer, PostError> {
+    pub(crate) async fn post(&mut self, body: &Bytes, content_type: &'static str) -> Result<Answer, PostError> {
         let mut target = self.moved.clone().unwrap_or_else(|| self.connector.target().clone());
         let mut hops = 0;
         let mut is_permanent = true;

@@ -21,7 +21,7 @@ const DEFAULT_PORT: u16 = 1080;
 
 /// What is spoken with a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyScheme {
+pub(crate) enum ProxyScheme {
     /// CONNECT in the clear.
     Http,
     /// CONNECT inside TLS.
@@ -55,7 +55,7 @@ impl ProxyScheme {
 
 /// A proxy's URL, taken apart.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// What is spoken with it.
     pub scheme: ProxyScheme,
     /// Name or address, without brackets.
@@ -71,7 +71,7 @@ impl Proxy {
     ///
     /// # Errors
     /// A line that says what is wrong, without user info.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let malformed = || format!("invalid proxy URL '{}'", redact::broken_url(text).escape_debug());
@@ -99,19 +99,19 @@ impl Proxy {
 
     /// Whether it can pass on plain HTTP requests itself.
     #[must_use]
-    pub fn is_http(&self) -> bool {
+    pub(crate) fn is_http(&self) -> bool {
         matches!(self.scheme, ProxyScheme::Http | ProxyScheme::Https)
     }
 
     /// User and password.
     #[must_use]
-    pub fn credentials(&self) -> Option<(&str, &str)> {
+    pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
     /// Basic authentication (RFC 7617) with the proxy.
     #[must_use]
-    pub fn authorization(&self) -> Option<HeaderValue> {
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let (user, password) = self.credentials()?;
         let mut value =
             HeaderValue::from_str(&format!("Basic {}", BASE64.encode(format!("{user}:{password}")))).ok()?;
@@ -133,11 +133,11 @@ impl fmt::Debug for Proxy {
 }
 
 /// A proxy, or why what was set is none: that is an error only for a connection it was meant for.
-pub type ProxySetting = Result<Proxy, String>;
+pub(crate) type ProxySetting = Result<Proxy, String>;
 
 /// Which connections go through which proxy.
 #[derive(Debug, Clone, Default)]
-pub struct ProxyRules {
+pub(crate) struct ProxyRules {
     ws: Option<ProxySetting>,
     wss: Option<ProxySetting>,
     /// Intercepts whatever must not go directly.
@@ -151,7 +151,7 @@ impl ProxyRules {
     /// One proxy for ws and one for wss, and the hosts that are reached directly: names (with all below
     /// them), addresses, networks in CIDR or `*`, separated by commas or white space.
     #[must_use]
-    pub fn new(ws: Option<ProxySetting>, wss: Option<ProxySetting>, no_proxy: &str) -> Self {
+    pub(crate) fn new(ws: Option<ProxySetting>, wss: Option<ProxySetting>, no_proxy: &str) -> Self {
         let entries: Vec<&str> = no_proxy
             .split([',', ' ', '\t', '\n'])
             .map(|entry| entry.trim_end_matches('.'))
@@ -168,7 +168,7 @@ impl ProxyRules {
     ///
     /// # Errors
     /// What was set for it is no proxy.
-    pub fn choose(&self, target: &WsTarget) -> Result<Option<&Proxy>, String> {
+    pub(crate) fn choose(&self, target: &WsTarget) -> Result<Option<&Proxy>, String> {
         let setting = if target.secure { &self.wss } else { &self.ws };
         match setting {
             Some(setting) if !self.goes_directly(&target.host) => setting.as_ref().map(Some).map_err(Clone::clone),

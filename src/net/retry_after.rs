@@ -7,7 +7,7 @@ use http::header;
 
 /// Returns the time to wait from `now`, where the headers name one.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     headers.get(header::RETRY_AFTER)?.to_str().ok().and_then(|value| parse(value, now))
 }
 

@@ -19,7 +19,7 @@ const DAYS: i64 = 365;
 
 /// A certificate made for this run, everything in PEM.
 #[derive(Debug, Clone)]
-pub struct SelfSigned {
+pub(crate) struct SelfSigned {
     /// The leaf, then the CA.
     pub chain_pem: String,
     /// The leaf's key, PKCS#8.
@@ -34,7 +34,7 @@ pub struct SelfSigned {
 ///
 /// # Errors
 /// What the crypto library says.
-pub fn generate() -> Result<SelfSigned, String> {
+pub(crate) fn generate() -> Result<SelfSigned, String> {
     making::generate().map_err(|error| error.to_string())
 }
 

@@ -14,7 +14,7 @@ use super::tunnel::{ProxyError, tunnel};
 use crate::endpoint::WsTarget;
 
 /// Opens byte streams, as many as asked.
-pub struct StreamConnector {
+pub(crate) struct StreamConnector {
     /// Look-up and sockets.
     pub dial: DialOptions,
     /// Which proxy leads there, if any.
@@ -28,7 +28,7 @@ pub struct StreamConnector {
 
 impl StreamConnector {
     /// Returns a connector that has opened nothing.
-    pub fn new(dial: DialOptions, proxies: ProxyRules, tls: ClientTls, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(dial: DialOptions, proxies: ProxyRules, tls: ClientTls, connect_timeout: Duration) -> Self {
         Self { dial, proxies, connect_timeout, tls, made: OnceCell::new(), for_proxies: OnceCell::new() }
     }
 
@@ -36,7 +36,7 @@ impl StreamConnector {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn tls(&self) -> Result<&ClientConnector, TlsError> {
+    pub(crate) fn tls(&self) -> Result<&ClientConnector, TlsError> {
         prepared(&self.made, || self.tls.build())
     }
 
@@ -44,7 +44,7 @@ impl StreamConnector {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn open(&self, host: &str, port: u16) -> Result<Transport, ConnectError> {
+    pub(crate) async fn open(&self, host: &str, port: u16) -> Result<Transport, ConnectError> {
         let target =
             WsTarget { secure: false, host: host.to_owned(), port, path_and_query: "/".to_owned(), user_info: None };
         let proxy = match self.dial.unix_socket {

@@ -24,17 +24,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::connection::io_text;
-pub use client::ClientConnector;
+pub(crate) use client::ClientConnector;
 pub(crate) use client::{ClientStream, describe, is_resumed};
 use identity::PemIdentity;
 #[cfg(not(any(target_os = "macos", target_os = "windows")))]
 use identity::ShownBy;
-pub use server::ServerTls;
+pub(crate) use server::ServerTls;
 pub(crate) use server::{ServerStream, subject};
 
 /// Lowest version spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsVersion {
+pub(crate) enum TlsVersion {
     /// TLS 1.2 (RFC 5246)
     #[default]
     V1_2,
@@ -158,7 +158,7 @@ fn shorten(text: &str) -> String {
 
 /// What a server asks of its clients.
 #[derive(Debug, Clone, Default)]
-pub struct ServerDemands {
+pub(crate) struct ServerDemands {
     /// Lowest version.
     pub min: TlsVersion,
     /// They must show a certificate signed by one of these.
@@ -169,7 +169,7 @@ pub struct ServerDemands {
 
 /// Where a server's certificate and key are.
 #[derive(Clone)]
-pub struct ServerIdentity {
+pub(crate) struct ServerIdentity {
     /// The files.
     pub files: IdentityFiles,
     /// Opens the key or the PKCS#12 file, where it is encrypted.
@@ -178,7 +178,7 @@ pub struct ServerIdentity {
 
 /// Files that hold a certificate, its chain and its key.
 #[derive(Debug, Clone)]
-pub enum IdentityFiles {
+pub(crate) enum IdentityFiles {
     /// PEM.
     Pem {
         /// Certificate chain.
@@ -220,7 +220,7 @@ impl ServerIdentity {
 }
 
 /// A client certificate in PEM.
-pub struct Pem {
+pub(crate) struct Pem {
     /// The certificate and its chain.
     pub chain: Vec<u8>,
     /// Its key, unencrypted PKCS#8.
@@ -229,7 +229,7 @@ pub struct Pem {
 
 /// What a client trusts and shows.
 #[derive(Debug, Clone, Default)]
-pub struct ClientTls {
+pub(crate) struct ClientTls {
     /// Accept any certificate for any name.
     pub insecure: bool,
     /// Trust these, and no others.
@@ -254,13 +254,13 @@ pub struct ClientTls {
 
 impl ClientTls {
     /// Whether there are files to be read.
-    pub fn names_files(&self) -> bool {
+    pub(crate) fn names_files(&self) -> bool {
         self.ca_file.is_some() || self.cert.is_some() || self.key.is_some() || self.pkcs12.is_some()
     }
 
     /// The same trust and versions for another peer on the way: no identity, no name in place of its own.
     #[must_use]
-    pub fn without_identity(&self) -> Self {
+    pub(crate) fn without_identity(&self) -> Self {
         Self { cert: None, key: None, pkcs12: None, passphrase: None, sni: None, ..self.clone() }
     }
 
@@ -268,7 +268,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn identity(&self) -> Result<Option<Pem>, TlsError> {
+    pub(crate) fn identity(&self) -> Result<Option<Pem>, TlsError> {
         let passphrase = self.passphrase.as_deref();
         let pem = match (&self.pkcs12, &self.cert) {
             #[cfg(not(any(target_os = "macos", target_os = "windows")))]
@@ -285,7 +285,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn authorities(&self) -> Result<Option<Vec<u8>>, TlsError> {
+    pub(crate) fn authorities(&self) -> Result<Option<Vec<u8>>, TlsError> {
         let Some(path) = &self.ca_file else { return Ok(None) };
         #[cfg(not(any(target_os = "macos", target_os = "windows")))]
         let pem = identity::authorities_pem(path, "CA file", self.ca_passphrase.as_deref())?;
@@ -298,7 +298,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn build(&self) -> Result<ClientConnector, TlsError> {
+    pub(crate) fn build(&self) -> Result<ClientConnector, TlsError> {
         client::build(self)
     }
 }

@@ -9,13 +9,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+#[cfg(test)]
+use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::{ClientStream, ServerStream};
 
 /// A byte stream to the peer.
-pub enum Transport {
+pub(crate) enum Transport {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
@@ -24,17 +26,18 @@ pub enum Transport {
     Tls(Secure<ServerStream>),
     /// A client's side of TLS over any of the others.
     ClientTls(Secure<ClientStream>),
-    /// In memory, for tests.
+    /// In memory.
+    #[cfg(test)]
     Memory(DuplexStream),
 }
 
 /// TLS that ends in order: without a `close_notify` the peer cannot tell an end from a cut (RFC 8446 section 6.1), and a
 /// session is not to be resumed (RFC 5246 section 7.2.1).
-pub struct Secure<S: AsyncWrite + Unpin>(Box<S>);
+pub(crate) struct Secure<S: AsyncWrite + Unpin>(Box<S>);
 
 impl<S: AsyncWrite + Unpin> Secure<S> {
     /// Takes over a stream whose handshake is done.
-    pub fn new(stream: Box<S>) -> Self {
+    pub(crate) fn new(stream: Box<S>) -> Self {
         Self(stream)
     }
 }
@@ -67,6 +70,7 @@ impl fmt::Debug for Transport {
             Self::Unix(_) => "Unix",
             Self::Tls(_) => "Tls",
             Self::ClientTls(_) => "ClientTls",
+            #[cfg(test)]
             Self::Memory(_) => "Memory",
         })
     }
@@ -85,6 +89,7 @@ macro_rules! each {
                 let $stream = &mut **$stream;
                 $call
             }
+            #[cfg(test)]
             Transport::Memory($stream) => $call,
         }
     };
@@ -115,6 +120,7 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
             Self::ClientTls(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -133,7 +139,7 @@ impl Transport {
     ///
     /// # Errors
     /// What the byte stream says.
-    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
@@ -151,14 +157,14 @@ impl Transport {
     }
 
     /// Makes dropping a TCP connection reset it, so that its ports are free at once.
-    pub fn reset_on_drop(&self) {
+    pub(crate) fn reset_on_drop(&self) {
         if let Self::Tcp(stream) = self {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 
     /// Waits until the peer has said something or left.
-    pub async fn readable(&self) {
+    pub(crate) async fn readable(&self) {
         let _ = match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
@@ -167,7 +173,7 @@ impl Transport {
     }
 
     /// Ends our half and discards what still comes, up to so many bytes, until the peer has ended its own.
-    pub async fn linger(&mut self, most: usize) {
+    pub(crate) async fn linger(&mut self, most: usize) {
         let mut scrap = [0_u8; 4096];
         let mut left = most;
         if self.shutdown().await.is_err() {
@@ -182,7 +188,7 @@ impl Transport {
 
     /// Whom the client's certificate names, on the server's side.
     #[must_use]
-    pub fn subject(&self) -> Option<String> {
+    pub(crate) fn subject(&self) -> Option<String> {
         match self {
             Self::Tls(stream) => super::tls::subject(stream),
             _ => None,
@@ -191,7 +197,7 @@ impl Transport {
 
     /// Facts about TLS and the server's certificates, a line each; none without TLS.
     #[must_use]
-    pub fn describe_certificate(&self) -> Vec<String> {
+    pub(crate) fn describe_certificate(&self) -> Vec<String> {
         match self {
             Self::ClientTls(stream) => super::tls::describe(stream),
             _ => Vec::new(),
@@ -200,7 +206,7 @@ impl Transport {
 
     /// Whether the server took up an earlier TLS session.
     #[must_use]
-    pub fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         matches!(self, Self::ClientTls(stream) if super::tls::is_resumed(stream))
     }
 }

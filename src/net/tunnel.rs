@@ -90,7 +90,7 @@ pub enum ProxyError {
 
 /// The part of the way that leads through a proxy, for `-v`.
 #[derive(Debug, Clone)]
-pub struct ProxyLeg {
+pub(crate) struct ProxyLeg {
     /// The proxy, without user info.
     pub name: String,
     /// TLS handshake with it, zero without TLS.
@@ -107,7 +107,7 @@ pub struct ProxyLeg {
 ///
 /// # Errors
 /// [`ProxyError`].
-pub async fn tunnel<'t>(
+pub(crate) async fn tunnel<'t>(
     proxy: &Proxy,
     target: &WsTarget,
     options: &DialOptions,
@@ -145,7 +145,7 @@ pub async fn tunnel<'t>(
 ///
 /// # Errors
 /// [`ProxyError`].
-pub async fn reach<'t>(
+pub(crate) async fn reach<'t>(
     proxy: &Proxy,
     options: &DialOptions,
     tls: impl Fn() -> Result<&'t ClientConnector, TlsError>,

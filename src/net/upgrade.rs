@@ -31,7 +31,7 @@ const BODY_TIME: Duration = Duration::from_secs(2);
 
 /// One `-H`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeaderEdit {
+pub(crate) enum HeaderEdit {
     /// Send it, in place of a default of the same name.
     Set(SpelledName, HeaderValue),
     /// Leave a default one out.
@@ -41,7 +41,7 @@ pub enum HeaderEdit {
 impl HeaderEdit {
     /// Whether it carries credentials, which stay with the host they were given for.
     #[must_use]
-    pub fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         match self {
             Self::Set(name, _) => redact::is_secret_header(name.as_str()),
             Self::Remove(name) => redact::is_secret_header(name.as_str()),
@@ -53,7 +53,7 @@ impl HeaderEdit {
 ///
 /// # Errors
 /// A line that says what is wrong.
-pub fn parse_header(text: &str) -> Result<HeaderEdit, String> {
+pub(crate) fn parse_header(text: &str) -> Result<HeaderEdit, String> {
     let name =
         |text: &str| SpelledName::parse(text.trim().as_bytes()).map_err(|_| "that is not a header name".to_owned());
     if let Some((key, value)) = text.split_once(':') {
@@ -73,7 +73,7 @@ pub fn parse_header(text: &str) -> Result<HeaderEdit, String> {
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub struct UpgradeRequest<'a> {
+pub(crate) struct UpgradeRequest<'a> {
     /// Where to.
     pub target: &'a WsTarget,
     /// Headers of the user's own.
@@ -94,7 +94,7 @@ pub struct UpgradeRequest<'a> {
 
 /// A byte stream that speaks WebSocket from here on.
 #[derive(Debug)]
-pub struct Upgraded {
+pub(crate) struct Upgraded {
     /// The stream.
     pub transport: Transport,
     /// Bytes that came after the answer's head.
@@ -171,7 +171,7 @@ pub enum UpgradeError {
 ///
 /// # Errors
 /// [`UpgradeError`].
-pub async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Result<Upgraded, UpgradeError> {
+pub(crate) async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) -> Result<Upgraded, UpgradeError> {
     let mut nonce = [0_u8; 16];
     getrandom::fill(&mut nonce).map_err(|error| UpgradeError::Request(error.to_string()))?;
     let key = BASE64.encode(nonce);

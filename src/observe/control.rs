@@ -331,6 +331,6 @@ pub struct SessionReading {
 
 /// A time in milliseconds, to the microsecond.
 #[must_use]
-pub fn milliseconds(time: Duration) -> f64 {
+pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

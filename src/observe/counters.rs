@@ -70,10 +70,10 @@ pub struct PerLabel<L, T> {
 }
 
 /// A count for each name of a closed set.
-pub type ByLabel<L> = PerLabel<L, Count>;
+pub(crate) type ByLabel<L> = PerLabel<L, Count>;
 
 /// Durations for each name of a closed set.
-pub type DurationsBy<L> = PerLabel<L, Durations>;
+pub(crate) type DurationsBy<L> = PerLabel<L, Durations>;
 
 impl<L: Label, T: Default> Default for PerLabel<L, T> {
     fn default() -> Self {

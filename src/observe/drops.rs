@@ -40,14 +40,14 @@ struct Sum {
 
 /// What waits to be written.
 #[derive(Debug, Default)]
-pub struct DropLines {
+pub(crate) struct DropLines {
     runs: VecDeque<Run>,
     sums: BTreeMap<(Rc<str>, DropReason, bool), Sum>,
 }
 
 impl DropLines {
     /// Adds a dropped message of `size` bytes, where its size is known.
-    pub fn push<'s>(
+    pub(crate) fn push<'s>(
         &mut self,
         time: Timestamp,
         session: impl Into<EventSession<'s>>,
@@ -86,17 +86,17 @@ impl DropLines {
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.sums.is_empty()
     }
 
     /// Forgets what waits: nobody reads it.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Appends lines until `out` holds `most` bytes or nothing waits.
-    pub fn write(&mut self, out: &mut Vec<u8>, most: usize) {
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, most: usize) {
         while out.len() < most
             && let Some(run) = self.runs.front_mut()
         {

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// How long a queue may be full.
-pub const FULL_FOR: Duration = Duration::from_secs(30);
+pub(crate) const FULL_FOR: Duration = Duration::from_secs(30);
 /// How long a server that must have clients may be without.
-pub const ALONE_FOR: Duration = Duration::from_secs(300);
+pub(crate) const ALONE_FOR: Duration = Duration::from_secs(300);
 /// What the rate is measured over.
-pub const WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
 /// How a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// Well.
     Ok,
     /// A server that must have clients has had none for [`ALONE_FOR`].
@@ -29,7 +29,7 @@ pub enum Status {
 impl Status {
     /// As `/health` says it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::NoClients => "no-clients",
@@ -41,7 +41,7 @@ impl Status {
 
 /// What is remembered from look to look.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     requires_clients: bool,
     /// Since when there is no client.
     alone_since: Option<Instant>,
@@ -55,7 +55,7 @@ pub struct Health {
 impl Health {
     /// A run that begins now.
     #[must_use]
-    pub fn new(requires_clients: bool, now: Instant) -> Self {
+    pub(crate) fn new(requires_clients: bool, now: Instant) -> Self {
         Self {
             requires_clients,
             alone_since: Some(now),
@@ -66,7 +66,7 @@ impl Health {
     }
 
     /// A look: sessions open, queues that are full in ascending order, messages since the start.
-    pub fn look(&mut self, now: Instant, active: usize, full: &[u64], retries_spent: bool, messages: u64) {
+    pub(crate) fn look(&mut self, now: Instant, active: usize, full: &[u64], retries_spent: bool, messages: u64) {
         self.alone_since = if active > 0 { None } else { self.alone_since.or(Some(now)) };
         self.full_since.retain(|queue, _| full.binary_search(queue).is_ok());
         for queue in full {
@@ -81,7 +81,7 @@ impl Health {
 
     /// How the run is.
     #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
+    pub(crate) fn status(&self, now: Instant) -> Status {
         let lasted = |since: &Instant, limit| now.saturating_duration_since(*since) >= limit;
         if self.retries_spent {
             Status::RetriesSpent
@@ -96,7 +96,7 @@ impl Health {
 
     /// Messages a second over the window, told their sum now; not before there is a second to tell of.
     #[must_use]
-    pub fn rate(&self, now: Instant, messages: u64) -> Option<f64> {
+    pub(crate) fn rate(&self, now: Instant, messages: u64) -> Option<f64> {
         let (at, before) = self.samples.front()?;
         let passed = now.saturating_duration_since(*at).as_secs_f64();
         (passed >= 1.0).then(|| messages.saturating_sub(*before) as f64 / passed)

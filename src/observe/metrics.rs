@@ -12,11 +12,11 @@ use super::process::ProcessReading;
 use super::websocket_input;
 
 /// What the text is.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the metrics are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Names {
+pub(crate) enum Names {
     /// `wsp_…`.
     Own,
     /// Those of the component `websocket_input` of another system.
@@ -28,7 +28,7 @@ pub enum Names {
 
 /// All metrics of a run that `started` so many seconds after the epoch.
 #[must_use]
-pub fn text(run: &dyn Control, names: &Names, started: f64) -> Vec<u8> {
+pub(crate) fn text(run: &dyn Control, names: &Names, started: f64) -> Vec<u8> {
     let mut text = Vec::new();
     let run = match names {
         Names::Own => of_run(run),

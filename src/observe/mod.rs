@@ -3,17 +3,17 @@
 //! [`counters`] and [`tap`] are told by the run; [`control`] is how others see and steer it; [`metrics`], [`health`] and
 //! [`admin`] show it. Leaves the terminal to others. Invariant: whoever looks holds up nobody.
 
-pub mod admin;
-pub mod control;
-pub mod counters;
-pub mod drops;
-pub mod health;
-pub mod metrics;
-pub mod monitoring;
-pub mod process;
-pub mod snapshot;
-pub mod tap;
-pub mod websocket_input;
+pub(crate) mod admin;
+pub(crate) mod control;
+pub(crate) mod counters;
+pub(crate) mod drops;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod monitoring;
+pub(crate) mod process;
+pub(crate) mod snapshot;
+pub(crate) mod tap;
+pub(crate) mod websocket_input;
 
 pub use control::Control;
-pub use snapshot::Snapshot;
+pub(crate) use snapshot::Snapshot;

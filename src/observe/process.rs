@@ -12,7 +12,7 @@ const DESCRIPTORS: &str = "/dev/fd";
 
 /// What this process uses now.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ProcessReading {
+pub(crate) struct ProcessReading {
     /// User and system time.
     pub cpu: Option<Duration>,
     /// Resident memory, in bytes.
@@ -26,7 +26,7 @@ pub struct ProcessReading {
 impl ProcessReading {
     /// Reads it.
     #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self {
             cpu: getrusage(UsageWho::RUSAGE_SELF).ok().map(|usage| time(usage.user_time()) + time(usage.system_time())),
             resident: std::fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident),

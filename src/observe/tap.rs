@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::message::event::Event;
 
 /// Most subscriptions at a time.
-pub const SUBSCRIPTIONS: usize = 16;
+pub(crate) const SUBSCRIPTIONS: usize = 16;
 /// Events a subscription may hold, and gets in any second in the long run.
 const EVENTS: f64 = 1000.0;
 /// The same in bytes of payload.

@@ -13,7 +13,7 @@ use super::metrics::{Sample, family, histogram_of};
 const PREFIX: &str = "websocket_input_";
 
 /// Returns the metrics of a run, whose component has this name.
-pub fn families(run: &dyn Control, component: &str) -> Vec<MetricFamily> {
+pub(crate) fn families(run: &dyn Control, component: &str) -> Vec<MetricFamily> {
     let counters = run.counters();
     let queues = run.queues();
     let depth: usize = queues.iter().map(|queue| queue.depth).sum();

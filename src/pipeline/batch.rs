@@ -16,7 +16,7 @@ use crate::queue::stop::{Step, Stop};
 
 /// How large a batch may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchSettings {
+pub(crate) struct BatchSettings {
     /// Most messages.
     pub most: usize,
     /// Messages that are enough when nothing more is there.
@@ -37,7 +37,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// Adds to a batch that has its first message until it is large enough, or old enough.
-pub async fn fill(lane: &Lane, settings: &BatchSettings, stop: &Stop, batch: &mut VecDeque<Envelope>) {
+pub(crate) async fn fill(lane: &Lane, settings: &BatchSettings, stop: &Stop, batch: &mut VecDeque<Envelope>) {
     let mut bytes: usize = batch.iter().map(|envelope| envelope.message.len()).sum();
     let limit = settings.age.map(|age| Instant::now() + age);
     let (mut timer, waiting) = (None, Waiting(lane));

@@ -16,7 +16,7 @@ use crate::queue::ledger::{Ledger, OnSafe, Safety, Settlement};
 
 /// Keeps nothing.
 #[derive(Debug)]
-pub struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl DeadLetters for Nowhere {
     fn are_kept(&self) -> bool {
@@ -29,7 +29,7 @@ impl DeadLetters for Nowhere {
 }
 
 /// Keeps them as event lines in a lane of their own.
-pub struct Kept {
+pub(crate) struct Kept {
     /// What waits to be written.
     pub lane: Rc<Lane>,
     /// Accounts for the event lines, apart from the pipelines.

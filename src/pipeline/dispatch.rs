@@ -30,7 +30,7 @@ struct GivenUp {
 }
 
 /// A sink behind a lane.
-pub struct Dispatch<S> {
+pub(crate) struct Dispatch<S> {
     /// Takes batches.
     pub sink: S,
     /// Their size.
@@ -43,7 +43,7 @@ pub struct Dispatch<S> {
 
 impl<S> Dispatch<S> {
     /// Puts a sink behind a lane.
-    pub fn new(sink: S, batch: BatchSettings, reconnect: ReconnectSettings) -> Self {
+    pub(crate) fn new(sink: S, batch: BatchSettings, reconnect: ReconnectSettings) -> Self {
         Self { sink, batch, policy: ReconnectPolicy::new(reconnect), has_given_up: false, given_up: VecDeque::new() }
     }
 }

@@ -51,7 +51,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 const PREFIX: usize = 40;
 
 /// A program.
-pub struct ExecEnd {
+pub(crate) struct ExecEnd {
     /// What `sh -c` is given.
     pub command: String,
     /// The endpoint as the user wrote it.

@@ -30,12 +30,12 @@ use crate::queue::spool::error::SpoolError;
 use folding::Folding;
 use held::Held;
 use routes::Leg;
-pub use routes::{Choice, Route};
+pub(crate) use routes::{Choice, Route};
 use work::Work;
 
 /// What happens to a message that is not JSON where a filter wants it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NonJson {
+pub(crate) enum NonJson {
     /// It is filtered out.
     Drop,
     /// It goes on unchanged.
@@ -46,7 +46,7 @@ pub enum NonJson {
 
 /// What a flow does with messages.
 #[derive(Debug, Clone)]
-pub struct FlowSettings {
+pub(crate) struct FlowSettings {
     /// Chooses and transforms; each output is a message.
     pub filter: Option<Filter>,
     /// State from message to message, behind the filter.
@@ -76,7 +76,7 @@ impl FlowSettings {
 }
 
 /// One direction of a pipeline.
-pub struct Flow {
+pub(crate) struct Flow {
     settings: FlowSettings,
     /// Its account.
     pub ledger: Rc<Ledger>,
@@ -92,7 +92,7 @@ pub struct Flow {
 
 impl Flow {
     /// A flow that `sources` sources push into.
-    pub fn new(
+    pub(crate) fn new(
         settings: FlowSettings,
         sources: usize,
         dead_letters: Rc<dyn DeadLetters>,
@@ -118,7 +118,7 @@ impl Flow {
 
     /// A flow of its own that does the same and has the same account, for one source and one destination. Its fold begins
     /// anew.
-    pub fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
+    pub(crate) fn branch(&self, lane: Rc<Lane>) -> Rc<Self> {
         if let Some(account) = self.settings.lanes.first() {
             account.branch(&lane);
         }
@@ -137,7 +137,7 @@ impl Flow {
     }
 
     /// Every receiver has a branch of its own.
-    pub fn spread(&self) {
+    pub(crate) fn spread(&self) {
         self.settings.lanes.iter().for_each(|lane| lane.spread());
     }
 
@@ -146,17 +146,17 @@ impl Flow {
     ///
     /// # Errors
     /// What is kept cannot be read.
-    pub fn keep_states_in(&self, spool: &Rc<Spool>) -> Result<Option<usize>, SpoolError> {
+    pub(crate) fn keep_states_in(&self, spool: &Rc<Spool>) -> Result<Option<usize>, SpoolError> {
         self.folding.as_ref().map(|folding| folding.keep_in(spool)).transpose()
     }
 
     /// Looks at the states of its fold, where it has one.
-    pub fn states<T>(&self, look: impl FnOnce(&States) -> T) -> Option<T> {
+    pub(crate) fn states<T>(&self, look: impl FnOnce(&States) -> T) -> Option<T> {
         self.folding.as_ref().map(|folding| look(&folding.states()))
     }
 
     /// Every destination once.
-    pub fn lanes(&self) -> Vec<Rc<Lane>> {
+    pub(crate) fn lanes(&self) -> Vec<Rc<Lane>> {
         let mut lanes = self.settings.lanes.clone();
         for route in &self.settings.routes {
             if !lanes.iter().any(|lane| Rc::ptr_eq(lane, &route.lane)) {

@@ -16,14 +16,14 @@ use crate::queue::ledger::OnSafe;
 use crate::queue::stop::{Step, Stop};
 
 /// A gate before a flow.
-pub struct Gate {
+pub(super) struct Gate {
     inlet: Rc<dyn Inlet>,
     stop: Rc<Stop>,
 }
 
 impl Gate {
     /// What an end works with, its way in gated.
-    pub fn before(io: &EndIo) -> EndIo {
+    pub(super) fn before(io: &EndIo) -> EndIo {
         let gate = |inlet: &Rc<dyn Inlet>| {
             Rc::new(Self { inlet: Rc::clone(inlet), stop: Rc::clone(&io.stop) }) as Rc<dyn Inlet>
         };

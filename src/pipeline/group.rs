@@ -3,7 +3,7 @@
 //! Leaves each pipeline to [`Relay`] and what is said about it to the subcommand. Invariants: pipelines share nothing but
 //! the thread, what is seen of them, and the signals; when the recording fails, all of them end.
 
-use std::future::{Future as _, poll_fn};
+use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -26,7 +26,7 @@ struct Member {
 }
 
 /// What has happened.
-pub enum Happened {
+pub(crate) enum Happened {
     /// A pipeline has ended.
     Ended {
         /// What [`Group::start`] said.
@@ -41,7 +41,7 @@ pub enum Happened {
 }
 
 /// Pipelines that run.
-pub struct Group {
+pub(crate) struct Group {
     watch: Rc<Watch>,
     signals: Signals,
     members: Vec<Member>,
@@ -52,12 +52,12 @@ pub struct Group {
 
 impl Group {
     /// Without pipelines so far.
-    pub fn new(watch: Rc<Watch>, signals: Signals) -> Self {
+    pub(crate) fn new(watch: Rc<Watch>, signals: Signals) -> Self {
         Self { watch, signals, members: Vec::new(), last_key: 0, is_stopping: false, failure: None }
     }
 
     /// Starts a pipeline; it is known by this key.
-    pub fn start(&mut self, relay: Relay) -> u64 {
+    pub(crate) fn start(&mut self, relay: Relay) -> u64 {
         self.last_key += 1;
         let (seen, orders) = (Rc::clone(&relay.seen), Rc::clone(&relay.orders));
         self.watch.join(&seen);
@@ -67,46 +67,41 @@ impl Group {
     }
 
     /// Whether a signal, or the failure of the recording, ends everything.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping
     }
 
     /// How many messages have no outcome yet.
-    pub fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         let flows = self.members.iter().flat_map(|member| &member.seen.flows);
         flows.map(|flow| flow.ledger.waiting()).sum()
     }
 
     /// Whether this one runs.
-    pub fn runs(&self, key: u64) -> bool {
+    pub(crate) fn runs(&self, key: u64) -> bool {
         self.members.iter().any(|member| member.key == key)
     }
 
     /// Whether none runs.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// One pipeline stops reading and drains.
-    pub fn drain(&self, key: u64) {
+    pub(crate) fn drain(&self, key: u64) {
         if let Some(member) = self.members.iter().find(|member| member.key == key) {
             member.orders.stop_once();
         }
     }
 
     /// All of them stop reading and drain.
-    pub fn drain_all(&mut self) {
+    pub(crate) fn drain_all(&mut self) {
         self.is_stopping = true;
         self.members.iter().for_each(|member| member.orders.stop_once());
     }
 
-    /// Waits for the next thing that happens.
-    pub async fn next(&mut self) -> Happened {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
     /// Ready with the next thing that happens.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         while let Poll::Ready(signal) = self.signals.poll_next(cx) {
             self.is_stopping = true;
             let exit = match signal {
@@ -146,7 +141,7 @@ impl Group {
     ///
     /// # Errors
     /// It has failed, now or earlier.
-    pub async fn finish_recording(&mut self, limit: Duration) -> Result<(), RecordError> {
+    pub(crate) async fn finish_recording(&mut self, limit: Duration) -> Result<(), RecordError> {
         self.watch.drops().finish(limit).await;
         let finished = self.watch.recording().finish(limit).await;
         self.failure.take().map_or(finished, Err)
@@ -154,7 +149,7 @@ impl Group {
 }
 
 /// The gravest for the data wins, then the first that happened.
-pub fn gravest(exits: impl IntoIterator<Item = Exit>) -> Exit {
+pub(crate) fn gravest(exits: impl IntoIterator<Item = Exit>) -> Exit {
     let exits: Vec<Exit> = exits.into_iter().collect();
     let grave = [Exit::Storage, Exit::Undelivered, Exit::Dropped].into_iter().find(|exit| exits.contains(exit));
     grave.or_else(|| exits.into_iter().find(|exit| *exit != Exit::Done)).unwrap_or(Exit::Done)

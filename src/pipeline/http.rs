@@ -16,7 +16,7 @@ use crate::sink::answer::{Refusal, failed, judge};
 use crate::sink::line;
 
 /// Posts messages.
-pub struct HttpSink {
+pub(crate) struct HttpSink {
     /// Sends requests.
     pub poster: Poster,
     /// The endpoint, without secrets.

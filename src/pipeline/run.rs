@@ -23,7 +23,7 @@ use crate::queue::stop::{Step, Stop};
 use crate::session::limit::{Due, TimeLimit};
 
 /// An end on its way.
-pub struct Running {
+pub(crate) struct Running {
     /// The endpoint, without secrets.
     pub name: String,
     /// The end.
@@ -40,7 +40,7 @@ pub struct Running {
 
 /// What a relay is told from outside.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub(crate) struct Orders {
     /// When to end.
     pub stop: Rc<Stop>,
     was_signalled: Cell<bool>,
@@ -52,12 +52,12 @@ pub struct Orders {
 
 impl Orders {
     /// Stops, unless that has begun.
-    pub fn stop_once(&self) {
+    pub(crate) fn stop_once(&self) {
         self.stop.go(Step::Draining);
     }
 
     /// The first time stops, where it has not begun to by itself; the second cuts short, which is what the code is for.
-    pub fn stop_or_cut_short(&self, exit: Exit) {
+    pub(crate) fn stop_or_cut_short(&self, exit: Exit) {
         if !self.was_signalled.replace(true) {
             self.stop_once();
         } else if self.is_closing.get() {
@@ -70,7 +70,7 @@ impl Orders {
 }
 
 /// Everything that runs of one pipeline.
-pub struct Relay {
+pub(crate) struct Relay {
     /// How it is seen: its directions, each with its account, and its ends.
     pub seen: Rc<Seen>,
     /// All ends.
@@ -89,7 +89,7 @@ pub struct Relay {
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The code.
     pub exit: Exit,
     /// What went wrong, in the order it did.
@@ -111,7 +111,7 @@ struct State {
 
 impl Relay {
     /// Runs until every source has ended and everything is delivered, or until it is told to stop.
-    pub async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> Ended {
         let mut state = State::default();
         let mut running: Vec<_> = std::mem::take(&mut self.ends).into_iter().map(Start::of).collect();
         let mut limit = self.timeout.map(|limit| TimeLimit::new(limit, self.grace));

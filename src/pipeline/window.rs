@@ -25,7 +25,7 @@ const TURN: usize = 512;
 
 /// How much may be under way.
 #[derive(Debug, Clone)]
-pub struct WindowSettings {
+pub(crate) struct WindowSettings {
     /// Messages.
     pub messages: usize,
     /// Payload bytes.
@@ -35,7 +35,7 @@ pub struct WindowSettings {
 }
 
 /// A sink that answers later, behind a lane.
-pub struct Windowed<S> {
+pub(crate) struct Windowed<S> {
     /// Takes messages.
     pub sink: S,
     /// How much may be under way.

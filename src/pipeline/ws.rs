@@ -40,7 +40,7 @@ use crate::session::{Driver, Outgoing, Peer, Replies};
 const TOGETHER: usize = 32;
 
 /// A WebSocket client.
-pub struct WsClient {
+pub(crate) struct WsClient {
     /// Makes its connections.
     pub connector: Connector,
     /// The session's name in events.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// What is due now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing before [`Ladder::deadline`].
     Nothing,
     /// SIGTERM to the whole group.
@@ -18,7 +18,7 @@ pub enum Due {
 
 /// The steps from the end of a program's input to SIGKILL.
 #[derive(Debug)]
-pub struct Ladder {
+pub(crate) struct Ladder {
     limit: Duration,
     stage: Stage,
 }
@@ -33,12 +33,12 @@ enum Stage {
 
 impl Ladder {
     /// SIGKILL comes `limit` after SIGTERM.
-    pub fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, stage: Stage::Running }
     }
 
     /// It is to end, or has ended itself and left others behind: SIGTERM comes after `patience`. The earliest time counts.
-    pub fn end(&mut self, now: Instant, patience: Duration) {
+    pub(crate) fn end(&mut self, now: Instant, patience: Duration) {
         let at = now + patience;
         self.stage = match self.stage {
             Stage::Running => Stage::Ending { terminate_at: at },
@@ -48,14 +48,14 @@ impl Ladder {
     }
 
     /// No more waiting: SIGKILL is due at once.
-    pub fn abort(&mut self, now: Instant) {
+    pub(crate) fn abort(&mut self, now: Instant) {
         if self.stage != Stage::Killed {
             self.stage = Stage::Terminated { kill_at: now };
         }
     }
 
     /// What is due at `now`; it counts as done.
-    pub fn due(&mut self, now: Instant) -> Due {
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
         match self.stage {
             Stage::Ending { terminate_at } if now >= terminate_at => {
                 self.stage = Stage::Terminated { kill_at: now + self.limit };
@@ -70,7 +70,7 @@ impl Ladder {
     }
 
     /// When [`Ladder::due`] must be asked again at the latest.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Running | Stage::Killed => None,
             Stage::Ending { terminate_at } => Some(terminate_at),
@@ -79,7 +79,7 @@ impl Ladder {
     }
 
     /// Whether everything has been done that can be.
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.stage == Stage::Killed
     }
 }

@@ -4,7 +4,7 @@
 //! [`ladder`] asks for. Standard input and output are its user's. Invariants: a process is reaped as soon as it ends;
 //! once a program is over nothing of its group runs.
 
-pub mod ladder;
+pub(crate) mod ladder;
 mod voice;
 
 use std::any::Any;
@@ -34,14 +34,14 @@ use self::voice::Lines;
 use crate::host::Stderr;
 
 /// From the end of its input, or its own, a program and what it left behind have this long to end by themselves.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether others of the group are left, once the program itself has ended.
 const GLANCE: Duration = Duration::from_millis(20);
 /// How often that is after SIGKILL, which takes a moment: what is still there then waits to be reaped by others.
 const LAST_GLANCES: u32 = 5;
 
 /// What is to be run, and how.
-pub struct Plan<'p> {
+pub(crate) struct Plan<'p> {
     /// What `sh -c` is given.
     pub command: &'p str,
     /// Set in its environment.
@@ -65,7 +65,7 @@ pub struct Plan<'p> {
 }
 
 /// A program as its user sees it. Dropping it lets the program go: its input ends, the ladder begins.
-pub struct Program {
+pub(crate) struct Program {
     link: Rc<Link>,
     /// Its standard input, until that is closed.
     pub stdin: Option<ChildStdin>,
@@ -91,7 +91,7 @@ impl Program {
     ///
     /// # Errors
     /// As fork and exec: no processes, memory or file descriptors left.
-    pub fn start(plan: Plan<'_>) -> io::Result<Self> {
+    pub(crate) fn start(plan: Plan<'_>) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(plan.command);
         for (name, _) in std::env::vars_os().filter(|(name, _)| (plan.without)(name)) {
@@ -120,7 +120,7 @@ impl Program {
     }
 
     /// How it ended, once it has; else the waker is called then, and again when it is over.
-    pub fn poll_status(&self, cx: &mut Context<'_>) -> Option<ExitStatus> {
+    pub(crate) fn poll_status(&self, cx: &mut Context<'_>) -> Option<ExitStatus> {
         let status = self.link.status.get();
         if !self.is_over() {
             *self.link.user.borrow_mut() = Some(cx.waker().clone());
@@ -129,12 +129,12 @@ impl Program {
     }
 
     /// Whether nothing of its group runs any more: what still holds its output has left the group.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.link.over.get()
     }
 
     /// Waits until nothing of its group runs any more.
-    pub async fn over(&self) -> Option<ExitStatus> {
+    pub(crate) async fn over(&self) -> Option<ExitStatus> {
         poll_fn(|cx| {
             let status = self.poll_status(cx);
             if self.is_over() { Poll::Ready(status) } else { Poll::Pending }
@@ -143,7 +143,7 @@ impl Program {
     }
 
     /// It is to end: by itself within `patience`, then the ladder begins.
-    pub fn end(&self, patience: Duration) {
+    pub(crate) fn end(&self, patience: Duration) {
         let sooner = self.link.patience.get().map_or(patience, |known| known.min(patience));
         self.link.patience.set(Some(sooner));
         self.link.asked.notify_one();
@@ -264,12 +264,12 @@ async fn discard(stdout: &mut Option<ChildStdout>) -> bool {
 
 /// What a pipe holds right now; nothing where it is empty or has ended. The runtime's own reads may put a task off while
 /// there is something to read.
-pub fn read_now(pipe: &impl AsFd, into: &mut [u8]) -> usize {
+pub(crate) fn read_now(pipe: &impl AsFd, into: &mut [u8]) -> usize {
     nix::unistd::read(pipe, into).unwrap_or(0)
 }
 
 /// Bytes written to a pipe that nobody has read, also when nobody is left to; none where the system cannot say.
-pub fn unread(pipe: &impl AsFd) -> u64 {
+pub(crate) fn unread(pipe: &impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
 }
 
@@ -298,7 +298,7 @@ fn is_dead(group: Pid) -> bool {
 }
 
 /// How a program ended, in words.
-pub fn outcome(status: ExitStatus) -> String {
+pub(crate) fn outcome(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(number)) => match Signal::try_from(number) {

@@ -18,7 +18,7 @@ const LONGEST_LINE: usize = 64 * 1024;
 const LAST_WORDS: usize = 1024 * 1024;
 
 /// Where it says it.
-pub enum Stream {
+pub(super) enum Stream {
     /// Standard output.
     Stdout(ChildStdout),
     /// Standard error.
@@ -35,7 +35,7 @@ impl AsFd for Stream {
 }
 
 /// Passes on what is said.
-pub struct Lines {
+pub(super) struct Lines {
     stream: Stream,
     splitter: Splitter,
     prefix: String,
@@ -44,12 +44,12 @@ pub struct Lines {
 
 impl Lines {
     /// From this stream, with this before each line.
-    pub fn new(stream: Stream, prefix: String, to: Stderr) -> Self {
+    pub(super) fn new(stream: Stream, prefix: String, to: Stderr) -> Self {
         Self { stream, splitter: Splitter::new(Framing::Lines, usize::MAX / 2), prefix, to }
     }
 
     /// Passes on what comes next; false when nothing will any more. Waits forever where there is no stream.
-    pub async fn pass_on_of(lines: &mut Option<Self>) -> bool {
+    pub(super) async fn pass_on_of(lines: &mut Option<Self>) -> bool {
         match lines {
             Some(lines) => lines.pass_on().await > 0,
             None => std::future::pending().await,
@@ -78,7 +78,7 @@ impl Lines {
     }
 
     /// What has been written until now, without waiting for more.
-    pub fn pass_on_the_rest(&mut self) {
+    pub(super) fn pass_on_the_rest(&mut self) {
         let mut passed = 0;
         let mut chunk = [0; 4096];
         while passed < LAST_WORDS {

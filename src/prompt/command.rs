@@ -19,7 +19,7 @@ pub struct SlashCommand {
 }
 
 /// A row of the table.
-pub const fn command(
+pub(crate) const fn command(
     name: &'static str,
     arguments: &'static str,
     what: &'static str,
@@ -44,12 +44,12 @@ pub enum Completes {
 }
 
 /// Close codes worth offering, with what they mean.
-pub const CLOSE_CODES: &[(&str, &str)] =
+pub(crate) const CLOSE_CODES: &[(&str, &str)] =
     &[("1000", "1000 normal"), ("3000", "3000 unauthorized"), ("4000", "4000 your own")];
 
 /// What a typed line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line<'l> {
+pub(crate) enum Line<'l> {
     /// A message to send.
     Text(String),
     /// A command, by its name, and its arguments without spaces around them.
@@ -60,7 +60,7 @@ pub enum Line<'l> {
 ///
 /// # Errors
 /// An unknown command, or arguments for one that takes none, to be shown to the user; nothing is sent then.
-pub fn read<'l>(line: &'l str, commands: &[SlashCommand]) -> Result<Line<'l>, String> {
+pub(crate) fn read<'l>(line: &'l str, commands: &[SlashCommand]) -> Result<Line<'l>, String> {
     if let Some(rest) = line.strip_prefix("//") {
         return Ok(Line::Text(format!("/{rest}")));
     }
@@ -91,7 +91,7 @@ fn unknown(name: &str, line: &str, commands: &[SlashCommand]) -> String {
 ///
 /// # Errors
 /// A code that may not be sent, a reason that does not fit into a Close.
-pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Result<(u16, String), String> {
+pub(crate) fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Result<(u16, String), String> {
     let (code, reason) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let code = match code {
         "" => 1000,
@@ -110,7 +110,7 @@ pub fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) -> Resu
 
 /// What each command does, on a terminal of so many columns: names and words side by side where there is room, else
 /// one below the other, and no word cut in two.
-pub fn help(commands: &[SlashCommand], columns: usize) -> Vec<String> {
+pub(crate) fn help(commands: &[SlashCommand], columns: usize) -> Vec<String> {
     let names: Vec<String> = commands
         .iter()
         .map(|command| format!("{} {}", command.name, command.arguments).trim_end().to_owned())
@@ -132,7 +132,7 @@ pub fn help(commands: &[SlashCommand], columns: usize) -> Vec<String> {
 }
 
 /// A text of ASCII in lines of at most so many columns, cut between words; a word longer than that is left whole.
-pub fn fold(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn fold(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -151,7 +151,7 @@ pub fn fold(text: &str, columns: usize) -> Vec<String> {
 /// Undoes what terminals do to the path of a file that is dropped on them: quotes, backslashes,
 /// `file://`. `None` when the text cannot be one absolute path.
 #[must_use]
-pub fn dropped_path(text: &str) -> Option<String> {
+pub(crate) fn dropped_path(text: &str) -> Option<String> {
     let text = text.trim();
     if text.contains('\n') || text.len() > 4096 {
         return None;
@@ -203,7 +203,7 @@ pub(super) mod tests {
     }
 
     /// Some of each kind.
-    pub const COMMANDS: [SlashCommand; 7] = [
+    pub(crate) const COMMANDS: [SlashCommand; 7] = [
         command("/help", "", Completes::Nothing),
         command("/send", "@FILE", Completes::AtFile),
         command("/stats", "", Completes::Nothing),

@@ -17,7 +17,7 @@ use super::{Names, status};
 const SESSIONS: usize = 100;
 
 /// Completes slash commands, their arguments and file names.
-pub struct PromptHelper {
+pub(super) struct PromptHelper {
     status: Arc<status::Shared>,
     commands: &'static [SlashCommand],
     /// What sessions are called now.
@@ -25,7 +25,7 @@ pub struct PromptHelper {
 }
 
 impl PromptHelper {
-    pub fn new(status: Arc<status::Shared>, commands: &'static [SlashCommand], names: Names) -> Self {
+    pub(super) fn new(status: Arc<status::Shared>, commands: &'static [SlashCommand], names: Names) -> Self {
         Self { status, commands, names }
     }
 

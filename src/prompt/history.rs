@@ -15,7 +15,7 @@ const LONGEST: usize = 16 * 1024;
 
 /// The history of one host below the directory of the user's state.
 #[must_use]
-pub fn history_file(state: &Path, host: &str) -> PathBuf {
+pub(crate) fn history_file(state: &Path, host: &str) -> PathBuf {
     let name: String =
         host.chars().map(|c| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
     let name = if name.trim_matches('.').is_empty() { "_".to_owned() } else { name };
@@ -23,13 +23,13 @@ pub fn history_file(state: &Path, host: &str) -> PathBuf {
 }
 
 /// Adds to the history file what may be remembered.
-pub struct Keeper {
+pub(super) struct Keeper {
     file: Option<PathBuf>,
 }
 
 impl Keeper {
     /// Loads what earlier runs remembered. A history that cannot be had is gone without.
-    pub fn load(editor: &mut Editor<PromptHelper, FileHistory>, file: Option<&Path>) -> Self {
+    pub(super) fn load(editor: &mut Editor<PromptHelper, FileHistory>, file: Option<&Path>) -> Self {
         let file = file.filter(|file| {
             let directory = file.parent().unwrap_or(Path::new("."));
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok()
@@ -41,7 +41,7 @@ impl Keeper {
     }
 
     /// Remembers a line, unless it is empty, begins with a space, is huge or names a secret.
-    pub fn keep(&mut self, editor: &mut Editor<PromptHelper, FileHistory>, line: &str) {
+    pub(super) fn keep(&mut self, editor: &mut Editor<PromptHelper, FileHistory>, line: &str) {
         if line.trim().is_empty() || line.len() > LONGEST || mentions_secret(line) {
             return;
         }

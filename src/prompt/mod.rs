@@ -6,12 +6,12 @@
 //! Invariants: a half-typed line survives whatever is shown; the terminal is restored when the
 //! [`Prompt`] is dropped, and on panic; the editing thread never keeps the process alive.
 
-pub mod command;
+pub(crate) mod command;
 mod helper;
 mod history;
 mod screen;
 mod status;
-pub mod terminal;
+pub(crate) mod terminal;
 
 use std::io;
 use std::path::PathBuf;
@@ -27,9 +27,10 @@ use tokio::sync::mpsc;
 
 use command::SlashCommand;
 use helper::PromptHelper;
-pub use history::history_file;
-pub use screen::{Screen, ScreenWriter};
-pub use status::{SessionState, Status};
+pub(crate) use history::history_file;
+pub(crate) use screen::Screen;
+pub(crate) use status::SessionState;
+pub use status::Status;
 use terminal::{Stops, TerminalGuard};
 
 /// Typed lines that may wait before the editing thread does.

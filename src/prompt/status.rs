@@ -63,7 +63,7 @@ pub struct Status {
 
 /// The status, as the editing thread reads it.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     status: Mutex<Status>,
     /// Columns for the host.
     width: usize,
@@ -85,14 +85,14 @@ enum End {
 
 impl Shared {
     /// The widest of the hosts that will be shown decides on the width.
-    pub fn new<'a>(status: Status, hosts: impl IntoIterator<Item = &'a str>, colour: bool) -> Self {
+    pub(crate) fn new<'a>(status: Status, hosts: impl IntoIterator<Item = &'a str>, colour: bool) -> Self {
         let widest = hosts.into_iter().map(unicode_width::UnicodeWidthStr::width).max().unwrap_or_default();
         let width = widest.max(status.host.width()).min(HOST);
         Self { status: Mutex::new(status), width, colour, end: Mutex::new(End::Open), parked: Condvar::new() }
     }
 
     /// True when the prompt looks different now.
-    pub fn set(&self, status: Status) -> bool {
+    pub(crate) fn set(&self, status: Status) -> bool {
         let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *current != status;
         *current = status;
@@ -100,19 +100,19 @@ impl Shared {
     }
 
     /// The prompt without colours; starts a line.
-    pub fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         draw(&status, &fit(&status.host, self.width), false)
     }
 
     /// From now on the prompt is not drawn any more: the editing thread, which nobody can
     /// interrupt, stops when it is about to.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = End::Wanted;
     }
 
     /// Waits until the editing thread has stopped; false when it has not within the limit.
-    pub fn has_ended(&self, limit: Duration) -> bool {
+    pub(crate) fn has_ended(&self, limit: Duration) -> bool {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.parked.wait_timeout_while(end, limit, |end| *end != End::Reached);
         *waited.unwrap_or_else(PoisonError::into_inner).0 == End::Reached
@@ -132,14 +132,14 @@ impl Shared {
     }
 
     /// The prompt as it stands now, as wide as when the line was started.
-    pub fn drawn(&self) -> String {
+    pub(crate) fn drawn(&self) -> String {
         self.stop_here_at_the_end();
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         draw(&status, &fit(&status.host, self.width), self.colour)
     }
 
     /// Whether colours may be used.
-    pub fn colour(&self) -> bool {
+    pub(crate) fn colour(&self) -> bool {
         self.colour
     }
 }

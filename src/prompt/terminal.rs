@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 
 /// How many columns the terminal on standard output has.
 #[must_use]
-pub fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stdout());
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
@@ -33,7 +33,7 @@ const TAKEN: Duration = Duration::from_millis(100);
 
 /// Whether a line is being edited right now.
 #[derive(Debug, Clone, Default)]
-pub struct Editing(Arc<Mutex<Stage>>);
+pub(crate) struct Editing(Arc<Mutex<Stage>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
@@ -48,7 +48,7 @@ enum Stage {
 
 impl Editing {
     /// The terminal is about to be taken over; does not return once it has been given back for good.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         if !self.step(Stage::Idle, Stage::Editing) {
             loop {
                 std::thread::park();
@@ -57,7 +57,7 @@ impl Editing {
     }
 
     /// The terminal was given back.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.step(Stage::Editing, Stage::Idle);
     }
 
@@ -83,7 +83,7 @@ impl Editing {
 
 /// The signals that stop the process and let it go on.
 #[derive(Debug)]
-pub struct Stops {
+pub(crate) struct Stops {
     stopped: Arrivals,
     resumed: Arrivals,
 }
@@ -93,13 +93,13 @@ impl Stops {
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         let arrivals = |kind| signal(SignalKind::from_raw(kind));
         Ok(Self { stopped: arrivals(nix::libc::SIGTSTP)?, resumed: arrivals(nix::libc::SIGCONT)? })
     }
 
     /// Does what they ask for; whether there were any.
-    pub fn poll(&mut self, cx: &mut Context<'_>, guard: &TerminalGuard) -> bool {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, guard: &TerminalGuard) -> bool {
         let mut came = false;
         while self.stopped.poll_recv(cx).is_ready() {
             guard.suspend();
@@ -115,7 +115,7 @@ impl Stops {
 
 /// Puts the terminal back as it was found, once.
 #[derive(Debug)]
-pub struct TerminalGuard {
+pub(crate) struct TerminalGuard {
     kept: Arc<Kept>,
 }
 
@@ -159,7 +159,7 @@ impl TerminalGuard {
     ///
     /// # Errors
     /// When standard input is no terminal.
-    pub fn new(status: Arc<status::Shared>) -> io::Result<Self> {
+    pub(crate) fn new(status: Arc<status::Shared>) -> io::Result<Self> {
         static HOOK: OnceLock<()> = OnceLock::new();
         let termios = tcgetattr(io::stdin()).map_err(io::Error::from)?;
         let kept = Arc::new(Kept { termios: Mutex::new(Some(termios)), editing: Editing::default(), status });
@@ -176,19 +176,19 @@ impl TerminalGuard {
     }
 
     /// Whether a line is being edited right now; if not, none will be any more.
-    pub fn is_editing(&self) -> bool {
+    pub(crate) fn is_editing(&self) -> bool {
         !self.kept.editing.is_over()
     }
 
     /// Puts the terminal back; unless its line is clear the shell's prompt gets one of its own.
-    pub fn restore(&self, line_is_clear: bool) {
+    pub(crate) fn restore(&self, line_is_clear: bool) {
         self.kept.restore(line_is_clear);
     }
 
     /// SIGTSTP came: stops here, the terminal as it was found, until somebody brings the process back.
     ///
     /// The editor gives the terminal back before it sends that signal, but takes it again at once.
-    pub fn suspend(&self) {
+    pub(crate) fn suspend(&self) {
         // Shells that can bring it back give each job a group of its own.
         if getsid(None).is_ok_and(|session| session == getpgrp()) {
             return self.resume();
@@ -210,7 +210,7 @@ impl TerminalGuard {
     }
 
     /// The process was stopped and goes on: a line that is being edited has its terminal again.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         let termios = self.kept.termios.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(mut raw) = termios.filter(|_| self.kept.editing.stage() == Stage::Editing) {
             // As the editor has it.
@@ -228,7 +228,7 @@ impl TerminalGuard {
     }
 
     /// For the editing thread to say what it is doing.
-    pub fn editing(&self) -> Editing {
+    pub(crate) fn editing(&self) -> Editing {
         self.kept.editing.clone()
     }
 }

@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::net::connection::CloseReason;
 
 /// Carries effects out for one session.
-pub trait Carrier {
+pub(crate) trait Carrier {
     /// Sends to the session's peer, in order.
     fn send(&mut self, message: Message);
 
@@ -62,14 +62,14 @@ impl Outcomes {
 }
 
 /// The right to tell what became of one delivery, once.
-pub struct Told {
+pub(crate) struct Told {
     ticket: Ticket,
     outcomes: Rc<Outcomes>,
 }
 
 impl Told {
     /// What became of it; the session's task is woken.
-    pub fn tell(self, outcome: Outcome) {
+    pub(crate) fn tell(self, outcome: Outcome) {
         self.outcomes.told.borrow_mut().push((self.ticket, outcome));
         if let Some(waker) = self.outcomes.waker.take() {
             waker.wake();
@@ -78,7 +78,7 @@ impl Told {
 }
 
 /// One session's conversation; it may outlive connections.
-pub struct Conversation {
+pub(crate) struct Conversation {
     protocol: Box<dyn Protocol>,
     effects: Vec<Effect>,
     outcomes: Rc<Outcomes>,
@@ -92,7 +92,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// A session that has no connection yet.
-    pub fn new(protocol: Box<dyn Protocol>) -> Self {
+    pub(crate) fn new(protocol: Box<dyn Protocol>) -> Self {
         let (outcomes, began) = (Rc::default(), Now::read());
         Self {
             protocol,
@@ -107,24 +107,24 @@ impl Conversation {
     }
 
     /// A connection was opened.
-    pub fn opened(&mut self, carrier: &mut dyn Carrier) {
+    pub(crate) fn opened(&mut self, carrier: &mut dyn Carrier) {
         self.speak(carrier, |protocol, now, effects| protocol.on_open(now, effects));
     }
 
     /// The connection has gone.
-    pub fn lost(&mut self) {
+    pub(crate) fn lost(&mut self) {
         self.protocol.on_lost();
         self.takes_outgoing = false;
         self.waiting = None;
     }
 
     /// The peer sent a message.
-    pub fn message(&mut self, message: Message, carrier: &mut dyn Carrier) {
+    pub(crate) fn message(&mut self, message: Message, carrier: &mut dyn Carrier) {
         self.speak(carrier, |protocol, now, effects| protocol.on_message(message, now, effects));
     }
 
     /// A message is due for the peer.
-    pub fn outgoing(&mut self, message: Message, ticket: Option<Ticket>, carrier: &mut dyn Carrier) {
+    pub(crate) fn outgoing(&mut self, message: Message, ticket: Option<Ticket>, carrier: &mut dyn Carrier) {
         self.waiting = Some((message, ticket));
         self.hand_over(&mut Context::from_waker(Waker::noop()), carrier);
         if self.waiting.is_some() {
@@ -144,34 +144,34 @@ impl Conversation {
     }
 
     /// The message that was handed over last, while it waits.
-    pub fn waiting(&self) -> Option<&Message> {
+    pub(crate) fn waiting(&self) -> Option<&Message> {
         self.waiting.as_ref().map(|(message, _)| message)
     }
 
     /// Whether a message may be handed over for the peer, as of the last call.
-    pub fn takes_outgoing(&self) -> bool {
+    pub(crate) fn takes_outgoing(&self) -> bool {
         self.takes_outgoing && self.waiting.is_none()
     }
 
     /// Whether the peer answers for what it is sent.
-    pub fn acknowledges(&self) -> bool {
+    pub(crate) fn acknowledges(&self) -> bool {
         self.protocol.acknowledges()
     }
 
     /// Messages sent that the peer has not acknowledged.
-    pub fn unsettled(&self) -> usize {
+    pub(crate) fn unsettled(&self) -> usize {
         self.protocol.unsettled()
     }
 
     /// Wakes the session's task.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.outcomes.waker.take() {
             waker.wake();
         }
     }
 
     /// Tells the protocol what has changed around it; the waker is called when there is more to tell.
-    pub fn poll(&mut self, cx: &mut Context<'_>, depth: Option<Depth>, carrier: &mut dyn Carrier) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, depth: Option<Depth>, carrier: &mut dyn Carrier) {
         self.outcomes.watch(cx);
         self.hand_over(cx, carrier);
         loop {

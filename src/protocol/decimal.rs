@@ -11,7 +11,7 @@ const MAX_EXPONENT_DIGITS: usize = 17;
 
 /// A decimal number of any length: `± 0.DIGITS × 10^POINT`, without zeros at either end of the digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Decimal {
+pub(super) struct Decimal {
     negative: bool,
     point: i64,
     digits: Box<[u8]>,
@@ -20,7 +20,7 @@ pub struct Decimal {
 impl Decimal {
     /// Reads a number: a JSON number, or one with a plus sign, leading zeros, or nothing on one side of the point.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),

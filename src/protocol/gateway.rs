@@ -20,7 +20,7 @@ const MAX_ID: usize = 256;
 
 /// Who takes what clients write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behind {
+pub(crate) enum Behind {
     /// A broker, or whatever else says what became of a message: the answer waits for it.
     Broker,
     /// The other clients: a message is published once it has been handed to them.
@@ -29,7 +29,7 @@ pub enum Behind {
 
 /// How a gateway is offered.
 #[derive(Debug, Clone)]
-pub struct GatewaySettings {
+pub(crate) struct GatewaySettings {
     /// Who takes what clients write.
     pub behind: Behind,
     /// Longest content, in bytes.
@@ -46,7 +46,7 @@ impl Default for GatewaySettings {
 
 /// One client of a gateway.
 #[derive(Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     settings: GatewaySettings,
     client: String,
     next: Ticket,
@@ -63,7 +63,7 @@ struct Reference {
 impl Gateway {
     /// A session of the client that is given this id.
     #[must_use]
-    pub fn new(settings: GatewaySettings, client: String) -> Self {
+    pub(crate) fn new(settings: GatewaySettings, client: String) -> Self {
         Self { settings, client, next: 1, unsettled: BTreeMap::new() }
     }
 

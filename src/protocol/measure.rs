@@ -9,7 +9,7 @@ use crate::observe::counters::{Counters, EnvelopeType, Label as _, ReplyStatus, 
 
 /// Facts about envelopes and requests, which metrics count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// An envelope was received.
     Envelope(EnvelopeType),
     /// The peer (in) or this side (out) asked for this method; what is not known counts as `other`.
@@ -29,7 +29,7 @@ pub enum Measure {
 
 impl Measure {
     /// Counts it.
-    pub fn count(self, counters: &Counters) {
+    pub(crate) fn count(self, counters: &Counters) {
         match self {
             Self::Envelope(kind) => counters.envelopes.one(kind),
             Self::Request(Direction::In, method) => counters.requests.received.one(known(method)),

@@ -6,13 +6,13 @@
 //! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
-pub mod conversation;
+pub(crate) mod conversation;
 mod decimal;
-pub mod envelope;
-pub mod feed;
-pub mod gateway;
+pub(crate) mod envelope;
+pub(crate) mod feed;
+pub(crate) mod gateway;
 mod measure;
-pub mod raw;
+pub(crate) mod raw;
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -20,14 +20,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-pub use self::measure::Measure;
+pub(crate) use self::measure::Measure;
 use crate::message::Message;
 use crate::message::uuid;
 use crate::net::connection::CloseReason;
 
 /// The moment something happens at: one reading of both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub(crate) struct Now {
     /// For time limits.
     pub instant: Instant,
     /// For what is written down.
@@ -37,18 +37,18 @@ pub struct Now {
 impl Now {
     /// Reads the clocks; the monotonic one is the runtime's, so that a paused test clock is obeyed.
     #[must_use]
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self { instant: tokio::time::Instant::now().into_std(), time: Timestamp::now() }
     }
 }
 
 /// Names a message until its outcome is known, unique in its session. For deliveries the protocol gives it out, for
 /// outgoing messages whoever hands them over.
-pub type Ticket = u64;
+pub(crate) type Ticket = u64;
 
 /// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The sink took it.
     Taken,
     /// The sink will never take it, for this reason.
@@ -57,7 +57,7 @@ pub enum Outcome {
 
 /// What a protocol wants done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Send this to the session's peer.
     Send(Message),
     /// Hand this payload inward: to the output, the filter, the sink. Where there is a ticket,
@@ -82,7 +82,7 @@ pub enum Effect {
 
 /// How full the queue is that deliveries go into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// Messages waiting.
     pub waiting: u64,
     /// Messages it holds at most.
@@ -90,7 +90,7 @@ pub struct Depth {
 }
 
 /// One session's protocol. Every method appends to `effects`.
-pub trait Protocol {
+pub(crate) trait Protocol {
     /// The session has a connection: the first one, or a new one after [`Protocol::on_lost`].
     fn on_open(&mut self, now: Now, effects: &mut Vec<Effect>);
 
@@ -150,7 +150,7 @@ pub trait Protocol {
 
 /// Which protocol the sessions of an endpoint speak. Cloning shares it.
 #[derive(Debug, Clone)]
-pub enum Settings {
+pub(crate) enum Settings {
     /// None: messages pass as they are.
     Raw,
     /// Events for clients that register with filters.
@@ -164,7 +164,7 @@ pub enum Settings {
 impl Settings {
     /// The protocol of one session.
     #[must_use]
-    pub fn session(&self) -> Box<dyn Protocol> {
+    pub(crate) fn session(&self) -> Box<dyn Protocol> {
         match self {
             Self::Raw => Box::new(raw::Raw),
             Self::Feed(settings) => Box::new(feed::Feed::new(Rc::clone(settings))),
@@ -174,13 +174,13 @@ impl Settings {
     }
 
     /// Whether `-v` shows every message that is published or broadcast.
-    pub fn is_gateway(&self) -> bool {
+    pub(crate) fn is_gateway(&self) -> bool {
         matches!(self, Self::Gateway(_))
     }
 
     /// A message is on its way to the sessions: said once for each, however many sessions there are, before any of
     /// them is given it. What can be asked for again is remembered here.
-    pub fn on_published(&self, message: &Message) {
+    pub(crate) fn on_published(&self, message: &Message) {
         if let Self::Envelope(settings) = self {
             settings.remember(message);
         }

@@ -5,7 +5,7 @@ use crate::message::Message;
 
 /// A session that speaks plain messages.
 #[derive(Debug)]
-pub struct Raw;
+pub(crate) struct Raw;
 
 impl Protocol for Raw {
     fn on_open(&mut self, _now: Now, _effects: &mut Vec<Effect>) {}

@@ -20,10 +20,10 @@ use crate::message::Message;
 use crate::observe::counters::DropReason;
 
 /// A future of this thread.
-pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Where a source puts messages.
-pub trait Inlet {
+pub(crate) trait Inlet {
     /// Ready when a message may be pushed; else the waker is called when it may.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
 
@@ -69,7 +69,7 @@ pub trait Inlet {
 }
 
 /// Where messages go that nobody takes.
-pub trait DeadLetters {
+pub(crate) trait DeadLetters {
     /// Whether there is such a place.
     fn are_kept(&self) -> bool;
 
@@ -94,7 +94,7 @@ pub trait DeadLetters {
 
 /// What an end works with.
 #[derive(Clone)]
-pub struct EndIo {
+pub(crate) struct EndIo {
     /// Where its messages go, when it is a source.
     pub inlet: Option<Rc<dyn Inlet>>,
     /// What waits for it, when it is a sink.
@@ -109,7 +109,7 @@ pub struct EndIo {
 
 impl EndIo {
     /// Waits until a message may be pushed.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         if let Some(inlet) = &self.inlet {
             std::future::poll_fn(|cx| inlet.poll_ready(cx)).await;
         }
@@ -118,7 +118,7 @@ impl EndIo {
 
 /// Why an end ended badly.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndError {
+pub(crate) struct EndError {
     /// The code the run ends with.
     pub exit: Exit,
     /// What failed, on what, why.
@@ -129,13 +129,13 @@ pub struct EndError {
 
 impl EndError {
     /// Without a hint.
-    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, text: text.into(), hint: None }
     }
 
     /// With a hint.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -148,7 +148,7 @@ impl fmt::Display for EndError {
 }
 
 /// One end of a pipeline.
-pub trait End {
+pub(crate) trait End {
     /// Runs until it has given or taken everything, or is told to stop.
     ///
     /// A source ends when it has nothing more to give, or at [`Step::Draining`](super::stop::Step); a sink when its lane has ended and all of it is settled. At
@@ -161,7 +161,7 @@ pub trait End {
 
 /// What a sink says to a batch.
 #[derive(Debug)]
-pub enum Report {
+pub(crate) enum Report {
     /// It took all.
     Taken,
     /// It took so many of the first; then this happened to the next.
@@ -174,7 +174,7 @@ pub enum Report {
 
 /// What happened to a message that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// It may be taken later, at the earliest after this time.
     Again {
         /// Why not now.
@@ -189,7 +189,7 @@ pub enum Problem {
 }
 
 /// A sink that takes a batch at a time; retries and dead letters are the dispatcher's.
-pub trait BatchSink {
+pub(crate) trait BatchSink {
     /// The endpoint, without secrets.
     fn name(&self) -> &str;
 

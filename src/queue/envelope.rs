@@ -17,7 +17,7 @@ use crate::observe::counters::DropReason;
 
 /// Where messages come from.
 #[derive(Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The session's name in events, `s1`.
     pub session: String,
     /// The endpoint as the user wrote it, without secrets.
@@ -32,7 +32,7 @@ pub struct Origin {
 
 impl Origin {
     /// A session that has given nothing yet.
-    pub fn new(session: impl Into<String>, endpoint: impl Into<String>) -> Rc<Self> {
+    pub(crate) fn new(session: impl Into<String>, endpoint: impl Into<String>) -> Rc<Self> {
         Rc::new(Self {
             session: session.into(),
             endpoint: endpoint.into(),
@@ -45,7 +45,7 @@ impl Origin {
 
 impl Origin {
     /// The value of `$meta` for a message of it.
-    pub fn meta(&self, message: &Message, time: Timestamp, seq: u64) -> Json {
+    pub(crate) fn meta(&self, message: &Message, time: Timestamp, seq: u64) -> Json {
         let (kind, time) = (message.kind().name(), time_text(time));
         let meta = Json::meta(&self.session, &self.endpoint, &time, kind, message.len(), seq);
         match message.source().or(self.source.get()) {
@@ -57,7 +57,7 @@ impl Origin {
 
 /// A message on its way.
 #[derive(Debug)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// The message.
     pub message: Message,
     /// Where it came from.
@@ -74,7 +74,7 @@ pub struct Envelope {
 
 impl Envelope {
     /// It has its outcome here.
-    pub fn settle(self, settlement: Settlement) {
+    pub(crate) fn settle(self, settlement: Settlement) {
         if let Settlement::Dropped(reason) = settlement {
             self.receipt.tell_drop(&self.origin.session, Direction::In, reason, self.message.len());
         }
@@ -82,7 +82,7 @@ impl Envelope {
     }
 
     /// It is dropped on its way to a session.
-    pub fn drop_before(self, receiver: &str, reason: DropReason) {
+    pub(crate) fn drop_before(self, receiver: &str, reason: DropReason) {
         self.receipt.tell_drop(receiver, Direction::Out, reason, self.message.len());
         self.receipt.settle(Settlement::Dropped(reason));
     }

@@ -22,7 +22,7 @@ use crate::observe::counters::{Count, DropReason};
 
 /// Bounds of a lane.
 #[derive(Debug, Clone, Copy)]
-pub struct LaneSettings {
+pub(crate) struct LaneSettings {
     /// Messages it holds.
     pub max_messages: usize,
     /// Payload bytes it holds.
@@ -41,7 +41,7 @@ enum Backing {
 
 /// What waits for one destination.
 #[derive(Debug)]
-pub struct Lane {
+pub(crate) struct Lane {
     /// The destination as the user wrote it, without secrets.
     pub name: String,
     /// Messages its destination took.
@@ -84,13 +84,13 @@ impl fmt::Debug for Witness {
 
 impl Lane {
     /// An empty lane.
-    pub fn new(name: impl Into<String>, settings: LaneSettings) -> Self {
+    pub(crate) fn new(name: impl Into<String>, settings: LaneSettings) -> Self {
         let queue = Queue::new(settings.max_messages, settings.max_bytes, settings.policy);
         Self::of(name.into(), settings, Backing::Memory(RefCell::new(queue)), Rc::default())
     }
 
     /// A lane with a spool behind it, and with what an earlier run left there.
-    pub fn spooled(name: impl Into<String>, settings: LaneSettings, spool: &Spool) -> Self {
+    pub(crate) fn spooled(name: impl Into<String>, settings: LaneSettings, spool: &Spool) -> Self {
         let (name, waits) = (name.into(), Rc::default());
         let lane = spool.lane(&name, settings, &waits);
         Self::of(name, settings, Backing::Spool(lane), waits)
@@ -120,7 +120,7 @@ impl Lane {
     }
 
     /// Its messages are those of this account from now on; what an earlier run left is received by it.
-    pub fn join(&self, ledger: &Rc<Ledger>) {
+    pub(crate) fn join(&self, ledger: &Rc<Ledger>) {
         if let Backing::Spool(lane) = &self.backing {
             lane.join(ledger);
         }
@@ -128,7 +128,7 @@ impl Lane {
 
     /// Ready when a message may be pushed without waiting or dropping; under a policy that drops, always, but for a
     /// spool whose disk has to catch up.
-    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let has_room = match &self.backing {
             Backing::Memory(queue) => self.settings.policy != OverflowPolicy::Block || queue.borrow().fits(1),
             Backing::Spool(lane) => lane.queue.borrow().has_room(),
@@ -141,7 +141,7 @@ impl Lane {
     }
 
     /// Adds a message. What came in the same buffer is not kept alive by what waits.
-    pub fn push(&self, mut envelope: Envelope) {
+    pub(crate) fn push(&self, mut envelope: Envelope) {
         envelope.message = self.keep(envelope.message);
         match &self.backing {
             // Nobody takes it any more: it is not kept, and stays unsettled.
@@ -167,17 +167,17 @@ impl Lane {
     }
 
     /// Its messages go to the session that events call so.
-    pub fn leads_to(&self, receiver: impl Into<String>) {
+    pub(crate) fn leads_to(&self, receiver: impl Into<String>) {
         let _ = self.receiver.set(receiver.into());
     }
 
     /// The session that its messages go to, as events name it.
-    pub fn receiver(&self) -> Option<&str> {
+    pub(crate) fn receiver(&self) -> Option<&str> {
         self.receiver.get().map(String::as_str)
     }
 
     /// Settles a message as dropped on its way to the receiver.
-    pub fn lose(&self, envelope: Envelope, reason: DropReason) {
+    pub(crate) fn lose(&self, envelope: Envelope, reason: DropReason) {
         match self.receiver() {
             Some(receiver) => envelope.drop_before(receiver, reason),
             None => envelope.settle(Settlement::Dropped(reason)),
@@ -195,17 +195,17 @@ impl Lane {
     }
 
     /// From now on its messages leave at this pace.
-    pub fn pace_by(&self, pacer: &Rc<Pacer>) {
+    pub(crate) fn pace_by(&self, pacer: &Rc<Pacer>) {
         let _ = self.pace.set(Turn::new(pacer));
     }
 
     /// From now on it holds nothing: every receiver has a branch of its own.
-    pub fn spread(&self) {
+    pub(crate) fn spread(&self) {
         self.branches.borrow_mut().get_or_insert_default();
     }
 
     /// One more branch, which keeps to the same pace.
-    pub fn branch(&self, lane: &Rc<Self>) {
+    pub(crate) fn branch(&self, lane: &Rc<Self>) {
         if let Some(branches) = &mut *self.branches.borrow_mut() {
             branches.retain(|branch| branch.strong_count() > 0);
             branches.push(Rc::downgrade(lane));
@@ -216,7 +216,7 @@ impl Lane {
     }
 
     /// Where what is for its receivers waits: its branches, or this lane where it has none.
-    pub fn branches(self: &Rc<Self>) -> Vec<Rc<Self>> {
+    pub(crate) fn branches(self: &Rc<Self>) -> Vec<Rc<Self>> {
         match &*self.branches.borrow() {
             Some(branches) => branches.iter().filter_map(Weak::upgrade).collect(),
             None => vec![Rc::clone(self)],
@@ -224,7 +224,7 @@ impl Lane {
     }
 
     /// The next message; `None` when there will be no more.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
         if let Some(turn) = self.pace.get()
             && self.next_size().is_some()
         {
@@ -248,7 +248,7 @@ impl Lane {
     }
 
     /// The next message, when there is one that may leave now.
-    pub fn try_next(&self) -> Option<Envelope> {
+    pub(crate) fn try_next(&self) -> Option<Envelope> {
         if self.pace.get().is_some_and(|turn| !turn.is_open()) {
             return None;
         }
@@ -256,7 +256,7 @@ impl Lane {
     }
 
     /// The next message, whatever the pace: nobody is to get it any more.
-    pub fn take(&self) -> Option<Envelope> {
+    pub(crate) fn take(&self) -> Option<Envelope> {
         let next = match &self.backing {
             Backing::Memory(queue) => {
                 let mut queue = queue.borrow_mut();
@@ -278,7 +278,7 @@ impl Lane {
     }
 
     /// Ready when nothing waits and nothing more will be pushed; else the waker is called when something changes.
-    pub fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended.get() && self.is_empty() {
             return Poll::Ready(());
         }
@@ -287,7 +287,7 @@ impl Lane {
     }
 
     /// Payload bytes of the next message, when there is one now.
-    pub fn next_size(&self) -> Option<usize> {
+    pub(crate) fn next_size(&self) -> Option<usize> {
         let size = |envelope: &Envelope| envelope.message.len();
         match &self.backing {
             Backing::Memory(queue) => queue.borrow().front().map(size),
@@ -296,7 +296,7 @@ impl Lane {
     }
 
     /// Puts back what was taken out and not delivered, in the order it was taken.
-    pub fn put_back(&self, envelopes: impl DoubleEndedIterator<Item = Envelope>) {
+    pub(crate) fn put_back(&self, envelopes: impl DoubleEndedIterator<Item = Envelope>) {
         for mut envelope in envelopes.rev() {
             envelope.attempts += 1;
             self.retried.one();
@@ -309,7 +309,7 @@ impl Lane {
     }
 
     /// Its destination took this message.
-    pub fn took(&self, envelope: Envelope) {
+    pub(crate) fn took(&self, envelope: Envelope) {
         self.delivered.one();
         self.delivered_bytes.add(envelope.message.len() as u64);
         self.retrying.set(false);
@@ -320,56 +320,56 @@ impl Lane {
     }
 
     /// From now on `see` is shown what its destination took.
-    pub fn show_to(&self, see: impl Fn(&Envelope) + 'static) {
+    pub(crate) fn show_to(&self, see: impl Fn(&Envelope) + 'static) {
         let _ = self.witness.set(Witness(Box::new(see)));
     }
 
     /// A batch of so many messages, taken out of it, waits for more.
-    pub fn gathers(&self, messages: usize) {
+    pub(crate) fn gathers(&self, messages: usize) {
         let since =
             self.gathering.get().filter(|(before, _)| *before > 0).map_or_else(Timestamp::now, |(_, since)| since);
         self.gathering.set(Some((messages, since)));
     }
 
     /// That batch waits no longer.
-    pub fn has_gathered(&self) {
+    pub(crate) fn has_gathered(&self) {
         self.gathering.set(self.gathering.get().map(|(_, since)| (0, since)));
     }
 
     /// Messages of a batch that waits for more, and since when it does; `None` where none ever has.
-    pub fn gathering(&self) -> Option<(usize, Timestamp)> {
+    pub(crate) fn gathering(&self) -> Option<(usize, Timestamp)> {
         self.gathering.get()
     }
 
     /// Its destination has failed, and is tried again in a while, until it takes something.
-    pub fn retries(&self) {
+    pub(crate) fn retries(&self) {
         self.retrying.set(true);
     }
 
     /// Whether its destination has failed and not taken anything since.
-    pub fn is_retrying(&self) -> bool {
+    pub(crate) fn is_retrying(&self) -> bool {
         self.retrying.get()
     }
 
     /// Nothing more will be pushed.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.set(true);
         self.waits.readers.wake();
     }
 
     /// Nobody will take anything any more: writers need not wait, and what they push stays unsettled.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.abandoned.set(true);
         self.waits.writers.wake();
     }
 
     /// Whether nothing more will be pushed.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
     /// Messages waiting, on disk too.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.backing {
             Backing::Memory(queue) => queue.borrow().len(),
             Backing::Spool(lane) => {
@@ -380,12 +380,12 @@ impl Lane {
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Payload bytes waiting, on disk too.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match &self.backing {
             Backing::Memory(queue) => queue.borrow().bytes(),
             Backing::Spool(lane) => {
@@ -396,12 +396,12 @@ impl Lane {
     }
 
     /// The most messages that waited at a time.
-    pub fn high_water(&self) -> usize {
+    pub(crate) fn high_water(&self) -> usize {
         self.high_water.get()
     }
 
     /// How full it is, from 0 to 1: by count or bytes, whichever is more; with a spool, how full its share of that is.
-    pub fn utilization(&self) -> f64 {
+    pub(crate) fn utilization(&self) -> f64 {
         match &self.backing {
             Backing::Memory(queue) => {
                 let queue = queue.borrow();
@@ -413,7 +413,7 @@ impl Lane {
     }
 
     /// Messages waiting, and how many it would hold: with a spool, of the size they have.
-    pub fn depth(&self) -> (u64, u64) {
+    pub(crate) fn depth(&self) -> (u64, u64) {
         let (waiting, most) = (self.len() as u64, self.settings.max_messages as u64);
         match &self.backing {
             Backing::Memory(_) => (waiting, most),
@@ -422,13 +422,13 @@ impl Lane {
     }
 
     /// Since when it is full: from the first writer that had to wait until a tenth of it is free again.
-    pub fn full_since(&self) -> Option<Timestamp> {
+    pub(crate) fn full_since(&self) -> Option<Timestamp> {
         self.is_full_no_more();
         self.waits.full_since.get()
     }
 
     /// Whether it is full: writers wait, or messages are dropped.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full_since().is_some()
             || match &self.backing {
                 Backing::Memory(queue) => queue.borrow().is_full(),
@@ -437,7 +437,7 @@ impl Lane {
     }
 
     /// When the message that has waited longest was received, as far as that is known without reading from disk.
-    pub fn oldest(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
         let time = |envelope: &Envelope| envelope.time;
         match &self.backing {
             Backing::Memory(queue) => queue.borrow().front().map(time),
@@ -446,7 +446,7 @@ impl Lane {
     }
 
     /// Bytes it takes up in the spool, when it has one.
-    pub fn stored_bytes(&self) -> Option<u64> {
+    pub(crate) fn stored_bytes(&self) -> Option<u64> {
         match &self.backing {
             Backing::Memory(_) => None,
             Backing::Spool(lane) => Some(lane.queue.borrow().stored_bytes()),
@@ -454,12 +454,12 @@ impl Lane {
     }
 
     /// Whether it is the new message that is dropped when it is full.
-    pub fn drops_newest(&self) -> bool {
+    pub(crate) fn drops_newest(&self) -> bool {
         self.settings.policy == OverflowPolicy::DropNewest
     }
 
     /// Its bounds.
-    pub fn settings(&self) -> LaneSettings {
+    pub(crate) fn settings(&self) -> LaneSettings {
         self.settings
     }
 

@@ -13,7 +13,7 @@ use crate::message::event::Direction;
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
 /// Whom to tell, once, that a source may forget a message.
-pub enum OnSafe {
+pub(crate) enum OnSafe {
     /// The source, by the message's number there.
     Keeper(Rc<dyn Keeper>, u64),
     /// Whoever else.
@@ -21,19 +21,19 @@ pub enum OnSafe {
 }
 
 /// A source that keeps messages until they are safe.
-pub trait Keeper {
+pub(crate) trait Keeper {
     /// The message of this number may be forgotten.
     fn is_safe(&self, number: u64, safety: Safety);
 }
 
 impl OnSafe {
     /// Something to be called.
-    pub fn call(call: impl FnOnce(Safety) + 'static) -> Self {
+    pub(crate) fn call(call: impl FnOnce(Safety) + 'static) -> Self {
         Self::Call(Box::new(call))
     }
 
     /// Tells it.
-    pub fn tell(self, safety: Safety) {
+    pub(crate) fn tell(self, safety: Safety) {
         match self {
             Self::Keeper(keeper, number) => keeper.is_safe(number, safety),
             Self::Call(call) => call(safety),
@@ -43,7 +43,7 @@ impl OnSafe {
 
 /// What became of a message, from the mildest to the gravest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Settlement {
+pub(crate) enum Settlement {
     /// A filter or route kept it from every destination.
     Filtered,
     /// Every destination it was meant for took it.
@@ -56,7 +56,7 @@ pub enum Settlement {
 
 /// The account of one pipeline.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Messages taken in.
     pub received: Count,
     /// Their payload bytes.
@@ -81,7 +81,7 @@ pub struct Ledger {
 }
 
 /// Told of a dropped message: its session, which way it went there, why, and its payload bytes, where they are known.
-pub type OnDrop = dyn Fn(&str, Direction, DropReason, Option<usize>);
+pub(crate) type OnDrop = dyn Fn(&str, Direction, DropReason, Option<usize>);
 
 /// Most entries of parked messages: a few MiB.
 const MOST_RUNS: usize = 1 << 17;
@@ -90,7 +90,7 @@ const MOST_SPARE: usize = 4096;
 
 impl Ledger {
     /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
-    pub fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<OnSafe>) -> Receipt {
+    pub(crate) fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<OnSafe>) -> Receipt {
         self.received.one();
         self.received_bytes.add(bytes as u64);
         self.last_id.set(self.last_id.get() + 1);
@@ -98,20 +98,20 @@ impl Ledger {
     }
 
     /// Messages that an earlier run left behind are received once more; [`Ledger::reopen`] makes their receipts.
-    pub fn recover(&self, messages: u64, bytes: u64) {
+    pub(crate) fn recover(&self, messages: u64, bytes: u64) {
         self.received.add(messages);
         self.received_bytes.add(bytes);
     }
 
     /// A receipt for a message that was counted by [`Ledger::recover`].
-    pub fn reopen(self: &Rc<Self>) -> Receipt {
+    pub(crate) fn reopen(self: &Rc<Self>) -> Receipt {
         let open = self.open(0, State::default(), None);
         open.stored.set(1);
         Receipt::of(open, true)
     }
 
     /// A receipt for a share whose receipt was parked.
-    pub fn unpark(self: &Rc<Self>, id: u64) -> Receipt {
+    pub(crate) fn unpark(self: &Rc<Self>, id: u64) -> Receipt {
         let live = self.live.borrow().get(&id).and_then(Weak::upgrade);
         if let Some(open) = live {
             open.parked.set(open.parked.get() - 1);
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// Whether so many messages on disk differ from their neighbours that no more should come.
-    pub fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         self.parked.borrow().runs() >= MOST_RUNS
     }
 
@@ -165,7 +165,7 @@ impl Ledger {
     }
 
     /// So many messages of a session came and were lost before they could be taken in.
-    pub fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
+    pub(crate) fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
         self.received.add(count);
         self.dropped.add(reason, count);
         for _ in 0..count {
@@ -174,25 +174,25 @@ impl Ledger {
     }
 
     /// From now on `told` is told of each message that is dropped.
-    pub fn on_drop(&self, told: impl Fn(&str, Direction, DropReason, Option<usize>) + 'static) {
+    pub(crate) fn on_drop(&self, told: impl Fn(&str, Direction, DropReason, Option<usize>) + 'static) {
         let _ = self.on_drop.set(Box::new(told));
     }
 
     /// Tells of a message that is dropped; counting it is another matter.
-    pub fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+    pub(crate) fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
         if let Some(told) = self.on_drop.get() {
             told(session, dir, reason, size);
         }
     }
 
     /// Messages that have no outcome yet.
-    pub fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         let settled = self.delivered.get() + self.filtered.get() + self.dropped.total() + self.dead_lettered.total();
         self.received.get() - settled
     }
 
     /// Whether a destination did not get what it should have.
-    pub fn is_anything_undelivered(&self) -> bool {
+    pub(crate) fn is_anything_undelivered(&self) -> bool {
         self.waiting() > 0 || self.dead_lettered.total() > 0
     }
 
@@ -231,7 +231,7 @@ impl fmt::Display for Ledger {
 
 /// Why a source may forget a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Safety {
+pub(crate) enum Safety {
     /// It has its outcome.
     Settled(Settlement),
     /// It is written where a crash does not reach it.
@@ -266,14 +266,14 @@ impl Drop for Open {
 }
 
 /// Where the message of a receipt is stored; told when that is no longer needed.
-pub trait Storage {
+pub(crate) trait Storage {
     /// The message of so many bytes at this position has its outcome.
     fn settled(&self, position: u64, bytes: usize);
 }
 
 /// The place of a message in a store.
 #[derive(Clone)]
-pub struct Place {
+pub(crate) struct Place {
     /// Which store.
     pub storage: Rc<dyn Storage>,
     /// Where in it.
@@ -284,7 +284,7 @@ pub struct Place {
 
 /// The right and duty to settle one share of a message. Dropped unsettled, the message stays waiting for ever: that is
 /// what an abort looks like in the balance.
-pub struct Receipt {
+pub(crate) struct Receipt {
     open: Rc<Open>,
     stored: bool,
     place: Option<Place>,
@@ -303,40 +303,40 @@ impl Receipt {
 
     /// Another share of the same message.
     #[must_use]
-    pub fn share(&self) -> Self {
+    pub(crate) fn share(&self) -> Self {
         self.open.shares.set(self.open.shares.get() + 1);
         Self::of(Rc::clone(&self.open), false)
     }
 
     /// The number of the message in its ledger.
-    pub fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.open.id
     }
 
     /// The account its message is in.
-    pub fn ledger(&self) -> Option<Rc<Ledger>> {
+    pub(crate) fn ledger(&self) -> Option<Rc<Ledger>> {
         self.open.ledger.clone()
     }
 
     /// Tells of its message that it is dropped; settling it is another matter.
-    pub fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
+    pub(crate) fn tell_drop(&self, session: &str, dir: Direction, reason: DropReason, size: usize) {
         if let Some(ledger) = &self.open.ledger {
             ledger.tell_drop(session, dir, reason, Some(size));
         }
     }
 
     /// Where the message is stored, when it is.
-    pub fn place(&self) -> Option<&Place> {
+    pub(crate) fn place(&self) -> Option<&Place> {
         self.place.as_ref()
     }
 
     /// The message is, or is about to be, stored there.
-    pub fn put(&mut self, place: Place) {
+    pub(crate) fn put(&mut self, place: Place) {
         self.place = Some(place);
     }
 
     /// What became of this share. With the last one the message has its outcome: the gravest of all.
-    pub fn settle(self, settlement: Settlement) {
+    pub(crate) fn settle(self, settlement: Settlement) {
         let Self { open, stored, place } = self;
         open.gravest.set(open.gravest.get().max(settlement));
         open.shares.set(open.shares.get() - 1);
@@ -362,7 +362,7 @@ impl Receipt {
     /// This share survives a crash. When all that are open do, the source may forget the message: it is told so by
     /// telling what this returns.
     #[must_use]
-    pub fn stored(&mut self) -> Option<OnSafe> {
+    pub(crate) fn stored(&mut self) -> Option<OnSafe> {
         if !self.stored {
             self.stored = true;
             self.open.stored.set(self.open.stored.get() + 1);
@@ -371,7 +371,7 @@ impl Receipt {
     }
 
     /// Gives up the receipt of a share that is stored; [`Ledger::unpark`] makes one again.
-    pub fn park(self) {
+    pub(crate) fn park(self) {
         let open = &self.open;
         open.parked.set(open.parked.get() + 1);
         if Rc::strong_count(open) > 1

@@ -4,24 +4,24 @@
 //! alone is larger than the byte bound is refused or dropped); every message pushed is either
 //! inside, popped, or counted by its refusal.
 
-pub mod end;
-pub mod envelope;
-pub mod lane;
-pub mod ledger;
-pub mod pace;
-pub mod parked;
-pub mod spool;
-pub mod stop;
-pub mod valve;
-pub mod wakers;
-pub mod window;
+pub(crate) mod end;
+pub(crate) mod envelope;
+pub(crate) mod lane;
+pub(crate) mod ledger;
+pub(crate) mod pace;
+pub(crate) mod parked;
+pub(crate) mod spool;
+pub(crate) mod stop;
+pub(crate) mod valve;
+pub(crate) mod wakers;
+pub(crate) mod window;
 
 use std::collections::VecDeque;
 
 use crate::message::Message;
 
 /// What counts against the byte bound of a queue.
-pub trait Weigh {
+pub(crate) trait Weigh {
     /// Payload bytes.
     fn weight(&self) -> usize;
 }
@@ -34,7 +34,7 @@ impl Weigh for Message {
 
 /// What happens to a message that does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OverflowPolicy {
+pub(crate) enum OverflowPolicy {
     /// The sender waits.
     Block,
     /// The oldest messages make room.
@@ -47,7 +47,7 @@ pub enum OverflowPolicy {
 
 /// What became of a pushed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pushed<T = Message> {
+pub(crate) enum Pushed<T = Message> {
     /// It is in the queue; so many older ones were dropped for it.
     Accepted {
         /// Messages dropped to make room.
@@ -63,7 +63,7 @@ pub enum Pushed<T = Message> {
 
 /// Messages that wait, in order.
 #[derive(Debug)]
-pub struct Queue<T = Message> {
+pub(crate) struct Queue<T = Message> {
     messages: VecDeque<T>,
     bytes: usize,
     max_messages: usize,
@@ -75,7 +75,7 @@ pub struct Queue<T = Message> {
 impl<T: Weigh> Queue<T> {
     /// An empty queue; both bounds are at least one.
     #[must_use]
-    pub fn new(max_messages: usize, max_bytes: usize, policy: OverflowPolicy) -> Self {
+    pub(crate) fn new(max_messages: usize, max_bytes: usize, policy: OverflowPolicy) -> Self {
         Self {
             messages: VecDeque::new(),
             bytes: 0,
@@ -88,56 +88,57 @@ impl<T: Weigh> Queue<T> {
 
     /// Messages it can hold.
     #[must_use]
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.max_messages
     }
 
     /// Whether something did not fit, and since then it has not been emptied to nine tenths: a slow receiver does not
     /// end it by taking one message.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
     /// How full it is, by count or by bytes, from 0 to 1.
     #[must_use]
-    pub fn utilization(&self) -> f64 {
+    pub(crate) fn utilization(&self) -> f64 {
         let share = |part: usize, whole: usize| part as f64 / whole as f64;
         share(self.messages.len(), self.max_messages).max(share(self.bytes, self.max_bytes)).min(1.0)
     }
 
     /// Messages inside.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// Payload bytes inside.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether a message of `size` bytes fits now. An empty queue takes any size, so that a message
     /// larger than the byte bound can pass alone under [`OverflowPolicy::Block`].
     #[must_use]
-    pub fn fits(&self, size: usize) -> bool {
+    pub(crate) fn fits(&self, size: usize) -> bool {
         self.messages.is_empty() || (self.messages.len() < self.max_messages && self.bytes + size <= self.max_bytes)
     }
 
     /// Adds a message, or does what the policy says; what is dropped for it is dropped.
-    pub fn push(&mut self, message: T) -> Pushed<T> {
+    #[cfg(test)]
+    pub(crate) fn push(&mut self, message: T) -> Pushed<T> {
         self.push_with(message, drop)
     }
 
-    /// As [`Queue::push`]; every message that is dropped goes to `lost`.
-    pub fn push_with(&mut self, message: T, mut lost: impl FnMut(T)) -> Pushed<T> {
+    /// Adds a message, or does what the policy says; every message that is dropped for it goes to `lost`.
+    pub(crate) fn push_with(&mut self, message: T, mut lost: impl FnMut(T)) -> Pushed<T> {
         let size = message.weight();
         if self.fits(size) && (size <= self.max_bytes || self.policy == OverflowPolicy::Block) {
             self.put(message);
@@ -169,19 +170,19 @@ impl<T: Weigh> Queue<T> {
     }
 
     /// Adds a message whatever the bounds.
-    pub fn put(&mut self, message: T) {
+    pub(crate) fn put(&mut self, message: T) {
         self.bytes += message.weight();
         self.messages.push_back(message);
     }
 
     /// Puts a message back that was taken out, before all others and whatever the bounds.
-    pub fn put_back(&mut self, message: T) {
+    pub(crate) fn put_back(&mut self, message: T) {
         self.bytes += message.weight();
         self.messages.push_front(message);
     }
 
     /// Takes the oldest message. An empty queue keeps no memory.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.weight();
         self.full &= self.utilization() > 0.9;
@@ -193,23 +194,23 @@ impl<T: Weigh> Queue<T> {
 
     /// The oldest message.
     #[must_use]
-    pub fn front(&self) -> Option<&T> {
+    pub(crate) fn front(&self) -> Option<&T> {
         self.messages.front()
     }
 
     /// All messages, the oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.messages.iter()
     }
 
     /// All messages, the oldest first; their weight must stay.
-    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
+    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> + ExactSizeIterator {
         self.messages.iter_mut()
     }
 
     /// Bytes it holds at most.
     #[must_use]
-    pub fn byte_capacity(&self) -> usize {
+    pub(crate) fn byte_capacity(&self) -> usize {
         self.max_bytes
     }
 }

@@ -18,51 +18,51 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// One message after the other.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(crate) struct Pace {
     interval: Duration,
     due: Option<Instant>,
 }
 
 impl Pace {
     /// So many a second, above zero.
-    pub fn new(rate: f64) -> Self {
+    pub(crate) fn new(rate: f64) -> Self {
         // An interval that no clock can hold is as good as a century.
         let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1 << 32));
         Self { interval, due: None }
     }
 
     /// Whether one may pass.
-    pub fn is_open(&self, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| now >= due)
     }
 
     /// One passes.
-    pub fn spend(&mut self, now: Instant) {
+    pub(crate) fn spend(&mut self, now: Instant) {
         let late = now.checked_sub(CATCH_UP).unwrap_or(now);
         self.due = Some(self.due.map_or(now, |due| due.max(late)) + self.interval);
     }
 
     /// When the next may pass.
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 }
 
 /// Who is next, of those who ask.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Turns {
+pub(crate) struct Turns {
     asking: u64,
     last: u32,
 }
 
 impl Turns {
     /// One asks.
-    pub fn ask(&mut self, who: u32) {
+    pub(crate) fn ask(&mut self, who: u32) {
         self.asking |= 1 << who;
     }
 
     /// Whether it is this one's turn: of those who ask it comes next after the last.
-    pub fn is_turn_of(&self, who: u32) -> bool {
+    pub(crate) fn is_turn_of(&self, who: u32) -> bool {
         let asking = self.asking | 1 << who;
         let after = asking & !((2_u64 << self.last).wrapping_sub(1));
         let next = if self.last < 63 && after != 0 { after } else { asking };
@@ -70,7 +70,7 @@ impl Turns {
     }
 
     /// It has had its turn.
-    pub fn take(&mut self, who: u32) {
+    pub(crate) fn take(&mut self, who: u32) {
         self.asking &= !(1 << who);
         self.last = who;
     }
@@ -78,7 +78,7 @@ impl Turns {
 
 /// The pace of several lanes.
 #[derive(Debug)]
-pub struct Pacer {
+pub(crate) struct Pacer {
     pace: Cell<Pace>,
     turns: Cell<Turns>,
     joined: Cell<u32>,
@@ -88,7 +88,7 @@ pub struct Pacer {
 
 /// One lane's part in a pace: its number, and its own timer, since lanes may be polled by different tasks.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     pacer: Rc<Pacer>,
     number: u32,
     timer: RefCell<Option<Pin<Box<Sleep>>>>,
@@ -96,34 +96,34 @@ pub struct Turn {
 
 impl Turn {
     /// One more lane.
-    pub fn new(pacer: &Rc<Pacer>) -> Self {
+    pub(crate) fn new(pacer: &Rc<Pacer>) -> Self {
         Self { pacer: Rc::clone(pacer), number: pacer.join(), timer: RefCell::new(None) }
     }
 
     /// What it keeps to.
-    pub fn pacer(&self) -> &Rc<Pacer> {
+    pub(crate) fn pacer(&self) -> &Rc<Pacer> {
         &self.pacer
     }
 
     /// Ready when a message of this lane may leave, which is to be followed by [`Turn::spend`].
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.pacer.poll(self.number, &self.timer, cx)
     }
 
     /// Whether a message of this lane may leave now.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.pacer.is_open(self.number)
     }
 
     /// A message of this lane leaves.
-    pub fn spend(&self) {
+    pub(crate) fn spend(&self) {
         self.pacer.spend(self.number);
     }
 }
 
 impl Pacer {
     /// So many messages a second, above zero.
-    pub fn new(rate: f64) -> Self {
+    pub(crate) fn new(rate: f64) -> Self {
         Self {
             pace: Cell::new(Pace::new(rate)),
             turns: Cell::default(),

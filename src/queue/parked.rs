@@ -10,7 +10,7 @@ use super::ledger::Settlement;
 
 /// What is known of a message between two visits to memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// Shares that have no outcome.
     pub shares: u32,
     /// The gravest outcome so far.
@@ -25,19 +25,19 @@ impl Default for State {
 
 /// Messages by their number in the ledger.
 #[derive(Debug, Default)]
-pub struct Parked {
+pub(crate) struct Parked {
     /// The last number of a run of equals, and their state, by the first number.
     runs: BTreeMap<u64, (u64, State)>,
 }
 
 impl Parked {
     /// Entries: what it costs.
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         self.runs.len()
     }
 
     /// Keeps the state of a message.
-    pub fn insert(&mut self, id: u64, state: State) {
+    pub(crate) fn insert(&mut self, id: u64, state: State) {
         if state == State::default() {
             return;
         }
@@ -58,7 +58,7 @@ impl Parked {
     }
 
     /// Gives the state of a message out.
-    pub fn remove(&mut self, id: u64) -> State {
+    pub(crate) fn remove(&mut self, id: u64) -> State {
         let Some((&first, &(last, state))) = self.runs.range(..=id).next_back() else { return State::default() };
         if last < id {
             return State::default();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 /// How far an end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing is to end.
     Running,
     /// Sources stop reading; what is under way is delivered.
@@ -19,7 +19,7 @@ pub enum Step {
 
 /// The signal.
 #[derive(Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     step: Cell<Step>,
     wakers: RefCell<Vec<Waker>>,
 }
@@ -32,7 +32,7 @@ impl Default for Stop {
 
 impl Stop {
     /// Goes to this step, unless it has been passed.
-    pub fn go(&self, step: Step) {
+    pub(crate) fn go(&self, step: Step) {
         if step > self.step.get() {
             self.step.set(step);
             for waker in self.wakers.take() {
@@ -42,12 +42,12 @@ impl Stop {
     }
 
     /// Where it stands.
-    pub fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         self.step.get()
     }
 
     /// Ready once this step is reached; else the waker is called when something changes.
-    pub fn poll_reached(&self, step: Step, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_reached(&self, step: Step, cx: &mut Context<'_>) -> Poll<()> {
         if self.step.get() >= step {
             return Poll::Ready(());
         }
@@ -63,12 +63,12 @@ impl Stop {
     }
 
     /// Waits until this step is reached.
-    pub async fn reached(&self, step: Step) {
+    pub(crate) async fn reached(&self, step: Step) {
         poll_fn(|cx| self.poll_reached(step, cx)).await;
     }
 
     /// Waits for `future`, or `None` when this step is reached first or has been: what is always ready ends too.
-    pub async fn unless<F: Future>(&self, step: Step, future: F) -> Option<F::Output> {
+    pub(crate) async fn unless<F: Future>(&self, step: Step, future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| match self.poll_reached(step, cx) {
             Poll::Ready(()) => Poll::Ready(None),

@@ -16,7 +16,7 @@ use super::wakers::Wakers;
 
 /// What lets messages of one peer through.
 #[derive(Debug, Default)]
-pub struct Valve {
+pub(crate) struct Valve {
     is_shut: Cell<bool>,
     rate: Cell<Option<f64>>,
     pace: Cell<Option<Pace>>,
@@ -26,30 +26,30 @@ pub struct Valve {
 
 impl Valve {
     /// Nothing passes from now on, or everything again.
-    pub fn shut(&self, is_shut: bool) {
+    pub(crate) fn shut(&self, is_shut: bool) {
         self.is_shut.set(is_shut);
         self.waiting.wake();
     }
 
     /// So many messages a second pass, above zero; without a number all that come.
-    pub fn limit(&self, rate: Option<f64>) {
+    pub(crate) fn limit(&self, rate: Option<f64>) {
         self.rate.set(rate);
         self.pace.set(rate.map(Pace::new));
         self.waiting.wake();
     }
 
     /// Whether nothing passes.
-    pub fn is_shut(&self) -> bool {
+    pub(crate) fn is_shut(&self) -> bool {
         self.is_shut.get()
     }
 
     /// How many messages a second pass at most, where that is limited.
-    pub fn rate(&self) -> Option<f64> {
+    pub(crate) fn rate(&self) -> Option<f64> {
         self.rate.get()
     }
 
     /// Ready when the next message may be read.
-    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let due = self.pace.get().filter(|pace| !pace.is_open(now())).and_then(|pace| pace.due());
         if !self.is_shut.get() && due.is_none() {
             return Poll::Ready(());
@@ -62,7 +62,7 @@ impl Valve {
     }
 
     /// A message has been read.
-    pub fn pass(&self) {
+    pub(crate) fn pass(&self) {
         if let Some(mut pace) = self.pace.get() {
             pace.spend(now());
             self.pace.set(Some(pace));

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 /// Tasks to be woken.
 #[derive(Debug, Default)]
-pub struct Wakers(RefCell<Vec<Waker>>);
+pub(crate) struct Wakers(RefCell<Vec<Waker>>);
 
 impl Wakers {
     /// This task wants to be woken, once.
-    pub fn register(&self, cx: &Context<'_>) {
+    pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut wakers = self.0.borrow_mut();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
@@ -19,21 +19,21 @@ impl Wakers {
     }
 
     /// Wakes all of them.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         for waker in self.0.take() {
             waker.wake();
         }
     }
 
     /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
 }
 
 /// Who waits at both ends of a lane.
 #[derive(Debug, Default)]
-pub struct Waits {
+pub(crate) struct Waits {
     /// For a message.
     pub readers: Wakers,
     /// For room.
@@ -44,7 +44,7 @@ pub struct Waits {
 
 impl Waits {
     /// This task waits for room.
-    pub fn wait_for_room(&self, cx: &Context<'_>) {
+    pub(crate) fn wait_for_room(&self, cx: &Context<'_>) {
         if self.full_since.get().is_none() {
             self.full_since.set(Some(Timestamp::now()));
         }
@@ -52,7 +52,7 @@ impl Waits {
     }
 
     /// There is room.
-    pub fn room(&self) {
+    pub(crate) fn room(&self) {
         self.writers.wake();
     }
 }

@@ -9,7 +9,7 @@ use super::end::{LocalFuture, Problem};
 use super::envelope::Envelope;
 
 /// What became of messages, by their numbers.
-pub enum Answer {
+pub(crate) enum Answer {
     /// Of this one.
     One(u64, Result<(), Problem>),
     /// All that were handed over up to this one are delivered.
@@ -17,7 +17,7 @@ pub enum Answer {
 }
 
 /// A sink that answers later.
-pub trait WindowSink {
+pub(crate) trait WindowSink {
     /// The endpoint, without secrets.
     fn name(&self) -> &str;
 

@@ -49,7 +49,7 @@ pub enum End {
 
 /// Limits of one session in time.
 #[derive(Debug, Clone, Copy)]
-pub struct DriverSettings {
+pub(crate) struct DriverSettings {
     /// Pings and idle time.
     pub keepalive: KeepaliveSettings,
     /// Longest wait for the peer's Close after ours.
@@ -59,7 +59,7 @@ pub struct DriverSettings {
 }
 
 /// One connection on its way.
-pub struct Driver<'a, P> {
+pub(crate) struct Driver<'a, P> {
     connection: &'a mut Connection,
     peer: &'a mut P,
     settings: DriverSettings,
@@ -82,7 +82,7 @@ pub struct Driver<'a, P> {
 
 impl<'a, P: Peer> Driver<'a, P> {
     /// Takes over an open connection.
-    pub fn new(connection: &'a mut Connection, peer: &'a mut P, settings: DriverSettings) -> Self {
+    pub(crate) fn new(connection: &'a mut Connection, peer: &'a mut P, settings: DriverSettings) -> Self {
         let keepalive = Keepalive::new(settings.keepalive, now());
         Self {
             connection,
@@ -104,7 +104,7 @@ impl<'a, P: Peer> Driver<'a, P> {
 
     /// Runs until the connection has ended, however that is.
     #[allow(clippy::manual_async_fn)] // That would keep the driver twice.
-    pub fn run(mut self) -> impl Future<Output = End> {
+    pub(crate) fn run(mut self) -> impl Future<Output = End> {
         async move {
             let end = std::future::poll_fn(|cx| self.poll(cx)).await;
             self.peer.on_pass_end();

@@ -15,20 +15,20 @@ const NAMES: [&str; 4] = ["id", "ref", "reply_to", "req_id"];
 
 /// Heartbeats that were sent and not answered.
 #[derive(Debug, Default)]
-pub struct Heartbeats {
+pub(crate) struct Heartbeats {
     last: Option<Message>,
     unanswered: u32,
 }
 
 impl Heartbeats {
     /// Notes that one was sent.
-    pub fn sent(&mut self, message: &Message) {
+    pub(crate) fn sent(&mut self, message: &Message) {
         self.last = Some(message.clone());
         self.unanswered = self.unanswered.saturating_add(1);
     }
 
     /// Notes a received message, and returns whether it answers a heartbeat.
-    pub fn is_answer(&mut self, message: &Message) -> bool {
+    pub(crate) fn is_answer(&mut self, message: &Message) -> bool {
         let Some(last) = self.last.as_ref().filter(|_| self.unanswered > 0) else { return false };
         let is_answer = answers(last.payload(), message.payload());
         self.unanswered -= u32::from(is_answer);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The settings of `--ping-interval`, `--ping-timeout` and `--idle-timeout`; `None` is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepaliveSettings {
+pub(crate) struct KeepaliveSettings {
     /// Time between pings.
     pub ping_interval: Option<Duration>,
     /// Whether the first ping goes out right after opening, so that the round trip time is known.
@@ -21,7 +21,7 @@ pub struct KeepaliveSettings {
 
 /// What the driver must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing before [`Keepalive::deadline`].
     Nothing,
     /// Send a ping with this payload.
@@ -34,7 +34,7 @@ pub enum Due {
 
 /// The liveness of one connection.
 #[derive(Debug)]
-pub struct Keepalive {
+pub(crate) struct Keepalive {
     settings: KeepaliveSettings,
     next_ping: Option<Instant>,
     waiting: Option<Waiting>,
@@ -55,25 +55,25 @@ struct Waiting {
 impl Keepalive {
     /// Starts with the connection open at `now`.
     #[must_use]
-    pub fn new(settings: KeepaliveSettings, now: Instant) -> Self {
+    pub(crate) fn new(settings: KeepaliveSettings, now: Instant) -> Self {
         let next_ping = settings.ping_interval.map(|interval| if settings.ping_at_once { now } else { now + interval });
         Self { settings, next_ping, waiting: None, idle_since: now, count: 0 }
     }
 
     /// The peer moved bytes: it sent some, or made room for some that waited.
-    pub fn on_moved(&mut self) {
+    pub(crate) fn on_moved(&mut self) {
         if let Some(waiting) = &mut self.waiting {
             waiting.answered = true;
         }
     }
 
     /// A data message, or a part of one, was received or sent.
-    pub fn on_message(&mut self, now: Instant) {
+    pub(crate) fn on_message(&mut self, now: Instant) {
         self.idle_since = now;
     }
 
     /// A pong came in: the round trip time when it answers the ping under way.
-    pub fn on_pong(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
+    pub(crate) fn on_pong(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
         let waiting = self.waiting.filter(|waiting| waiting.payload == payload)?;
         self.waiting = None;
         Some(now.saturating_duration_since(waiting.sent))
@@ -81,7 +81,7 @@ impl Keepalive {
 
     /// Reading was paused by us: the peer's answer may lie unread, so the clock starts again. Pings go on, since
     /// only sending shows that a peer who is not read from has gone.
-    pub fn on_paused(&mut self, now: Instant) {
+    pub(crate) fn on_paused(&mut self, now: Instant) {
         if let Some(waiting) = &mut self.waiting {
             waiting.give_up = now + self.settings.ping_timeout;
             waiting.unseen = true;
@@ -90,7 +90,7 @@ impl Keepalive {
     }
 
     /// What is due at `now`. A [`Due::Ping`] counts as sent.
-    pub fn poll(&mut self, now: Instant) -> Due {
+    pub(crate) fn poll(&mut self, now: Instant) -> Due {
         if let Some(waiting) = self.waiting
             && now >= waiting.give_up
         {
@@ -120,7 +120,7 @@ impl Keepalive {
 
     /// When [`Keepalive::poll`] must be asked again at the latest.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         [self.next_ping, self.waiting.map(|waiting| waiting.give_up), self.idle_deadline()].into_iter().flatten().min()
     }
 

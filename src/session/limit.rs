@@ -16,7 +16,7 @@ const SHARE: u32 = 10;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// The run begins to end in order.
     Stop,
     /// The time is over: what has not ended is cut off.
@@ -25,7 +25,7 @@ pub enum Due {
 
 /// The time limit of a run.
 #[derive(Debug)]
-pub struct TimeLimit {
+pub(crate) struct TimeLimit {
     timer: Pin<Box<Sleep>>,
     end: Instant,
     next: Option<Due>,
@@ -33,18 +33,18 @@ pub struct TimeLimit {
 
 impl TimeLimit {
     /// A run that begins now, takes `limit` at most, and likes to have `grace` for its end.
-    pub fn new(limit: Duration, grace: Duration) -> Self {
+    pub(crate) fn new(limit: Duration, grace: Duration) -> Self {
         let end = Instant::now() + limit;
         Self { timer: Box::pin(sleep_until(end - kept_for_the_end(limit, grace))), end, next: Some(Due::Stop) }
     }
 
     /// What a signal leaves: nearly two seconds, most of them for ending in order.
-    pub fn after_signal() -> Self {
+    pub(crate) fn after_signal() -> Self {
         Self::new(AFTER_SIGNAL, AFTER_SIGNAL)
     }
 
     /// Ready when something is due: once with each, in order.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         let Some(due) = self.next else { return Poll::Pending };
         ready!(self.timer.as_mut().poll(cx));
         self.next = match due {

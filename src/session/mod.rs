@@ -1,15 +1,15 @@
 //! One peer's life: keep-alive and reconnecting decided in pure code, driven over a connection by
 //! [`driver`]. Leaves sockets to `net/` and what messages mean to whoever implements [`Peer`].
 
-pub mod driver;
-pub mod heartbeat;
+pub(crate) mod driver;
+pub(crate) mod heartbeat;
 mod held;
-pub mod keepalive;
-pub mod limit;
-pub mod opening;
-pub mod outage;
+pub(crate) mod keepalive;
+pub(crate) mod limit;
+pub(crate) mod opening;
+pub(crate) mod outage;
 mod peer;
-pub mod reconnect;
+pub(crate) mod reconnect;
 
-pub use driver::{Driver, End};
-pub use peer::{Outgoing, Peer, Replies};
+pub(crate) use driver::{Driver, End};
+pub(crate) use peer::{Outgoing, Peer, Replies};

@@ -21,7 +21,7 @@ use crate::message::Message;
 
 /// What is looked for in all that arrives.
 #[derive(Debug, Default)]
-pub struct Marks {
+pub(crate) struct Marks {
     /// What must arrive before the next init message goes out: one for all, or one for each.
     pub init_waits: Vec<Filter>,
     /// Yields the value that `--resume` is sent with.
@@ -32,7 +32,7 @@ pub struct Marks {
 
 /// What a message holds of it.
 #[derive(Debug, Clone, Default)]
-pub struct Marked {
+pub(crate) struct Marked {
     ends_wait: bool,
     resume: Option<String>,
     heartbeat: Option<String>,
@@ -40,12 +40,12 @@ pub struct Marked {
 
 impl Marks {
     /// Whether what arrives must be looked at as JSON.
-    pub fn needs_json(&self) -> bool {
+    pub(crate) fn needs_json(&self) -> bool {
         !self.init_waits.is_empty() || self.heartbeat.is_some() || self.resume.is_some()
     }
 
     /// What a message holds, while the wait of this place is not over.
-    pub fn of(&self, waiting: Option<usize>, json: &Json, prev: &Json) -> Marked {
+    pub(crate) fn of(&self, waiting: Option<usize>, json: &Json, prev: &Json) -> Marked {
         let null = Json::null();
         let wait = waiting.and_then(|wait| self.init_waits.get(wait));
         let text = |value: Json| value.to_plain_string();
@@ -59,7 +59,7 @@ impl Marks {
 
 /// What is said, the same for every session of a run.
 #[derive(Debug, Default)]
-pub struct OpeningPlan {
+pub(crate) struct OpeningPlan {
     /// Sent after every open, in order.
     pub init: Vec<Draft>,
     /// What decides when something is said.
@@ -81,7 +81,7 @@ pub struct OpeningPlan {
 /// Returns which of so many waits follows the init message that was sent as number `sent`, counted from 1; `is_last` when
 /// nothing is to be sent after it. One wait stands between all messages, several stand each behind their own.
 #[must_use]
-pub fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usize> {
+pub(crate) fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usize> {
     match waits {
         0 => None,
         1 => (!is_last).then_some(0),
@@ -91,7 +91,7 @@ pub fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usize> {
 
 /// How far one session has come.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct Opening {
     plan: Rc<OpeningPlan>,
     next: usize,
     /// Which of the waits is not over.
@@ -108,7 +108,7 @@ pub struct Opening {
 
 impl Opening {
     /// Before the first open.
-    pub fn new(plan: Rc<OpeningPlan>) -> Self {
+    pub(crate) fn new(plan: Rc<OpeningPlan>) -> Self {
         Self {
             plan,
             next: 0,
@@ -122,7 +122,7 @@ impl Opening {
     }
 
     /// A connection was opened: everything begins again.
-    pub fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         self.next = 0;
         self.waiting = None;
         self.looking = None;
@@ -136,7 +136,7 @@ impl Opening {
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub fn next_init(&mut self) -> Result<Option<Message>, DraftError> {
+    pub(crate) fn next_init(&mut self) -> Result<Option<Message>, DraftError> {
         if self.waiting.is_some() {
             return Ok(None);
         }
@@ -154,17 +154,17 @@ impl Opening {
     }
 
     /// Whether everything that comes first has gone out, and nothing is waited for.
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.next >= self.plan.init.len() && self.waiting.is_none() && !self.resumes
     }
 
     /// Whether this connection is to go on where the last one ended.
-    pub fn resumes(&self) -> bool {
+    pub(crate) fn resumes(&self) -> bool {
         self.resumes
     }
 
     /// Notes a received message, and returns whether it only answers a heartbeat.
-    pub fn answers_heartbeat(&mut self, message: &Message) -> bool {
+    pub(crate) fn answers_heartbeat(&mut self, message: &Message) -> bool {
         self.heartbeats.is_answer(message)
     }
 
@@ -172,7 +172,7 @@ impl Opening {
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Result<Option<Message>, DraftError> {
+    pub(crate) fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Result<Option<Message>, DraftError> {
         let (Some(timer), Some(draft)) = (&mut self.heartbeat, &self.plan.heartbeat) else { return Ok(None) };
         if timer.as_mut().poll(cx).is_pending() {
             return Ok(None);
@@ -186,12 +186,12 @@ impl Opening {
     }
 
     /// Which init wait is not over.
-    pub fn waiting(&self) -> Option<usize> {
+    pub(crate) fn waiting(&self) -> Option<usize> {
         self.waiting
     }
 
     /// A message arrived that is JSON; what it comes to is told by [`Opening::poll_answer`], before the next arrives.
-    pub fn on_json(&mut self, json: &Json, prev: &Json) {
+    pub(crate) fn on_json(&mut self, json: &Json, prev: &Json) {
         let (marks, waiting) = (&self.plan.marks, self.waiting);
         self.looking = Some(begin(
             || marks.of(waiting, json, prev),
@@ -206,7 +206,7 @@ impl Opening {
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, DraftError>> {
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, DraftError>> {
         let Some(looking) = &mut self.looking else { return Poll::Ready(Ok(None)) };
         // Where a filter cannot be stopped the run ends, and says so.
         let marked = ready!(looking.poll_any(cx)).cloned().unwrap_or_default();
@@ -218,7 +218,7 @@ impl Opening {
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub fn on_marked(&mut self, marked: Marked) -> Result<Option<Message>, DraftError> {
+    pub(crate) fn on_marked(&mut self, marked: Marked) -> Result<Option<Message>, DraftError> {
         if marked.ends_wait {
             self.waiting = None;
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// A session's losses.
 #[derive(Debug, Default)]
-pub struct Outages {
+pub(crate) struct Outages {
     since: Option<Instant>,
     /// Attempts since then.
     retries: u32,
@@ -22,7 +22,7 @@ pub struct Outages {
 
 /// An outage that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outage {
+pub(crate) struct Outage {
     /// How long there was no connection.
     pub gap: Duration,
     /// Attempts it took.
@@ -31,7 +31,7 @@ pub struct Outage {
 
 /// What a session is for, as far as an outage matters to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
+pub(crate) enum Missed {
     /// It only sends: nothing was missed.
     Nothing,
     /// Everything the server sent meanwhile.
@@ -42,17 +42,17 @@ pub enum Missed {
 
 impl Outages {
     /// Notes that an open connection was lost.
-    pub fn lost(&mut self, now: Instant) {
+    pub(crate) fn lost(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
     /// Notes an attempt to connect again.
-    pub fn retried(&mut self) {
+    pub(crate) fn retried(&mut self) {
         self.retries += 1;
     }
 
     /// Notes that a connection was opened, and returns the outage that ended with it.
-    pub fn over(&mut self, now: Instant) -> Option<Outage> {
+    pub(crate) fn over(&mut self, now: Instant) -> Option<Outage> {
         let retries = std::mem::take(&mut self.retries);
         let gap = now.saturating_duration_since(self.since.take()?);
         self.count += 1;
@@ -61,7 +61,7 @@ impl Outages {
     }
 
     /// Returns the line for the end of the run, where there is something to say.
-    pub fn summary(&self) -> Option<String> {
+    pub(crate) fn summary(&self) -> Option<String> {
         let times = counted(self.count, "time");
         (self.count > 0).then(|| format!("connected again {times}, {} without a connection", seconds(self.total)))
     }
@@ -69,7 +69,7 @@ impl Outages {
 
 impl Outage {
     /// Returns what is said once the connection is open again.
-    pub fn told(self, missed: Missed, waiting: usize) -> String {
+    pub(crate) fn told(self, missed: Missed, waiting: usize) -> String {
         let (retries, gap) = (counted(self.retries, "retry"), seconds(self.gap));
         let queued = match waiting {
             0 => String::new(),
@@ -85,14 +85,14 @@ impl Outage {
 }
 
 /// Returns what is said after a loss about what is still here: empty when there is nothing.
-pub fn left_behind(waiting: usize, replies: usize) -> String {
+pub(crate) fn left_behind(waiting: usize, replies: usize) -> String {
     let lost = (replies > 0).then(|| format!("; {} could not be sent", counted(replies, "reply")));
     let waits = (waiting > 0).then(|| format!("; {} of input to be sent then", counted(waiting, "piece")));
     [lost, waits].into_iter().flatten().collect()
 }
 
 /// Returns a time as `0.5 s`.
-pub fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 

@@ -10,11 +10,11 @@ use crate::message::Message;
 use crate::net::connection::{CloseReason, Incoming};
 
 /// Replies to what was just received, sent in order before anything else is read.
-pub type Replies = VecDeque<Message>;
+pub(crate) type Replies = VecDeque<Message>;
 
 /// What the [`Peer`] wants sent.
 #[derive(Debug)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     /// A message in one piece.
     Message(Message),
     /// A ping of the user's own.
@@ -28,7 +28,7 @@ pub enum Outgoing {
 }
 
 /// The side of a session that knows what messages mean.
-pub trait Peer {
+pub(crate) trait Peer {
     /// Something arrived. Replies go out in order, before the next message is read.
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies);
 

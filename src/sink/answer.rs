@@ -9,7 +9,7 @@ use crate::queue::end::{EndError, Problem};
 use crate::session::reconnect::{RetryOn, cause};
 
 /// Why a request was not taken.
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// For what is in it.
     Content(String),
     /// For what it asks for, whatever is in it.
@@ -19,7 +19,7 @@ pub enum Refusal {
 }
 
 /// Says what it means that there is no connection: whether another try may help.
-pub fn unreachable(name: &str, cause: ConnectError, retry_on: &RetryOn) -> Problem {
+pub(crate) fn unreachable(name: &str, cause: ConnectError, retry_on: &RetryOn) -> Problem {
     if retry_on.lets_pass(cause::of_connect(&cause)) {
         return again(cause.to_string());
     }
@@ -28,7 +28,7 @@ pub fn unreachable(name: &str, cause: ConnectError, retry_on: &RetryOn) -> Probl
 }
 
 /// Says what it means that there is no answer.
-pub fn failed(name: &str, error: PostError, retry_on: &RetryOn) -> Refusal {
+pub(crate) fn failed(name: &str, error: PostError, retry_on: &RetryOn) -> Refusal {
     match error {
         PostError::Connect(cause) => Refusal::Other(unreachable(name, cause, retry_on)),
         PostError::Timeout(_) | PostError::Broken(_) => {
@@ -48,7 +48,7 @@ fn broken(name: &str, reason: &str, hint: &str) -> Refusal {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn judge(answer: &Answer, name: &str, retry_on: &RetryOn) -> Result<(), Refusal> {
+pub(crate) fn judge(answer: &Answer, name: &str, retry_on: &RetryOn) -> Result<(), Refusal> {
     let status = answer.status;
     let reason = || {
         let first = answer.body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -23,11 +23,11 @@ const BLOCK: usize = 64 * 1024;
 const COPY: usize = 256 * 1024;
 
 /// A failure with the file's name.
-pub type HarFailure = (String, io::Error);
+pub(super) type HarFailure = (String, io::Error);
 
 /// All files of one recording.
 #[derive(Debug)]
-pub struct HarFiles {
+pub(super) struct HarFiles {
     path: PathBuf,
     files: Vec<HarFile>,
     /// Which file a session writes to, and its URL.
@@ -48,19 +48,19 @@ impl HarFiles {
     ///
     /// # Errors
     /// When that fails.
-    pub fn create(path: &Path) -> Result<Self, HarFailure> {
+    pub(super) fn create(path: &Path) -> Result<Self, HarFailure> {
         let first = HarFile::create(path.to_owned())?;
         let (path, files) = (path.to_owned(), vec![first]);
         Ok(Self { path, files, sessions: HashMap::new(), free: vec![0], recent: 0 })
     }
 
     /// The URL of a session's entries.
-    pub fn name_session(&mut self, session: &str, url: &str) {
+    pub(super) fn name_session(&mut self, session: &str, url: &str) {
         self.sessions.insert(session.to_owned(), Session { url: url.to_owned(), file: None });
     }
 
     /// Another session may have its file.
-    pub fn forget_session(&mut self, session: &str) {
+    pub(super) fn forget_session(&mut self, session: &str) {
         if let Some(Session { file: Some(index), .. }) = self.sessions.remove(session) {
             self.files[index].end_entry();
             self.free.push(index);
@@ -71,7 +71,7 @@ impl HarFiles {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn open(&mut self, session: &str, time: Timestamp, exchange: &Exchange<'_>) -> Result<(), HarFailure> {
+    pub(super) fn open(&mut self, session: &str, time: Timestamp, exchange: &Exchange<'_>) -> Result<(), HarFailure> {
         let index = self.file_of(session)?;
         let url = self.sessions.get(session).map_or("", |session| session.url.as_str());
         self.files[index].begin_entry(session, url, time, exchange);
@@ -82,7 +82,7 @@ impl HarFiles {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn message(
+    pub(super) fn message(
         &mut self,
         time: Timestamp,
         session: &str,
@@ -104,7 +104,7 @@ impl HarFiles {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn event(&mut self, event: &Event) -> Result<(), HarFailure> {
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), HarFailure> {
         if matches!(event.body, EventBody::Open { .. }) {
             return self.open(&event.session, event.time, &Exchange::default());
         }
@@ -149,7 +149,7 @@ impl HarFiles {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn flush(&mut self) -> Result<(), HarFailure> {
+    pub(super) fn flush(&mut self) -> Result<(), HarFailure> {
         self.files.iter_mut().filter(|file| !file.buffer.is_empty()).try_for_each(HarFile::flush)
     }
 
@@ -157,7 +157,7 @@ impl HarFiles {
     ///
     /// # Errors
     /// When that fails; then what was written stays in the files it is in.
-    pub fn finish(&mut self) -> Result<(), HarFailure> {
+    pub(super) fn finish(&mut self) -> Result<(), HarFailure> {
         let mut files = std::mem::take(&mut self.files).into_iter();
         self.sessions.clear();
         self.free.clear();

@@ -27,7 +27,7 @@ use crate::queue::envelope::Envelope;
 use crate::queue::window::{Answer, WindowSink};
 
 /// Produces to Kafka.
-pub struct KafkaSink {
+pub(crate) struct KafkaSink {
     settings: KafkaSettings,
     producing: Producing,
     key: Option<Filter>,
@@ -166,7 +166,7 @@ impl ProducerContext for Reports {
 
 impl KafkaSink {
     /// A sink that has not connected yet.
-    pub fn new(settings: KafkaSettings, producing: Producing, key: Option<Filter>) -> Self {
+    pub(crate) fn new(settings: KafkaSettings, producing: Producing, key: Option<Filter>) -> Self {
         Self {
             settings,
             producing,

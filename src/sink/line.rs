@@ -7,7 +7,7 @@ use crate::message::render::{self, Format};
 use crate::queue::envelope::Envelope;
 
 /// Appends a message as a line. Raw is its bytes, text or binary, and a newline; event lines keep the two apart.
-pub fn append(buffer: &mut Vec<u8>, format: Format, envelope: &Envelope) {
+pub(crate) fn append(buffer: &mut Vec<u8>, format: Format, envelope: &Envelope) {
     let message = &envelope.message;
     match format {
         Format::Raw => {
@@ -26,6 +26,6 @@ pub fn append(buffer: &mut Vec<u8>, format: Format, envelope: &Envelope) {
 }
 
 /// Puts JSON on one line. Between tokens a space says the same as a line break; within a string there is none.
-pub fn flatten(json: &mut [u8]) {
+pub(crate) fn flatten(json: &mut [u8]) {
     json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }

@@ -19,7 +19,7 @@ use super::stdout::{Output, OutputFailure};
 use crate::net::connection::io_text;
 
 /// Longest time something waits to be written.
-pub const HOLD: Duration = Duration::from_millis(20);
+pub(crate) const HOLD: Duration = Duration::from_millis(20);
 
 /// What is written: for what is said when that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) const LATE: &str = "not in time; the rest is lost";
 
 /// A file being written.
 #[derive(Debug)]
-pub struct LineFile {
+pub(crate) struct LineFile {
     kind: Kind,
     path: PathBuf,
     output: Output,
@@ -63,7 +63,7 @@ impl LineFile {
     ///
     /// # Errors
     /// When that fails.
-    pub fn create(path: &Path, kind: Kind) -> Result<Self, RecordError> {
+    pub(crate) fn create(path: &Path, kind: Kind) -> Result<Self, RecordError> {
         Self::new(path, kind, File::create(path))
     }
 
@@ -71,7 +71,7 @@ impl LineFile {
     ///
     /// # Errors
     /// When that fails.
-    pub fn append(path: &Path, kind: Kind) -> Result<Self, RecordError> {
+    pub(crate) fn append(path: &Path, kind: Kind) -> Result<Self, RecordError> {
         let mut file = Self::new(path, kind, File::options().create(true).append(true).open(path))?;
         if ends_within_a_line(path) {
             file.line(|buffer| buffer.push(b'\n'));
@@ -88,14 +88,14 @@ impl LineFile {
     }
 
     /// Appends what is written into the buffer: whole lines.
-    pub fn line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(self.output.buffer());
         self.output.wrote();
         self.dirty = true;
     }
 
     /// Why nothing more is written, once that is so.
-    pub fn failure(&mut self) -> Option<&RecordError> {
+    pub(crate) fn failure(&mut self) -> Option<&RecordError> {
         if self.failure.is_none()
             && let Some(failure) = self.output.failure()
         {
@@ -114,22 +114,22 @@ impl LineFile {
     }
 
     /// Whether something is there that [`LineFile::poll_due`] has yet to write.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.dirty
     }
 
     /// The failure to write all of it in the time that there was.
-    pub fn late(&self) -> RecordError {
+    pub(crate) fn late(&self) -> RecordError {
         RecordError { kind: self.kind, path: self.path.display().to_string(), cause: LATE.to_owned() }
     }
 
     /// Ready when more may be appended; a pipe that nobody reads says no.
-    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.output.poll_room(cx)
     }
 
     /// Writes what has waited for [`HOLD`]; the waker is called when the rest has.
-    pub fn poll_due(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) {
         if !self.dirty {
             return;
         }
@@ -145,7 +145,7 @@ impl LineFile {
     ///
     /// # Errors
     /// The first failure.
-    pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
         if let Err(failure) = ready!(self.output.poll_finish(cx)) {
             self.fail_with(failure);
         } else if let Some(handle) = self.handle.take()

@@ -1,18 +1,18 @@
 //! Where messages go that leave the program other than over a WebSocket.
 
-pub mod answer;
-pub mod file;
+pub(crate) mod answer;
+pub(crate) mod file;
 mod har_file;
 #[cfg(feature = "kafka")]
-pub mod kafka;
-pub mod line;
-pub mod line_file;
+pub(crate) mod kafka;
+pub(crate) mod line;
+pub(crate) mod line_file;
 #[cfg(feature = "nats")]
-pub mod nats;
-pub mod null;
+pub(crate) mod nats;
+pub(crate) mod null;
 #[cfg(feature = "postgres")]
-pub mod postgres;
-pub mod record;
-pub mod search;
-pub mod stdio;
-pub mod stdout;
+pub(crate) mod postgres;
+pub(crate) mod record;
+pub(crate) mod search;
+pub(crate) mod stdio;
+pub(crate) mod stdout;

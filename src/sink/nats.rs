@@ -38,10 +38,10 @@ const TYPE: HeaderName = HeaderName::from_static(headers::TYPE);
 const TRACE: HeaderName = HeaderName::from_static(headers::TRACE);
 
 /// Subjects of requests that wait for an answer, oldest first.
-pub type Requests = Rc<RefCell<VecDeque<Subject>>>;
+pub(crate) type Requests = Rc<RefCell<VecDeque<Subject>>>;
 
 /// What replies become.
-pub struct Replies {
+pub(crate) struct Replies {
     /// Where they go; nowhere when nobody listens.
     pub inlet: Option<Rc<dyn Inlet>>,
     /// The session they belong to.
@@ -51,7 +51,7 @@ pub struct Replies {
 }
 
 /// Publishes to NATS.
-pub struct NatsSink {
+pub(crate) struct NatsSink {
     /// Where and how.
     pub settings: NatsSettings,
     /// Yields the message id.
@@ -68,7 +68,7 @@ pub struct NatsSink {
 }
 
 /// An open connection and what it owes.
-pub struct Open {
+pub(crate) struct Open {
     link: Link,
     target: Subject,
     inbox: String,
@@ -89,7 +89,12 @@ pub struct Open {
 
 impl NatsSink {
     /// A sink that has not connected yet.
-    pub fn new(settings: NatsSettings, id: Option<Filter>, replies: Replies, requests: Option<Requests>) -> Self {
+    pub(crate) fn new(
+        settings: NatsSettings,
+        id: Option<Filter>,
+        replies: Replies,
+        requests: Option<Requests>,
+    ) -> Self {
         Self { settings, id, replies, requests, run: headers::run_name(), state: None, ids: Turn::default() }
     }
 

@@ -5,7 +5,7 @@ use crate::queue::envelope::Envelope;
 
 /// Takes everything.
 #[derive(Debug)]
-pub struct NullSink;
+pub(crate) struct NullSink;
 
 impl BatchSink for NullSink {
     fn name(&self) -> &'static str {

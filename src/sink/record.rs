@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::har_file::HarFiles;
-pub use super::line_file::RecordError;
+pub(crate) use super::line_file::RecordError;
 use super::line_file::{HOLD, Kind, LATE, LineFile};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, EventSession, NO_SESSION, write_message_line};
@@ -23,7 +23,7 @@ use crate::message::har::Exchange;
 use crate::net::connection::io_text;
 
 /// Whether both name one file that is there; a pipe, a terminal or `/dev/null` may be named twice.
-pub fn is_same_file(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     let id = |path| {
         let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
         Some((meta.dev(), meta.ino()))
@@ -33,7 +33,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// Writes what happens to a file.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     path: PathBuf,
     way: Way,
 }
@@ -70,7 +70,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When that fails.
-    pub fn create(path: &Path) -> Result<Self, RecordError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, RecordError> {
         let is_har = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("har"));
         let way = if is_har {
             let files = HarFiles::create(path).map_err(har_error)?;
@@ -82,19 +82,19 @@ impl Recorder {
     }
 
     /// Whether this is the file that is written, by whatever name.
-    pub fn is_into(&self, path: &Path) -> bool {
+    pub(crate) fn is_into(&self, path: &Path) -> bool {
         is_same_file(&self.path, path)
     }
 
     /// Where a session connects to: what stands in its HAR entries. Call it before anything else of that session.
-    pub fn name_session(&mut self, session: &str, url: &str) {
+    pub(crate) fn name_session(&mut self, session: &str, url: &str) {
         if let Way::Har(har) = &mut self.way {
             har.files.name_session(session, url);
         }
     }
 
     /// A connection opened: the event, and what a HAR shows of its handshake.
-    pub fn opened(&mut self, event: &Event, exchange: &Exchange<'_>) {
+    pub(crate) fn opened(&mut self, event: &Event, exchange: &Exchange<'_>) {
         match &mut self.way {
             Way::Lines(_) => self.event(event),
             Way::Har(har) => {
@@ -105,7 +105,7 @@ impl Recorder {
     }
 
     /// Appends a data message.
-    pub fn message<'s>(
+    pub(crate) fn message<'s>(
         &mut self,
         time: Timestamp,
         session: impl Into<EventSession<'s>>,
@@ -123,7 +123,7 @@ impl Recorder {
     }
 
     /// Appends anything else.
-    pub fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         match &mut self.way {
             Way::Lines(file) => file.line(|buffer| event.write_line(buffer)),
             // HAR has entries for sessions alone.
@@ -138,14 +138,14 @@ impl Recorder {
     }
 
     /// A session will not be heard of again.
-    pub fn forget_session(&mut self, session: &str) {
+    pub(crate) fn forget_session(&mut self, session: &str) {
         if let Way::Har(har) = &mut self.way {
             har.files.forget_session(session);
         }
     }
 
     /// Why nothing more is written, once that is so.
-    pub fn failure(&mut self) -> Option<&RecordError> {
+    pub(crate) fn failure(&mut self) -> Option<&RecordError> {
         match &mut self.way {
             Way::Lines(file) => file.failure(),
             Way::Har(har) => har.failure.as_ref(),
@@ -153,7 +153,7 @@ impl Recorder {
     }
 
     /// Whether something is there that [`Recorder::poll_due`] has yet to write.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         match &self.way {
             Way::Lines(file) => file.is_waiting(),
             Way::Har(har) => har.dirty,
@@ -161,12 +161,12 @@ impl Recorder {
     }
 
     /// The failure to write all of it in the time that there was.
-    pub fn late(&self) -> RecordError {
+    pub(crate) fn late(&self) -> RecordError {
         RecordError { kind: Kind::Recording, path: self.path.display().to_string(), cause: LATE.to_owned() }
     }
 
     /// Ready when more may be appended; a pipe that nobody reads says no.
-    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.way {
             Way::Lines(file) => file.poll_room(cx),
             Way::Har(_) => Poll::Ready(()),
@@ -174,7 +174,7 @@ impl Recorder {
     }
 
     /// Writes what has waited for [`HOLD`]; the waker is called when the rest has.
-    pub fn poll_due(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) {
         let har = match &mut self.way {
             Way::Lines(file) => return file.poll_due(cx),
             Way::Har(har) => har,
@@ -195,7 +195,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The first failure of the recording.
-    pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
         match &mut self.way {
             Way::Lines(file) => file.poll_finish(cx),
             Way::Har(har) => {

@@ -14,7 +14,7 @@ use crate::queue::envelope::Envelope;
 
 /// Writes to standard output.
 #[derive(Debug)]
-pub struct StdioSink {
+pub(crate) struct StdioSink {
     /// Where to.
     pub output: SharedOutput,
     /// How messages are written.

@@ -23,11 +23,11 @@ const BLOCK: usize = 64 * 1024;
 const HIGH: usize = 256 * 1024;
 
 /// Standard output for several who write it in turn, each whole lines.
-pub type SharedOutput = Rc<RefCell<Output>>;
+pub(crate) type SharedOutput = Rc<RefCell<Output>>;
 
 /// Buffered payload on its way to standard output.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     buffer: Vec<u8>,
     /// Bytes handed over so far.
     handed: u64,
@@ -69,7 +69,7 @@ impl State {
 
 /// Why nothing more can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutputFailure {
+pub(crate) enum OutputFailure {
     /// The reader has closed: a reason to stop, not an error.
     Closed,
     /// Anything else, in the words of the system.
@@ -81,7 +81,7 @@ impl Output {
     ///
     /// # Errors
     /// When it is closed.
-    pub fn stdout(stdout: &Stream) -> Result<Self, Error> {
+    pub(crate) fn stdout(stdout: &Stream) -> Result<Self, Error> {
         let mut output = Self::new(stdout.for_output()?);
         if let Way::Thread(shared) = &output.way {
             let shared = Arc::clone(shared);
@@ -92,7 +92,7 @@ impl Output {
 
     /// Takes over a file of any kind.
     #[must_use]
-    pub fn new(file: impl Into<Stream>) -> Self {
+    pub(crate) fn new(file: impl Into<Stream>) -> Self {
         let file = file.into();
         let in_place = file.file().metadata().is_ok_and(|meta| {
             let kind = meta.file_type();
@@ -107,7 +107,7 @@ impl Output {
 
     /// Writes from a thread of its own, because this writer may block.
     #[must_use]
-    pub fn over(writer: impl Write + Send + 'static) -> Self {
+    pub(crate) fn over(writer: impl Write + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || write_blocks(writer, &theirs));
@@ -116,19 +116,19 @@ impl Output {
     }
 
     /// Where the next payload is appended; call [`Output::wrote`] afterwards.
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Something was appended: hands a full block over.
-    pub fn wrote(&mut self) {
+    pub(crate) fn wrote(&mut self) {
         if self.buffer.len() >= BLOCK {
             self.flush();
         }
     }
 
     /// Hands over what is there, unless the last block is still being written.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
         }
@@ -159,13 +159,13 @@ impl Output {
 
     /// Bytes appended since the start.
     #[must_use]
-    pub fn appended(&self) -> u64 {
+    pub(crate) fn appended(&self) -> u64 {
         self.handed + self.buffer.len() as u64
     }
 
     /// Bytes written since the start: what was appended up to there has arrived.
     #[must_use]
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         match &self.way {
             Way::InPlace { failure: None, .. } => self.handed,
             Way::InPlace { .. } => 0,
@@ -175,12 +175,12 @@ impl Output {
 
     /// Whether more may be appended.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.buffer.len() < HIGH
     }
 
     /// Ready when more may be appended; else the waker is called when it may.
-    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_room() {
             return Poll::Ready(());
         }
@@ -193,7 +193,7 @@ impl Output {
     }
 
     /// Flushes and asks to be woken when the writer is free again or has failed.
-    pub fn watch(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn watch(&mut self, cx: &mut Context<'_>) {
         self.flush();
         if let Way::Thread(shared) = &self.way {
             let mut state = lock(shared);
@@ -203,7 +203,7 @@ impl Output {
 
     /// Why nothing more can be written, once that is so.
     #[must_use]
-    pub fn failure(&self) -> Option<OutputFailure> {
+    pub(crate) fn failure(&self) -> Option<OutputFailure> {
         let (kind, text) = match &self.way {
             Way::InPlace { failure, text, .. } => ((*failure)?, text.clone()),
             Way::Thread(shared) => lock(shared).failure.clone()?,
@@ -212,7 +212,7 @@ impl Output {
     }
 
     /// Ready when everything appended has been written, or can never be.
-    pub fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutputFailure>> {
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutputFailure>> {
         self.flush();
         if let Way::Thread(shared) = &self.way {
             let mut state = lock(shared);

@@ -14,7 +14,7 @@ const PERMITS: usize = 4;
 
 /// What is read.
 #[derive(Debug)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     received: mpsc::UnboundedReceiver<io::Result<Vec<u8>>>,
     permits: std::sync::mpsc::Sender<()>,
     /// Chunks for which no other was asked yet.
@@ -23,7 +23,7 @@ pub struct Chunks {
 
 impl Chunks {
     /// Starts reading.
-    pub fn of(mut stream: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let (permits, granted) = std::sync::mpsc::channel();
         for _ in 0..PERMITS {
@@ -56,21 +56,21 @@ impl Chunks {
     }
 
     /// The next chunk; `None` at the end of the stream, and after an error.
-    pub async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
         let chunk = self.received.recv().await;
         let _ = self.permits.send(());
         chunk
     }
 
     /// The next chunk of those that have been read, when no more are to be.
-    pub fn rest(&mut self) -> Option<io::Result<Vec<u8>>> {
+    pub(crate) fn rest(&mut self) -> Option<io::Result<Vec<u8>>> {
         let chunk = self.received.try_recv().ok();
         self.owed += usize::from(chunk.is_some());
         chunk
     }
 
     /// Reading goes on after [`Chunks::rest`].
-    pub fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         for _ in 0..std::mem::take(&mut self.owed) {
             let _ = self.permits.send(());
         }

@@ -32,7 +32,7 @@ const LATE: Duration = Duration::from_millis(200);
 
 /// Reads a file.
 #[derive(Debug)]
-pub struct FileSource {
+pub(crate) struct FileSource {
     /// Which.
     pub path: PathBuf,
     /// The endpoint as the user wrote it.

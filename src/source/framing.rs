@@ -8,7 +8,7 @@ use crate::message::counted::counted;
 
 /// Where a message ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// At a newline, with or without a carriage return before it.
     Lines,
     /// At this byte sequence, which is not empty.
@@ -19,7 +19,7 @@ pub enum Framing {
 
 /// Collects chunks and yields messages.
 #[derive(Debug)]
-pub struct Splitter {
+pub(crate) struct Splitter {
     framing: Framing,
     rest: Vec<u8>,
     searched: usize,
@@ -30,12 +30,12 @@ pub struct Splitter {
 /// A piece of input grew over the limit without an end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a message on standard input is over the limit of {}", counted(*.0, "byte"))]
-pub struct TooLong(pub usize);
+pub(crate) struct TooLong(pub usize);
 
 impl Splitter {
     /// A splitter; no message may be longer than `max` bytes.
     #[must_use]
-    pub fn new(framing: Framing, max: usize) -> Self {
+    pub(crate) fn new(framing: Framing, max: usize) -> Self {
         Self { framing, rest: Vec::new(), searched: 0, max, seen: false }
     }
 
@@ -43,7 +43,7 @@ impl Splitter {
     ///
     /// # Errors
     /// [`TooLong`].
-    pub fn push(&mut self, chunk: &[u8], mut message: impl FnMut(Vec<u8>)) -> Result<(), TooLong> {
+    pub(crate) fn push(&mut self, chunk: &[u8], mut message: impl FnMut(Vec<u8>)) -> Result<(), TooLong> {
         self.seen = true;
         self.rest.extend_from_slice(chunk);
         let delimiter: &[u8] = match &self.framing {
@@ -72,7 +72,7 @@ impl Splitter {
 
     /// Bytes of a message whose end has not come yet.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.rest.len()
     }
 
@@ -80,7 +80,7 @@ impl Splitter {
     ///
     /// # Errors
     /// [`TooLong`].
-    pub fn finish(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let rest = std::mem::take(&mut self.rest);
         self.searched = 0;
         let whole = self.framing == Framing::Whole && self.seen;

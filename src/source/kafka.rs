@@ -47,7 +47,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 const PATIENT: Duration = Duration::from_millis(500);
 
 /// Consumes from Kafka.
-pub struct KafkaSource {
+pub(crate) struct KafkaSource {
     /// Where and how.
     pub settings: KafkaSettings,
     /// The session's name in events.

@@ -18,7 +18,7 @@ use crate::queue::stop::Step;
 
 /// How pieces become messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineKind {
+pub(crate) enum LineKind {
     /// As they are; what is no text is binary.
     Raw,
     /// Event lines.
@@ -28,7 +28,7 @@ pub enum LineKind {
 }
 
 /// Makes messages of bytes and hands them on.
-pub struct Intake {
+pub(crate) struct Intake {
     io: EndIo,
     inlet: Rc<dyn Inlet>,
     origin: Rc<Origin>,
@@ -43,7 +43,7 @@ pub struct Intake {
 
 impl Intake {
     /// For one source; `None` where there is no pipeline behind it.
-    pub fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
+    pub(crate) fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
         let inlet = io.inlet.clone()?;
         let splitter = Splitter::new(framing.clone(), max);
         Some(Self { io: io.clone(), inlet, origin, kind, framing, max, splitter, seq: 0, left: Vec::new() })
@@ -53,7 +53,7 @@ impl Intake {
     ///
     /// # Errors
     /// A message over the limit.
-    pub async fn take(&mut self, chunk: impl Into<Bytes>) -> Result<bool, EndError> {
+    pub(crate) async fn take(&mut self, chunk: impl Into<Bytes>) -> Result<bool, EndError> {
         let mut rest: Bytes = chunk.into();
         if self.framing == Framing::Lines {
             // What ends in this chunk is a slice of it; only what began in another is put together.
@@ -98,7 +98,7 @@ impl Intake {
     ///
     /// # Errors
     /// As [`Intake::take`].
-    pub async fn finish(&mut self) -> Result<bool, EndError> {
+    pub(crate) async fn finish(&mut self) -> Result<bool, EndError> {
         match self.splitter.finish().map_err(|_| self.too_long())? {
             Some(last) => Ok(self.hand_on(last.into()).await),
             None => Ok(true),
@@ -106,12 +106,12 @@ impl Intake {
     }
 
     /// What was read of a last piece is forgotten.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         let _ = self.splitter.finish();
     }
 
     /// What was read and did not become messages: lines that an abort left, and one that has begun.
-    pub fn left(&mut self) -> Vec<u8> {
+    pub(crate) fn left(&mut self) -> Vec<u8> {
         let mut left = std::mem::take(&mut self.left);
         left.extend(self.splitter.finish().ok().flatten().unwrap_or_default());
         left

@@ -1,16 +1,16 @@
 //! Where messages come from other than a WebSocket.
 
-pub mod chunks;
-pub mod file;
-pub mod framing;
+pub(crate) mod chunks;
+pub(crate) mod file;
+pub(crate) mod framing;
 #[cfg(feature = "kafka")]
-pub mod kafka;
-pub mod lines;
+pub(crate) mod kafka;
+pub(crate) mod lines;
 #[cfg(feature = "nats")]
-pub mod nats;
-pub mod replay;
-pub mod shared;
-pub mod stdin;
-pub mod stdio;
+pub(crate) mod nats;
+pub(crate) mod replay;
+pub(crate) mod shared;
+pub(crate) mod stdin;
+pub(crate) mod stdio;
 #[cfg(any(feature = "kafka", feature = "nats"))]
-pub mod tries;
+pub(crate) mod tries;

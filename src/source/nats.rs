@@ -37,7 +37,7 @@ use pull::{Delivery, Pull, send};
 const TURN: usize = 512;
 
 /// Subscribes to NATS.
-pub struct NatsSource {
+pub(crate) struct NatsSource {
     /// Where and how.
     pub settings: NatsSettings,
     /// The session's name in events.

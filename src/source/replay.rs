@@ -35,7 +35,7 @@ const CHECKED: u64 = 1024 * 1024;
 
 /// One thing to send again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     /// When it happened.
     pub time: Timestamp,
     /// Which session of the recording it belongs to, from 0.
@@ -48,7 +48,7 @@ pub struct Step {
 
 /// What comes out of a recording.
 #[derive(Debug)]
-pub enum Item {
+pub(crate) enum Item {
     /// Steps in order.
     Steps(Vec<Step>),
     /// Something to tell the user.
@@ -61,7 +61,7 @@ pub enum Item {
 
 /// A recording that can be read.
 #[derive(Debug)]
-pub struct Recording {
+pub(crate) struct Recording {
     path: PathBuf,
     direction: Direction,
     kind: Kind,
@@ -79,7 +79,7 @@ impl Recording {
     ///
     /// # Errors
     /// With the file's name: it cannot be read, or is no recording.
-    pub fn open(path: &Path, direction: Direction) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, direction: Direction) -> Result<Self, String> {
         Self::open_unnamed(path, direction).map_err(|error| format!("{}: {error}", path.display()))
     }
 
@@ -120,13 +120,13 @@ impl Recording {
 
     /// Bytes in the file; 0 where that is not known.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Starts reading; the channel ends with the recording.
     #[must_use]
-    pub fn read(self) -> mpsc::Receiver<Item> {
+    pub(crate) fn read(self) -> mpsc::Receiver<Item> {
         let (sender, receiver) = mpsc::channel(WAITING);
         std::thread::spawn(move || {
             let mut batches = Batches { sender, steps: Vec::new(), bytes: 0, others: 0 };
@@ -205,7 +205,7 @@ impl Batches {
 }
 
 /// The place of a session among those of a recording, from 0: `s1` is the first.
-pub fn session_number(name: &str) -> Option<usize> {
+pub(crate) fn session_number(name: &str) -> Option<usize> {
     name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)
 }
 

@@ -11,7 +11,7 @@ use crate::host::Stream;
 
 /// Standard input.
 #[derive(Debug)]
-pub struct SharedInput(RefCell<State>);
+pub(crate) struct SharedInput(RefCell<State>);
 
 #[derive(Debug)]
 enum State {
@@ -25,7 +25,7 @@ enum State {
 
 /// The right to read, until it is dropped.
 #[derive(Debug)]
-pub struct Reading {
+pub(crate) struct Reading {
     input: Rc<SharedInput>,
     chunks: Option<Chunks>,
     left: Vec<u8>,
@@ -34,12 +34,12 @@ pub struct Reading {
 impl SharedInput {
     /// Nobody has read from it so far.
     #[must_use]
-    pub fn new(stdin: Stream) -> Rc<Self> {
+    pub(crate) fn new(stdin: Stream) -> Rc<Self> {
         Rc::new(Self(RefCell::new(State::Unread(stdin))))
     }
 
     /// Begins to read, or goes on where the last one ended; `None` while somebody else reads.
-    pub fn read(self: &Rc<Self>) -> Option<Reading> {
+    pub(crate) fn read(self: &Rc<Self>) -> Option<Reading> {
         let (chunks, left) = match self.0.replace(State::Taken) {
             State::Unread(stdin) => (Chunks::of(stdin), Vec::new()),
             State::Left(mut chunks, left) => {
@@ -54,17 +54,17 @@ impl SharedInput {
 
 impl Reading {
     /// What was left by the last one, once.
-    pub fn left(&mut self) -> Vec<u8> {
+    pub(crate) fn left(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.left)
     }
 
     /// What is read.
-    pub fn chunks(&mut self) -> Option<&mut Chunks> {
+    pub(crate) fn chunks(&mut self) -> Option<&mut Chunks> {
         self.chunks.as_mut()
     }
 
     /// These bytes were read and not handed on.
-    pub fn leave(&mut self, left: Vec<u8>) {
+    pub(crate) fn leave(&mut self, left: Vec<u8>) {
         self.left = left;
     }
 }

@@ -14,7 +14,7 @@ const WAITING: usize = 4;
 
 /// Starts reading; the channel ends with the input. An error is the last item.
 #[must_use]
-pub fn read(mut stdin: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+pub(crate) fn read(mut stdin: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
         loop {

@@ -13,7 +13,7 @@ use crate::queue::stop::Step;
 
 /// Reads standard input, a message a line, or as the framing says.
 #[derive(Debug)]
-pub struct StdioSource {
+pub(crate) struct StdioSource {
     /// Standard input.
     pub input: Rc<SharedInput>,
     /// The session's name in events.

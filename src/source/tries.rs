@@ -10,21 +10,21 @@ use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, Recon
 
 /// Failures in a row.
 #[derive(Debug, Clone)]
-pub struct Tries(ReconnectPolicy);
+pub(crate) struct Tries(ReconnectPolicy);
 
 impl Tries {
     /// None so far.
-    pub fn new(reconnect: ReconnectSettings) -> Self {
+    pub(crate) fn new(reconnect: ReconnectSettings) -> Self {
         Self(ReconnectPolicy::new(reconnect))
     }
 
     /// The broker answers; whether it had before.
-    pub fn reached(&mut self) -> bool {
+    pub(crate) fn reached(&mut self) -> bool {
         self.0.opened()
     }
 
     /// Something came from it.
-    pub fn worked(&mut self) {
+    pub(crate) fn worked(&mut self) {
         self.0.succeeded();
     }
 
@@ -32,7 +32,12 @@ impl Tries {
     ///
     /// # Errors
     /// No other try helps, or there were enough.
-    pub fn failed(&mut self, name: &str, problem: Problem, notice: &dyn Fn(String)) -> Result<Duration, EndError> {
+    pub(crate) fn failed(
+        &mut self,
+        name: &str,
+        problem: Problem,
+        notice: &dyn Fn(String),
+    ) -> Result<Duration, EndError> {
         let (reason, after) = match problem {
             Problem::Broken(error) => return Err(error),
             Problem::Never(reason) => (reason, None),

@@ -25,7 +25,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::model::sessions::SessionKey;
 use super::model::{Effect, Model, To};
 use super::source::{Act, Source};
-use super::terminal::{Canvas, SelfSignal, Terminal, Typed, signal_self};
+use super::terminal::{Canvas, SelfSignal, Terminal, Typed, resume, signal_self};
 use super::view;
 use super::view::theme::Theme;
 use crate::host::{Display, Stream};
@@ -52,11 +52,11 @@ const NAMES: u32 = 100;
 
 /// Lines that would have gone to stderr, on their way to the screen.
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct Heard(Arc<Mutex<VecDeque<String>>>);
 
 impl Heard {
     /// One more; the oldest makes room.
-    pub fn push(&self, line: &str) {
+    pub(crate) fn push(&self, line: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() >= HEARD {
             lines.pop_front();
@@ -71,7 +71,7 @@ impl Heard {
 
 /// What a dashboard is made from.
 #[derive(Debug)]
-pub struct DashboardSettings {
+pub(crate) struct DashboardSettings {
     /// What it is a dashboard of.
     pub title: String,
     /// Whether sessions can be acted on.
@@ -86,7 +86,7 @@ pub struct DashboardSettings {
 
 /// A dashboard on the terminal.
 #[derive(Debug)]
-pub struct Dashboard {
+pub(crate) struct Dashboard {
     terminal: Rc<Terminal>,
     task: JoinHandle<()>,
     lost: Rc<RefCell<Vec<(String, String)>>>,
@@ -97,7 +97,7 @@ impl Dashboard {
     ///
     /// # Errors
     /// When the terminal cannot be set up.
-    pub fn open(settings: DashboardSettings, sources: Vec<(String, Box<dyn Source>)>) -> io::Result<Self> {
+    pub(crate) fn open(settings: DashboardSettings, sources: Vec<(String, Box<dyn Source>)>) -> io::Result<Self> {
         let signals = (
             signal(SignalKind::hangup())?,
             signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
@@ -133,7 +133,7 @@ impl Dashboard {
     }
 
     /// Ready when the person has left.
-    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match std::task::ready!(Pin::new(&mut self.task).poll(cx)) {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => Poll::Ready(()),
@@ -141,12 +141,12 @@ impl Dashboard {
     }
 
     /// Returns the sources that are lost, by their labels, and why.
-    pub fn lost(&self) -> Vec<(String, String)> {
+    pub(crate) fn lost(&self) -> Vec<(String, String)> {
         self.lost.borrow().clone()
     }
 
     /// Gives the terminal back.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.task.abort();
         self.terminal.close();
     }
@@ -228,7 +228,7 @@ impl Driver {
                 }
                 _ = continued.recv() => {
                     self.suspending = false;
-                    self.terminal.resume();
+                    resume();
                     self.redraw();
                 }
                 () = drawing => {}

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// A key, as far as it can mean something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Key {
+pub(crate) enum Key {
     /// A character that was typed.
     Char(char),
     /// A character with Ctrl.
@@ -44,7 +44,7 @@ pub enum Key {
 
 /// What a key does, outside a line that is being typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
+pub(crate) enum Action {
     /// The list of keys.
     Help,
     /// Leave.
@@ -132,7 +132,7 @@ pub enum Action {
 impl Action {
     /// Whether it does something to sessions, or is of use for that alone.
     #[must_use]
-    pub fn needs_control(self) -> bool {
+    pub(crate) fn needs_control(self) -> bool {
         matches!(
             self,
             Self::Mark | Self::Send | Self::Close | Self::Kick | Self::Reconnect | Self::PauseReading | Self::Limit
@@ -142,7 +142,7 @@ impl Action {
 
 /// A line of the table.
 #[derive(Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// The keys.
     pub keys: &'static [Key],
     /// As they are shown.
@@ -160,7 +160,7 @@ const fn row(keys: &'static [Key], shown: &'static str, action: Action, help: &'
 }
 
 /// All of them, in the order they are shown in.
-pub const KEYS: &[Row] = &[
+pub(crate) const KEYS: &[Row] = &[
     row(&[Key::Char('?')], "?", Action::Help, "these keys", "keys"),
     row(&[Key::Char('q')], "q", Action::Quit, "quit", "quit"),
     row(&[Key::Tab], "Tab", Action::NextPane, "next pane", "pane"),
@@ -227,18 +227,18 @@ pub const KEYS: &[Row] = &[
 
 /// What a key does.
 #[must_use]
-pub fn action(key: Key) -> Option<Action> {
+pub(crate) fn action(key: Key) -> Option<Action> {
     KEYS.iter().find(|row| row.keys.contains(&key)).map(|row| row.action)
 }
 
 /// What can be offered: all of it, or only what looks and does nothing to sessions.
-pub fn offered(control: bool) -> impl Iterator<Item = &'static Row> {
+pub(crate) fn offered(control: bool) -> impl Iterator<Item = &'static Row> {
     KEYS.iter().filter(move |row| control || !row.action.needs_control())
 }
 
 /// The table as text, for the man page.
 #[must_use]
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     KEYS.iter().fold(String::new(), |mut text, row| {
         let _ = writeln!(text, "{:<12} {}", row.shown, row.help);
         text

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::model::load::{Load, Wish};
-use super::terminal::{Canvas, SelfSignal, Terminal, Typed, signal_self};
+use super::terminal::{Canvas, SelfSignal, Terminal, Typed, resume, signal_self};
 use super::view::load::draw;
 use super::view::theme::Theme;
 use crate::bench::hand::Hand;
@@ -25,7 +25,7 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// A load test on the terminal.
 #[derive(Debug)]
-pub struct LoadScreen {
+pub(crate) struct LoadScreen {
     terminal: Rc<Terminal>,
     task: JoinHandle<()>,
 }
@@ -36,7 +36,7 @@ impl LoadScreen {
     ///
     /// # Errors
     /// When the terminal cannot be set up.
-    pub fn open(
+    pub(crate) fn open(
         title: String,
         display: Display,
         stdout: Stream,
@@ -67,7 +67,7 @@ impl LoadScreen {
     }
 
     /// Gives the terminal back.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.task.abort();
         self.terminal.close();
     }
@@ -129,7 +129,7 @@ impl Driver {
                 }
                 _ = continued.recv() => {
                     self.suspending = false;
-                    self.terminal.resume();
+                    resume();
                     self.redraw();
                 }
                 _ = frames.tick() => self.draw(),

@@ -6,14 +6,14 @@
 //! copies, and acted on as from anywhere else. Invariants: looking never holds the run up, the screen least of all; the
 //! terminal is given back however this ends.
 
-pub mod driver;
-pub mod keymap;
-pub mod load;
-pub mod model;
-pub mod remote;
-pub mod source;
-pub mod terminal;
-pub mod view;
+pub(crate) mod driver;
+pub(crate) mod keymap;
+pub(crate) mod load;
+pub(crate) mod model;
+pub(crate) mod remote;
+pub(crate) mod source;
+pub(crate) mod terminal;
+pub(crate) mod view;
 
-pub use driver::{Dashboard, DashboardSettings, Heard};
-pub use load::LoadScreen;
+pub(crate) use driver::{Dashboard, DashboardSettings, Heard};
+pub(crate) use load::LoadScreen;

@@ -107,7 +107,7 @@ impl Splitter {
 }
 
 /// A run in another process.
-pub struct Far {
+pub(crate) struct Far {
     connector: Rc<Connector>,
     waiting: Rc<RefCell<Waiting>>,
     task: JoinHandle<()>,
@@ -116,7 +116,7 @@ pub struct Far {
 impl Far {
     /// Begins to look for it.
     #[must_use]
-    pub fn new(connector: Connector) -> Self {
+    pub(crate) fn new(connector: Connector) -> Self {
         let (connector, waiting) = (Rc::new(connector), Rc::<RefCell<Waiting>>::default());
         let task = spawn_local(watch(Rc::clone(&connector), Rc::clone(&waiting)));
         Self { connector, waiting, task }

@@ -55,7 +55,7 @@ impl Act {
 }
 
 /// What became of it, in words.
-pub type Acting = Pin<Box<dyn Future<Output = Result<String, String>>>>;
+pub(crate) type Acting = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
 /// Something to look at.
 pub trait Source {
@@ -67,7 +67,7 @@ pub trait Source {
 }
 
 /// A run in this process.
-pub struct Here {
+pub(crate) struct Here {
     run: Rc<dyn Control>,
     subscription: Option<Subscription>,
     snapshot_at: Instant,
@@ -77,7 +77,7 @@ pub struct Here {
 impl Here {
     /// Begins to look.
     #[must_use]
-    pub fn new(run: Rc<dyn Control>, now: Instant) -> Self {
+    pub(crate) fn new(run: Rc<dyn Control>, now: Instant) -> Self {
         let subscription = run.tap().subscribe(now);
         Self { run, subscription, snapshot_at: now, told: false }
     }
@@ -142,7 +142,7 @@ fn each(names: &[String], done: String, mut act: impl FnMut(&str) -> Result<(), 
 ///
 /// # Errors
 /// The same, where not all was sent.
-pub fn told(delivery: Delivery) -> Result<String, String> {
+pub(crate) fn told(delivery: Delivery) -> Result<String, String> {
     match (delivery.sent, delivery.dropped) {
         (0, 0) => Err("nobody is there to send to".to_owned()),
         (1, 0) => Ok("sent".to_owned()),

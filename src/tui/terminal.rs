@@ -42,7 +42,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// What a person did.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Typed {
+pub(crate) enum Typed {
     /// A key.
     Key(Key),
     /// A text that was pasted.
@@ -85,7 +85,7 @@ type Shared = Arc<(Mutex<Slot>, Condvar)>;
 
 /// A terminal that is ours.
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     slot: Shared,
     reading: Arc<AtomicBool>,
     /// Looks whether the terminal goes away, for reading keys does not say so.
@@ -97,7 +97,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When it cannot be set up.
-    pub fn take(stdout: Stream) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
+    pub(crate) fn take(stdout: Stream) -> io::Result<(Rc<Self>, mpsc::Receiver<Typed>)> {
         static HOOK: OnceLock<()> = OnceLock::new();
         // Whether there are colours is decided once for all that is drawn, not by crossterm's look at NO_COLOR.
         ratatui::crossterm::style::force_color_output(true);
@@ -126,13 +126,13 @@ impl Terminal {
     }
 
     /// Whether the last frame has been written.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let slot = self.slot();
         slot.frame.is_none() && !slot.writing
     }
 
     /// Has this written, after what is being written.
-    pub fn write(&self, frame: &[u8]) {
+    pub(crate) fn write(&self, frame: &[u8]) {
         if TAKEN.load(Ordering::SeqCst) {
             self.slot().frame.get_or_insert_default().extend_from_slice(frame);
             self.slot.1.notify_all();
@@ -140,7 +140,7 @@ impl Terminal {
     }
 
     /// Has the terminal tell about the mouse, or keep it to itself.
-    pub fn set_mouse(&self, told: bool) {
+    pub(crate) fn set_mouse(&self, told: bool) {
         self.write(if told { MOUSE } else { NO_MOUSE });
     }
 
@@ -151,7 +151,7 @@ impl Terminal {
     }
 
     /// Gives the terminal back for good.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.reading.store(false, Ordering::SeqCst);
         self.settle();
         give_back();
@@ -160,19 +160,19 @@ impl Terminal {
     }
 
     /// Gives the terminal back and stops this process; when it is continued the terminal is ours again.
-    pub fn suspend(&self) {
+    pub(crate) fn suspend(&self) {
         self.settle();
         give_back();
         // All that was started with this, as Ctrl-Z does; this process itself listens for that signal.
         let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
         let _ = kill(Pid::this(), Signal::SIGSTOP);
-        self.resume();
+        resume();
     }
+}
 
-    /// The process was continued.
-    pub fn resume(&self) {
-        let _ = take();
-    }
+/// Takes the terminal again: the process was continued.
+pub(crate) fn resume() {
+    let _ = take();
 }
 
 impl Drop for Terminal {
@@ -182,7 +182,7 @@ impl Drop for Terminal {
 }
 
 /// Sends this process a signal, so that what was asked for goes the usual way.
-pub fn signal_self(signal: SelfSignal) {
+pub(crate) fn signal_self(signal: SelfSignal) {
     let signal = match signal {
         SelfSignal::Interrupt => Signal::SIGINT,
         SelfSignal::Terminate => Signal::SIGTERM,
@@ -192,7 +192,7 @@ pub fn signal_self(signal: SelfSignal) {
 
 /// A signal for this process.
 #[derive(Debug, Clone, Copy)]
-pub enum SelfSignal {
+pub(crate) enum SelfSignal {
     /// SIGINT.
     Interrupt,
     /// SIGTERM.
@@ -274,11 +274,11 @@ fn key(pressed: KeyEvent) -> Option<Key> {
 
 /// Where frames are made, before they are written in one piece.
 #[derive(Debug, Clone, Default)]
-pub struct Canvas(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Canvas(Rc<RefCell<Vec<u8>>>);
 
 impl Canvas {
     /// What has been drawn since the last time, for a terminal of these colours.
-    pub fn take(&self, depth: Depth) -> Vec<u8> {
+    pub(crate) fn take(&self, depth: Depth) -> Vec<u8> {
         let drawn = self.0.take();
         if depth == Depth::Sixteen { sixteen(&drawn) } else { drawn }
     }

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use nix::sys::signal::Signal;
-use wscat_plus::command::dashboard::Screen;
-use wscat_plus::host::Host;
-use wscat_plus::observe::Control;
-use wscat_plus::observe::control::Refusal;
+use wscat_plus::internals::{
+    CloseReason, Control, Counters, Delivering, Delivery, Host, Message, QueueReading, Refusal, Screen, SessionReading,
+    Tap,
+};
 
 use crate::support::terminal::Terminal;
 use crate::support::{Frame, Process, RawClient, Server, events, listen, require, run, wsp};
@@ -260,11 +260,11 @@ impl Control for Panics {
         "panic"
     }
 
-    fn counters(&self) -> &wscat_plus::observe::counters::Counters {
+    fn counters(&self) -> &Counters {
         panic!("on purpose");
     }
 
-    fn tap(&self) -> &wscat_plus::observe::tap::Tap {
+    fn tap(&self) -> &Tap {
         Box::leak(Box::default())
     }
 
@@ -272,29 +272,25 @@ impl Control for Panics {
         0
     }
 
-    fn queues(&self) -> Vec<wscat_plus::observe::control::QueueReading> {
+    fn queues(&self) -> Vec<QueueReading> {
         Vec::new()
     }
 
     fn each_full_queue(&self, _full: &mut dyn FnMut(u64)) {}
 
-    fn sessions(&self, _limit: usize) -> Vec<wscat_plus::observe::control::SessionReading> {
+    fn sessions(&self, _limit: usize) -> Vec<SessionReading> {
         Vec::new()
     }
 
-    fn send(
-        self: Rc<Self>,
-        _session: &str,
-        _message: wscat_plus::message::Message,
-    ) -> Result<wscat_plus::observe::control::Delivering, Refusal> {
+    fn send(self: Rc<Self>, _session: &str, _message: Message) -> Result<Delivering, Refusal> {
         Err(Refusal::Unknown)
     }
 
-    fn broadcast(self: Rc<Self>, _message: wscat_plus::message::Message) -> wscat_plus::observe::control::Delivering {
-        Box::pin(std::future::ready(wscat_plus::observe::control::Delivery::default()))
+    fn broadcast(self: Rc<Self>, _message: Message) -> Delivering {
+        Box::pin(std::future::ready(Delivery::default()))
     }
 
-    fn close(&self, _session: &str, _close: wscat_plus::net::connection::CloseReason) -> Result<(), Refusal> {
+    fn close(&self, _session: &str, _close: CloseReason) -> Result<(), Refusal> {
         Err(Refusal::Unknown)
     }
 

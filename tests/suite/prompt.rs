@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use wscat_plus::prompt::{Prompt, PromptSettings, Status};
+use wscat_plus::internals::{Prompt, PromptSettings, Status};
 
 use crate::support::fake::next;
 use crate::support::terminal::Terminal;

@@ -9,7 +9,7 @@ const NAMES: &str = "t,phase,connections,in_flight,sent,received,errors,p50_ms,p
 
 /// The whole file.
 #[must_use]
-pub fn csv(report: &Report) -> String {
+pub(crate) fn csv(report: &Report) -> String {
     let mut text = NAMES.to_owned();
     let cell = |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
     for second in &report.series {

@@ -44,7 +44,7 @@ enum Scale {
 
 /// The whole page.
 #[must_use]
-pub fn html(report: &Report) -> String {
+pub(crate) fn html(report: &Report) -> String {
     let url = escape(&report.run.url);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

@@ -11,7 +11,7 @@ use crate::bench::histogram::Latencies;
 ///
 /// # Errors
 /// Histograms that cannot be read, and reports that do not belong together.
-pub fn merge(reports: &[Report]) -> Result<Report, String> {
+pub(crate) fn merge(reports: &[Report]) -> Result<Report, String> {
     let Some((first, rest)) = reports.split_first() else { return Err("no report".to_owned()) };
     if rest.is_empty() {
         return Ok(first.clone());

@@ -4,10 +4,10 @@
 //! this one, and what is in it to [`super::run`]. Invariants: units are in the names; `null` is too few samples; a report
 //! that is read back and written again is the same.
 
-pub mod csv;
-pub mod html;
-pub mod merge;
-pub mod text;
+pub(crate) mod csv;
+pub(crate) mod html;
+pub(crate) mod merge;
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ use super::histogram::Summary;
 use super::threshold::Outcome;
 
 /// The name and version of the form.
-pub const SCHEMA: &str = "wsp.bench/1";
+pub(crate) const SCHEMA: &str = "wsp.bench/1";
 
 /// What a run measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// [`SCHEMA`].
     pub schema: String,
     /// Whether the figures are the target's and not the generator's.
@@ -77,7 +77,7 @@ pub struct Report {
 
 /// Where and when.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Tells runs apart.
     pub id: String,
     /// When it began.
@@ -105,7 +105,7 @@ pub struct Run {
 
 /// The machine the generator ran on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Processors that may be used.
     pub cpus: u64,
     /// The kernel's release.
@@ -116,7 +116,7 @@ pub struct Machine {
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Load {
+pub(crate) struct Load {
     /// `echo`, `push`, `send`, `connect` or `publish`.
     pub kind: String,
     /// How many at the same time.
@@ -148,7 +148,7 @@ pub struct Load {
 
 /// Messages a second.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// In open loop; the mean where it changes.
     pub asked: Option<f64>,
     /// Sent; where nothing is sent, received.
@@ -161,7 +161,7 @@ pub struct Rate {
 
 /// How the connections came about.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Connect {
+pub(crate) struct Connect {
     /// Tried.
     pub asked: u64,
     /// Came about.
@@ -182,7 +182,7 @@ pub struct Connect {
 
 /// Where every message goes to all.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Publish {
+pub(crate) struct Publish {
     /// Connections that send.
     pub senders: u64,
     /// Connections a message goes to, the sender among them when it gets its own.
@@ -201,7 +201,7 @@ pub struct Publish {
 
 /// Latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Look-up to the answer to the upgrade.
     pub connect: Summary,
     /// Of it, the look-up.
@@ -233,7 +233,7 @@ pub struct Latency {
 
 /// How the generator itself did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Generator {
+pub(crate) struct Generator {
     /// `valid`, `degraded` or `invalid`.
     pub health: String,
     /// Each thread.
@@ -259,7 +259,7 @@ pub struct Generator {
 
 /// One thread of the generator.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Share of its time it was computing.
     pub cpu: f64,
     /// Share of its time it waited for a processor.
@@ -274,7 +274,7 @@ pub struct Shard {
 
 /// One second of the run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Second {
+pub(crate) struct Second {
     /// Its end, in seconds since measuring began; below 0 is warm-up.
     pub t: f64,
     /// `connect`, `warmup`, `measure` or `drain`.
@@ -304,7 +304,7 @@ pub struct Second {
 
 /// Something a person did to a run while it went on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ByHand {
+pub(crate) struct ByHand {
     /// When, in seconds since measuring began; below 0 is warm-up.
     pub t: f64,
     /// `mark 1`, `rate`, `paused` or `resumed`.
@@ -317,7 +317,7 @@ pub struct ByHand {
 impl ByHand {
     /// In a field of a file, without the time.
     #[must_use]
-    pub fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         match self.rate {
             Some(rate) => format!("{} {rate}", self.what),
             None => self.what.clone(),
@@ -326,7 +326,7 @@ impl ByHand {
 
     /// In words, without the time.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self.rate {
             Some(rate) => format!("{} {}/s", self.what, text::number(rate)),
             None => self.what.clone(),
@@ -336,7 +336,7 @@ impl ByHand {
 
 /// How the greatest rate was found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct FindMax {
+pub(crate) struct FindMax {
     /// What had to hold.
     pub condition: String,
     /// The greatest rate at which it held, in messages a second; `None` when it never did.
@@ -353,7 +353,7 @@ pub struct FindMax {
 
 /// One rate that was tried.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// Asked for.
     pub rate: f64,
     /// Achieved.
@@ -373,7 +373,7 @@ pub struct Step {
 impl Report {
     /// The latency to quote, with its name.
     #[must_use]
-    pub fn headline(&self) -> (&'static str, &Summary) {
+    pub(crate) fn headline(&self) -> (&'static str, &Summary) {
         match (&self.latency_ms.response, self.load.kind.as_str()) {
             (Some(response), _) => ("response", response),
             (None, "connect" | "push") => ("connect", &self.latency_ms.connect),
@@ -384,7 +384,7 @@ impl Report {
 
     /// Messages that count as slower than every answer.
     #[must_use]
-    pub fn unanswered(&self) -> u64 {
+    pub(crate) fn unanswered(&self) -> u64 {
         match self.load.kind.as_str() {
             "push" | "send" | "connect" => 0,
             _ => self.messages.unanswered(),
@@ -395,7 +395,7 @@ impl Report {
     ///
     /// # Errors
     /// A line that says what is wrong with it.
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let whole = text.trim();
         let last = whole.lines().next_back().unwrap_or_default();
         // One object, printed in one line or in several, or many of which the last is the report.
@@ -411,7 +411,7 @@ impl Report {
 
     /// One line of JSON.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }

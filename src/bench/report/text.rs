@@ -19,7 +19,7 @@ const MANY: u64 = 500;
 
 /// The whole report, each line ended.
 #[must_use]
-pub fn text(report: &Report) -> String {
+pub(crate) fn text(report: &Report) -> String {
     let mut lines = vec![headline(report), String::new()];
     verdict(report, &mut lines);
     lines.push(connect(report));
@@ -91,7 +91,7 @@ fn headline(report: &Report) -> String {
 
 /// What a threshold was held against, and what is to be known of it.
 #[must_use]
-pub fn measured(outcome: &Outcome) -> String {
+pub(crate) fn measured(outcome: &Outcome) -> String {
     let value = match (outcome.value, outcome.unit.as_str()) {
         (None, _) => return outcome.note.clone().unwrap_or_else(|| "not measured".to_owned()),
         (Some(value), "ms") => format!("{} ms", number(value)),
@@ -342,7 +342,7 @@ fn optional(value: Option<f64>) -> String {
 
 /// A number with about three digits, and no more than it needs.
 #[must_use]
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let magnitude = value.abs();
     let text = match () {
         () if magnitude >= 1000.0 => return whole(value),

@@ -10,7 +10,7 @@ mod house;
 mod link;
 mod open;
 mod park;
-pub mod stats;
+pub(crate) mod stats;
 mod talk;
 mod timeline;
 
@@ -34,7 +34,7 @@ use crate::net::connector::Connector;
 use crate::net::frames::Prebuilt;
 use house::{Housekeeping, TICK};
 use link::Link;
-pub use open::Facts;
+pub(crate) use open::Facts;
 use stats::Interval;
 
 /// Messages under way in all of a run, in open loop.
@@ -48,7 +48,7 @@ const KEYS_UP_TO: usize = 1 << 20;
 
 /// What the run as a whole is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Open the connections.
     Connect,
     /// Send, from this time on, in nanoseconds since the run began.
@@ -63,7 +63,7 @@ pub enum Command {
 
 /// What a shard reports.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// Figures.
     Interval(Box<Interval>),
     /// What the first connection brought to light.
@@ -82,7 +82,7 @@ pub enum Event {
 }
 
 /// What a shard is started with.
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// Which one, from 0.
     pub index: usize,
     /// Of so many.
@@ -163,7 +163,7 @@ struct Shard {
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn spawn(assignment: Assignment) -> std::io::Result<std::thread::JoinHandle<Result<(), String>>> {
+pub(crate) fn spawn(assignment: Assignment) -> std::io::Result<std::thread::JoinHandle<Result<(), String>>> {
     std::thread::Builder::new().name(format!("shard{}", assignment.index)).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

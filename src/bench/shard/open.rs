@@ -30,7 +30,7 @@ const MOST_HELD: usize = 16;
 
 /// What a handshake brought to light.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The address reached.
     pub address: String,
     /// Version and cipher.

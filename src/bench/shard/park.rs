@@ -23,14 +23,14 @@ mod precise {
     }
 
     /// A timer of nanoseconds.
-    pub struct Park(AsyncFd<Timer>);
+    pub(crate) struct Park(AsyncFd<Timer>);
 
     impl Park {
         /// One for this thread's runtime.
         ///
         /// # Errors
         /// When the system has no more of them.
-        pub fn new() -> std::io::Result<Self> {
+        pub(crate) fn new() -> std::io::Result<Self> {
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
             let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
             // Its successor is unsafe, for types whose descriptor could change or close; this one's is its own.
@@ -39,7 +39,7 @@ mod precise {
         }
 
         /// Waits so long.
-        pub async fn sleep(&self, nanos: u64) {
+        pub(crate) async fn sleep(&self, nanos: u64) {
             // Nothing switches the timer off by accident: 0 would.
             let time = TimeSpec::from(Duration::from_nanos(nanos.max(1)));
             if self.0.get_ref().0.set(Expiration::OneShot(time), TimerSetTimeFlags::empty()).is_err() {
@@ -88,7 +88,7 @@ mod precise {
     }
 }
 
-pub use precise::Park;
+pub(super) use precise::Park;
 
 /// Most a wait ends early, in nanoseconds.
 const MOST_EARLY: u64 = 100_000;
@@ -99,20 +99,20 @@ const MEMORY: u64 = 16;
 
 /// How late this machine wakes a thread, learned from wait to wait (pure).
 #[derive(Debug, Default)]
-pub struct Early {
+pub(super) struct Early {
     /// In nanoseconds, an average that follows.
     late: u64,
 }
 
 impl Early {
     /// How much of a wait to sleep; the rest is to be passed awake.
-    pub fn sleep(&self, wait: u64) -> u64 {
+    pub(super) fn sleep(&self, wait: u64) -> u64 {
         // Half as much again, since every other waking is later than the average.
         wait - (self.late + self.late / 2).min(MOST_EARLY).min(wait / PART)
     }
 
     /// Takes in that a sleep ended so much later than asked.
-    pub fn learn(&mut self, late: u64) {
+    pub(super) fn learn(&mut self, late: u64) {
         self.late = (self.late * (MEMORY - 1) + late.min(MOST_EARLY)) / MEMORY;
     }
 }

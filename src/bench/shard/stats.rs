@@ -11,7 +11,7 @@ use crate::bench::lateness::CatchUp;
 
 /// How connections came about.
 #[derive(Debug, Default)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// Look-up to the answer to the upgrade.
     pub total: Latencies,
     /// TCP.
@@ -26,7 +26,7 @@ pub struct Opening {
 
 impl Opening {
     /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.total.add(&other.total);
         self.tcp.add(&other.tcp);
         self.tls.add(&other.tls);
@@ -37,7 +37,7 @@ impl Opening {
 
 /// Deliveries of broadcasts.
 #[derive(Debug, Default)]
-pub struct Deliveries {
+pub(crate) struct Deliveries {
     /// The first of each message.
     pub first: Latencies,
     /// The last but one of each, which is the last where the sender does not get its own.
@@ -48,7 +48,7 @@ pub struct Deliveries {
 
 /// Counts and latencies of a stretch of time on one shard.
 #[derive(Debug, Default)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Which shard.
     pub shard: usize,
     /// Its end, in nanoseconds since the run began.
@@ -107,7 +107,7 @@ pub struct Interval {
 
 impl Interval {
     /// Makes it as new, keeping its memory.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         let mut kept = std::mem::take(self);
         for latencies in
             [&mut kept.warm_latencies, &mut kept.schedule, &mut kept.service, &mut kept.response, &mut kept.ping]

@@ -33,7 +33,7 @@ const MADE_TOPIC: Duration = Duration::from_secs(10);
 
 /// What librdkafka has told.
 #[derive(Default)]
-pub struct News {
+pub(crate) struct News {
     /// Woken by whatever happens.
     pub waker: AtomicWaker,
     is_down: AtomicBool,
@@ -50,7 +50,7 @@ struct Said {
 
 impl News {
     /// An error of a connection, or of the client as a whole.
-    pub fn error(&self, error: &KafkaError, reason: &str) {
+    pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         match code {
@@ -72,12 +72,12 @@ impl News {
     }
 
     /// No broker can be reached. Forgotten once it is told.
-    pub fn take_down(&self) -> Option<Problem> {
+    pub(crate) fn take_down(&self) -> Option<Problem> {
         self.is_down.swap(false, Ordering::AcqRel).then(|| again(self.reason()))
     }
 
     /// What no other try will change.
-    pub fn take_final(&self, settings: &KafkaSettings) -> Option<Problem> {
+    pub(crate) fn take_final(&self, settings: &KafkaSettings) -> Option<Problem> {
         let (code, reason) = self.said.lock().unwrap_or_else(PoisonError::into_inner).final_word.take()?;
         Some(final_problem(settings, code, &reason))
     }
@@ -89,7 +89,7 @@ impl News {
 }
 
 /// librdkafka's configuration.
-pub fn config(properties: &Properties) -> ClientConfig {
+pub(crate) fn config(properties: &Properties) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
         config.set(name, value);
@@ -101,7 +101,7 @@ pub fn config(properties: &Properties) -> ClientConfig {
 ///
 /// # Errors
 /// Which it does not.
-pub fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), AddressError> {
+pub(crate) fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), AddressError> {
     config(properties).create_native_config().map(|_| ()).map_err(|error| {
         let text = match &error {
             KafkaError::ClientConfig(_, what, name, value) => {
@@ -116,7 +116,7 @@ pub fn verify(settings: &KafkaSettings, properties: &Properties) -> Result<(), A
 }
 
 /// Why a client could not be made: certificates are read then.
-pub fn config_problem(settings: &KafkaSettings, error: &KafkaError) -> Problem {
+pub(crate) fn config_problem(settings: &KafkaSettings, error: &KafkaError) -> Problem {
     let text = shorten(&error.to_string());
     let exit = if text.contains("ssl") || text.contains("SSL") { Exit::Tls } else { Exit::Usage };
     Problem::Broken(
@@ -137,7 +137,7 @@ enum Lack {
 ///
 /// # Errors
 /// Nobody answers, nobody knows the topic, or nobody wants us.
-pub async fn check(
+pub(crate) async fn check(
     settings: &KafkaSettings,
     topic: &str,
     news: &Arc<News>,
@@ -247,7 +247,7 @@ fn ask_until_known(
 }
 
 /// The largest batch a topic takes, in bytes, where the broker may tell: not everybody is allowed to ask.
-pub async fn size_limit(properties: &Properties, topic: &str) -> Option<usize> {
+pub(crate) async fn size_limit(properties: &Properties, topic: &str) -> Option<usize> {
     let client: AdminClient<DefaultClientContext> = config(properties).create().ok()?;
     let resource = [ResourceSpecifier::Topic(topic)];
     let options = AdminOptions::new().request_timeout(Some(QUESTION * 4));
@@ -259,7 +259,7 @@ pub async fn size_limit(properties: &Properties, topic: &str) -> Option<usize> {
 }
 
 /// A problem that no other try will change.
-pub fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) -> Problem {
+pub(crate) fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) -> Problem {
     let shown = &settings.shown;
     Problem::Broken(match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {

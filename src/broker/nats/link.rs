@@ -34,7 +34,7 @@ struct Told {
 }
 
 /// A connection, until it is lost.
-pub struct Link {
+pub(crate) struct Link {
     /// What subscribes, and publishes now and then.
     pub client: Client,
     /// What publishes much.
@@ -49,7 +49,7 @@ impl Link {
     ///
     /// # Errors
     /// Why not, and whether another try may help.
-    pub async fn open(settings: &NatsSettings) -> Result<Self, Problem> {
+    pub(crate) async fn open(settings: &NatsSettings) -> Result<Self, Problem> {
         let told = Arc::new(Told::default());
         let (event, once) = (Arc::clone(&told), Arc::clone(&told));
         let options = settings
@@ -105,19 +105,19 @@ impl Link {
     }
 
     /// What has happened to it: errors of the server, and whether it is lost. Else the waker is called when something does.
-    pub fn news(&self, cx: &mut Context<'_>) -> (Vec<String>, bool) {
+    pub(crate) fn news(&self, cx: &mut Context<'_>) -> (Vec<String>, bool) {
         self.told.waker.register(cx.waker());
         let errors = self.told.errors.lock().map(|mut errors| std::mem::take(&mut *errors)).unwrap_or_default();
         (errors, self.told.is_lost.load(Ordering::Acquire))
     }
 
     /// Whether it is lost.
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.told.is_lost.load(Ordering::Acquire)
     }
 
     /// Waits until the server has taken everything published so far.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let inbox = self.client.new_inbox();
         let Ok(mut own) = self.client.subscribe(inbox.clone()).await else { return };
         if self.client.publish(inbox, bytes::Bytes::new()).await.is_err() {
@@ -130,7 +130,7 @@ impl Link {
     ///
     /// # Errors
     /// There is none.
-    pub async fn stream(&self, settings: &NatsSettings, name: &str) -> Result<serde_json::Value, Problem> {
+    pub(crate) async fn stream(&self, settings: &NatsSettings, name: &str) -> Result<serde_json::Value, Problem> {
         let info = match self.ask(settings, &format!("STREAM.INFO.{name}"), "").await {
             Err(Refusal::Error { code: NO_STREAM, .. }) if settings.create => {
                 let mut subjects = vec![settings.subject.as_str()];
@@ -148,7 +148,12 @@ impl Link {
     ///
     /// # Errors
     /// No answer, or an error of the server with its code.
-    pub async fn ask(&self, settings: &NatsSettings, what: &str, body: &str) -> Result<serde_json::Value, Refusal> {
+    pub(crate) async fn ask(
+        &self,
+        settings: &NatsSettings,
+        what: &str,
+        body: &str,
+    ) -> Result<serde_json::Value, Refusal> {
         let subject = format!("{}.{what}", settings.api());
         let request = async_nats::Request::new().payload(body.to_owned().into()).timeout(Some(ANSWER));
         let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
@@ -169,7 +174,7 @@ impl Link {
 
 /// Why the stream API did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The server has none.
     NoJetStream,
     /// It said nothing in time, or nothing that can be read.
@@ -185,7 +190,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether a consumer that was asked for is missing and may be made, and its stream where that is missing too.
-    pub fn is_missing_consumer(&self, settings: &NatsSettings) -> bool {
+    pub(crate) fn is_missing_consumer(&self, settings: &NatsSettings) -> bool {
         match self {
             Self::Error { code: NO_CONSUMER, .. } => true,
             Self::Error { code: NO_STREAM, .. } => settings.create,
@@ -194,7 +199,7 @@ impl Refusal {
     }
 
     /// What it means for an end.
-    pub fn problem(self, settings: &NatsSettings, what: &str) -> Problem {
+    pub(crate) fn problem(self, settings: &NatsSettings, what: &str) -> Problem {
         match self {
             Self::NoJetStream => Problem::Broken(match &settings.domain {
                 None => refused(&settings.shown, "the server has no JetStream, or not for this account")

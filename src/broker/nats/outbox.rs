@@ -16,24 +16,24 @@ const MOST_BYTES: usize = 64 << 10;
 type Batch = Vec<OutboundMessage>;
 
 /// The near end.
-pub struct Outbox {
+pub(crate) struct Outbox {
     batch: Batch,
     bytes: usize,
     sender: UnboundedSender<Batch>,
 }
 
 /// The far end, on the library's thread.
-pub struct Carrier(UnboundedReceiver<Batch>);
+pub(crate) struct Carrier(UnboundedReceiver<Batch>);
 
 impl Outbox {
     /// Both ends.
-    pub fn new() -> (Self, Carrier) {
+    pub(crate) fn new() -> (Self, Carrier) {
         let (sender, receiver) = unbounded_channel();
         (Self { batch: Batch::new(), bytes: 0, sender }, Carrier(receiver))
     }
 
     /// Adds a message; it may stay here until [`Outbox::ship`].
-    pub fn put(&mut self, message: OutboundMessage) {
+    pub(crate) fn put(&mut self, message: OutboundMessage) {
         self.bytes += message.payload.len();
         self.batch.push(message);
         if self.batch.len() >= MOST || self.bytes >= MOST_BYTES {
@@ -42,7 +42,7 @@ impl Outbox {
     }
 
     /// Sends off what is here.
-    pub fn ship(&mut self) {
+    pub(crate) fn ship(&mut self) {
         if !self.batch.is_empty() {
             self.bytes = 0;
             let next = Batch::with_capacity(self.batch.len());
@@ -54,7 +54,7 @@ impl Outbox {
 
 impl Carrier {
     /// Publishes what comes until the near end is dropped.
-    pub async fn carry(mut self, mut client: Client) {
+    pub(crate) async fn carry(mut self, mut client: Client) {
         while let Some(batch) = self.0.recv().await {
             for message in batch {
                 // What is too large was refused before; any other error is the end of the connection.
@@ -67,7 +67,7 @@ impl Carrier {
 }
 
 /// What a message counts for against the server's limit: its headers (`NATS/1.0`, a line each, an empty one) and payload.
-pub fn size(headers: Option<&HeaderMap>, payload: usize) -> usize {
+pub(crate) fn size(headers: Option<&HeaderMap>, payload: usize) -> usize {
     let lines = |map: &HeaderMap| {
         let line = |name: &str, value: &str| name.len() + value.len() + ": \r\n".len();
         let all = map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));

@@ -76,7 +76,7 @@ mod any {
 
     /// Any certificate, as long as its owner shows that it is theirs.
     #[derive(Debug)]
-    pub struct AnyCertificate(pub Arc<CryptoProvider>);
+    pub(super) struct AnyCertificate(pub Arc<CryptoProvider>);
 
     impl ServerCertVerifier for AnyCertificate {
         fn verify_server_cert(

@@ -1,6 +1,6 @@
 //! `wsp bench`: the load tester.
 //!
-//! Owns its flags. What they mean together is `plan`'s business, running and printing [`run`]'s.
+//! Owns its flags. What they mean together is `plan`'s business, running and printing [`mod@run`]'s.
 
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
@@ -17,10 +17,10 @@ use clap::{Args, Command, Subcommand, ValueEnum};
 
 use super::options::ConnectionArgs;
 use super::values::{count, duration, rate, size};
-pub use run::run;
+pub(crate) use run::run;
 
 /// Examples at the head of the help.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   wsp bench localhost:8080 --rate 1k -d 5s          open loop: latency as users would feel it
   wsp bench localhost:8080 -c 100 --in-flight 4     closed loop: the next when one is answered
@@ -50,7 +50,7 @@ const ABSENT: [&str; 14] = [
 const LESS_USED: [&str; 6] = ["bearer", "origin", "subprotocols", "cacert", "user", "timeout"];
 
 /// The subcommand as help, completions and settings know it.
-pub fn without_absent(command: Command) -> Command {
+pub(crate) fn without_absent(command: Command) -> Command {
     let command = ABSENT.iter().fold(command, |command, name| command.mut_arg(name, |arg| arg.hide(true)));
     LESS_USED.iter().fold(command, |command, name| command.mut_arg(name, |arg| arg.hide_short_help(true)))
 }
@@ -58,7 +58,7 @@ pub fn without_absent(command: Command) -> Command {
 /// Flags of `wsp bench`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Something to do with reports.
     #[command(subcommand)]
     pub action: Option<BenchAction>,
@@ -78,7 +78,7 @@ pub struct BenchArgs {
 
 /// What else `wsp bench` does.
 #[derive(Debug, Clone, Subcommand)]
-pub enum BenchAction {
+pub(crate) enum BenchAction {
     /// Add reports up: histograms are merged, percentiles never averaged
     Report(ReportArgs),
     /// Run against two targets in turn, A B A B, and say whether they differ
@@ -87,7 +87,7 @@ pub enum BenchAction {
 
 /// Flags of `wsp bench report`.
 #[derive(Debug, Clone, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Reports as --json or --ndjson printed them; - is stdin
     #[arg(value_name = "F", required = true)]
     pub files: Vec<PathBuf>,
@@ -98,7 +98,7 @@ pub struct ReportArgs {
 
 /// Flags of `wsp bench compare`.
 #[derive(Debug, Clone, Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// The one target
     #[arg(value_name = "A")]
     pub a: String,
@@ -118,7 +118,7 @@ pub struct CompareArgs {
 
 /// Flags that say what is sent, when, and how it is judged.
 #[derive(Debug, Clone, Args)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Connections at the same time
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Load")]
     pub connections: u32,
@@ -236,7 +236,7 @@ pub struct LoadArgs {
 
 /// Flags that say where reports go.
 #[derive(Debug, Clone, Args)]
-pub struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// One JSON object on stdout (wsp.bench/1)
     #[arg(long, help_heading = "Report")]
     pub json: bool,
@@ -259,7 +259,7 @@ pub struct OutputArgs {
 
 /// `--mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
+pub(crate) enum ModeArg {
     /// Each message is answered
     Echo,
     /// The server speaks
@@ -272,7 +272,7 @@ pub enum ModeArg {
 
 /// `--spacing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SpacingArg {
+pub(crate) enum SpacingArg {
     /// As evenly as the rate allows
     Even,
     /// As independent users would

@@ -32,7 +32,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Everywhere the report is wanted.
-pub struct Outputs {
+pub(super) struct Outputs {
     json: bool,
     ndjson: bool,
     csv: Option<Target>,
@@ -45,7 +45,7 @@ impl Outputs {
     ///
     /// # Errors
     /// A file that cannot be written, or a closed stdout.
-    pub fn open(args: &OutputArgs, host: &Host) -> Result<Self, Error> {
+    pub(super) fn open(args: &OutputArgs, host: &Host) -> Result<Self, Error> {
         host.stdout.for_output()?;
         let open = |path: &Option<PathBuf>| path.as_deref().map(Target::open).transpose();
         Ok(Self {
@@ -58,12 +58,12 @@ impl Outputs {
     }
 
     /// Whether lines of an HDR log are wanted.
-    pub fn keeps_log(&self) -> bool {
+    pub(super) fn keeps_log(&self) -> bool {
         self.hdr.is_some()
     }
 
     /// Whether each second is printed when it is over.
-    pub fn prints_seconds(&self) -> bool {
+    pub(super) fn prints_seconds(&self) -> bool {
         self.ndjson
     }
 
@@ -71,7 +71,7 @@ impl Outputs {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&mut self, report: &Report, log: &[Logged], begun: f64, host: &mut Host) -> Result<(), Error> {
+    pub(super) fn write(&mut self, report: &Report, log: &[Logged], begun: f64, host: &mut Host) -> Result<(), Error> {
         let shown = if self.json || self.ndjson { report.to_json() + "\n" } else { text::text(report) };
         let printed = host.print(&shown);
         if let Some(target) = &mut self.csv {
@@ -89,6 +89,6 @@ impl Outputs {
 }
 
 /// A second as a line of JSON.
-pub fn line(second: &Second) -> String {
+pub(super) fn line(second: &Second) -> String {
     serde_json::to_string(second).unwrap_or_default() + "\n"
 }

@@ -38,7 +38,7 @@ const FIRST_RATE: f64 = 1000.0;
 ///
 /// # Errors
 /// Usage, unreadable files, filters and templates that do not compile.
-pub fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
+pub(super) fn plan(url: &str, args: &LoadArgs) -> Result<Plan, Error> {
     refuse(&args.connection)?;
     refuse_nothing(args)?;
     args.connection.filters.set_variables()?;
@@ -341,7 +341,7 @@ fn init(text: &str, template: bool) -> Result<Compose, Error> {
 ///
 /// # Errors
 /// What is wrong with it, under the flag's name.
-pub fn threshold(flag: &str, text: &str) -> Result<Threshold, Error> {
+pub(super) fn threshold(flag: &str, text: &str) -> Result<Threshold, Error> {
     let numbers =
         Numbers { duration: &|text| duration(text).map(|duration| duration.as_secs_f64()), rate: &rate, share: &share };
     Threshold::parse(text, &numbers)

@@ -30,7 +30,7 @@ use crate::net::connection::io_text;
 ///
 /// # Errors
 /// Usage, files that cannot be read or written, no connection at all.
-pub async fn run(args: &BenchArgs, mut host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &BenchArgs, mut host: Host) -> Result<Exit, Error> {
     match &args.action {
         Some(BenchAction::Report(args)) => report(args, &mut host),
         Some(BenchAction::Compare(args)) => comparison(args, &mut host).await,

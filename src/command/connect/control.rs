@@ -26,7 +26,7 @@ use crate::prompt::SessionState as Stage;
 use crate::session::Outgoing;
 
 /// The run.
-pub struct ClientControl {
+pub(super) struct ClientControl {
     shared: Rc<Shared>,
     sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>,
     waker: RefCell<Option<Waker>>,
@@ -35,12 +35,12 @@ pub struct ClientControl {
 
 impl ClientControl {
     /// A run of these sessions.
-    pub fn new(shared: Rc<Shared>, sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>) -> Rc<Self> {
+    pub(super) fn new(shared: Rc<Shared>, sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>) -> Rc<Self> {
         Rc::new(Self { shared, sessions, waker: RefCell::new(None), told: Cell::new(false) })
     }
 
     /// Asks to be woken when something is asked of the run; whether something was.
-    pub fn watch(&self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn watch(&self, cx: &mut Context<'_>) -> bool {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
         self.told.take()
     }

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use crate::session::Outgoing;
 
 /// Messages an inbox may hold before reading of input pauses.
-pub const INBOX_MESSAGES: usize = 1024;
+pub(crate) const INBOX_MESSAGES: usize = 1024;
 /// Payload bytes an inbox may hold before reading of input pauses.
 const INBOX_BYTES: usize = 1024 * 1024;
 
 /// Input on its way to one session.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
     closed: bool,
@@ -22,7 +22,7 @@ pub struct Inbox {
 
 impl Inbox {
     /// Adds what was read; false when the session has ended and nobody will take it.
-    pub fn push(&mut self, outgoing: Outgoing) -> bool {
+    pub(crate) fn push(&mut self, outgoing: Outgoing) -> bool {
         if self.closed {
             return false;
         }
@@ -32,34 +32,34 @@ impl Inbox {
     }
 
     /// The session has ended: what waits is dropped, and what still comes.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         *self = Self { closed: true, ..Self::default() };
     }
 
     /// How much waits.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Payload bytes that wait.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Takes the oldest.
-    pub fn pop(&mut self) -> Option<Outgoing> {
+    pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         let outgoing = self.waiting.pop_front()?;
         self.bytes -= size(&outgoing);
         Some(outgoing)
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Whether more may be read for this session.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
     }
 }

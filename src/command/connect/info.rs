@@ -14,7 +14,7 @@ use crate::queue::valve::Valve;
 
 /// One session, from the first connection to the last.
 #[derive(Debug)]
-pub struct SessionInfo {
+pub(crate) struct SessionInfo {
     /// `s1`, `s2`, …
     pub id: String,
     /// Without user info.
@@ -55,20 +55,20 @@ pub struct SessionInfo {
 
 /// Messages and payload bytes of one direction.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     messages: Cell<u64>,
     bytes: Cell<u64>,
 }
 
 impl Traffic {
     /// Counts one message.
-    pub fn add(&self, bytes: usize) {
+    pub(crate) fn add(&self, bytes: usize) {
         self.messages.set(self.messages.get() + 1);
         self.bytes.set(self.bytes.get() + bytes as u64);
     }
 
     /// What was counted so far.
-    pub fn reading(&self) -> TrafficReading {
+    pub(crate) fn reading(&self) -> TrafficReading {
         TrafficReading { messages: self.messages.get(), bytes: self.bytes.get() }
     }
 }
@@ -81,7 +81,7 @@ impl std::fmt::Display for Traffic {
 
 impl SessionInfo {
     /// A session that has not been connected yet.
-    pub fn new(id: String, url: String) -> Self {
+    pub(crate) fn new(id: String, url: String) -> Self {
         let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
         let host = authority.split(['/', '?']).next().unwrap_or_default().to_owned();
         Self {
@@ -107,7 +107,7 @@ impl SessionInfo {
     }
 
     /// A connection was opened.
-    pub fn opened(&self, handshake: Handshake) {
+    pub(crate) fn opened(&self, handshake: Handshake) {
         self.state.set(SessionState::Open);
         self.since.set(Some(Instant::now()));
         self.opened_at.set(Some(Timestamp::now()));
@@ -119,21 +119,21 @@ impl SessionInfo {
     }
 
     /// A message was received.
-    pub fn got(&self, message: &Message) {
+    pub(crate) fn got(&self, message: &Message) {
         self.received.add(message.len());
         let (received, sent) = self.saved.get();
         self.saved.set((received + message.saved(), sent));
     }
 
     /// A message was sent.
-    pub fn gave(&self, message: &Message) {
+    pub(crate) fn gave(&self, message: &Message) {
         self.sent.add(message.len());
         let (received, sent) = self.saved.get();
         self.saved.set((received, sent + message.saved()));
     }
 
     /// The connection is gone.
-    pub fn left(&self, state: SessionState) {
+    pub(crate) fn left(&self, state: SessionState) {
         self.state.set(state);
         self.since.set(None);
         self.opened_at.set(None);
@@ -141,12 +141,12 @@ impl SessionInfo {
     }
 
     /// One line: name, state, URL.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {:<6} {}", self.id, self.state.get().name(), self.url)
     }
 
     /// Counters and times.
-    pub fn stats(&self) -> Vec<String> {
+    pub(crate) fn stats(&self) -> Vec<String> {
         let mut lines = vec![
             self.line(),
             format!("  received {}", self.received),

@@ -38,7 +38,7 @@ use crate::source::stdin;
 const MAX_INPUT: usize = 1 << 30;
 
 /// Where messages to send come from.
-pub enum Input {
+pub(super) enum Input {
     /// A person at the dashboard.
     Dashboard(Box<DashboardInput>),
     /// A person at the prompt.
@@ -54,14 +54,14 @@ pub enum Input {
 }
 
 /// A person at the dashboard.
-pub struct DashboardInput {
+pub(super) struct DashboardInput {
     shown: Option<Shown>,
     control: Rc<ClientControl>,
 }
 
 impl DashboardInput {
     /// Shows the run.
-    pub fn open(screen: Screen, control: Rc<ClientControl>) -> Result<Self, Error> {
+    pub(super) fn open(screen: Screen, control: Rc<ClientControl>) -> Result<Self, Error> {
         let shown = screen.show(Rc::clone(&control) as Rc<dyn Control>)?;
         Ok(Self { shown: Some(shown), control })
     }
@@ -101,7 +101,7 @@ impl Input {
     }
 
     /// The input, and the output that goes with it: a prompt shares its screen.
-    pub fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
+    pub(super) fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
         let prompts = plan.interactive && host.stdout_is_terminal;
         let settings = PromptSettings {
             history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
@@ -122,7 +122,7 @@ impl Input {
     }
 
     /// Gives the terminal back, if it was taken.
-    pub fn close(self, stderr: &Stderr) {
+    pub(super) fn close(self, stderr: &Stderr) {
         match self {
             Self::Prompt(prompt) => {
                 prompt.close();
@@ -134,7 +134,7 @@ impl Input {
     }
 
     /// Reads on while every session that runs has room.
-    pub fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
         if let Self::Prompt(prompt) = self {
             if prompt.poll(cx, shared, inboxes) {
                 shared.input_ended.set(true);
@@ -225,7 +225,7 @@ fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bo
 }
 
 /// Counts the pieces of standard input, to name the one that is wrong.
-pub struct Pieces {
+pub(super) struct Pieces {
     called: &'static str,
     count: u64,
 }

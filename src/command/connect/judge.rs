@@ -12,7 +12,7 @@ use crate::message::Message;
 use crate::session::opening::{Marked, Marks};
 
 /// The filters of a run, but for the one that `/jq` changes.
-pub struct Filters {
+pub(crate) struct Filters {
     marks: Arc<Marks>,
     reply: Option<Filter>,
     fold: Option<Fold>,
@@ -23,7 +23,7 @@ pub struct Filters {
 
 /// What a message is judged with, beside the filters.
 #[derive(Clone, Copy)]
-pub struct Given<'a> {
+pub(crate) struct Given<'a> {
     /// The output filter.
     pub output: Option<&'a Filter>,
     /// The message.
@@ -38,7 +38,7 @@ pub struct Given<'a> {
 
 /// What the filters make of a message.
 #[derive(Default)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// What it means for what is said by itself.
     pub marked: Marked,
     /// The answers to it.
@@ -57,7 +57,7 @@ pub struct Verdict {
 
 impl Filters {
     /// Those of a plan.
-    pub fn new(plan: &Plan) -> Arc<Self> {
+    pub(crate) fn new(plan: &Plan) -> Arc<Self> {
         let reply = if let Reply::Filter(filter) = &plan.reply { Some(filter.clone()) } else { None };
         let most = plan.fold.as_ref().map_or(1, |fold| fold.most);
         Arc::new(Self {
@@ -71,17 +71,17 @@ impl Filters {
     }
 
     /// What the fold knows.
-    pub fn states(&self) -> &SharedStates {
+    pub(crate) fn states(&self) -> &SharedStates {
         &self.states
     }
 
     /// Whether the output filter or the fold may ask for `$meta`.
-    pub fn names_meta(&self, output: Option<&Filter>) -> bool {
+    pub(crate) fn names_meta(&self, output: Option<&Filter>) -> bool {
         output.is_some_and(Filter::names_meta) || self.fold.as_ref().is_some_and(Fold::names_meta)
     }
 
     /// Begins to judge a message.
-    pub fn begin(self: &Arc<Self>, given: Given<'_>) -> Begun<Verdict> {
+    pub(crate) fn begin(self: &Arc<Self>, given: Given<'_>) -> Begun<Verdict> {
         begin(
             || self.judge(given),
             || {

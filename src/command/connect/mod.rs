@@ -1,17 +1,17 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
 mod control;
-pub mod inbox;
-pub mod info;
+pub(crate) mod inbox;
+pub(crate) mod info;
 mod input;
 mod judge;
-pub mod peer;
-pub mod plan;
-pub mod prompt;
-pub mod replay;
-pub mod run;
-pub mod shared;
-pub mod slash;
+pub(crate) mod peer;
+pub(crate) mod plan;
+pub(crate) mod prompt;
+pub(crate) mod replay;
+pub(crate) mod run;
+pub(crate) mod shared;
+pub(crate) mod slash;
 mod unread;
 mod verbose;
 
@@ -28,7 +28,7 @@ use plan::NonJson;
 use replay::Speed;
 
 /// Examples at the head of the help.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   wsp connect localhost:8080                          type lines, read replies
   echo '{\"op\":\"ping\"}' | wsp connect ws://localhost:8080/   send, print the reply, end
@@ -40,7 +40,7 @@ Examples:
 /// Flags of `wsp connect`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct ConnectArgs {
+pub(crate) struct ConnectArgs {
     /// ws://, wss:// or bare host:port, or @PROFILE; several URLs are several sessions
     #[arg(value_name = "URL|@PROFILE")]
     pub urls: Vec<String>,
@@ -189,7 +189,7 @@ pub struct ConnectArgs {
 
 /// `--dir`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DirArg {
+pub(crate) enum DirArg {
     /// What was sent
     Out,
     /// What was received
@@ -198,7 +198,7 @@ pub enum DirArg {
 
 /// `--input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InputArg {
+pub(crate) enum InputArg {
     /// Payload, cut into messages
     Raw,
     /// Event lines; only type and payload are needed

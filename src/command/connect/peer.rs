@@ -32,7 +32,7 @@ use crate::session::opening::Opening;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of a `connect` run.
-pub struct ClientPeer {
+pub(crate) struct ClientPeer {
     shared: Rc<Shared>,
     inbox: Rc<RefCell<Inbox>>,
     info: Rc<SessionInfo>,
@@ -76,7 +76,7 @@ struct Judged {
 
 impl ClientPeer {
     /// A session that has not been connected yet.
-    pub fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, info: Rc<SessionInfo>) -> Self {
+    pub(crate) fn new(shared: Rc<Shared>, inbox: Rc<RefCell<Inbox>>, info: Rc<SessionInfo>) -> Self {
         let opening = Opening::new(Rc::clone(&shared.plan.opening));
         Self {
             shared,
@@ -101,7 +101,7 @@ impl ClientPeer {
     }
 
     /// A connection was opened: init messages and timers begin again.
-    pub fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         let now = Instant::now();
         self.opening.opened();
         self.forget_judged();
@@ -117,17 +117,17 @@ impl ClientPeer {
     }
 
     /// What is known of the session.
-    pub fn info(&self) -> &SessionInfo {
+    pub(crate) fn info(&self) -> &SessionInfo {
         &self.info
     }
 
     /// The session's name in events.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.info.id
     }
 
     /// The session's URL, without user info.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.info.url
     }
 
@@ -142,22 +142,22 @@ impl ClientPeer {
     }
 
     /// Whether this side has nothing more to do and wishes to close.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing
     }
 
     /// Pieces of input that wait for a connection.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.inbox.borrow().len()
     }
 
     /// Whether this connection begins with `--resume`.
-    pub fn resumes(&self) -> bool {
+    pub(crate) fn resumes(&self) -> bool {
         self.opening.resumes()
     }
 
     /// Replies that were not handed to the last connection before it ended.
-    pub fn replies_due(&self) -> usize {
+    pub(crate) fn replies_due(&self) -> usize {
         self.replies_due
     }
 

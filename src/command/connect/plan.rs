@@ -22,7 +22,7 @@ use crate::source::framing::Framing;
 
 /// What happens to a message the filter cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum NonJson {
+pub(crate) enum NonJson {
     /// It is left out, and counted
     Drop,
     /// It is printed as it is
@@ -33,7 +33,7 @@ pub enum NonJson {
 
 /// How what arrives is answered.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Not at all.
     None,
     /// With itself.
@@ -43,7 +43,7 @@ pub enum Reply {
 }
 
 /// A `connect` run as meant.
-pub struct Plan {
+pub(crate) struct Plan {
     /// What is said by itself: init messages, heartbeats.
     pub opening: Rc<OpeningPlan>,
     /// `-x` messages; `None` reads stdin.
@@ -106,8 +106,6 @@ pub struct Plan {
     pub keepalive: KeepaliveSettings,
     /// Whether and when a session is connected again.
     pub reconnect: ReconnectSettings,
-    /// Largest message.
-    pub max_message_size: usize,
     /// End of input closes at once: a person typed Ctrl-D.
     pub interactive: bool,
     /// A dashboard shows everything, and a person says when it ends.
@@ -119,7 +117,7 @@ impl Plan {
     ///
     /// # Errors
     /// Usage, unreadable files, filters and templates that do not compile.
-    pub fn new(args: &ConnectArgs, host: &Host) -> Result<Self, Error> {
+    pub(crate) fn new(args: &ConnectArgs, host: &Host) -> Result<Self, Error> {
         let connection = &args.connection;
         connection.filters.set_variables()?;
         let template = connection.template;
@@ -199,7 +197,6 @@ impl Plan {
             keepalive: settings::keepalive(connection, interactive && host.stdout_is_terminal),
             // What was not asked for is not done.
             reconnect: settings::reconnect(connection, Retries::up_to(0))?,
-            max_message_size: connection.max_message_size,
             interactive,
             dashboard: args.tui,
         })
@@ -209,17 +206,17 @@ impl Plan {
     ///
     /// # Errors
     /// A template that cannot be filled in, or yields what `--hex` or `--base64` cannot read.
-    pub fn fill(&self, draft: &Draft) -> Result<Message, Error> {
+    pub(crate) fn fill(&self, draft: &Draft) -> Result<Message, Error> {
         self.opening.filler.fill(draft, "").map_err(draft_error)
     }
 
     /// Whether every message's time matters, so that the clock is read for each.
-    pub fn needs_clock(&self) -> bool {
+    pub(crate) fn needs_clock(&self) -> bool {
         matches!(self.wait, Wait::Quiet(wait) if !wait.is_zero()) && !self.fixed_wait
     }
 
     /// Whether what arrives must be parsed, a filter for the output aside.
-    pub fn needs_json(&self) -> bool {
+    pub(crate) fn needs_json(&self) -> bool {
         self.fold.is_some()
             || self.expect.is_some()
             || self.opening.marks.needs_json()
@@ -228,7 +225,7 @@ impl Plan {
 }
 
 /// The format asked for, or what suits the reader.
-pub fn format(output: &OutputArgs, host: &Host, filtered: bool) -> Format {
+pub(crate) fn format(output: &OutputArgs, host: &Host, filtered: bool) -> Format {
     if output.json {
         return Format::Json;
     }
@@ -242,7 +239,7 @@ pub fn format(output: &OutputArgs, host: &Host, filtered: bool) -> Format {
 }
 
 /// Whether colours are used on stdout.
-pub fn colour(wish: ColorArg, host: &Host) -> bool {
+pub(crate) fn colour(wish: ColorArg, host: &Host) -> bool {
     match wish {
         ColorArg::Always => true,
         ColorArg::Never => false,
@@ -287,12 +284,12 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Input that is not what the flags promised, with what helps.
-pub fn input_error(text: impl Into<String>) -> Error {
+pub(crate) fn input_error(text: impl Into<String>) -> Error {
     Error::usage(text, settings::HOW_INPUT_IS_WRITTEN)
 }
 
 /// A draft that did not become a message.
-pub fn draft_error(error: DraftError) -> Error {
+pub(crate) fn draft_error(error: DraftError) -> Error {
     match error {
         DraftError::Template(error) => Error::Compile { flag: "--template", reason: error.to_string() },
         DraftError::Input(text) => input_error(text),

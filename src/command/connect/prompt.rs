@@ -23,7 +23,7 @@ use crate::prompt::{Prompt, SessionState, Status, Typed};
 use crate::session::Outgoing;
 
 /// Input that a person types.
-pub struct PromptInput {
+pub(crate) struct PromptInput {
     prompt: Prompt,
     sessions: Vec<Rc<SessionInfo>>,
     /// The session that gets what is typed; `None` means all.
@@ -37,13 +37,13 @@ type Inboxes = [Rc<RefCell<Inbox>>];
 
 impl PromptInput {
     /// Input from a prompt that is open.
-    pub fn new(prompt: Prompt, sessions: Vec<Rc<SessionInfo>>) -> Self {
+    pub(crate) fn new(prompt: Prompt, sessions: Vec<Rc<SessionInfo>>) -> Self {
         let target = (sessions.len() == 1).then_some(0);
         Self { prompt, sessions, target, ended: false, shown: None }
     }
 
     /// What the prompt shows at first.
-    pub fn first_status(sessions: &[Rc<SessionInfo>]) -> Status {
+    pub(crate) fn first_status(sessions: &[Rc<SessionInfo>]) -> Status {
         let host = match sessions {
             [only] => only.host.clone(),
             several => format!("all {} sessions", several.len()),
@@ -52,7 +52,7 @@ impl PromptInput {
     }
 
     /// Takes what was typed; true, once, when nothing more can come.
-    pub fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) -> bool {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) -> bool {
         loop {
             self.show_status();
             if self.ended {
@@ -82,7 +82,7 @@ impl PromptInput {
     }
 
     /// Gives the terminal back.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.prompt.close();
     }
 

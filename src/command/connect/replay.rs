@@ -36,7 +36,7 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// `--speed`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Speed {
+pub(crate) enum Speed {
     /// Times between messages are divided by this, which is above 0.
     Factor(f64),
     /// As fast as the peer takes them.
@@ -48,7 +48,7 @@ impl Speed {
     ///
     /// # Errors
     /// A line that says what was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text == "max" {
             return Ok(Self::Max);
         }
@@ -61,7 +61,7 @@ impl Speed {
 
 /// `--replay` and what belongs to it.
 #[derive(Debug, Clone)]
-pub struct ReplayPlan {
+pub(crate) struct ReplayPlan {
     /// The recording.
     pub path: PathBuf,
     /// How fast.
@@ -75,7 +75,7 @@ pub struct ReplayPlan {
 }
 
 /// A recording being sent.
-pub struct Replay {
+pub(crate) struct Replay {
     items: mpsc::Receiver<Item>,
     steps: VecDeque<Step>,
     speed: Speed,
@@ -102,7 +102,7 @@ impl Replay {
     ///
     /// # Errors
     /// A file that cannot be read or is no recording.
-    pub fn open(plan: &ReplayPlan) -> Result<Self, Error> {
+    pub(crate) fn open(plan: &ReplayPlan) -> Result<Self, Error> {
         let recording = Recording::open(&plan.path, plan.direction).map_err(|error| {
             Error::usage(
                 format!("--replay {error}"),
@@ -133,7 +133,7 @@ impl Replay {
     ///
     /// # Errors
     /// A recording that cannot be read on.
-    pub fn poll_step(
+    pub(crate) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
         shared: &Shared,

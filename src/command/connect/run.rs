@@ -50,7 +50,7 @@ const BODY_SHOWN: usize = 1024;
 ///
 /// # Errors
 /// Whatever keeps the run from starting; failures of sessions are reported and become the code.
-pub async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &ConnectArgs, host: Host) -> Result<Exit, Error> {
     let args = &curl::import(args)?;
     args.connection.filter_limits.apply();
     if args.urls.is_empty() {

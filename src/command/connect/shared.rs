@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use print::Shown;
+pub(crate) use print::Shown;
 
 use super::judge::Filters;
 use super::plan::Plan;
@@ -36,7 +36,7 @@ use crate::sink::stdout::{Output, OutputFailure};
 const EVENT: usize = 100;
 
 /// State of one run.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The settings.
     pub plan: Plan,
     /// Diagnostics.
@@ -81,7 +81,7 @@ pub struct Shared {
 
 impl Shared {
     /// A run that begins.
-    pub fn new(plan: Plan, stderr: Stderr, output: Output) -> Rc<Self> {
+    pub(crate) fn new(plan: Plan, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             filter: RefCell::new(plan.filter.clone()),
             filters: Filters::new(&plan),
@@ -111,7 +111,7 @@ impl Shared {
     }
 
     /// Asks every session to close; the first reason counts.
-    pub fn stop(&self, exit: Exit) {
+    pub(crate) fn stop(&self, exit: Exit) {
         if self.stop.get().is_none() {
             self.stop.set(Some(exit));
             self.changed.set(true);
@@ -119,7 +119,7 @@ impl Shared {
     }
 
     /// A signal, or a key that means one: the first asks to close, the second ends at once.
-    pub fn signal(&self, exit: Exit) {
+    pub(crate) fn signal(&self, exit: Exit) {
         if self.signalled.replace(true) {
             self.cut();
         }
@@ -127,28 +127,23 @@ impl Shared {
     }
 
     /// Whether a signal asked for the end.
-    pub fn is_signalled(&self) -> bool {
+    pub(crate) fn is_signalled(&self) -> bool {
         self.signalled.get()
     }
 
     /// Ends what has not ended in order.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.abort.set(true);
         self.changed.set(true);
     }
 
-    /// Whether what arrives must be parsed.
-    pub fn needs_json(&self) -> bool {
-        self.plan.needs_json() || self.filter.borrow().is_some()
-    }
-
     /// Why the run ends, once it does.
-    pub fn stopping(&self) -> Option<Exit> {
+    pub(crate) fn stopping(&self) -> Option<Exit> {
         self.stop.get()
     }
 
     /// Ends the run with an error: a line, a hint where one helps, and the code that belongs to it.
-    pub fn fail(&self, error: &Error) {
+    pub(crate) fn fail(&self, error: &Error) {
         self.tell(error);
         self.stop(error.exit());
     }
@@ -161,58 +156,58 @@ impl Shared {
     }
 
     /// The input cannot be read further: what came before is sent, then the run ends with this.
-    pub fn fail_input(&self, error: &Error) {
+    pub(crate) fn fail_input(&self, error: &Error) {
         self.tell(error);
         self.input_failed.set(Some(error.exit()));
     }
 
     /// What the run ends with because of its input.
-    pub fn input_failure(&self) -> Option<Exit> {
+    pub(crate) fn input_failure(&self) -> Option<Exit> {
         self.input_failed.get()
     }
 
     /// Whether an end now means that nothing was as expected; where the input failed, that is why it ends.
-    pub fn expects_in_vain(&self) -> bool {
+    pub(crate) fn expects_in_vain(&self) -> bool {
         self.plan.expect.is_some() && self.input_failed.get().is_none()
     }
 
     /// A line on stderr that `-q` silences.
-    pub fn notice(&self, text: impl AsRef<str>) {
+    pub(crate) fn notice(&self, text: impl AsRef<str>) {
         if !self.plan.quiet {
             self.stderr.line(text);
         }
     }
 
     /// A line on stderr about one session, which is named where there are several.
-    pub fn line_of(&self, session: &str, text: &str) {
+    pub(crate) fn line_of(&self, session: &str, text: &str) {
         self.stderr.line(naming(self.plan.several.then_some(session), text));
     }
 
     /// Returns a line about one session, which is named where there are several.
-    pub fn name_in(&self, session: &str, text: &str) -> String {
+    pub(crate) fn name_in(&self, session: &str, text: &str) -> String {
         naming(self.plan.several.then_some(session), text).into_owned()
     }
 
     /// As [`Shared::line_of`], and `-q` silences it.
-    pub fn notice_of(&self, session: &str, text: &str) {
+    pub(crate) fn notice_of(&self, session: &str, text: &str) {
         if !self.plan.quiet {
             self.line_of(session, text);
         }
     }
 
     /// Counts a message that passed the filter; true when `--count` is reached.
-    pub fn count_passed(&self) -> bool {
+    pub(crate) fn count_passed(&self) -> bool {
         self.passed.set(self.passed.get() + 1);
         self.is_count_reached()
     }
 
     /// Whether `--count` is reached already.
-    pub fn is_count_reached(&self) -> bool {
+    pub(crate) fn is_count_reached(&self) -> bool {
         self.plan.count.is_some_and(|count| self.passed.get() >= count)
     }
 
     /// Records an event, and prints it when event lines are what is printed.
-    pub fn event(&self, session: &str, dir: Option<Direction>, body: EventBody) {
+    pub(crate) fn event(&self, session: &str, dir: Option<Direction>, body: EventBody) {
         if let Some(event) = self.print_event(session, dir, body)
             && let Some(recorder) = &mut *self.recorder.borrow_mut()
         {
@@ -221,12 +216,12 @@ impl Shared {
     }
 
     /// As [`Shared::event`], of what keeps the connection alive by itself, which is not recorded.
-    pub fn unrecorded(&self, session: &str, dir: Option<Direction>, body: EventBody) {
+    pub(crate) fn unrecorded(&self, session: &str, dir: Option<Direction>, body: EventBody) {
         let _ = self.print_event(session, dir, body);
     }
 
     /// A connection opened.
-    pub fn opened(&self, session: &str, body: EventBody, handshake: &Handshake) {
+    pub(crate) fn opened(&self, session: &str, body: EventBody, handshake: &Handshake) {
         if let Some(event) = self.print_event(session, None, body)
             && let Some(recorder) = &mut *self.recorder.borrow_mut()
         {
@@ -257,12 +252,12 @@ impl Shared {
     }
 
     /// A message arrived: only recorded here, [`Shared::print`] prints it.
-    pub fn received(&self, session: &str, message: &Message) {
+    pub(crate) fn received(&self, session: &str, message: &Message) {
         self.record(session, Direction::In, message);
     }
 
     /// A message was sent: recorded, and printed when event lines are what is printed.
-    pub fn sent(&self, session: &str, message: &Message) {
+    pub(crate) fn sent(&self, session: &str, message: &Message) {
         self.record(session, Direction::Out, message);
         if self.plan.format == Format::Json && !self.plan.dashboard {
             let mut output = self.output.borrow_mut();
@@ -285,19 +280,19 @@ impl Shared {
     }
 
     /// Ready when the recording takes more.
-    pub fn poll_record_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_record_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.recorder.borrow_mut().as_mut().map_or(Poll::Ready(()), |recorder| recorder.poll_room(cx))
     }
 
     /// Records into this from now on; what was recorded until now is closed.
-    pub fn record_into(&self, recorder: Option<Recorder>) {
+    pub(crate) fn record_into(&self, recorder: Option<Recorder>) {
         let before = std::mem::replace(&mut *self.recorder.borrow_mut(), recorder);
         self.ending.borrow_mut().extend(before);
         self.changed.set(true);
     }
 
     /// Keeps the recording moving; its failure ends the run.
-    pub fn poll_record(&self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_record(&self, cx: &mut Context<'_>) {
         let failure = self.recorder.borrow_mut().as_mut().and_then(|recorder| {
             recorder.poll_due(cx);
             recorder.failure().cloned()
@@ -324,7 +319,7 @@ impl Shared {
     }
 
     /// Ready when every recording is closed, or there is none.
-    pub fn poll_record_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_record_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let last = self.recorder.take();
         self.ending.borrow_mut().extend(last);
         self.poll_ending(cx);
@@ -332,7 +327,7 @@ impl Shared {
     }
 
     /// Gives up recordings that are not written yet: that is a failure.
-    pub fn give_up_records(&self) {
+    pub(crate) fn give_up_records(&self) {
         for recorder in self.ending.take() {
             self.record_failed(recorder.late());
         }
@@ -344,23 +339,23 @@ impl Shared {
     }
 
     /// Whether something that was to be printed could not be.
-    pub fn has_output_failed(&self) -> bool {
+    pub(crate) fn has_output_failed(&self) -> bool {
         self.output_failed.get()
     }
 
     /// Whether this file is being recorded into, or still closed.
-    pub fn is_recorded_into(&self, path: &Path) -> bool {
+    pub(crate) fn is_recorded_into(&self, path: &Path) -> bool {
         let is_it = |recorder: &Recorder| recorder.is_into(path);
         self.recorder.borrow().as_ref().is_some_and(is_it) || self.ending.borrow().iter().any(is_it)
     }
 
     /// Whether a recording was asked for and is not whole.
-    pub fn has_record_failed(&self) -> bool {
+    pub(crate) fn has_record_failed(&self) -> bool {
         self.record_failed.get()
     }
 
     /// Checks a received message against `--schema`.
-    pub fn check_schema(&self, session: &SessionName<'_>, message: &Message) {
+    pub(crate) fn check_schema(&self, session: &SessionName<'_>, message: &Message) {
         let Some(schema) = &self.plan.schema else { return };
         let Err(reason) = schema.check(message.payload()) else { return };
         self.invalid.set(self.invalid.get() + 1);
@@ -373,7 +368,7 @@ impl Shared {
     }
 
     /// Looks whether standard output still takes anything.
-    pub fn check_output(&self) {
+    pub(crate) fn check_output(&self) {
         match self.output.borrow().failure() {
             None => {}
             Some(OutputFailure::Closed) => self.stop(Exit::Done),
@@ -387,7 +382,7 @@ impl Shared {
     }
 
     /// Says that nothing was as expected, where that is why the run ends so.
-    pub fn tell_unmet(&self) {
+    pub(crate) fn tell_unmet(&self) {
         let is_for_schema = self.plan.fail_on_invalid && self.invalid.get() > 0;
         if self.plan.expect.is_some() && !is_for_schema {
             let received = counted(self.received.get(), "message");
@@ -396,7 +391,7 @@ impl Shared {
     }
 
     /// What is said at the end.
-    pub fn summary(&self) {
+    pub(crate) fn summary(&self) {
         for (messages, why) in self.unanswered.told() {
             self.notice(format!("{messages} not answered, {why} (--reply-jq)"));
         }
@@ -422,7 +417,7 @@ fn naming<'t>(session: Option<&str>, text: &'t str) -> Cow<'t, str> {
 
 /// Which message of which session is being printed.
 #[derive(Debug, Clone, Copy)]
-pub struct SessionName<'a> {
+pub(crate) struct SessionName<'a> {
     /// `s1`, `s2`, …
     pub id: &'a str,
     /// Without user info.

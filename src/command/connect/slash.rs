@@ -4,7 +4,7 @@ use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, 
 
 /// What a typed line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// A message to send.
     Send(String),
     /// Show the commands.
@@ -39,7 +39,7 @@ pub enum Command {
 }
 
 /// Every command.
-pub const COMMANDS: [SlashCommand; 12] = [
+pub(crate) const COMMANDS: [SlashCommand; 12] = [
     command("/help", "", "show this", Completes::Nothing),
     command("/ping", "[TEXT]", "send a ping and show the round trip time", Completes::Nothing),
     command(
@@ -73,7 +73,7 @@ pub const COMMANDS: [SlashCommand; 12] = [
 ///
 /// # Errors
 /// What is wrong with a slash command, to be shown to the user; nothing is sent then.
-pub fn parse(line: &str) -> Result<Command, String> {
+pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let (name, rest) = match read(line, &COMMANDS)? {
         Line::Text(text) => return Ok(Command::Send(text)),
         Line::Command(name, rest) => (name, rest),

@@ -30,7 +30,7 @@ const SEGMENT: u32 = 536;
 const SENDING: Duration = Duration::from_millis(700);
 
 /// Starts all of them.
-pub fn start(address: SocketAddr, seed: u64) {
+pub(super) fn start(address: SocketAddr, seed: u64) {
     spawn_local(async move {
         let Some(mut all) = open(address, "/steady", false).await else { return };
         while receive(&mut all).await {}

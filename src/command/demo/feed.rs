@@ -16,7 +16,7 @@ const LEVELS: usize = 14;
 
 /// What has happened so far.
 #[derive(Debug)]
-pub struct Feed {
+pub(super) struct Feed {
     random: Rng,
     seq: u64,
     prices: [f64; ASSETS.len()],
@@ -25,7 +25,7 @@ pub struct Feed {
 
 impl Feed {
     /// From the beginning.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             random: Rng::with_seed(seed),
             seq: 0,
@@ -35,7 +35,7 @@ impl Feed {
     }
 
     /// The next message.
-    pub fn next(&mut self) -> String {
+    pub(super) fn next(&mut self) -> String {
         self.seq += 1;
         let seq = self.seq;
         if self.random.u8(..4) == 0 {

@@ -45,7 +45,7 @@ const QUEUE: &str = "200";
 /// Flags of `wsp demo`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// The same seed makes the same feed
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -64,7 +64,7 @@ pub struct DemoArgs {
 ///
 /// # Errors
 /// No terminal to show it on, or none that can be used.
-pub async fn run(args: &DemoArgs, host: Host) -> Result<Exit, Error> {
+pub(crate) async fn run(args: &DemoArgs, host: Host) -> Result<Exit, Error> {
     if !host.stdout_is_terminal {
         return print(args, host).await;
     }

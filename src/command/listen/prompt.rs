@@ -40,7 +40,7 @@ struct ServerConsole {
 }
 
 /// The way to open the prompt, once it is known where the server listens.
-pub fn opener(host: &Host, colour: bool) -> OpenConsole {
+pub(super) fn opener(host: &Host, colour: bool) -> OpenConsole {
     let (state, stderr) = (host.state.clone(), host.stderr.clone());
     Box::new(move |address| {
         let settings = PromptSettings {

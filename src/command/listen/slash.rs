@@ -5,7 +5,7 @@ use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, 
 
 /// What a typed line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub(super) enum Command {
     /// A message for all sessions.
     Send(String),
     /// A message for those that a word means: an id, a bare number, or a name.
@@ -30,7 +30,7 @@ pub enum Command {
 }
 
 /// Every command.
-pub const COMMANDS: [SlashCommand; 6] = [
+pub(super) const COMMANDS: [SlashCommand; 6] = [
     command("/help", "", "show this", Completes::Nothing),
     command(
         "/to",
@@ -53,7 +53,7 @@ pub const COMMANDS: [SlashCommand; 6] = [
 ///
 /// # Errors
 /// What is wrong with a slash command, to be shown to the user; nothing is sent then.
-pub fn parse(line: &str) -> Result<Command, String> {
+pub(super) fn parse(line: &str) -> Result<Command, String> {
     let (name, rest) = match read(line, &COMMANDS)? {
         Line::Text(text) => return Ok(Command::Send(text)),
         Line::Command(name, rest) => (name, rest),

@@ -22,7 +22,7 @@ use crate::command::values::{duration, rate, size};
 use crate::config::{OptionSpec, Setting};
 
 /// Examples at the head of the help.
-pub const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
@@ -34,7 +34,7 @@ Examples:
 /// Flags of `wsp relay`.
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
-pub struct RelayArgs {
+pub(crate) struct RelayArgs {
     /// Where from: -, file:F, exec:C, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
@@ -182,7 +182,7 @@ pub struct RelayArgs {
 
 /// `--non-json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum NonJsonArg {
+pub(crate) enum NonJsonArg {
     /// It is filtered out
     Drop,
     /// It goes on unchanged
@@ -193,7 +193,7 @@ pub enum NonJsonArg {
 
 /// `--input`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InputArg {
+pub(crate) enum InputArg {
     /// A line is a message
     Raw,
     /// A line is an event line
@@ -202,7 +202,7 @@ pub enum InputArg {
 
 /// `--on-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnFull {
+pub(crate) enum OnFull {
     /// The source waits
     Block,
     /// The oldest waiting messages make room

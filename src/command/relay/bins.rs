@@ -19,7 +19,7 @@ use crate::pipeline::bins::{BinForm, BinSettings, Binding};
 
 /// How messages are handed to destinations.
 #[derive(Debug, Clone, Args)]
-pub struct BinArgs {
+pub(crate) struct BinArgs {
     /// Most messages of a batch; HTTP gets one as lines
     ///
     /// Without --batch-as, --batch-min and --batch-jq only an http:// destination gets a batch as one message, a line for
@@ -54,7 +54,7 @@ pub struct BinArgs {
 
 /// `--batch-as`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BatchAs {
+pub(crate) enum BatchAs {
     /// A line each
     Lines,
     /// A JSON array

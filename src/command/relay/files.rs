@@ -39,7 +39,7 @@ pub(super) fn check_source(args: &RelayArgs, record: Option<&Path>) -> Result<()
 
 /// How files are read and written.
 #[derive(Debug, Clone, Args)]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     /// Go on reading at the end of a file, as tail -F does
     ///
     /// A file that is cut or replaced by another is read from its beginning, one that is not there is waited for. A line is

@@ -15,7 +15,7 @@ use crate::pipeline::http::HttpSink;
 
 /// How requests are sent.
 #[derive(Debug, Clone, Args)]
-pub struct HttpArgs {
+pub(crate) struct HttpArgs {
     /// Longest wait for the answer to an HTTP request or a database's transaction
     #[arg(
         long,

@@ -25,7 +25,7 @@ pub(super) fn is_profile(text: &str) -> bool {
 impl RelayArgs {
     /// Whether any end is a profile's name.
     #[must_use]
-    pub fn names_a_profile(&self) -> bool {
+    pub(crate) fn names_a_profile(&self) -> bool {
         let routed = self.routes.iter().filter_map(|route| route.rsplit_once("=>")).map(|(_, to)| to.trim());
         self.from.as_deref().into_iter().chain(self.to.iter().map(String::as_str)).chain(routed).any(is_profile)
     }

@@ -45,7 +45,7 @@ use crate::session::keepalive::KeepaliveSettings;
 
 /// Flags of server ends.
 #[derive(Debug, Clone, Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Serve this path too; others than these and that of the address get 404
     #[arg(long = "path", value_name = "P", hide_short_help = true, help_heading = "Server ends")]
     pub paths: Vec<String>,
@@ -152,7 +152,7 @@ pub struct ServerArgs {
 
 /// `--client-on-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ClientOnFull {
+pub(crate) enum ClientOnFull {
     /// Everybody waits
     Block,
     /// Its oldest messages make room

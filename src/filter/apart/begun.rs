@@ -21,7 +21,7 @@ pub(in crate::filter) struct NotQuick;
 
 /// Work that has been begun.
 #[derive(Debug)]
-pub enum Begun<T> {
+pub(crate) enum Begun<T> {
     /// It is done.
     Done(T),
     /// It goes on apart.
@@ -29,7 +29,7 @@ pub enum Begun<T> {
 }
 
 /// Begins work: `here` in place and, where a filter of it is not quick, what `work` returns apart. Both do the same.
-pub fn begin<T, W>(here: impl FnOnce() -> T, work: impl FnOnce() -> W) -> Begun<T>
+pub(crate) fn begin<T, W>(here: impl FnOnce() -> T, work: impl FnOnce() -> W) -> Begun<T>
 where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
@@ -71,7 +71,7 @@ impl<T> Begun<T> {
     ///
     /// # Errors
     /// When the work cannot be stopped, and the run ends because of it.
-    pub fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Result<&T, String>> {
+    pub(crate) fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Result<&T, String>> {
         if let Self::Apart(task) = self {
             *self = Self::Done(std::task::ready!(task.poll(cx))?);
         }
@@ -85,7 +85,7 @@ impl<T> Begun<T> {
     ///
     /// # Errors
     /// As [`Begun::poll_any`].
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&T, String>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&T, String>> {
         if let Self::Apart(task) = self {
             let result = std::task::ready!(task.poll(cx));
             if task.is_cut_short() {
@@ -100,7 +100,7 @@ impl<T> Begun<T> {
     ///
     /// # Errors
     /// As [`Begun::poll`].
-    pub async fn finish(mut self) -> Result<T, String> {
+    pub(crate) async fn finish(mut self) -> Result<T, String> {
         poll_fn(|cx| self.poll(cx).map_ok(|_| ())).await?;
         match self {
             Self::Done(value) => Ok(value),
@@ -111,7 +111,7 @@ impl<T> Begun<T> {
 
 /// Work for what has a number and is asked for again until it is taken.
 #[derive(Debug)]
-pub struct Turn<T>(Option<(u64, Begun<T>)>);
+pub(crate) struct Turn<T>(Option<(u64, Begun<T>)>);
 
 impl<T> Default for Turn<T> {
     fn default() -> Self {
@@ -124,7 +124,7 @@ impl<T: Clone> Turn<T> {
     ///
     /// # Errors
     /// As [`Begun::poll`].
-    pub fn poll(
+    pub(crate) fn poll(
         &mut self,
         number: u64,
         cx: &mut Context<'_>,

@@ -32,7 +32,7 @@ const IN_ORDER: Duration = Duration::from_millis(1900);
 
 /// What a filter may take for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// `None` is as long as it likes.
     pub time: Option<Duration>,
     /// Bytes that the process may grow by.
@@ -49,7 +49,7 @@ static LIMITS: OnceLock<Limits> = OnceLock::new();
 static FATAL: OnceLock<String> = OnceLock::new();
 
 /// Sets the limits of this process, once.
-pub fn limit(limits: Limits) {
+pub(crate) fn limit(limits: Limits) {
     let _ = LIMITS.set(limits);
 }
 
@@ -60,7 +60,7 @@ fn limits() -> Limits {
 }
 
 /// Why the run ends because of a filter that cannot be stopped.
-pub fn fatal() -> Option<&'static str> {
+pub(crate) fn fatal() -> Option<&'static str> {
     FATAL.get().map(String::as_str)
 }
 

@@ -12,14 +12,14 @@ const RESERVED: [&str; 6] = ["meta", "prev", "state", "ENV", "ARGS", "__loc__"];
 
 /// Named values for the programs of whoever runs this process.
 #[derive(Debug, Clone, Default)]
-pub struct Arguments(Vec<(String, Json)>);
+pub(crate) struct Arguments(Vec<(String, Json)>);
 
 impl Arguments {
     /// Adds `$name`; of equal names the first counts, as in jq.
     ///
     /// # Errors
     /// When a program cannot have a variable of this name.
-    pub fn add(&mut self, name: &str, value: Json) -> Result<(), String> {
+    pub(crate) fn add(&mut self, name: &str, value: Json) -> Result<(), String> {
         let is_name = |name: &str| {
             let mut bytes = name.bytes();
             bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')

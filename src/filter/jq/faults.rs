@@ -17,7 +17,7 @@ pub(super) const MAX_ERROR: usize = 300;
 /// Why a program does not compile: one line, saying what is wrong and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct FilterError(pub(super) String);
+pub(crate) struct FilterError(pub(super) String);
 
 pub(super) fn too_deep_message() -> String {
     format!("the filter yields a value nested deeper than {} levels", value::MAX_OUTPUT_DEPTH)

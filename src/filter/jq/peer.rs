@@ -98,14 +98,14 @@ const CALLS: [(&str, &[usize]); 67] = [
 
 /// A compiled program that a peer supplied. It can choose among messages and is safe to run on any of them.
 #[derive(Debug, Clone)]
-pub struct PeerFilter(Filter);
+pub(crate) struct PeerFilter(Filter);
 
 impl PeerFilter {
     /// Compiles a peer's program.
     ///
     /// # Errors
     /// When the program is no jq, uses what a peer may not use, or can take long for small messages.
-    pub fn compile(source: &str) -> Result<Self, FilterError> {
+    pub(crate) fn compile(source: &str) -> Result<Self, FilterError> {
         if source.len() > MAX_SOURCE {
             return Err(FilterError(format!("a peer's jq program may have {MAX_SOURCE} bytes at most")));
         }
@@ -132,7 +132,7 @@ impl PeerFilter {
     ///
     /// # Errors
     /// When the run fails, or can take long for this message.
-    pub fn matches(&self, message: &Json) -> Result<bool, String> {
+    pub(crate) fn matches(&self, message: &Json) -> Result<bool, String> {
         let mut matched = false;
         let mut first = |value: Json| {
             matched = value.is_truthy();

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use jaq_json::{Map, Num, Rc, Val};
 
 /// Deepest nesting accepted from outside.
-pub const MAX_INPUT_DEPTH: usize = 512;
+pub(crate) const MAX_INPUT_DEPTH: usize = 512;
 /// What the reason begins with where that is exceeded; every other reason begins with "not JSON".
-pub const TOO_DEEP: &str = "nested too deeply";
+pub(crate) const TOO_DEEP: &str = "nested too deeply";
 /// Integers longer than this are kept as text: making a big integer of them takes time that grows
 /// with the square of their length, which a peer must not be able to ask for.
 const MAX_BIG_INTEGER: usize = 1024;

@@ -45,7 +45,7 @@ impl Bounded {
 impl Filter {
     /// Returns the same program with this value of `$state`.
     #[must_use]
-    pub fn with_state(&self, state: &Json) -> Self {
+    pub(crate) fn with_state(&self, state: &Json) -> Self {
         let set = |(name, value): &(String, Value)| {
             let value = if name == STATE { Value(state.0.clone()) } else { value.clone() };
             (name.clone(), value)
@@ -68,7 +68,7 @@ impl Filter {
     /// # Errors
     /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too
     /// deeply, or goes past a limit. Outputs handed over before stand. `halt` ends the outputs and is no error.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         input: &Json,
         meta: &Json,
@@ -144,7 +144,7 @@ impl Filter {
     }
 
     /// Whether the first output is neither `false` nor `null`; an error is no match.
-    pub fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
+    pub(crate) fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
         self.find(input, meta, prev).is_some()
     }
 
@@ -152,7 +152,7 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::run`].
-    pub fn first(&self, input: &Json, meta: &Json) -> Result<Option<Json>, String> {
+    pub(crate) fn first(&self, input: &Json, meta: &Json) -> Result<Option<Json>, String> {
         let mut first = None;
         self.run_up_to(1, input, meta, &Json::null(), &mut |value| {
             first = Some(value);
@@ -162,7 +162,7 @@ impl Filter {
     }
 
     /// Begins to look for the first output.
-    pub fn begin_first(&self, input: &Json, meta: &Json) -> Begun<Result<Option<Json>, String>> {
+    pub(crate) fn begin_first(&self, input: &Json, meta: &Json) -> Begun<Result<Option<Json>, String>> {
         begin(
             || self.first(input, meta),
             || {
@@ -173,7 +173,7 @@ impl Filter {
     }
 
     /// The first output where it is neither `false` nor `null`; an error is none.
-    pub fn find(&self, input: &Json, meta: &Json, prev: &Json) -> Option<Json> {
+    pub(crate) fn find(&self, input: &Json, meta: &Json, prev: &Json) -> Option<Json> {
         let mut first = None;
         let result = self.run_up_to(1, input, meta, prev, &mut |value| {
             first = Some(value);

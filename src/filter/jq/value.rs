@@ -31,25 +31,25 @@ thread_local! {
 
 /// A parsed JSON value. Cloning shares it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub(super) Val);
+pub(crate) struct Json(pub(super) Val);
 
 impl Json {
     /// The value `null`.
-    pub fn null() -> Self {
+    pub(crate) fn null() -> Self {
         Self(Val::Null)
     }
 
     /// A JSON string holding this text.
-    pub fn from_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         Self(string(text.as_bytes()))
     }
 
     /// Reads exactly one JSON value.
     ///
     /// # Errors
-    /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`](super::MAX_INPUT_DEPTH); the text says
+    /// When the bytes are anything else, or nested deeper than [`MAX_INPUT_DEPTH`]; the text says
     /// what is wrong and where.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         read(&Copied(bytes)).map(Self)
     }
 
@@ -57,7 +57,7 @@ impl Json {
     ///
     /// # Errors
     /// As [`Json::parse`].
-    pub fn of_payload(payload: &Bytes) -> Result<Self, String> {
+    pub(crate) fn of_payload(payload: &Bytes) -> Result<Self, String> {
         read(payload).map(Self)
     }
 
@@ -65,7 +65,7 @@ impl Json {
     ///
     /// # Errors
     /// When it is neither; the text says why, as that of [`Json::parse`].
-    pub fn of_message(message: &Message, raw_input: bool) -> Result<Self, String> {
+    pub(crate) fn of_message(message: &Message, raw_input: bool) -> Result<Self, String> {
         Self::of_payload(message.payload()).or_else(|reason| Self::raw(message, raw_input).ok_or(reason))
     }
 
@@ -73,7 +73,7 @@ impl Json {
     ///
     /// # Errors
     /// As [`Json::of_message`].
-    pub fn apart_from_message(message: &Message, raw_input: bool) -> Result<Self, String> {
+    pub(crate) fn apart_from_message(message: &Message, raw_input: bool) -> Result<Self, String> {
         Self::parse(message.payload()).or_else(|reason| Self::raw(message, raw_input).ok_or(reason))
     }
 
@@ -87,7 +87,7 @@ impl Json {
     }
 
     /// The value of `$meta` for a message.
-    pub fn meta(session: &str, url: &str, time: &str, kind: &str, size: usize, seq: u64) -> Self {
+    pub(crate) fn meta(session: &str, url: &str, time: &str, kind: &str, size: usize, seq: u64) -> Self {
         let fields = [
             ("session", string(session.as_bytes())),
             ("url", string(url.as_bytes())),
@@ -102,7 +102,7 @@ impl Json {
 
     /// `$meta` with where the message came from.
     #[must_use]
-    pub fn with_source(self, source: &Source) -> Self {
+    pub(crate) fn with_source(self, source: &Source) -> Self {
         let mut fields = b"{\"\":null".to_vec();
         source.push_fields(&mut fields);
         fields.push(b'}');
@@ -118,7 +118,7 @@ impl Json {
 
     /// An object with this field, the last; any other value as it is.
     #[must_use]
-    pub fn with_field(self, name: &str, value: Self) -> Self {
+    pub(crate) fn with_field(self, name: &str, value: Self) -> Self {
         match self.0 {
             Val::Obj(own) => {
                 let own = own.iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -129,7 +129,7 @@ impl Json {
     }
 
     /// The text of a string value (for raw output), `None` for any other value.
-    pub fn as_str(&self) -> Option<Cow<'_, str>> {
+    pub(crate) fn as_str(&self) -> Option<Cow<'_, str>> {
         match &self.0 {
             Val::TStr(s) | Val::BStr(s) => Some(String::from_utf8_lossy(s)),
             _ => None,
@@ -137,7 +137,7 @@ impl Json {
     }
 
     /// The items of an array, `None` for any other value.
-    pub fn items(&self) -> Option<Vec<Self>> {
+    pub(crate) fn items(&self) -> Option<Vec<Self>> {
         match &self.0 {
             Val::Arr(items) => Some(items.iter().cloned().map(Self).collect()),
             _ => None,
@@ -145,32 +145,32 @@ impl Json {
     }
 
     /// An array of these values.
-    pub fn array(items: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn array(items: impl IntoIterator<Item = Self>) -> Self {
         Self(items.into_iter().map(|item| item.0).collect())
     }
 
     /// Returns whether its text, with so many levels around it, is nested more deeply than JSON that is read may be.
-    pub fn is_too_deep_to_read(&self, around: usize) -> bool {
+    pub(crate) fn is_too_deep_to_read(&self, around: usize) -> bool {
         too_deep(&self.0, MAX_INPUT_DEPTH.saturating_sub(around))
     }
 
     /// What the value is, as jq's `type` names it.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         kind(&self.0)
     }
 
     /// Whether jq counts the value as true: everything but `false` and `null`.
-    pub fn is_truthy(&self) -> bool {
+    pub(crate) fn is_truthy(&self) -> bool {
         !matches!(self.0, Val::Null | Val::Bool(false))
     }
 
     /// A string as it is, everything else as compact JSON (`jq -r`).
-    pub fn to_plain_string(&self) -> String {
+    pub(crate) fn to_plain_string(&self) -> String {
         self.as_str().map_or_else(|| self.to_compact_string(), std::borrow::Cow::into_owned)
     }
 
     /// The value as JSON on one line.
-    pub fn to_compact_string(&self) -> String {
+    pub(crate) fn to_compact_string(&self) -> String {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             self.write_compact(scratch);
@@ -183,7 +183,7 @@ impl Json {
     }
 
     /// Appends the value as JSON on one line, without a newline.
-    pub fn write_compact(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_compact(&self, out: &mut Vec<u8>) {
         write_value(out, &self.0);
     }
 }

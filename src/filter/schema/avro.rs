@@ -12,7 +12,7 @@ const ONLY_AVRO: [&str; 10] = ["int", "long", "float", "double", "bytes", "recor
 const PRIMITIVES: [&str; 3] = ["null", "boolean", "string"];
 
 /// Whether a schema can only be Avro's: JSON Schema has no such types, and is no array.
-pub fn is_avro(schema: &Value) -> bool {
+pub(super) fn is_avro(schema: &Value) -> bool {
     match schema {
         Value::String(_) => true,
         Value::Array(branches) => !branches.is_empty(),
@@ -37,7 +37,7 @@ pub fn is_avro(schema: &Value) -> bool {
 ///
 /// # Errors
 /// Where something is not Avro, as a JSON pointer, and what it is.
-pub fn to_json_schema(schema: &Value) -> Result<Value, String> {
+pub(super) fn to_json_schema(schema: &Value) -> Result<Value, String> {
     let mut converter = Converter { definitions: Map::new(), known: Vec::new() };
     converter.collect(schema, "", 0)?;
     let top = converter.schema(schema, "", "")?;

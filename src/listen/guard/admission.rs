@@ -17,7 +17,7 @@ const FORGET_AT: usize = 1024;
 
 /// The limits; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct AdmissionSettings {
+pub(crate) struct AdmissionSettings {
     /// Sessions at a time.
     pub max_connections: Option<usize>,
     /// Sessions at a time of one address.
@@ -30,7 +30,7 @@ pub struct AdmissionSettings {
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// As many sessions as allowed are open.
     Connections,
     /// As many as one address may have.
@@ -41,7 +41,7 @@ pub enum Full {
 
 /// Who has a place.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     settings: AdmissionSettings,
     sessions: usize,
     per_ip: HashMap<IpAddr, usize>,
@@ -71,7 +71,7 @@ impl AddressRates {
 impl Admission {
     /// With every place free.
     #[must_use]
-    pub fn new(settings: AdmissionSettings, now: Instant) -> Self {
+    pub(crate) fn new(settings: AdmissionSettings, now: Instant) -> Self {
         let rate = settings.accept_rate.map(|rate| Bucket::new(rate, now));
         let rate_per_ip = settings.accept_rate_per_ip.map(|limit| AddressRates {
             limit,
@@ -85,7 +85,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Full`]; then nothing has changed.
-    pub fn enter(&mut self, ip: Option<IpAddr>, now: Instant) -> Result<(), Full> {
+    pub(crate) fn enter(&mut self, ip: Option<IpAddr>, now: Instant) -> Result<(), Full> {
         if self.settings.max_connections.is_some_and(|max| self.sessions >= max) {
             return Err(Full::Connections);
         }
@@ -124,7 +124,7 @@ impl Admission {
 
 /// A session's place, given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     admission: Rc<RefCell<Admission>>,
     ip: Option<IpAddr>,
 }
@@ -134,7 +134,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Full`].
-    pub fn take(admission: &Rc<RefCell<Admission>>, ip: Option<IpAddr>, now: Instant) -> Result<Self, Full> {
+    pub(crate) fn take(admission: &Rc<RefCell<Admission>>, ip: Option<IpAddr>, now: Instant) -> Result<Self, Full> {
         admission.borrow_mut().enter(ip, now)?;
         Ok(Self { admission: Rc::clone(admission), ip })
     }

@@ -21,12 +21,12 @@ const MAX_FIRST: usize = 64 * 1024;
 
 /// A secret that can be recognised and not shown.
 #[derive(Clone)]
-pub struct Secret([u8; 32]);
+pub(crate) struct Secret([u8; 32]);
 
 impl Secret {
     /// Remembers it by its digest.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
+    pub(crate) fn new(secret: &[u8]) -> Self {
         Self(Sha256::digest(secret).into())
     }
 
@@ -44,7 +44,7 @@ impl fmt::Debug for Secret {
 
 /// What a client must show; any one of them is enough.
 #[derive(Debug, Clone, Default)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// `Bearer` and this.
     pub bearer: Option<Secret>,
     /// `Basic` and this, `user:password`.
@@ -55,25 +55,25 @@ pub struct Credentials {
 
 /// Who a client is, as its token says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity(Option<Value>);
+pub(crate) struct Identity(Option<Value>);
 
 impl Identity {
     /// The claims of its token, where it has shown one.
     #[must_use]
-    pub fn claims(&self) -> Option<&Value> {
+    pub(crate) fn claims(&self) -> Option<&Value> {
         self.0.as_ref()
     }
 
     /// Whom the token names as its subject (`sub`).
     #[must_use]
-    pub fn subject(&self) -> Option<&str> {
+    pub(crate) fn subject(&self) -> Option<&str> {
         self.0.as_ref()?.get("sub")?.as_str().filter(|subject| !subject.is_empty())
     }
 }
 
 /// Why a client is not who it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// It shows nothing, or nothing we ask for.
     #[error("credentials are needed")]
     Missing,
@@ -97,7 +97,7 @@ enum Shown {
 impl Credentials {
     /// Whether there is anything to ask for.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bearer.is_none() && self.basic.is_none() && self.jwt.is_none()
     }
 
@@ -105,7 +105,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check_head(&self, headers: &HeaderMap, now: Timestamp) -> Result<Identity, Denied> {
+    pub(crate) fn check_head(&self, headers: &HeaderMap, now: Timestamp) -> Result<Identity, Denied> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Err(Denied::Missing) };
         // Which of two is meant is not for us to say.
@@ -129,7 +129,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn check_first(&self, message: &Message, now: Timestamp) -> Result<Identity, Denied> {
+    pub(crate) fn check_first(&self, message: &Message, now: Timestamp) -> Result<Identity, Denied> {
         if message.len() > MAX_FIRST {
             return Err(Denied::NotAsked);
         }
@@ -164,7 +164,7 @@ impl Credentials {
 
     /// What the answer 401 asks for (RFC 7235 section 4.1, RFC 6750 section 3).
     #[must_use]
-    pub fn challenges(&self, denied: Denied) -> Vec<HeaderValue> {
+    pub(crate) fn challenges(&self, denied: Denied) -> Vec<HeaderValue> {
         let mut challenges = Vec::new();
         if self.bearer.is_some() || self.jwt.is_some() {
             let why = match denied {

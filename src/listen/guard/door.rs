@@ -20,7 +20,7 @@ use super::openings::Openings;
 use crate::net::listener::{Pass, PeerAddr, Refuse};
 
 /// The guards of a server.
-pub struct Guards {
+pub(crate) struct Guards {
     /// No limit on sessions was set: nothing needs to be kept of each.
     is_boundless: bool,
     admission: Rc<RefCell<Admission>>,
@@ -33,7 +33,7 @@ pub struct Guards {
 impl Guards {
     /// With nobody there.
     #[must_use]
-    pub fn new(settings: &GuardSettings) -> Rc<Self> {
+    pub(crate) fn new(settings: &GuardSettings) -> Rc<Self> {
         Rc::new(Self {
             is_boundless: settings.admission == AdmissionSettings::default(),
             admission: Rc::new(RefCell::new(Admission::new(settings.admission, now()))),
@@ -47,7 +47,7 @@ impl Guards {
     ///
     /// # Errors
     /// What it is answered.
-    pub fn admit(&self, head: &mut Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
+    pub(crate) fn admit(&self, head: &mut Parts, peer: PeerAddr) -> Result<Pass, Refuse> {
         let place = if self.is_boundless {
             None
         } else {
@@ -66,7 +66,7 @@ impl Guards {
     }
 
     /// Waits until there is room for the connection just accepted; another may have to go for it.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         loop {
             let changed = self.changed.notified();
             let Err(until) = self.openings.borrow_mut().make_room(now()).map(drop) else { return };
@@ -75,12 +75,12 @@ impl Guards {
     }
 
     /// Drops the connection that has been silent longest, for want of file descriptors.
-    pub fn drop_oldest(&self) {
+    pub(crate) fn drop_oldest(&self) {
         drop(self.openings.borrow_mut().drop_oldest());
     }
 
     /// A connection was accepted.
-    pub fn opening(self: &Rc<Self>, peer: PeerAddr) -> (Opening, Displaced) {
+    pub(crate) fn opening(self: &Rc<Self>, peer: PeerAddr) -> (Opening, Displaced) {
         let (sender, displaced) = oneshot::channel();
         // Whoever is displaced learns it from its sender's end.
         let (id, _) = self.openings.borrow_mut().begin(peer.ip(), sender, now());
@@ -89,17 +89,17 @@ impl Guards {
 }
 
 /// A connection that is no session yet; it is one, or has ended, when this is dropped.
-pub struct Opening {
+pub(crate) struct Opening {
     guards: Rc<Guards>,
     id: Cell<u64>,
 }
 
 /// Tells when a connection has to go for another.
-pub struct Displaced(oneshot::Receiver<()>);
+pub(crate) struct Displaced(oneshot::Receiver<()>);
 
 impl Displaced {
     /// Does `work` until then.
-    pub async fn or_done<T>(self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn or_done<T>(self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             done = work => Some(done),
@@ -110,7 +110,7 @@ impl Displaced {
 
 impl Opening {
     /// A request came whole.
-    pub fn on_request(&self) {
+    pub(crate) fn on_request(&self) {
         self.id.set(self.guards.openings.borrow_mut().on_request(self.id.get(), now()));
     }
 }

@@ -21,7 +21,7 @@ const RSA_KEY_BYTES: usize = 256;
 
 /// Whose tokens are taken, and for what.
 #[derive(Clone)]
-pub struct Jwt {
+pub(crate) struct Jwt {
     key: DecodingKey,
     validation: Validation,
     audience: Option<String>,
@@ -36,7 +36,7 @@ impl fmt::Debug for Jwt {
 
 /// What is wrong with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
+pub(crate) enum TokenFault {
     /// It is no token.
     #[error("not a JSON Web Token")]
     Malformed,
@@ -66,7 +66,7 @@ impl Jwt {
     ///
     /// # Errors
     /// What it is instead.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<Self, String> {
         if memchr::memmem::find(pem, b"PRIVATE KEY-----").is_some() {
             return Err("it holds a private key; openssl pkey -in F -pubout writes the public one".to_owned());
         }
@@ -93,7 +93,7 @@ impl Jwt {
 
     /// Takes tokens signed with this secret (HS256).
     #[must_use]
-    pub fn from_secret(secret: &[u8]) -> Self {
+    pub(crate) fn from_secret(secret: &[u8]) -> Self {
         Self::new(DecodingKey::from_secret(secret), vec![Algorithm::HS256])
     }
 
@@ -111,7 +111,7 @@ impl Jwt {
 
     /// Takes those alone whose `aud` names this audience and whose `iss` is this issuer, where they are given.
     #[must_use]
-    pub fn meant_for(self, audience: Option<String>, issuer: Option<String>) -> Self {
+    pub(crate) fn meant_for(self, audience: Option<String>, issuer: Option<String>) -> Self {
         Self { audience, issuer, ..self }
     }
 
@@ -119,7 +119,7 @@ impl Jwt {
     ///
     /// # Errors
     /// Why not; what is in it is told only when its signature is right.
-    pub fn check(&self, token: &[u8], now: Timestamp) -> Result<Value, TokenFault> {
+    pub(crate) fn check(&self, token: &[u8], now: Timestamp) -> Result<Value, TokenFault> {
         let token = decode::<Value>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
             ErrorKind::InvalidAlgorithm | ErrorKind::MissingAlgorithm => TokenFault::Algorithm,
             ErrorKind::InvalidSignature => TokenFault::Signature,

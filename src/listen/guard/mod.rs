@@ -4,13 +4,13 @@
 //! of the upgrade to `net/listener`. Invariants: a place that was given is given back; no secret is kept in the open, and
 //! none is in what is said about a refusal.
 
-pub mod admission;
-pub mod credentials;
-pub mod door;
-pub mod jwt;
-pub mod openings;
-pub mod rate;
-pub mod session;
+pub(crate) mod admission;
+pub(crate) mod credentials;
+pub(crate) mod door;
+pub(crate) mod jwt;
+pub(crate) mod openings;
+pub(crate) mod rate;
+pub(crate) mod session;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use rate::RateSettings;
 
 /// Who is let in and how much they may send.
 #[derive(Debug, Clone)]
-pub struct GuardSettings {
+pub(crate) struct GuardSettings {
     /// How many.
     pub admission: AdmissionSettings,
     /// Connections that are not sessions yet.
@@ -42,7 +42,7 @@ impl GuardSettings {
 
     /// Whether sessions have to show something before anything is delivered to or from them.
     #[must_use]
-    pub fn has_gate(&self) -> bool {
+    pub(crate) fn has_gate(&self) -> bool {
         self.at_the_gate().is_some()
     }
 }

@@ -16,7 +16,7 @@ const ADDRESS_AT_LEAST: usize = 16;
 
 /// The connections under way; each has a handle by which it can be ended.
 #[derive(Debug)]
-pub struct Openings<H> {
+pub(crate) struct Openings<H> {
     max: usize,
     max_per_ip: Option<usize>,
     next: u64,
@@ -34,7 +34,7 @@ struct Opening<H> {
 impl<H> Openings<H> {
     /// With nobody. At most `max` at a time; of one address twice what it may have as sessions, and never less than 16.
     #[must_use]
-    pub fn new(max: usize, sessions_per_ip: Option<usize>) -> Self {
+    pub(crate) fn new(max: usize, sessions_per_ip: Option<usize>) -> Self {
         let max_per_ip = sessions_per_ip.map(|sessions| sessions.saturating_mul(2).max(ADDRESS_AT_LEAST));
         Self { max: max.max(1), max_per_ip, next: 0, by_age: BTreeMap::new(), per_ip: HashMap::new() }
     }
@@ -43,7 +43,7 @@ impl<H> Openings<H> {
     ///
     /// # Errors
     /// All are young: not before that time.
-    pub fn make_room(&mut self, now: Instant) -> Result<Option<H>, Instant> {
+    pub(crate) fn make_room(&mut self, now: Instant) -> Result<Option<H>, Instant> {
         if self.by_age.len() < self.max {
             return Ok(None);
         }
@@ -55,13 +55,13 @@ impl<H> Openings<H> {
     }
 
     /// Drops the one that has been silent longest.
-    pub fn drop_oldest(&mut self) -> Option<H> {
+    pub(crate) fn drop_oldest(&mut self) -> Option<H> {
         let id = *self.by_age.first_key_value()?.0;
         self.remove(id)
     }
 
     /// One more: its number, and whom of the same address it displaces.
-    pub fn begin(&mut self, ip: Option<IpAddr>, handle: H, now: Instant) -> (u64, Option<H>) {
+    pub(crate) fn begin(&mut self, ip: Option<IpAddr>, handle: H, now: Instant) -> (u64, Option<H>) {
         // Without a limit for each address nothing needs to be known of it.
         let ip = ip.filter(|_| self.max_per_ip.is_some()).map(|ip| ip.to_canonical());
         let of_ip = ip.and_then(|ip| self.per_ip.get(&ip)).copied().unwrap_or(0);
@@ -85,7 +85,7 @@ impl<H> Openings<H> {
     }
 
     /// A whole request came: it is young again, under another number.
-    pub fn on_request(&mut self, id: u64, now: Instant) -> u64 {
+    pub(crate) fn on_request(&mut self, id: u64, now: Instant) -> u64 {
         match self.by_age.remove(&id) {
             Some(opening) => self.insert(Opening { since: now, ..opening }),
             None => id,
@@ -93,7 +93,7 @@ impl<H> Openings<H> {
     }
 
     /// It is a session now, or has ended; its handle, unless it was dropped before.
-    pub fn remove(&mut self, id: u64) -> Option<H> {
+    pub(crate) fn remove(&mut self, id: u64) -> Option<H> {
         let opening = self.by_age.remove(&id)?;
         if let Some(ip) = opening.ip
             && let Some(count) = self.per_ip.get_mut(&ip)

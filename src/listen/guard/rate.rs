@@ -11,7 +11,7 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What may be taken at a steady rate.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     rate: f64,
     capacity: f64,
     level: f64,
@@ -21,7 +21,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full one. `rate` is per second and above zero; one unit is there at the least.
     #[must_use]
-    pub fn new(rate: f64, now: Instant) -> Self {
+    pub(crate) fn new(rate: f64, now: Instant) -> Self {
         let capacity = rate.max(1.0);
         Self { rate, capacity, level: capacity, at: now }
     }
@@ -33,13 +33,13 @@ impl Bucket {
     }
 
     /// Whether all of it is there that can be.
-    pub fn is_full(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.level >= self.capacity
     }
 
     /// Takes `amount` when it is there.
-    pub fn take(&mut self, amount: f64, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, amount: f64, now: Instant) -> bool {
         self.refill(now);
         let is_there = self.level >= amount;
         if is_there {
@@ -49,13 +49,13 @@ impl Bucket {
     }
 
     /// Takes `amount` even when it has yet to come.
-    pub fn owe(&mut self, amount: f64, now: Instant) {
+    pub(crate) fn owe(&mut self, amount: f64, now: Instant) {
         self.refill(now);
         self.level -= amount;
     }
 
     /// How long until `amount` is there; zero when it is.
-    pub fn wait(&mut self, amount: f64, now: Instant) -> Duration {
+    pub(crate) fn wait(&mut self, amount: f64, now: Instant) -> Duration {
         self.refill(now);
         let missing = amount.min(self.capacity) - self.level;
         // A little more, lest rounding leaves a trifle to wait for.
@@ -66,7 +66,7 @@ impl Bucket {
 
 /// What happens when a client sends more than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnRate {
+pub(crate) enum OnRate {
     /// It is told, and closed with 1008.
     Close,
     /// It is read no faster.
@@ -75,7 +75,7 @@ pub enum OnRate {
 
 /// `--message-rate`, `--byte-rate` and `--on-rate`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RateSettings {
+pub(crate) struct RateSettings {
     /// Messages a second.
     pub messages: Option<f64>,
     /// Payload bytes a second.
@@ -86,7 +86,7 @@ pub struct RateSettings {
 
 /// A client has sent more than it may.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Exceeded {
+pub(crate) enum Exceeded {
     /// More messages a second than this.
     Messages(f64),
     /// More bytes a second than this.
@@ -104,7 +104,7 @@ impl fmt::Display for Exceeded {
 
 /// How much one session has sent.
 #[derive(Debug)]
-pub struct Rates {
+pub(crate) struct Rates {
     settings: RateSettings,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
@@ -113,7 +113,7 @@ pub struct Rates {
 impl Rates {
     /// Of a session that opens now; `None` where there is no limit.
     #[must_use]
-    pub fn new(settings: RateSettings, now: Instant) -> Option<Self> {
+    pub(crate) fn new(settings: RateSettings, now: Instant) -> Option<Self> {
         (settings.messages.is_some() || settings.bytes.is_some()).then(|| Self {
             settings,
             messages: settings.messages.map(|rate| Bucket::new(rate, now)),
@@ -125,7 +125,7 @@ impl Rates {
     ///
     /// # Errors
     /// When it is one too many and the session is to be closed for it.
-    pub fn on_message(&mut self, bytes: usize, now: Instant) -> Result<(), Exceeded> {
+    pub(crate) fn on_message(&mut self, bytes: usize, now: Instant) -> Result<(), Exceeded> {
         for (bucket, amount, exceeded) in [
             (&mut self.messages, 1.0, Exceeded::Messages as fn(f64) -> Exceeded),
             (&mut self.bytes, bytes as f64, Exceeded::Bytes),
@@ -141,7 +141,7 @@ impl Rates {
     }
 
     /// How long nothing may be read; zero when the next message may come.
-    pub fn pause(&mut self, now: Instant) -> Duration {
+    pub(crate) fn pause(&mut self, now: Instant) -> Duration {
         if self.settings.on_rate == OnRate::Close {
             return Duration::ZERO;
         }

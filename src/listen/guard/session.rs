@@ -15,7 +15,7 @@ use crate::protocol::Now;
 
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It goes its way.
     Pass,
     /// It has said who its sender is, and goes no further; the answer to it.
@@ -26,7 +26,7 @@ pub enum Verdict {
 
 /// What a session did that ends it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Offence {
+pub(crate) struct Offence {
     /// As it is counted.
     pub kind: ErrorKind,
     /// As it is told.
@@ -35,7 +35,7 @@ pub struct Offence {
 
 /// The guard of one session.
 #[derive(Debug)]
-pub struct SessionGuard {
+pub(crate) struct SessionGuard {
     rates: Option<Rates>,
     gate: Option<Gate>,
 }
@@ -50,7 +50,7 @@ struct Gate {
 impl SessionGuard {
     /// For a session that opens now, where there is something to guard.
     #[must_use]
-    pub fn new(settings: &GuardSettings, now: Instant) -> Option<Box<Self>> {
+    pub(crate) fn new(settings: &GuardSettings, now: Instant) -> Option<Box<Self>> {
         let rates = Rates::new(settings.rates, now);
         let gate = settings
             .at_the_gate()
@@ -60,18 +60,18 @@ impl SessionGuard {
 
     /// Until when it must have been said who this is, while that has not been.
     #[must_use]
-    pub fn waits_until(&self) -> Option<Instant> {
+    pub(crate) fn waits_until(&self) -> Option<Instant> {
         self.gate.as_ref().map(|gate| gate.until)
     }
 
     /// That time has come.
     #[must_use]
-    pub fn too_late() -> Offence {
+    pub(crate) fn too_late() -> Offence {
         Offence { kind: ErrorKind::Unauthorized, text: "no credentials came in time".to_owned() }
     }
 
     /// A message came in.
-    pub fn on_message(&mut self, message: &Message, now: Now) -> Verdict {
+    pub(crate) fn on_message(&mut self, message: &Message, now: Now) -> Verdict {
         if let Some(gate) = &self.gate {
             return match gate.credentials.check_first(message, now.time) {
                 Ok(identity) => {
@@ -88,14 +88,14 @@ impl SessionGuard {
     }
 
     /// How long nothing may be read; zero when the next message may come.
-    pub fn pause(&mut self, now: Instant) -> Duration {
+    pub(crate) fn pause(&mut self, now: Instant) -> Duration {
         self.rates.as_mut().map_or(Duration::ZERO, |rates| rates.pause(now))
     }
 }
 
 /// What a client is told: `{"type":"error","error":…}`, with `details` where there are any.
 #[must_use]
-pub fn error_message(error: &str, details: Option<&str>) -> Message {
+pub(crate) fn error_message(error: &str, details: Option<&str>) -> Message {
     let mut told = serde_json::json!({"type": "error", "error": error});
     if let Some(details) = details {
         told["details"] = details.into();

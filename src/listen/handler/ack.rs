@@ -12,7 +12,7 @@ use crate::message::Message;
 use crate::net::connection::Incoming;
 
 /// A handler whose messages are acknowledged.
-pub struct Acknowledged {
+pub(super) struct Acknowledged {
     inner: Box<dyn Handler>,
     answers: Answers,
     /// A message that `inner` still answers.
@@ -21,7 +21,7 @@ pub struct Acknowledged {
 
 impl Acknowledged {
     /// Answers what `inner` is given with what the filter yields.
-    pub fn new(inner: Box<dyn Handler>, filter: Filter) -> Self {
+    pub(super) fn new(inner: Box<dyn Handler>, filter: Filter) -> Self {
         Self { inner, answers: Answers::new(filter, "--ack", false), held: None }
     }
 }

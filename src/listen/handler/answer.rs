@@ -11,14 +11,14 @@ use crate::message::Message;
 use crate::observe::counters::ErrorKind;
 
 /// Does nothing with messages; the hub has counted and printed them.
-pub struct Quiet;
+pub(crate) struct Quiet;
 
 impl Handler for Quiet {
     fn on_message(&mut self, _message: Message, _actions: &mut Actions) {}
 }
 
 /// Sends each message back.
-pub struct Echo;
+pub(crate) struct Echo;
 
 impl Handler for Echo {
     fn on_message(&mut self, message: Message, actions: &mut Actions) {
@@ -27,7 +27,7 @@ impl Handler for Echo {
 }
 
 /// Sends each message to all.
-pub struct Broadcast {
+pub(crate) struct Broadcast {
     /// Not back to its sender.
     pub no_self: bool,
 }
@@ -40,11 +40,11 @@ impl Handler for Broadcast {
 }
 
 /// Answers each message with the same draft.
-pub struct Reply(pub Rc<Answer>);
+pub(crate) struct Reply(pub Rc<Answer>);
 
 /// A draft, and the number that it is filled in with next.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The draft.
     pub draft: Draft,
     /// Fills it in, for all sessions.
@@ -61,7 +61,7 @@ impl Handler for Reply {
 }
 
 /// Answers each message that is JSON with what a filter yields, or sends that to all.
-pub struct ReplyFilter {
+pub(crate) struct ReplyFilter {
     answers: Answers,
     /// Whether it is given what is not JSON, too, as the string of its text or null.
     takes_all: bool,
@@ -69,12 +69,12 @@ pub struct ReplyFilter {
 
 impl ReplyFilter {
     /// With this filter; text that is not JSON is given to it with `raw_input`.
-    pub fn new(filter: Filter, raw_input: bool) -> Self {
+    pub(crate) fn new(filter: Filter, raw_input: bool) -> Self {
         Self { answers: Answers::new(filter, "jq", raw_input), takes_all: false }
     }
 
     /// Sends what the filter makes of each message to all.
-    pub fn forwarding(filter: Filter, audience: Audience) -> Self {
+    pub(crate) fn forwarding(filter: Filter, audience: Audience) -> Self {
         Self { answers: Answers::new(filter, "--forward-jq", false).to(audience), takes_all: true }
     }
 }

@@ -17,7 +17,7 @@ type Given = (Vec<Message>, Result<(), String>);
 
 /// Whom a filter's outputs are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub(crate) enum Audience {
     /// The session the message came from.
     Sender,
     /// Every session.
@@ -37,7 +37,7 @@ impl Audience {
 }
 
 /// The answers of one session.
-pub struct Answers {
+pub(super) struct Answers {
     filter: Filter,
     told: Told,
     /// What an error is told with.
@@ -48,22 +48,22 @@ pub struct Answers {
 
 impl Answers {
     /// Of this filter, whose errors are told with a name; with `raw_input` text that is not JSON counts as JSON.
-    pub fn new(filter: Filter, name: &'static str, raw_input: bool) -> Self {
+    pub(super) fn new(filter: Filter, name: &'static str, raw_input: bool) -> Self {
         Self { filter, told: Told::new(raw_input), name, audience: Audience::Sender, task: None }
     }
 
     /// The same, for somebody else.
-    pub fn to(self, audience: Audience) -> Self {
+    pub(super) fn to(self, audience: Audience) -> Self {
         Self { audience, ..self }
     }
 
     /// What the filter sees of a message.
-    pub fn input<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
+    pub(super) fn input<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
         self.told.message(message, sender)
     }
 
     /// Answers.
-    pub fn answer(&mut self, input: &Input, actions: &mut Actions) {
+    pub(super) fn answer(&mut self, input: &Input, actions: &mut Actions) {
         let filter = &self.filter;
         let begun = begin(
             || given(filter, input),
@@ -79,7 +79,7 @@ impl Answers {
     }
 
     /// Sends the answers that are there now; else registers the waker.
-    pub fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, actions: &mut Actions) {
         let Some(Poll::Ready(given)) = self.task.as_ref().map(|task| task.poll(cx)) else { return };
         self.task = None;
         self.give(given.unwrap_or_else(|error| (Vec::new(), Err(error))), actions);
@@ -95,7 +95,7 @@ impl Answers {
     }
 
     /// Whether a message has not been answered yet.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.task.is_some()
     }
 }

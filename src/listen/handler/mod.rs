@@ -6,9 +6,9 @@
 mod ack;
 mod answer;
 mod answers;
-pub mod exec;
-pub mod push;
-pub mod script;
+pub(crate) mod exec;
+pub(crate) mod push;
+pub(crate) mod script;
 mod speaker;
 mod told;
 
@@ -21,8 +21,8 @@ use std::task::{Context, Poll};
 
 use http::request::Parts;
 
-pub use answer::{Answer, Broadcast, Echo, Quiet, Reply, ReplyFilter};
-pub use speaker::Speaker;
+pub(crate) use answer::{Answer, Broadcast, Echo, Quiet, Reply, ReplyFilter};
+pub(crate) use speaker::Speaker;
 
 use self::ack::Acknowledged;
 use self::answers::Audience;
@@ -39,7 +39,7 @@ use crate::protocol;
 
 /// What the server does with messages.
 #[derive(Debug, Clone)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Print what arrives, send input to all.
     Print,
     /// Send each message back.
@@ -70,13 +70,13 @@ pub enum Mode {
 }
 
 /// Makes the handlers of sessions whose messages are not this room's business.
-pub trait MakeHandler: fmt::Debug {
+pub(crate) trait MakeHandler: fmt::Debug {
     /// The handler of a session that has just joined.
     fn handler(&self, hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler>;
 }
 
 /// The handler of a session that has just been accepted, with all that was asked for beside its mode.
-pub fn for_session(hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
+pub(crate) fn for_session(hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
     let handler = match &hub.settings.mode {
         Mode::Other(maker) => maker.handler(hub, mailbox, accepted),
         mode => mode.handler(accepted),
@@ -106,7 +106,7 @@ impl Mode {
     }
 
     /// What the server does beside its sessions, until it stops.
-    pub fn background(&self, hub: &Rc<Hub>) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    pub(crate) fn background(&self, hub: &Rc<Hub>) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         match self {
             Self::Push(settings) => Some(Box::pin(push::generate(Rc::clone(hub), Rc::clone(settings)))),
             _ => None,
@@ -117,7 +117,7 @@ impl Mode {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, hub: &Hub, head: &Parts) -> Result<(), Refuse> {
+    pub(crate) fn admit(&self, hub: &Hub, head: &Parts) -> Result<(), Refuse> {
         match self {
             Self::Exec(settings) => settings.admit(hub, head),
             _ => Ok(()),
@@ -125,27 +125,27 @@ impl Mode {
     }
 
     /// Whether messages are printed when nothing else was said.
-    pub fn prints(&self) -> bool {
+    pub(crate) fn prints(&self) -> bool {
         matches!(self, Self::Print | Self::Protocol(_))
     }
 
     /// Whether standard input is sent.
-    pub fn reads_input(&self) -> bool {
+    pub(crate) fn reads_input(&self) -> bool {
         matches!(self, Self::Print | Self::Protocol(_))
     }
 
     /// Whether what a client sends reaches a program, a script or standard output, whatever is on stdin.
-    pub fn acts(&self) -> bool {
+    pub(crate) fn acts(&self) -> bool {
         matches!(self, Self::Exec(_) | Self::Script(_) | Self::Print)
     }
 
     /// Whether input waits while nobody is connected; otherwise it waits for the first session only.
-    pub fn holds_input(&self) -> bool {
+    pub(crate) fn holds_input(&self) -> bool {
         !matches!(self, Self::Protocol(protocol::Settings::Feed(_) | protocol::Settings::Gateway(_)))
     }
 
     /// A message is on its way to all sessions.
-    pub fn on_published(&self, message: &Message) {
+    pub(crate) fn on_published(&self, message: &Message) {
         if let Self::Protocol(settings) = self {
             settings.on_published(message);
         }
@@ -153,7 +153,7 @@ impl Mode {
 }
 
 /// What messages mean to one session.
-pub trait Handler {
+pub(crate) trait Handler {
     /// The session has opened.
     fn on_open(&mut self, _actions: &mut Actions) {}
 
@@ -201,7 +201,7 @@ pub trait Handler {
 }
 
 /// What a handler wants done for its session.
-pub struct Actions<'a> {
+pub(crate) struct Actions<'a> {
     /// The server.
     pub hub: &'a Rc<Hub>,
     /// The session.
@@ -214,27 +214,27 @@ pub struct Actions<'a> {
 
 impl Actions<'_> {
     /// Sends to the session's peer, in order.
-    pub fn send(&mut self, message: Message) {
+    pub(crate) fn send(&mut self, message: Message) {
         self.sends.push(message);
     }
 
     /// Whether nothing is to be sent, and the session goes on.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.sends.is_empty() && self.close.is_none()
     }
 
     /// Whether the session is to be closed.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.close.is_some()
     }
 
     /// Places before every session but `except`; what has no room pauses reading from this one.
-    pub fn send_to_all(&mut self, message: &Message, except: Option<u64>) {
+    pub(crate) fn send_to_all(&mut self, message: &Message, except: Option<u64>) {
         self.unplaced.extend(self.hub.to_all(message, except));
     }
 
     /// Places before the session of this id, or all of this name; where there is none, the message is dropped and counted.
-    pub fn send_to(&mut self, word: &str, message: &Message) {
+    pub(crate) fn send_to(&mut self, word: &str, message: &Message) {
         let mut receivers = self.hub.named(word);
         receivers.retain(|mailbox| !mailbox.waits_outside());
         if receivers.is_empty() {
@@ -248,12 +248,12 @@ impl Actions<'_> {
     }
 
     /// Ends the session at once and without a word.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         *self.cut = true;
     }
 
     /// Closes the session once what was sent so far has gone out.
-    pub fn close(&mut self, close: CloseReason) {
+    pub(crate) fn close(&mut self, close: CloseReason) {
         self.close.get_or_insert_with(|| Box::new(close));
     }
 }

@@ -22,7 +22,7 @@ use crate::observe::counters::ErrorKind;
 
 /// What is made, and how often.
 #[derive(Debug)]
-pub struct PushSettings {
+pub(crate) struct PushSettings {
     /// Messages a second, above zero.
     pub rate: f64,
     /// What they hold.
@@ -31,7 +31,7 @@ pub struct PushSettings {
 
 /// What the messages hold.
 #[derive(Debug)]
-pub enum Payload {
+pub(crate) enum Payload {
     /// `{"seq":1,"time":"…"}`
     Numbered,
     /// These in turn, at least one.
@@ -43,7 +43,7 @@ pub enum Payload {
 }
 
 /// Makes a message of its number.
-pub struct Maker(pub Box<dyn Fn(u64) -> Message>);
+pub(crate) struct Maker(pub Box<dyn Fn(u64) -> Message>);
 
 impl std::fmt::Debug for Maker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,7 +73,7 @@ impl Payload {
 }
 
 /// Makes messages and places them before every session, for as long as it is polled.
-pub async fn generate(hub: Rc<Hub>, settings: Rc<PushSettings>) {
+pub(crate) async fn generate(hub: Rc<Hub>, settings: Rc<PushSettings>) {
     let mut maker = Making { hub, settings, seq: 0, left_out: 0, failed: false };
     loop {
         maker.hub.wait_for(|hub| hub.active() > 0).await;

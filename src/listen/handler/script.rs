@@ -26,7 +26,7 @@ use crate::observe::counters::{DropReason, ErrorKind};
 
 /// A rule of a script.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// When it is looked at.
     pub on: On,
     /// Matches where the first output is neither false nor null; `None` always does.
@@ -49,7 +49,7 @@ pub struct Rule {
 
 /// When a rule is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     /// The session has opened.
     Open,
     /// A message has arrived.
@@ -58,7 +58,7 @@ pub enum On {
 
 /// What a session is sent.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// A message for each output.
     Filter(Filter),
     /// This.
@@ -67,7 +67,7 @@ pub enum Reply {
 
 /// Who is sent a message.
 #[derive(Debug, Clone)]
-pub enum Forward {
+pub(crate) enum Forward {
     /// These.
     To(Receiver),
     /// Whom each output names, as in the script.
@@ -76,7 +76,7 @@ pub enum Forward {
 
 /// Some of the sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Receiver {
+pub(crate) enum Receiver {
     /// Every one.
     All,
     /// All but the one whose message it is.
@@ -87,7 +87,7 @@ pub enum Receiver {
 
 impl Receiver {
     /// `all`, `others`, or the id of a session, `s7`.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         match Self::of(word) {
             Self::Named(word) if session_number(&word).is_none() => None,
             receiver => Some(receiver),
@@ -204,7 +204,7 @@ impl Later {
 }
 
 /// The handler of a session that is treated by rules.
-pub struct Script {
+pub(crate) struct Script {
     rules: Arc<[Rule]>,
     told: Told,
     done: Vec<usize>,
@@ -218,7 +218,7 @@ pub struct Script {
 
 impl Script {
     /// By these rules.
-    pub fn new(rules: Arc<[Rule]>) -> Self {
+    pub(crate) fn new(rules: Arc<[Rule]>) -> Self {
         Self {
             rules,
             told: Told::default(),

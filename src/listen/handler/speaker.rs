@@ -18,7 +18,7 @@ use crate::protocol::conversation::{Carrier, Conversation, Told};
 use crate::protocol::{Depth, Measure, Outcome, Protocol, Ticket};
 
 /// A session that speaks a protocol.
-pub struct Speaker {
+pub(crate) struct Speaker {
     conversation: Conversation,
     /// Printed, and up to where the output must be written for it to count as taken.
     printed: VecDeque<(Told, u64)>,
@@ -36,7 +36,7 @@ impl Drop for Speaker {
 
 impl Speaker {
     /// A session at its beginning.
-    pub fn new(protocol: Box<dyn Protocol>) -> Self {
+    pub(crate) fn new(protocol: Box<dyn Protocol>) -> Self {
         Self { conversation: Conversation::new(protocol), printed: VecDeque::new(), session: None }
     }
 

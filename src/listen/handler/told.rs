@@ -17,7 +17,7 @@ use crate::net::listener::PeerAddr;
 
 /// What was said so far in one session.
 #[derive(Debug, Default)]
-pub struct Told {
+pub(super) struct Told {
     seq: u64,
     prev: Option<Box<Json>>,
     raw_input: bool,
@@ -25,7 +25,7 @@ pub struct Told {
 
 /// A message, or the beginning of a session, as a filter sees it.
 #[derive(Debug)]
-pub struct Input<'a> {
+pub(super) struct Input<'a> {
     json: Json,
     prev: Json,
     /// Why the message could not be read, where it is not JSON.
@@ -37,7 +37,7 @@ pub struct Input<'a> {
 
 /// Whose messages they are.
 #[derive(Debug, Clone, Copy)]
-pub struct Sender<'a> {
+pub(super) struct Sender<'a> {
     /// The session's number.
     pub id: u64,
     /// Where it comes from.
@@ -71,18 +71,18 @@ struct Facts<'a> {
 
 impl Told {
     /// Nothing was said yet; with `raw_input` text that is not JSON counts as JSON, a string.
-    pub fn new(raw_input: bool) -> Self {
+    pub(super) fn new(raw_input: bool) -> Self {
         Self { raw_input, ..Self::default() }
     }
 
     /// The session has opened.
-    pub fn opening(sender: Sender<'_>) -> Input<'_> {
+    pub(super) fn opening(sender: Sender<'_>) -> Input<'_> {
         let facts = Some(Facts { sender, kind: "open", size: 0, seq: 0 });
         Input { json: Json::null(), prev: Json::null(), unread: Some(String::new()), facts, meta: OnceCell::new() }
     }
 
     /// A message has arrived in it.
-    pub fn message<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
+    pub(super) fn message<'a>(&mut self, message: &Message, sender: Sender<'a>) -> Input<'a> {
         self.seq += 1;
         let (json, unread) = match Json::of_message(message, self.raw_input) {
             Ok(json) => (json, None),
@@ -97,7 +97,7 @@ impl Told {
 
 impl Input<'_> {
     /// The same, for another thread.
-    pub fn detached(&self) -> Input<'static> {
+    pub(super) fn detached(&self) -> Input<'static> {
         let meta = OnceCell::from(self.made_meta());
         let [json, prev] = [&self.json, &self.prev].map(Json::clone);
         Input { json, prev, unread: self.unread.clone(), facts: None, meta }
@@ -112,7 +112,7 @@ impl Input<'_> {
     ///
     /// # Errors
     /// As [`Filter::run`].
-    pub fn run(&self, filter: &Filter, mut out: impl FnMut(Json)) -> Result<(), String> {
+    pub(super) fn run(&self, filter: &Filter, mut out: impl FnMut(Json)) -> Result<(), String> {
         filter.run(&self.json, &self.meta(filter), &self.prev, &mut |value| {
             out(value);
             std::ops::ControlFlow::Continue(())
@@ -120,7 +120,7 @@ impl Input<'_> {
     }
 
     /// Whether the first output of a filter is neither false nor null.
-    pub fn matches(&self, filter: &Filter) -> bool {
+    pub(super) fn matches(&self, filter: &Filter) -> bool {
         filter.matches(&self.json, &self.meta(filter), &self.prev)
     }
 

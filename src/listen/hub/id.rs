@@ -5,14 +5,14 @@ use std::ops::Deref;
 use crate::message::event::NO_SESSION;
 
 /// The session of this name.
-pub fn session_number(name: &str) -> Option<u64> {
+pub(crate) fn session_number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix('s')?;
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if is_plain { digits.parse().ok() } else { None }
 }
 
 /// How a session is called in events and on stderr; 0 is none.
-pub fn session_id(id: u64) -> String {
+pub(crate) fn session_id(id: u64) -> String {
     SessionId::of(id).to_owned()
 }
 
@@ -20,14 +20,14 @@ pub fn session_id(id: u64) -> String {
 const MAX_DIGITS: usize = 20;
 
 /// A [`session_id`] that takes no allocation.
-pub struct SessionId {
+pub(crate) struct SessionId {
     text: [u8; 1 + MAX_DIGITS],
     from: usize,
 }
 
 impl SessionId {
     /// That of this session.
-    pub fn of(id: u64) -> Self {
+    pub(crate) fn of(id: u64) -> Self {
         let mut this = Self { text: [0; 1 + MAX_DIGITS], from: 1 + MAX_DIGITS };
         let mut rest = id;
         while rest > 0 {

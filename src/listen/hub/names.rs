@@ -12,16 +12,16 @@ use crate::observe::counters::ErrorKind;
 
 /// The numbers of sessions by their names.
 #[derive(Debug, Default)]
-pub struct Names(BTreeMap<Rc<str>, BTreeSet<u64>>);
+pub(super) struct Names(BTreeMap<Rc<str>, BTreeSet<u64>>);
 
 impl Names {
     /// A session has this name from now on.
-    pub fn add(&mut self, name: &Rc<str>, number: u64) {
+    pub(super) fn add(&mut self, name: &Rc<str>, number: u64) {
         self.0.entry(Rc::clone(name)).or_default().insert(number);
     }
 
     /// A session with this name has left.
-    pub fn remove(&mut self, name: &str, number: u64) {
+    pub(super) fn remove(&mut self, name: &str, number: u64) {
         if let Some(numbers) = self.0.get_mut(name) {
             numbers.remove(&number);
             if numbers.is_empty() {
@@ -31,24 +31,24 @@ impl Names {
     }
 
     /// The sessions of this name, in the order they came.
-    pub fn of(&self, name: &str) -> impl Iterator<Item = u64> {
+    pub(super) fn of(&self, name: &str) -> impl Iterator<Item = u64> {
         self.0.get(name).into_iter().flatten().copied()
     }
 
     /// How many sessions have names.
-    pub fn sessions(&self) -> usize {
+    pub(super) fn sessions(&self) -> usize {
         self.0.values().map(BTreeSet::len).sum()
     }
 
     /// Whether no session has a name.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Hub {
     /// The sessions that a word means: the one of this id, else all of this name, in the order they came.
-    pub fn named(&self, word: &str) -> Vec<Rc<Mailbox>> {
+    pub(crate) fn named(&self, word: &str) -> Vec<Rc<Mailbox>> {
         match session_number(word) {
             Some(number) => self.session(number).into_iter().collect(),
             None => self.names.borrow().of(word).filter_map(|number| self.session(number)).collect(),
@@ -56,12 +56,12 @@ impl Hub {
     }
 
     /// How many sessions have names.
-    pub fn named_sessions(&self) -> usize {
+    pub(crate) fn named_sessions(&self) -> usize {
         self.names.borrow().sessions()
     }
 
     /// The name of a session, where it has one.
-    pub fn name_of(&self, number: u64) -> Option<Rc<str>> {
+    pub(crate) fn name_of(&self, number: u64) -> Option<Rc<str>> {
         if self.names.borrow().is_empty() {
             return None;
         }
@@ -70,7 +70,7 @@ impl Hub {
 
     /// Takes what the filter says a session is called, asked with its first message or before that; whether it need not be
     /// asked again. Whatever is wrong with it, the session goes on without a name.
-    pub fn take_name(&self, mailbox: &Mailbox, answer: Answer, with_message: bool) -> bool {
+    pub(crate) fn take_name(&self, mailbox: &Mailbox, answer: Answer, with_message: bool) -> bool {
         match answer {
             Answer::Name(name) => {
                 let name = Rc::from(name);

@@ -24,22 +24,22 @@ const DROP_BYTES: usize = 64 * 1024;
 
 impl Hub {
     /// Prints through another output from now on.
-    pub fn print_through(&self, output: Output) {
+    pub(crate) fn print_through(&self, output: Output) {
         *self.output.borrow_mut() = output;
     }
 
     /// Whether messages are printed.
-    pub fn prints(&self) -> bool {
+    pub(crate) fn prints(&self) -> bool {
         self.settings.print
     }
 
     /// The recording of this run.
-    pub fn recording(&self) -> &Recording {
+    pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }
 
     /// What happens, for whoever looks.
-    pub fn tap(&self) -> &Tap {
+    pub(crate) fn tap(&self) -> &Tap {
         &self.tap
     }
 
@@ -48,14 +48,14 @@ impl Hub {
     }
 
     /// What happened to a session, as an event line says it.
-    pub fn make_event(&self, id: u64, dir: Option<Direction>, body: EventBody) -> Event {
+    pub(crate) fn make_event(&self, id: u64, dir: Option<Direction>, body: EventBody) -> Event {
         let name = self.name_of(id).as_ref().map(ToString::to_string);
         Event { time: self.clock.now(), session: session_id(id), name, dir, body }
     }
 
     /// Prints a message of session `id`, where messages are printed; yields up to where the output must be
     /// [written](Hub::written) for it to have arrived.
-    pub fn print(&self, id: u64, message: &Message) -> Option<u64> {
+    pub(crate) fn print(&self, id: u64, message: &Message) -> Option<u64> {
         if !self.prints() {
             return None;
         }
@@ -76,12 +76,12 @@ impl Hub {
     }
 
     /// Bytes of output written so far.
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.output.borrow().written()
     }
 
     /// Counts and records a message received from a session.
-    pub fn received(&self, mailbox: &Mailbox, message: &Message) {
+    pub(crate) fn received(&self, mailbox: &Mailbox, message: &Message) {
         self.record(mailbox, Direction::In, message);
         self.offer(mailbox.id, Some(Direction::In), message.len(), || EventBody::Message(message.detached()));
         self.counters.received.message(message.len());
@@ -95,7 +95,7 @@ impl Hub {
     }
 
     /// Counts, records and prints a message sent to a session.
-    pub fn sent(&self, mailbox: &Mailbox, message: &Message) {
+    pub(crate) fn sent(&self, mailbox: &Mailbox, message: &Message) {
         self.counters.sent.message(message.len());
         mailbox.sent.message(message.len());
         mailbox.save(Way::Out, message.saved());
@@ -107,14 +107,14 @@ impl Hub {
     }
 
     /// Records an event, and prints its line where event lines are printed.
-    pub fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
+    pub(crate) fn event(&self, id: u64, dir: Option<Direction>, body: EventBody) {
         self.recording.event(|| self.make_event(id, dir, body.clone()));
         self.offer(id, dir, 0, || body.clone());
         self.print_event(id, dir, || body);
     }
 
     /// Something went wrong with a session that goes on: counted, told and an event.
-    pub fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
+    pub(crate) fn fault(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         self.notice(format!("{}: {text}", self.label(id)));
         self.event(id, None, EventBody::Error { error: text.to_owned() });
@@ -122,7 +122,7 @@ impl Hub {
 
     /// A message of a session goes no further: kept among the dead letters, or dropped; counted, an event and, under
     /// `-v`, told.
-    pub fn not_taken(&self, id: u64, message: &Message, error: &str) {
+    pub(crate) fn not_taken(&self, id: u64, message: &Message, error: &str) {
         let (own, name) = (SessionId::of(id), self.name_of(id));
         let session = EventSession { id: &own, name: name.as_deref() };
         let is_kept = self.recording.dead_letter(self.clock.now(), session, message, error);
@@ -135,7 +135,7 @@ impl Hub {
     }
 
     /// A session did what it may not: counted, an event and, under `-v`, told.
-    pub fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
+    pub(crate) fn offence(&self, id: u64, kind: ErrorKind, text: &str) {
         self.counters.errors.one(kind);
         if self.settings.verbose {
             self.notice(format!("{}: {text}", self.label(id)));
@@ -144,7 +144,7 @@ impl Hub {
     }
 
     /// A request was refused: counted, an event and, under `-v`, told.
-    pub fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
+    pub(crate) fn refused(&self, peer: PeerAddr, refuse: &Refuse) {
         self.counters.refused.one();
         self.counters.errors.one(match refuse.status {
             StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
@@ -164,7 +164,7 @@ impl Hub {
     }
 
     /// A connection came to nothing: counted, an event and, where it is `told`, a notice.
-    pub fn handshake_failed(&self, peer: PeerAddr, error: &AcceptError, told: bool) {
+    pub(crate) fn handshake_failed(&self, peer: PeerAddr, error: &AcceptError, told: bool) {
         self.counters.refused.one();
         self.counters.errors.one(ErrorKind::Handshake);
         let error = format!("{peer}: {error}");
@@ -183,14 +183,14 @@ impl Hub {
     }
 
     /// A message was meant for a session that is not there: counted and told.
-    pub fn no_receiver(&self, name: &str, size: usize) {
+    pub(crate) fn no_receiver(&self, name: &str, size: usize) {
         self.counters.dropped.one(DropReason::NoReceiver);
         self.tell_drop(name.into(), Direction::Out, DropReason::NoReceiver, size);
         self.notice(format!("wsp: no session {}; its messages were dropped", name.escape_debug()));
     }
 
     /// Messages for a session are dropped because its queue is full: under `-v` told, the first time.
-    pub fn queue_full(&self, mailbox: &Mailbox) {
+    pub(crate) fn queue_full(&self, mailbox: &Mailbox) {
         if self.settings.verbose && mailbox.dropped.get() == 0 {
             self.notice(format!(
                 "{}: message queue full, dropping messages; later ones are counted only",
@@ -200,7 +200,7 @@ impl Hub {
     }
 
     /// A message of a session was dropped: counted, and an event.
-    pub fn dropped(&self, id: u64, dir: Direction, reason: DropReason, size: usize) {
+    pub(crate) fn dropped(&self, id: u64, dir: Direction, reason: DropReason, size: usize) {
         self.counters.dropped.one(reason);
         let name = self.name_of(id);
         self.tell_drop(EventSession { id: &SessionId::of(id), name: name.as_deref() }, dir, reason, size);
@@ -241,7 +241,7 @@ impl Hub {
     }
 
     /// Nothing more is ready: what was printed goes out.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.output.borrow_mut().flush();
         if let Some(waker) = self.output_waker.borrow_mut().take() {
             waker.wake();
@@ -249,7 +249,7 @@ impl Hub {
     }
 
     /// Ready when more may be printed; else the waker is called then.
-    pub fn has_room_to_print(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn has_room_to_print(&self, cx: &mut Context<'_>) -> bool {
         // The output has one waker of its own, the tending task's; sessions wait with the hub.
         if self.output.borrow().has_room() {
             return true;
@@ -260,7 +260,7 @@ impl Hub {
     }
 
     /// As [`Hub::has_room_to_print`], for the recording.
-    pub fn has_room_to_record(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn has_room_to_record(&self, cx: &mut Context<'_>) -> bool {
         if self.recording.has_room() {
             return true;
         }
@@ -270,7 +270,7 @@ impl Hub {
     }
 
     /// Keeps standard output and the recording moving until one of them fails.
-    pub async fn tend_output(&self) -> OutputFailure {
+    pub(crate) async fn tend_output(&self) -> OutputFailure {
         std::future::poll_fn(|cx| {
             let mut output = self.output.borrow_mut();
             write_drops(&mut self.drops.borrow_mut(), &mut output);
@@ -293,7 +293,7 @@ impl Hub {
     }
 
     /// Writes the rest of the output.
-    pub async fn finish_output(&self) {
+    pub(crate) async fn finish_output(&self) {
         // A failure was told where it happened.
         let _ = std::future::poll_fn(|cx| {
             let mut output = self.output.borrow_mut();
@@ -309,14 +309,14 @@ impl Hub {
     }
 
     /// A line on stderr that `-q` silences.
-    pub fn notice(&self, text: impl AsRef<str>) {
+    pub(crate) fn notice(&self, text: impl AsRef<str>) {
         if !self.settings.quiet {
             self.stderr.line(text);
         }
     }
 
     /// What the run amounted to, in a line.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let counters = &self.counters;
         let dead_letters = if self.settings.validation.is_some() {
             format!(", dead-lettered {}{}", counters.dead_letters.total(), counters.dead_letters.in_brackets())

@@ -17,7 +17,7 @@ const PAGE: &str = include_str!("console.html");
 
 /// The page of one server.
 #[derive(Clone)]
-pub struct Console {
+pub(crate) struct Console {
     page: Bytes,
     /// Without what it may connect to.
     policy: String,
@@ -25,7 +25,7 @@ pub struct Console {
 
 impl Console {
     /// One that connects to this path with these subprotocols, unless its user says otherwise.
-    pub fn new(path: &str, subprotocols: &[String]) -> Self {
+    pub(crate) fn new(path: &str, subprotocols: &[String]) -> Self {
         let page = PAGE.replacen("{{path}}", &escaped(path), 1).replacen(
             "{{subprotocols}}",
             &escaped(&subprotocols.join(", ")),
@@ -41,7 +41,7 @@ impl Console {
     }
 
     /// The page, for a request with this head.
-    pub fn answer(&self, request: &HeaderMap) -> Response<Body> {
+    pub(crate) fn answer(&self, request: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::whole(self.page.clone()));
         let policy = format!("{}; connect-src {}", self.policy, own_server(request));
         let headers = [

@@ -19,14 +19,14 @@ use crate::net::http::Body;
 
 /// The files of a folder.
 #[derive(Clone)]
-pub struct Files(ServeDir<DefaultServeDirFallback, Inside>);
+pub(crate) struct Files(ServeDir<DefaultServeDirFallback, Inside>);
 
 impl Files {
     /// Those of this folder.
     ///
     /// # Errors
     /// It is no folder, or cannot be reached.
-    pub fn new(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
         let root = folder.canonicalize()?;
         if !root.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -36,7 +36,7 @@ impl Files {
     }
 
     /// Answers a request.
-    pub async fn answer(&self, request: Parts) -> Response<Body> {
+    pub(crate) async fn answer(&self, request: Parts) -> Response<Body> {
         if !is_servable(request.uri.path()) {
             return plain(StatusCode::NOT_FOUND);
         }

@@ -15,12 +15,12 @@ use super::hub::Hub;
 use crate::net::http::{Body, RequestBody};
 use crate::net::listener::{self, PeerAddr};
 
-pub use console::Console;
-pub use files::Files;
+pub(crate) use console::Console;
+pub(crate) use files::Files;
 
 /// What is served.
 #[derive(Clone, Default)]
-pub struct Site {
+pub(crate) struct Site {
     /// Files of a folder.
     pub files: Option<Files>,
     /// A page at `/` that talks to this server.
@@ -29,12 +29,12 @@ pub struct Site {
 
 impl Site {
     /// Whether anything is.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_none() && self.console.is_none()
     }
 
     /// What the listener asks.
-    pub fn into_answers(self, hub: Rc<Hub>) -> Box<listener::Site> {
+    pub(crate) fn into_answers(self, hub: Rc<Hub>) -> Box<listener::Site> {
         let site = Rc::new(self);
         Box::new(move |request: Request<RequestBody>, peer: PeerAddr| {
             let (site, hub) = (Rc::clone(&site), Rc::clone(&hub));

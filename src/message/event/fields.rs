@@ -33,7 +33,7 @@ pub(super) fn push_payload(out: &mut Vec<u8>, bytes: &[u8], text: bool) {
 }
 
 /// Appends bytes in base64, padded.
-pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     // The room is exact.

@@ -13,7 +13,7 @@ use crate::message::json_string::push_json_string;
 
 /// The session an event line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventSession<'a> {
+pub(crate) struct EventSession<'a> {
     /// Its id, `s1`.
     pub id: &'a str,
     /// Its name, where it has one.

@@ -19,7 +19,7 @@ const HEADS: usize = 16;
 
 /// A message as it was recorded.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RecordedMessage<'h> {
+pub(crate) struct RecordedMessage<'h> {
     /// When.
     pub time: Timestamp,
     /// The session's name.
@@ -32,7 +32,7 @@ pub struct RecordedMessage<'h> {
 
 /// Reads line after line.
 #[derive(Debug, Default)]
-pub struct RecordedLines {
+pub(crate) struct RecordedLines {
     /// The second of the last time and how it stands in the line: the next one most likely has the same.
     second: Option<([u8; SECOND], i64)>,
     /// What stood behind times; behind the next one most likely stands one of these.
@@ -76,7 +76,7 @@ impl Head {
 impl RecordedLines {
     /// Reads the line that `text` begins with, and says how long it is with its newline; `None` leaves it to a general
     /// parser, or is for want of more text.
-    pub fn read_first(&mut self, text: &[u8]) -> Option<(RecordedMessage<'_>, usize)> {
+    pub(crate) fn read_first(&mut self, text: &[u8]) -> Option<(RecordedMessage<'_>, usize)> {
         let (time, rest) = text.strip_prefix(b"{\"time\":\"")?.split_first_chunk::<TIME>()?;
         let time = self.time(time)?;
         let known = self.heads.iter().position(|head| rest.starts_with(&head.text));

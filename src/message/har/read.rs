@@ -24,7 +24,7 @@ const MILLISECONDS_ABOVE: f64 = 1e11;
 
 /// What a [`Scanner`] comes across.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found<'a> {
+pub(crate) enum Found<'a> {
     /// An entry begins.
     Entry,
     /// A message that begins at this byte.
@@ -35,7 +35,7 @@ pub enum Found<'a> {
 
 /// What an entry says of itself beside its messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EntryFacts {
+pub(crate) struct EntryFacts {
     /// The session it names.
     pub session: Option<String>,
     /// When it began.
@@ -47,7 +47,7 @@ pub struct EntryFacts {
 }
 
 /// Who is told what a [`Scanner`] comes across.
-pub trait Finder {
+pub(crate) trait Finder {
     /// It has come across this.
     fn found(&mut self, found: Found<'_>);
 
@@ -67,7 +67,7 @@ pub trait Finder {
 
 /// Follows a document in chunks.
 #[derive(Debug, Default)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     position: u64,
     begun: bool,
     /// The open brackets.
@@ -98,19 +98,19 @@ const ENTRY_LEVEL: usize = 4;
 impl Scanner {
     /// A scanner at the beginning of a document.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A scanner at byte `position`, where a message begins.
     #[must_use]
-    pub fn at_message(position: u64) -> Self {
+    pub(crate) fn at_message(position: u64) -> Self {
         Self { position, stack: b"{{[{[".to_vec(), matched: MESSAGE_LEVEL - 1, ..Self::default() }
     }
 
     /// Whether the document has ended.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.begun && self.stack.is_empty()
     }
 
@@ -118,7 +118,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Bytes that cannot stand there in JSON.
-    pub fn push(&mut self, chunk: &[u8], finder: &mut impl Finder) -> Result<(), String> {
+    pub(crate) fn push(&mut self, chunk: &[u8], finder: &mut impl Finder) -> Result<(), String> {
         let start = self.position;
         let mut at = 0;
         // From here on bytes of a message are still to be kept.
@@ -303,7 +303,7 @@ impl Scanner {
 
 /// One of the `_webSocketMessages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HarMessage {
+pub(crate) struct HarMessage {
     /// When, to the microsecond, where that is known.
     pub time: Option<Timestamp>,
     /// Which way, seen from whoever recorded it.
@@ -347,7 +347,7 @@ fn time_of(raw: &RawValue) -> Result<Option<Timestamp>, String> {
 
 /// The length of a message that stands there whole and as `har::push_message` writes it: what recordings of ours are
 /// full of is passed over at once.
-pub fn as_we_write_it(text: &[u8]) -> Option<usize> {
+pub(crate) fn as_we_write_it(text: &[u8]) -> Option<usize> {
     let (_, _, data) = quick_head(text)?;
     let end = json_string_end(data)?;
     (*data.get(end)? == b'}').then_some(text.len() - data.len() + end + 1)
@@ -381,7 +381,7 @@ fn quick_head(text: &[u8]) -> Option<((Direction, i64), bool, &[u8])> {
 
 /// Reads messages one after the other.
 #[derive(Debug, Default)]
-pub struct MessageReader {
+pub(crate) struct MessageReader {
     payloads: Payloads,
 }
 
@@ -390,7 +390,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<HarMessage, String> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<HarMessage, String> {
         match self.read_first(bytes) {
             Some((message, length)) if length == bytes.len() => Ok(message),
             _ => parse_message(bytes),
@@ -399,7 +399,7 @@ impl MessageReader {
 
     /// Reads the message that `text` begins with, and says how long it is, where it stands there whole and as
     /// `har::push_message` writes it.
-    pub fn read_first(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
+    pub(crate) fn read_first(&mut self, text: &[u8]) -> Option<(HarMessage, usize)> {
         let ((dir, time), is_text, data) = quick_head(text)?;
         let (message, rest) = if is_text { self.payloads.text(data)? } else { self.payloads.base64(data)? };
         let time = Some(Timestamp::from_microsecond(time).ok()?);

@@ -34,7 +34,7 @@ static SPREAD: [[u8; LANE]; 256] = {
 
 /// Appends a JSON string, quotes included. Beyond what JSON asks for, characters that could drive a
 /// terminal or that some readers take for the end of a line are escaped: it means the same.
-pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     push_json_utf8(out, text.as_bytes());
 }
 

@@ -13,7 +13,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use super::negotiate::Agreed;
 
 /// Without context takeover, shorter messages go plain: they hardly ever shrink.
-pub const MIN_SIZE: usize = 32;
+pub(crate) const MIN_SIZE: usize = 32;
 /// Ends what a sync flush writes. Senders leave it out, receivers put it back (RFC 7692 section 7.2).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// Speed over size: level 6 costs more than twice as much for little on live traffic.

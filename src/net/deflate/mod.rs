@@ -4,8 +4,10 @@
 //! `frames`.
 //! Invariants: nothing is used that was not agreed on; inflating never exceeds the caller's limit.
 
-pub mod codec;
-pub mod negotiate;
+pub(crate) mod codec;
+pub(crate) mod negotiate;
 
-pub use codec::{Deflater, InflateError, Inflater, Role};
-pub use negotiate::{Agreed, DeflateOffer, NegotiationError, accept, check_answer};
+pub(crate) use codec::InflateError;
+pub use codec::{Deflater, Inflater, Role};
+pub(crate) use negotiate::NegotiationError;
+pub use negotiate::{Agreed, DeflateOffer, accept, check_answer};

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 /// The extension's registered name.
-pub const EXTENSION: &str = "permessage-deflate";
+pub(crate) const EXTENSION: &str = "permessage-deflate";
 /// Window sizes RFC 7692 knows, as powers of two.
 const WINDOW_BITS: RangeInclusive<u8> = 8..=15;
 /// The window when nothing is said about it.

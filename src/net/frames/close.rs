@@ -12,7 +12,7 @@ const BAD_GATEWAY: u16 = 1014;
 
 /// Returns whether a Close may carry this code (RFC 6455, section 7.4, and the registry it founded).
 #[must_use]
-pub fn may_be_sent(code: u16) -> bool {
+pub(crate) fn may_be_sent(code: u16) -> bool {
     CloseCode::from(code).is_allowed() || code == BAD_GATEWAY
 }
 

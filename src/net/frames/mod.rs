@@ -16,7 +16,8 @@ mod tests;
 
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 
-pub use close::{CloseReason, may_be_sent};
+pub use close::CloseReason;
+pub(crate) use close::may_be_sent;
 pub use decode::{Decoder, Event};
 pub(crate) use encode::{FrameKind, Prebuilt, put_frame, put_head};
 pub(crate) use mask::{fresh_key, mask};

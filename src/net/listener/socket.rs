@@ -18,7 +18,7 @@ const BACKLOG: i32 = 4096;
 
 /// A bound address that accepts byte streams.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket; its file is removed at the end.
@@ -30,7 +30,7 @@ impl Listener {
     ///
     /// # Errors
     /// The address in use, not ours, or not allowed.
-    pub async fn bind(address: &ListenAddr) -> io::Result<Self> {
+    pub(crate) async fn bind(address: &ListenAddr) -> io::Result<Self> {
         match address {
             ListenAddr::Tcp { host, port } => {
                 let mut last = None;
@@ -54,7 +54,7 @@ impl Listener {
 
     /// The address bound to, when it is TCP.
     #[must_use]
-    pub fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(..) => None,
@@ -65,7 +65,7 @@ impl Listener {
     ///
     /// # Errors
     /// As accept(2): some are the peer's (aborted), some are ours (no file descriptors).
-    pub async fn accept(&self) -> io::Result<(Transport, PeerAddr)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Transport, PeerAddr)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -82,7 +82,7 @@ impl Listener {
 
 /// Where a byte stream comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerAddr {
+pub(crate) enum PeerAddr {
     /// Address and port.
     Tcp(SocketAddr),
     /// A unix socket; its other end has no name.
@@ -92,7 +92,7 @@ pub enum PeerAddr {
 impl PeerAddr {
     /// The address without its port, when there is one.
     #[must_use]
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip()),
             Self::Unix => None,

@@ -40,7 +40,7 @@ type ResumingStream = TokioIo<MaybeHttpsStream<TokioIo<Transport>>>;
 
 /// Does client handshakes, as many as asked.
 #[derive(Clone)]
-pub struct ClientConnector {
+pub(crate) struct ClientConnector {
     way: Way,
     insecure: bool,
     sni: Option<String>,
@@ -147,7 +147,7 @@ impl ClientConnector {
     ///
     /// # Errors
     /// [`TlsError`], with the kind of failure for the hint.
-    pub async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
+    pub(crate) async fn handshake(&self, host: &str, transport: Transport) -> Result<Transport, TlsError> {
         let name = self.sni.as_deref().unwrap_or(host);
         let stream = match &self.way {
             Way::Anew(connector) => Either::Left(self.begin(connector, name, transport).await?),

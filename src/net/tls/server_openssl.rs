@@ -28,7 +28,7 @@ pub(crate) type ServerStream = SslStream<Transport>;
 
 /// Does server handshakes.
 #[derive(Clone)]
-pub struct ServerTls {
+pub(crate) struct ServerTls {
     acceptor: SslAcceptor,
 }
 
@@ -41,7 +41,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// Files that cannot be read or used.
-    pub fn from_files(identity: &ServerIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
+    pub(crate) fn from_files(identity: &ServerIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
         let builder = Self::builder(&identity.read()?, demands.min)
             .map_err(|reason| TlsError::of_file(identity.path(), "certificate", &reason))?;
         Self::build(builder, demands)
@@ -51,7 +51,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// What cannot be used.
-    pub fn from_pem(chain: &[u8], key: &[u8], demands: &ServerDemands) -> Result<Self, TlsError> {
+    pub(crate) fn from_pem(chain: &[u8], key: &[u8], demands: &ServerDemands) -> Result<Self, TlsError> {
         let pem = PemIdentity { chain: chain.to_vec(), key: key.to_vec() };
         Self::build(Self::builder(&pem, demands.min).map_err(TlsError::other)?, demands)
     }
@@ -94,7 +94,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// [`TlsError`].
-    pub async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
+    pub(crate) async fn accept(&self, transport: Transport) -> Result<Transport, TlsError> {
         let failed = |errors: &ErrorStack| TlsError::of_text(&errors.to_string());
         let ssl = Ssl::new(self.acceptor.context()).map_err(|errors| failed(&errors))?;
         let mut stream = Box::new(SslStream::new(ssl, transport).map_err(|errors| failed(&errors))?);

@@ -22,7 +22,7 @@ use crate::observe::Snapshot;
 use crate::observe::tap::Subscription;
 
 /// What the answer is.
-pub const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// How often what happened is passed on, in one piece.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ const SNAPSHOT: Duration = Duration::from_secs(1);
 const SESSIONS: usize = 500;
 
 /// The view, unless as many are open as may be.
-pub fn body(state: Rc<State>) -> Option<Body> {
+pub(super) fn body(state: Rc<State>) -> Option<Body> {
     let subscription = state.run.tap().subscribe(now())?;
     state.views.set(state.views.get() + 1);
     let mut view = View { state, subscription, snapshot_at: now(), ended: false };

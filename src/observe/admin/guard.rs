@@ -11,7 +11,7 @@ use crate::net::origin::{is_foreign, is_local_name};
 
 /// What keeps a request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
+pub(super) enum Denied {
     /// It was meant for another host.
     Host,
     /// No token, or another one.
@@ -24,7 +24,7 @@ pub enum Denied {
 ///
 /// # Errors
 /// What keeps it out.
-pub fn check(
+pub(super) fn check(
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,

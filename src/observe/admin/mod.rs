@@ -41,12 +41,12 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said of an address that [`Admin::is_open`].
-pub const OPEN: &str =
+pub(crate) const OPEN: &str =
     "admin: other machines can reach it and no token is asked for; --admin-token-env VAR asks for one";
 
 /// What the admin address is made from.
 #[derive(Debug, Clone)]
-pub struct AdminSettings {
+pub(crate) struct AdminSettings {
     /// Where it is.
     pub address: ListenAddr,
     /// What whoever asks must know.
@@ -60,7 +60,7 @@ pub struct AdminSettings {
 }
 
 /// An admin address that is bound.
-pub struct Admin {
+pub(crate) struct Admin {
     listener: Listener,
     settings: AdminSettings,
     is_loopback: bool,
@@ -71,7 +71,7 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub async fn bind(settings: AdminSettings) -> io::Result<Self> {
+    pub(crate) async fn bind(settings: AdminSettings) -> io::Result<Self> {
         let listener = Listener::bind(&settings.address).await?;
         let is_loopback = listener.local_addr().is_some_and(|address| address.ip().is_loopback());
         Ok(Self { listener, settings, is_loopback })
@@ -79,7 +79,7 @@ impl Admin {
 
     /// Where it is, as a user reads it.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self.listener.local_addr() {
             Some(address) => format!("http://{}:{}", bracketed(&address.ip().to_string()), address.port()),
             None => self.settings.address.to_string(),
@@ -88,13 +88,13 @@ impl Admin {
 
     /// Whether other machines may ask without a token.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.settings.token.is_none() && self.listener.local_addr().is_some() && !self.is_loopback
     }
 
     /// Begins to answer for `run`.
     #[must_use]
-    pub fn serve(self, run: Rc<dyn Control>) -> Serving {
+    pub(crate) fn serve(self, run: Rc<dyn Control>) -> Serving {
         let now = now();
         let state = Rc::new(State {
             run,
@@ -115,14 +115,14 @@ impl Admin {
 }
 
 /// An admin address that answers.
-pub struct Serving {
+pub(crate) struct Serving {
     state: Rc<State>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Serving {
     /// Ends the live views in order, and everything else at once.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.state.closing.set(true);
         let views_ended = async {
             while self.state.views.get() > 0 {

@@ -93,7 +93,7 @@ impl<'p> Route<'p> {
 }
 
 /// Answers one request.
-pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response<Body> {
+pub(super) async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let checked = guard::check(&head.method, &head.uri, &head.headers, state.is_loopback, state.token.as_deref());
     if let Err(denied) = checked {
@@ -143,7 +143,7 @@ pub async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response
 }
 
 /// The health of a run as JSON, and its status.
-pub fn health_of(state: &State) -> (Status, serde_json::Value) {
+pub(super) fn health_of(state: &State) -> (Status, serde_json::Value) {
     let (run, now) = (&state.run, now());
     let queues = run.queues();
     let depth: usize = queues.iter().map(|queue| queue.depth).sum();

@@ -4,5 +4,5 @@
 //! keeps this.
 
 /// Each file by its name.
-pub const FILES: [(&str, &str); 2] =
+pub(crate) const FILES: [(&str, &str); 2] =
     [("wsp-alerts.yml", include_str!("wsp-alerts.yml")), ("wsp-dashboard.json", include_str!("wsp-dashboard.json"))];

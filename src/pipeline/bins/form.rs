@@ -19,7 +19,7 @@ use crate::sink::line;
 
 /// What messages become together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BinForm {
+pub(crate) enum BinForm {
     /// A line each.
     Lines,
     /// The items of a JSON array.
@@ -30,7 +30,7 @@ pub enum BinForm {
 
 /// How messages become one.
 #[derive(Debug, Clone)]
-pub struct Binding {
+pub(crate) struct Binding {
     /// What they become.
     pub form: BinForm,
     /// How each of them is written.
@@ -44,7 +44,7 @@ impl Binding {
     ///
     /// # Errors
     /// What the filter failed on; nothing when the end of the run cut it short.
-    pub async fn bind(&self, messages: &VecDeque<Envelope>) -> Result<Vec<Message>, Option<String>> {
+    pub(crate) async fn bind(&self, messages: &VecDeque<Envelope>) -> Result<Vec<Message>, Option<String>> {
         let Some(filter) = &self.filter else { return Ok(vec![self.form.of(self.format, messages)]) };
         let array = BinForm::Array.of(self.format, messages);
         let (filter, form) = (filter.clone(), self.form);
@@ -68,7 +68,7 @@ impl Binding {
 
 impl BinForm {
     /// One message of these.
-    pub fn of<'a>(self, format: Format, messages: impl IntoIterator<Item = &'a Envelope>) -> Message {
+    pub(crate) fn of<'a>(self, format: Format, messages: impl IntoIterator<Item = &'a Envelope>) -> Message {
         let (mut bytes, mut is_text) = (Vec::new(), true);
         for (place, envelope) in messages.into_iter().enumerate() {
             let is_written = format != Format::Raw && self != Self::Concat;

@@ -13,7 +13,7 @@ use std::future::{Future as _, poll_fn};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
-pub use form::{BinForm, Binding};
+pub(crate) use form::{BinForm, Binding};
 
 use super::batch::{BatchSettings, fill};
 use crate::message::Message;
@@ -28,7 +28,7 @@ use crate::queue::wakers::Wakers;
 
 /// How bins are made.
 #[derive(Debug, Clone)]
-pub struct BinSettings {
+pub(crate) struct BinSettings {
     /// What goes into one.
     pub batch: BatchSettings,
     /// What it becomes.
@@ -36,7 +36,7 @@ pub struct BinSettings {
 }
 
 /// An end that is handed bins.
-pub struct Binned {
+pub(crate) struct Binned {
     /// The end.
     pub end: Box<dyn End>,
     /// How they are made.

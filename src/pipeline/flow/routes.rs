@@ -10,7 +10,7 @@ use crate::queue::lane::Lane;
 
 /// Which messages take a route, and as what.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Which.
     pub when: Filter,
     /// Makes messages for the destination; without it they go as they are.
@@ -19,7 +19,7 @@ pub struct Choice {
 
 /// A destination for the messages that match.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// Which, and as what.
     pub choice: Choice,
     /// Where to.

@@ -79,7 +79,7 @@ impl Voice {
 }
 
 /// The side of the server behind.
-pub struct Far {
+pub(super) struct Far {
     pair: Rc<Pair>,
     back: Rc<Flow>,
     ways: Ways,
@@ -118,7 +118,7 @@ impl Far {
     }
 
     /// The connection has ended.
-    pub fn ended(&mut self, end: &End) {
+    pub(super) fn ended(&mut self, end: &End) {
         if let End::Closed { close, by_us: false } = end {
             self.pair.far_closes(close);
         }

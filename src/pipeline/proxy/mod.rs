@@ -40,10 +40,10 @@ use crate::session::Driver;
 use crate::session::driver::DriverSettings;
 use crate::session::opening::OpeningPlan;
 
-pub use reach::Path;
+pub(crate) use reach::Path;
 
 /// A server end and a client end joined, a connection for a connection.
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// The server end.
     pub near: String,
     /// The client end.

@@ -19,7 +19,7 @@ use crate::queue::envelope::{Envelope, Origin};
 use crate::session::Outgoing;
 
 /// A client's side.
-pub struct Near {
+pub(super) struct Near {
     pair: Rc<Pair>,
     there: Rc<Flow>,
     ways: Ways,

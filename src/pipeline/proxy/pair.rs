@@ -16,7 +16,7 @@ const CONTROL_FRAMES: usize = 64;
 
 /// How a side ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(super) enum Ending {
     /// With a Close.
     Closed(CloseReason),
     /// Without one.
@@ -24,7 +24,7 @@ pub enum Ending {
 }
 
 /// Two connections that are one session.
-pub struct Pair {
+pub(super) struct Pair {
     near: Rc<Mailbox>,
     near_ended: RefCell<Option<Ending>>,
     far_ended: RefCell<Option<Ending>>,
@@ -36,7 +36,7 @@ pub struct Pair {
 
 impl Pair {
     /// Both are there.
-    pub fn new(near: Rc<Mailbox>) -> Self {
+    pub(super) fn new(near: Rc<Mailbox>) -> Self {
         Self {
             near,
             near_ended: RefCell::default(),
@@ -49,12 +49,12 @@ impl Pair {
     }
 
     /// A ping or pong for the client.
-    pub fn control_to_near(&self, frame: Outgoing) {
+    pub(super) fn control_to_near(&self, frame: Outgoing) {
         self.near.push_control(frame);
     }
 
     /// A ping or pong for what is behind.
-    pub fn control_to_far(&self, frame: Outgoing) {
+    pub(super) fn control_to_far(&self, frame: Outgoing) {
         let mut frames = self.to_far.borrow_mut();
         if frames.len() >= CONTROL_FRAMES {
             frames.pop_front();
@@ -65,13 +65,13 @@ impl Pair {
     }
 
     /// The next ping or pong for what is behind; the waker is called when something changes.
-    pub fn poll_control_to_far(&self, cx: &mut Context<'_>) -> Option<Outgoing> {
+    pub(super) fn poll_control_to_far(&self, cx: &mut Context<'_>) -> Option<Outgoing> {
         self.watch_from_far(cx);
         self.to_far.borrow_mut().pop_front()
     }
 
     /// The far side's waker is called when something changes.
-    pub fn watch_from_far(&self, cx: &Context<'_>) {
+    pub(super) fn watch_from_far(&self, cx: &Context<'_>) {
         let mut waker = self.far_waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -85,44 +85,44 @@ impl Pair {
     }
 
     /// The client said Close.
-    pub fn near_closes(&self, close: &CloseReason) {
+    pub(super) fn near_closes(&self, close: &CloseReason) {
         self.near_ended.borrow_mut().get_or_insert_with(|| Ending::Closed(close.clone()));
     }
 
     /// What is behind said Close.
-    pub fn far_closes(&self, close: &CloseReason) {
+    pub(super) fn far_closes(&self, close: &CloseReason) {
         self.far_ended.borrow_mut().get_or_insert_with(|| Ending::Closed(close.clone()));
     }
 
     /// The client's session is over.
-    pub fn near_goes(&self) {
+    pub(super) fn near_goes(&self) {
         self.near_is_gone.set(true);
         self.wake_far();
     }
 
     /// The connection behind is over.
-    pub fn far_goes(&self) {
+    pub(super) fn far_goes(&self) {
         self.far_is_gone.set(true);
         self.near.wake();
     }
 
     /// Whether the client's session is over.
-    pub fn near_is_gone(&self) -> bool {
+    pub(super) fn near_is_gone(&self) -> bool {
         self.near_is_gone.get()
     }
 
     /// Whether the connection behind is over.
-    pub fn far_is_gone(&self) -> bool {
+    pub(super) fn far_is_gone(&self) -> bool {
         self.far_is_gone.get()
     }
 
     /// How the client's session ended.
-    pub fn near_ending(&self) -> Ending {
+    pub(super) fn near_ending(&self) -> Ending {
         self.near_ended.borrow().clone().unwrap_or(Ending::Lost)
     }
 
     /// How the connection behind ended.
-    pub fn far_ending(&self) -> Ending {
+    pub(super) fn far_ending(&self) -> Ending {
         self.far_ended.borrow().clone().unwrap_or(Ending::Lost)
     }
 }

@@ -47,7 +47,7 @@ const AGREED_ANEW: [&str; 3] = ["sec-websocket-accept", "sec-websocket-extension
 
 /// What is asked for behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
+pub(crate) enum Path {
     /// The path of the client end, then the client's.
     Before,
     /// The path of the client end.
@@ -55,7 +55,7 @@ pub enum Path {
 }
 
 /// How connections behind are made.
-pub struct Reach {
+pub(super) struct Reach {
     /// Makes them.
     pub connector: Connector,
     /// What is asked for.
@@ -70,7 +70,7 @@ pub struct Reach {
 
 impl Reach {
     /// What is asked for on behalf of a client.
-    pub async fn request(&self, head: Parts, peer: PeerAddr) -> ConnectOptions {
+    pub(super) async fn request(&self, head: Parts, peer: PeerAddr) -> ConnectOptions {
         let mut options = self.connector.options().clone();
         options.target.path_and_query = target(self.path, &options.target.path_and_query, &head.uri);
         let offers = list(&head.headers, &header::SEC_WEBSOCKET_EXTENSIONS, false);
@@ -134,7 +134,7 @@ impl Reach {
     }
 
     /// Opens it.
-    pub async fn open(self: Rc<Self>, options: ConnectOptions) -> Result<Bridged, Refuse> {
+    pub(super) async fn open(self: Rc<Self>, options: ConnectOptions) -> Result<Bridged, Refuse> {
         let compresses = options.deflate.is_some();
         let connector = self.connector.with(options);
         match connector.connect().await {

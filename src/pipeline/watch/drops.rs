@@ -20,7 +20,7 @@ const BYTES: usize = 64 * 1024;
 
 /// Prints dropped messages, where that was asked for.
 #[derive(Default)]
-pub struct DropPrinter {
+pub(crate) struct DropPrinter {
     state: RefCell<Option<State>>,
     tender: Wakers,
 }
@@ -34,12 +34,12 @@ struct State {
 
 impl DropPrinter {
     /// From now on dropped messages are printed.
-    pub fn begin(&self, output: SharedOutput) {
+    pub(crate) fn begin(&self, output: SharedOutput) {
         *self.state.borrow_mut() = Some(State { lines: DropLines::default(), output, appended: 0 });
     }
 
     /// A message was dropped.
-    pub fn push(&self, session: EventSession<'_>, dir: Direction, reason: DropReason, size: Option<usize>) {
+    pub(crate) fn push(&self, session: EventSession<'_>, dir: Direction, reason: DropReason, size: Option<usize>) {
         if let Some(state) = &mut *self.state.borrow_mut() {
             state.lines.push(Timestamp::now(), session, dir, reason, size);
             self.tender.wake();
@@ -47,7 +47,7 @@ impl DropPrinter {
     }
 
     /// Writes what waits, as far as there is room; wakes the task when there is more to do.
-    pub fn poll_tend(&self, cx: &mut Context<'_>) {
+    pub(crate) fn poll_tend(&self, cx: &mut Context<'_>) {
         let mut state = self.state.borrow_mut();
         let Some(state) = &mut *state else { return };
         self.tender.register(cx);
@@ -55,7 +55,7 @@ impl DropPrinter {
     }
 
     /// Writes the rest, within `limit`.
-    pub async fn finish(&self, limit: Duration) {
+    pub(crate) async fn finish(&self, limit: Duration) {
         let Some(mut state) = self.state.take() else { return };
         let finishing = std::future::poll_fn(|cx| {
             loop {

@@ -18,7 +18,7 @@ use crate::protocol::Measure;
 use crate::queue::envelope::Origin;
 
 /// A client of a server end.
-pub struct Guest {
+pub(crate) struct Guest {
     /// Its name in events.
     pub session: String,
     mailbox: Rc<Mailbox>,
@@ -28,7 +28,7 @@ pub struct Guest {
 
 impl Guest {
     /// It has been let in.
-    pub fn new(view: &Rc<View>, mailbox: &Rc<Mailbox>, accepted: &Accepted) -> Self {
+    pub(crate) fn new(view: &Rc<View>, mailbox: &Rc<Mailbox>, accepted: &Accepted) -> Self {
         let session = format!("{}.{}", view.id, mailbox.id);
         view.guest(&session, None, || EventBody::Open {
             url: None,
@@ -43,7 +43,7 @@ impl Guest {
     }
 
     /// Its first message is here, or a later one: what comes from it says so. By now it has whatever name it will have.
-    pub fn is_source_of(&self, origin: &Origin) {
+    pub(crate) fn is_source_of(&self, origin: &Origin) {
         origin.source.get_or_init(|| {
             let mailbox = &self.mailbox;
             Arc::new(Source::Client {
@@ -57,27 +57,27 @@ impl Guest {
     }
 
     /// This came from it.
-    pub fn came(&self, message: &Message) {
+    pub(crate) fn came(&self, message: &Message) {
         self.view.came(&self.session, message);
     }
 
     /// This went to it.
-    pub fn went(&self, message: &Message) {
+    pub(crate) fn went(&self, message: &Message) {
         self.view.went(&self.session, message);
     }
 
     /// Something about its requests.
-    pub fn measured(&self, measure: Measure) {
+    pub(crate) fn measured(&self, measure: Measure) {
         self.view.measured(measure);
     }
 
     /// It sent what its protocol cannot use, and stays.
-    pub fn fault(&self, text: &str) {
+    pub(crate) fn fault(&self, text: &str) {
         self.view.guest(&self.session, None, || EventBody::Error { error: text.to_owned() });
     }
 
     /// It sent a ping, a pong or a Close.
-    pub fn incoming(&mut self, incoming: &Incoming) {
+    pub(crate) fn incoming(&mut self, incoming: &Incoming) {
         let dir = Some(Direction::In);
         match incoming {
             Incoming::Ping(payload) => self.view.guest(&self.session, dir, || EventBody::Ping(payload.clone())),

@@ -14,10 +14,10 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-pub use self::drops::DropPrinter;
-pub use self::guest::Guest;
-pub use self::recording::Recording;
-pub use self::view::View;
+pub(crate) use self::drops::DropPrinter;
+pub(crate) use self::guest::Guest;
+pub(crate) use self::recording::Recording;
+pub(crate) use self::view::View;
 use super::flow::Flow;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, EventSession};
@@ -27,7 +27,7 @@ use crate::observe::tap::Tap;
 use crate::queue::lane::Lane;
 
 /// A pipeline as it is seen.
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its name, where pipelines have names.
     pub name: Option<String>,
     /// Its directions.
@@ -40,7 +40,7 @@ pub struct Seen {
 
 /// Everything that is seen of a process.
 #[derive(Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     counters: Counters,
     tap: Tap,
     recording: Recording,
@@ -53,38 +53,38 @@ pub struct Watch {
 
 impl Watch {
     /// Something is recorded.
-    pub fn recording(&self) -> &Recording {
+    pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }
 
     /// Dropped messages are printed.
-    pub fn drops(&self) -> &DropPrinter {
+    pub(crate) fn drops(&self) -> &DropPrinter {
         &self.drops
     }
 
     /// From now on there is this pipeline.
-    pub fn join(&self, seen: &Rc<Seen>) {
+    pub(crate) fn join(&self, seen: &Rc<Seen>) {
         self.pipelines.borrow_mut().push(Rc::clone(seen));
     }
 
     /// It has ended, well or not; what was counted stays.
-    pub fn leave(&self, seen: &Rc<Seen>) {
+    pub(crate) fn leave(&self, seen: &Rc<Seen>) {
         self.past.borrow_mut().add(seen);
         self.pipelines.borrow_mut().retain(|known| !Rc::ptr_eq(known, seen));
     }
 
     /// An end has failed for good.
-    pub fn failed(&self) {
+    pub(crate) fn failed(&self) {
         self.has_failed.set(true);
     }
 
     /// Names of pipelines are shown from now on.
-    pub fn name_pipelines(&self) {
+    pub(crate) fn name_pipelines(&self) {
         self.several.set(true);
     }
 
     /// Whether names of pipelines are shown.
-    pub fn names_pipelines(&self) -> bool {
+    pub(crate) fn names_pipelines(&self) -> bool {
         self.several.get()
     }
 
@@ -119,7 +119,7 @@ impl Watch {
     }
 
     /// A message was dropped.
-    pub fn dropped(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
+    pub(crate) fn dropped(&self, session: &str, dir: Direction, reason: DropReason, size: Option<usize>) {
         let body = || EventBody::Drop { reason: reason.name().into(), size };
         self.event(session, Some(dir), body);
         let name = self.name_of(session);

@@ -17,7 +17,7 @@ use crate::sink::record::{RecordError, Recorder};
 
 /// The recording of a run, where it is wanted.
 #[derive(Debug, Default)]
-pub struct Recording {
+pub(crate) struct Recording {
     recorder: RefCell<Option<Recorder>>,
     is_on: Cell<bool>,
     is_full: Cell<bool>,
@@ -27,13 +27,13 @@ pub struct Recording {
 
 impl Recording {
     /// Begins.
-    pub fn begin(&self, recorder: Recorder) {
+    pub(crate) fn begin(&self, recorder: Recorder) {
         *self.recorder.borrow_mut() = Some(recorder);
         self.is_on.set(true);
     }
 
     /// Whether anything is recorded.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
     }
 
@@ -45,7 +45,7 @@ impl Recording {
     }
 
     /// A session has opened.
-    pub fn opened(&self, event: &Event, url: &str, exchange: &Exchange<'_>) {
+    pub(crate) fn opened(&self, event: &Event, url: &str, exchange: &Exchange<'_>) {
         self.write(|recorder| {
             recorder.name_session(&event.session, url);
             recorder.opened(event, exchange);
@@ -53,17 +53,17 @@ impl Recording {
     }
 
     /// A data message.
-    pub fn message(&self, session: EventSession<'_>, dir: Direction, message: &Message) {
+    pub(crate) fn message(&self, session: EventSession<'_>, dir: Direction, message: &Message) {
         self.write(|recorder| recorder.message(Timestamp::now(), session, dir, message));
     }
 
     /// Anything else.
-    pub fn event(&self, event: &Event) {
+    pub(crate) fn event(&self, event: &Event) {
         self.write(|recorder| recorder.event(event));
     }
 
     /// Ready when more may be recorded.
-    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_full.get() {
             self.writers.register(cx);
             return Poll::Pending;
@@ -72,7 +72,7 @@ impl Recording {
     }
 
     /// Writes what is due. Ready, once, when the file has failed; then nothing more is written.
-    pub fn poll_tend(&self, cx: &mut Context<'_>) -> Poll<RecordError> {
+    pub(crate) fn poll_tend(&self, cx: &mut Context<'_>) -> Poll<RecordError> {
         let mut slot = self.recorder.borrow_mut();
         let Some(recorder) = &mut *slot else { return Poll::Pending };
         self.tender.register(cx);
@@ -94,7 +94,7 @@ impl Recording {
     ///
     /// # Errors
     /// The failure to do so.
-    pub async fn finish(&self, limit: Duration) -> Result<(), RecordError> {
+    pub(crate) async fn finish(&self, limit: Duration) -> Result<(), RecordError> {
         self.is_on.set(false);
         let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
         let finishing = std::future::poll_fn(|cx| recorder.poll_finish(cx));

@@ -33,7 +33,7 @@ use crate::session::{End, Outgoing};
 const THROTTLED_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
 /// One end.
-pub struct View {
+pub(crate) struct View {
     /// The session's name in events.
     pub id: String,
     /// What waits for it, where it takes messages.
@@ -66,7 +66,7 @@ pub struct View {
 
 impl View {
     /// A view of the end that works with this.
-    pub fn new(watch: &Rc<Watch>, id: String, endpoint: &str, is_client: bool, io: &EndIo) -> Rc<Self> {
+    pub(crate) fn new(watch: &Rc<Watch>, id: String, endpoint: &str, is_client: bool, io: &EndIo) -> Rc<Self> {
         let view = Rc::new(Self {
             id,
             lane: io.lane.clone(),
@@ -101,7 +101,7 @@ impl View {
     }
 
     /// What the end is to work with, so that it is seen.
-    pub fn over(self: &Rc<Self>, io: &EndIo) -> EndIo {
+    pub(crate) fn over(self: &Rc<Self>, io: &EndIo) -> EndIo {
         let seen = |inlet: &Rc<dyn Inlet>| {
             let (inlet, view) = (Rc::clone(inlet), Rc::clone(self));
             Rc::new(SeenInlet { inlet, view }) as Rc<dyn Inlet>
@@ -110,53 +110,53 @@ impl View {
     }
 
     /// It is a server, whose clients are here.
-    pub fn houses(&self, hub: &Rc<Hub>) {
+    pub(crate) fn houses(&self, hub: &Rc<Hub>) {
         *self.house.borrow_mut() = Some(Rc::clone(hub));
     }
 
     /// Returns the counters of a server that is this end: its clients count for the whole run.
-    pub fn counters_of_server(&self) -> Counters {
+    pub(crate) fn counters_of_server(&self) -> Counters {
         self.watch.counters.of_part()
     }
 
     /// Who has the clients, where it is a server.
-    pub fn house(&self) -> Option<Rc<Hub>> {
+    pub(crate) fn house(&self) -> Option<Rc<Hub>> {
         self.house.borrow().clone()
     }
 
     /// This came from a client of it.
-    pub fn came(&self, session: &str, message: &Message) {
+    pub(crate) fn came(&self, session: &str, message: &Message) {
         self.received.message(message.len());
         self.watch.message(session, Direction::In, message);
     }
 
     /// This went to a client of it.
-    pub fn went(&self, session: &str, message: &Message) {
+    pub(crate) fn went(&self, session: &str, message: &Message) {
         self.watch.went(session, message);
     }
 
     /// Something else happened with a client of it.
-    pub fn guest(&self, session: &str, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
+    pub(crate) fn guest(&self, session: &str, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
         self.watch.event(session, dir, body);
     }
 
     /// The endpoint, without secrets.
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// Messages that wait where it takes them from, where it knows.
-    pub fn lag(&self) -> Option<u64> {
+    pub(crate) fn lag(&self) -> Option<u64> {
         self.lag.get()
     }
 
     /// A part of the end runs.
-    pub fn began(&self) {
+    pub(crate) fn began(&self) {
         self.parts.set(self.parts.get() + 1);
     }
 
     /// A part of the end has ended.
-    pub fn over_with(&self, has_failed: bool) {
+    pub(crate) fn over_with(&self, has_failed: bool) {
         self.parts.set(self.parts.get().saturating_sub(1));
         if self.parts.get() == 0 {
             self.state.set(SessionState::Closed);
@@ -167,12 +167,12 @@ impl View {
     }
 
     /// Whether its connection is open.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.is_client && self.state.get() == SessionState::Open
     }
 
     /// A connection has opened.
-    pub fn opened(&self, handshake: &Handshake) {
+    pub(crate) fn opened(&self, handshake: &Handshake) {
         let counters = &self.watch.counters;
         counters.connections.one();
         if self.connections.get() > 0 {
@@ -194,7 +194,7 @@ impl View {
     }
 
     /// The connection has ended; its Close has been seen as it came.
-    pub fn closed(&self, end: &End) {
+    pub(crate) fn closed(&self, end: &End) {
         self.state.set(SessionState::Closing);
         let kind = match end {
             End::Failed(ConnectionError::Lost(_)) => Some(ErrorKind::Lost),
@@ -211,19 +211,19 @@ impl View {
     }
 
     /// A connection could not be made.
-    pub fn failed(&self, error: &str) {
+    pub(crate) fn failed(&self, error: &str) {
         self.watch.counters.errors.one(ErrorKind::Handshake);
         self.tell(None, || EventBody::Error { error: error.to_owned() });
     }
 
     /// Its peer sent what its protocol cannot use, and the connection goes on.
-    pub fn fault(&self, text: &str) {
+    pub(crate) fn fault(&self, text: &str) {
         self.watch.counters.errors.one(ErrorKind::Message);
         self.tell(None, || EventBody::Error { error: text.to_owned() });
     }
 
     /// It is tried again after this time, because of what failed.
-    pub fn retries(&self, attempt: u32, wait: Duration, cause: &str) {
+    pub(crate) fn retries(&self, attempt: u32, wait: Duration, cause: &str) {
         self.state.set(SessionState::Retrying);
         self.watch.counters.reconnect_attempts.one();
         self.retry_at.set(Timestamp::now().checked_add(wait).ok());
@@ -236,7 +236,7 @@ impl View {
     }
 
     /// This came over the connection.
-    pub fn incoming(&self, incoming: &Incoming) {
+    pub(crate) fn incoming(&self, incoming: &Incoming) {
         let dir = Some(Direction::In);
         match incoming {
             Incoming::Message(message) => {
@@ -253,7 +253,7 @@ impl View {
     }
 
     /// This goes over the connection.
-    pub fn outgoing(&self, outgoing: &Outgoing) {
+    pub(crate) fn outgoing(&self, outgoing: &Outgoing) {
         let dir = Some(Direction::Out);
         match outgoing {
             Outgoing::Message(message) => self.sent(message),
@@ -265,46 +265,46 @@ impl View {
     }
 
     /// This message goes over the connection.
-    pub fn sent(&self, message: &Message) {
+    pub(crate) fn sent(&self, message: &Message) {
         let (received, sent) = self.saved.get();
         self.saved.set((received, sent + message.saved()));
         self.watch.message(&self.id, Direction::Out, message);
     }
 
     /// A ping was answered after this time.
-    pub fn round_trip(&self, time: Duration) {
+    pub(crate) fn round_trip(&self, time: Duration) {
         self.round_trip.set(Some(time));
         self.watch.counters.ping_time.add(time);
     }
 
     /// Something about requests, its own or those of its peers.
-    pub fn measured(&self, measure: Measure) {
+    pub(crate) fn measured(&self, measure: Measure) {
         measure.count(&self.watch.counters);
     }
 
     /// Ready when what comes may be taken in, as far as a recording is concerned.
-    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         self.watch.recording.poll_room(cx)
     }
 
     /// Ready when somebody outside wishes that what comes is read.
-    pub fn poll_valve(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_valve(&self, cx: &Context<'_>) -> Poll<()> {
         self.valve.poll(cx)
     }
 
     /// What lets its messages in, where there are any; those of a server come from its clients.
-    pub fn valve(&self) -> Option<&Valve> {
+    pub(crate) fn valve(&self) -> Option<&Valve> {
         let reads = self.is_client || (self.inlet.is_some() && self.house.borrow().is_none());
         reads.then_some(&self.valve)
     }
 
     /// It opens another connection where one has ended.
-    pub fn set_reopens(&self, reopens: bool) {
+    pub(crate) fn set_reopens(&self, reopens: bool) {
         self.reopens.set(reopens);
     }
 
     /// Somebody outside wants another connection; whether there will be one.
-    pub fn ask_to_reopen(&self) -> bool {
+    pub(crate) fn ask_to_reopen(&self) -> bool {
         let can = self.reopens.get() && self.is_connected();
         if can {
             self.ask_to_close(CloseReason::new(1000, ""));
@@ -313,13 +313,13 @@ impl View {
     }
 
     /// Somebody outside wants its connection closed.
-    pub fn ask_to_close(&self, close: CloseReason) {
+    pub(crate) fn ask_to_close(&self, close: CloseReason) {
         *self.wish.borrow_mut() = Some(close);
         self.wishes.wake();
     }
 
     /// The wish to close the connection, when there is one.
-    pub fn poll_wish(&self, cx: &Context<'_>) -> Option<CloseReason> {
+    pub(crate) fn poll_wish(&self, cx: &Context<'_>) -> Option<CloseReason> {
         self.wishes.register(cx);
         self.wish.take()
     }
@@ -346,7 +346,7 @@ impl View {
     }
 
     /// It as it is now.
-    pub fn reading(&self, pipeline: Option<String>) -> SessionReading {
+    pub(crate) fn reading(&self, pipeline: Option<String>) -> SessionReading {
         let lane = self.lane.as_ref();
         SessionReading {
             id: self.id.clone(),

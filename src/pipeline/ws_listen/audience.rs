@@ -34,7 +34,7 @@ const PASS: usize = 256;
 
 /// What waits for one client, and what happens when that is too much.
 #[derive(Debug, Clone, Copy)]
-pub struct AudienceSettings {
+pub(crate) struct AudienceSettings {
     /// Messages.
     pub max_messages: usize,
     /// Payload bytes.
@@ -48,7 +48,7 @@ pub struct AudienceSettings {
 
 /// What became of a message before one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// The client took it.
     Taken,
     /// The client left before.
@@ -74,7 +74,7 @@ struct Copies {
 
 /// A message before one client.
 #[derive(Debug)]
-pub struct Letter {
+pub(super) struct Letter {
     /// The message.
     pub message: Message,
     copies: Rc<Copies>,
@@ -87,7 +87,7 @@ impl Weigh for Letter {
 }
 
 /// One client that gets messages.
-pub struct Client {
+pub(super) struct Client {
     mailbox: Rc<Mailbox>,
     queue: RefCell<Queue<Letter>>,
     waker: RefCell<Option<Waker>>,
@@ -97,7 +97,7 @@ pub struct Client {
 }
 
 /// All who get messages.
-pub struct Audience {
+pub(super) struct Audience {
     /// What the end works with.
     pub io: EndIo,
     /// What is spoken.
@@ -112,7 +112,7 @@ pub struct Audience {
 
 impl Audience {
     /// With nobody there.
-    pub fn new(io: EndIo, protocol: protocol::Settings, settings: AudienceSettings) -> Rc<Self> {
+    pub(super) fn new(io: EndIo, protocol: protocol::Settings, settings: AudienceSettings) -> Rc<Self> {
         Rc::new(Self {
             io,
             protocol,
@@ -125,7 +125,7 @@ impl Audience {
     }
 
     /// A client has come.
-    pub fn join(self: &Rc<Self>, mailbox: &Rc<Mailbox>) -> Rc<Client> {
+    pub(super) fn join(self: &Rc<Self>, mailbox: &Rc<Mailbox>) -> Rc<Client> {
         let settings = &self.settings;
         let policy = settings.policy.unwrap_or(OverflowPolicy::DropOldest);
         let client = Rc::new(Client {
@@ -146,7 +146,7 @@ impl Audience {
     }
 
     /// Hands out what the lane holds until that has ended and all of it is settled.
-    pub async fn serve(&self, lane: &Lane, hub: &Hub) {
+    pub(super) async fn serve(&self, lane: &Lane, hub: &Hub) {
         let mut timer = None;
         std::future::poll_fn(|cx| self.poll_serve(lane, hub, &mut timer, cx)).await;
     }
@@ -292,7 +292,7 @@ impl Audience {
     }
 
     /// A client is done with a message.
-    pub fn settle(&self, letter: Letter, fate: Fate) {
+    pub(super) fn settle(&self, letter: Letter, fate: Fate) {
         if let (Some(envelope), Some(lane)) = (self.close(letter, fate), &self.io.lane) {
             lane.put_back(std::iter::once(envelope));
             self.changed.wake();
@@ -300,7 +300,7 @@ impl Audience {
     }
 
     /// A client has gone, and with it what was before it, oldest first.
-    pub fn leave(&self, client: &Rc<Client>, letters: impl Iterator<Item = Letter>) {
+    pub(super) fn leave(&self, client: &Rc<Client>, letters: impl Iterator<Item = Letter>) {
         self.clients.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
         let mut back = Vec::new();
         for letter in letters {
@@ -370,7 +370,7 @@ impl Client {
     }
 
     /// The next message for this client; the waker is called when there is one.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Letter> {
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Letter> {
         let next = self.queue.borrow_mut().pop();
         if let Some(letter) = next {
             self.full_since.set(None);
@@ -382,7 +382,7 @@ impl Client {
     }
 
     /// Whether nothing waits for it.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }
 }

@@ -26,7 +26,7 @@ use crate::queue::stop::Step;
 const PASS: usize = 256;
 
 /// A client's side of the conversation.
-pub struct Member {
+pub(super) struct Member {
     conversation: Conversation,
     state: State,
 }
@@ -136,7 +136,7 @@ impl Carrier for Hand<'_, '_> {
 
 impl Member {
     /// A client that has just been accepted.
-    pub fn new(audience: Rc<Audience>, origin: Rc<Origin>, guest: Guest) -> Self {
+    pub(super) fn new(audience: Rc<Audience>, origin: Rc<Origin>, guest: Guest) -> Self {
         Self {
             conversation: Conversation::new(audience.protocol.session()),
             state: State {

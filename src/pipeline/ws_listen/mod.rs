@@ -10,7 +10,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use audience::AudienceSettings;
+pub(crate) use audience::AudienceSettings;
 
 use self::audience::Audience;
 use self::member::Member;
@@ -35,7 +35,7 @@ use crate::sink::stdout::Output;
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// A WebSocket server.
-pub struct WsServer {
+pub(crate) struct WsServer {
     /// The endpoint.
     pub name: String,
     /// How clients come in.
@@ -120,7 +120,7 @@ pub(super) struct House {
 
 impl House {
     /// Takes the address and lets clients in.
-    pub async fn open(
+    pub(super) async fn open(
         reception: &Reception,
         settings: HubSettings,
         counters: Counters,
@@ -140,7 +140,7 @@ impl House {
     }
 
     /// Lets nobody in any more, closes all sessions, and cuts them off where the relay is aborted.
-    pub async fn close(self, io: &EndIo) {
+    pub(super) async fn close(self, io: &EndIo) {
         self.accepting.abort();
         let _ = self.accepting.await;
         self.hub.stop();

@@ -9,7 +9,7 @@ use crate::message::Message;
 
 /// A ring of messages.
 #[derive(Debug)]
-pub struct History {
+pub(super) struct History {
     /// Each with when it was published, in milliseconds of Unix time.
     messages: VecDeque<(i64, Message)>,
     bytes: usize,
@@ -19,17 +19,17 @@ pub struct History {
 
 impl History {
     /// Keeps so many messages, of so many bytes together.
-    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
         Self { messages: VecDeque::new(), bytes: 0, max_messages, max_bytes }
     }
 
     /// Messages kept.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
 
     /// A message was published at this time, in milliseconds of Unix time. One that is too large to keep leaves a gap.
-    pub fn push(&mut self, message: &Message, time: i64) {
+    pub(super) fn push(&mut self, message: &Message, time: i64) {
         if self.max_messages == 0 || message.len() > self.max_bytes {
             return;
         }
@@ -42,7 +42,7 @@ impl History {
     }
 
     /// Returns the wanted messages of a span of time, oldest first; where `most` is fewer, the latest of them.
-    pub fn within(
+    pub(super) fn within(
         &self,
         span: &RangeInclusive<i64>,
         most: usize,

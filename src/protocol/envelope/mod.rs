@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use self::pace::Pace;
 use self::requests::{Call, Rate, Subscription, label, method, reply};
 use self::seen::{Arrival, Fingerprint, Seen};
-pub use self::settings::{EnvelopeSettings, Limits, Request};
+pub(crate) use self::settings::{EnvelopeSettings, Limits, Request};
 use self::window::{Origin, Window};
 use self::wire::{Id, Incoming, Malformed};
 use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
@@ -78,7 +78,7 @@ struct Counts {
 
 /// One session of the protocol, across its connections.
 #[derive(Debug)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     settings: Rc<EnvelopeSettings>,
     /// What our ids begin with, so that they differ from those of any other session.
     prefix: String,
@@ -103,7 +103,7 @@ pub struct Envelope {
 impl Envelope {
     /// A session that has no connection yet; its ids begin with `prefix`, which no other session may have.
     #[must_use]
-    pub fn new(settings: Rc<EnvelopeSettings>, prefix: String) -> Self {
+    pub(crate) fn new(settings: Rc<EnvelopeSettings>, prefix: String) -> Self {
         Self {
             seen: Seen::new(settings.limits.remembered),
             window: Window::new(settings.limits.window, settings.limits.window_bytes),

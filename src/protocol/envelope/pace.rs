@@ -12,7 +12,7 @@ const SLOWEST: f64 = 24.0 * 3600.0;
 
 /// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
+pub(super) enum Counted {
     /// Messages.
     Messages,
     /// Bytes of their envelopes.
@@ -21,14 +21,14 @@ pub enum Counted {
 
 /// A rate that a peer asked for; a rate of 0 is a pause.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limit {
+pub(super) struct Limit {
     per_second: f64,
     counted: Counted,
 }
 
 impl Limit {
     /// So many of what is counted in so many seconds.
-    pub fn new(rate: f64, counted: Counted, seconds: f64) -> Option<Self> {
+    pub(super) fn new(rate: f64, counted: Counted, seconds: f64) -> Option<Self> {
         let per_second = rate / seconds;
         let usable = per_second == 0.0 || (per_second.is_finite() && per_second >= 1.0 / SLOWEST);
         usable.then_some(Self { per_second, counted })
@@ -37,7 +37,7 @@ impl Limit {
 
 /// The pace of one session.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     limit: Option<Limit>,
     due: Option<Instant>,
     /// Whether it has been noticed that the time has come.
@@ -46,12 +46,12 @@ pub struct Pace {
 
 impl Pace {
     /// Sets the limit, or lifts it.
-    pub fn set(&mut self, limit: Option<Limit>) {
+    pub(super) fn set(&mut self, limit: Option<Limit>) {
         *self = Self { limit, due: None, reached: false };
     }
 
     /// Whether a message may go now.
-    pub fn is_open(&self, now: Instant) -> bool {
+    pub(super) fn is_open(&self, now: Instant) -> bool {
         match self.limit {
             None => true,
             Some(limit) => limit.per_second > 0.0 && self.due.is_none_or(|due| now >= due),
@@ -59,7 +59,7 @@ impl Pace {
     }
 
     /// A message of so many bytes goes.
-    pub fn spend(&mut self, bytes: usize, now: Instant) {
+    pub(super) fn spend(&mut self, bytes: usize, now: Instant) {
         let Some(limit) = self.limit.filter(|limit| limit.per_second > 0.0) else { return };
         let units = match limit.counted {
             Counted::Messages => 1.0,
@@ -74,12 +74,12 @@ impl Pace {
     }
 
     /// When a message may go again, while that is still to come.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.reached)
     }
 
     /// The time is now.
-    pub fn on_time(&mut self, now: Instant) {
+    pub(super) fn on_time(&mut self, now: Instant) {
         self.reached |= self.due.is_some_and(|due| now >= due);
     }
 }

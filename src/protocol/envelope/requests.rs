@@ -11,14 +11,14 @@ use super::pace::{Counted, Limit};
 use crate::filter::PeerFilter;
 
 /// The methods there are.
-pub const METHODS: [&str; 5] = ["backpressure", "subscribe", "replay", "status", "capabilities"];
+pub(super) const METHODS: [&str; 5] = ["backpressure", "subscribe", "replay", "status", "capabilities"];
 /// Units of a rate, as they are shown.
-pub const UNITS: [&str; 6] =
+pub(super) const UNITS: [&str; 6] =
     ["messages/second", "messages/minute", "messages/hour", "bytes/second", "bytes/minute", "bytes/hour"];
 
 /// A request, understood.
 #[derive(Debug, Clone)]
-pub enum Call {
+pub(super) enum Call {
     /// Send no faster; without a limit as fast as may be.
     Backpressure(Option<Rate>),
     /// Send only what the filter matches; without one all.
@@ -38,7 +38,7 @@ pub enum Call {
 
 /// A limit and how it was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rate {
+pub(super) struct Rate {
     /// The limit.
     pub limit: Limit,
     /// `rate_limit` as it was written.
@@ -49,7 +49,7 @@ pub struct Rate {
 
 /// A filter and its source.
 #[derive(Debug, Clone)]
-pub struct Subscription {
+pub(super) struct Subscription {
     /// The compiled filter.
     pub filter: PeerFilter,
     /// The jq it was compiled from.
@@ -57,12 +57,12 @@ pub struct Subscription {
 }
 
 /// A method's name where it is one of ours, for counting.
-pub fn label(method: &str) -> &'static str {
+pub(super) fn label(method: &str) -> &'static str {
     METHODS.into_iter().find(|known| *known == method).unwrap_or("unknown")
 }
 
 /// The method a request names.
-pub fn method(payload: &Value) -> &str {
+pub(super) fn method(payload: &Value) -> &str {
     payload.get("method").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -71,7 +71,7 @@ impl Call {
     ///
     /// # Errors
     /// In words, when it asks for something there is not.
-    pub fn read(payload: &Value) -> Result<Self, String> {
+    pub(super) fn read(payload: &Value) -> Result<Self, String> {
         let nothing = Value::Null;
         let params = payload.get("params").unwrap_or(&nothing);
         if !params.is_null() && !params.is_object() {
@@ -173,7 +173,7 @@ fn subscription(params: &Value) -> Result<Option<Subscription>, String> {
 }
 
 /// The payload of a reply.
-pub fn reply(result: Result<Value, String>) -> String {
+pub(super) fn reply(result: Result<Value, String>) -> String {
     match result {
         Ok(result) => json!({"status": "ok", "result": result}),
         Err(error) => json!({"status": "error", "error": error}),

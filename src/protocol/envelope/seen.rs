@@ -11,11 +11,11 @@ use super::wire::Id;
 use crate::message::Message;
 
 /// A message, in short. Keyed by chance, so that no peer can make two that are alike.
-pub type Fingerprint = u64;
+pub(super) type Fingerprint = u64;
 
 /// What is known of a message that arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub(super) enum Arrival {
     /// It is here for the first time.
     New,
     /// It is here already, and nobody knows yet what becomes of it.
@@ -26,7 +26,7 @@ pub enum Arrival {
 
 /// The messages seen lately.
 #[derive(Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     keys: RandomState,
     /// Whether each was taken.
     taken: HashMap<Fingerprint, bool>,
@@ -36,17 +36,17 @@ pub struct Seen {
 
 impl Seen {
     /// Remembers so many taken messages.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { keys: RandomState::new(), taken: HashMap::new(), order: VecDeque::new(), capacity }
     }
 
     /// The fingerprint of a message.
-    pub fn fingerprint(&self, id: &Id, message: &Message) -> Fingerprint {
+    pub(super) fn fingerprint(&self, id: &Id, message: &Message) -> Fingerprint {
         self.keys.hash_one((id.as_json(), message.payload().as_ref()))
     }
 
     /// A message arrives; a new one is undecided from now on.
-    pub fn arrive(&mut self, message: Fingerprint) -> Arrival {
+    pub(super) fn arrive(&mut self, message: Fingerprint) -> Arrival {
         match self.taken.get(&message) {
             Some(true) => Arrival::Taken,
             Some(false) => Arrival::Undecided,
@@ -58,7 +58,7 @@ impl Seen {
     }
 
     /// An undecided message was taken.
-    pub fn take(&mut self, message: Fingerprint) {
+    pub(super) fn take(&mut self, message: Fingerprint) {
         if self.taken.insert(message, true) != Some(true) {
             self.order.push_back(message);
         }
@@ -70,7 +70,7 @@ impl Seen {
     }
 
     /// An undecided message was rejected: when it comes again it is new.
-    pub fn forget(&mut self, message: Fingerprint) {
+    pub(super) fn forget(&mut self, message: Fingerprint) {
         self.taken.remove(&message);
     }
 }

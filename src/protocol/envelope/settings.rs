@@ -13,7 +13,7 @@ use crate::message::Message;
 
 /// What a session of this protocol may keep.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Messages sent whose answer is open; then the sender waits.
     pub window: usize,
     /// Bytes of them; the last one may exceed it.
@@ -46,7 +46,7 @@ impl Default for Limits {
 
 /// Something to request of the peer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The method.
     pub method: String,
     /// Its parameters, an object.
@@ -55,7 +55,7 @@ pub struct Request {
 
 /// How envelopes are exchanged; shared by the sessions of an endpoint.
 #[derive(Debug)]
-pub struct EnvelopeSettings {
+pub(crate) struct EnvelopeSettings {
     pub(super) limits: Limits,
     pub(super) requests: Vec<Request>,
     history: RefCell<History>,
@@ -70,13 +70,13 @@ impl Default for EnvelopeSettings {
 impl EnvelopeSettings {
     /// These limits; and requests to make on every new connection.
     #[must_use]
-    pub fn new(limits: Limits, requests: Vec<Request>) -> Self {
+    pub(crate) fn new(limits: Limits, requests: Vec<Request>) -> Self {
         let history = RefCell::new(History::new(limits.replay, limits.replay_bytes));
         Self { limits, requests, history }
     }
 
     /// A message was published to the sessions: a peer may ask for it again.
-    pub fn remember(&self, message: &Message) {
+    pub(crate) fn remember(&self, message: &Message) {
         self.history.borrow_mut().push(message, Timestamp::now().as_millisecond());
     }
 

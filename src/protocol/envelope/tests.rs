@@ -13,7 +13,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub fn with(settings: &Rc<EnvelopeSettings>, prefix: &str) -> Self {
+    pub(super) fn with(settings: &Rc<EnvelopeSettings>, prefix: &str) -> Self {
         let envelope = Envelope::new(Rc::clone(settings), prefix.to_owned());
         Self { envelope, start: Instant::now(), at: Duration::ZERO, effects: Vec::new() }
     }
@@ -24,7 +24,7 @@ impl Side {
         side
     }
 
-    pub fn opened() -> Self {
+    pub(super) fn opened() -> Self {
         Self::limited(Limits::default())
     }
 
@@ -47,19 +47,19 @@ impl Side {
         self.done()
     }
 
-    pub fn opens(&mut self) -> Vec<Effect> {
+    pub(super) fn opens(&mut self) -> Vec<Effect> {
         self.act(Envelope::on_open)
     }
 
-    pub fn gets(&mut self, text: &str) -> Vec<Effect> {
+    pub(super) fn gets(&mut self, text: &str) -> Vec<Effect> {
         self.act(|envelope, now, effects| envelope.on_message(Message::text(text), now, effects))
     }
 
-    pub fn sends(&mut self, text: &str, ticket: Option<Ticket>) -> Vec<Effect> {
+    pub(super) fn sends(&mut self, text: &str, ticket: Option<Ticket>) -> Vec<Effect> {
         self.act(|envelope, now, effects| envelope.on_outgoing(Message::text(text), ticket, now, effects))
     }
 
-    pub fn learns(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Effect> {
+    pub(super) fn learns(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Effect> {
         self.act(|envelope, now, effects| envelope.on_outcome(ticket, outcome, now, effects))
     }
 
@@ -72,7 +72,7 @@ impl Side {
         self.act(|envelope, now, effects| envelope.on_depth(Depth { waiting, capacity }, now, effects))
     }
 
-    pub fn takes(&self) -> bool {
+    pub(super) fn takes(&self) -> bool {
         self.envelope.takes_outgoing(self.now())
     }
 

@@ -14,7 +14,7 @@ const GROWTH: usize = 8;
 
 /// Where a message that was sent came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// It was handed over, perhaps with a ticket.
     Given(Option<Ticket>),
     /// The peer asked for it again.
@@ -23,7 +23,7 @@ pub enum Origin {
 
 /// Everything without an answer, oldest first.
 #[derive(Debug)]
-pub struct Window {
+pub(super) struct Window {
     open: BTreeMap<u64, (Message, Origin)>,
     bytes: usize,
     max_messages: usize,
@@ -36,24 +36,24 @@ pub struct Window {
 
 impl Window {
     /// At most so many messages, of so many bytes together.
-    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
         let max_messages = max_messages.max(1);
         Self { open: BTreeMap::new(), bytes: 0, max_messages, max_bytes, size: max_messages, answers: 0 }
     }
 
     /// Whether one more may be sent.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.open.len() < self.size && self.bytes < self.max_bytes
     }
 
     /// This was sent, or goes out with the next connection.
-    pub fn sent(&mut self, number: u64, envelope: Message, origin: Origin) {
+    pub(super) fn sent(&mut self, number: u64, envelope: Message, origin: Origin) {
         self.bytes += envelope.len();
         self.open.insert(number, (envelope, origin));
     }
 
     /// The peer answered for this; where it came from.
-    pub fn answered(&mut self, number: u64) -> Option<Origin> {
+    pub(super) fn answered(&mut self, number: u64) -> Option<Origin> {
         let (envelope, origin) = self.open.remove(&number)?;
         self.bytes -= envelope.len();
         self.answers += 1;
@@ -65,29 +65,29 @@ impl Window {
     }
 
     /// The peer is slow: half of what is open is enough.
-    pub fn narrow(&mut self) {
+    pub(super) fn narrow(&mut self) {
         self.size = (self.open.len().min(self.size) / 2).max(1);
         self.answers = 0;
     }
 
     /// A new connection: it says again when it is slow.
-    pub fn widen(&mut self) {
+    pub(super) fn widen(&mut self) {
         self.size = self.max_messages;
         self.answers = 0;
     }
 
     /// What is open, in the order it was sent.
-    pub fn open(&self) -> impl Iterator<Item = &Message> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &Message> {
         self.open.values().map(|(envelope, _)| envelope)
     }
 
     /// How many messages are open.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.open.len()
     }
 
     /// How many may be.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.size
     }
 }

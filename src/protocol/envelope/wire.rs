@@ -19,7 +19,7 @@ use crate::message::{Message, MessageKind};
 use crate::observe::counters::EnvelopeType;
 
 /// Bytes of the longest id accepted.
-pub const MAX_ID: usize = 256;
+pub(super) const MAX_ID: usize = 256;
 /// Characters of a peer's explanation that are kept.
 const MAX_REASON: usize = 300;
 /// Characters of a result that are shown.
@@ -27,11 +27,11 @@ const MAX_RESULT: usize = 4000;
 
 /// An id as the peer wrote it: JSON, a text or a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Id(Box<str>);
+pub(super) struct Id(Box<str>);
 
 impl Id {
     /// The JSON.
-    pub fn as_json(&self) -> &str {
+    pub(super) fn as_json(&self) -> &str {
         &self.0
     }
 
@@ -43,7 +43,7 @@ impl Id {
 
 /// An envelope from the peer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub(super) enum Incoming {
     /// A message to acknowledge.
     Data(Id, Message),
     /// Something to do and reply to.
@@ -60,7 +60,7 @@ pub enum Incoming {
 
 impl Incoming {
     /// Its type.
-    pub fn kind(&self) -> EnvelopeType {
+    pub(super) fn kind(&self) -> EnvelopeType {
         match self {
             Self::Data(..) => EnvelopeType::Data,
             Self::Request(..) => EnvelopeType::Request,
@@ -74,7 +74,7 @@ impl Incoming {
 
 /// What is no envelope, and the id it can be refused by.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub(super) struct Malformed {
     /// The id, where there is one.
     pub id: Option<Id>,
     /// What is wrong.
@@ -100,7 +100,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 impl Incoming {
     /// Reads an envelope.
-    pub fn read(message: &Message) -> Result<Self, Malformed> {
+    pub(super) fn read(message: &Message) -> Result<Self, Malformed> {
         let nameless = |why: String| Malformed { id: None, why };
         let Some(text) = message.as_text() else {
             return Err(nameless("a binary message where an envelope was expected".to_owned()));
@@ -206,7 +206,7 @@ fn without_control(text: &str, most: usize) -> String {
 }
 
 /// An envelope of this type. `id` is JSON, and so is the payload.
-pub fn envelope(kind: &str, id: &str, time: i64, payload: Option<&str>) -> Message {
+pub(super) fn envelope(kind: &str, id: &str, time: i64, payload: Option<&str>) -> Message {
     let start = format!(r#"{{"type":"{kind}","id":{id},"timestamp":{time}"#);
     Message::text(match payload {
         Some(payload) => format!(r#"{start},"payload":{payload}}}"#),
@@ -215,7 +215,7 @@ pub fn envelope(kind: &str, id: &str, time: i64, payload: Option<&str>) -> Messa
 }
 
 /// A data envelope around a message.
-pub fn data(id: &str, time: i64, message: &Message) -> Message {
+pub(super) fn data(id: &str, time: i64, message: &Message) -> Message {
     let mut out = format!(r#"{{"type":"data","id":{id},"timestamp":{time},"#).into_bytes();
     if let Some(text) = message.as_text() {
         out.extend_from_slice(b"\"payload\":");

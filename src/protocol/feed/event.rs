@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::protocol::decimal::Decimal;
 
 /// Compiles what --feed-field says.
-pub type Compile<'a> = &'a dyn Fn(&str) -> Result<Filter, FilterError>;
+pub(super) type Compile<'a> = &'a dyn Fn(&str) -> Result<Filter, FilterError>;
 
 /// Events remembered at most; sessions that go through their queues one after the other find them again.
 const CACHED_EVENTS: usize = 1024;
@@ -30,7 +30,7 @@ const MAX_VALUES: usize = 1024;
 
 /// A value that a filter can name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(super) enum Value {
     /// A text, and the number it is where it is one.
     Text(Box<str>, Option<Decimal>),
     /// A JSON number.
@@ -41,12 +41,12 @@ pub enum Value {
 
 impl Value {
     /// A text.
-    pub fn text(text: &str) -> Self {
+    pub(super) fn text(text: &str) -> Self {
         Self::Text(text.into(), Decimal::parse(text))
     }
 
     /// The value as a number, if it is one or a text that says one.
-    pub fn number(&self) -> Option<&Decimal> {
+    pub(super) fn number(&self) -> Option<&Decimal> {
         match self {
             Self::Text(_, number) => number.as_ref(),
             Self::Number(number) => Some(number),
@@ -55,7 +55,7 @@ impl Value {
     }
 
     /// What JSON value is, where a filter can name it.
-    pub fn from_json(json: &serde_json::Value) -> Option<Self> {
+    pub(super) fn from_json(json: &serde_json::Value) -> Option<Self> {
         match json {
             serde_json::Value::String(text) => Some(Self::text(text)),
             serde_json::Value::Number(number) => Decimal::parse(number.as_str()).map(Self::Number),
@@ -67,11 +67,11 @@ impl Value {
 
 /// The values of an event's fields, in the order of the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedEvent(Vec<Vec<Value>>);
+pub(super) struct FeedEvent(Vec<Vec<Value>>);
 
 impl FeedEvent {
     /// The values of the field at this place.
-    pub fn values(&self, field: usize) -> &[Value] {
+    pub(super) fn values(&self, field: usize) -> &[Value] {
         self.0.get(field).map_or(&[], Vec::as_slice)
     }
 }
@@ -86,14 +86,14 @@ enum Source {
 
 /// The names that filters go by, and where their values stand in an event.
 #[derive(Debug, Clone)]
-pub struct Fields {
+pub(super) struct Fields {
     fields: Vec<(String, Source)>,
     keys: Vec<String>,
 }
 
 impl Fields {
     /// Names whose values stand under keys of the event.
-    pub fn new(keys: &[(&str, &str)]) -> Self {
+    pub(super) fn new(keys: &[(&str, &str)]) -> Self {
         let mut fields = Self { fields: Vec::new(), keys: Vec::new() };
         for (name, key) in keys {
             let source = fields.key(key);
@@ -114,7 +114,7 @@ impl Fields {
     ///
     /// # Errors
     /// When `jq` does not compile.
-    pub fn map(&mut self, name: &str, jq: &str, compile: Compile<'_>) -> Result<(), FilterError> {
+    pub(super) fn map(&mut self, name: &str, jq: &str, compile: Compile<'_>) -> Result<(), FilterError> {
         let source = if let Some(key) = plain_key(jq) {
             self.key(key)
         } else {
@@ -130,17 +130,17 @@ impl Fields {
     }
 
     /// The names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())
     }
 
     /// The place of a name.
-    pub fn place(&self, name: &str) -> Option<usize> {
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.names().position(|known| known == name)
     }
 
     /// Reads an event. A list stands for each of its values; what is no JSON has no values.
-    pub fn read(&self, message: &Message) -> FeedEvent {
+    pub(super) fn read(&self, message: &Message) -> FeedEvent {
         let top = self.top_level(message.payload());
         let json = std::cell::OnceCell::new();
         let values = self.fields.iter().map(|(_, source)| match source {
@@ -254,7 +254,7 @@ impl Visitor<'_> for KeyPlace<'_> {
 
 /// An event that is being read: filters may take their time.
 #[derive(Debug)]
-pub struct Reading(RefCell<Begun<FeedEvent>>);
+pub(super) struct Reading(RefCell<Begun<FeedEvent>>);
 
 impl Reading {
     fn begin(message: &Message, fields: &Fields) -> Self {
@@ -268,13 +268,13 @@ impl Reading {
     }
 
     /// Ready when it has been read; else every waker that asked is called when it is.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         // Where a filter cannot be stopped the run ends, and says so.
         self.0.borrow_mut().poll(cx).map(|_| ())
     }
 
     /// Looks at the event; at one without values where it has not been read.
-    pub fn look<T>(&self, look: impl FnOnce(&FeedEvent) -> T) -> T {
+    pub(super) fn look<T>(&self, look: impl FnOnce(&FeedEvent) -> T) -> T {
         match &*self.0.borrow() {
             Begun::Done(event) => look(event),
             Begun::Apart(_) => look(&FeedEvent(Vec::new())),
@@ -287,7 +287,7 @@ type Address = (usize, usize);
 
 /// Events read lately.
 #[derive(Debug, Default)]
-pub struct EventCache(RefCell<Remembered>);
+pub(super) struct EventCache(RefCell<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -298,7 +298,7 @@ struct Remembered {
 
 impl EventCache {
     /// The event in this message, begun to be read now unless it was lately.
-    pub fn event(&self, message: &Message, fields: &Fields) -> Rc<Reading> {
+    pub(super) fn event(&self, message: &Message, fields: &Fields) -> Rc<Reading> {
         let address = (message.payload().as_ptr() as usize, message.len());
         let mut remembered = self.0.borrow_mut();
         if let Some((_, event)) = remembered.events.get(&address) {

@@ -12,13 +12,13 @@ use super::event::{FeedEvent, Fields, Value};
 use crate::protocol::decimal::Decimal;
 
 /// The name of the filter that compares instead of looking up.
-pub const MIN_AMOUNT: &str = "min_amount";
+pub(super) const MIN_AMOUNT: &str = "min_amount";
 /// Values a list may have.
 const MAX_LISTED: usize = 10_000;
 
 /// Why a register message cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadInput {
+pub(super) struct BadInput {
     /// In short.
     pub error: String,
     /// What would have been right.
@@ -27,7 +27,7 @@ pub struct BadInput {
 
 impl BadInput {
     /// What is wrong, and what would have been right.
-    pub fn new(error: impl Into<String>, details: impl Into<String>) -> Self {
+    pub(super) fn new(error: impl Into<String>, details: impl Into<String>) -> Self {
         Self { error: error.into(), details: details.into() }
     }
 }
@@ -71,7 +71,7 @@ impl Allowed {
 
 /// The filters of one client. The default lets everything pass.
 #[derive(Debug, Clone, Default)]
-pub struct Filters {
+pub(super) struct Filters {
     lists: Vec<(usize, Allowed)>,
     least: Option<(usize, Decimal)>,
     in_force: Map<String, Json>,
@@ -79,7 +79,7 @@ pub struct Filters {
 
 impl Filters {
     /// Reads the `filters` of a register message.
-    pub fn read(filters: Option<&Json>, fields: &Fields) -> Result<Self, BadInput> {
+    pub(super) fn read(filters: Option<&Json>, fields: &Fields) -> Result<Self, BadInput> {
         let known = || format!("the filters are {}", fields.names().collect::<Vec<_>>().join(", "));
         let asked = match filters {
             None | Some(Json::Null) => &Map::new(),
@@ -107,12 +107,12 @@ impl Filters {
     }
 
     /// Whether there is nothing to look at: every event passes.
-    pub fn pass_all(&self) -> bool {
+    pub(super) fn pass_all(&self) -> bool {
         self.lists.is_empty() && self.least.is_none()
     }
 
     /// Whether an event passes all filters. A field with several values passes where one of them does.
-    pub fn pass(&self, event: &FeedEvent) -> bool {
+    pub(super) fn pass(&self, event: &FeedEvent) -> bool {
         let holds =
             |(field, allowed): &(usize, Allowed)| event.values(*field).iter().any(|value| allowed.contains(value));
         let is_enough = |(field, least): &(usize, Decimal)| {
@@ -122,13 +122,13 @@ impl Filters {
     }
 
     /// The filters as the client gave them, with what it left out.
-    pub fn in_force(&self) -> &Map<String, Json> {
+    pub(super) fn in_force(&self) -> &Map<String, Json> {
         &self.in_force
     }
 }
 
 /// The filters that let everything pass, written out.
-pub fn nothing_asked(fields: &Fields) -> Map<String, Json> {
+pub(super) fn nothing_asked(fields: &Fields) -> Map<String, Json> {
     let empty = |name: &str| if name == MIN_AMOUNT { Json::String(String::new()) } else { Json::Array(Vec::new()) };
     fields.names().map(|name| (name.to_owned(), empty(name))).collect()
 }
@@ -169,7 +169,7 @@ fn least(value: &Json) -> Result<Option<Decimal>, BadInput> {
 }
 
 /// A piece of a peer's text that is fit for an error message.
-pub fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text.chars().take(40).collect();
     if short.len() < text.len() {
         short.push('…');

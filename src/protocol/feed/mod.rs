@@ -28,7 +28,7 @@ const MAX_INPUT: usize = 1024 * 1024;
 
 /// How a feed is offered; shared by its sessions.
 #[derive(Debug)]
-pub struct FeedSettings {
+pub(crate) struct FeedSettings {
     register_within: Duration,
     fields: Fields,
     cache: EventCache,
@@ -36,7 +36,7 @@ pub struct FeedSettings {
 
 /// Why a `NAME=JQ` cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FieldError {
+pub(crate) enum FieldError {
     /// There is no name in front of an equals sign.
     #[error("it must be NAME=JQ, for example types=.event.kind")]
     Shape,
@@ -54,7 +54,7 @@ impl Default for FeedSettings {
 impl FeedSettings {
     /// A feed with the usual fields, whose clients have so much time to register.
     #[must_use]
-    pub fn new(register_within: Duration) -> Self {
+    pub(crate) fn new(register_within: Duration) -> Self {
         Self { register_within, fields: Fields::new(&FIELDS), cache: EventCache::default() }
     }
 
@@ -62,7 +62,7 @@ impl FeedSettings {
     ///
     /// # Errors
     /// When it has another shape, or the jq does not compile.
-    pub fn map_field(&mut self, text: &str, compile: Compile<'_>) -> Result<(), FieldError> {
+    pub(crate) fn map_field(&mut self, text: &str, compile: Compile<'_>) -> Result<(), FieldError> {
         let (name, jq) = text.split_once('=').ok_or(FieldError::Shape)?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(is_name) || jq.trim().is_empty() {
@@ -74,7 +74,7 @@ impl FeedSettings {
 
 /// One client of a feed.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     settings: Rc<FeedSettings>,
     state: State,
     /// The event that is handed over next.
@@ -93,7 +93,7 @@ enum State {
 impl Feed {
     /// A session that has no connection yet.
     #[must_use]
-    pub fn new(settings: Rc<FeedSettings>) -> Self {
+    pub(crate) fn new(settings: Rc<FeedSettings>) -> Self {
         Self { settings, state: State::Closed, known: None }
     }
 

@@ -13,7 +13,7 @@ use crate::message::{Message, MessageKind};
 use crate::queue::envelope::{Envelope, Origin};
 
 /// Bytes of a message beside its payload.
-pub const MESSAGE_OVERHEAD: usize = 1 + 2 + 8 + 8 + 8 + 8;
+pub(crate) const MESSAGE_OVERHEAD: usize = 1 + 2 + 8 + 8 + 8 + 8;
 
 /// Bytes after which a block takes no more. The store keeps values in pages of a power of two.
 const FULL: usize = 64 * 1024 - 512;
@@ -25,7 +25,7 @@ const BINARY: u8 = 2;
 
 /// A block being filled.
 #[derive(Debug)]
-pub struct BlockWriter {
+pub(crate) struct BlockWriter {
     first: u64,
     count: u32,
     bytes: Vec<u8>,
@@ -34,7 +34,7 @@ pub struct BlockWriter {
 
 /// A block as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// Position of its first message.
     pub first: u64,
     /// Its bytes.
@@ -43,7 +43,7 @@ pub struct Block {
 
 impl BlockWriter {
     /// An empty block whose first message has this position.
-    pub fn new(run: u64, first: u64) -> Self {
+    pub(crate) fn new(run: u64, first: u64) -> Self {
         let mut bytes = Vec::with_capacity(4096);
         bytes.extend_from_slice(&run.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
@@ -51,23 +51,23 @@ impl BlockWriter {
     }
 
     /// Whether a message of so many bytes belongs into another block.
-    pub fn is_full_for(&self, size: usize) -> bool {
+    pub(crate) fn is_full_for(&self, size: usize) -> bool {
         self.count > 0
             && (self.bytes.len() + size + MESSAGE_OVERHEAD > FULL || self.origins.len() >= usize::from(u16::MAX))
     }
 
     /// Position of its first message.
-    pub fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
     /// Messages in it.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         u64::from(self.count)
     }
 
     /// Adds a message.
-    pub fn add(&mut self, envelope: &Envelope) {
+    pub(crate) fn add(&mut self, envelope: &Envelope) {
         let origin = self.origin(&envelope.origin);
         let message = &envelope.message;
         self.bytes.reserve(message.len() + MESSAGE_OVERHEAD);
@@ -86,7 +86,7 @@ impl BlockWriter {
     }
 
     /// The block.
-    pub fn finish(mut self) -> Block {
+    pub(crate) fn finish(mut self) -> Block {
         self.bytes[8..HEADER].copy_from_slice(&self.count.to_le_bytes());
         Block { first: self.first, bytes: self.bytes }
     }
@@ -110,7 +110,7 @@ impl BlockWriter {
 
 /// A message as it was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// Its place among the origins of the block.
     pub origin: usize,
     /// Its number in the ledger of the run that wrote it.
@@ -125,7 +125,7 @@ pub struct Record {
 
 /// A block that has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadBlock {
+pub(crate) struct ReadBlock {
     /// Position of its first message.
     pub first: u64,
     /// The run that wrote it.
@@ -137,12 +137,12 @@ pub struct ReadBlock {
 }
 
 /// How many messages a block says it holds.
-pub fn count(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn count(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(u32::from_le_bytes(bytes.get(8..HEADER)?.try_into().ok()?)))
 }
 
 /// Reads a block; `None` when it is none.
-pub fn read(first: u64, bytes: Vec<u8>) -> Option<ReadBlock> {
+pub(crate) fn read(first: u64, bytes: Vec<u8>) -> Option<ReadBlock> {
     let bytes = Bytes::from(bytes);
     let expected = count(&bytes)?;
     let mut cursor = Cursor { bytes, at: 0 };

@@ -37,11 +37,11 @@ impl Done {
 
 /// A disk in memory.
 #[derive(Debug, Clone, Default)]
-pub struct FakeDisk(Arc<Mutex<Medium>>);
+pub(super) struct FakeDisk(Arc<Mutex<Medium>>);
 
 impl FakeDisk {
     /// After so many operations it is full.
-    pub fn fill_after(&self, operations: u32) {
+    pub(super) fn fill_after(&self, operations: u32) {
         self.0.lock().expect("a disk").left = Some(operations);
     }
 
@@ -56,7 +56,7 @@ impl FakeDisk {
     }
 
     /// What is left when the power fails: of what was not synced, any part. Who still has this disk does not reach that.
-    pub fn crashed(&self, seed: u64) -> Self {
+    pub(super) fn crashed(&self, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let medium = self.0.lock().expect("a disk");
         let mut left = medium.synced.clone();

@@ -5,17 +5,17 @@
 //! owns it and carries work and results between its lanes and the thread. Invariants: what a source was told it may
 //! forget comes out after a crash, at least once and in order; nothing here waits for the disk but [`Spool::close`].
 
-pub mod block;
-pub mod error;
+pub(crate) mod block;
+pub(crate) mod error;
 #[cfg(test)]
 mod fake_disk;
 #[cfg(test)]
 mod model_tests;
-pub mod queue;
-pub mod states;
-pub mod store;
-pub mod thread;
-pub mod tracked;
+pub(crate) mod queue;
+pub(crate) mod states;
+pub(crate) mod store;
+pub(crate) mod thread;
+pub(crate) mod tracked;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -38,7 +38,7 @@ use crate::redact;
 
 /// What happens when a destination's share of the spool is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpoolFull {
+pub(crate) enum SpoolFull {
     /// The source waits.
     Block,
     /// The oldest messages make room.
@@ -49,7 +49,7 @@ pub enum SpoolFull {
 
 /// How a spool is used.
 #[derive(Debug, Clone, Copy)]
-pub struct SpoolSettings {
+pub(crate) struct SpoolSettings {
     /// Every message is stored before it is handed on; else only what does not fit in memory.
     pub always: bool,
     /// Bytes it holds at most.
@@ -60,7 +60,7 @@ pub struct SpoolSettings {
 
 /// Messages in the store for a destination that nobody serves now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
+pub(crate) struct Leftover {
     /// The destination.
     pub name: String,
     /// Messages.
@@ -84,7 +84,7 @@ impl Signal {
 
 /// The spool of a relay.
 #[derive(Debug)]
-pub struct Spool {
+pub(crate) struct Spool {
     directory: PathBuf,
     settings: SpoolSettings,
     run: u64,
@@ -108,7 +108,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn open(directory: &Path, settings: SpoolSettings) -> Result<Rc<Self>, SpoolError> {
+    pub(crate) fn open(directory: &Path, settings: SpoolSettings) -> Result<Rc<Self>, SpoolError> {
         let (store, saved) = Store::open(directory)?;
         Ok(Self::of(directory, store, saved, settings))
     }
@@ -169,24 +169,24 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn saved_states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
+    pub(crate) fn saved_states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
         self.store.borrow().as_ref().map_or(Ok(Vec::new()), Store::states)
     }
 
     /// Returns the error of a state that cannot be read.
-    pub fn damaged_state(&self, key: &str, reason: &str) -> SpoolError {
+    pub(crate) fn damaged_state(&self, key: &str, reason: &str) -> SpoolError {
         let cause = Cause::Damaged(format!("the state of {key} cannot be read: {reason}"));
         SpoolError { directory: self.directory.clone(), cause }
     }
 
     /// Keeps the state of a key, or forgets it. The share of the message that made it so is settled once that is durable.
-    pub fn keep_state(&self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
+    pub(crate) fn keep_state(&self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
         self.states.borrow_mut().set(key, bytes, receipt);
         self.signal.set();
     }
 
     /// Ready when another message may change a state without too many of them waiting for the disk.
-    pub fn poll_state_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_state_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.states.borrow().is_full() {
             return Poll::Ready(());
         }
@@ -198,7 +198,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn begin(&self) -> Result<Vec<Leftover>, SpoolError> {
+    pub(crate) fn begin(&self) -> Result<Vec<Leftover>, SpoolError> {
         let saved = self.saved.borrow();
         let taken: u64 = saved.iter().map(|(_, row)| Amount::of(row).stored_bytes()).sum();
         let lanes = self.lanes.borrow();
@@ -218,7 +218,7 @@ impl Spool {
     }
 
     /// Carries work and results. Ready, once, when the spool has failed.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<SpoolError> {
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<SpoolError> {
         loop {
             self.signal.carrier.register(cx);
             self.take_results(cx);
@@ -239,7 +239,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`]: something is not written, or was not earlier.
-    pub async fn close(&self) -> Result<(), SpoolError> {
+    pub(crate) async fn close(&self) -> Result<(), SpoolError> {
         self.lanes.borrow().iter().for_each(|lane| lane.queue.borrow_mut().store_window());
         self.post();
         if let Some(disk) = &*self.disk.borrow() {
@@ -319,7 +319,7 @@ impl Spool {
 
 /// The queue of one destination, and who waits for it.
 #[derive(Debug)]
-pub struct SpoolLane {
+pub(crate) struct SpoolLane {
     this: Weak<SpoolLane>,
     key: LaneKey,
     /// What is where.

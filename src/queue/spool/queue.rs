@@ -23,13 +23,13 @@ const MOST_UNWRITTEN: u64 = 8 << 20;
 /// Bytes read at a time.
 const READ: usize = 1 << 20;
 /// The first position of a new queue: there is room before it for what is stored in front at the end of each run.
-pub const FIRST_POSITION: u64 = 1 << 48;
+pub(crate) const FIRST_POSITION: u64 = 1 << 48;
 /// More than the messages of a block: the block of the first message that waits may begin so far before it.
 const BLOCK_SPAN: u64 = 1 << 16;
 
 /// Messages and their payload bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// Messages.
     pub messages: u64,
     /// Payload bytes.
@@ -48,7 +48,7 @@ impl Amount {
     }
 
     /// What waits according to a row.
-    pub fn of(row: &Row) -> Self {
+    pub(crate) fn of(row: &Row) -> Self {
         Self { messages: row.messages, bytes: row.bytes }
     }
 
@@ -61,14 +61,14 @@ impl Amount {
     }
 
     /// What it takes up in the store.
-    pub fn stored_bytes(self) -> u64 {
+    pub(crate) fn stored_bytes(self) -> u64 {
         self.bytes + self.messages * MESSAGE_OVERHEAD as u64
     }
 }
 
 /// The queue of one destination.
 #[derive(Debug)]
-pub struct SpooledQueue {
+pub(crate) struct SpooledQueue {
     lane: LaneKey,
     number: u32,
     run: u64,
@@ -110,7 +110,7 @@ pub struct SpooledQueue {
 
 impl SpooledQueue {
     /// A queue with what an earlier run left.
-    pub fn new(lane: LaneKey, row: Row, run: u64, bounds: LaneSettings, settings: SpoolSettings) -> Self {
+    pub(crate) fn new(lane: LaneKey, row: Row, run: u64, bounds: LaneSettings, settings: SpoolSettings) -> Self {
         let left = Amount::of(&row);
         Self {
             lane,
@@ -142,55 +142,55 @@ impl SpooledQueue {
     }
 
     /// Whose messages it holds from now on, and what an earlier run left.
-    pub fn join(&mut self, ledger: &Rc<Ledger>) -> Amount {
+    pub(crate) fn join(&mut self, ledger: &Rc<Ledger>) -> Amount {
         self.ledger = Some(Rc::clone(ledger));
         self.beyond
     }
 
     /// What it may take up in the store.
-    pub fn set_share(&mut self, bytes: u64) {
+    pub(crate) fn set_share(&mut self, bytes: u64) {
         self.share = bytes;
     }
 
     /// What its blocks are found by.
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
     /// The messages in memory.
-    pub fn window(&self) -> &Queue<Envelope> {
+    pub(crate) fn window(&self) -> &Queue<Envelope> {
         &self.window
     }
 
     /// Only on disk.
-    pub fn beyond(&self) -> Amount {
+    pub(crate) fn beyond(&self) -> Amount {
         self.beyond
     }
 
     /// Whether it works no more.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
     }
 
     /// How full the store's share is, from 0 to 1.
-    pub fn utilization(&self) -> f64 {
+    pub(crate) fn utilization(&self) -> f64 {
         (self.unsettled.stored_bytes() as f64 / self.share.max(1) as f64).min(1.0)
     }
 
     /// Bytes it takes up in the store.
-    pub fn stored_bytes(&self) -> u64 {
+    pub(crate) fn stored_bytes(&self) -> u64 {
         self.unsettled.stored_bytes()
     }
 
     /// Messages of the present size that its share of the store holds.
-    pub fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         let (messages, used) = (self.unsettled.messages, self.unsettled.stored_bytes());
         let whole = u128::from(messages.max(1)) * u128::from(self.share) / u128::from(used.max(1));
         u64::try_from(whole).unwrap_or(u64::MAX)
     }
 
     /// Whether a message may be pushed without waiting.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         if self.has_failed || self.fits_in_memory(1) && !self.settings.always {
             return true;
         }
@@ -225,7 +225,7 @@ impl SpooledQueue {
     }
 
     /// Takes a message in. What has no place, or makes place for it, is returned to be dropped.
-    pub fn push(&mut self, mut envelope: Envelope, storage: &Rc<dyn Storage>) -> Vec<Envelope> {
+    pub(crate) fn push(&mut self, mut envelope: Envelope, storage: &Rc<dyn Storage>) -> Vec<Envelope> {
         let size = envelope.weight();
         if !self.settings.always && self.fits_in_memory(size) {
             self.window.put(envelope);
@@ -285,7 +285,7 @@ impl SpooledQueue {
 
     /// Stores what waits in memory alone, in front of all that waits only on disk: nobody is left to hand it on. The bound
     /// of the store is of no matter then.
-    pub fn store_window(&mut self) {
+    pub(crate) fn store_window(&mut self) {
         if self.has_failed || self.window.iter().all(|envelope| envelope.receipt.place().is_some()) {
             return;
         }
@@ -337,37 +337,37 @@ impl SpooledQueue {
     }
 
     /// The oldest message, when it is there and may be handed on.
-    pub fn front(&self) -> Option<&Envelope> {
+    pub(crate) fn front(&self) -> Option<&Envelope> {
         let is_durable =
             |envelope: &&Envelope| envelope.receipt.place().is_none_or(|place| place.position < self.durable);
         self.window.front().filter(is_durable)
     }
 
     /// Takes the oldest message.
-    pub fn pop(&mut self) -> Option<Envelope> {
+    pub(crate) fn pop(&mut self) -> Option<Envelope> {
         self.front()?;
         self.window.pop()
     }
 
     /// Puts a message back before all others.
-    pub fn put_back(&mut self, envelope: Envelope) {
+    pub(crate) fn put_back(&mut self, envelope: Envelope) {
         self.window.put_back(envelope);
     }
 
     /// Whether there will be no message but those that are pushed from now on.
-    pub fn is_exhausted(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         (self.window.is_empty() && self.beyond.is_zero()) || (self.has_failed && self.front().is_none())
     }
 
     /// A message of the store has its outcome.
-    pub fn settled(&mut self, position: u64, bytes: usize) {
+    pub(crate) fn settled(&mut self, position: u64, bytes: usize) {
         self.tracker.settled(position);
         self.unsettled.subtract(Amount::one(bytes));
         self.has_changed = true;
     }
 
     /// What has changed since it was last asked.
-    pub fn take_changes(&mut self) -> Option<Changes> {
+    pub(crate) fn take_changes(&mut self) -> Option<Changes> {
         if !self.has_changed || self.has_failed {
             return None;
         }
@@ -392,7 +392,7 @@ impl SpooledQueue {
     }
 
     /// What is to be read next, when there is room for it.
-    pub fn take_read(&mut self) -> Option<Read> {
+    pub(crate) fn take_read(&mut self) -> Option<Read> {
         let is_low =
             self.window.len() * 2 <= self.window.capacity() && self.window.bytes() * 2 <= self.window.byte_capacity();
         if self.is_reading || self.has_failed || !is_low || self.beyond.is_zero() || self.read_to >= self.durable {
@@ -404,7 +404,7 @@ impl SpooledQueue {
     }
 
     /// Everything before this position is durable: what returns is to be called, to tell the sources.
-    pub fn stored(&mut self, position: u64) -> Vec<OnSafe> {
+    pub(crate) fn stored(&mut self, position: u64) -> Vec<OnSafe> {
         let mut safe = Vec::new();
         let before = self.durable;
         self.durable = self.durable.max(position);
@@ -432,7 +432,7 @@ impl SpooledQueue {
     }
 
     /// What was read. False when the store does not hold what it should.
-    pub fn fetched(&mut self, blocks: Vec<ReadBlock>, storage: &Rc<dyn Storage>) -> bool {
+    pub(crate) fn fetched(&mut self, blocks: Vec<ReadBlock>, storage: &Rc<dyn Storage>) -> bool {
         self.is_reading = false;
         let Some(ledger) = self.ledger.clone() else { return false };
         let before = self.read_to;
@@ -479,7 +479,7 @@ impl SpooledQueue {
     }
 
     /// Nothing can be stored any more, or read.
-    pub fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         self.has_failed = true;
     }
 }

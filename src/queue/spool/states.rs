@@ -9,14 +9,14 @@ use std::sync::Arc;
 use crate::queue::ledger::{Receipt, Settlement};
 
 /// By key; `None` where a state has gone.
-pub type StateRows = BTreeMap<Arc<str>, Option<Vec<u8>>>;
+pub(crate) type StateRows = BTreeMap<Arc<str>, Option<Vec<u8>>>;
 
 /// Messages that may wait for their states to be stored before sources have to wait.
 const MOST_WAITING: usize = 65_536;
 
 /// States that changed since they were last handed over.
 #[derive(Debug, Default)]
-pub struct ChangedStates {
+pub(crate) struct ChangedStates {
     rows: StateRows,
     /// Of changes that were handed over or will be, in order, each with the number of its group.
     receipts: VecDeque<(u64, Receipt)>,
@@ -26,7 +26,7 @@ pub struct ChangedStates {
 
 impl ChangedStates {
     /// Takes a change in, and the share of the message that made it.
-    pub fn set(&mut self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
+    pub(crate) fn set(&mut self, key: Arc<str>, bytes: Option<Vec<u8>>, receipt: Option<Receipt>) {
         // What cannot be stored any more is not acknowledged: it stays waiting.
         if self.has_failed {
             return;
@@ -36,7 +36,7 @@ impl ChangedStates {
     }
 
     /// Hands over what has changed, as a group with a number; `None` when nothing has.
-    pub fn take(&mut self) -> Option<(u64, StateRows)> {
+    pub(crate) fn take(&mut self) -> Option<(u64, StateRows)> {
         if self.rows.is_empty() || self.has_failed {
             return None;
         }
@@ -45,18 +45,18 @@ impl ChangedStates {
     }
 
     /// All groups up to this one are durable: returns the receipts to be settled as [`Settlement::Filtered`].
-    pub fn stored(&mut self, group: u64) -> Vec<Receipt> {
+    pub(crate) fn stored(&mut self, group: u64) -> Vec<Receipt> {
         let count = self.receipts.iter().take_while(|(known, _)| *known <= group).count();
         self.receipts.drain(..count).map(|(_, receipt)| receipt).collect()
     }
 
     /// Returns whether so many messages wait that no more should come.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.receipts.len() >= MOST_WAITING
     }
 
     /// Nothing will be stored any more.
-    pub fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         self.has_failed = true;
         self.rows.clear();
         self.receipts.clear();
@@ -64,7 +64,7 @@ impl ChangedStates {
 }
 
 /// Settles what a state alone kept.
-pub fn settle(receipts: Vec<Receipt>) {
+pub(crate) fn settle(receipts: Vec<Receipt>) {
     for receipt in receipts {
         receipt.settle(Settlement::Filtered);
     }

@@ -33,7 +33,7 @@ const CACHE: usize = 16 << 20;
 
 /// Which destination a row is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LaneKey {
+pub(crate) struct LaneKey {
     /// The destination, without secrets.
     pub name: Arc<str>,
     /// From 1; more when the same destination is named more than once.
@@ -42,7 +42,7 @@ pub struct LaneKey {
 
 /// What the store knows of a destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// What its blocks are found by.
     pub number: u32,
     /// Position of the next message.
@@ -59,7 +59,7 @@ pub struct Row {
 
 /// Changes for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Which.
     pub lane: LaneKey,
     /// As it is with these changes.
@@ -72,7 +72,7 @@ pub struct Changes {
 
 /// What is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
+pub(crate) struct Read {
     /// Of which lane.
     pub number: u32,
     /// The first position.
@@ -85,7 +85,7 @@ pub struct Read {
 
 /// What waits for a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// Which.
     pub lane: LaneKey,
     /// Messages.
@@ -98,7 +98,7 @@ pub struct Waiting {
 
 /// What a store holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     /// What waits, by destination.
     pub waiting: Vec<Waiting>,
     /// States of a fold.
@@ -107,7 +107,7 @@ pub struct Status {
 
 /// The open store.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     database: Database,
     directory: PathBuf,
     /// The number of this run.
@@ -122,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`]: it is in use, damaged, or cannot be read or written.
-    pub fn open(directory: &Path) -> Result<(Self, Saved), SpoolError> {
+    pub(crate) fn open(directory: &Path) -> Result<(Self, Saved), SpoolError> {
         let fail = |cause| SpoolError { directory: directory.to_owned(), cause };
         // Messages may be nobody else's business.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn begin(database: Database, directory: &Path) -> Result<(Self, Saved), SpoolError> {
+    pub(crate) fn begin(database: Database, directory: &Path) -> Result<(Self, Saved), SpoolError> {
         let mut store = Self { database, directory: directory.to_owned(), run: 0 };
         let (run, saved) = store.begin_run().map_err(|fault| store.error("write spool.redb", fault))?;
         store.run = run;
@@ -175,7 +175,7 @@ impl Store {
     }
 
     /// Where it is.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -183,7 +183,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`]; the store is of no further use then.
-    pub fn commit(&self, changes: &[Changes], states: &StateRows) -> Result<(), SpoolError> {
+    pub(crate) fn commit(&self, changes: &[Changes], states: &StateRows) -> Result<(), SpoolError> {
         self.try_commit(changes, states).map_err(|fault| self.error("write spool.redb", fault))
     }
 
@@ -220,7 +220,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
+    pub(crate) fn states(&self) -> Result<Vec<(String, Vec<u8>)>, SpoolError> {
         self.try_states().map_err(|fault| self.error("read spool.redb", fault))
     }
 
@@ -239,7 +239,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn read(&self, read: Read) -> Result<Vec<ReadBlock>, SpoolError> {
+    pub(crate) fn read(&self, read: Read) -> Result<Vec<ReadBlock>, SpoolError> {
         self.try_read(read).map_err(|fault| self.error("read spool.redb", fault))
     }
 
@@ -253,7 +253,7 @@ impl Store {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub fn close(self) -> Result<(), SpoolError> {
+    pub(crate) fn close(self) -> Result<(), SpoolError> {
         let is_empty = self.is_empty().map_err(|fault| self.error("read spool.redb", fault))?;
         let Self { mut database, directory, .. } = self;
         // What is empty takes up little; somebody who looks at it meanwhile is reason enough to leave it.
@@ -279,7 +279,7 @@ impl Store {
 ///
 /// # Errors
 /// [`SpoolError`].
-pub fn status(directory: &Path) -> Result<Status, SpoolError> {
+pub(crate) fn status(directory: &Path) -> Result<Status, SpoolError> {
     let fail = |cause| SpoolError { directory: directory.to_owned(), cause };
     let path = directory.join(FILE);
     if let Err(error) = std::fs::metadata(&path) {

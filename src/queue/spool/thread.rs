@@ -21,7 +21,7 @@ const COMPANY: Duration = Duration::from_millis(50);
 
 /// What the thread has done.
 #[derive(Debug, Default)]
-pub struct Results {
+pub(crate) struct Results {
     /// By lane: everything before this position is durable.
     pub stored: Vec<(u32, u64)>,
     /// States of groups up to this one are durable.
@@ -107,7 +107,7 @@ enum Job {
 }
 
 /// The other side's handle of the thread.
-pub struct Disk {
+pub(crate) struct Disk {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,7 +123,7 @@ impl Disk {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(store: Store) -> std::io::Result<Self> {
+    pub(crate) fn start(store: Store) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || {
@@ -141,7 +141,7 @@ impl Disk {
     }
 
     /// Hands over what is to be done; all changes become durable together.
-    pub fn post(
+    pub(crate) fn post(
         &self,
         changes: impl Iterator<Item = Changes>,
         states: Option<(u64, StateRows)>,
@@ -173,7 +173,7 @@ impl Disk {
     }
 
     /// What has been done; the waker is called when there is more.
-    pub fn results(&self, waker: &Waker) -> Results {
+    pub(crate) fn results(&self, waker: &Waker) -> Results {
         let mut state = self.shared.lock();
         if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             state.waker = Some(waker.clone());
@@ -182,7 +182,7 @@ impl Disk {
     }
 
     /// The thread writes what is left and ends.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.shared.lock().is_closing = true;
         self.shared.work.notify_one();
     }

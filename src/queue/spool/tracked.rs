@@ -27,14 +27,14 @@ impl Tracked {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     blocks: VecDeque<Tracked>,
     removed: Vec<u64>,
 }
 
 impl Tracker {
     /// The last block is followed by another one.
-    pub fn begin(&mut self, first: u64) {
+    pub(crate) fn begin(&mut self, first: u64) {
         self.complete();
         self.blocks.push_back(Tracked {
             first,
@@ -47,7 +47,7 @@ impl Tracker {
     }
 
     /// The last block has one message more.
-    pub fn extend(&mut self) {
+    pub(crate) fn extend(&mut self) {
         if let Some(last) = self.blocks.back_mut() {
             last.count += 1;
             if last.count.div_ceil(64) > last.done.len() as u64 {
@@ -57,7 +57,7 @@ impl Tracker {
     }
 
     /// The last block is as it will stay.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         if let Some(last) = self.blocks.back_mut() {
             last.is_complete = true;
             if last.done_count == last.count {
@@ -68,13 +68,13 @@ impl Tracker {
     }
 
     /// A complete block stands before all others.
-    pub fn prepend(&mut self, first: u64, count: u64) {
+    pub(crate) fn prepend(&mut self, first: u64, count: u64) {
         let done = vec![0; count.div_ceil(64) as usize];
         self.blocks.push_front(Tracked { first, count, done, done_count: 0, leading: 0, is_complete: true });
     }
 
     /// The message at this position has its outcome.
-    pub fn settled(&mut self, position: u64) {
+    pub(crate) fn settled(&mut self, position: u64) {
         let place = self.blocks.partition_point(|block| block.first <= position);
         let Some(block) = place.checked_sub(1).and_then(|place| self.blocks.get_mut(place)) else { return };
         let index = position - block.first;
@@ -93,12 +93,12 @@ impl Tracker {
     }
 
     /// The first position that has no outcome, if any.
-    pub fn front(&self) -> Option<u64> {
+    pub(crate) fn front(&self) -> Option<u64> {
         self.blocks.front().map(|block| block.first + block.leading)
     }
 
     /// Ranges of what has its outcome behind the front.
-    pub fn settled_ranges(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn settled_ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges = Vec::new();
         for (place, block) in self.blocks.iter().enumerate() {
             let known = if place == 0 { block.leading } else { 0 };
@@ -122,7 +122,7 @@ impl Tracker {
     }
 
     /// Blocks of which nothing waits any more.
-    pub fn take_removed(&mut self) -> Vec<u64> {
+    pub(crate) fn take_removed(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.removed)
     }
 }

@@ -11,7 +11,7 @@ const NO_CODE: u16 = 1005;
 
 /// Why something failed, as far as a retry depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// A loss, a silence or an address that is not there: it may pass.
     Passing,
     /// A refusal with this HTTP status.
@@ -24,7 +24,7 @@ pub enum Cause {
 
 /// Returns why there was no connection.
 #[must_use]
-pub fn of_connect(error: &ConnectError) -> Cause {
+pub(crate) fn of_connect(error: &ConnectError) -> Cause {
     match error {
         ConnectError::Dial(
             DialError::NoAddress { .. } | DialError::LookupFailed { .. } | DialError::Refused { .. },
@@ -58,7 +58,7 @@ fn of_tls(kind: TlsErrorKind) -> Cause {
 
 /// Returns why a session ended; `Final` where this side ended it.
 #[must_use]
-pub fn of_end(end: &End) -> Cause {
+pub(crate) fn of_end(end: &End) -> Cause {
     match end {
         End::Closed { by_us: true, .. } | End::CloseTimeout | End::Aborted => Cause::Final,
         End::Closed { close, by_us: false } => Cause::Close(close.code.unwrap_or(NO_CODE)),

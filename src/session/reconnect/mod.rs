@@ -5,19 +5,19 @@
 //! Invariants: only failures in a row count, and a session that lived for less than `stable_after` is one; no delay is
 //! longer than `max`, none is shorter than what the server asked for up to `max`.
 
-pub mod cause;
+pub(crate) mod cause;
 #[cfg(test)]
 mod model_tests;
 mod retry_on;
 
 use std::time::Duration;
 
-pub use self::cause::Cause;
-pub use self::retry_on::{DEFAULT_RETRY_ON, RetryOn};
+pub(crate) use self::cause::Cause;
+pub(crate) use self::retry_on::{DEFAULT_RETRY_ON, RetryOn};
 
 /// How delays grow with each failure in a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// Ceiling of the first delay.
     pub delay: Duration,
     /// No delay is longer than this.
@@ -32,7 +32,7 @@ pub struct Backoff {
 
 /// How delays are spread, so that many clients do not come back in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Jitter {
+pub(crate) enum Jitter {
     /// Uniformly between zero and the ceiling.
     Full,
     /// Not at all: every delay is the ceiling.
@@ -42,7 +42,7 @@ pub enum Jitter {
 impl Backoff {
     /// Returns the longest delay before retry number `attempt`, counted from 1.
     #[must_use]
-    pub fn ceiling(&self, attempt: u32) -> Duration {
+    pub(crate) fn ceiling(&self, attempt: u32) -> Duration {
         let before = attempt.saturating_sub(1);
         let growth = self.factor.powi(i32::try_from(before).unwrap_or(i32::MAX));
         let seconds = self.delay.as_secs_f64() * growth + self.step.as_secs_f64() * f64::from(before);
@@ -53,7 +53,7 @@ impl Backoff {
 
     /// Returns the delay before retry number `attempt`; `random` is uniform in `[0, 1)`.
     #[must_use]
-    pub fn delay(&self, attempt: u32, random: f64) -> Duration {
+    pub(crate) fn delay(&self, attempt: u32, random: f64) -> Duration {
         let ceiling = self.ceiling(attempt);
         match self.jitter {
             Jitter::Full => ceiling.mul_f64(random.clamp(0.0, 1.0)),
@@ -64,7 +64,7 @@ impl Backoff {
 
 /// How many failures in a row are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retries {
+pub(crate) struct Retries {
     /// Before a connection was ever open.
     pub first: u32,
     /// Afterwards.
@@ -73,18 +73,18 @@ pub struct Retries {
 
 impl Retries {
     /// The number that stands for no limit.
-    pub const UNLIMITED: u32 = u32::MAX;
+    pub(crate) const UNLIMITED: u32 = u32::MAX;
 
     /// Returns the same limit for the first connection and for later ones.
     #[must_use]
-    pub const fn up_to(limit: u32) -> Self {
+    pub(crate) const fn up_to(limit: u32) -> Self {
         Self { first: limit, later: limit }
     }
 }
 
 /// What a [`ReconnectPolicy`] goes by.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReconnectSettings {
+pub(crate) struct ReconnectSettings {
     /// Failures in a row that are retried.
     pub retries: Retries,
     /// Delays between attempts.
@@ -97,7 +97,7 @@ pub struct ReconnectSettings {
 
 /// What became of an attempt to connect, or of what was connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// There was no session.
     Failed {
         /// Why.
@@ -118,15 +118,16 @@ pub enum Attempt {
 
 impl Attempt {
     /// Returns a failure without a wish of the server's.
+    #[cfg(test)]
     #[must_use]
-    pub fn failed(cause: Cause) -> Self {
+    pub(crate) fn failed(cause: Cause) -> Self {
         Self::Failed { cause, retry_after: None }
     }
 }
 
 /// What to do after an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Wait, then try again.
     Retry {
         /// Failures in a row, this one counted.
@@ -145,7 +146,7 @@ pub enum Decision {
 
 /// Turns outcomes into delays, as long as another attempt may help.
 #[derive(Debug, Clone)]
-pub struct ReconnectPolicy {
+pub(crate) struct ReconnectPolicy {
     settings: ReconnectSettings,
     failures: u32,
     was_open: bool,
@@ -154,28 +155,22 @@ pub struct ReconnectPolicy {
 impl ReconnectPolicy {
     /// Begins without failures.
     #[must_use]
-    pub fn new(settings: ReconnectSettings) -> Self {
+    pub(crate) fn new(settings: ReconnectSettings) -> Self {
         Self { settings, failures: 0, was_open: false }
     }
 
-    /// Returns what it goes by.
-    #[must_use]
-    pub fn settings(&self) -> &ReconnectSettings {
-        &self.settings
-    }
-
     /// Notes that the other side was reached, and returns whether it had been before.
-    pub fn opened(&mut self) -> bool {
+    pub(crate) fn opened(&mut self) -> bool {
         std::mem::replace(&mut self.was_open, true)
     }
 
     /// Notes a success, such as an acknowledged message: failures are counted anew.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
     /// Decides what follows an outcome; `random` is uniform in `[0, 1)`.
-    pub fn next(&mut self, outcome: Attempt, random: f64) -> Decision {
+    pub(crate) fn next(&mut self, outcome: Attempt, random: f64) -> Decision {
         let settings = &self.settings;
         let (cause, wanted) = match outcome {
             Attempt::Failed { cause, retry_after } => (cause, retry_after.unwrap_or_default()),

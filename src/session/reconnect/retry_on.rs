@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use super::Cause;
 
 /// What is retried when nothing else was asked for: refusals that may pass, and every close code but 1000.
-pub const DEFAULT_RETRY_ON: &str = "408,425,429,5xx,1001-4999";
+pub(crate) const DEFAULT_RETRY_ON: &str = "408,425,429,5xx,1001-4999";
 
 /// HTTP statuses and close codes that are retried; statuses are below 1000, close codes from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetryOn(Vec<RangeInclusive<u16>>);
+pub(crate) struct RetryOn(Vec<RangeInclusive<u16>>);
 
 impl Default for RetryOn {
     fn default() -> Self {
@@ -22,7 +22,7 @@ impl RetryOn {
     ///
     /// # Errors
     /// A line that names the value at fault and shows valid ones.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut ranges = Vec::new();
         for word in text.split(',').map(str::trim) {
             match word {
@@ -39,7 +39,7 @@ impl RetryOn {
 
     /// Returns whether another attempt may help after a failure of this cause.
     #[must_use]
-    pub fn lets_pass(&self, cause: Cause) -> bool {
+    pub(crate) fn lets_pass(&self, cause: Cause) -> bool {
         match cause {
             Cause::Passing => true,
             Cause::Status(code) | Cause::Close(code) => self.contains(code),
@@ -49,7 +49,7 @@ impl RetryOn {
 
     /// Returns whether this HTTP status or close code is among them.
     #[must_use]
-    pub fn contains(&self, code: u16) -> bool {
+    pub(crate) fn contains(&self, code: u16) -> bool {
         self.0.iter().any(|range| range.contains(&code))
     }
 }

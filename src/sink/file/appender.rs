@@ -16,7 +16,7 @@ use super::rotation::{Rotation, name_aside, surplus};
 
 /// Lines to append.
 #[derive(Debug, Default)]
-pub struct Block {
+pub(super) struct Block {
     /// All of them.
     pub bytes: Vec<u8>,
     /// Where each ends.
@@ -25,7 +25,7 @@ pub struct Block {
 
 /// What failed on a file, and why.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// As in "cannot … PATH".
     pub verb: &'static str,
     /// What the system says.
@@ -40,7 +40,7 @@ impl Failure {
 
 /// The file.
 #[derive(Debug)]
-pub struct Appender {
+pub(super) struct Appender {
     path: PathBuf,
     rotation: Rotation,
     /// Whether names must be on disk as well as what is in the files.
@@ -67,7 +67,7 @@ struct Open {
 
 impl Appender {
     /// For this path; nothing is opened yet.
-    pub fn new(path: PathBuf, rotation: Rotation, durable: bool) -> Self {
+    pub(super) fn new(path: PathBuf, rotation: Rotation, durable: bool) -> Self {
         Self { path, rotation, durable, open: None, last_aside: Timestamp::UNIX_EPOCH }
     }
 
@@ -75,7 +75,7 @@ impl Appender {
     ///
     /// # Errors
     /// As the system has it.
-    pub fn open(&mut self) -> Result<(), Failure> {
+    pub(super) fn open(&mut self) -> Result<(), Failure> {
         if self.rotation.is_wanted()
             && let Ok(path) = self.path.canonicalize()
         {
@@ -95,7 +95,7 @@ impl Appender {
     }
 
     /// Appends lines; the number of those that are in the file, also when it fails after some.
-    pub fn append(&mut self, block: &Block, now: SystemTime) -> (usize, Result<(), Failure>) {
+    pub(super) fn append(&mut self, block: &Block, now: SystemTime) -> (usize, Result<(), Failure>) {
         let mut done = 0;
         let result = self.append_all(block, now, &mut done);
         (done, result)
@@ -125,14 +125,14 @@ impl Appender {
     ///
     /// # Errors
     /// As the system has it.
-    pub fn put_aside_if_old(&mut self, now: SystemTime) -> Result<(), Failure> {
+    pub(super) fn put_aside_if_old(&mut self, now: SystemTime) -> Result<(), Failure> {
         self.follow_moves()?;
         let is_old = |open: &Open| open.is_regular && open.size > 0 && self.rotation.period(now) != open.period;
         if self.open.as_ref().is_some_and(is_old) { self.put_aside(now) } else { Ok(()) }
     }
 
     /// How long until [`Appender::put_aside_if_old`] has something to do, if nothing is written before.
-    pub fn rest_of_period(&self, now: SystemTime) -> Option<Duration> {
+    pub(super) fn rest_of_period(&self, now: SystemTime) -> Option<Duration> {
         let open = self.open.as_ref().filter(|open| open.is_regular && open.size > 0)?;
         // What was written in an earlier period and is still there is late already.
         let is_old = self.rotation.period(now) != open.period;
@@ -143,7 +143,7 @@ impl Appender {
     ///
     /// # Errors
     /// What the system says of the file; what was written since the last time may be lost.
-    pub fn sync(&mut self) -> Result<(), Failure> {
+    pub(super) fn sync(&mut self) -> Result<(), Failure> {
         self.open.as_mut().map_or(Ok(()), Open::sync).map_err(Failure::of("bring to disk"))
     }
 
@@ -151,7 +151,7 @@ impl Appender {
     ///
     /// # Errors
     /// As the system has it.
-    pub fn close(&mut self) -> Result<(), Failure> {
+    pub(super) fn close(&mut self) -> Result<(), Failure> {
         let Some(open) = self.open.take() else { return Ok(()) };
         nix::unistd::close(open.file).map_err(|error| Failure { verb: "close", error: error.into() })
     }

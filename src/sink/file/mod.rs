@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::appender::{Appender, Block, Failure};
-pub use self::rotation::Rotation;
+pub(crate) use self::rotation::Rotation;
 use super::line;
 use crate::exit::Exit;
 use crate::message::render::Format;
@@ -39,7 +39,7 @@ const UNSYNCED_BYTES: usize = 8 * 1024 * 1024;
 
 /// When what was written is brought to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fsync {
+pub(crate) enum Fsync {
     /// When the system does it: what was written survives a crash of this program, but not of the machine.
     Never,
     /// With every block, before its messages are settled.
@@ -50,7 +50,7 @@ pub enum Fsync {
 
 /// How a file is written.
 #[derive(Debug)]
-pub struct FileSink {
+pub(crate) struct FileSink {
     /// Which.
     pub path: PathBuf,
     /// How messages become lines.

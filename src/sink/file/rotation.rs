@@ -13,7 +13,7 @@ const STAMP: &[u8] = b"ddddddddTdddddd.ddddddZ";
 
 /// When a file is put aside, and how many of those are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     /// Before it would grow beyond this.
     pub size: Option<u64>,
     /// When the next period of this length has begun; periods count from 1970 in UTC.
@@ -24,18 +24,18 @@ pub struct Rotation {
 
 impl Rotation {
     /// Whether a file is ever put aside.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.size.is_some() || self.every.is_some()
     }
 
     /// The number of the period that `time` is in.
-    pub fn period(&self, time: SystemTime) -> u128 {
+    pub(crate) fn period(&self, time: SystemTime) -> u128 {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.every.map_or(0, |every| since.as_nanos() / every.as_nanos().max(1))
     }
 
     /// How long the period that `now` is in still lasts.
-    pub fn rest_of_period(&self, now: SystemTime) -> Option<Duration> {
+    pub(crate) fn rest_of_period(&self, now: SystemTime) -> Option<Duration> {
         let every = self.every?.as_nanos().max(1);
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         Some(Duration::from_nanos(u64::try_from(every - since % every).unwrap_or(u64::MAX)))
@@ -43,7 +43,7 @@ impl Rotation {
 
     /// How many of the lines that end at `ends`, counted from `start`, still belong into a file of `size` bytes. An empty
     /// file takes one of any length.
-    pub fn fitting(&self, size: u64, start: usize, ends: &[usize]) -> usize {
+    pub(crate) fn fitting(&self, size: u64, start: usize, ends: &[usize]) -> usize {
         let Some(limit) = self.size else { return ends.len() };
         let fitting = ends.partition_point(|end| size + (end - start) as u64 <= limit);
         if size == 0 { fitting.max(1).min(ends.len()) } else { fitting }
@@ -51,14 +51,14 @@ impl Rotation {
 }
 
 /// The name under which a file is put aside at `time`.
-pub fn name_aside(name: &OsStr, time: Timestamp) -> OsString {
+pub(super) fn name_aside(name: &OsStr, time: Timestamp) -> OsString {
     let mut aside = name.to_owned();
     aside.push(time.strftime("-%Y%m%dT%H%M%S%.6fZ").to_string());
     aside
 }
 
 /// Of the names in a directory those that were put aside from `name` and are more than `keep`, oldest first.
-pub fn surplus(name: &OsStr, names: impl Iterator<Item = OsString>, keep: usize) -> Vec<OsString> {
+pub(super) fn surplus(name: &OsStr, names: impl Iterator<Item = OsString>, keep: usize) -> Vec<OsString> {
     let mut aside: Vec<OsString> = names.filter(|other| is_aside(name, other)).collect();
     aside.sort_unstable();
     aside.truncate(aside.len().saturating_sub(keep));

@@ -31,7 +31,7 @@ use crate::sink::answer::unreachable;
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// How a server is reached.
-pub struct Way {
+pub(crate) struct Way {
     /// Sockets and TLS.
     pub connector: StreamConnector,
     /// Whether there is TLS.
@@ -41,7 +41,7 @@ pub struct Way {
 }
 
 /// A connection, until it is lost.
-pub struct Link {
+pub(super) struct Link {
     client: Client,
     driver: Driver,
 }
@@ -57,7 +57,7 @@ impl Drop for Driver {
 
 /// What an error means for the row it happened to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The row is refused.
     Row(String),
     /// It may work later.
@@ -71,7 +71,7 @@ impl Link {
     ///
     /// # Errors
     /// Why not, and whether another try may help.
-    pub async fn open(settings: &PostgresSettings, way: &Way, server: &(String, u16)) -> Result<Self, Problem> {
+    pub(super) async fn open(settings: &PostgresSettings, way: &Way, server: &(String, u16)) -> Result<Self, Problem> {
         let limit = way.connector.connect_timeout;
         let opening = Self::connect(settings, way, server);
         tokio::time::timeout(limit, opening)
@@ -117,7 +117,7 @@ impl Link {
     }
 
     /// Whether the connection is gone.
-    pub fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.client.is_closed()
     }
 
@@ -125,7 +125,7 @@ impl Link {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+    pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
         self.client.prepare(sql).await
     }
 
@@ -133,13 +133,13 @@ impl Link {
     ///
     /// # Errors
     /// What the server says.
-    pub async fn run(&self, sql: &str) -> Result<(), Error> {
+    pub(super) async fn run(&self, sql: &str) -> Result<(), Error> {
         self.client.batch_execute(sql).await
     }
 
     /// Runs prepared statements between two others, all on their way before the first answer. Returns what became of each,
     /// those two included.
-    pub async fn run_all<'r>(
+    pub(super) async fn run_all<'r>(
         &self,
         before: &str,
         rows: impl Iterator<Item = (&'r Statement, &'r [Param])>,
@@ -170,7 +170,7 @@ impl Link {
     }
 
     /// Takes leave of the server.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         let Self { client, mut driver } = self;
         // Without it the other half says goodbye.
         drop(client);
@@ -263,7 +263,7 @@ fn not_let_in(shown: &str, error: &Error) -> Problem {
 }
 
 /// What an error means that is not a matter of logging in.
-pub fn judge(error: &Error) -> Verdict {
+pub(super) fn judge(error: &Error) -> Verdict {
     let Some(told) = error.as_db_error() else { return Verdict::Again(lost(error)) };
     let text = words(told);
     match told.code().code() {

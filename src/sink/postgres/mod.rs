@@ -5,7 +5,7 @@
 //! batch that is refused only those rows are given up that are refused alone.
 
 mod link;
-pub mod settings;
+pub(crate) mod settings;
 mod statement;
 mod value;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Statement;
 
-pub use self::link::Way;
+pub(crate) use self::link::Way;
 use self::link::{Link, Verdict, judge};
 use self::settings::{Conflict, PostgresSettings, Table, Work};
 use self::value::Param;
@@ -30,7 +30,7 @@ use crate::queue::envelope::Envelope;
 const MAX_STATEMENTS: usize = 100;
 
 /// Writes rows.
-pub struct PostgresSink {
+pub(crate) struct PostgresSink {
     settings: PostgresSettings,
     /// One for each column or placeholder.
     filters: Vec<Filter>,
@@ -104,7 +104,13 @@ impl BatchSink for PostgresSink {
 
 impl PostgresSink {
     /// Returns a sink that has not connected.
-    pub fn new(settings: PostgresSettings, filters: Vec<Filter>, way: Way, raw_input: bool, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        settings: PostgresSettings,
+        filters: Vec<Filter>,
+        way: Way,
+        raw_input: bool,
+        timeout: Duration,
+    ) -> Self {
         let sql = match &settings.work {
             Work::Fields(..) => None,
             Work::Columns(table, columns, conflict) => {

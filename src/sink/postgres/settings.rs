@@ -15,7 +15,7 @@ const PARAMETERS: &str =
 
 /// Whether the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
+pub(crate) enum SslMode {
     /// Never.
     Disable,
     /// Where the server offers it, whoever it is.
@@ -26,7 +26,7 @@ pub enum SslMode {
 
 /// What happens to a row that a unique index or an exclusion constraint already has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Conflict {
+pub(crate) enum Conflict {
     /// The row is refused.
     Refuse,
     /// The row that is there stays; without columns, whichever index it is.
@@ -37,11 +37,11 @@ pub enum Conflict {
 
 /// A table, by its name and, where it was given, its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table(pub Vec<String>);
+pub(crate) struct Table(pub Vec<String>);
 
 /// What is done with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Its fields become the columns of the same name.
     Fields(Table, Conflict),
     /// Each column is what a filter yields.
@@ -52,7 +52,7 @@ pub enum Work {
 
 /// What an address says.
 #[derive(Clone)]
-pub struct PostgresSettings {
+pub(crate) struct PostgresSettings {
     /// The address as it is shown.
     pub shown: String,
     /// HOST:PORT each, tried in this order.
@@ -84,7 +84,10 @@ impl PostgresSettings {
     ///
     /// # Errors
     /// What is wrong or not known.
-    pub fn parse(text: &str, secret: impl Fn(&str, bool) -> Result<String, String>) -> Result<Self, AddressError> {
+    pub(crate) fn parse(
+        text: &str,
+        secret: impl Fn(&str, bool) -> Result<String, String>,
+    ) -> Result<Self, AddressError> {
         let mut address = Address::parse(text, PORT)?;
         let (database, table) = match address.name.split_once('/') {
             Some((database, table)) => (database.to_owned(), table.to_owned()),

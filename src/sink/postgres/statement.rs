@@ -5,7 +5,7 @@
 use super::settings::{Conflict, Table};
 
 /// Writes an `INSERT` of one row with a placeholder for each column.
-pub fn insert<'c>(table: &Table, columns: impl Iterator<Item = &'c str> + Clone, conflict: &Conflict) -> String {
+pub(super) fn insert<'c>(table: &Table, columns: impl Iterator<Item = &'c str> + Clone, conflict: &Conflict) -> String {
     let table = table.0.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
     let names = columns.clone().map(quoted).collect::<Vec<_>>().join(", ");
     let places = (1..=columns.clone().count()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");

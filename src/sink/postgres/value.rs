@@ -10,7 +10,7 @@ use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 /// A value for a placeholder of any type.
 #[derive(Debug)]
-pub struct Param(pub Value);
+pub(super) struct Param(pub Value);
 
 impl ToSql for Param {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {

@@ -17,7 +17,7 @@ const UPDATE_RETRIES: u32 = 3;
 
 /// Where a document goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
+pub(super) struct Target {
     /// The index.
     pub index: String,
     /// The id.
@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 /// Appends a document, which must be a JSON object, and the line that says what to do with it.
-pub fn append(body: &mut Vec<u8>, action: Action, target: &Target, document: &[u8]) {
+pub(super) fn append(body: &mut Vec<u8>, action: Action, target: &Target, document: &[u8]) {
     let mut fields = Map::new();
     fields.insert("_index".to_owned(), target.index.clone().into());
     fields.extend(target.id.clone().map(|id| ("_id".to_owned(), id.into())));
@@ -55,7 +55,7 @@ struct Bulk {
 }
 
 /// Reads what became of each document; `None` when the answer is not one to a `_bulk` request of so many.
-pub fn fates<'t>(
+pub(super) fn fates<'t>(
     answer: &[u8],
     action: Action,
     targets: &'t [Target],

@@ -4,7 +4,7 @@
 //! to the dispatcher. Invariants: each document has its own outcome; those with the same id stay in order.
 
 mod bulk;
-pub mod settings;
+pub(crate) mod settings;
 
 use self::bulk::{Target, append, fates};
 use self::settings::{Action, Piece, SearchSettings};
@@ -19,7 +19,7 @@ use crate::sink::answer::{Refusal, failed, judge};
 use crate::sink::line;
 
 /// Most bytes of an answer.
-pub const MAX_ANSWER: usize = 16 << 20;
+pub(crate) const MAX_ANSWER: usize = 16 << 20;
 
 /// A piece of the index's name.
 enum Part {
@@ -28,7 +28,7 @@ enum Part {
 }
 
 /// Writes documents.
-pub struct SearchSink {
+pub(crate) struct SearchSink {
     poster: Poster,
     name: String,
     index: Vec<Part>,
@@ -50,7 +50,7 @@ impl SearchSink {
     ///
     /// # Errors
     /// What `compile` says.
-    pub fn new<E>(
+    pub(crate) fn new<E>(
         settings: SearchSettings,
         poster: Poster,
         name: &str,

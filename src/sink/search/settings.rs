@@ -9,7 +9,7 @@ const PARAMETERS: &str = "id, routing, action, pipeline and refresh";
 
 /// What becomes of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// It is written, over the one with its id.
     Index,
     /// It is written unless there is one with its id.
@@ -20,7 +20,7 @@ pub enum Action {
 
 impl Action {
     /// Returns its name in requests.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Index => "index",
             Self::Create => "create",
@@ -31,7 +31,7 @@ impl Action {
 
 /// A piece of the index's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// As it stands.
     Text(String),
     /// What this filter yields.
@@ -40,7 +40,7 @@ pub enum Piece {
 
 /// What an address says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchSettings {
+pub(crate) struct SearchSettings {
     /// Where requests go, with user info.
     pub url: String,
     /// The index.
@@ -58,7 +58,7 @@ impl SearchSettings {
     ///
     /// # Errors
     /// What is wrong or not known.
-    pub fn parse(text: &str) -> Result<Self, AddressError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, AddressError> {
         let mut address = Address::parse(text, 0)?;
         let shown = crate::redact::url(text);
         let wrong = |what: String| AddressError(format!("{shown}: {what}"));

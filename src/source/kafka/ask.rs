@@ -38,7 +38,7 @@ fn ask<C: ConsumerContext + 'static, T: Send + 'static>(
 }
 
 /// Finds where partitions begin for a group that has no position there: at the first message that is not older.
-pub fn look_up<C: ConsumerContext + 'static>(
+pub(super) fn look_up<C: ConsumerContext + 'static>(
     consumer: &Arc<BaseConsumer<C>>,
     partitions: TopicPartitionList,
     time: jiff::Timestamp,
@@ -61,14 +61,14 @@ pub fn look_up<C: ConsumerContext + 'static>(
 
 /// How much waits in our partitions, asked every few seconds.
 #[derive(Default)]
-pub struct Lag {
+pub(super) struct Lag {
     asked: Option<Instant>,
     answer: Option<oneshot::Receiver<Option<u64>>>,
 }
 
 impl Lag {
     /// Messages behind the group's position, when an answer has come.
-    pub fn poll<C: ConsumerContext + 'static>(
+    pub(super) fn poll<C: ConsumerContext + 'static>(
         &mut self,
         consumer: &Arc<BaseConsumer<C>>,
         start: Start,
@@ -89,7 +89,7 @@ impl Lag {
     }
 
     /// Waits until nobody is asked any more.
-    pub async fn finish(&mut self) {
+    pub(super) async fn finish(&mut self) {
         if let Some(answer) = self.answer.take() {
             let _ = answer.await;
         }

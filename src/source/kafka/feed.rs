@@ -27,7 +27,7 @@ const MOST_BYTES: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A message with its place.
-pub struct Taken {
+pub(super) struct Taken {
     /// Its partition.
     pub partition: i32,
     /// Its number there.
@@ -61,10 +61,10 @@ fn source_of(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Source {
 }
 
 /// What a batch holds.
-pub type Batch = Vec<Result<Taken, KafkaError>>;
+pub(super) type Batch = Vec<Result<Taken, KafkaError>>;
 
 /// The thread, and what it has.
-pub struct Feed {
+pub(super) struct Feed {
     asks: Option<Sender<()>>,
     ready: Arc<Mutex<Option<Batch>>>,
     is_asked: bool,
@@ -75,7 +75,7 @@ pub struct Feed {
 
 impl Feed {
     /// Starts the thread, for a topic; `told` says whether a batch should end, `wake` is called when one is there.
-    pub fn new<C: ConsumerContext + 'static>(
+    pub(super) fn new<C: ConsumerContext + 'static>(
         consumer: Arc<BaseConsumer<C>>,
         topic: &str,
         told: impl Fn() -> bool + Send + 'static,
@@ -99,12 +99,12 @@ impl Feed {
     }
 
     /// Whether a batch was asked for that has not come.
-    pub fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         self.is_asked
     }
 
     /// Asks for a batch, if none is under way; each message is to say where it came from where that is asked for.
-    pub fn ask(&mut self, with_sources: bool) {
+    pub(super) fn ask(&mut self, with_sources: bool) {
         self.tells_sources.store(with_sources, Ordering::Relaxed);
         if let (false, Some(asks)) = (self.is_asked, &self.asks) {
             self.is_asked = asks.send(()).is_ok();
@@ -112,14 +112,14 @@ impl Feed {
     }
 
     /// The batch, when it has come.
-    pub fn take(&mut self) -> Option<Batch> {
+    pub(super) fn take(&mut self) -> Option<Batch> {
         let batch = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         self.is_asked = false;
         Some(batch)
     }
 
     /// No more will be asked for; what waits for the thread to end.
-    pub fn end(&mut self) -> Option<JoinHandle<()>> {
+    pub(super) fn end(&mut self) -> Option<JoinHandle<()>> {
         self.asks = None;
         self.thread.take()
     }

@@ -62,7 +62,7 @@ impl Keeper for Kept {
 
 /// All partitions.
 #[derive(Default)]
-pub struct Positions {
+pub(super) struct Positions {
     /// By number; they are few.
     partitions: Vec<(i32, Rc<Kept>)>,
     bell: Rc<Bell>,
@@ -70,7 +70,7 @@ pub struct Positions {
 
 impl Positions {
     /// Who is woken when something is settled.
-    pub fn watch(&self, cx: &Context<'_>) {
+    pub(super) fn watch(&self, cx: &Context<'_>) {
         let mut waker = self.bell.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -78,7 +78,7 @@ impl Positions {
     }
 
     /// A message was taken; what is returned is told its outcome.
-    pub fn open(&mut self, partition: i32, offset: i64) -> OnSafe {
+    pub(super) fn open(&mut self, partition: i32, offset: i64) -> OnSafe {
         let place = self.partitions.iter().position(|(number, _)| *number == partition).unwrap_or_else(|| {
             let kept = Kept { partition: RefCell::default(), bell: Rc::clone(&self.bell) };
             self.partitions.push((partition, Rc::new(kept)));
@@ -90,7 +90,7 @@ impl Positions {
     }
 
     /// Positions that have changed since they were last asked for.
-    pub fn settled(&self) -> Vec<(i32, i64)> {
+    pub(super) fn settled(&self) -> Vec<(i32, i64)> {
         if !self.bell.has_rung.replace(false) {
             return Vec::new();
         }
@@ -101,17 +101,17 @@ impl Positions {
     }
 
     /// Whether one of these owes an outcome.
-    pub fn is_open(&self, partitions: &[i32]) -> bool {
+    pub(super) fn is_open(&self, partitions: &[i32]) -> bool {
         self.partitions.iter().any(|(number, kept)| partitions.contains(number) && kept.owes())
     }
 
     /// Whether nothing is owed.
-    pub fn is_all_settled(&self) -> bool {
+    pub(super) fn is_all_settled(&self) -> bool {
         !self.partitions.iter().any(|(_, kept)| kept.owes())
     }
 
     /// These are not ours any more, or begin anew.
-    pub fn forget(&mut self, partitions: &[i32]) {
+    pub(super) fn forget(&mut self, partitions: &[i32]) {
         self.partitions.retain(|(number, _)| !partitions.contains(number));
     }
 }

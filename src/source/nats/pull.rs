@@ -31,7 +31,7 @@ const LAG_EVERY: Duration = Duration::from_secs(2);
 
 /// What the subject for answers says of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
+pub(super) struct Delivery {
     /// How often it was delivered, this time included.
     pub times: u64,
     /// Its number in the stream.
@@ -42,7 +42,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Reads `$JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.TIMES.NUMBER.CONSUMER-NUMBER.TIME.PENDING[.TOKEN]`.
-    pub fn read(reply: &str) -> Option<Self> {
+    pub(super) fn read(reply: &str) -> Option<Self> {
         let words: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
         let first = if words.len() == 7 { 2 } else { 4 };
         let number = |place: usize| words.get(place)?.parse().ok();
@@ -51,7 +51,7 @@ impl Delivery {
 }
 
 /// Asking a consumer for messages.
-pub struct Pull {
+pub(super) struct Pull {
     next: Subject,
     inbox: String,
     /// Messages asked for that have not come.
@@ -76,7 +76,7 @@ impl Pull {
     ///
     /// # Errors
     /// There is no stream, or no consumer of this kind can be had.
-    pub async fn open(
+    pub(super) async fn open(
         settings: &NatsSettings,
         stream: &str,
         link: &Link,
@@ -118,7 +118,7 @@ impl Pull {
     ///
     /// # Errors
     /// The word is that no more will come.
-    pub fn heard(&mut self, message: &NatsMessage) -> Result<(), Problem> {
+    pub(super) fn heard(&mut self, message: &NatsMessage) -> Result<(), Problem> {
         self.heard = Instant::now();
         let Some(status) = message.status else {
             self.credit = self.credit.saturating_sub(1);
@@ -146,7 +146,7 @@ impl Pull {
     }
 
     /// Asks for as many messages as there is room for.
-    pub fn ask(&mut self, client: &mut Client, room: u64, cx: &mut Context<'_>) {
+    pub(super) fn ask(&mut self, client: &mut Client, room: u64, cx: &mut Context<'_>) {
         let room = room.clamp(1, BATCH);
         if self.credit * 2 > room {
             return;
@@ -162,7 +162,7 @@ impl Pull {
     }
 
     /// Whether it is time to look what is late.
-    pub fn is_time(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn is_time(&mut self, cx: &mut Context<'_>) -> bool {
         let mut is_time = false;
         while self.tick.poll_tick(cx).is_ready() {
             is_time = true;
@@ -171,7 +171,7 @@ impl Pull {
     }
 
     /// What is wrong when the server has said nothing for too long, though messages are asked for.
-    pub fn silence(&mut self, listens: bool) -> Option<Problem> {
+    pub(super) fn silence(&mut self, listens: bool) -> Option<Problem> {
         if !listens {
             self.heard = Instant::now();
         }
@@ -179,7 +179,7 @@ impl Pull {
     }
 
     /// Asks how much waits, every few seconds. Whoever has no such question knows it from what comes.
-    pub fn ask_lag(&mut self, client: &mut Client, cx: &mut Context<'_>) {
+    pub(super) fn ask_lag(&mut self, client: &mut Client, cx: &mut Context<'_>) {
         if let Some(lag) = &mut self.lag
             && lag.asked.is_none_or(|asked| asked.elapsed() >= LAG_EVERY)
             && send(client, &lag.info, Some(&lag.inbox), Bytes::new(), cx)
@@ -189,7 +189,7 @@ impl Pull {
     }
 
     /// Messages of the stream without an outcome, when the answer has come.
-    pub fn poll_lag(&mut self, cx: &mut Context<'_>) -> Option<u64> {
+    pub(super) fn poll_lag(&mut self, cx: &mut Context<'_>) -> Option<u64> {
         let mut last = None;
         while let Poll::Ready(Some(answer)) = self.lag.as_mut()?.answers.poll_next_unpin(cx) {
             let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
@@ -199,13 +199,19 @@ impl Pull {
     }
 
     /// Whether what waits is asked for.
-    pub fn asks_lag(&self) -> bool {
+    pub(super) fn asks_lag(&self) -> bool {
         self.lag.is_some()
     }
 }
 
 /// Sends where there is room for it.
-pub fn send(client: &mut Client, subject: &Subject, reply: Option<&str>, payload: Bytes, cx: &mut Context<'_>) -> bool {
+pub(super) fn send(
+    client: &mut Client,
+    subject: &Subject,
+    reply: Option<&str>,
+    payload: Bytes,
+    cx: &mut Context<'_>,
+) -> bool {
     let mut client = Pin::new(client);
     let message = OutboundMessage { subject: subject.clone(), reply: reply.map(Subject::from), payload, headers: None };
     matches!(client.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) && client.start_send(message).is_ok()

@@ -43,7 +43,7 @@ enum Place {
 
 impl Document {
     /// Opens a HAR, which may lie in an archive.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
         let mut file = File::open(path).map_err(|error| io_text(&error))?;
         let mut beginning = [0; ARCHIVE.len()];
         let length = file.read(&mut beginning).map_err(|error| io_text(&error))?;
@@ -58,7 +58,7 @@ impl Document {
     }
 
     /// Opens a file that this one names.
-    pub fn open_named(&self, name: &str) -> Result<Self, String> {
+    pub(super) fn open_named(&self, name: &str) -> Result<Self, String> {
         let wrong = |why: String| format!("the messages kept in '{name}' cannot be read: {why}");
         let file = match &self.beside {
             Place::Archive(path) => {
@@ -80,7 +80,7 @@ impl Document {
     }
 
     /// Reads bytes at a place; 0 at the end.
-    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<usize, String> {
+    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<usize, String> {
         loop {
             match self.file.read_at(bytes, at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -58,7 +58,7 @@ impl Wrong {
 
 impl Contents {
     /// Why there is nothing to read in it, if there is not.
-    pub fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<String> {
         if let (Some(first), 0) = (&self.wrong.first, self.good) {
             return Some(first.clone());
         }
@@ -74,7 +74,7 @@ impl Contents {
     }
 
     /// What is said where it has connections and no messages.
-    pub fn note(&self) -> Option<String> {
+    pub(super) fn note(&self) -> Option<String> {
         let none = self.entries.is_empty() && self.websockets > 0;
         none.then(|| format!("it has {} of WebSockets, and no messages in them", entries(self.websockets)))
     }

@@ -9,7 +9,7 @@ use crate::message::event::{Direction, Event, EventBody};
 
 /// Which kinds are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kinds {
+pub(crate) enum Kinds {
     /// Text and binary.
     #[default]
     Data,
@@ -26,7 +26,7 @@ pub enum Kinds {
 impl Kinds {
     /// The next one.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         match self {
             Self::Data => Self::Text,
             Self::Text => Self::Binary,
@@ -38,7 +38,7 @@ impl Kinds {
 
     /// As it is shown; empty for the usual.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Data => "",
             Self::Text => "text",
@@ -61,7 +61,7 @@ impl Kinds {
 
 /// What is chosen.
 #[derive(Debug, Clone, Default)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// The program, as it was typed, and compiled.
     pub jq: Option<(String, PeerFilter)>,
     /// A text that must be in it, in small letters.
@@ -76,7 +76,7 @@ pub struct Choice {
 
 impl Choice {
     /// Whether it takes no time to tell what is chosen.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.jq.is_none() && self.search.is_none()
     }
 
@@ -84,7 +84,7 @@ impl Choice {
     ///
     /// # Errors
     /// What the program failed with.
-    pub fn allows(&self, entry: &Entry) -> Result<bool, String> {
+    pub(crate) fn allows(&self, entry: &Entry) -> Result<bool, String> {
         let event = &*entry.event;
         if !self.kinds.allows(event)
             || self.direction.is_some_and(|direction| event.dir != Some(direction))

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use crate::message::{Message, MessageKind, render};
 
 /// Bytes in a line of hexadecimal.
-pub const HEX_BYTES: usize = 16;
+pub(crate) const HEX_BYTES: usize = 16;
 
 /// How the lines are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// JSON.
     Json,
     /// Other text.
@@ -22,7 +22,7 @@ pub enum Form {
 
 /// The form and lines of a payload.
 #[must_use]
-pub fn lines(payload: &[u8], kind: MessageKind, hex: bool) -> (Form, Vec<String>) {
+pub(crate) fn lines(payload: &[u8], kind: MessageKind, hex: bool) -> (Form, Vec<String>) {
     if hex || kind == MessageKind::Binary {
         return (Form::Hex, hex_lines(payload));
     }

@@ -16,7 +16,7 @@ const KICK: u16 = 3003;
 
 impl Model {
     /// A key was pressed.
-    pub fn key(&mut self, key: Key) -> Vec<Effect> {
+    pub(crate) fn key(&mut self, key: Key) -> Vec<Effect> {
         if self.typing.is_some() {
             return self.typing_key(key);
         }
@@ -24,7 +24,7 @@ impl Model {
     }
 
     /// A text was pasted.
-    pub fn paste(&mut self, text: &str) {
+    pub(crate) fn paste(&mut self, text: &str) {
         if let Some(typing) = &mut self.typing
             && !matches!(typing.purpose, Purpose::Close { .. })
         {
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// Something was clicked.
-    pub fn clicked(&mut self, hit: Hit) {
+    pub(crate) fn clicked(&mut self, hit: Hit) {
         self.remark = None;
         match hit {
             Hit::Pane(pane) => self.pane = pane,
@@ -166,7 +166,7 @@ impl Model {
     }
 
     /// The wheel was turned over a pane, or over what lies over them.
-    pub fn wheeled(&mut self, pane: Option<Pane>, by: isize) {
+    pub(crate) fn wheeled(&mut self, pane: Option<Pane>, by: isize) {
         match pane {
             Some(pane) => {
                 let focused = std::mem::replace(&mut self.pane, pane);

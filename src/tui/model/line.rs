@@ -9,7 +9,7 @@ const REMEMBERED: usize = 100;
 
 /// A line of text with a cursor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     text: String,
     at: usize,
 }
@@ -17,30 +17,30 @@ pub struct Line {
 impl Line {
     /// A line that holds this, the cursor at its end.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self { text: text.to_owned(), at: text.len() }
     }
 
     /// What it holds.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// What stands before the cursor.
     #[must_use]
-    pub fn before(&self) -> &str {
+    pub(crate) fn before(&self) -> &str {
         &self.text[..self.at]
     }
 
     /// Puts text in at the cursor.
-    pub fn insert(&mut self, text: &str) {
+    pub(crate) fn insert(&mut self, text: &str) {
         self.text.insert_str(self.at, text);
         self.at += text.len();
     }
 
     /// Edits by one key; whether it was one for editing.
-    pub fn key(&mut self, key: Key) -> bool {
+    pub(crate) fn key(&mut self, key: Key) -> bool {
         match key {
             Key::Char(c) => self.insert(c.encode_utf8(&mut [0; 4])),
             Key::Backspace | Key::Ctrl('h') => {
@@ -79,7 +79,7 @@ impl Line {
 
 /// Lines that were typed before.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub(crate) struct History {
     lines: Vec<String>,
     /// How far back the one shown is; 0 is the one being typed.
     back: usize,
@@ -88,7 +88,7 @@ pub struct History {
 
 impl History {
     /// Remembers a line and goes back to the newest.
-    pub fn add(&mut self, line: &str) {
+    pub(crate) fn add(&mut self, line: &str) {
         self.back = 0;
         if self.lines.last().is_some_and(|last| last == line) {
             return;
@@ -100,7 +100,7 @@ impl History {
     }
 
     /// The line before or after the one shown now.
-    pub fn go(&mut self, line: &mut Line, older: bool) {
+    pub(crate) fn go(&mut self, line: &mut Line, older: bool) {
         let back = if older { (self.back + 1).min(self.lines.len()) } else { self.back.saturating_sub(1) };
         if back == self.back {
             return;

@@ -16,7 +16,7 @@ const NOTE: u32 = 15;
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// Something is changed, or marked.
     Change(hand::Wish),
     /// Measure no more, and report.
@@ -31,7 +31,7 @@ pub enum Wish {
 
 /// A load test, as it is shown.
 #[derive(Debug, Default)]
-pub struct Load {
+pub(crate) struct Load {
     /// What is tested.
     pub title: String,
     /// The last snapshot.
@@ -54,7 +54,7 @@ pub struct Load {
 
 impl Load {
     /// Takes a snapshot in.
-    pub fn saw(&mut self, live: Live) {
+    pub(crate) fn saw(&mut self, live: Live) {
         // A search and its steps begin anew.
         if live.phase == Phase::Connect && self.live.phase != Phase::Connect {
             self.rates.clear();
@@ -86,7 +86,7 @@ impl Load {
 
     /// Whether messages are being sent, or could be.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.live.phase, Phase::Warmup | Phase::Measure)
     }
 
@@ -114,7 +114,7 @@ impl Load {
     }
 
     /// What a key does.
-    pub fn key(&mut self, key: Key) -> Option<Wish> {
+    pub(crate) fn key(&mut self, key: Key) -> Option<Wish> {
         (self.note, self.note_age) = (None, 0);
         match key {
             Key::Char('p' | ' ') => self.change(hand::Wish::Pause),

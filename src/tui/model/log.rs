@@ -9,7 +9,7 @@ const LINES: usize = 2000;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grade {
+pub(crate) enum Grade {
     /// Something happened.
     Event,
     /// Something to look at.
@@ -20,7 +20,7 @@ pub enum Grade {
 
 /// A line.
 #[derive(Debug, Clone)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// When.
     pub time: Timestamp,
     /// How grave.
@@ -31,7 +31,7 @@ pub struct LogLine {
 
 /// The lines, and where the view stands.
 #[derive(Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     lines: VecDeque<LogLine>,
     /// Lines between the last one shown and the last one.
     back: usize,
@@ -40,7 +40,7 @@ pub struct Log {
 
 impl Log {
     /// One more line.
-    pub fn add(&mut self, time: Timestamp, grade: Grade, text: impl Into<String>) {
+    pub(crate) fn add(&mut self, time: Timestamp, grade: Grade, text: impl Into<String>) {
         let line = LogLine { time, grade, text: text.into() };
         if self.lines.len() >= LINES {
             self.lines.pop_front();
@@ -57,51 +57,46 @@ impl Log {
     }
 
     /// Those that are shown as the view stands, the newest first.
-    pub fn newest(&self) -> impl Iterator<Item = &LogLine> {
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &LogLine> {
         self.lines.iter().rev().filter(|line| self.allows(line)).skip(self.back)
     }
 
     /// So many lines, as the view stands.
-    pub fn shown(&self, count: usize) -> Vec<&LogLine> {
+    pub(crate) fn shown(&self, count: usize) -> Vec<&LogLine> {
         let mut lines: Vec<_> = self.newest().take(count).collect();
         lines.reverse();
         lines
     }
 
     /// Whether the view was scrolled.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.back > 0
     }
 
     /// Moves the view.
-    pub fn go(&mut self, by: isize) {
+    pub(crate) fn go(&mut self, by: isize) {
         let most = self.lines.iter().filter(|line| self.allows(line)).count().saturating_sub(1);
         self.back = self.back.saturating_add_signed(-by).min(most);
     }
 
     /// To the last line.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.back = 0;
     }
 
     /// What must be in what is shown.
-    pub fn filter(&self) -> &str {
+    pub(crate) fn filter(&self) -> &str {
         &self.filter
     }
 
     /// Shows only lines with this text.
-    pub fn set_filter(&mut self, filter: &str) {
+    pub(crate) fn set_filter(&mut self, filter: &str) {
         filter.clone_into(&mut self.filter);
         self.back = 0;
     }
 
     /// How many lines there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lines.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
     }
 }

@@ -13,15 +13,15 @@ use super::choice::Choice;
 use crate::message::event::{Event, EventBody};
 
 /// Most messages that are kept.
-pub const MESSAGES: usize = 10_000;
+pub(crate) const MESSAGES: usize = 10_000;
 /// Most bytes of payload that are kept.
-pub const BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const BYTES: usize = 16 * 1024 * 1024;
 /// What a message costs beside its payload, about.
 const OVERHEAD: usize = 200;
 
 /// A message, or a control frame, as it was seen.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Counts what was seen, from 1.
     pub number: u64,
     /// Which source told of it.
@@ -33,7 +33,7 @@ pub struct Entry {
 impl Entry {
     /// Its payload.
     #[must_use]
-    pub fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         match &self.event.body {
             EventBody::Message(message) => message.payload(),
             EventBody::Ping(payload) | EventBody::Pong(payload) => payload,
@@ -44,7 +44,7 @@ impl Entry {
 
     /// `text`, `binary`, `ping`, …
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match &self.event.body {
             EventBody::Message(message) => message.kind().name(),
             EventBody::Ping(_) => "ping",
@@ -89,7 +89,7 @@ impl Part {
 
 /// What is kept, chosen and shown.
 #[derive(Debug)]
-pub struct Messages {
+pub(crate) struct Messages {
     main: Part,
     /// What arrived since the view holds still.
     fresh: Part,
@@ -131,7 +131,7 @@ impl Default for Messages {
 
 impl Messages {
     /// One more.
-    pub fn add(&mut self, source: usize, event: Rc<Event>) {
+    pub(crate) fn add(&mut self, source: usize, event: Rc<Event>) {
         self.last += 1;
         let entry = Entry { number: self.last, source, event };
         // What needs no program is chosen at once.
@@ -157,27 +157,27 @@ impl Messages {
     }
 
     /// So many were not seen.
-    pub fn miss(&mut self, count: u64) {
+    pub(crate) fn miss(&mut self, count: u64) {
         self.missed += count;
     }
 
     /// How many were not seen.
-    pub fn missed(&self) -> u64 {
+    pub(crate) fn missed(&self) -> u64 {
         self.missed
     }
 
     /// How many have been seen.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.last
     }
 
     /// What is chosen.
-    pub fn choice(&self) -> &Choice {
+    pub(crate) fn choice(&self) -> &Choice {
         &self.choice
     }
 
     /// Chooses anew; the steps that follow look at what is there, the newest first.
-    pub fn set_choice(&mut self, choice: Choice) {
+    pub(crate) fn set_choice(&mut self, choice: Choice) {
         self.choice = choice;
         self.failed = (0, String::new());
         self.main.chosen.clear();
@@ -189,7 +189,7 @@ impl Messages {
 
     /// Looks at one message that was not looked at yet, last at those that arrived since the view holds still: they may
     /// arrive faster than a filter runs. False when there is none.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let ahead = self.main.from(self.fore);
         if ahead.is_none()
             && let Some(entry) = self.main.before(self.back)
@@ -220,60 +220,60 @@ impl Messages {
     }
 
     /// How many messages the filter failed on, and what it said of the last.
-    pub fn failed(&self) -> (u64, &str) {
+    pub(crate) fn failed(&self) -> (u64, &str) {
         (self.failed.0, &self.failed.1)
     }
 
     /// How many are chosen of those the view can show.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.main.chosen.len()
     }
 
     /// Whether there is nothing to show.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Chosen ones that arrived since the view holds still.
-    pub fn arrived(&self) -> u64 {
+    pub(crate) fn arrived(&self) -> u64 {
         self.new
     }
 
     /// Whether the view was told to hold still.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 
     /// Whether the view holds still, told or scrolled.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.holds
     }
 
     /// The place of the cursor among what is chosen; none while it is live.
-    pub fn cursor(&self) -> Option<usize> {
+    pub(crate) fn cursor(&self) -> Option<usize> {
         let number = self.cursor?;
         let place = self.main.chosen.partition_point(|chosen| *chosen < number);
         Some(place.min(self.len().checked_sub(1)?))
     }
 
     /// The one at a place among what is chosen.
-    pub fn at(&self, place: usize) -> Option<&Entry> {
+    pub(crate) fn at(&self, place: usize) -> Option<&Entry> {
         let number = *self.main.chosen.get(place)?;
         self.main.from(number).filter(|entry| entry.number == number)
     }
 
     /// The one under the cursor; while live the newest.
-    pub fn current(&self) -> Option<&Entry> {
+    pub(crate) fn current(&self) -> Option<&Entry> {
         self.at(self.cursor().or_else(|| self.len().checked_sub(1))?)
     }
 
     /// All that are chosen.
-    pub fn chosen(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = &Entry> {
         (0..self.len()).filter_map(|place| self.at(place))
     }
 
     /// Moves the cursor by so many; past the last one the view is live again, unless it was told to hold still.
-    pub fn go(&mut self, by: isize) {
+    pub(crate) fn go(&mut self, by: isize) {
         let Some(last) = self.len().checked_sub(1) else { return };
         let from = self.cursor().unwrap_or(last);
         let to = from.saturating_add_signed(by);
@@ -290,7 +290,7 @@ impl Messages {
     }
 
     /// Holds still at a place among what is chosen.
-    pub fn go_to(&mut self, place: usize) {
+    pub(crate) fn go_to(&mut self, place: usize) {
         if let Some(number) = self.main.chosen.get(place).copied() {
             self.hold();
             self.cursor = Some(number);
@@ -298,7 +298,7 @@ impl Messages {
     }
 
     /// Holds still at the first one.
-    pub fn go_to_first(&mut self) {
+    pub(crate) fn go_to_first(&mut self) {
         self.hold();
         self.cursor = self.main.chosen.front().copied();
     }
@@ -308,7 +308,7 @@ impl Messages {
     }
 
     /// Holds still, or goes on.
-    pub fn toggle_pause(&mut self) {
+    pub(crate) fn toggle_pause(&mut self) {
         if self.paused {
             self.follow();
         } else {
@@ -318,7 +318,7 @@ impl Messages {
     }
 
     /// Shows the newest from now on.
-    pub fn follow(&mut self) {
+    pub(crate) fn follow(&mut self) {
         self.holds = false;
         self.paused = false;
         self.cursor = None;
@@ -336,7 +336,7 @@ impl Messages {
     }
 
     /// The time of the one shown before a place.
-    pub fn time_before(&self, place: usize) -> Option<Timestamp> {
+    pub(crate) fn time_before(&self, place: usize) -> Option<Timestamp> {
         Some(self.at(place.checked_sub(1)?)?.event.time)
     }
 }

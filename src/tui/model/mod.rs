@@ -4,15 +4,15 @@
 //! and acting to the driver. Invariant: everything kept is bounded.
 
 mod acting;
-pub mod choice;
-pub mod detail;
+pub(crate) mod choice;
+pub(crate) mod detail;
 mod keys;
-pub mod line;
-pub mod load;
-pub mod log;
-pub mod messages;
-pub mod queues;
-pub mod sessions;
+pub(crate) mod line;
+pub(crate) mod load;
+pub(crate) mod log;
+pub(crate) mod messages;
+pub(crate) mod queues;
+pub(crate) mod sessions;
 mod typing;
 
 use std::rc::Rc;
@@ -60,7 +60,7 @@ pub enum Link {
 
 /// A run that is looked at.
 #[derive(Debug)]
-pub struct SourceState {
+pub(crate) struct SourceState {
     /// As the user named it.
     pub label: String,
     /// Whether it can be seen.
@@ -74,7 +74,7 @@ pub struct SourceState {
 
 /// A part of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pane {
+pub(crate) enum Pane {
     /// Sessions.
     Sessions,
     /// Queues.
@@ -87,11 +87,11 @@ pub enum Pane {
 
 impl Pane {
     /// All of them, in their order.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Queues, Self::Messages, Self::Log];
+    pub(crate) const ALL: [Self; 4] = [Self::Sessions, Self::Queues, Self::Messages, Self::Log];
 
     /// Its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sessions => "Sessions",
             Self::Queues => "Queues",
@@ -103,7 +103,7 @@ impl Pane {
 
 /// What lies under the mouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hit {
+pub(crate) enum Hit {
     /// A pane, nothing of it.
     Pane(Pane),
     /// The session at this place of the order shown.
@@ -118,7 +118,7 @@ pub enum Hit {
 
 /// How times are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Times {
+pub(crate) enum Times {
     /// The time of the day, UTC.
     #[default]
     Absolute,
@@ -130,7 +130,7 @@ pub enum Times {
 
 /// What lies over the panes.
 #[derive(Debug, Default)]
-pub enum Overlay {
+pub(crate) enum Overlay {
     /// Nothing.
     #[default]
     None,
@@ -144,7 +144,7 @@ pub enum Overlay {
 
 /// One message in full.
 #[derive(Debug)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// Which.
     pub entry: Entry,
     /// Whether bytes were asked for.
@@ -159,7 +159,7 @@ pub struct Detail {
 
 /// Who gets what is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
+pub(crate) enum To {
     /// One session.
     One(SessionKey),
     /// These.
@@ -170,7 +170,7 @@ pub enum To {
 
 /// What a line is typed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// A program that chooses messages.
     Filter,
     /// A text in messages.
@@ -196,7 +196,7 @@ pub enum Purpose {
 
 /// A line that is being typed.
 #[derive(Debug)]
-pub struct Typing {
+pub(crate) struct Typing {
     /// What for.
     pub purpose: Purpose,
     /// The line.
@@ -209,7 +209,7 @@ pub struct Typing {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// End.
     Quit,
     /// As a signal would.
@@ -247,7 +247,7 @@ pub enum Effect {
 
 /// Everything that is shown.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// What this is a dashboard of.
     pub title: String,
     /// The runs that are looked at.
@@ -291,7 +291,7 @@ pub struct Model {
 impl Model {
     /// A dashboard of these sources. Without `control` nothing can be acted on.
     #[must_use]
-    pub fn new(title: impl Into<String>, labels: Vec<String>, control: bool, now: Timestamp) -> Self {
+    pub(crate) fn new(title: impl Into<String>, labels: Vec<String>, control: bool, now: Timestamp) -> Self {
         let source = |label| SourceState {
             label,
             link: Link::Connecting,
@@ -324,7 +324,7 @@ impl Model {
     }
 
     /// Time goes on; whether that changes what is shown.
-    pub fn tick(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn tick(&mut self, now: Timestamp) -> bool {
         let second = |time: Timestamp| time.as_second();
         let changed = second(self.now) != second(now);
         self.now = now;
@@ -332,7 +332,7 @@ impl Model {
     }
 
     /// What a source told; whether that changes what is shown.
-    pub fn saw(&mut self, source: usize, look: Look, now: Timestamp) -> bool {
+    pub(crate) fn saw(&mut self, source: usize, look: Look, now: Timestamp) -> bool {
         let changed = look.snapshot.is_some() || !look.events.is_empty() || look.missed > 0 || look.link.is_some();
         self.now = now;
         self.messages.miss(look.missed);
@@ -418,7 +418,7 @@ impl Model {
 
     /// Why nothing is connected: the reason of the last session that failed, while none is open.
     #[must_use]
-    pub fn failure(&self) -> Option<&str> {
+    pub(crate) fn failure(&self) -> Option<&str> {
         let idle = |state| !matches!(state, SessionState::Open | SessionState::Paused);
         let all_idle =
             (0..self.sessions.len()).filter_map(|place| self.sessions.at(place)).all(|row| idle(row.reading.state));
@@ -427,7 +427,7 @@ impl Model {
 
     /// Returns the sources that are lost, by their labels, and why.
     #[must_use]
-    pub fn lost(&self) -> Vec<(String, String)> {
+    pub(crate) fn lost(&self) -> Vec<(String, String)> {
         let lost = |source: &SourceState| match &source.link {
             Link::Lost(reason) => Some((source.label.clone(), reason.clone())),
             _ => None,
@@ -436,13 +436,13 @@ impl Model {
     }
 
     /// A line that would have gone to stderr.
-    pub fn heard(&mut self, line: &str) {
+    pub(crate) fn heard(&mut self, line: &str) {
         let grade = if line.starts_with("wsp: ") { Grade::Warning } else { Grade::Event };
         self.log.add(self.now, grade, line);
     }
 
     /// What became of something that was to be done.
-    pub fn done(&mut self, result: Result<String, String>) {
+    pub(crate) fn done(&mut self, result: Result<String, String>) {
         match result {
             Ok(text) if text.is_empty() => {}
             Ok(text) => self.say(text),
@@ -462,7 +462,7 @@ impl Model {
 
     /// The name of a session as it is shown: with its source where there are several.
     #[must_use]
-    pub fn session_name(&self, source: usize, id: &str) -> String {
+    pub(crate) fn session_name(&self, source: usize, id: &str) -> String {
         match self.sources.get(source) {
             Some(state) if self.sources.len() > 1 => format!("{}/{id}", state.label),
             _ => id.to_owned(),
@@ -471,7 +471,7 @@ impl Model {
 
     /// Whether something can be acted on.
     #[must_use]
-    pub fn can_control(&self) -> bool {
+    pub(crate) fn can_control(&self) -> bool {
         self.control
     }
 }

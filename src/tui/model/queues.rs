@@ -13,7 +13,7 @@ const QUEUES: usize = 64;
 
 /// A queue over time.
 #[derive(Debug, Clone)]
-pub struct Track {
+pub(crate) struct Track {
     /// Which source has it.
     pub source: usize,
     /// Its name.
@@ -34,7 +34,7 @@ pub struct Track {
 
 /// All queues over time.
 #[derive(Debug, Default)]
-pub struct Queues {
+pub(crate) struct Queues {
     tracks: Vec<Track>,
     /// The one that is shown; none is all together.
     shown: Option<usize>,
@@ -42,7 +42,7 @@ pub struct Queues {
 
 impl Queues {
     /// The queues of a source as they are now.
-    pub fn set(&mut self, source: usize, readings: &[QueueReading]) {
+    pub(crate) fn set(&mut self, source: usize, readings: &[QueueReading]) {
         self.tracks.retain(|track| track.source != source || readings.iter().any(|now| now.name == track.name));
         for reading in readings {
             let place = self.tracks.iter().position(|track| track.source == source && reading.name == track.name);
@@ -76,14 +76,14 @@ impl Queues {
     }
 
     /// Shows the next one.
-    pub fn next(&mut self) {
+    pub(crate) fn next(&mut self) {
         let next = self.shown.map_or(0, |place| place + 1);
         self.shown = (next < self.tracks.len() && self.tracks.len() > 1).then_some(next);
     }
 
     /// The one that is shown, or all together.
     #[must_use]
-    pub fn shown(&self) -> Track {
+    pub(crate) fn shown(&self) -> Track {
         if let Some(track) = self.shown.and_then(|place| self.tracks.get(place)) {
             return track.clone();
         }
@@ -115,12 +115,12 @@ impl Queues {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tracks.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.tracks.is_empty()
     }
 }

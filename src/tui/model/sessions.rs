@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use crate::observe::control::SessionReading;
 
 /// Which session: its source and its name there.
-pub type SessionKey = (usize, String);
+pub(crate) type SessionKey = (usize, String);
 
 /// What a column shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Column {
+pub(crate) enum Column {
     /// Its name.
     Id,
     /// Who it is.
@@ -45,7 +45,7 @@ pub enum Column {
 
 impl Column {
     /// All of them, in the order they can be sorted by.
-    pub const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Id,
         Self::Peer,
         Self::State,
@@ -63,7 +63,7 @@ impl Column {
 
     /// Its head.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Id => "id",
             Self::Peer => "peer",
@@ -91,7 +91,7 @@ struct Sample {
 
 /// How fast four counts grow.
 #[derive(Debug, Clone, Copy)]
-pub struct Rates {
+pub(crate) struct Rates {
     before: Sample,
     since: Sample,
     grown: [f64; 4],
@@ -100,13 +100,13 @@ pub struct Rates {
 impl Rates {
     /// Counts at the first look.
     #[must_use]
-    pub fn new(at: Timestamp, counts: [u64; 4]) -> Self {
+    pub(crate) fn new(at: Timestamp, counts: [u64; 4]) -> Self {
         let sample = Sample { at, counts };
         Self { before: sample, since: sample, grown: [0.0; 4] }
     }
 
     /// Counts at a later look; how much each grew a second, over about the last second.
-    pub fn take(&mut self, at: Timestamp, counts: [u64; 4]) -> [f64; 4] {
+    pub(crate) fn take(&mut self, at: Timestamp, counts: [u64; 4]) -> [f64; 4] {
         let sample = Sample { at, counts };
         if seconds(self.since.at, at) >= 1.0 {
             self.before = std::mem::replace(&mut self.since, sample);
@@ -123,7 +123,7 @@ impl Rates {
 
 /// A session as it is shown.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// Which it is.
     pub key: SessionKey,
     /// What is known of it.
@@ -136,7 +136,7 @@ pub struct Row {
 
 /// What is known of all.
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     rows: Vec<Row>,
     /// The order of what is shown.
     order: Vec<usize>,
@@ -168,13 +168,13 @@ fn counts(reading: &SessionReading) -> [u64; 4] {
 }
 
 /// Seconds between two times.
-pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
 impl Sessions {
     /// The sessions of a source as they are now.
-    pub fn set(&mut self, source: usize, readings: Vec<SessionReading>, now: Timestamp) {
+    pub(crate) fn set(&mut self, source: usize, readings: Vec<SessionReading>, now: Timestamp) {
         let before = self.place();
         self.rows.retain(|row| row.key.0 != source);
         for reading in readings {
@@ -233,62 +233,57 @@ impl Sessions {
     }
 
     /// How many are shown.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
     /// Whether none is shown.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
     /// How many there are.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.rows.len()
     }
 
     /// The one at a place of the order shown.
-    pub fn at(&self, place: usize) -> Option<&Row> {
+    pub(crate) fn at(&self, place: usize) -> Option<&Row> {
         self.order.get(place).map(|row| &self.rows[*row])
     }
 
     /// The place of the cursor.
-    pub fn place(&self) -> Option<usize> {
+    pub(crate) fn place(&self) -> Option<usize> {
         let cursor = self.cursor.as_ref()?;
         self.order.iter().position(|row| self.rows.get(*row).is_some_and(|row| row.key == *cursor))
     }
 
     /// The one under the cursor.
-    pub fn current(&self) -> Option<&Row> {
+    pub(crate) fn current(&self) -> Option<&Row> {
         self.at(self.place()?)
     }
 
     /// The one of this name.
-    pub fn get(&self, key: &SessionKey) -> Option<&Row> {
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Row> {
         self.rows.iter().find(|row| row.key == *key)
     }
 
-    /// All of them, shown or not.
-    pub fn all(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter()
-    }
-
     /// Moves the cursor.
-    pub fn go(&mut self, by: isize) {
+    pub(crate) fn go(&mut self, by: isize) {
         let Some(last) = self.len().checked_sub(1) else { return };
         let place = self.place().unwrap_or(0).saturating_add_signed(by).min(last);
         self.cursor = self.at(place).map(|row| row.key.clone());
     }
 
     /// Moves the cursor to a place of the order shown.
-    pub fn go_to(&mut self, place: usize) {
+    pub(crate) fn go_to(&mut self, place: usize) {
         if let Some(row) = self.at(place) {
             self.cursor = Some(row.key.clone());
         }
     }
 
     /// Marks the one under the cursor, or takes the mark away.
-    pub fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         if let Some(key) = self.cursor.clone()
             && !self.marked.remove(&key)
         {
@@ -297,42 +292,42 @@ impl Sessions {
     }
 
     /// Those that are marked.
-    pub fn marked(&self) -> &BTreeSet<SessionKey> {
+    pub(crate) fn marked(&self) -> &BTreeSet<SessionKey> {
         &self.marked
     }
 
     /// What is sorted by, and whether the other way round.
-    pub fn sort(&self) -> (Column, bool) {
+    pub(crate) fn sort(&self) -> (Column, bool) {
         (self.sort, self.reverse)
     }
 
     /// Sorts by the next column.
-    pub fn sort_next(&mut self) {
+    pub(crate) fn sort_next(&mut self) {
         let place = Column::ALL.iter().position(|column| *column == self.sort).unwrap_or(0);
         self.sort = Column::ALL[(place + 1) % Column::ALL.len()];
         self.arrange(self.place());
     }
 
     /// Sorts by a column; by the same again, the other way round.
-    pub fn sort_by(&mut self, column: Column) {
+    pub(crate) fn sort_by(&mut self, column: Column) {
         self.reverse = column == self.sort && !self.reverse;
         self.sort = column;
         self.arrange(self.place());
     }
 
     /// Sorts the other way round.
-    pub fn reverse(&mut self) {
+    pub(crate) fn reverse(&mut self) {
         self.reverse = !self.reverse;
         self.arrange(self.place());
     }
 
     /// What must be in what is shown.
-    pub fn filter(&self) -> &str {
+    pub(crate) fn filter(&self) -> &str {
         &self.filter
     }
 
     /// Shows only those with this text in their id, name, subject, peer, target or state.
-    pub fn set_filter(&mut self, filter: &str) {
+    pub(crate) fn set_filter(&mut self, filter: &str) {
         filter.clone_into(&mut self.filter);
         self.arrange(self.place());
     }

@@ -7,7 +7,7 @@ use super::text::put;
 use super::theme::Theme;
 
 /// Draws the newest values at the right, filled from below; `mark` is a value whose height is marked.
-pub fn draw(buffer: &mut Buffer, area: Rect, values: &[usize], top: usize, mark: usize, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, values: &[usize], top: usize, mark: usize, theme: &Theme) {
     let (columns, levels) = if theme.ascii { (1, 2) } else { (2, 4) };
     let steps = usize::from(area.height) * levels;
     let dots = usize::from(area.width) * columns;
@@ -62,7 +62,7 @@ fn mark_dot(level: usize) -> u32 {
 
 /// How full something is, as a bar.
 #[must_use]
-pub fn bar(share: f64, width: usize, ascii: bool) -> String {
+pub(super) fn bar(share: f64, width: usize, ascii: bool) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     if width == 0 {
         return String::new();

@@ -16,7 +16,7 @@ use crate::tui::model::{Detail, Model};
 const PREVIEW: usize = 16 * 1024;
 
 /// Draws the one that was asked for.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, detail: &Detail, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, detail: &Detail, theme: &Theme) {
     head(buffer, area, model, &detail.entry, theme);
     let hint = match (detail.form, detail.hex) {
         (Form::Hex, true) => "h text  w save  y copy  Esc back",
@@ -33,7 +33,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, detail: &Detail, the
 }
 
 /// Draws the one under the cursor.
-pub fn preview(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn preview(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let Some(entry) = model.messages.current() else { return };
     head(buffer, area, model, entry, theme);
     let kind = match &entry.event.body {

@@ -10,7 +10,7 @@ use crate::tui::keymap;
 use crate::tui::model::{Model, Purpose, To, Typing};
 
 /// Draws it; where the cursor stands, if something is being typed.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) -> Option<(u16, u16)> {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) -> Option<(u16, u16)> {
     if area.height == 0 {
         return None;
     }

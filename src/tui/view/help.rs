@@ -12,7 +12,7 @@ use crate::tui::keymap::{self, Row};
 const WIDTH: u16 = 12;
 
 /// Draws those that are offered, from this one on.
-pub fn draw(buffer: &mut Buffer, area: Rect, top: usize, control: bool, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, top: usize, control: bool, theme: &Theme) {
     let keys: Vec<&Row> = keymap::offered(control).collect();
     let line = if theme.ascii { "-" } else { "─" };
     put(buffer, (area.x, area.y), area.width, &line.repeat(usize::from(area.width)), theme.title);

@@ -38,7 +38,7 @@ const HELP: [&str; 9] = [
 ];
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, load: &Load, theme: &Theme) {
+pub(crate) fn draw(frame: &mut Frame<'_>, load: &Load, theme: &Theme) {
     let area = frame.area();
     if area.width == 0 || area.height == 0 {
         return;

@@ -16,7 +16,7 @@ const TIME: u16 = 9;
 const LONGEST: usize = 8000;
 
 /// Draws it.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let mut facts = vec![(commas(model.log.len() as u64), theme.title)];
     if !model.log.filter().is_empty() {
         facts.push((format!("/{}", model.log.filter()), theme.warn));
@@ -71,7 +71,7 @@ fn laid_out(model: &Model, area: Rect, ascii: bool) -> Vec<(&LogLine, Vec<String
 }
 
 /// Which line lies in this row, as how many are newer.
-pub fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
+pub(super) fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
     let row = usize::from(y.checked_sub(area.y + 1)?);
     let mut before = 0;
     laid_out(model, area, false).into_iter().find_map(|(_, pieces, newer)| {
@@ -81,7 +81,7 @@ pub fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
 }
 
 /// Draws one line in full, over all panes.
-pub fn draw_line(buffer: &mut Buffer, area: Rect, line: &LogLine, top: usize, theme: &Theme) {
+pub(super) fn draw_line(buffer: &mut Buffer, area: Rect, line: &LogLine, top: usize, theme: &Theme) {
     let sign = if theme.ascii { "-" } else { "─" };
     put(buffer, (area.x, area.y), area.width, &sign.repeat(usize::from(area.width)), theme.title);
     let what = match line.grade {

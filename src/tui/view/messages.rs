@@ -17,7 +17,7 @@ use crate::tui::model::{Model, Pane, Times};
 const HEX: usize = 64;
 
 /// Draws it.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     title(buffer, area, Pane::Messages, model, &facts(model, theme), theme);
     if area.height < 2 {
         return;
@@ -57,7 +57,7 @@ fn window(model: &Model, rows: usize) -> (usize, usize) {
 }
 
 /// Which one lies in this row.
-pub fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
+pub(super) fn at(model: &Model, area: Rect, y: u16) -> Option<usize> {
     if model.messages.is_empty() {
         return None;
     }

@@ -7,13 +7,13 @@ mod chart;
 mod detail;
 mod footer;
 mod help;
-pub mod load;
+pub(crate) mod load;
 mod log;
 mod messages;
 mod queues;
 mod sessions;
 mod text;
-pub mod theme;
+pub(crate) mod theme;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -43,7 +43,7 @@ struct Layout {
 }
 
 /// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
+pub(crate) fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     let area = frame.area();
     if area.width == 0 || area.height == 0 {
         return;
@@ -77,7 +77,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
 
 /// What lies at this place of a screen of this size; none where nothing can be clicked.
 #[must_use]
-pub fn hit(size: (u16, u16), model: &Model, (x, y): (u16, u16)) -> Option<Hit> {
+pub(crate) fn hit(size: (u16, u16), model: &Model, (x, y): (u16, u16)) -> Option<Hit> {
     let (pane, area) = pane_at(size, model, (x, y))?;
     let of_pane = match pane {
         Pane::Sessions => sessions::at(model, area, (x, y)),
@@ -90,7 +90,7 @@ pub fn hit(size: (u16, u16), model: &Model, (x, y): (u16, u16)) -> Option<Hit> {
 
 /// The pane at this place, while nothing lies over the panes.
 #[must_use]
-pub fn pane_at((width, height): (u16, u16), model: &Model, at: (u16, u16)) -> Option<(Pane, Rect)> {
+pub(crate) fn pane_at((width, height): (u16, u16), model: &Model, at: (u16, u16)) -> Option<(Pane, Rect)> {
     if width == 0 || height == 0 || !matches!(model.overlay, Overlay::None) {
         return None;
     }

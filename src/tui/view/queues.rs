@@ -16,7 +16,7 @@ use crate::tui::model::{Model, Pane};
 const SCALE: u16 = 7;
 
 /// Draws it.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let track = model.queues.shown();
     let depth = track.depths.back().copied().unwrap_or_default();
     let share = depth as f64 / track.capacity.max(1) as f64;

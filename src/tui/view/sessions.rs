@@ -49,7 +49,7 @@ fn choose(width: u16, id_width: u16, sort: Column) -> Vec<(Column, u16)> {
 }
 
 /// Draws it.
-pub fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let sessions = &model.sessions;
     let (sort, reverse) = sessions.sort();
     let mut facts = Vec::new();
@@ -172,7 +172,7 @@ fn first(model: &Model, rows: usize) -> usize {
 }
 
 /// The session or the head of a column at this place.
-pub fn at(model: &Model, area: Rect, (x, y): (u16, u16)) -> Option<Hit> {
+pub(super) fn at(model: &Model, area: Rect, (x, y): (u16, u16)) -> Option<Hit> {
     let row = y.checked_sub(area.y + 1)?;
     if row == 0 {
         let mut end = area.x + SIGN;

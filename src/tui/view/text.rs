@@ -11,7 +11,7 @@ use super::theme::Theme;
 use crate::message::render;
 
 /// Draws text into one line, as far as there is room; the width that took.
-pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) -> u16 {
+pub(super) fn put(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) -> u16 {
     if width == 0 || !buffer.area.contains((x, y).into()) {
         return 0;
     }
@@ -19,20 +19,20 @@ pub fn put(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, styl
 }
 
 /// Draws text that ends at the right.
-pub fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
+pub(super) fn put_right(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, text: &str, style: Style) {
     let own = columns(text).min(width);
     put(buffer, (x + width - own, y), own, text, style);
 }
 
 /// Columns a text takes.
 #[must_use]
-pub fn columns(text: &str) -> u16 {
+pub(super) fn columns(text: &str) -> u16 {
     u16::try_from(Span::raw(text).width()).unwrap_or(u16::MAX)
 }
 
 /// What somebody else wrote, in one line that drives nothing; no more than about so many characters of it.
 #[must_use]
-pub fn shown(payload: &[u8], most: usize) -> String {
+pub(super) fn shown(payload: &[u8], most: usize) -> String {
     let cut = &payload[..payload.len().min(most * 4)];
     // A character that was cut in two is no error of its sender's.
     let cut = match std::str::from_utf8(cut) {
@@ -46,7 +46,7 @@ pub fn shown(payload: &[u8], most: usize) -> String {
 
 /// A number with commas, or in thousands and millions where it is long.
 #[must_use]
-pub fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     match number {
         0..100_000 => commas(number),
         100_000..1_000_000 => format!("{}k", number / 1000),
@@ -57,7 +57,7 @@ pub fn count(number: u64) -> String {
 
 /// A number with commas.
 #[must_use]
-pub fn commas(number: u64) -> String {
+pub(super) fn commas(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -71,7 +71,7 @@ pub fn commas(number: u64) -> String {
 
 /// So many a second.
 #[must_use]
-pub fn rate(rate: f64) -> String {
+pub(super) fn rate(rate: f64) -> String {
     match rate {
         rate if rate < 0.05 => "0".to_owned(),
         rate if rate < 9.95 => format!("{rate:.1}"),
@@ -84,7 +84,7 @@ pub fn rate(rate: f64) -> String {
 
 /// Bytes.
 #[must_use]
-pub fn bytes(bytes: f64) -> String {
+pub(super) fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
     let mut size = bytes;
     let mut unit = 0;
@@ -97,7 +97,7 @@ pub fn bytes(bytes: f64) -> String {
 
 /// A time that has passed.
 #[must_use]
-pub fn age(seconds: f64) -> String {
+pub(super) fn age(seconds: f64) -> String {
     // Not below zero.
     #[allow(clippy::cast_sign_loss)]
     let whole = seconds.max(0.0) as u64;
@@ -111,7 +111,7 @@ pub fn age(seconds: f64) -> String {
 
 /// A time in milliseconds, to what can be told apart.
 #[must_use]
-pub fn milliseconds(time: f64) -> String {
+pub(super) fn milliseconds(time: f64) -> String {
     match time {
         time if time < 9.995 => format!("{time:.2}ms"),
         time if time < 999.5 => format!("{time:.0}ms"),
@@ -121,7 +121,7 @@ pub fn milliseconds(time: f64) -> String {
 
 /// The time of the day, to the millisecond or to the second.
 #[must_use]
-pub fn clock(time: Timestamp, exact: bool) -> String {
+pub(super) fn clock(time: Timestamp, exact: bool) -> String {
     let text = format!("{time:.3}");
     let (_, clock) = text.trim_end_matches('Z').split_once('T').unwrap_or(("", &text));
     clock.get(..if exact { 12 } else { 8 }).unwrap_or(clock).to_owned()
@@ -186,7 +186,7 @@ fn run(text: &str, of: impl Fn(char) -> bool) -> usize {
 }
 
 /// Draws a line of JSON in its colours.
-pub fn put_json(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, line: &str, theme: &Theme) {
+pub(super) fn put_json(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, line: &str, theme: &Theme) {
     let mut used = 0;
     for (text, token) in tokens(line) {
         let drawn = put(buffer, (x + used, y), width - used, text, token.style(theme));
@@ -200,7 +200,7 @@ pub fn put_json(buffer: &mut Buffer, (x, y): (u16, u16), width: u16, line: &str,
 
 /// Cuts a line into pieces that fit.
 #[must_use]
-pub fn wrap(line: &str, width: u16) -> Vec<&str> {
+pub(super) fn wrap(line: &str, width: u16) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut from, mut used) = (0, 0);
     for (place, c) in line.char_indices() {

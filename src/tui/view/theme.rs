@@ -8,7 +8,7 @@ use crate::host::{Depth, Display};
 
 /// What things look like.
 #[derive(Debug, Clone, Copy)]
-pub struct Theme {
+pub(crate) struct Theme {
     /// Only ASCII is drawn.
     pub ascii: bool,
     /// The head of the screen.
@@ -48,7 +48,7 @@ pub struct Theme {
 impl Theme {
     /// For what the terminal can show.
     #[must_use]
-    pub fn new(display: Display, light: bool) -> Self {
+    pub(crate) fn new(display: Display, light: bool) -> Self {
         let plain = Style::new();
         let bold = plain.add_modifier(Modifier::BOLD);
         let reversed = plain.add_modifier(Modifier::REVERSED);

@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wscat_plus::net::deflate::{DeflateOffer, Role, accept, check_answer};
+use wscat_plus::internals::{DeflateOffer, Role, accept, check_answer};
 
 fuzz_target!(|input: (&str, &str, &str)| {
     let (wish, params, header) = input;

@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wscat_plus::endpoint::{ListenAddr, WsTarget};
+use wscat_plus::internals::{ListenAddr, WsTarget};
 
 fuzz_target!(|input: (&str, &str)| {
     let (text, location) = input;

@@ -6,15 +6,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wscat_plus::message::event::{Event, InputEvent, parse_input_line};
+use wscat_plus::internals::{EventLine, InputEvent, parse_input_line};
 
 fuzz_target!(|line: &[u8]| {
-    if let Ok(event) = Event::parse(line) {
+    if let Ok(event) = EventLine::parse(line) {
         let mut written = Vec::new();
         event.write_line(&mut written);
         assert_eq!(written.pop(), Some(b'\n'));
         assert!(written.iter().all(|byte| *byte >= b' '), "one line, nothing a terminal acts on");
-        let again = Event::parse(&written).expect("what is written can be read");
+        let again = EventLine::parse(&written).expect("what is written can be read");
         let mut twice = Vec::new();
         again.write_line(&mut twice);
         assert_eq!(twice.pop(), Some(b'\n'));

@@ -11,9 +11,9 @@ use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use tungstenite::protocol::{Role as WsRole, WebSocketConfig};
 use tungstenite::{Error, Message as WsMessage, WebSocket};
-use wscat_plus::message::MessageKind;
-use wscat_plus::net::deflate::{Agreed, Deflater, Inflater, Role};
-use wscat_plus::net::frames::{Decoder, Event, FrameError, MessageLimits};
+use wscat_plus::internals::{
+    Agreed, Decoder, Deflater, FrameError, FrameEvent, Inflater, MessageKind, MessageLimits, Role,
+};
 
 /// Largest message that is accepted.
 const LIMIT: usize = 10_000;
@@ -65,20 +65,20 @@ fn decode(mut decoder: Decoder, stream: &[u8], cuts: &[u8]) -> (Vec<Said>, Optio
             match decoder.next(&mut input) {
                 Ok(None) => break,
                 Ok(Some(event)) => said.push(match event {
-                    Event::Message(message) => {
+                    FrameEvent::Message(message) => {
                         assert!(message.len() <= LIMIT);
                         match message.kind() {
                             MessageKind::Text => Said::Text(message.payload().to_vec()),
                             MessageKind::Binary => Said::Binary(message.payload().to_vec()),
                         }
                     }
-                    Event::Ping(payload) => Said::Ping(payload.to_vec()),
-                    Event::Pong(payload) => Said::Pong(payload.to_vec()),
+                    FrameEvent::Ping(payload) => Said::Ping(payload.to_vec()),
+                    FrameEvent::Pong(payload) => Said::Pong(payload.to_vec()),
                     // Registered with IANA, but not known to tungstenite, which answers it as a breach.
-                    Event::Close(close) if close.code == Some(1014) => {
+                    FrameEvent::Close(close) if close.code == Some(1014) => {
                         Said::Close(Some(1002), "Protocol violation".to_owned())
                     }
-                    Event::Close(close) => Said::Close(close.code, close.reason),
+                    FrameEvent::Close(close) => Said::Close(close.code, close.reason),
                 }),
                 Err(error) => return (said, Some(error)),
             }

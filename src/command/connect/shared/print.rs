@@ -8,7 +8,7 @@ use crate::message::event::{Direction, write_message_line};
 use crate::message::render::{self, Format};
 
 /// What is to be printed of a message.
-pub enum Shown<'a> {
+pub(crate) enum Shown<'a> {
     /// The message.
     Whole,
     /// What filter and fold make of it, and why there is no more.
@@ -19,7 +19,7 @@ pub enum Shown<'a> {
 
 impl Shared {
     /// Prints a received message in the format asked for. Returns whether anything of it passed.
-    pub fn print(&self, session: &SessionName<'_>, message: &Message, shown: &Shown<'_>) -> bool {
+    pub(crate) fn print(&self, session: &SessionName<'_>, message: &Message, shown: &Shown<'_>) -> bool {
         self.received.set(self.received.get() + 1);
         match shown {
             Shown::Whole => {

@@ -41,7 +41,7 @@ const LEFT_BEHIND: usize = 1024 * 1024;
 
 /// How programs are run.
 #[derive(Debug)]
-pub struct ExecSettings {
+pub(crate) struct ExecSettings {
     /// What `sh -c` is given.
     pub command: String,
     /// Most programs at a time.
@@ -57,7 +57,7 @@ impl ExecSettings {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, hub: &Hub, head: &Parts) -> Result<(), Refuse> {
+    pub(crate) fn admit(&self, hub: &Hub, head: &Parts) -> Result<(), Refuse> {
         if variables::has_nul(head) {
             return Err(Refuse::new(StatusCode::BAD_REQUEST, "the path holds a NUL"));
         }
@@ -69,7 +69,7 @@ impl ExecSettings {
 }
 
 /// The handler of a session with a program.
-pub struct Exec {
+pub(crate) struct Exec {
     settings: Rc<ExecSettings>,
     /// Until the program has been started.
     variables: Vec<Variable>,
@@ -87,7 +87,7 @@ pub struct Exec {
 
 impl Exec {
     /// For a session that has just been accepted.
-    pub fn new(settings: Rc<ExecSettings>, accepted: &Accepted) -> Self {
+    pub(crate) fn new(settings: Rc<ExecSettings>, accepted: &Accepted) -> Self {
         let secure = matches!(accepted.transport, Transport::Tls(_));
         Self {
             lines: Splitter::new(Framing::Lines, settings.max_line),

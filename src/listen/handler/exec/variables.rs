@@ -21,10 +21,10 @@ const HTTP_PROXY: &str = "HTTP_PROXY";
 const LEFT_OUT: [&str; 3] = ["proxy", "authorization", "proxy-authorization"];
 
 /// A name and its value.
-pub type Variable = (String, OsString);
+pub(super) type Variable = (String, OsString);
 
 /// What the head of a request says.
-pub fn of_request(head: &Parts, secure: bool) -> Vec<Variable> {
+pub(super) fn of_request(head: &Parts, secure: bool) -> Vec<Variable> {
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let port = host.as_ref().and_then(Authority::port_u16).unwrap_or(if secure { 443 } else { 80 });
     let path_and_query = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -50,7 +50,7 @@ pub fn of_request(head: &Parts, secure: bool) -> Vec<Variable> {
 }
 
 /// Who asks, and what the session is called.
-pub fn of_peer(peer: PeerAddr, session: &str) -> Vec<Variable> {
+pub(super) fn of_peer(peer: PeerAddr, session: &str) -> Vec<Variable> {
     let (address, port) = match peer {
         PeerAddr::Tcp(address) => (address.ip().to_canonical().to_string(), address.port().to_string()),
         PeerAddr::Unix => (peer.to_string(), String::new()),
@@ -65,14 +65,14 @@ pub fn of_peer(peer: PeerAddr, session: &str) -> Vec<Variable> {
 }
 
 /// Whether a program would take a variable of the server's own environment for one of its request.
-pub fn is_of_a_request(name: &OsStr) -> bool {
+pub(super) fn is_of_a_request(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     (name.starts_with(HTTP) && name != HTTP_PROXY)
         || matches!(name, "HTTPS" | "AUTH_TYPE" | "REMOTE_USER" | "REMOTE_IDENT")
 }
 
 /// Whether the request's path holds a NUL, which no variable can.
-pub fn has_nul(head: &Parts) -> bool {
+pub(super) fn has_nul(head: &Parts) -> bool {
     percent_decoded(head.uri.path()).contains(&0)
 }
 
