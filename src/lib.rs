@@ -6,6 +6,7 @@
 //! - [`prompt`]: line editing at a terminal, on a thread of its own.
 //! - [`tui`]: the dashboard.
 //! - [`listen`]: what the test server does with messages. [`mod@bench`]: the load tester.
+//! - [`client`]: what a client session is: connect, opening, reconnect, close.
 //! - [`protocol`]: what sessions may speak on top of messages, sans-io.
 //! - [`process`]: programs run by `sh -c`, and their end.
 //! - [`session`]: one peer's life, keep-alive and backoff in pure code and a thin driver.
@@ -24,6 +25,7 @@
 
 mod bench;
 mod broker;
+mod client;
 mod command;
 mod config;
 mod endpoint;
@@ -102,7 +104,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
             Err(stop) => return stopped(stop, &mut host),
         },
         Action::Generate(args) => command::generate::run(&args, &mut host),
-        Action::Connect(args) => block_on(command::connect::run::run(&args, host)),
+        Action::Connect(args) => block_on(command::connect::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
         #[cfg(feature = "tui")]
         Action::Top(args) => block_on(command::top::run(&args, host)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::filters;
 use super::options::{ConnectionArgs, JitterArg, ProtocolArg, ProtocolArgs, TlsMin};
+use crate::client::plan::{HOW_INPUT_IS_WRITTEN, draft_error};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
 use crate::filter::schema::Format;
@@ -58,8 +59,6 @@ pub(crate) fn file_or_text(text: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// For who has written a message in another way than the flags say.
-pub(crate) const HOW_INPUT_IS_WRITTEN: &str = "--binary, --hex, --base64 and --input json say how input is written";
 /// Characters of an argument that are quoted.
 const QUOTED: usize = 60;
 
@@ -128,9 +127,7 @@ pub(crate) fn encoded_draft(text: &str, template: bool, kind: InputKind) -> Resu
 /// # Errors
 /// What does not compile.
 pub(crate) fn compile(source: &str, kind: InputKind) -> Result<Draft, Error> {
-    let template =
-        Template::compile(source).map_err(|error| Error::Compile { flag: "--template", reason: error.to_string() })?;
-    Ok(Draft::Template(Arc::new(template), kind))
+    Draft::compile(source, kind).map_err(draft_error)
 }
 
 /// Reads the `JQ=>MSG` of a flag; MSG is a template that knows `value`.

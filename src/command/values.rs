@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::client::plan::Wait;
 use crate::net::connection::{CloseReason, may_be_sent};
 
 /// Reads a duration.
@@ -45,15 +46,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// As [`duration`].
 pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     if text == "-1" { Ok(Wait::UntilClosed) } else { duration(text).map(Wait::Quiet) }
-}
-
-/// How long to keep receiving after the input has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Until no message came for this long.
-    Quiet(Duration),
-    /// Until the peer closes.
-    UntilClosed,
 }
 
 /// Reads a size in bytes.

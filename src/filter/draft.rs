@@ -16,6 +16,17 @@ pub(crate) enum Draft {
     Template(Arc<Template>, InputKind),
 }
 
+impl Draft {
+    /// Compiles a template; what it yields is written as `kind` says.
+    ///
+    /// # Errors
+    /// [`DraftError::Template`].
+    pub(crate) fn compile(source: &str, kind: InputKind) -> Result<Self, DraftError> {
+        let template = Template::compile(source).map_err(DraftError::Template)?;
+        Ok(Self::Template(Arc::new(template), kind))
+    }
+}
+
 /// Why a draft did not become a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DraftError {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("exit", &[]),
     ("config", &["endpoint", "redact"]),
     ("host", &["net", "error", "exit"]),
@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("source", &["broker", "session", "observe", "queue", "message", "net", "host", "exit"]),
     ("sink", &["broker", "session", "queue", "filter", "message", "net", "redact", "host", "error", "exit"]),
     ("process", &["source", "message", "host"]),
+    ("client", &["session", "observe", "queue", "filter", "source", "sink", "net", "message", "host", "error", "exit"]),
     ("prompt", &["config", "redact", "host"]),
     ("tui", &["bench", "observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "session", "sink", "queue", "net", "message"]),
@@ -41,8 +42,9 @@ const ROOMS: [(&str, &[&str]); 23] = [
     (
         "command",
         &[
-            "tui", "bench", "pipeline", "listen", "observe", "broker", "protocol", "prompt", "session", "queue",
-            "filter", "source", "sink", "net", "message", "endpoint", "redact", "host", "error", "exit", "config",
+            "tui", "bench", "pipeline", "listen", "client", "observe", "broker", "protocol", "prompt", "session",
+            "queue", "filter", "source", "sink", "net", "message", "endpoint", "redact", "host", "error", "exit",
+            "config",
         ],
     ),
 ];

@@ -1,19 +1,10 @@
 //! `wsp connect`: a client for the prompt, pipes and scripts.
 
-mod control;
-pub(crate) mod inbox;
-pub(crate) mod info;
-mod input;
-mod judge;
-pub(crate) mod peer;
+mod dashboard;
 pub(crate) mod plan;
-pub(crate) mod prompt;
-pub(crate) mod replay;
-pub(crate) mod run;
-pub(crate) mod shared;
-pub(crate) mod slash;
-mod unread;
-mod verbose;
+mod prompt;
+mod run;
+mod slash;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,10 +13,11 @@ use clap::{Args, ValueEnum};
 
 use super::filters::FoldArgs;
 use super::options::{ConnectionArgs, OutputArgs};
-use super::values::{Wait, duration, frame_size, wait};
+use super::values::{duration, frame_size, wait};
+use crate::client::plan::Wait;
+use crate::client::replay::Speed;
 use crate::source::replay::session_number;
-use plan::NonJson;
-use replay::Speed;
+pub(crate) use run::run;
 
 /// Examples at the head of the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -121,7 +113,7 @@ pub(crate) struct ConnectArgs {
     pub raw_output: bool,
     /// What becomes of messages the filter cannot read
     #[arg(long, value_name = "WHAT", default_value = "drop", hide_short_help = true, help_heading = "Receiving")]
-    pub non_json: NonJson,
+    pub non_json: NonJsonArg,
     /// Time before each message
     #[arg(short, long, help_heading = "Receiving")]
     pub timestamps: bool,
@@ -194,6 +186,17 @@ pub(crate) enum DirArg {
     Out,
     /// What was received
     In,
+}
+
+/// `--non-json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NonJsonArg {
+    /// It is left out, and counted
+    Drop,
+    /// It is printed as it is
+    Pass,
+    /// The run ends with an error
+    Error,
 }
 
 /// `--input`.

@@ -1,89 +1,65 @@
 //! What the prompt's lines do: messages to sessions, slash commands to everything else.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::inbox::Inbox;
-use super::info::SessionInfo;
-use super::input::{PieceName, hand_out};
-use super::run::recorder;
-use super::shared::Shared;
 use super::slash::{COMMANDS, Command, parse};
+use crate::client::info::SessionInfo;
+use crate::client::input::{Console, Inboxes, OpenConsole, PieceName, hand_out};
+use crate::client::plan::Plan;
+use crate::client::run::recorder;
+use crate::client::shared::Shared;
 use crate::command::{console, settings};
 use crate::exit::Exit;
+use crate::host::{Host, Stderr};
 use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::input;
 use crate::net::connection::CloseReason;
-use crate::prompt::{Prompt, SessionState, Status, Typed};
+use crate::observe::control::SessionState;
+use crate::prompt::{self, Prompt, PromptSettings, Status, Typed, history_file};
 use crate::session::Outgoing;
 
 /// Input that a person types.
-pub(crate) struct PromptInput {
+pub(super) struct PromptConsole {
     prompt: Prompt,
     sessions: Vec<Rc<SessionInfo>>,
     /// The session that gets what is typed; `None` means all.
     target: Option<usize>,
     ended: bool,
-    shown: Option<(Option<usize>, SessionState, Option<std::time::Duration>)>,
+    shown: Option<(Option<usize>, prompt::SessionState, Option<Duration>)>,
 }
 
-/// The inboxes of all sessions, in their order.
-type Inboxes = [Rc<RefCell<Inbox>>];
-
-impl PromptInput {
-    /// Input from a prompt that is open.
-    pub(crate) fn new(prompt: Prompt, sessions: Vec<Rc<SessionInfo>>) -> Self {
+impl PromptConsole {
+    /// Opens the prompt, whose screen is where is printed; `None` where the terminal cannot be driven.
+    pub(super) fn open(plan: &Plan, host: &Host, sessions: &[Rc<SessionInfo>]) -> Option<OpenConsole> {
+        let settings = PromptSettings {
+            history: host.state.as_deref().zip(sessions.first()).map(|(state, info)| {
+                let host = info.host.rsplit_once(':').map_or(info.host.as_str(), |(host, _)| host);
+                history_file(state, host.trim_matches(['[', ']']))
+            }),
+            colour: plan.colour,
+            status: Self::first_status(sessions),
+            hosts: sessions.iter().map(|info| info.host.clone()).collect(),
+            commands: &COMMANDS,
+        };
+        let (prompt, output) = console::open(settings, &host.stderr)?;
         let target = (sessions.len() == 1).then_some(0);
-        Self { prompt, sessions, target, ended: false, shown: None }
+        let console = Self { prompt, sessions: sessions.to_vec(), target, ended: false, shown: None };
+        Some((Box::new(console), output))
     }
 
     /// What the prompt shows at first.
-    pub(crate) fn first_status(sessions: &[Rc<SessionInfo>]) -> Status {
+    fn first_status(sessions: &[Rc<SessionInfo>]) -> Status {
         let host = match sessions {
             [only] => only.host.clone(),
             several => format!("all {} sessions", several.len()),
         };
         Status { host, ..Status::default() }
-    }
-
-    /// Takes what was typed; true, once, when nothing more can come.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) -> bool {
-        loop {
-            self.show_status();
-            if self.ended {
-                return false;
-            }
-            let stopping = shared.stopping().is_some();
-            if !stopping && !self.targets(inboxes).iter().all(|inbox| inbox.borrow().has_room()) {
-                return false;
-            }
-            let Poll::Ready(typed) = self.prompt.poll_typed(cx) else { return false };
-            shared.changed.set(true);
-            match typed {
-                Some(Typed::Interrupt) => shared.signal(Exit::Interrupted),
-                _ if stopping => {}
-                Some(Typed::Line(line)) => self.line(&line, shared, inboxes),
-                Some(Typed::End) | None => {
-                    self.ended = true;
-                    return true;
-                }
-                Some(Typed::Failed(error)) => {
-                    shared.stderr.line(format!("wsp: cannot read the terminal: {error}"));
-                    self.ended = true;
-                    return true;
-                }
-            }
-        }
-    }
-
-    /// Gives the terminal back.
-    pub(crate) fn close(self) {
-        self.prompt.close();
     }
 
     fn targets<'a>(&self, inboxes: &'a Inboxes) -> &'a Inboxes {
@@ -97,7 +73,7 @@ impl PromptInput {
     fn show_status(&mut self) {
         let targeted = self.targeted();
         let waiting = targeted.iter().find(|session| session.state.get() != SessionState::Open);
-        let state = waiting.or(targeted.first()).map(|session| session.state.get()).unwrap_or_default();
+        let state = waiting.or(targeted.first()).map(|session| state(session)).unwrap_or_default();
         let round_trip = match targeted {
             [only] => only.round_trip.get(),
             _ => None,
@@ -162,14 +138,14 @@ impl PromptInput {
             ),
             Command::Headers => self.headers(shared),
             Command::Stats => {
-                for line in self.targeted().iter().flat_map(|session| session.stats()) {
+                for line in self.targeted().iter().flat_map(|session| stats(session)) {
                     say(shared, &line);
                 }
             }
             Command::Sessions => {
                 for (index, session) in self.sessions.iter().enumerate() {
                     let mark = if self.target.is_none_or(|target| target == index) { '*' } else { ' ' };
-                    say(shared, &format!("{mark} {}", session.line()));
+                    say(shared, &format!("{mark} {}", line(session)));
                 }
             }
         }
@@ -182,13 +158,8 @@ impl PromptInput {
         if let Some(path) = path.as_ref().filter(|path| shared.is_recorded_into(path)) {
             return Err(format!("{} is being recorded into; /record without a file ends that", path.display()));
         }
-        let mut recording = path.map(|path| recorder(&path, None)).transpose().map_err(|error| error.to_string())?;
-        if let Some(recording) = &mut recording {
-            for session in &self.sessions {
-                recording.name_session(&session.id, &session.url);
-            }
-        }
-        shared.record_into(recording);
+        let recording = path.map(|path| recorder(&path, None, &self.sessions)).transpose();
+        shared.record_into(recording.map_err(|error| error.to_string())?);
         Ok(())
     }
 
@@ -224,6 +195,73 @@ impl PromptInput {
             }
         }
     }
+}
+
+impl Console for PromptConsole {
+    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) {
+        while !self.ended {
+            self.show_status();
+            let stopping = shared.stopping().is_some();
+            if !stopping && !self.targets(inboxes).iter().all(|inbox| inbox.borrow().has_room()) {
+                return;
+            }
+            let Poll::Ready(typed) = self.prompt.poll_typed(cx) else { return };
+            shared.changed.set(true);
+            match typed {
+                Some(Typed::Interrupt) => shared.signal(Exit::Interrupted),
+                _ if stopping => {}
+                Some(Typed::Line(line)) => self.line(&line, shared, inboxes),
+                Some(Typed::End) | None => self.ended = true,
+                Some(Typed::Failed(error)) => {
+                    shared.stderr.line(format!("wsp: cannot read the terminal: {error}"));
+                    self.ended = true;
+                }
+            }
+            if self.ended {
+                shared.input_ended.set(true);
+            }
+        }
+        self.show_status();
+    }
+
+    fn close(self: Box<Self>, stderr: &Stderr) {
+        self.prompt.close();
+        stderr.restore();
+    }
+}
+
+/// The state as the prompt shows it.
+fn state(session: &SessionInfo) -> prompt::SessionState {
+    match session.state.get() {
+        SessionState::Connecting => prompt::SessionState::Connecting,
+        SessionState::Retrying => prompt::SessionState::Retrying(session.failures.get()),
+        SessionState::Closed => prompt::SessionState::Closed,
+        SessionState::Open | SessionState::Throttled | SessionState::Paused | SessionState::Closing => {
+            prompt::SessionState::Open
+        }
+    }
+}
+
+/// One line: name, state, URL.
+fn line(session: &SessionInfo) -> String {
+    format!("{} {:<6} {}", session.id, state(session).name(), session.url)
+}
+
+/// Counters and times.
+fn stats(session: &SessionInfo) -> Vec<String> {
+    let mut lines = vec![
+        line(session),
+        format!("  received {}", session.received),
+        format!("  sent {}", session.sent),
+        format!("  connections {}", session.connections.get()),
+    ];
+    if let Some(since) = session.since.get() {
+        lines.push(format!("  open for {:.1} s", since.elapsed().as_secs_f64()));
+    }
+    if let Some(time) = session.round_trip.get() {
+        lines.push(format!("  round trip {:.3} ms", time.as_secs_f64() * 1e3));
+    }
+    lines
 }
 
 fn say(shared: &Shared, text: &str) {

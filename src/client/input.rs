@@ -1,7 +1,7 @@
-//! Where the messages of a `connect` run come from: `-x`, standard input, a recording, a person at the prompt.
+//! Where the messages of a run come from: drafts, standard input, a recording, a person at a console.
 //!
-//! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the prompt's lines to
-//! `prompt`. Invariant: nothing is read while a session that runs has no room.
+//! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the console itself to whoever
+//! made it. Invariant: nothing is read while a session that runs has no room.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,23 +12,15 @@ use tokio::sync::mpsc;
 
 use super::control::ClientControl;
 use super::inbox::Inbox;
-use super::info::SessionInfo;
-use super::plan::{Plan, input_error};
-use super::prompt::PromptInput;
+use super::plan::{Plan, draft_error, input_error};
 use super::replay::Replay;
 use super::shared::Shared;
-use super::slash;
-use crate::command::dashboard::{Screen, Shown};
-use crate::command::{console, settings};
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::filter::Draft;
 use crate::host::{Host, Stderr, Stream};
 use crate::message::event::{InputEvent, parse_input_line};
 use crate::message::input::{InputKind, decode};
 use crate::net::connection::{CloseReason, io_text};
-use crate::observe::Control;
-use crate::prompt::{PromptSettings, history_file};
 use crate::session::Outgoing;
 use crate::sink::stdout::Output;
 use crate::source::framing::{Framing, Splitter};
@@ -37,13 +29,34 @@ use crate::source::stdin;
 /// Largest message taken from standard input.
 const MAX_INPUT: usize = 1 << 30;
 
+/// The inboxes of all sessions, in their order.
+pub(crate) type Inboxes = [Rc<RefCell<Inbox>>];
+
+/// A person who sees the run, and types.
+pub(crate) trait Console {
+    /// Shows the run, which begins.
+    ///
+    /// # Errors
+    /// When the terminal cannot be set up.
+    fn begin(&mut self, _run: &Rc<ClientControl>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Takes what was typed. Asked again whenever something changes.
+    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes);
+
+    /// Gives the terminal back.
+    fn close(self: Box<Self>, stderr: &Stderr);
+}
+
+/// A console, and where is printed while there is one.
+pub(crate) type OpenConsole = (Box<dyn Console>, Output);
+
 /// Where messages to send come from.
 pub(super) enum Input {
-    /// A person at the dashboard.
-    Dashboard(Box<DashboardInput>),
-    /// A person at the prompt.
-    Prompt(Box<PromptInput>),
-    /// `-x`, handed out once.
+    /// A person.
+    Console(Box<dyn Console>),
+    /// Drafts, handed out once.
     Drafts(Vec<Draft>),
     /// A recording.
     Replay(Box<Replay>),
@@ -51,37 +64,6 @@ pub(super) enum Input {
     Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter, pieces: Pieces },
     /// All has been handed out.
     Ended,
-}
-
-/// A person at the dashboard.
-pub(super) struct DashboardInput {
-    shown: Option<Shown>,
-    control: Rc<ClientControl>,
-}
-
-impl DashboardInput {
-    /// Shows the run.
-    pub(super) fn open(screen: Screen, control: Rc<ClientControl>) -> Result<Self, Error> {
-        let shown = screen.show(Rc::clone(&control) as Rc<dyn Control>)?;
-        Ok(Self { shown: Some(shown), control })
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) {
-        if self.control.watch(cx) {
-            shared.changed.set(true);
-        }
-        if self.shown.as_mut().is_some_and(|shown| shown.poll_ended(cx).is_ready()) {
-            shared.stop(Exit::Done);
-            // Who has left sees how the sessions close.
-            self.close();
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(shown) = self.shown.take() {
-            shown.close();
-        }
-    }
 }
 
 impl Input {
@@ -100,50 +82,32 @@ impl Input {
         Ok(Self::Stdin { chunks: stdin::read(stdin), splitter: Splitter::new(framing, MAX_INPUT), pieces })
     }
 
-    /// The input, and the output that goes with it: a prompt shares its screen.
-    pub(super) fn open(plan: &Plan, host: &Host, infos: &[Rc<SessionInfo>]) -> Result<(Self, Output), Error> {
-        let prompts = plan.interactive && host.stdout_is_terminal;
-        let settings = PromptSettings {
-            history: host.state.as_deref().zip(infos.first()).map(|(state, info)| {
-                let host = info.host.rsplit_once(':').map_or(info.host.as_str(), |(host, _)| host);
-                history_file(state, host.trim_matches(['[', ']']))
-            }),
-            colour: plan.colour,
-            status: PromptInput::first_status(infos),
-            hosts: infos.iter().map(|info| info.host.clone()).collect(),
-            commands: &slash::COMMANDS,
-        };
-        if prompts && let Some((prompt, output)) = console::open(settings, &host.stderr) {
-            return Ok((Self::Prompt(Box::new(PromptInput::new(prompt, infos.to_vec()))), output));
+    /// The input, and where is printed: at the console, where there is one.
+    pub(super) fn open(plan: &Plan, host: &Host, console: Option<OpenConsole>) -> Result<(Self, Output), Error> {
+        if let Some((console, output)) = console {
+            return Ok((Self::Console(console), output));
         }
         let stdin = host.stdin.try_clone();
         let stdin = stdin.map_err(|error| Error::Internal(format!("standard input: {}", io_text(&error))))?;
         Ok((Self::new(plan, stdin)?, Output::stdout(&host.stdout)?))
     }
 
+    /// The run begins: a console shows it.
+    pub(super) fn begin(&mut self, run: &Rc<ClientControl>) -> Result<(), Error> {
+        if let Self::Console(console) = self { console.begin(run) } else { Ok(()) }
+    }
+
     /// Gives the terminal back, if it was taken.
     pub(super) fn close(self, stderr: &Stderr) {
-        match self {
-            Self::Prompt(prompt) => {
-                prompt.close();
-                stderr.restore();
-            }
-            Self::Dashboard(mut dashboard) => dashboard.close(),
-            _ => {}
+        if let Self::Console(console) = self {
+            console.close(stderr);
         }
     }
 
     /// Reads on while every session that runs has room.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>]) {
-        if let Self::Prompt(prompt) = self {
-            if prompt.poll(cx, shared, inboxes) {
-                shared.input_ended.set(true);
-                shared.changed.set(true);
-            }
-            return;
-        }
-        if let Self::Dashboard(dashboard) = self {
-            return dashboard.poll(cx, shared);
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared, inboxes: &Inboxes) {
+        if let Self::Console(console) = self {
+            return console.poll(cx, shared, inboxes);
         }
         loop {
             if matches!(self, Self::Ended) || shared.stopping().is_some() {
@@ -153,7 +117,7 @@ impl Input {
                 return;
             }
             match self {
-                Self::Dashboard(_) | Self::Prompt(_) | Self::Ended => return,
+                Self::Console(_) | Self::Ended => return,
                 Self::Drafts(drafts) => {
                     for draft in std::mem::take(drafts) {
                         match shared.plan.fill(&draft) {
@@ -216,7 +180,7 @@ impl Input {
 }
 
 /// Whether somebody took it.
-fn to_all(inboxes: &[Rc<RefCell<Inbox>>], outgoing: impl Fn() -> Outgoing) -> bool {
+fn to_all(inboxes: &Inboxes, outgoing: impl Fn() -> Outgoing) -> bool {
     let mut taken = false;
     for inbox in inboxes {
         taken |= inbox.borrow_mut().push(outgoing());
@@ -239,7 +203,7 @@ impl Pieces {
 
 /// Which piece of input is handed out.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum PieceName {
+pub(crate) enum PieceName {
     /// The line or message with this number.
     OfStdin(&'static str, u64),
     /// What has just been typed.
@@ -256,19 +220,14 @@ impl PieceName {
 }
 
 /// Makes a message of a piece of input and puts it before every session.
-pub(super) fn hand_out(
-    shared: &Shared,
-    inboxes: &[Rc<RefCell<Inbox>>],
-    piece: Vec<u8>,
-    name: PieceName,
-) -> Result<(), Error> {
+pub(crate) fn hand_out(shared: &Shared, inboxes: &Inboxes, piece: Vec<u8>, name: PieceName) -> Result<(), Error> {
     let plan = &shared.plan;
     if plan.input == InputKind::Events {
         return hand_out_event(shared, inboxes, &piece, name);
     }
     let message = if plan.template {
         let source = String::from_utf8(piece).map_err(|_| name.error("not valid UTF-8"))?;
-        plan.fill(&settings::compile(&source, plan.input)?)?
+        plan.fill(&Draft::compile(&source, plan.input).map_err(draft_error)?)?
     } else {
         decode(plan.input, piece).map_err(|error| name.error(error))?
     };
@@ -277,7 +236,7 @@ pub(super) fn hand_out(
 }
 
 /// An event line goes to the session it names, or to all where it names none of this run.
-fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8], name: PieceName) -> Result<(), Error> {
+fn hand_out_event(shared: &Shared, inboxes: &Inboxes, line: &[u8], name: PieceName) -> Result<(), Error> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
@@ -287,7 +246,7 @@ fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8], 
     let taken = match line.event {
         InputEvent::Message(message) => {
             let message = match message.as_text().filter(|_| shared.plan.template) {
-                Some(source) => shared.plan.fill(&settings::compile(source, InputKind::Text)?)?,
+                Some(source) => shared.plan.fill(&Draft::compile(source, InputKind::Text).map_err(draft_error)?)?,
                 None => message,
             };
             to_all(inboxes, || Outgoing::Message(message.clone()))
@@ -307,7 +266,7 @@ fn hand_out_event(shared: &Shared, inboxes: &[Rc<RefCell<Inbox>>], line: &[u8], 
 }
 
 /// The inbox of `s1`, `s2`, …
-fn named<'a>(inboxes: &'a [Rc<RefCell<Inbox>>], name: &str) -> Option<&'a [Rc<RefCell<Inbox>>]> {
+fn named<'a>(inboxes: &'a Inboxes, name: &str) -> Option<&'a Inboxes> {
     let index = name.strip_prefix('s')?.parse::<usize>().ok()?.checked_sub(1)?;
     inboxes.get(index..=index)
 }

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::inbox::Inbox;
+use super::input::Inboxes;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::message::counted::counted;
@@ -137,7 +137,7 @@ impl Replay {
         &mut self,
         cx: &mut Context<'_>,
         shared: &Shared,
-        inboxes: &[Rc<RefCell<Inbox>>],
+        inboxes: &Inboxes,
     ) -> Poll<Option<Result<(), String>>> {
         self.progress.poll(cx, shared);
         while self.steps.is_empty() {
@@ -180,7 +180,7 @@ impl Replay {
         Poll::Ready(Some(Ok(())))
     }
 
-    fn poll_due(&mut self, cx: &mut Context<'_>, inboxes: &[Rc<RefCell<Inbox>>], time: Timestamp) -> Poll<()> {
+    fn poll_due(&mut self, cx: &mut Context<'_>, inboxes: &Inboxes, time: Timestamp) -> Poll<()> {
         let Speed::Factor(speed) = self.speed else { return Poll::Ready(()) };
         let Some(first) = self.first else {
             self.first = Some(time);
@@ -205,7 +205,7 @@ impl Replay {
         timer.as_mut().poll(cx)
     }
 
-    fn hand_out(&mut self, step: Step, inboxes: &[Rc<RefCell<Inbox>>]) {
+    fn hand_out(&mut self, step: Step, inboxes: &Inboxes) {
         let targets = match (inboxes, self.only, step.session) {
             (all, Some(_), _) | (all @ [_], None, _) => all,
             (several, None, Some(session)) => several.get(session..=session).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What is known of one session, for the prompt and its `/stats`, `/sessions`, `/headers`.
+//! What is known of one session, for whoever shows or steers it.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use crate::message::Message;
 use crate::message::counted::counted;
 use crate::net::connector::Handshake;
-use crate::observe::control::TrafficReading;
-use crate::prompt::SessionState;
+use crate::observe::control::{SessionState, TrafficReading};
 use crate::queue::valve::Valve;
 
 /// One session, from the first connection to the last.
@@ -23,6 +22,8 @@ pub(crate) struct SessionInfo {
     pub host: String,
     /// Where it is in its life.
     pub state: Cell<SessionState>,
+    /// Failures in a row, while it waits for the next attempt.
+    pub failures: Cell<u32>,
     /// The last round trip time.
     pub round_trip: Cell<Option<Duration>>,
     /// When the present connection was opened.
@@ -88,7 +89,8 @@ impl SessionInfo {
             id,
             url,
             host,
-            state: Cell::default(),
+            state: Cell::new(SessionState::Connecting),
+            failures: Cell::default(),
             round_trip: Cell::default(),
             since: Cell::default(),
             connections: Cell::default(),
@@ -140,25 +142,10 @@ impl SessionInfo {
         self.closing.set(false);
     }
 
-    /// One line: name, state, URL.
-    pub(crate) fn line(&self) -> String {
-        format!("{} {:<6} {}", self.id, self.state.get().name(), self.url)
-    }
-
-    /// Counters and times.
-    pub(crate) fn stats(&self) -> Vec<String> {
-        let mut lines = vec![
-            self.line(),
-            format!("  received {}", self.received),
-            format!("  sent {}", self.sent),
-            format!("  connections {}", self.connections.get()),
-        ];
-        if let Some(since) = self.since.get() {
-            lines.push(format!("  open for {:.1} s", since.elapsed().as_secs_f64()));
-        }
-        if let Some(time) = self.round_trip.get() {
-            lines.push(format!("  round trip {:.3} ms", time.as_secs_f64() * 1e3));
-        }
-        lines
+    /// It is tried again after this time, for the failure of this number in a row.
+    pub(crate) fn retries(&self, failures: u32, delay: Duration) {
+        self.left(SessionState::Retrying);
+        self.failures.set(failures);
+        self.retry_at.set(Timestamp::now().checked_add(delay).ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What messages mean to `connect`: init messages, input, replies, when to finish.
+//! What messages mean to a session of a run: init messages, input, replies, when to finish.
 //!
 //! One [`ClientPeer`] lives as long as its session, across reconnects; [`ClientPeer::opened`] starts
 //! it over on a new connection.
@@ -16,9 +16,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::judge::{Given, Verdict};
-use super::plan::{Reply, draft_error};
+use super::plan::{Reply, Wait, draft_error};
 use super::shared::{SessionName, Shared, Shown};
-use crate::command::values::Wait;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::filter::Json;
@@ -31,7 +30,7 @@ use crate::net::connection::{CloseReason, Incoming};
 use crate::session::opening::Opening;
 use crate::session::{Outgoing, Peer, Replies};
 
-/// One session of a `connect` run.
+/// One session of a run.
 pub(crate) struct ClientPeer {
     shared: Rc<Shared>,
     inbox: Rc<RefCell<Inbox>>,

@@ -1,4 +1,4 @@
-//! A `connect` run as the dashboard sees and steers it.
+//! A run as others see and steer it.
 //!
 //! Owns the readings of its sessions, and wishes for another connection. Leaves what sessions do to the run, which is
 //! woken when something was asked of it. Invariant: what is sent from outside waits in the same inbox as what was typed.
@@ -22,11 +22,10 @@ use crate::observe::control::{
 };
 use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
-use crate::prompt::SessionState as Stage;
 use crate::session::Outgoing;
 
 /// The run.
-pub(super) struct ClientControl {
+pub(crate) struct ClientControl {
     shared: Rc<Shared>,
     sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>,
     waker: RefCell<Option<Waker>>,
@@ -35,12 +34,12 @@ pub(super) struct ClientControl {
 
 impl ClientControl {
     /// A run of these sessions.
-    pub(super) fn new(shared: Rc<Shared>, sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>) -> Rc<Self> {
+    pub(crate) fn new(shared: Rc<Shared>, sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>) -> Rc<Self> {
         Rc::new(Self { shared, sessions, waker: RefCell::new(None), told: Cell::new(false) })
     }
 
     /// Asks to be woken when something is asked of the run; whether something was.
-    pub(super) fn watch(&self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn watch(&self, cx: &mut Context<'_>) -> bool {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
         self.told.take()
     }
@@ -74,11 +73,8 @@ impl ClientControl {
             peer: info.url.clone(),
             state: match info.state.get() {
                 _ if info.closing.get() => SessionState::Closing,
-                Stage::Open if info.valve.is_shut() => SessionState::Paused,
-                Stage::Open => SessionState::Open,
-                Stage::Retrying(_) => SessionState::Retrying,
-                Stage::Closed => SessionState::Closed,
-                _ => SessionState::Connecting,
+                SessionState::Open if info.valve.is_shut() => SessionState::Paused,
+                state => state,
             },
             target: info.url.clone(),
             since: info.opened_at.get().map(time_text).unwrap_or_default(),
@@ -131,7 +127,7 @@ impl Control for ClientControl {
     }
 
     fn active(&self) -> usize {
-        self.sessions.iter().filter(|(info, _)| info.state.get() == Stage::Open).count()
+        self.sessions.iter().filter(|(info, _)| info.state.get() == SessionState::Open).count()
     }
 
     fn queues(&self) -> Vec<QueueReading> {
@@ -190,11 +186,11 @@ impl Control for ClientControl {
     fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
         let (info, inbox) = self.session(session).ok_or(Refusal::Unknown)?;
         match info.state.get() {
-            Stage::Open => {
+            SessionState::Open => {
                 info.closing.set(true);
                 inbox.borrow_mut().push(Outgoing::Close(close));
             }
-            Stage::Closed => return Err(Refusal::Unfit("it has ended already")),
+            SessionState::Closed => return Err(Refusal::Unfit("it has ended already")),
             _ => info.given_up.set(true),
         }
         self.wake();
@@ -204,7 +200,7 @@ impl Control for ClientControl {
     fn reconnect(&self, session: &str) -> bool {
         let Some((info, inbox)) = self.session(session) else { return false };
         info.again.set(true);
-        if info.state.get() == Stage::Open {
+        if info.state.get() == SessionState::Open {
             info.closing.set(true);
             inbox.borrow_mut().push(Outgoing::Close(CloseReason::new(1000, "")));
         }
