@@ -5,11 +5,11 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use super::opening::{Marked, Marks};
 use super::plan::{Plan, Reply};
 use crate::filter::apart::{Begun, begin};
 use crate::filter::{Change, Filter, Fold, Json, SharedStates, States};
 use crate::message::Message;
-use crate::session::opening::{Marked, Marks};
 
 /// The filters of a run, but for the one that `/jq` changes.
 pub(crate) struct Filters {

@@ -1,6 +1,6 @@
 //! What messages mean to a session of a run: init messages, input, replies, when to finish.
 //!
-//! One [`ClientPeer`] lives as long as its session, across reconnects; [`ClientPeer::opened`] starts
+//! One [`ClientPeer`] lives as long as its session, across reconnects; [`ClientPeer::begin_again`] starts
 //! it over on a new connection.
 
 use std::cell::RefCell;
@@ -13,9 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::events;
 use super::inbox::Inbox;
 use super::info::SessionInfo;
 use super::judge::{Given, Verdict};
+use super::opening::Opening;
 use super::plan::{Reply, Wait, draft_error};
 use super::shared::{SessionName, Shared, Shown};
 use crate::error::Error;
@@ -27,20 +29,19 @@ use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
 use crate::message::render;
 use crate::net::connection::{CloseReason, Incoming};
-use crate::session::opening::Opening;
 use crate::session::{Outgoing, Peer, Replies};
 
 /// One session of a run.
 pub(crate) struct ClientPeer {
-    shared: Rc<Shared>,
-    inbox: Rc<RefCell<Inbox>>,
-    info: Rc<SessionInfo>,
-    opening: Opening,
+    pub(super) shared: Rc<Shared>,
+    pub(super) inbox: Rc<RefCell<Inbox>>,
+    pub(super) info: Rc<SessionInfo>,
+    pub(super) opening: Opening,
     timer: Option<Pin<Box<Sleep>>>,
     within: Option<Pin<Box<Sleep>>>,
     quiet_since: Instant,
     active: bool,
-    closing: bool,
+    pub(super) closing: bool,
     give_up: Option<Pin<Box<Sleep>>>,
     prev: Json,
     seq: u64,
@@ -48,7 +49,7 @@ pub(crate) struct ClientPeer {
     asked: Option<(Bytes, Instant)>,
     /// Whether the pong to come answers a ping that was sent to keep the connection alive.
     keeps_alive: bool,
-    replies_due: usize,
+    pub(super) replies_due: usize,
     /// What is sent next is a heartbeat.
     beats: bool,
     judged: Option<Judged>,
@@ -100,7 +101,7 @@ impl ClientPeer {
     }
 
     /// A connection was opened: init messages and timers begin again.
-    pub(crate) fn opened(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         let now = Instant::now();
         self.opening.opened();
         self.forget_judged();
@@ -115,21 +116,6 @@ impl ClientPeer {
         }
     }
 
-    /// What is known of the session.
-    pub(crate) fn info(&self) -> &SessionInfo {
-        &self.info
-    }
-
-    /// The session's name in events.
-    pub(crate) fn id(&self) -> &str {
-        &self.info.id
-    }
-
-    /// The session's URL, without user info.
-    pub(crate) fn url(&self) -> &str {
-        &self.info.url
-    }
-
     /// At the prompt a ping of the user's own is answered in words.
     fn answer_ping(&mut self, payload: &Bytes) {
         if let Some((asked, at)) = self.asked.take_if(|(asked, _)| asked == payload) {
@@ -140,44 +126,18 @@ impl ClientPeer {
         }
     }
 
-    /// Whether this side has nothing more to do and wishes to close.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing
-    }
-
-    /// Pieces of input that wait for a connection.
-    pub(crate) fn waiting(&self) -> usize {
-        self.inbox.borrow().len()
-    }
-
-    /// Whether this connection begins with `--resume`.
-    pub(crate) fn resumes(&self) -> bool {
-        self.opening.resumes()
-    }
-
-    /// Replies that were not handed to the last connection before it ended.
-    pub(crate) fn replies_due(&self) -> usize {
-        self.replies_due
-    }
-
     fn fail(&self, error: &Error) {
         self.shared.fail(error);
     }
 
     /// What the session says by itself, when it is due.
     fn poll_own(&mut self, cx: &mut Context<'_>) -> Option<Message> {
-        let own = match self.opening.next_init() {
-            Ok(None) => {
-                let beat = self.opening.poll_heartbeat(cx);
-                self.beats = matches!(beat, Ok(Some(_)));
-                beat
-            }
-            init => init,
-        };
-        own.unwrap_or_else(|error| {
+        let own = self.opening.poll_own(cx).unwrap_or_else(|error| {
             self.fail(&draft_error(error));
             None
-        })
+        });
+        self.beats = own.as_ref().is_some_and(|own| own.is_heartbeat);
+        own.map(|own| own.message)
     }
 
     /// The clock is read once a pass, not once a message.
@@ -452,7 +412,7 @@ impl Peer for ClientPeer {
                 self.show_control(">", "pong", payload);
                 EventBody::Pong(payload.clone())
             }
-            Outgoing::Close(close) => EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true },
+            Outgoing::Close(close) => events::closing(close),
             Outgoing::Abort => return,
         };
         self.active = true;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::opening::OpeningPlan;
 use super::replay::ReplayPlan;
 use crate::error::Error;
 use crate::filter::{Draft, DraftError, Filter, Fold, Schema};
@@ -11,7 +12,6 @@ use crate::message::Message;
 use crate::message::input::InputKind;
 use crate::message::render::Format;
 use crate::session::keepalive::KeepaliveSettings;
-use crate::session::opening::OpeningPlan;
 use crate::session::reconnect::ReconnectSettings;
 use crate::source::framing::Framing;
 

@@ -4,7 +4,8 @@
 //! begin with `*` for facts, `>` for what was asked and `<` for what was answered, as in curl; what
 //! a peer wrote is escaped.
 
-use super::run::milliseconds;
+use std::time::Duration;
+
 use super::shared::Shared;
 use crate::message::render;
 use crate::net::connector::{ConnectError, Handshake};
@@ -37,6 +38,11 @@ pub(super) fn show(shared: &Shared, session: &str, handshake: &Handshake) {
             milliseconds(handshake.total),
         ),
     );
+}
+
+/// A time as `1.5 ms`.
+pub(super) fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
 fn leg_times(leg: &ProxyLeg) -> String {

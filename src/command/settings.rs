@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::filters;
 use super::options::{ConnectionArgs, JitterArg, ProtocolArg, ProtocolArgs, TlsMin};
+use crate::client::opening::{Marks, OpeningPlan};
 use crate::client::plan::{HOW_INPUT_IS_WRITTEN, draft_error};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
@@ -28,7 +29,6 @@ use crate::protocol::feed::{FeedSettings, FieldError};
 use crate::protocol::gateway::{Behind, GatewaySettings};
 use crate::redact;
 use crate::session::keepalive::KeepaliveSettings;
-use crate::session::opening::{Marks, OpeningPlan};
 use crate::session::reconnect::{Backoff, Jitter, ReconnectSettings, Retries};
 
 /// Compiles a filter given by a flag.

@@ -1,40 +1,41 @@
-//! A WebSocket client as an end of a pipeline: connects, speaks its protocol, connects again.
+//! A WebSocket client as an end of a pipeline: what messages mean to it, and what its connections do to the lane.
 //!
-//! Leaves the loop of a connection to `session/`. Invariants: what was handed to a connection and not yet written to its
+//! Leaves connecting, and connecting again, to `client/`. Invariants: what was handed to a connection and not yet written to its
 //! socket goes back to the lane when the connection is lost, and what was not acknowledged when the end ends; reading
 //! pauses while the pipeline has no room.
 
 mod hand;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::hand::Hand;
 use super::watch::View;
+use crate::client::engine::{Client, Engine, Next, Outcome, Waited};
+use crate::client::opening::OpeningPlan;
+use crate::client::outage::Missed;
+use crate::client::voice::Voice;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::filter::Json;
 use crate::message::Message;
 use crate::net::connection::{CloseReason, Incoming};
-use crate::net::connector::{ConnectError, Connector};
+use crate::net::connector::{Connector, Handshake};
 use crate::protocol::conversation::Conversation;
 use crate::protocol::{self, Depth, Ticket};
-use crate::queue::end::{End, EndError, EndIo, LocalFuture};
+use crate::queue::end::{End as QueueEnd, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
 use crate::session::driver::DriverSettings;
-use crate::session::opening::{Opening, OpeningPlan};
-use crate::session::outage::{Missed, Outages};
-use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, ReconnectSettings, cause};
-use crate::session::{Driver, Outgoing, Peer, Replies};
+use crate::session::reconnect::{Attempt, Cause, ReconnectSettings, cause};
+use crate::session::{End, Outgoing, Peer, Replies};
 
 /// Messages taken out of the lane together.
 const TOGETHER: usize = 32;
@@ -57,7 +58,7 @@ pub(crate) struct WsClient {
     pub view: Rc<View>,
 }
 
-impl End for WsClient {
+impl QueueEnd for WsClient {
     fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
         Box::pin(self.converse(io))
     }
@@ -69,63 +70,16 @@ impl WsClient {
         let url = connector.target().to_string();
         view.set_reopens(reconnect.retries.later != 0);
         let origin = Origin::new(session, url.clone());
-        let mut peer = WsPeer::new(io.clone(), origin, opening, protocol, driver.close_timeout, Rc::clone(&view));
-
-        let mut policy = ReconnectPolicy::new(reconnect);
-        let mut outages = Outages::default();
-        loop {
-            let connecting = io.stop.unless(peer.last_step(), connector.connect());
-            let Some(connected) = connecting.await else { return Ok(()) };
-            let (error, outcome) = match connected {
-                Ok((mut connection, handshake)) => {
-                    view.opened(&handshake);
-                    peer.opened();
-                    if let Some(outage) = outages.over(Instant::now()) {
-                        (io.notice)(format!("{url}: {}", outage.told(peer.missed(), peer.waiting())));
-                    }
-                    let opened = Instant::now();
-                    let end = Driver::new(&mut connection, &mut peer, driver).run().await;
-                    let lived = opened.elapsed();
-                    peer.lost();
-                    view.closed(&end);
-                    if io.stop.step() >= peer.last_step() || peer.is_finished() {
-                        return Ok(());
-                    }
-                    outages.lost(Instant::now());
-                    let outcome = match cause::of_end(&end) {
-                        _ if std::mem::take(&mut peer.was_asked_to_close) => Attempt::Asked,
-                        // Who closes in order leaves, while there is something for it, as with 1001.
-                        Cause::Close(1000) if peer.has_work() => Attempt::Ended { lived, cause: Cause::Close(1001) },
-                        cause => Attempt::Ended { lived, cause },
-                    };
-                    (Error::Ended { url: url.clone(), end }, outcome)
-                }
-                Err(cause) => {
-                    view.failed(&cause.to_string());
-                    let retry_after =
-                        if let ConnectError::Refused(refusal) = &cause { refusal.retry_after() } else { None };
-                    let outcome = Attempt::Failed { cause: cause::of_connect(&cause), retry_after };
-                    (Error::Connect { url: url.clone(), cause }, outcome)
-                }
-            };
-            let (attempt, delay) = match policy.next(outcome, fastrand::f64()) {
-                Decision::Retry { attempt, delay } => (attempt, delay),
-                Decision::End => {
-                    let is_over = error.exit() == Exit::Done || outcome == Attempt::Asked;
-                    return if is_over && !peer.has_work() { Ok(()) } else { Err(end_error(&error)) };
-                }
-                Decision::Spent { retries } => {
-                    (io.notice)(format!("{error}"));
-                    return Err(end_error(&Error::RetriesSpent { url, attempts: retries }));
-                }
-            };
-            outages.retried();
-            view.retries(attempt, delay, &error.cause());
-            let hint = error.hint_of_retry(attempt);
-            let seconds = delay.as_secs_f64();
-            (io.notice)(format!("{error}; connecting again in {seconds:.1} s (retry {attempt}){hint}"));
-            if peer.is_over_before(delay).await {
-                return Ok(());
+        let mut peer = WsPeer::new(io.clone(), origin, &opening, protocol, driver.close_timeout, view);
+        match Engine::new(connector, driver, reconnect).run(&mut peer).await {
+            Outcome::Over(None) => Ok(()),
+            Outcome::Over(Some(_)) if peer.is_over() || !peer.has_work() => Ok(()),
+            Outcome::Over(Some(end)) => Err(end_error(&Error::Ended { url, end })),
+            Outcome::Failed(_) if peer.was_asked_to_close && !peer.has_work() => Ok(()),
+            Outcome::Failed(error) => Err(end_error(&error)),
+            Outcome::Spent { error, retries } => {
+                (io.notice)(error.to_string());
+                Err(end_error(&Error::RetriesSpent { url, attempts: retries }))
             }
         }
     }
@@ -143,16 +97,13 @@ pub(super) fn end_error(error: &Error) -> EndError {
 
 /// The session's side of the conversation.
 struct WsPeer {
-    opening: Opening,
-    raw_input: bool,
-    needs_json: bool,
+    voice: Voice,
     conversation: Conversation,
     protocol: protocol::Settings,
     hand: Hand,
     next_ticket: Ticket,
     closing: bool,
     finished: bool,
-    prev: Json,
     close_timeout: Duration,
     give_up: Option<Pin<Box<Sleep>>>,
     /// Somebody outside wanted it closed.
@@ -164,15 +115,13 @@ impl WsPeer {
     fn new(
         io: EndIo,
         origin: Rc<Origin>,
-        opening: Rc<OpeningPlan>,
+        opening: &Rc<OpeningPlan>,
         protocol: protocol::Settings,
         close_timeout: Duration,
         view: Rc<View>,
     ) -> Self {
         Self {
-            needs_json: opening.marks.needs_json(),
-            raw_input: opening.raw_input,
-            opening: Opening::new(opening),
+            voice: Voice::new(opening, &origin.endpoint, &io.notice),
             conversation: Conversation::new(protocol.session()),
             protocol,
             hand: Hand {
@@ -187,7 +136,6 @@ impl WsPeer {
             next_ticket: 1,
             closing: false,
             finished: false,
-            prev: Json::null(),
             close_timeout,
             give_up: None,
             was_asked_to_close: false,
@@ -196,8 +144,8 @@ impl WsPeer {
     }
 
     /// A connection was opened.
-    fn opened(&mut self) {
-        self.opening.opened();
+    fn begin_again(&mut self) {
+        self.voice.opened();
         self.closing = false;
         self.give_up = None;
         self.hand.close = None;
@@ -221,33 +169,9 @@ impl WsPeer {
         if self.hand.io.lane.is_some() { Step::Aborting } else { Step::Draining }
     }
 
-    /// Waits; true when there is nothing left to connect for.
-    async fn is_over_before(&self, wait: Duration) -> bool {
-        let (io, mut time) = (&self.hand.io, std::pin::pin!(sleep(wait)));
-        poll_fn(|cx| {
-            let is_told = io.stop.poll_reached(self.last_step(), cx).is_ready();
-            let gives_no_more = io.inlet.is_none() || io.stop.poll_reached(Step::Draining, cx).is_ready();
-            let is_drained = io.lane.as_ref().is_some_and(|lane| lane.poll_done(cx).is_ready());
-            if is_told || gives_no_more && is_drained && self.hand.in_flight.is_empty() {
-                return Poll::Ready(true);
-            }
-            time.as_mut().poll(cx).map(|()| false)
-        })
-        .await
-    }
-
-    /// What an outage means for it.
-    fn missed(&self) -> Missed {
-        match &self.hand.io.inlet {
-            None => Missed::Nothing,
-            Some(_) if self.opening.resumes() => Missed::Resumed,
-            Some(_) => Missed::All,
-        }
-    }
-
-    /// Messages that wait to be sent.
-    fn waiting(&self) -> usize {
-        self.hand.in_flight.len() + self.hand.io.lane.as_ref().map_or(0, |lane| lane.len())
+    /// Whether everything is done, or the end was told to be.
+    fn is_over(&self) -> bool {
+        self.hand.io.stop.step() >= self.last_step() || self.is_finished()
     }
 
     /// Whether everything was sent that will ever be.
@@ -266,17 +190,6 @@ impl WsPeer {
     fn depth(&self) -> Option<Depth> {
         let (waiting, capacity) = self.hand.io.inlet.as_ref()?.depth();
         Some(Depth { waiting, capacity })
-    }
-
-    fn own(&mut self, cx: &mut Context<'_>) -> Option<Message> {
-        let own = match self.opening.next_init() {
-            Ok(None) => self.opening.poll_heartbeat(cx),
-            init => init,
-        };
-        own.unwrap_or_else(|error| {
-            (self.hand.io.notice)(format!("{}: {error}", self.hand.origin.endpoint));
-            None
-        })
     }
 
     /// The next message of the lane, as the protocol wants it sent.
@@ -314,28 +227,82 @@ impl WsPeer {
     }
 }
 
+impl Client for WsPeer {
+    fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.hand.io.stop.poll_reached(self.last_step(), cx)
+    }
+
+    fn poll_waited(&self, cx: &mut Context<'_>) -> Poll<Waited> {
+        let io = &self.hand.io;
+        let gives_no_more = io.inlet.is_none() || io.stop.poll_reached(Step::Draining, cx).is_ready();
+        let is_drained = io.lane.as_ref().is_some_and(|lane| lane.poll_done(cx).is_ready());
+        let is_left = gives_no_more && is_drained && self.hand.in_flight.is_empty();
+        if is_left || self.poll_over(cx).is_ready() { Poll::Ready(Waited::Over) } else { Poll::Pending }
+    }
+
+    fn on_connecting(&mut self) {
+        self.was_asked_to_close = false;
+    }
+
+    fn on_open(&mut self, handshake: Handshake) {
+        self.view.opened(&handshake);
+        self.begin_again();
+    }
+
+    fn after(&mut self, end: &End, lived: Duration) -> Next {
+        self.lost();
+        self.view.closed(end);
+        if self.is_over() {
+            return Next::Over;
+        }
+        Next::Ask(match cause::of_end(end) {
+            _ if self.was_asked_to_close => Attempt::Asked,
+            // Who closes in order leaves, while there is something for it, as with 1001.
+            Cause::Close(1000) if self.has_work() => Attempt::Ended { lived, cause: Cause::Close(1001) },
+            cause => Attempt::Ended { lived, cause },
+        })
+    }
+
+    fn on_failure(&mut self, error: &Error) {
+        if let Error::Connect { cause, .. } = error {
+            self.view.failed(&cause.to_string());
+        }
+    }
+
+    fn on_retry(&mut self, attempt: u32, delay: Duration, error: &Error) {
+        self.view.retries(attempt, delay, &error.cause());
+    }
+
+    fn missed(&self) -> Missed {
+        match &self.hand.io.inlet {
+            None => Missed::Nothing,
+            Some(_) if self.voice.resumes() => Missed::Resumed,
+            Some(_) => Missed::All,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.hand.in_flight.len() + self.hand.io.lane.as_ref().map_or(0, |lane| lane.len())
+    }
+
+    fn notice(&self, text: &str) {
+        (self.hand.io.notice)(text.to_owned());
+    }
+}
+
 impl Peer for WsPeer {
     fn on_incoming(&mut self, incoming: Incoming, replies: &mut Replies) {
         self.view.incoming(&incoming);
         let Incoming::Message(message) = incoming else { return };
         self.hand.origin.clock.pass_begins();
-        if self.needs_json
-            && let Ok(json) = Json::of_message(&message, self.raw_input)
-        {
-            self.opening.on_json(&json, &self.prev);
-            self.prev = json;
-            let _ = self.poll_done(&mut Context::from_waker(Waker::noop()), replies);
-        }
+        self.voice.hear(&message);
+        let _ = self.poll_done(&mut Context::from_waker(Waker::noop()), replies);
         self.conversation.message(message, &mut self.hand);
         replies.extend(self.hand.ready.drain(..));
     }
 
     fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
-        match std::task::ready!(self.opening.poll_answer(cx)) {
-            Ok(answer) => replies.extend(answer),
-            Err(error) => (self.hand.io.notice)(format!("{}: {error}", self.hand.origin.endpoint)),
-        }
-        Poll::Ready(())
+        self.voice.poll_answer(cx).map(|answer| replies.extend(answer))
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
@@ -346,7 +313,7 @@ impl Peer for WsPeer {
             return Poll::Ready(Outgoing::Abort);
         }
         // What was taken out together; the first messages of a connection come before everything.
-        if self.opening.is_done()
+        if self.voice.is_done()
             && let Some(message) = self.hand.ready.pop_front()
         {
             return Poll::Ready(Outgoing::Message(message));
@@ -355,7 +322,7 @@ impl Peer for WsPeer {
             self.was_asked_to_close = true;
             return self.begin_close(close);
         }
-        if let Some(message) = self.own(cx) {
+        if let Some(message) = self.voice.poll_own(cx) {
             return Poll::Ready(Outgoing::Message(message));
         }
         let depth = self.depth();
@@ -367,7 +334,7 @@ impl Peer for WsPeer {
             if let Some(close) = self.hand.close.take() {
                 return self.begin_close(close);
             }
-            if !self.opening.is_done() || !self.conversation.takes_outgoing() {
+            if !self.voice.is_done() || !self.conversation.takes_outgoing() {
                 break;
             }
             let Some(lane) = self.hand.io.lane.clone() else { break };

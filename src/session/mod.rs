@@ -2,12 +2,9 @@
 //! [`driver`]. Leaves sockets to `net/` and what messages mean to whoever implements [`Peer`].
 
 pub(crate) mod driver;
-pub(crate) mod heartbeat;
 mod held;
 pub(crate) mod keepalive;
 pub(crate) mod limit;
-pub(crate) mod opening;
-pub(crate) mod outage;
 mod peer;
 pub(crate) mod reconnect;
 

@@ -14,7 +14,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("queue", &["message", "observe", "filter", "redact", "exit"]),
     ("net", &["message", "endpoint", "redact"]),
     ("broker", &["net", "message", "session", "queue", "endpoint", "redact", "exit"]),
-    ("session", &["net", "message", "filter"]),
+    ("session", &["net", "message"]),
     ("observe", &["net", "message", "endpoint"]),
     ("protocol", &["net", "message", "filter", "queue", "observe"]),
     ("source", &["broker", "session", "observe", "queue", "message", "net", "host", "exit"]),
@@ -27,11 +27,11 @@ const ROOMS: [(&str, &[&str]); 24] = [
     (
         "pipeline",
         &[
-            "listen", "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "broker",
-            "net", "message", "host", "error", "exit",
+            "listen", "client", "process", "observe", "protocol", "session", "queue", "filter", "source", "sink",
+            "broker", "net", "message", "host", "error", "exit",
         ],
     ),
-    ("bench", &["session", "filter", "net", "message", "endpoint", "host", "error", "exit"]),
+    ("bench", &["client", "session", "filter", "net", "message", "endpoint", "host", "error", "exit"]),
     (
         "listen",
         &[

@@ -15,12 +15,12 @@ use super::link::Link;
 use super::{Event, Shard};
 use crate::bench::errors;
 use crate::bench::plan::Compose;
+use crate::client::opening::wait_after;
 use crate::filter::apart::{Begun, begin};
 use crate::filter::{Filter, Json};
 use crate::message::Message;
 use crate::net::connection::{Connection, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
-use crate::session::opening::wait_after;
 
 /// Wait before a connection that failed is opened again, under `--churn`.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -14,8 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pair::{Ending, Pair};
 use super::{Pairs, Ways};
-use crate::filter::Json;
-use crate::message::Message;
+use crate::client::voice::Voice;
 use crate::net::connection::Incoming;
 use crate::observe::counters::DropReason;
 use crate::pipeline::flow::Flow;
@@ -23,60 +22,7 @@ use crate::pipeline::watch::View;
 use crate::queue::end::Inlet as _;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::stop::{Step, Stop};
-use crate::session::opening::{Opening, OpeningPlan};
 use crate::session::{End, Outgoing, Peer, Replies};
-
-/// What is said to the server by itself: as any client end may, before and between what the client says.
-struct Voice {
-    opening: Opening,
-    raw_input: bool,
-    needs_json: bool,
-    prev: Json,
-    notice: Rc<dyn Fn(String)>,
-}
-
-impl Voice {
-    /// On a connection that has just been opened.
-    fn new(plan: &Rc<OpeningPlan>, notice: &Rc<dyn Fn(String)>) -> Self {
-        let mut opening = Opening::new(Rc::clone(plan));
-        opening.opened();
-        let (needs_json, raw_input) = (plan.marks.needs_json(), plan.raw_input);
-        Self { opening, needs_json, raw_input, prev: Json::null(), notice: Rc::clone(notice) }
-    }
-
-    /// What is to be said before anything else.
-    fn poll_own(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Option<Message> {
-        let own = match self.opening.next_init() {
-            Ok(None) => self.opening.poll_heartbeat(cx),
-            init => init,
-        };
-        own.unwrap_or_else(|error| {
-            (self.notice)(format!("{endpoint}: {error}"));
-            None
-        })
-    }
-
-    /// The server said something.
-    fn hear(&mut self, message: &Message) {
-        if !self.needs_json {
-            return;
-        }
-        if let Ok(json) = Json::of_message(message, self.raw_input) {
-            self.opening.on_json(&json, &self.prev);
-            self.prev = json;
-        }
-    }
-
-    /// The answer to what the server said, where there is to be one.
-    fn poll_answer(&mut self, endpoint: &str, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.opening.poll_answer(cx).map(|answer| {
-            answer.unwrap_or_else(|error| {
-                (self.notice)(format!("{endpoint}: {error}"));
-                None
-            })
-        })
-    }
-}
 
 /// The side of the server behind.
 pub(super) struct Far {
@@ -100,12 +46,14 @@ pub(super) struct Far {
 impl Far {
     /// A connection that has just been opened.
     pub(super) fn new(of: &Pairs, pair: Rc<Pair>, back: Rc<Flow>, ways: Ways, origin: Rc<Origin>) -> Self {
+        let mut voice = Voice::new(&of.opening, &origin.endpoint, &of.io.notice);
+        voice.opened();
         Self {
             pair,
             back,
             ways,
             origin,
-            voice: Voice::new(&of.opening, &of.io.notice),
+            voice,
             view: Rc::clone(&of.view),
             stop: Rc::clone(&of.io.stop),
             seq: 0,
@@ -149,7 +97,7 @@ impl Peer for Far {
     }
 
     fn poll_done(&mut self, cx: &mut Context<'_>, replies: &mut Replies) -> Poll<()> {
-        self.voice.poll_answer(&self.origin.endpoint, cx).map(|answer| replies.extend(answer))
+        self.voice.poll_answer(cx).map(|answer| replies.extend(answer))
     }
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
@@ -163,10 +111,10 @@ impl Peer for Far {
         if let Some(frame) = self.pair.poll_control_to_far(cx) {
             return Poll::Ready(frame);
         }
-        if let Some(message) = self.voice.poll_own(&self.origin.endpoint, cx) {
+        if let Some(message) = self.voice.poll_own(cx) {
             return Poll::Ready(Outgoing::Message(message));
         }
-        if !self.voice.opening.is_done() && !self.pair.near_is_gone() {
+        if !self.voice.is_done() && !self.pair.near_is_gone() {
             // The client's turn comes after that.
             return Poll::Pending;
         }

@@ -22,6 +22,7 @@ use self::reach::Reach;
 use super::flow::Flow;
 use super::watch::{Guest, View};
 use super::ws_listen::House;
+use crate::client::opening::OpeningPlan;
 use crate::host::Stderr;
 use crate::listen::handler::{Handler, MakeHandler, Mode, Quiet};
 use crate::listen::hub::{Hub, HubSettings};
@@ -38,7 +39,6 @@ use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::stop::Step;
 use crate::session::Driver;
 use crate::session::driver::DriverSettings;
-use crate::session::opening::OpeningPlan;
 
 pub(crate) use reach::Path;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Watch;
-use crate::error::end_text;
+use crate::client::events;
 use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
@@ -181,16 +181,7 @@ impl View {
         self.connections.one();
         self.state.set(SessionState::Open);
         self.since.set(Timestamp::now());
-        let body = EventBody::Open {
-            url: Some(handshake.url.clone()),
-            peer: None,
-            path: None,
-            subprotocol: handshake.subprotocol.clone(),
-            extensions: handshake.extensions.clone(),
-            handshake_ms: Some(milliseconds(handshake.total)),
-            subject: None,
-        };
-        self.watch.opened(&self.id, &self.endpoint, body, &handshake.exchange());
+        self.watch.opened(&self.id, &self.endpoint, events::opened(handshake), &handshake.exchange());
     }
 
     /// The connection has ended; its Close has been seen as it came.
@@ -206,7 +197,7 @@ impl View {
             self.watch.counters.errors.one(kind);
         }
         if !matches!(end, End::Closed { .. }) {
-            self.tell(None, || EventBody::Close { code: None, reason: end_text(end), clean: false });
+            self.tell(None, || events::lost(end));
         }
     }
 
@@ -227,8 +218,7 @@ impl View {
         self.state.set(SessionState::Retrying);
         self.watch.counters.reconnect_attempts.one();
         self.retry_at.set(Timestamp::now().checked_add(wait).ok());
-        let delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.tell(None, || EventBody::Retry { attempt, delay_ms, cause: cause.to_owned() });
+        self.tell(None, || events::retry(attempt, wait, cause.to_owned()));
     }
 
     fn tell(&self, dir: Option<Direction>, body: impl FnOnce() -> EventBody) {
@@ -248,7 +238,7 @@ impl View {
             }
             Incoming::Ping(payload) => self.tell(dir, || EventBody::Ping(payload.clone())),
             Incoming::Pong(payload) => self.tell(dir, || EventBody::Pong(payload.clone())),
-            Incoming::Close(close) => self.tell(dir, || closing(close)),
+            Incoming::Close(close) => self.tell(dir, || events::closing(close)),
         }
     }
 
@@ -259,7 +249,7 @@ impl View {
             Outgoing::Message(message) => self.sent(message),
             Outgoing::Ping(payload) => self.tell(dir, || EventBody::Ping(payload.clone())),
             Outgoing::Pong(payload) => self.tell(dir, || EventBody::Pong(payload.clone())),
-            Outgoing::Close(close) => self.tell(dir, || closing(close)),
+            Outgoing::Close(close) => self.tell(dir, || events::closing(close)),
             Outgoing::Abort => {}
         }
     }
@@ -383,10 +373,6 @@ impl View {
 
 fn has_lasted(since: Timestamp) -> bool {
     Timestamp::now().duration_since(since) >= THROTTLED_AFTER
-}
-
-fn closing(close: &CloseReason) -> EventBody {
-    EventBody::Close { code: close.code, reason: close.reason.clone(), clean: true }
 }
 
 /// The way into a pipeline, seen.

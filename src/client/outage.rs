@@ -1,6 +1,6 @@
 //! What a lost connection cost, in words: how long it was gone, what was missed, what waits, what could not be sent.
 //!
-//! Owns the account of one session's outages. Leaves when to connect again to [`super::reconnect`]. Invariant: nothing is
+//! Owns the account of one session's outages. Leaves when to connect again to [`super::engine`]. Invariant: nothing is
 //! promised that is not known: what the server sent meanwhile is only said to be missed.
 
 use crate::message::counted::counted;

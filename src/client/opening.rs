@@ -89,6 +89,15 @@ pub(crate) fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usi
     }
 }
 
+/// What a session says by itself.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// The message.
+    pub message: Message,
+    /// Whether it only keeps the session alive.
+    pub is_heartbeat: bool,
+}
+
 /// How far one session has come.
 #[derive(Debug)]
 pub(crate) struct Opening {
@@ -132,11 +141,21 @@ impl Opening {
         self.heartbeat = self.plan.heartbeat.as_ref().map(|_| Box::pin(sleep_until(first)));
     }
 
-    /// The next init message, or `--resume` after the last, once it may go.
+    /// What is to be said now, before anything else: what comes first, then heartbeats. Else the waker is called when a
+    /// heartbeat is due.
     ///
     /// # Errors
     /// A template that cannot be filled in.
-    pub(crate) fn next_init(&mut self) -> Result<Option<Message>, DraftError> {
+    pub(crate) fn poll_own(&mut self, cx: &mut Context<'_>) -> Result<Option<Own>, DraftError> {
+        let init = self.next_init()?.map(|message| Own { message, is_heartbeat: false });
+        if init.is_some() {
+            return Ok(init);
+        }
+        Ok(self.poll_heartbeat(cx)?.map(|message| Own { message, is_heartbeat: true }))
+    }
+
+    /// The next init message, or `--resume` after the last, once it may go.
+    fn next_init(&mut self) -> Result<Option<Message>, DraftError> {
         if self.waiting.is_some() {
             return Ok(None);
         }
@@ -169,10 +188,7 @@ impl Opening {
     }
 
     /// The heartbeat, when it is due; else the waker is called when it is.
-    ///
-    /// # Errors
-    /// A template that cannot be filled in.
-    pub(crate) fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Result<Option<Message>, DraftError> {
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Result<Option<Message>, DraftError> {
         let (Some(timer), Some(draft)) = (&mut self.heartbeat, &self.plan.heartbeat) else { return Ok(None) };
         if timer.as_mut().poll(cx).is_pending() {
             return Ok(None);
