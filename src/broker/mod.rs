@@ -15,10 +15,10 @@ use std::time::Duration;
 use crate::exit::Exit;
 use crate::message::counted::counted;
 use crate::queue::end::{EndError, Problem};
-use crate::session::reconnect::Retries;
+use crate::session::reconnect::{Limit, Retries};
 
 /// How often in a row a broker is tried again: before it was ever reached it may be a wrong address.
-pub(crate) const RETRIES: Retries = Retries { first: 3, later: 10 };
+pub(crate) const RETRIES: Retries = Retries { first: Limit::UpTo(3), later: Limit::UpTo(10) };
 
 /// The broker was not reached within the retries.
 pub(crate) fn not_reached(name: &str, retries: u32, reason: &str) -> EndError {

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use super::filters::FilterArgs;
 use super::values::{UNLIMITED, duration, retries, size, subprotocol};
 use crate::filter::apart;
-use crate::session::reconnect::{DEFAULT_RETRY_ON, RetryOn};
+use crate::session::reconnect::{DEFAULT_RETRY_ON, Limit, RetryOn};
 
 /// Connection options: how a client end reaches its server.
 #[derive(Debug, Clone, Args)]
@@ -185,7 +185,7 @@ pub(crate) struct ConnectionArgs {
     ///
     /// That is after a loss, a close code other than 1000, and a failure to connect, the first included (see --retry-on). A session that lived for less than --stable-after is a failure like any other.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = UNLIMITED, value_parser = retries, help_heading = "Connection")]
-    pub reconnect: Option<u32>,
+    pub reconnect: Option<Limit>,
     /// Maximum delay before the first reconnect
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = duration, hide_short_help = true, help_heading = "Connection")]
     pub retry_delay: Duration,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::plan::Wait;
 use crate::net::connection::{CloseReason, may_be_sent};
+use crate::session::reconnect::Limit;
 
 /// Reads a duration.
 ///
@@ -112,11 +113,13 @@ pub(crate) const UNLIMITED: &str = "unlimited";
 ///
 /// # Errors
 /// A line that says what was expected.
-pub(crate) fn retries(text: &str) -> Result<u32, String> {
+pub(crate) fn retries(text: &str) -> Result<Limit, String> {
     if text == UNLIMITED {
-        return Ok(u32::MAX);
+        return Ok(Limit::Unlimited);
     }
-    text.parse().map_err(|_| format!("invalid number of retries '{text}'; use e.g. 5, or {UNLIMITED}"))
+    text.parse::<u32>()
+        .map(Limit::from)
+        .map_err(|_| format!("invalid number of retries '{text}'; use e.g. 5, or {UNLIMITED}"))
 }
 
 /// Reads how many: `2000`, `50k` or `1.5M`; at least one.
@@ -255,8 +258,14 @@ mod tests {
 
     #[test]
     fn reads_retries() {
-        let table =
-            [("5", Some(5)), ("0", Some(0)), (UNLIMITED, Some(u32::MAX)), ("", None), ("-1", None), ("5x", None)];
+        let table = [
+            ("5", Some(Limit::UpTo(5))),
+            ("0", Some(Limit::Off)),
+            (UNLIMITED, Some(Limit::Unlimited)),
+            ("", None),
+            ("-1", None),
+            ("5x", None),
+        ];
         for (text, expected) in table {
             assert_eq!(retries(text).ok(), expected, "{text}");
         }

@@ -34,7 +34,7 @@ use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::stop::Step;
 use crate::session::driver::DriverSettings;
-use crate::session::reconnect::{Attempt, Cause, ReconnectSettings, cause};
+use crate::session::reconnect::{Attempt, Cause, Limit, ReconnectSettings, cause};
 use crate::session::{End, Outgoing, Peer, Replies};
 
 /// Messages taken out of the lane together.
@@ -68,7 +68,7 @@ impl WsClient {
     async fn converse(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
         let Self { connector, session, opening, protocol, driver, reconnect, view } = *self;
         let url = connector.target().to_string();
-        view.set_reopens(reconnect.retries.later != 0);
+        view.set_reopens(reconnect.retries.later != Limit::Off);
         let origin = Origin::new(session, url.clone());
         let mut peer = WsPeer::new(io.clone(), origin, &opening, protocol, driver.close_timeout, view);
         match Engine::new(connector, driver, reconnect).run(&mut peer).await {

@@ -60,13 +60,13 @@ mod tests {
     use super::*;
     use crate::broker::again;
     use crate::exit::Exit;
-    use crate::session::reconnect::{Backoff, Jitter, Retries, RetryOn};
+    use crate::session::reconnect::{Backoff, Jitter, Limit, Retries, RetryOn};
 
     #[test]
     fn failures_in_a_row_are_counted() {
         let nothing = Duration::ZERO;
         let backoff = Backoff { delay: nothing, max: nothing, factor: 1.0, step: nothing, jitter: Jitter::None };
-        let retries = Retries { first: 1, later: 2 };
+        let retries = Retries { first: Limit::UpTo(1), later: Limit::UpTo(2) };
         let retry_on = RetryOn::default();
         let mut tries = Tries::new(ReconnectSettings { retries, backoff, stable_after: nothing, retry_on });
         let notices = std::cell::RefCell::new(Vec::new());

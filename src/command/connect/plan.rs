@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::message::event::Direction;
 use crate::message::input::InputKind;
 use crate::message::render::Format;
-use crate::session::reconnect::Retries;
+use crate::session::reconnect::{Limit, Retries};
 use crate::source::framing::Framing;
 
 /// Checks and compiles everything before the first connection.
@@ -106,7 +106,7 @@ pub(crate) fn plan(args: &ConnectArgs, host: &Host) -> Result<Plan, Error> {
         timeout: connection.timeout,
         keepalive: settings::keepalive(connection, interactive && host.stdout_is_terminal),
         // What was not asked for is not done.
-        reconnect: settings::reconnect(connection, Retries::up_to(0))?,
+        reconnect: settings::reconnect(connection, Retries::up_to(Limit::Off))?,
         interactive,
         dashboard: args.tui,
     })

@@ -25,7 +25,7 @@ use crate::queue::end::{EndIo, Inlet};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
-use crate::session::reconnect::{ReconnectSettings, Retries};
+use crate::session::reconnect::{Limit, ReconnectSettings, Retries};
 use crate::sink::stdout::{Output, SharedOutput};
 use crate::source::shared::SharedInput;
 
@@ -346,7 +346,7 @@ impl<'a> Build<'a> {
 
     /// How what is no WebSocket client is tried again: until it works, unless the user has set a limit.
     pub(super) fn reconnect(&self) -> Result<ReconnectSettings, Error> {
-        settings::reconnect(&self.args.connection, Retries::up_to(Retries::UNLIMITED))
+        settings::reconnect(&self.args.connection, Retries::up_to(Limit::Unlimited))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::pipeline::watch::View;
 use crate::pipeline::ws::WsClient;
 use crate::queue::end::{BatchSink, End, EndIo};
 use crate::session::driver::DriverSettings;
-use crate::session::reconnect::{ReconnectSettings, Retries};
+use crate::session::reconnect::{Limit, ReconnectSettings, Retries};
 use crate::sink::null::NullSink;
 use crate::sink::stdio::StdioSink;
 use crate::source::framing::Framing;
@@ -194,7 +194,7 @@ impl<'a> Build<'a> {
                 fragment: None,
             },
             // What was not asked for is not done: as for connect.
-            reconnect: settings::reconnect(connection, Retries::up_to(0))?,
+            reconnect: settings::reconnect(connection, Retries::up_to(Limit::Off))?,
             view: Rc::clone(view),
         })
     }

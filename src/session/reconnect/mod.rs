@@ -63,21 +63,35 @@ impl Backoff {
 }
 
 /// How many failures in a row are retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// None: nothing is tried again.
+    Off,
+    /// So many, one at least.
+    UpTo(u32),
+    /// All.
+    Unlimited,
+}
+
+impl From<u32> for Limit {
+    fn from(most: u32) -> Self {
+        if most == 0 { Self::Off } else { Self::UpTo(most) }
+    }
+}
+
+/// The limits before and after there was a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retries {
     /// Before a connection was ever open.
-    pub first: u32,
+    pub first: Limit,
     /// Afterwards.
-    pub later: u32,
+    pub later: Limit,
 }
 
 impl Retries {
-    /// The number that stands for no limit.
-    pub(crate) const UNLIMITED: u32 = u32::MAX;
-
     /// Returns the same limit for the first connection and for later ones.
     #[must_use]
-    pub(crate) const fn up_to(limit: u32) -> Self {
+    pub(crate) const fn up_to(limit: Limit) -> Self {
         Self { first: limit, later: limit }
     }
 }
@@ -187,11 +201,11 @@ impl ReconnectPolicy {
             }
         };
         let limit = if self.was_open { settings.retries.later } else { settings.retries.first };
-        if limit == 0 || !settings.retry_on.lets_pass(cause) {
-            return Decision::End;
-        }
-        if limit != Retries::UNLIMITED && self.failures >= limit {
-            return Decision::Spent { retries: self.failures };
+        match limit {
+            _ if !settings.retry_on.lets_pass(cause) => return Decision::End,
+            Limit::Off => return Decision::End,
+            Limit::UpTo(most) if self.failures >= most => return Decision::Spent { retries: self.failures },
+            Limit::UpTo(_) | Limit::Unlimited => {}
         }
         self.failures = self.failures.saturating_add(1);
         let delay = settings.backoff.delay(self.failures, random).max(wanted.min(settings.backoff.max));
@@ -209,7 +223,7 @@ mod tests {
         Backoff { delay, max: 60 * SECOND, factor, step, jitter }
     }
 
-    fn policy(limit: u32) -> ReconnectPolicy {
+    fn policy(limit: Limit) -> ReconnectPolicy {
         ReconnectPolicy::new(ReconnectSettings {
             retries: Retries::up_to(limit),
             backoff: backoff(SECOND, 2.0, Duration::ZERO, Jitter::None),
@@ -272,20 +286,20 @@ mod tests {
     fn outcomes_become_delays() {
         for (limit, script, expected) in [
             // A session that ends at once is a failure like any other.
-            (Retries::UNLIMITED, "0 0 0 0", "1:1 2:2 3:4 4:8"),
-            (Retries::UNLIMITED, "9 9 10 9", "1:1 2:2 1:1 2:2"),
-            (Retries::UNLIMITED, "- - 0 10 -", "1:1 2:2 3:4 1:1 2:2"),
-            (2, "0 0 0", "1:1 2:2 spent:2"),
-            (2, "- 0 -", "1:1 2:2 spent:2"),
-            (1, "- 10 10 0", "1:1 1:1 1:1 spent:1"),
-            (0, "-", "end"),
-            (0, "20", "end"),
-            (Retries::UNLIMITED, "c1001 c1011 c1000", "1:1 2:2 end"),
-            (Retries::UNLIMITED, "refused", "end"),
-            (Retries::UNLIMITED, "final", "end"),
+            (Limit::Unlimited, "0 0 0 0", "1:1 2:2 3:4 4:8"),
+            (Limit::Unlimited, "9 9 10 9", "1:1 2:2 1:1 2:2"),
+            (Limit::Unlimited, "- - 0 10 -", "1:1 2:2 3:4 1:1 2:2"),
+            (Limit::UpTo(2), "0 0 0", "1:1 2:2 spent:2"),
+            (Limit::UpTo(2), "- 0 -", "1:1 2:2 spent:2"),
+            (Limit::UpTo(1), "- 10 10 0", "1:1 1:1 1:1 spent:1"),
+            (Limit::Off, "-", "end"),
+            (Limit::Off, "20", "end"),
+            (Limit::Unlimited, "c1001 c1011 c1000", "1:1 2:2 end"),
+            (Limit::Unlimited, "refused", "end"),
+            (Limit::Unlimited, "final", "end"),
             // Retry-After is a lower bound, and --retry-max the upper one.
-            (Retries::UNLIMITED, "after=0 after=1 after=7 after=3600 -", "1:1 2:2 3:7 4:60 5:16"),
-            (Retries::UNLIMITED, "- - asked -", "1:1 2:2 1:1 2:2"),
+            (Limit::Unlimited, "after=0 after=1 after=7 after=3600 -", "1:1 2:2 3:7 4:60 5:16"),
+            (Limit::Unlimited, "- - asked -", "1:1 2:2 1:1 2:2"),
         ] {
             assert_eq!(delays(&mut policy(limit), script), expected, "{script}");
         }
@@ -295,7 +309,7 @@ mod tests {
     fn delays_are_exact_where_that_is_asked_for() {
         let delays = |factor, step| {
             let backoff = backoff(SECOND, factor, step, Jitter::None);
-            let mut policy = ReconnectPolicy::new(ReconnectSettings { backoff, ..policy(Retries::UNLIMITED).settings });
+            let mut policy = ReconnectPolicy::new(ReconnectSettings { backoff, ..policy(Limit::Unlimited).settings });
             // Whatever the dice say.
             let mut delay =
                 |number: u32| match policy.next(Attempt::failed(Cause::Passing), f64::from(number % 7) / 7.0) {
@@ -311,8 +325,8 @@ mod tests {
 
     #[test]
     fn what_was_never_reached_is_given_up_sooner() {
-        let mut broker = policy(0);
-        broker.settings.retries = Retries { first: 1, later: 2 };
+        let mut broker = policy(Limit::Off);
+        broker.settings.retries = Retries { first: Limit::UpTo(1), later: Limit::UpTo(2) };
         assert_eq!(delays(&mut broker.clone(), "- -"), "1:1 spent:1");
         assert!(!broker.opened() && broker.opened());
         assert_eq!(delays(&mut broker, "- - -"), "1:1 2:2 spent:2");

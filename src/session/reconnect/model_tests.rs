@@ -8,7 +8,7 @@ const SCRIPTS: u64 = 10_000;
 const OUTCOMES: usize = 40;
 
 fn settings(random: &mut fastrand::Rng) -> ReconnectSettings {
-    let limits = [0, 1, 2, 5, 20, Retries::UNLIMITED];
+    let limits = [Limit::Off, Limit::UpTo(1), Limit::UpTo(2), Limit::UpTo(5), Limit::UpTo(20), Limit::Unlimited];
     let limit = |random: &mut fastrand::Rng| limits[random.usize(..limits.len())];
     let lists = ["default", "all", "none", "429,1011", "5xx", "1000-1005"];
     ReconnectSettings {
@@ -96,7 +96,7 @@ fn ten_thousand_random_scripts_keep_every_promise() {
                     let (delay, ceiling) = (delay.as_secs_f64(), ceiling(&backoff, failures));
                     assert!(settings.retry_on.lets_pass(cause), "ends for what may not pass: {told}");
                     assert_eq!(attempt, failures, "counts failures in a row: {told}");
-                    assert!(failures <= limit, "N is respected: {told}");
+                    assert!(Limit::UpTo(failures) <= limit, "N is respected: {told}");
                     assert!(delay <= backoff.max.as_secs_f64() + CLOSE_TO, "never longer than the maximum: {told}");
                     assert!(delay >= wanted - CLOSE_TO, "the server's wish is honoured: {told}");
                     assert!(delay <= ceiling.max(wanted) + CLOSE_TO, "never longer than the ceiling: {told}");
@@ -105,12 +105,18 @@ fn ten_thousand_random_scripts_keep_every_promise() {
                     }
                 }
                 Decision::End => {
-                    assert!(limit == 0 || !settings.retry_on.lets_pass(cause), "ends for a reason: {told}");
+                    assert!(limit == Limit::Off || !settings.retry_on.lets_pass(cause), "ends for a reason: {told}");
                     break;
                 }
                 Decision::Spent { retries } => {
-                    assert!(limit != 0 && settings.retry_on.lets_pass(cause), "ends for the right reason: {told}");
-                    assert!(failures > limit && retries == failures - 1, "ends after N retries, no sooner: {told}");
+                    assert!(
+                        limit != Limit::Off && settings.retry_on.lets_pass(cause),
+                        "ends for the right reason: {told}"
+                    );
+                    assert!(
+                        Limit::UpTo(failures) > limit && retries == failures - 1,
+                        "ends after N retries, no sooner: {told}"
+                    );
                     break;
                 }
             }
