@@ -61,7 +61,7 @@ pub mod internals {
     pub use crate::net::deflate::{Agreed, DeflateOffer, Deflater, Inflater, Role, accept, check_answer};
     pub use crate::net::frames::{CloseReason, Decoder, Event as FrameEvent, FrameError, MessageLimits};
     pub use crate::observe::Control;
-    pub use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading};
+    pub use crate::observe::control::{Delivering, Delivery, QueueReading, Refusal, SessionReading, Steer};
     pub use crate::observe::counters::Counters;
     pub use crate::observe::tap::Tap;
     pub use crate::prompt::{Prompt, PromptSettings, Status};

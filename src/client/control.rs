@@ -17,7 +17,7 @@ use crate::message::event::time_text;
 use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
-    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
+    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, Steer, TrafficReading,
     WireReading, milliseconds,
 };
 use crate::observe::counters::Counters;
@@ -171,27 +171,16 @@ impl Control for ClientControl {
         Box::pin(std::future::ready(sum))
     }
 
-    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
-        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
-        info.valve.shut(paused);
-        Ok(())
-    }
-
-    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
-        let (info, _) = self.session(session).ok_or(Refusal::Unknown)?;
-        info.valve.limit(rate);
-        Ok(())
-    }
-
-    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
+    fn steer(&self, session: &str, steer: &Steer) -> Result<(), Refusal> {
         let (info, inbox) = self.session(session).ok_or(Refusal::Unknown)?;
-        match info.state.get() {
-            SessionState::Open => {
+        match (steer, info.state.get()) {
+            (Steer::Intake(intake), _) => info.valve.turn(*intake),
+            (Steer::Close(close), SessionState::Open) => {
                 info.closing.set(true);
-                inbox.borrow_mut().push(Outgoing::Close(close));
+                inbox.borrow_mut().push(Outgoing::Close(close.clone()));
             }
-            SessionState::Closed => return Err(Refusal::Unfit("it has ended already")),
-            _ => info.given_up.set(true),
+            (Steer::Close(_), SessionState::Closed) => return Err(Refusal::Unfit("it has ended already")),
+            (Steer::Close(_), _) => info.given_up.set(true),
         }
         self.wake();
         Ok(())

@@ -12,10 +12,9 @@ use super::hub::{Hub, session_id};
 use super::mailbox::{Mailbox, Way};
 use crate::message::Message;
 use crate::message::event::{Direction, time_text};
-use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
-    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, TrafficReading,
+    Delivering, Delivery, QueueReading, Refusal, SessionQueue, SessionReading, SessionState, Steer, TrafficReading,
     WireReading, milliseconds,
 };
 use crate::observe::counters::{Counters, DropReason};
@@ -87,18 +86,8 @@ impl Control for Hub {
         Box::pin(deliver(self, all, message))
     }
 
-    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
-        known(self, session)?.iter().for_each(|mailbox| mailbox.ask_to_close(close.clone()));
-        Ok(())
-    }
-
-    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
-        known(self, session)?.iter().for_each(|mailbox| mailbox.turn(|valve| valve.shut(paused)));
-        Ok(())
-    }
-
-    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
-        known(self, session)?.iter().for_each(|mailbox| mailbox.turn(|valve| valve.limit(rate)));
+    fn steer(&self, session: &str, steer: &Steer) -> Result<(), Refusal> {
+        known(self, session)?.iter().for_each(|mailbox| mailbox.steer(steer));
         Ok(())
     }
 }

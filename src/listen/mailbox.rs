@@ -16,7 +16,7 @@ use super::hub::HubSettings;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
-use crate::observe::control::SessionQueue;
+use crate::observe::control::{SessionQueue, Steer};
 use crate::observe::counters::Traffic;
 use crate::queue::valve::Valve;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
@@ -157,10 +157,16 @@ impl Mailbox {
         self.valve.get().map(|valve| &**valve)
     }
 
-    /// The same, to be turned; the session's task has to ask it again.
-    pub(crate) fn turn(&self, turn: impl FnOnce(&Valve)) {
-        turn(self.valve.get_or_init(Box::default));
-        self.wake();
+    /// Does what somebody outside wishes.
+    pub(crate) fn steer(&self, steer: &Steer) {
+        match steer {
+            Steer::Intake(intake) => {
+                self.valve.get_or_init(Box::default).turn(*intake);
+                // The session's task has to ask it again.
+                self.wake();
+            }
+            Steer::Close(close) => self.ask_to_close(close.clone()),
+        }
     }
 
     /// The next message, or the waker is called when there is one.

@@ -88,28 +88,34 @@ pub trait Control {
     /// Sends a message to all sessions.
     fn broadcast(self: Rc<Self>, message: Message) -> Delivering;
 
-    /// Closes the session of this id, or all of this name.
+    /// Steers the session of this id, or all of this name.
     ///
     /// # Errors
     /// [`Refusal`].
-    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal>;
+    fn steer(&self, session: &str, steer: &Steer) -> Result<(), Refusal>;
 
     /// Ends a session's connection and opens another; whether this is a session of that name that can do so.
     fn reconnect(&self, _session: &str) -> bool {
         false
     }
+}
 
-    /// Reads nothing from a session any more, so that its peer is held back, or goes on reading.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal>;
+/// What somebody outside wishes of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Steer {
+    /// It is read in another way.
+    Intake(Intake),
+    /// It is closed.
+    Close(CloseReason),
+}
 
-    /// Reads so many messages a second from a session at most, above zero; or as many as come.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal>;
+/// How a session is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Intake {
+    /// Nothing is read from it, so that its peer is held back; or reading goes on.
+    Paused(bool),
+    /// So many messages a second are read from it at most, above zero; or as many as come.
+    Limited(Option<f64>),
 }
 
 /// Why a session is not done to as asked.

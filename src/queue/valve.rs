@@ -13,6 +13,7 @@ use tokio::time::sleep_until;
 
 use super::pace::Pace;
 use super::wakers::Wakers;
+use crate::observe::control::Intake;
 
 /// What lets messages of one peer through.
 #[derive(Debug, Default)]
@@ -25,16 +26,15 @@ pub(crate) struct Valve {
 }
 
 impl Valve {
-    /// Nothing passes from now on, or everything again.
-    pub(crate) fn shut(&self, is_shut: bool) {
-        self.is_shut.set(is_shut);
-        self.waiting.wake();
-    }
-
-    /// So many messages a second pass, above zero; without a number all that come.
-    pub(crate) fn limit(&self, rate: Option<f64>) {
-        self.rate.set(rate);
-        self.pace.set(rate.map(Pace::new));
+    /// Lets messages through in this way from now on.
+    pub(crate) fn turn(&self, intake: Intake) {
+        match intake {
+            Intake::Paused(is_shut) => self.is_shut.set(is_shut),
+            Intake::Limited(rate) => {
+                self.rate.set(rate);
+                self.pace.set(rate.map(Pace::new));
+            }
+        }
         self.waiting.wake();
     }
 
@@ -130,13 +130,13 @@ mod tests {
         run(async || {
             let valve = Rc::new(Valve::default());
             assert_eq!(read(&valve, 1000).await, Duration::ZERO);
-            valve.shut(true);
+            valve.turn(Intake::Paused(true));
             let reading = tokio::time::timeout(Duration::from_secs(3600), read(&valve, 1)).await;
             assert!(reading.is_err() && valve.is_shut());
             let waiting = Rc::clone(&valve);
             let reader = spawn_local(async move { read(&waiting, 1).await });
             tokio::time::sleep(Duration::from_secs(5)).await;
-            valve.shut(false);
+            valve.turn(Intake::Paused(false));
             assert_eq!(reader.await.expect("it ends"), Duration::from_secs(5));
         });
     }
@@ -145,7 +145,7 @@ mod tests {
     fn a_limit_is_kept_and_can_be_changed_while_somebody_waits() {
         run(async || {
             let valve = Rc::new(Valve::default());
-            valve.limit(Some(10.0));
+            valve.turn(Intake::Limited(Some(10.0)));
             let took = read(&valve, 11).await;
             assert!((took.as_secs_f64() - 1.0).abs() < 0.05, "{took:?}");
             // Everybody who waits is woken, not only who came last.
@@ -156,12 +156,12 @@ mod tests {
             for reader in readers {
                 assert!(reader.await.expect("it ends") <= Duration::from_millis(310));
             }
-            valve.limit(Some(0.001));
+            valve.turn(Intake::Limited(Some(0.001)));
             valve.pass();
             let waiting = Rc::clone(&valve);
             let reader = spawn_local(async move { read(&waiting, 1).await });
             tokio::time::sleep(Duration::from_secs(1)).await;
-            valve.limit(None);
+            valve.turn(Intake::Limited(None));
             assert_eq!(reader.await.expect("it ends"), Duration::from_secs(1));
             assert_eq!(valve.rate(), None);
         });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::model::{Link, Look};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
-use crate::observe::control::{Delivery, Refusal};
+use crate::observe::control::{Delivery, Intake, Refusal, Steer};
 use crate::observe::tap::Subscription;
 use crate::observe::{Control, Snapshot};
 
@@ -105,8 +105,12 @@ impl Source for Here {
         let run = Rc::clone(&self.run);
         let done = act.done();
         match act {
-            Act::Pause(names, paused) => each(&names, done, |name| run.pause(name, paused)),
-            Act::Limit(names, rate) => each(&names, done, |name| run.limit(name, rate)),
+            Act::Pause(names, paused) => {
+                each(&names, done, |name| run.steer(name, &Steer::Intake(Intake::Paused(paused))))
+            }
+            Act::Limit(names, rate) => {
+                each(&names, done, |name| run.steer(name, &Steer::Intake(Intake::Limited(rate))))
+            }
             Act::Send(None, message) => Box::pin(async move { told(run.broadcast(message).await) }),
             Act::Send(Some(names), message) => Box::pin(async move {
                 let mut sum = Delivery::default();
@@ -118,7 +122,7 @@ impl Source for Here {
                 }
                 told(sum)
             }),
-            Act::Close(name, close) => each(&[name], done, |name| run.close(name, close.clone())),
+            Act::Close(name, close) => each(&[name], done, |name| run.steer(name, &Steer::Close(close.clone()))),
             Act::Reconnect(name) => {
                 let result = if run.reconnect(&name) {
                     Ok(done)

@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use nix::sys::signal::Signal;
 use wscat_plus::internals::{
-    CloseReason, Control, Counters, Delivering, Delivery, Host, Message, QueueReading, Refusal, Screen, SessionReading,
-    Tap,
+    Control, Counters, Delivering, Delivery, Host, Message, QueueReading, Refusal, Screen, SessionReading, Steer, Tap,
 };
 
 use crate::support::terminal::Terminal;
@@ -290,15 +289,7 @@ impl Control for Panics {
         Box::pin(std::future::ready(Delivery::default()))
     }
 
-    fn close(&self, _session: &str, _close: CloseReason) -> Result<(), Refusal> {
-        Err(Refusal::Unknown)
-    }
-
-    fn pause(&self, _session: &str, _paused: bool) -> Result<(), Refusal> {
-        Err(Refusal::Unknown)
-    }
-
-    fn limit(&self, _session: &str, _rate: Option<f64>) -> Result<(), Refusal> {
+    fn steer(&self, _session: &str, _steer: &Steer) -> Result<(), Refusal> {
         Err(Refusal::Unknown)
     }
 }

@@ -17,7 +17,7 @@ use crate::endpoint::decode;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
-use crate::observe::control::Refusal;
+use crate::observe::control::{Intake, Refusal, Steer};
 use crate::observe::health::Status;
 use crate::observe::metrics::{self, Names};
 
@@ -222,7 +222,7 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     match close_of(uri.query().unwrap_or_default()) {
         Ok(close) => {
             let code = close.code;
-            match state.run.close(id, close) {
+            match state.run.steer(id, &Steer::Close(close)) {
                 Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "code": code })),
                 Err(refusal) => refuse(refusal),
             }
@@ -232,7 +232,7 @@ fn close(state: &State, id: &str, uri: &Uri) -> Response<Body> {
 }
 
 fn pause(state: &State, id: &str, paused: bool) -> Response<Body> {
-    match state.run.pause(id, paused) {
+    match state.run.steer(id, &Steer::Intake(Intake::Paused(paused))) {
         Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "paused": paused })),
         Err(refusal) => refuse(refusal),
     }
@@ -240,7 +240,7 @@ fn pause(state: &State, id: &str, paused: bool) -> Response<Body> {
 
 fn limit(state: &State, id: &str, uri: &Uri) -> Response<Body> {
     match limit_of(uri.query().unwrap_or_default()) {
-        Ok(rate) => match state.run.limit(id, rate) {
+        Ok(rate) => match state.run.steer(id, &Steer::Intake(Intake::Limited(rate))) {
             Ok(()) => as_json(StatusCode::OK, &json!({ "id": id, "rate": rate })),
             Err(refusal) => refuse(refusal),
         },

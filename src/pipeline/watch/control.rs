@@ -16,17 +16,15 @@ use crate::filter::States;
 use crate::listen::hub::{Hub, session_id, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
-use crate::net::connection::CloseReason;
 use crate::observe::Control;
 use crate::observe::control::{
-    BatchReading, Delivering, Delivery, FoldReading, QueueReading, Refusal, SessionReading, milliseconds,
+    BatchReading, Delivering, Delivery, FoldReading, QueueReading, Refusal, SessionReading, Steer, milliseconds,
 };
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
 use crate::queue::ledger::{Ledger, Settlement};
-use crate::queue::valve::Valve;
 
 /// Longest wait for room in full queues.
 const WAIT: Duration = Duration::from_secs(10);
@@ -193,36 +191,13 @@ impl Control for Watch {
         self.find(session).is_some_and(|(_, view)| view.ask_to_reopen())
     }
 
-    fn pause(&self, session: &str, paused: bool) -> Result<(), Refusal> {
+    fn steer(&self, session: &str, steer: &Steer) -> Result<(), Refusal> {
         let clients = self.clients(session);
-        if !clients.is_empty() {
-            return clients.iter().try_for_each(|(hub, client)| Control::pause(&**hub, client, paused));
+        if clients.is_empty() {
+            let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
+            return view.steer(steer);
         }
-        self.turn(session, |valve| valve.shut(paused))
-    }
-
-    fn limit(&self, session: &str, rate: Option<f64>) -> Result<(), Refusal> {
-        let clients = self.clients(session);
-        if !clients.is_empty() {
-            return clients.iter().try_for_each(|(hub, client)| Control::limit(&**hub, client, rate));
-        }
-        self.turn(session, |valve| valve.limit(rate))
-    }
-
-    fn close(&self, session: &str, close: CloseReason) -> Result<(), Refusal> {
-        let clients = self.clients(session);
-        if !clients.is_empty() {
-            return clients.iter().try_for_each(|(hub, client)| Control::close(&**hub, client, close.clone()));
-        }
-        let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
-        if !view.is_client {
-            return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
-        }
-        if !view.is_connected() {
-            return Err(Refusal::Unfit("this end is not connected now"));
-        }
-        view.ask_to_close(close);
-        Ok(())
+        clients.iter().try_for_each(|(hub, client)| hub.steer(client, steer))
     }
 }
 
@@ -237,13 +212,6 @@ impl Watch {
             let view = seen.views.iter().find(|view| view.id == session)?;
             Some((Rc::clone(seen), Rc::clone(view)))
         })
-    }
-
-    /// Turns what lets the messages of an end in.
-    fn turn(&self, session: &str, turn: impl FnOnce(&Valve)) -> Result<(), Refusal> {
-        let (_, view) = self.find(session).ok_or(Refusal::Unknown)?;
-        turn(view.valve().ok_or(Refusal::Unfit("nothing is read from this end itself"))?);
-        Ok(())
     }
 
     /// A client of a server by its id: who has it, and its number there.

@@ -17,7 +17,9 @@ use crate::message::Message;
 use crate::message::event::{Direction, EventBody, time_text};
 use crate::net::connection::{CloseReason, ConnectionError, Incoming};
 use crate::net::connector::Handshake;
-use crate::observe::control::{SessionQueue, SessionReading, SessionState, TrafficReading, WireReading, milliseconds};
+use crate::observe::control::{
+    Refusal, SessionQueue, SessionReading, SessionState, Steer, TrafficReading, WireReading, milliseconds,
+};
 use crate::observe::counters::{Count, Counters, DropReason, ErrorKind, Traffic};
 use crate::protocol::Measure;
 use crate::queue::end::{EndIo, Inlet};
@@ -283,7 +285,7 @@ impl View {
     }
 
     /// What lets its messages in, where there are any; those of a server come from its clients.
-    pub(crate) fn valve(&self) -> Option<&Valve> {
+    fn valve(&self) -> Option<&Valve> {
         let reads = self.is_client || (self.inlet.is_some() && self.house.borrow().is_none());
         reads.then_some(&self.valve)
     }
@@ -302,8 +304,25 @@ impl View {
         can
     }
 
-    /// Somebody outside wants its connection closed.
-    pub(crate) fn ask_to_close(&self, close: CloseReason) {
+    /// Does what somebody outside wishes.
+    ///
+    /// # Errors
+    /// It has no connection, or nothing is read from it.
+    pub(crate) fn steer(&self, steer: &Steer) -> Result<(), Refusal> {
+        match steer {
+            Steer::Intake(intake) => {
+                self.valve().ok_or(Refusal::Unfit("nothing is read from this end itself"))?.turn(*intake);
+            }
+            Steer::Close(_) if !self.is_client => {
+                return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
+            }
+            Steer::Close(_) if !self.is_connected() => return Err(Refusal::Unfit("this end is not connected now")),
+            Steer::Close(close) => self.ask_to_close(close.clone()),
+        }
+        Ok(())
+    }
+
+    fn ask_to_close(&self, close: CloseReason) {
         *self.wish.borrow_mut() = Some(close);
         self.wishes.wake();
     }
