@@ -78,8 +78,8 @@ impl ClientControl {
             },
             target: info.url.clone(),
             since: info.opened_at.get().map(time_text).unwrap_or_default(),
-            received: info.received.reading(),
-            sent: info.sent.reading(),
+            received: TrafficReading::from(&info.received),
+            sent: TrafficReading::from(&info.sent),
             queue: SessionQueue { depth: inbox.len(), bytes: inbox.bytes(), capacity: INBOX_MESSAGES },
             lag: None,
             dropped: 0,
@@ -88,7 +88,11 @@ impl ClientControl {
                 .retry_at
                 .get()
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
-            wire: WireReading::of(info.received.reading(), info.sent.reading(), info.saved.get()),
+            wire: WireReading::of(
+                TrafficReading::from(&info.received),
+                TrafficReading::from(&info.sent),
+                info.saved.get(),
+            ),
             rate_limit: info.valve.rate(),
         }
     }
@@ -109,8 +113,8 @@ impl Control for ClientControl {
             })
         };
         for (traffic, now) in [
-            (&counters.received, sum(|info| info.received.reading())),
-            (&counters.sent, sum(|info| info.sent.reading())),
+            (&counters.received, sum(|info| TrafficReading::from(&info.received))),
+            (&counters.sent, sum(|info| TrafficReading::from(&info.sent))),
         ] {
             traffic.messages.add(now.messages - traffic.messages.get());
             traffic.bytes.add(now.bytes - traffic.bytes.get());

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::message::Message;
-use crate::message::counted::counted;
 use crate::net::connector::Handshake;
-use crate::observe::control::{SessionState, TrafficReading};
+use crate::observe::control::SessionState;
+use crate::observe::counters::Traffic;
 use crate::queue::valve::Valve;
 
 /// One session, from the first connection to the last.
@@ -54,32 +54,6 @@ pub(crate) struct SessionInfo {
     pub failure: RefCell<Vec<String>>,
 }
 
-/// Messages and payload bytes of one direction.
-#[derive(Debug, Default)]
-pub(crate) struct Traffic {
-    messages: Cell<u64>,
-    bytes: Cell<u64>,
-}
-
-impl Traffic {
-    /// Counts one message.
-    pub(crate) fn add(&self, bytes: usize) {
-        self.messages.set(self.messages.get() + 1);
-        self.bytes.set(self.bytes.get() + bytes as u64);
-    }
-
-    /// What was counted so far.
-    pub(crate) fn reading(&self) -> TrafficReading {
-        TrafficReading { messages: self.messages.get(), bytes: self.bytes.get() }
-    }
-}
-
-impl std::fmt::Display for Traffic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, {}", counted(self.messages.get(), "message"), counted(self.bytes.get(), "byte"))
-    }
-}
-
 impl SessionInfo {
     /// A session that has not been connected yet.
     pub(crate) fn new(id: String, url: String) -> Self {
@@ -122,14 +96,14 @@ impl SessionInfo {
 
     /// A message was received.
     pub(crate) fn got(&self, message: &Message) {
-        self.received.add(message.len());
+        self.received.message(message.len());
         let (received, sent) = self.saved.get();
         self.saved.set((received + message.saved(), sent));
     }
 
     /// A message was sent.
     pub(crate) fn gave(&self, message: &Message) {
-        self.sent.add(message.len());
+        self.sent.message(message.len());
         let (received, sent) = self.saved.get();
         self.saved.set((received, sent + message.saved()));
     }

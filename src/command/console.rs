@@ -26,11 +26,16 @@ pub(crate) fn say(stderr: &Stderr, text: &str) {
     stderr.line(String::from_utf8_lossy(&safe));
 }
 
+/// What is shown below the commands.
+const HABITS: [&str; 2] = [
+    "//x sends /x; a line that begins with a space is not remembered",
+    "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
+];
+
 /// Shows the commands, and which keys do what.
-pub(crate) fn help(stderr: &Stderr, commands: &[SlashCommand], keys: &str) {
+pub(crate) fn help(stderr: &Stderr, commands: &[SlashCommand]) {
     let columns = terminal::columns();
-    let general = "//x sends /x; a line that begins with a space is not remembered";
-    let rest = [general, keys].into_iter().flat_map(|text| command::fold(text, columns));
+    let rest = HABITS.into_iter().flat_map(|text| command::fold(text, columns));
     for line in command::help(commands, columns).into_iter().chain(rest) {
         say(stderr, &line);
     }

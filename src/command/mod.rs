@@ -27,6 +27,7 @@ mod reference;
 pub(crate) mod relay;
 pub(crate) mod script;
 pub(crate) mod settings;
+mod slash;
 pub(crate) mod spool;
 #[cfg(feature = "tui")]
 pub(crate) mod top;

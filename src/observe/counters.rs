@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::message::counted::counted;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Count(Cell<u64>);
@@ -40,6 +42,12 @@ pub struct Traffic {
     pub messages: Count,
     /// Payload bytes.
     pub bytes: Count,
+}
+
+impl std::fmt::Display for Traffic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, {}", counted(self.messages.get(), "message"), counted(self.bytes.get(), "byte"))
+    }
 }
 
 impl Traffic {

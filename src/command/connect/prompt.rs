@@ -13,6 +13,7 @@ use crate::client::input::{Console, Inboxes, OpenConsole, PieceName, hand_out};
 use crate::client::plan::Plan;
 use crate::client::run::recorder;
 use crate::client::shared::Shared;
+use crate::command::slash::Common;
 use crate::command::{console, settings};
 use crate::exit::Exit;
 use crate::host::{Host, Stderr};
@@ -130,19 +131,15 @@ impl PromptConsole {
             }
             Command::Record(path) => self.record(path.as_deref(), shared)?,
             Command::Use(number) => self.choose(number)?,
-            Command::Quit => shared.stop(Exit::Done),
-            Command::Help => console::help(
-                &shared.stderr,
-                &COMMANDS,
-                "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
-            ),
+            Command::Common(Common::Quit) => shared.stop(Exit::Done),
+            Command::Common(Common::Help) => console::help(&shared.stderr, &COMMANDS),
             Command::Headers => self.headers(shared),
-            Command::Stats => {
+            Command::Common(Common::Stats) => {
                 for line in self.targeted().iter().flat_map(|session| stats(session)) {
                     say(shared, &line);
                 }
             }
-            Command::Sessions => {
+            Command::Common(Common::Sessions) => {
                 for (index, session) in self.sessions.iter().enumerate() {
                     let mark = if self.target.is_none_or(|target| target == index) { '*' } else { ' ' };
                     say(shared, &format!("{mark} {}", line(session)));

@@ -1,5 +1,6 @@
 //! The slash commands of `connect`. Pure; what they do is the prompt's business.
 
+use crate::command::slash::{self, Common, HELP, SESSIONS};
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.
@@ -7,8 +8,8 @@ use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, 
 pub(crate) enum Command {
     /// A message to send.
     Send(String),
-    /// Show the commands.
-    Help,
+    /// What every prompt can do.
+    Common(Common),
     /// Ping, with this payload.
     Ping(String),
     /// Close.
@@ -28,19 +29,13 @@ pub(crate) enum Command {
     Record(Option<String>),
     /// Show the heads of request and answer.
     Headers,
-    /// Show counters.
-    Stats,
-    /// Show the sessions.
-    Sessions,
     /// Send what is typed to this session, or `None`: to all.
     Use(Option<usize>),
-    /// Close and leave.
-    Quit,
 }
 
 /// Every command.
 pub(crate) const COMMANDS: [SlashCommand; 12] = [
-    command("/help", "", "show this", Completes::Nothing),
+    HELP,
     command("/ping", "[TEXT]", "send a ping and show the round trip time", Completes::Nothing),
     command(
         "/close",
@@ -63,10 +58,10 @@ pub(crate) const COMMANDS: [SlashCommand; 12] = [
         Completes::File,
     ),
     command("/headers", "", "show the heads of the request and its answer", Completes::Nothing),
-    command("/stats", "", "show messages, bytes and times", Completes::Nothing),
-    command("/sessions", "", "show the sessions", Completes::Nothing),
+    slash::stats("show messages, bytes and times"),
+    SESSIONS,
     command("/use", "[N]", "send what is typed to session N; without one, to all", Completes::Words(&[("all", "all")])),
-    command("/quit", "", "close and leave (Ctrl-D too)", Completes::Nothing),
+    slash::quit("close and leave (Ctrl-D too)"),
 ];
 
 /// Reads a typed line.
@@ -95,8 +90,6 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         "/jq" => Command::Filter(given().filter(|filter| filter != "off")),
         "/record" => Command::Record(given().filter(|file| file != "off")),
         "/headers" => Command::Headers,
-        "/stats" => Command::Stats,
-        "/sessions" => Command::Sessions,
         "/use" => match rest {
             "" | "all" => Command::Use(None),
             number => match number.trim_start_matches('s').parse() {
@@ -104,8 +97,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
                 _ => return Err("/use wants the number of a session; /sessions shows them".to_owned()),
             },
         },
-        "/quit" => Command::Quit,
-        _ => Command::Help,
+        common => Command::Common(Common::of(common)),
     })
 }
 
@@ -122,7 +114,7 @@ mod tests {
             ("//x", send("/x")),
             ("// x", send("/ x")),
             (" /help", send(" /help")),
-            ("/help", Ok(Command::Help)),
+            ("/help", Ok(Command::Common(Common::Help))),
             ("/ping", Ok(Command::Ping(String::new()))),
             ("/ping a b", Ok(Command::Ping("a b".into()))),
             ("/close", Ok(Command::Close { code: 1000, reason: String::new() })),
@@ -137,8 +129,8 @@ mod tests {
             ("/use 2", Ok(Command::Use(Some(2)))),
             ("/use s3", Ok(Command::Use(Some(3)))),
             ("/use", Ok(Command::Use(None))),
-            ("/sessions", Ok(Command::Sessions)),
-            ("/quit", Ok(Command::Quit)),
+            ("/sessions", Ok(Command::Common(Common::Sessions))),
+            ("/quit", Ok(Command::Common(Common::Quit))),
         ];
         for (line, expected) in table {
             assert_eq!(parse(line), expected, "{line}");
@@ -171,7 +163,7 @@ mod tests {
     #[test]
     fn every_command_of_the_table_is_known() {
         for command in COMMANDS {
-            let meant = parse(command.name).map(|meant| meant == Command::Help);
+            let meant = parse(command.name).map(|meant| meant == Command::Common(Common::Help));
             assert_eq!(meant.unwrap_or(false), command.name == "/help", "{}", command.name);
         }
     }

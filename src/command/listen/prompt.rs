@@ -9,15 +9,15 @@ use jiff::Timestamp;
 
 use super::slash::{COMMANDS, Command, parse};
 use crate::command::console;
+use crate::command::slash::Common;
 use crate::host::{Host, Stderr};
 use crate::listen::hub::{Hub, Unplaced, session_id, session_number};
 use crate::listen::input::{Console, OpenConsole};
 use crate::listen::mailbox::Mailbox;
 use crate::message::Message;
-use crate::message::counted::counted;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
-use crate::observe::counters::{DropReason, Traffic};
+use crate::observe::counters::DropReason;
 use crate::prompt::{Prompt, PromptSettings, SessionState, Status, Typed, history_file};
 use crate::redact;
 
@@ -170,12 +170,8 @@ impl ServerConsole {
                 let close = CloseReason::new(code, &reason);
                 known(hub, &session)?.iter().for_each(|mailbox| mailbox.ask_to_close(close.clone()));
             }
-            Command::Help => console::help(
-                &self.stderr,
-                &COMMANDS,
-                "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
-            ),
-            Command::Sessions => {
+            Command::Common(Common::Help) => console::help(&self.stderr, &COMMANDS),
+            Command::Common(Common::Sessions) => {
                 let sessions = hub.sessions();
                 if sessions.is_empty() {
                     self.say("nobody is connected");
@@ -187,13 +183,13 @@ impl ServerConsole {
                     self.say(&format!("and {} more", sessions.len() - SHOWN));
                 }
             }
-            Command::Stats => {
+            Command::Common(Common::Stats) => {
                 self.say(&format!("connected {}; {}", hub.active(), hub.summary()));
                 for (what, traffic) in [("received", &hub.counters.received), ("sent", &hub.counters.sent)] {
-                    self.say(&format!("  {what} {}", amount(traffic)));
+                    self.say(&format!("  {what} {traffic}"));
                 }
             }
-            Command::Quit => return Ok(false),
+            Command::Common(Common::Quit) => return Ok(false),
         }
         Ok(true)
     }
@@ -228,10 +224,6 @@ fn words(hub: &Hub) -> Vec<String> {
     ids
 }
 
-fn amount(traffic: &Traffic) -> String {
-    format!("{}, {}", counted(traffic.messages.get(), "message"), counted(traffic.bytes.get(), "byte"))
-}
-
 fn describe(mailbox: &Mailbox) -> String {
     let open = Timestamp::now().duration_since(mailbox.since).as_secs_f64();
     let mut line = format!(
@@ -245,7 +237,7 @@ fn describe(mailbox: &Mailbox) -> String {
             let _ = write!(line, "; {what} {}", text.escape_debug());
         }
     }
-    let _ = write!(line, "; received {}; sent {}", amount(&mailbox.received), amount(&mailbox.sent));
+    let _ = write!(line, "; received {}; sent {}", mailbox.received, mailbox.sent);
     for (what, count) in [("waiting", mailbox.waiting() as u64), ("dropped", mailbox.dropped.get())] {
         if count > 0 {
             let _ = write!(line, "; {what} {count}");

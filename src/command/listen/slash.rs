@@ -1,5 +1,6 @@
 //! The slash commands of `listen`. Pure; what they do is the prompt's business.
 
+use crate::command::slash::{self, Common, HELP, SESSIONS};
 use crate::net::connection::may_be_sent;
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
@@ -10,10 +11,8 @@ pub(super) enum Command {
     Send(String),
     /// A message for those that a word means: an id, a bare number, or a name.
     SendTo(String, String),
-    /// Show the commands.
-    Help,
-    /// Show the sessions.
-    Sessions,
+    /// What every prompt can do.
+    Common(Common),
     /// Close a session.
     Kick {
         /// Which, as for [`Command::SendTo`].
@@ -23,30 +22,26 @@ pub(super) enum Command {
         /// Reason, at most 123 bytes.
         reason: String,
     },
-    /// Show counters.
-    Stats,
-    /// Close all sessions and leave.
-    Quit,
 }
 
 /// Every command.
 pub(super) const COMMANDS: [SlashCommand; 6] = [
-    command("/help", "", "show this", Completes::Nothing),
+    HELP,
     command(
         "/to",
         "ID|NAME MESSAGE",
         "send a message to one session, or to all of a name; a line without a slash goes to all",
         Completes::Session(&[]),
     ),
-    command("/sessions", "", "show the sessions", Completes::Nothing),
+    SESSIONS,
     command(
         "/kick",
         "ID|NAME [CODE [REASON]]",
         "close a session, or all of a name, at once, with 1000 when no code is given",
         Completes::Session(CLOSE_CODES),
     ),
-    command("/stats", "", "show what has been counted", Completes::Nothing),
-    command("/quit", "", "close all sessions and leave (Ctrl-D too)", Completes::Nothing),
+    slash::stats("show what has been counted"),
+    slash::quit("close all sessions and leave (Ctrl-D too)"),
 ];
 
 /// Reads a typed line.
@@ -71,10 +66,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             let (code, reason) = close(rest, may_be_sent, "1000 to 1003, 1007 to 1014, 3000 to 4999")?;
             Command::Kick { session, code, reason }
         }
-        "/sessions" => Command::Sessions,
-        "/stats" => Command::Stats,
-        "/quit" => Command::Quit,
-        _ => Command::Help,
+        common => Command::Common(Common::of(common)),
     })
 }
 
@@ -117,10 +109,10 @@ mod tests {
             ("/kick s1", kick("s1", 1000, "")),
             ("/kick 12 1008 too loud ", kick("12", 1008, "too loud")),
             ("/kick \"a b\" 1008", kick("a b", 1008, "")),
-            ("/sessions", Ok(Command::Sessions)),
-            ("/stats", Ok(Command::Stats)),
-            ("/help", Ok(Command::Help)),
-            ("/quit", Ok(Command::Quit)),
+            ("/sessions", Ok(Command::Common(Common::Sessions))),
+            ("/stats", Ok(Command::Common(Common::Stats))),
+            ("/help", Ok(Command::Common(Common::Help))),
+            ("/quit", Ok(Command::Common(Common::Quit))),
         ];
         for (line, expected) in table {
             assert_eq!(parse(line), expected, "{line}");
@@ -150,7 +142,7 @@ mod tests {
     #[test]
     fn every_command_of_the_table_is_known() {
         for command in COMMANDS {
-            let meant = parse(command.name).map(|meant| meant == Command::Help);
+            let meant = parse(command.name).map(|meant| meant == Command::Common(Common::Help));
             assert_eq!(meant.unwrap_or(false), command.name == "/help", "{}", command.name);
         }
     }
