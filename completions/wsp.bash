@@ -1309,7 +1309,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__listen)
-            opts="-s -H -R -v -q -h --echo --broadcast --no-self --forward-jq --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --subprotocol --header --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --max-text-size --max-binary-size --jq-timeout --jq-memory --queue-size --queue-bytes --on-full --tls-cert --tls-key --pkcs12 --passphrase-env --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --grace --record --protocol --feed-field --register-timeout --request --request-timeout --window --max-requests --replay-size --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --session-name --tui --admin --admin-token-env --metrics-names --metrics-component --require-clients --schema --assert-format --on-invalid --dead-letter --arg --argjson --raw-input --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
+            opts="-H -s -R -v -q -h --echo --broadcast --no-self --forward-jq --reply --reply-jq --sink --exec --exec-max --exec-grace --push --payload --payload-size --payload-file --template --input --script --ack --static --devconsole --header --jq-timeout --jq-memory --record --subprotocol --path --allow-origin --compress --handshake-timeout --port-file --max-message-size --max-text-size --max-binary-size --queue-size --queue-bytes --on-full --tls-cert --tls-key --pkcs12 --passphrase-env --tls --tls-ca-out --tls-min --ping-interval --ping-timeout --idle-timeout --close-timeout --protocol --feed-field --register-timeout --request --request-timeout --window --max-requests --replay-size --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --session-name --grace --tui --admin --admin-token-env --metrics-names --metrics-component --require-clients --schema --assert-format --on-invalid --dead-letter --arg --argjson --raw-input --delay --loss --corrupt --duplicate --stall --close-after --close --reject --no-pong --fragment --seed --json --format --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1371,19 +1371,31 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --subprotocol)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -s)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --header)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -H)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --jq-memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --subprotocol)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1416,14 +1428,6 @@ _wsp() {
                     return 0
                     ;;
                 --max-binary-size)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --jq-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --jq-memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1476,14 +1480,6 @@ _wsp() {
                     return 0
                     ;;
                 --close-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --grace)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --record)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1591,6 +1587,10 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --admin)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1683,7 +1683,7 @@ _wsp() {
             return 0
             ;;
         wsp__subcmd__relay)
-            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -R -h --file --check --jq --fold --state-key --state --state-keys --non-json --schema --assert-format --route --route-all --both --input --batch --batch-min --batch-bytes --batch-age --batch-as --batch-jq --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --request-timeout --path --allow-origin --handshake-timeout --port-file --tls-cert --tls-key --tls --tls-ca-out --client-queue-size --client-queue-bytes --client-on-full --client-patience --protocol --feed-field --register-timeout --request --max-text-size --max-binary-size --window --max-requests --replay-size --from-protocol --to-protocol --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --session-name --record --admin --admin-token-env --metrics-names --metrics-component --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
+            opts="-f -j -v -q -H -u -o -s -i -k -L -4 -6 -R -h --file --check --jq --fold --state-key --state --state-keys --non-json --schema --assert-format --route --route-all --both --input --batch --batch-min --batch-bytes --batch-age --batch-as --batch-jq --queue-size --queue-bytes --on-full --dead-letter --spool --spool-max --spool-full --status --rate --fail-on-drop --grace --tui --follow --rotate-size --rotate-every --rotate-keep --fsync --path --allow-origin --handshake-timeout --port-file --max-text-size --max-binary-size --tls-cert --tls-key --tls --tls-ca-out --protocol --feed-field --register-timeout --request --window --max-requests --replay-size --max-connections --max-per-ip --accept-rate --accept-rate-per-ip --max-handshakes --message-rate --byte-rate --client-ca --client-ca-passphrase-env --auth-bearer-env --auth-basic-env --auth-jwt-key --auth-jwt-secret-env --auth-jwt-audience --auth-jwt-issuer --auth-message --auth-timeout --on-rate --session-name --client-queue-size --client-queue-bytes --client-on-full --client-patience --from-protocol --to-protocol --request-timeout --record --admin --admin-token-env --metrics-names --metrics-component --require-clients --json --format --color --verbose --quiet --header --user --user-env --bearer --bearer-command --bearer-env --cookie --origin --subprotocol --host --init --init-wait --resume --insecure --cacert --cacert-passphrase-env --cert --key --passphrase-env --pkcs12 --tls-min --sni --location --max-redirects --proxy --resolve --unix-socket --interface --ipv4 --ipv6 --compress --no-compress --max-message-size --jq-timeout --jq-memory --connect-timeout --timeout --idle-timeout --close-timeout --ping-interval --ping-timeout --heartbeat --heartbeat-interval --heartbeat-reply --reconnect --retry-delay --retry-max --retry-factor --retry-step --retry-jitter --retry-on --stable-after --template --arg --argjson --raw-input --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1813,10 +1813,6 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --request-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1833,6 +1829,14 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-text-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-binary-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --tls-cert)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1842,22 +1846,6 @@ _wsp() {
                     return 0
                     ;;
                 --tls-ca-out)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --client-queue-size)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --client-queue-bytes)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --client-on-full)
-                    COMPREPLY=($(compgen -W "block drop-oldest drop-newest disconnect" -- "${cur}"))
-                    return 0
-                    ;;
-                --client-patience)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1877,14 +1865,6 @@ _wsp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --max-text-size)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-binary-size)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --window)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1895,14 +1875,6 @@ _wsp() {
                     ;;
                 --replay-size)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --from-protocol)
-                    COMPREPLY=($(compgen -W "raw feed envelope gateway" -- "${cur}"))
-                    return 0
-                    ;;
-                --to-protocol)
-                    COMPREPLY=($(compgen -W "raw feed envelope gateway" -- "${cur}"))
                     return 0
                     ;;
                 --max-connections)
@@ -1974,6 +1946,34 @@ _wsp() {
                     return 0
                     ;;
                 --session-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-queue-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-queue-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-on-full)
+                    COMPREPLY=($(compgen -W "block drop-oldest drop-newest disconnect" -- "${cur}"))
+                    return 0
+                    ;;
+                --client-patience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from-protocol)
+                    COMPREPLY=($(compgen -W "raw feed envelope gateway" -- "${cur}"))
+                    return 0
+                    ;;
+                --to-protocol)
+                    COMPREPLY=($(compgen -W "raw feed envelope gateway" -- "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -157,8 +157,11 @@ json\t'Event lines; only type and payload are needed'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l script -d 'Treat messages by the rules in a file' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ack -d 'Besides, answer each message with what the filter yields' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l static -d 'Serve the files of this folder to plain requests on the same port' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -s H -l header -d 'Add a header to the upgrade answer' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -s s -l subprotocol -d 'Speak this subprotocol; the first of ours that the client offers' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l path -d 'Serve this path only; others get 404' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l allow-origin -d 'Let pages of this origin in, and no others (403); \'*\' lets all in, \'same\' those of the address asked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l compress -d 'Agree to permessage-deflate, with these parameters when given' -r
@@ -167,8 +170,6 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l port-file -d 'Write t
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-message-size -d 'Largest message accepted; a larger one ends with Close 1009' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-text-size -d 'The same for text messages, where it is another size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l max-binary-size -d 'The same for binary messages, where it is another size' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-timeout -d 'Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l jq-memory -d 'Most memory a jq filter may take for one message' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-size -d 'Messages that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l queue-bytes -d 'Bytes that may wait for one session' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-full -d 'drop-oldest, drop-newest, block or disconnect [default: drop-oldest; replies wait]' -r -f -a "drop-oldest\t'The oldest waiting messages make room'
@@ -186,8 +187,6 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ping-interval -d 'Tim
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l ping-timeout -d 'Give a client up when it answers no ping for this long' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l idle-timeout -d 'Close sessions without a message for this long' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l close-timeout -d 'Longest wait for a client\'s Close' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
-complete -c wsp -n "__fish_wsp_using_subcommand listen" -l record -d 'Record everything, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l protocol -d 'Speak feed, envelope or gateway on top of messages' -r -f -a "raw\t'Plain messages'
 feed\t'Events for clients that register with filters'
 envelope\t'Envelopes with acknowledgements and requests'
@@ -218,6 +217,7 @@ complete -c wsp -n "__fish_wsp_using_subcommand listen" -l auth-timeout -d 'Long
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l session-name -d 'Name each session by what the filter yields; a name works wherever an id does' -r
+complete -c wsp -n "__fish_wsp_using_subcommand listen" -l grace -d 'Longest time to close all sessions at the end' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r
 complete -c wsp -n "__fish_wsp_using_subcommand listen" -l metrics-names -d 'What metrics are called: wsp, or websocket_input as StreamKit\'s component calls them' -r -f -a "wsp\t'`wsp_…`'
@@ -303,21 +303,15 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-size -d 'Put a 
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-every -d 'Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l rotate-keep -d 'Files put aside that are kept; older ones are deleted [default: all]' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l fsync -d 'When files are brought to disk: never, batch, or at the latest after DUR' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request or a database\'s transaction' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l path -d 'Serve this path too; others than these and that of the address get 404' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l allow-origin -d 'Let pages of this origin in, and no others (403); \'*\' lets all in, \'same\' those of the address asked' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l handshake-timeout -d 'Longest time for TLS and the request head together' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l port-file -d 'Write the port here once it is open' -r -F
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-text-size -d 'Largest text message of a client, where it is another size than --max-message-size' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-binary-size -d 'Largest binary message of a client, where it is another size than --max-message-size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-cert -d 'wss-listen: certificate chain, PEM; without it --pkcs12 names the server\'s certificate and key, too' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-key -d 'wss-listen: key of the certificate, PEM; --passphrase-env opens it' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l tls-ca-out -d 'Write the self-signed certificate\'s CA here, for clients to trust' -r -F
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-size -d 'Messages that may wait for one client of a server' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-bytes -d 'Bytes that may wait for one client of a server' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-on-full -d 'When a client\'s queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]' -r -f -a "block\t'Everybody waits'
-drop-oldest\t'Its oldest messages make room'
-drop-newest\t'It does not get the new message'
-disconnect\t'It is closed with 1008'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-patience -d 'How long a client that takes nothing may hold up the others' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l protocol -d 'Speak feed, envelope or gateway at every WebSocket end' -r -f -a "raw\t'Plain messages'
 feed\t'Events for clients that register with filters'
 envelope\t'Envelopes with acknowledgements and requests'
@@ -325,19 +319,9 @@ gateway\t'A chat-like gateway'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l feed-field -d 'feed: a filter\'s values stand where JQ says; a new NAME is a further list of allowed values' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l register-timeout -d 'feed: time a client has to register' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request -d 'envelope: request this of every peer, for example \'subscribe={"jq":".price > 100"}\'' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-text-size -d 'Largest text message of a client, where it is another size than --max-message-size' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-binary-size -d 'Largest binary message of a client, where it is another size than --max-message-size' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l window -d 'envelope: messages that may wait for an acknowledgement' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-requests -d 'envelope: most requests under way at a time, each way' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l replay-size -d 'envelope: messages a peer can have replayed' -r
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l from-protocol -d '--protocol for FROM alone' -r -f -a "raw\t'Plain messages'
-feed\t'Events for clients that register with filters'
-envelope\t'Envelopes with acknowledgements and requests'
-gateway\t'A chat-like gateway'"
-complete -c wsp -n "__fish_wsp_using_subcommand relay" -l to-protocol -d '--protocol for TO alone' -r -f -a "raw\t'Plain messages'
-feed\t'Events for clients that register with filters'
-envelope\t'Envelopes with acknowledgements and requests'
-gateway\t'A chat-like gateway'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-connections -d 'Most sessions at a time; others get 503' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l max-per-ip -d 'Most sessions at a time of one address; others get 429' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l accept-rate -d 'Most sessions begun a second, as many at once; others get 429' -r
@@ -357,6 +341,22 @@ complete -c wsp -n "__fish_wsp_using_subcommand relay" -l auth-timeout -d 'Longe
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l on-rate -d 'What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down' -r -f -a "close\t'Send the client an error and close with 1008'
 slow\t'The client is read no faster'"
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l session-name -d 'Name each session by what the filter yields; a name works wherever an id does' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-size -d 'Messages that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-queue-bytes -d 'Bytes that may wait for one client of a server' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-on-full -d 'When a client\'s queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]' -r -f -a "block\t'Everybody waits'
+drop-oldest\t'Its oldest messages make room'
+drop-newest\t'It does not get the new message'
+disconnect\t'It is closed with 1008'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l client-patience -d 'How long a client that takes nothing may hold up the others' -r
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l from-protocol -d '--protocol for FROM alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l to-protocol -d '--protocol for TO alone' -r -f -a "raw\t'Plain messages'
+feed\t'Events for clients that register with filters'
+envelope\t'Envelopes with acknowledgements and requests'
+gateway\t'A chat-like gateway'"
+complete -c wsp -n "__fish_wsp_using_subcommand relay" -l request-timeout -d 'Longest wait for the answer to an HTTP request or a database\'s transaction' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l record -d 'Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten' -r -F
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin -d 'Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH' -r
 complete -c wsp -n "__fish_wsp_using_subcommand relay" -l admin-token-env -d 'Answer there only to whoever sends the token in this variable as Authorization: Bearer' -r

@@ -13,12 +13,13 @@ use crate::observe::metrics::Names;
 
 /// The admin address.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Monitoring")]
 pub(crate) struct AdminArgs {
     /// Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = "Monitoring")]
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub admin: Option<String>,
     /// Answer there only to whoever sends the token in this variable as Authorization: Bearer
-    #[arg(long, value_name = "VAR", requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
+    #[arg(long, value_name = "VAR", requires = "admin", hide_short_help = true)]
     pub admin_token_env: Option<String>,
     /// What metrics are called: wsp, or websocket_input as StreamKit's component calls them
     ///
@@ -30,19 +31,11 @@ pub(crate) struct AdminArgs {
         default_value = "wsp",
         requires = "admin",
         hide_possible_values = true,
-        hide_short_help = true,
-        help_heading = "Monitoring"
+        hide_short_help = true
     )]
     pub metrics_names: NamesArg,
     /// The component in those metrics
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "websocket_input",
-        requires = "admin",
-        hide_short_help = true,
-        help_heading = "Monitoring"
-    )]
+    #[arg(long, value_name = "NAME", default_value = "websocket_input", requires = "admin", hide_short_help = true)]
     pub metrics_component: String,
 }
 

@@ -19,42 +19,43 @@ use crate::net::listener::Refuse;
 
 /// What goes wrong on purpose.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Faults")]
 pub(crate) struct FaultArgs {
     /// Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms
     ///
     /// Messages under way go on together and keep their order. When as many are under way as --queue-size and
     /// --queue-bytes allow, reading pauses. All faults concern what the server sends in messages; pings and Closes stay.
-    #[arg(long, value_name = "D[±J]", value_parser = delay, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "D[±J]", value_parser = delay, hide_short_help = true)]
     pub delay: Option<(Duration, Duration)>,
     /// Do not send this share of the messages: 5%, 0.05 or 1/20
-    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true)]
     pub loss: Option<f64>,
     /// Change a character or byte in this share of the messages
-    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true)]
     pub corrupt: Option<f64>,
     /// Send this share of the messages twice
-    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "P", value_parser = share, hide_short_help = true)]
     pub duplicate: Option<f64>,
     /// Neither read nor write for a while, again and again: '2s every 10s', first after 10 s of a session
-    #[arg(long, value_name = "D every D", value_parser = stall, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "D every D", value_parser = stall, hide_short_help = true)]
     pub stall: Option<(Duration, Duration)>,
     /// Close each session after N messages, both ways together, or after D; answers go out first
-    #[arg(long, value_name = "N|D", value_parser = close_after, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "N|D", value_parser = close_after, hide_short_help = true)]
     pub close_after: Option<CloseAfter>,
     /// Close with this; without --close-after right after opening [default: 1000]
-    #[arg(long, value_name = "CODE[:REASON]", value_parser = close, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "CODE[:REASON]", value_parser = close, hide_short_help = true)]
     pub close: Option<CloseReason>,
     /// Answer every upgrade with this status, and BODY; -H adds headers
-    #[arg(long, value_name = "STATUS[:BODY]", value_parser = reject, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "STATUS[:BODY]", value_parser = reject, hide_short_help = true)]
     pub reject: Option<Refuse>,
     /// Do not answer pings
-    #[arg(long, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, hide_short_help = true)]
     pub no_pong: bool,
     /// Send messages in frames of at most this many payload bytes, not in one each
-    #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true)]
     pub fragment: Option<usize>,
     /// Where chance begins: the same seed gives each session the same faults [default: another each time, printed]
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Faults")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub seed: Option<u64>,
 }
 

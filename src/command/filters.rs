@@ -10,8 +10,8 @@ use std::cell::RefCell;
 
 use clap::{ArgAction, Args};
 
-use super::listen::parse_positive;
 use super::settings;
+use super::values::positive;
 use crate::error::Error;
 use crate::filter::{Arguments, Filter, FilterError, Fold, Json};
 
@@ -21,21 +21,22 @@ thread_local! {
 
 /// Flags about filters.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Set $NAME to the text VALUE in every filter
     ///
     /// As in jq, and as $ARGS.named.NAME too. Filters also know $ENV and env, the environment. On the command line only: it
     /// holds for every pipeline of a file. Filters that a peer sends know none of these.
-    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true, hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true, hide_short_help = true)]
     pub arg: Vec<String>,
     /// Set $NAME to the JSON value in every filter
-    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "JSON"], allow_hyphen_values = true, hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "JSON"], allow_hyphen_values = true, hide_short_help = true)]
     pub argjson: Vec<String>,
     /// Give filters the text of a message that is not JSON, as a string
     ///
     /// As jq -R does; a message that is JSON is read as JSON all the same. Holds for every filter that reads messages, such as
     /// --jq, --expect, --init-wait, --heartbeat-reply, --reply-jq and --route. Binary messages stay out.
-    #[arg(short = 'R', long, hide_short_help = true, help_heading = "Filters")]
+    #[arg(short = 'R', long, hide_short_help = true)]
     pub raw_input: bool,
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn compile_fold(source: &str) -> Result<Filter, FilterError> {
 
 /// Flags about state kept from message to message.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Filters")]
 pub(crate) struct FoldArgs {
     /// Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev
     ///
@@ -91,16 +93,16 @@ pub(crate) struct FoldArgs {
     /// stored together with what they yielded, and the next run goes on with them.
     ///
     /// --fold '[.price, . + {change: (.price - ($state // .price))}]' --state-key .symbol adds the change of each symbol's price.
-    #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub fold: Option<String>,
     /// Keep a state for each value of JQ
-    #[arg(long, value_name = "JQ", requires = "fold", hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, value_name = "JQ", requires = "fold", hide_short_help = true)]
     pub state_key: Option<String>,
     /// The state before the first message [default: null]
-    #[arg(long, value_name = "JSON", requires = "fold", hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, value_name = "JSON", requires = "fold", hide_short_help = true)]
     pub state: Option<String>,
     /// Most states kept; the one unused for longest goes
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = parse_positive, hide_short_help = true, help_heading = "Filters")]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = positive, hide_short_help = true)]
     pub state_keys: usize,
 }
 

@@ -23,77 +23,72 @@ use crate::net::connection::io_text;
 
 /// Limits and credentials.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Guards")]
 pub(crate) struct GuardArgs {
     /// Most sessions at a time; others get 503
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_connections: Option<usize>,
     /// Most sessions at a time of one address; others get 429
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     pub max_per_ip: Option<usize>,
     /// Most sessions begun a second, as many at once; others get 429
-    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true)]
     pub accept_rate: Option<f64>,
     /// Most sessions begun a second by one address, as many at once; others get 429
-    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true)]
     pub accept_rate_per_ip: Option<f64>,
     /// Most connections that are not sessions yet; beyond it the one silent longest is dropped
     ///
     /// New ones wait until one is done or the oldest has been silent for a second. With --max-per-ip an address has
     /// twice as many at the most (16 where that is more); beyond it it displaces its own.
-    #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true)]
     pub max_handshakes: usize,
     /// Most messages a second of each client, as many at once
-    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "N/s", value_parser = rate, hide_short_help = true)]
     pub message_rate: Option<f64>,
     /// Most payload bytes a second of each client, as many at once
-    #[arg(long, value_name = "SIZE/s", value_parser = byte_rate, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "SIZE/s", value_parser = byte_rate, hide_short_help = true)]
     pub byte_rate: Option<f64>,
     /// With TLS: clients must show a certificate signed by one in this file (PEM or PKCS#12)
-    #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "F", hide_short_help = true)]
     pub client_ca: Option<PathBuf>,
     /// Passphrase of a PKCS#12 file given to --client-ca, from this environment variable
-    #[arg(long, value_name = "V", requires = "client_ca", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "V", requires = "client_ca", hide_short_help = true)]
     pub client_ca_passphrase_env: Option<String>,
     /// Let in who shows the bearer token in this environment variable; others get 401
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "V", hide_short_help = true)]
     pub auth_bearer_env: Option<String>,
     /// Let in who shows the USER:PASSWORD in this environment variable; others get 401
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "V", hide_short_help = true)]
     pub auth_basic_env: Option<String>,
     /// Let in who shows a JSON Web Token signed for this public key, PEM; others get 401
     ///
     /// The key decides how tokens must be signed: RSA RS256 or PS256, P-256 ES256, P-384 ES384, Ed25519 EdDSA. exp and
     /// nbf are held against the clock, 5 s either way, when a session begins; a token may expire while its session lasts.
     /// Of several --auth-… one is enough. Tokens come in the Authorization header or with --auth-message, never in the URL.
-    #[arg(
-        long,
-        value_name = "F",
-        conflicts_with = "auth_jwt_secret_env",
-        hide_short_help = true,
-        help_heading = "Guards"
-    )]
+    #[arg(long, value_name = "F", conflicts_with = "auth_jwt_secret_env", hide_short_help = true)]
     pub auth_jwt_key: Option<PathBuf>,
     /// The same, signed by HS256 with the secret in this environment variable
-    #[arg(long, value_name = "V", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "V", hide_short_help = true)]
     pub auth_jwt_secret_env: Option<String>,
     /// What aud of a JSON Web Token must name
-    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub auth_jwt_audience: Option<String>,
     /// What iss of a JSON Web Token must be
-    #[arg(long, value_name = "NAME", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub auth_jwt_issuer: Option<String>,
     /// Ask for credentials in the first message in place of the request's header
     ///
     /// {"type":"auth","token":…}, or "user" and "password" with --auth-basic-env; it is answered by
     /// {"type":"auth","status":"ok"}. Nothing is delivered to or from a client before. Who says something else or nothing
     /// in time gets {"type":"error","error":…} and Close 1008.
-    #[arg(long, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, hide_short_help = true)]
     pub auth_message: bool,
     /// Longest time for that message
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub auth_timeout: Duration,
     /// What happens beyond --message-rate and --byte-rate: an error and Close 1008, or reading slows down
-    #[arg(long, value_name = "WHAT", default_value = "close", hide_short_help = true, help_heading = "Guards")]
+    #[arg(long, value_name = "WHAT", default_value = "close", hide_short_help = true)]
     pub on_rate: OnRateArg,
 }
 

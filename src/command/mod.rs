@@ -26,6 +26,7 @@ pub(crate) mod proxies;
 mod reference;
 pub(crate) mod relay;
 pub(crate) mod script;
+pub(crate) mod server_args;
 pub(crate) mod settings;
 mod slash;
 pub(crate) mod spool;

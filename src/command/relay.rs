@@ -17,6 +17,7 @@ mod plan;
 mod profiles;
 mod routes;
 mod run;
+mod server_args;
 mod servers;
 mod stores;
 
@@ -33,7 +34,7 @@ pub(crate) use args::{OnFull, RelayArgs};
 /// # Errors
 /// Whatever keeps it from starting; what happens later is reported and becomes the code.
 pub(crate) async fn run(args: &RelayArgs, mut host: Host) -> Result<Exit, Error> {
-    if let (true, Some(directory)) = (args.spool.status, &args.spool.spool) {
+    if let (true, Some(directory)) = (args.queue.spool.status, &args.queue.spool.spool) {
         return print_status(directory, args.output.json, &mut host);
     }
     args.connection.filter_limits.apply();

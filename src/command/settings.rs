@@ -21,7 +21,7 @@ use crate::net::connector::ConnectOptions;
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::deflate::DeflateOffer;
 use crate::net::dial::{DialOptions, Family, parse_resolve};
-use crate::net::tls::{ClientTls, IdentityFiles, TlsVersion};
+use crate::net::tls::{ClientTls, IdentityFiles};
 use crate::net::upgrade::parse_header;
 use crate::protocol;
 use crate::protocol::envelope::{EnvelopeSettings, Limits, Request};
@@ -309,10 +309,7 @@ pub(crate) fn client_tls(args: &ConnectionArgs) -> Result<ClientTls, Error> {
         key: args.key.clone(),
         passphrase,
         pkcs12: args.pkcs12.clone(),
-        min: match args.tls_min {
-            Some(TlsMin::V1_3) => TlsVersion::V1_3,
-            _ => TlsVersion::V1_2,
-        },
+        min: TlsMin::version(args.tls_min),
         sni: args.sni.clone(),
         resume: false,
     })

@@ -21,9 +21,10 @@ use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 
 /// Flags of the spool.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Queue")]
 pub(crate) struct SpoolArgs {
     /// Store messages in DIR before they are handed on, safe from a crash
-    #[arg(long, value_name = "DIR", help_heading = "Queue")]
+    #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
     /// Bytes the spool holds, shared evenly by the destinations
     #[arg(
@@ -31,22 +32,14 @@ pub(crate) struct SpoolArgs {
         value_name = "SIZE",
         default_value = "1GiB",
         value_parser = size,
-        hide_short_help = true,
-        help_heading = "Queue"
+        hide_short_help = true
     )]
     pub spool_max: usize,
     /// When the spool is full: block, drop-oldest or drop-newest
-    #[arg(
-        long,
-        value_name = "WHAT",
-        default_value = "block",
-        hide_possible_values = true,
-        hide_short_help = true,
-        help_heading = "Queue"
-    )]
+    #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, hide_short_help = true)]
     pub spool_full: SpoolFullArg,
     /// Say what waits in the spool, for each destination, and do nothing else
-    #[arg(long, requires = "spool", hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, requires = "spool", hide_short_help = true)]
     pub status: bool,
 }
 

@@ -196,6 +196,17 @@ pub(crate) fn frame_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A whole number above 0.
+///
+/// # Errors
+/// What it must be.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a whole number above 0".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,70 +15,20 @@ use std::task::{Context, Waker};
 
 pub(crate) use self::id::{SessionId, session_id, session_number};
 use self::names::Names;
-use super::faults::FaultSettings;
-use super::guard::GuardSettings;
+use super::config::ServerConfig;
 use super::guard::credentials::Identity;
-use super::handler::Mode;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
-use super::validation::Validation;
-use crate::filter::Filter;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::clock::PassClock;
 use crate::message::event::Direction;
-use crate::message::render::Format;
-use crate::net::listener::{PeerAddr, Refuse};
+use crate::net::listener::PeerAddr;
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::drops::DropLines;
 use crate::observe::tap::Tap;
-use crate::queue::{OverflowPolicy, Pushed};
-use crate::session::driver::DriverSettings;
+use crate::queue::Pushed;
 use crate::sink::stdout::Output;
-
-/// What a run of the server is made from.
-#[derive(Debug, Clone)]
-pub(crate) struct HubSettings {
-    /// What happens to messages.
-    pub mode: Mode,
-    /// What each message is answered with besides.
-    pub ack: Option<Filter>,
-    /// How messages are printed.
-    pub format: Format,
-    /// Whether messages are printed in modes that answer, too.
-    pub print: bool,
-    /// Whether each message printed is told whose it is.
-    pub prefix_sessions: bool,
-    /// Says what a session is called.
-    pub session_name: Option<Filter>,
-    /// What its sessions belong to, where it is one of several: `s1` has `s1.1`, `s1.2`, …
-    pub under: Option<String>,
-    /// Whether stdout is a terminal.
-    pub to_terminal: bool,
-    /// Colours on stdout.
-    pub colour: bool,
-    /// Coming and going on stderr.
-    pub verbose: bool,
-    /// Errors only on stderr.
-    pub quiet: bool,
-    /// Messages a mailbox holds.
-    pub queue_size: usize,
-    /// Payload bytes a mailbox holds.
-    pub queue_bytes: usize,
-    /// What happens when a mailbox is full; `None` was not said: input and broadcasts drop the
-    /// oldest, replies hold their own sender back.
-    pub on_full: Option<OverflowPolicy>,
-    /// Limits in time of each session.
-    pub driver: DriverSettings,
-    /// Who is let in and how much they may send.
-    pub guard: GuardSettings,
-    /// What is to go wrong in sessions.
-    pub faults: Option<Rc<FaultSettings>>,
-    /// Every upgrade is answered so.
-    pub reject: Option<Refuse>,
-    /// The shape messages must have.
-    pub validation: Option<Validation>,
-}
 
 /// Messages that wait for room in full mailboxes.
 pub(crate) type Unplaced = Vec<(Rc<Mailbox>, Message)>;
@@ -86,7 +36,7 @@ pub(crate) type Unplaced = Vec<(Rc<Mailbox>, Message)>;
 /// The server's state.
 pub(crate) struct Hub {
     /// The settings.
-    pub settings: HubSettings,
+    pub settings: ServerConfig,
     /// The counters.
     pub counters: Counters,
     /// Diagnostics.
@@ -127,7 +77,7 @@ impl Drop for ProgramSlot {
 
 impl Hub {
     /// A server with nobody connected.
-    pub(crate) fn new(settings: HubSettings, counters: Counters, stderr: Stderr, output: Output) -> Rc<Self> {
+    pub(crate) fn new(settings: ServerConfig, counters: Counters, stderr: Stderr, output: Output) -> Rc<Self> {
         Rc::new(Self {
             settings,
             counters,

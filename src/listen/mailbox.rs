@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::hub::HubSettings;
+use super::config::ServerConfig;
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
@@ -96,7 +96,7 @@ impl Mailbox {
         peer: PeerAddr,
         target: &str,
         subprotocol: Option<&str>,
-        settings: &HubSettings,
+        settings: &ServerConfig,
     ) -> Self {
         let policy = settings.on_full.unwrap_or(OverflowPolicy::DropOldest);
         Self {

@@ -1,8 +1,9 @@
-//! The test server: who is let in ([`guard`]), who is connected ([`hub`], [`mailbox`]), what messages mean ([`handler`]), one session ([`peer`]) and
+//! A server: its settings ([`config`]), who is let in ([`guard`]), who is connected ([`hub`], [`mailbox`]), what messages mean ([`handler`]), one session ([`peer`]) and
 //! what plain requests get ([`site`]), how it is seen from outside ([`control`]) and the life of the whole ([`run`]).
 //! Leaves sockets and framing to `net/`, the loop of one session to `session/`.
 
 pub(crate) mod alarm;
+pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod faults;
 pub(crate) mod guard;

@@ -4,15 +4,16 @@
 //! runs it. Invariant: what is accepted either becomes a session of the hub or is counted as refused.
 
 use std::future::{Future, poll_fn};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use tokio::task::{JoinHandle, spawn_local};
 
+use super::config::TlsSource;
 use super::guard::credentials::Identity;
 use super::guard::door::{Displaced, Guards, Opening};
 use super::handler;
@@ -20,18 +21,15 @@ use super::hub::Hub;
 use super::mailbox::Mailbox;
 use super::naming::{Answer, Naming};
 use super::peer::ServerPeer;
-use super::site::Site;
-use crate::endpoint::ListenAddr;
 use crate::error::{Error, end_text};
 use crate::message::event::EventBody;
 use crate::message::source::path_of;
-use crate::net::connection::{Connection, ConnectionError, ConnectionSettings, MessageLimits, io_text};
-use crate::net::deflate::{DeflateOffer, Role};
-use crate::net::head::SpelledName;
-use crate::net::listener::{self, AcceptError, Accepted, Bridge, Listener, Pass, PeerAddr, UpgradeSettings};
+use crate::net::connection::{Connection, ConnectionError, ConnectionSettings, io_text};
+use crate::net::deflate::Role;
+use crate::net::listener::{self, AcceptError, Accepted, Listener, Pass, PeerAddr, UpgradeSettings};
 use crate::net::origin::Origins;
 use crate::net::self_signed;
-use crate::net::tls::{ServerDemands, ServerIdentity, ServerTls};
+use crate::net::tls::ServerTls;
 use crate::net::transport::Transport;
 use crate::observe::counters::{ErrorKind, Fault};
 use crate::redact;
@@ -40,56 +38,8 @@ use crate::session::{Driver, End};
 /// Pause after accept(2) failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where the server's certificate comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum TlsSource {
-    /// Plain TCP.
-    None,
-    /// Files.
-    Files(ServerIdentity),
-    /// Made for this run.
-    SelfSigned {
-        /// Where the CA's certificate is written.
-        ca_out: Option<PathBuf>,
-    },
-}
-
-/// How clients come in.
-#[derive(Clone)]
-pub(crate) struct Reception {
-    /// Where it listens.
-    pub address: ListenAddr,
-    /// Its certificate.
-    pub tls: TlsSource,
-    /// What TLS asks of clients.
-    pub tls_demands: ServerDemands,
-    /// Paths served; empty serves all.
-    pub paths: Vec<String>,
-    /// Pages let in; [`Origins::Local`] holds where the server listens on loopback.
-    pub origins: Origins,
-    /// Subprotocols, in order of preference.
-    pub subprotocols: Vec<String>,
-    /// Headers of the upgrade answer.
-    pub headers: Vec<(SpelledName, HeaderValue)>,
-    /// permessage-deflate, where it is agreed to.
-    pub deflate: Option<DeflateOffer>,
-    /// For TLS and the request head together.
-    pub handshake_timeout: Duration,
-    /// Where the port is written.
-    pub port_file: Option<PathBuf>,
-    /// How large messages of clients may be.
-    pub limits: MessageLimits,
-    /// What plain requests get.
-    pub site: Site,
-    /// What stands behind each session, where something does.
-    pub bridge: Option<Rc<Bridge>>,
-    /// What is told of the path when it is ready.
-    pub shown_path: String,
-}
-
-/// A reception whose address is had.
+/// A server whose address is bound, with nobody let in yet.
 pub(crate) struct Bound {
-    reception: Reception,
     listener: Listener,
     tls: Option<ServerTls>,
 }
@@ -102,63 +52,43 @@ struct Door {
     /// Scheme, host and port.
     url: String,
     upgrade: UpgradeSettings,
-    limits: MessageLimits,
-    /// Pings are carried to what stands behind the session, and answered there.
-    passes_pings: bool,
 }
 
-impl Reception {
-    /// Whether clients come by TLS.
-    pub(crate) fn is_secure(&self) -> bool {
-        !matches!(self.tls, TlsSource::None)
-    }
-
-    /// Whether its certificate can be used; takes nothing and writes nothing.
-    ///
-    /// # Errors
-    /// TLS files that cannot be used.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        match &self.tls {
-            TlsSource::Files(identity) => Ok(ServerTls::from_files(identity, &self.tls_demands).map(drop)?),
-            TlsSource::None | TlsSource::SelfSigned { .. } => Ok(()),
-        }
-    }
-
-    /// Takes its address and reads its certificate.
-    ///
-    /// # Errors
-    /// TLS files that cannot be used, an address that cannot be had.
-    pub(crate) async fn bind(&self, hub: &Hub) -> Result<Bound, Error> {
-        let tls = self.server_tls(hub)?;
-        let listener = Listener::bind(&self.address)
-            .await
-            .map_err(|error| Error::Bind { address: self.address.to_string(), cause: io_text(&error) })?;
-        Ok(Bound { reception: self.clone(), listener, tls })
-    }
-
-    fn server_tls(&self, hub: &Hub) -> Result<Option<ServerTls>, Error> {
-        let demands = &self.tls_demands;
-        Ok(match &self.tls {
-            TlsSource::None => None,
-            TlsSource::Files(identity) => Some(ServerTls::from_files(identity, demands)?),
-            TlsSource::SelfSigned { ca_out } => {
-                let made = self_signed::generate()
-                    .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;
-                if let Some(path) = ca_out {
-                    write_whole(path, &made.ca_pem)?;
-                }
-                hub.notice(format!("certificate fingerprint (SHA-256) {}", made.fingerprint));
-                Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), demands)?)
+fn server_tls(hub: &Hub) -> Result<Option<ServerTls>, Error> {
+    let demands = &hub.settings.tls_demands;
+    Ok(match &hub.settings.tls {
+        TlsSource::None => None,
+        TlsSource::Files(identity) => Some(ServerTls::from_files(identity, demands)?),
+        TlsSource::SelfSigned { ca_out } => {
+            let made = self_signed::generate()
+                .map_err(|error| Error::Internal(format!("cannot make a certificate: {error}")))?;
+            if let Some(path) = ca_out {
+                write_whole(path, &made.ca_pem)?;
             }
-        })
-    }
+            hub.notice(format!("certificate fingerprint (SHA-256) {}", made.fingerprint));
+            Some(ServerTls::from_pem(made.chain_pem.as_bytes(), made.key_pem.as_bytes(), demands)?)
+        }
+    })
 }
 
 impl Bound {
+    /// Binds the address of a server, and reads or makes its certificate.
+    ///
+    /// # Errors
+    /// TLS files that cannot be used, an address that cannot be bound.
+    pub(crate) async fn bind(hub: &Hub) -> Result<Self, Error> {
+        let tls = server_tls(hub)?;
+        let address = &hub.settings.address;
+        let listener = Listener::bind(address)
+            .await
+            .map_err(|error| Error::Bind { address: address.to_string(), cause: io_text(&error) })?;
+        Ok(Self { listener, tls })
+    }
+
     /// The address it listens on.
-    pub(crate) fn address(&self) -> String {
+    pub(crate) fn address(&self, hub: &Hub) -> String {
         let address = self.listener.local_addr();
-        address.map_or_else(|| self.reception.address.to_string(), |address| address.to_string())
+        address.map_or_else(|| hub.settings.address.to_string(), |address| address.to_string())
     }
 
     /// Says that it is ready.
@@ -167,28 +97,29 @@ impl Bound {
     /// A port file that cannot be written.
     pub(crate) fn announce(&self, hub: &Hub) -> Result<(), Error> {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
-        let path = &self.reception.shown_path;
+        let path = &hub.settings.shown_path;
         match self.listener.local_addr() {
             Some(address) => {
                 hub.notice(format!("listening on {scheme}://{address}{path}"));
-                if let Some(file) = &self.reception.port_file {
+                if let Some(file) = &hub.settings.port_file {
                     write_whole(file, &format!("{}\n", address.port()))?;
                 }
             }
-            None => hub.notice(format!("listening on {}", self.reception.address)),
+            None => hub.notice(format!("listening on {}", hub.settings.address)),
         }
         Ok(())
     }
 
     /// Lets clients in from now on, until the task is aborted.
     pub(crate) fn accept(self, hub: &Rc<Hub>) -> JoinHandle<()> {
-        let Self { reception, listener, tls } = self;
+        let Self { listener, tls } = self;
+        let settings = &hub.settings;
         let is_on_loopback = listener.local_addr().is_some_and(|address| address.ip().is_loopback());
-        let origins = match reception.origins {
+        let origins = match &settings.origins {
             Origins::Local if !is_on_loopback => Origins::Every,
-            origins => origins,
+            origins => origins.clone(),
         };
-        let guards = Guards::new(&hub.settings.guard);
+        let guards = Guards::new(&settings.guard);
         let (joining, letting_in, refusing) = (Rc::clone(hub), Rc::clone(&guards), Rc::clone(hub));
         let admit = move |head: &mut Parts, peer: PeerAddr| {
             if let Some(reject) = &joining.settings.reject {
@@ -207,19 +138,17 @@ impl Bound {
                 listener.local_addr().map_or_else(|| "localhost".to_owned(), |address| address.to_string()),
             ),
             tls,
-            limits: reception.limits,
-            passes_pings: reception.bridge.is_some(),
             upgrade: UpgradeSettings {
-                paths: reception.paths,
+                paths: settings.paths.clone(),
                 origins,
-                subprotocols: reception.subprotocols,
-                headers: reception.headers,
-                deflate: reception.deflate,
-                handshake_timeout: reception.handshake_timeout,
+                subprotocols: settings.subprotocols.clone(),
+                headers: settings.headers.clone(),
+                deflate: settings.deflate.clone(),
+                handshake_timeout: settings.handshake_timeout,
                 admit: Box::new(admit),
-                site: (!reception.site.is_empty()).then(|| reception.site.into_answers(Rc::clone(hub))),
+                site: (!settings.site.is_empty()).then(|| settings.site.clone().into_answers(Rc::clone(hub))),
                 on_refused: Box::new(move |peer, refuse| refusing.refused(peer, refuse)),
-                bridge: reception.bridge,
+                bridge: settings.bridge.clone(),
             },
         });
         spawn_local(accept(listener, door))
@@ -302,9 +231,11 @@ async fn welcome(door: Rc<Door>, transport: Transport, peer: PeerAddr, opening: 
             take_name(&hub, &mailbox, &mut answer, &mut naming);
             let settings = ConnectionSettings {
                 role: Role::Server,
-                limits: door.limits,
+                limits: hub.settings.limits,
                 deflate: accepted.deflate,
-                no_pong: door.passes_pings || hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
+                // Pings are carried to what stands behind the session, and answered there.
+                no_pong: hub.settings.bridge.is_some()
+                    || hub.settings.faults.as_ref().is_some_and(|faults| faults.no_pong),
             };
             let connection = Connection::new(accepted.transport, &accepted.prefix, &settings);
             let member = ServerPeer::new(Rc::clone(&hub), Rc::clone(&mailbox), handler, naming);

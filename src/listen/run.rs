@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::hub::{Hub, HubSettings};
+use super::config::ServerConfig;
+use super::hub::Hub;
 use super::input::{Input, InputKind, OpenConsole};
-use super::reception::{Bound, Reception};
+use super::reception::Bound;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal, last};
@@ -33,10 +34,10 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 /// How long each later step may take once one was cut short.
 const AFTER_CUT: Duration = Duration::from_millis(100);
 
-/// A server as meant.
+/// What a run of the test server is made from.
 pub(crate) struct Server {
-    /// How clients come in.
-    pub reception: Reception,
+    /// Where it listens, whom it lets in, and what happens to messages.
+    pub config: ServerConfig,
     /// Where everything is recorded.
     pub record: Option<PathBuf>,
     /// Where messages are kept that do not have the shape they must have.
@@ -47,8 +48,6 @@ pub(crate) struct Server {
     pub admin: Option<AdminSettings>,
     /// How standard input is written.
     pub input: InputKind,
-    /// What happens to messages.
-    pub hub: HubSettings,
 }
 
 /// Runs the server until a signal ends it.
@@ -60,21 +59,21 @@ pub(crate) async fn run(server: Server, host: Host, console: Option<OpenConsole>
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut signals = Signals::install().map_err(|error| Error::Internal(format!("signals: {error}")))?;
     // What prints nothing does not end with its reader either.
-    let output = if server.hub.print { Output::stdout(&host.stdout)? } else { Output::new(host.stdout) };
-    let hub = Hub::new(server.hub.clone(), Counters::default(), host.stderr.clone(), output);
+    let output = if server.config.print { Output::stdout(&host.stdout)? } else { Output::new(host.stdout) };
+    let hub = Hub::new(server.config.clone(), Counters::default(), host.stderr.clone(), output);
     if let Some(path) = &server.record {
         hub.recording().begin(Recorder::create(path)?);
     }
     if let Some(path) = &server.dead_letters {
         hub.recording().keep_dead_letters(LineFile::append(path, Kind::DeadLetters)?);
     }
-    let reception = server.reception.bind(&hub).await?;
+    let reception = Bound::bind(&hub).await?;
     let serving = match &server.admin {
         Some(settings) => Some(open_admin(settings, &hub).await?),
         None => None,
     };
     reception.announce(&hub)?;
-    let address = reception.address();
+    let address = reception.address(&hub);
     let input = match console.and_then(|open| open(&address)) {
         Some((console, output)) => {
             hub.print_through(output);

@@ -118,102 +118,77 @@ pub(crate) struct CompareArgs {
 
 /// Flags that say what is sent, when, and how it is judged.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     /// Connections at the same time
-    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Load")]
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
     /// Open so many a second
-    #[arg(long, value_name = "N/s", value_parser = rate, help_heading = "Load")]
+    #[arg(long, value_name = "N/s", value_parser = rate)]
     pub connect_rate: Option<f64>,
     /// Measure so long [default: 10s]
-    #[arg(short, long, value_name = "DUR", value_parser = duration, conflicts_with_all = ["messages", "stages"], help_heading = "Load")]
+    #[arg(short, long, value_name = "DUR", value_parser = duration, conflicts_with_all = ["messages", "stages"])]
     pub duration: Option<Duration>,
     /// Measure so many messages
-    #[arg(short = 'n', long, value_name = "N", value_parser = count, conflicts_with = "stages", help_heading = "Load")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count, conflicts_with = "stages")]
     pub messages: Option<u64>,
     /// Send so long before measuring
-    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration, help_heading = "Load")]
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration)]
     pub warmup: Duration,
     /// Open loop: so many messages a second in all
     ///
     /// Latency counts from the time a message was to be sent, so that a target which stands still is seen.
-    #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight", help_heading = "Load")]
+    #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight")]
     pub rate: Option<f64>,
     /// Closed loop: so many under way on each connection [default: 1]
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536), help_heading = "Load")]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: Option<u32>,
     /// Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps
     ///
     /// Each stage is DURATION:RATE. The rate goes evenly from that of the stage before (--rate at first, else 0) to this
     /// one; with = it is this one all the time. The warm-up has the first rate. With a c behind the numbers they are
     /// connections: 10s:100c opens up to 100 in 10 s, a later 10s:0c closes them again.
-    #[arg(long, value_name = "S", help_heading = "Load")]
+    #[arg(long, value_name = "S")]
     pub stages: Option<String>,
     /// Even or random (Poisson) spacing in open loop
-    #[arg(long, value_name = "HOW", default_value = "even", hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "HOW", default_value = "even", hide_short_help = true)]
     pub spacing: SpacingArg,
     /// echo, push, send or connect
     ///
     /// echo: each message is to be answered. push: nothing is sent, what the server sends is counted. send: answers are not
     /// awaited. connect: connections are opened and held.
-    #[arg(long, value_name = "MODE", default_value = "echo", hide_possible_values = true, help_heading = "Load")]
+    #[arg(long, value_name = "MODE", default_value = "echo", hide_possible_values = true)]
     pub mode: ModeArg,
     /// The first N connections send, and every message is to reach all; needs --rate or --stages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "in_flight", hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "in_flight", hide_short_help = true)]
     pub publish: Option<u32>,
     /// Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", hide_short_help = true)]
     pub churn: Option<u64>,
     /// Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up
     ///
     /// Without it every handshake is a full one. Each thread has its own sessions, the first ones are full, and a server
     /// may say no. Worth most with --churn.
-    #[arg(long, hide_short_help = true, help_heading = "Load")]
+    #[arg(long, hide_short_help = true)]
     pub tls_resume: bool,
     /// A message not answered for so long is lost
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true)]
     pub deadline: Duration,
     /// Threads [default: a processor each, one less for a target on this machine]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), hide_short_help = true)]
     pub threads: Option<u32>,
     /// Connect from these addresses in turn: A,B or 10.0.0.0/24
     ///
     /// Each address has some 28,000 ports towards a target. Where the target is 127.0.0.1 more addresses of loopback
     /// are used by themselves.
-    #[arg(long, value_name = "LIST|CIDR", conflicts_with = "interface", hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "LIST|CIDR", conflicts_with = "interface", hide_short_help = true)]
     pub source_ip: Option<String>,
     /// What random choices are drawn from
-    #[arg(long, value_name = "N", default_value_t = 42, hide_short_help = true, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value_t = 42, hide_short_help = true)]
     pub seed: u64,
-    /// Send this; {{marker}} in it is where each message is marked
-    #[arg(long, value_name = "MSG|@F", conflicts_with_all = ["payload_size", "payload_file"], help_heading = "Payload")]
-    pub payload: Option<String>,
-    /// Send so many bytes of our own [default: 64]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Payload")]
-    pub payload_size: Option<usize>,
-    /// Send the lines of this file in turn
-    #[arg(
-        long,
-        value_name = "LINES",
-        conflicts_with = "payload_size",
-        hide_short_help = true,
-        help_heading = "Payload"
-    )]
-    pub payload_file: Option<PathBuf>,
-    /// Send random JSON objects of --payload-size bytes
-    #[arg(long, conflicts_with_all = ["payload", "payload_file", "binary"], hide_short_help = true, help_heading = "Payload")]
-    pub payload_json: bool,
-    /// Send binary messages
-    #[arg(short, long, hide_short_help = true, help_heading = "Payload")]
-    pub binary: bool,
-    /// How answers find their message: marker, content, fifo or jq:F
-    ///
-    /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
-    /// mix-up is seen; the default where the payload has one. content: an answer equals its message, and what differs is
-    /// unexpected. fifo: by their order. jq:F: by what the filter finds in both, an id. Without a mark the default is
-    /// content once an answer equals its message; while none does answers are matched by order, and the run does not pass.
-    #[arg(long, value_name = "HOW", hide_short_help = true, help_heading = "Payload")]
-    pub r#match: Option<String>,
+    /// What is sent.
+    #[command(flatten)]
+    pub payload: PayloadArgs,
     /// What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k
     ///
     /// Latencies are p50, p99.9, mean and max of response times (of service times in closed loop), or of another kind: connect.p99,
@@ -234,26 +209,56 @@ pub(crate) struct LoadArgs {
     pub connection: ConnectionArgs,
 }
 
+/// Flags that say what messages are made of.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Payload")]
+pub(crate) struct PayloadArgs {
+    /// Send this; {{marker}} in it is where each message is marked
+    #[arg(long, value_name = "MSG|@F", conflicts_with_all = ["payload_size", "payload_file"])]
+    pub payload: Option<String>,
+    /// Send so many bytes of our own [default: 64]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub payload_size: Option<usize>,
+    /// Send the lines of this file in turn
+    #[arg(long, value_name = "LINES", conflicts_with = "payload_size", hide_short_help = true)]
+    pub payload_file: Option<PathBuf>,
+    /// Send random JSON objects of --payload-size bytes
+    #[arg(long, conflicts_with_all = ["payload", "payload_file", "binary"], hide_short_help = true)]
+    pub payload_json: bool,
+    /// Send binary messages
+    #[arg(short, long, hide_short_help = true)]
+    pub binary: bool,
+    /// How answers find their message: marker, content, fifo or jq:F
+    ///
+    /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
+    /// mix-up is seen; the default where the payload has one. content: an answer equals its message, and what differs is
+    /// unexpected. fifo: by their order. jq:F: by what the filter finds in both, an id. Without a mark the default is
+    /// content once an answer equals its message; while none does answers are matched by order, and the run does not pass.
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    pub r#match: Option<String>,
+}
+
 /// Flags that say where reports go.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Report")]
 pub(crate) struct OutputArgs {
     /// One JSON object on stdout (wsp.bench/1)
-    #[arg(long, help_heading = "Report")]
+    #[arg(long)]
     pub json: bool,
     /// A line of JSON each second, the report last
-    #[arg(long, conflicts_with = "json", hide_short_help = true, help_heading = "Report")]
+    #[arg(long, conflicts_with = "json", hide_short_help = true)]
     pub ndjson: bool,
     /// Write the seconds to F as CSV
-    #[arg(long, value_name = "F", help_heading = "Report")]
+    #[arg(long, value_name = "F")]
     pub csv: Option<PathBuf>,
     /// Write a page with charts to F
-    #[arg(long, value_name = "F", help_heading = "Report")]
+    #[arg(long, value_name = "F")]
     pub html: Option<PathBuf>,
     /// Write an HDR interval log to F
-    #[arg(long, value_name = "F", help_heading = "Report")]
+    #[arg(long, value_name = "F")]
     pub hdr: Option<PathBuf>,
     /// Errors only on stderr
-    #[arg(short, long, hide_short_help = true, help_heading = "Report")]
+    #[arg(short, long, hide_short_help = true)]
     pub quiet: bool,
 }
 

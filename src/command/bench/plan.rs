@@ -213,10 +213,10 @@ fn load(args: &LoadArgs) -> Result<Load, Error> {
 
 /// What is sent, and the same in words.
 fn payload(args: &LoadArgs) -> Result<(Payload, String), Error> {
-    let kind = if args.binary { MessageKind::Binary } else { MessageKind::Text };
-    let name = if args.binary { "binary" } else { "text" };
-    if args.payload_json {
-        let size = args.payload_size.unwrap_or(SIZE);
+    let kind = if args.payload.binary { MessageKind::Binary } else { MessageKind::Text };
+    let name = if args.payload.binary { "binary" } else { "text" };
+    if args.payload.payload_json {
+        let size = args.payload.payload_size.unwrap_or(SIZE);
         if size < LEAST_JSON {
             return Err(Error::usage(
                 format!("--payload-json of {size} bytes"),
@@ -226,11 +226,11 @@ fn payload(args: &LoadArgs) -> Result<(Payload, String), Error> {
         return Ok((Payload::Variants(random_json(size, OBJECTS, args.seed)), format!("{size} B random JSON")));
     }
     let template = args.connection.template;
-    if let Some(path) = &args.payload_file {
+    if let Some(path) = &args.payload.payload_file {
         return lines(path, kind, template);
     }
-    let Some(text) = &args.payload else {
-        let size = args.payload_size.unwrap_or(SIZE);
+    let Some(text) = &args.payload.payload else {
+        let size = args.payload.payload_size.unwrap_or(SIZE);
         return Ok((Payload::Variants(vec![Variant::of_size(kind, size)]), format!("{size} B {name}")));
     };
     let bytes = settings::file_or_text(text)?;
@@ -299,7 +299,7 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
             format!("--payload-size of {} or more, or {} in the payload", marker::LEN, marker::PLACE),
         ));
     }
-    match args.r#match.as_deref() {
+    match args.payload.r#match.as_deref() {
         None | Some("marker") if marked => Ok(Matching::Marker),
         None => Ok(Matching::Auto),
         Some("fifo") => Ok(Matching::Fifo),

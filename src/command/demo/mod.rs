@@ -139,7 +139,7 @@ fn server(args: &DemoArgs, host: &Host) -> Result<Server, Error> {
     let mut server = super::listen::server(&listen, host)?;
     let feed = RefCell::new(Feed::new(args.seed));
     let made = Maker(Box::new(move |_| Message::text(feed.borrow_mut().next())));
-    server.hub.mode = Mode::Push(Rc::new(PushSettings { rate: args.rate, payload: Payload::Made(made) }));
+    server.config.mode = Mode::Push(Rc::new(PushSettings { rate: args.rate, payload: Payload::Made(made) }));
     Ok(server)
 }
 

@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use super::bins::BinArgs;
 use super::files::FileArgs;
 use super::http::HttpArgs;
-use super::servers::ServerArgs;
+use super::server_args::{EndArgs, EndServerArgs};
 use crate::command::admin::AdminArgs;
 use crate::command::filters::FoldArgs;
 use crate::command::options::{ConnectionArgs, OutputArgs};
 use crate::command::spool::SpoolArgs;
-use crate::command::values::{duration, rate, size};
+use crate::command::values::{duration, positive, rate, size};
 use crate::config::{OptionSpec, Setting};
 
 /// Examples at the head of the help.
@@ -118,49 +118,24 @@ pub(crate) struct RelayArgs {
     /// Batches.
     #[command(flatten)]
     pub bins: BinArgs,
-    /// Messages that may wait for one destination
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::command::listen::parse_positive, help_heading = "Queue")]
-    pub queue_size: usize,
-    /// Bytes that may wait for one destination
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true, help_heading = "Queue")]
-    pub queue_bytes: usize,
-    /// When full: block, drop-oldest, drop-newest, spool
-    #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, help_heading = "Queue")]
-    pub on_full: OnFull,
-    /// Keep what no destination takes: in a file, or at an endpoint
-    ///
-    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
-    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
-    /// and so is what waits for a destination that fails for good (--reconnect=N).
-    #[arg(long, value_name = "F|ENDPOINT", help_heading = "Queue")]
-    pub dead_letter: Option<String>,
-    /// What is kept on disk.
+    /// What waits for destinations.
     #[command(flatten)]
-    pub spool: SpoolArgs,
-    /// Most messages a second to all destinations together
-    ///
-    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
-    /// what is tried again. With --both each way has a pace of its own.
-    #[arg(long, value_name = "R", value_parser = rate, hide_short_help = true, help_heading = "Queue")]
-    pub rate: Option<f64>,
-    /// Dropped messages are a failure (exit 31)
-    #[arg(long, hide_short_help = true, help_heading = "Queue")]
-    pub fail_on_drop: bool,
-    /// Longest time to deliver what waits at the end
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
-    pub grace: Duration,
+    pub queue: QueueArgs,
     /// Show ends, queues and messages on a dashboard; ? there shows the keys
     #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
     pub tui: bool,
     /// `file:` ends.
     #[command(flatten)]
     pub files: FileArgs,
+    /// `ws-listen://` ends, as servers.
+    #[command(flatten)]
+    pub server: EndServerArgs,
+    /// `ws-listen://` ends, as ends.
+    #[command(flatten)]
+    pub ends: EndArgs,
     /// `http://` ends.
     #[command(flatten)]
     pub http: HttpArgs,
-    /// `ws-listen://` ends.
-    #[command(flatten)]
-    pub servers: ServerArgs,
     /// Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten
     ///
     /// Of WebSocket ends everything, both ways and as it is on the wire; of other ends what is received from them.
@@ -178,6 +153,43 @@ pub(crate) struct RelayArgs {
     /// Client ends.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// Flags about what waits for destinations.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Queue")]
+pub(crate) struct QueueArgs {
+    /// Messages that may wait for one destination
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive)]
+    pub queue_size: usize,
+    /// Bytes that may wait for one destination
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true)]
+    pub queue_bytes: usize,
+    /// When full: block, drop-oldest, drop-newest, spool
+    #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true)]
+    pub on_full: OnFull,
+    /// Keep what no destination takes: in a file, or at an endpoint
+    ///
+    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
+    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
+    /// and so is what waits for a destination that fails for good (--reconnect=N).
+    #[arg(long, value_name = "F|ENDPOINT")]
+    pub dead_letter: Option<String>,
+    /// What is kept on disk.
+    #[command(flatten)]
+    pub spool: SpoolArgs,
+    /// Most messages a second to all destinations together
+    ///
+    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
+    /// what is tried again. With --both each way has a pace of its own.
+    #[arg(long, value_name = "R", value_parser = rate, hide_short_help = true)]
+    pub rate: Option<f64>,
+    /// Dropped messages are a failure (exit 31)
+    #[arg(long, hide_short_help = true)]
+    pub fail_on_drop: bool,
+    /// Longest time to deliver what waits at the end
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
+    pub grace: Duration,
 }
 
 /// `--non-json`.

@@ -9,9 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::build::Build;
 use super::ends::BATCH;
-use crate::command::listen::parse_positive;
 use crate::command::settings;
-use crate::command::values::{duration, size};
+use crate::command::values::{duration, positive, size};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::pipeline::batch::BatchSettings;
@@ -19,21 +18,22 @@ use crate::pipeline::bins::{BinForm, BinSettings, Binding};
 
 /// How messages are handed to destinations.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Queue")]
 pub(crate) struct BinArgs {
     /// Most messages of a batch; HTTP gets one as lines
     ///
     /// Without --batch-as, --batch-min and --batch-jq only an http:// destination gets a batch as one message, a line for
     /// each; Kafka's producer batches as the flags say, and all others get the same messages a batch at a time.
-    #[arg(long, value_name = "N", value_parser = parse_positive, help_heading = "Queue")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
     /// Messages a batch waits for, until --batch-age or the end
-    #[arg(long, value_name = "N", value_parser = parse_positive, hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, value_name = "N", value_parser = positive, hide_short_help = true)]
     pub batch_min: Option<usize>,
     /// Payload bytes of a batch [default: 1MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub batch_bytes: Option<usize>,
     /// How long a batch waits for --batch-min, or without that for --batch
-    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub batch_age: Option<Duration>,
     /// Make one message of a batch: lines, array (JSON), or concat
     ///
@@ -41,14 +41,14 @@ pub(crate) struct BinArgs {
     /// --batch-min of them and no more are there, when it is --batch-age old, and at the end. Its messages have one outcome:
     /// of a batch that is refused, those are given up that are refused alone as well. In an array, text that is not JSON is a
     /// string and binary its base64. --json and --format say how each message is written, before it goes into a batch.
-    #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true)]
     pub batch_as: Option<BatchAs>,
     /// Filter a batch as an array; each output is a message [with --batch-as lines by default]
     ///
     /// An output that is an array is written as --batch-as says, any other as it is: 'sort_by(.time)' orders a batch,
     /// 'group_by(.symbol)[]' makes a message for each symbol. A batch that it yields nothing for is filtered; the messages of
     /// one that it fails on, or of which an output is refused, are dead letters.
-    #[arg(long, value_name = "JQ", hide_short_help = true, help_heading = "Queue")]
+    #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub batch_jq: Option<String>,
 }
 

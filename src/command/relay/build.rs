@@ -138,9 +138,9 @@ impl<'a> Build<'a> {
         let (dead_letters, dead_lane, mut ends) = self.dead_letters(&stop)?;
         let notice = self.notice();
         let spool = if self.is_trial {
-            args.spool.settings(args.on_full).map(|_| None)?
+            args.queue.spool.settings(args.queue.on_full).map(|_| None)?
         } else {
-            args.spool.open(args.on_full)?
+            args.queue.spool.open(args.queue.on_full)?
         };
         // Where there is a route, there is another destination.
         let has_company = to.len() > 1 || !targets.is_empty();
@@ -214,9 +214,9 @@ impl<'a> Build<'a> {
             ends,
             spool,
             orders: Rc::clone(&self.orders),
-            grace: args.grace,
+            grace: args.queue.grace,
             timeout: args.connection.timeout,
-            fail_on_drop: args.fail_on_drop,
+            fail_on_drop: args.queue.fail_on_drop,
         })
     }
 
@@ -259,7 +259,7 @@ impl<'a> Build<'a> {
         };
         args.output.json
             || args.output.format.is_some()
-            || args.dead_letter.is_some()
+            || args.queue.dead_letter.is_some()
             || args.jq.iter().chain(&args.routes).any(|filter| filter.contains("meta"))
             || args.fold.fold.iter().chain(&args.fold.state_key).any(|filter| filter.contains("meta"))
             || args.to.iter().any(has_key)
@@ -268,7 +268,7 @@ impl<'a> Build<'a> {
 
     /// All that leaves a flow has one pace.
     fn set_pace(&self, flow: &Flow) {
-        if let Some(rate) = self.args.rate {
+        if let Some(rate) = self.args.queue.rate {
             let pacer = Rc::new(Pacer::new(rate));
             for lane in flow.lanes() {
                 lane.pace_by(&pacer);
@@ -327,9 +327,9 @@ impl<'a> Build<'a> {
 
     pub(super) fn lane_settings(&self) -> LaneSettings {
         LaneSettings {
-            max_messages: self.args.queue_size,
-            max_bytes: self.args.queue_bytes,
-            policy: match self.args.on_full {
+            max_messages: self.args.queue.queue_size,
+            max_bytes: self.args.queue.queue_bytes,
+            policy: match self.args.queue.on_full {
                 // The spool has its own.
                 OnFull::Block | OnFull::Spool => OverflowPolicy::Block,
                 OnFull::DropOldest => OverflowPolicy::DropOldest,

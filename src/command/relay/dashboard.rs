@@ -30,7 +30,7 @@ pub(super) fn screen<'a>(
 
 fn has_stdio(args: &RelayArgs) -> bool {
     let routed = args.routes.iter().filter_map(|route| route.rsplit_once("=>")).map(|(_, to)| to.trim());
-    let dead = args.dead_letter.as_deref();
+    let dead = args.queue.dead_letter.as_deref();
     args.from
         .as_deref()
         .into_iter()

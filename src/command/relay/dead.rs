@@ -22,7 +22,9 @@ type Grave = (Rc<dyn DeadLetters>, Option<Rc<Lane>>, Vec<Running>);
 impl Build<'_> {
     /// The place for dead letters, and the ends that bring them there.
     pub(super) fn dead_letters(&mut self, stop: &Rc<Stop>) -> Result<Grave, Error> {
-        let Some(text) = self.args.dead_letter.as_deref() else { return Ok((Rc::new(Nowhere), None, Vec::new())) };
+        let Some(text) = self.args.queue.dead_letter.as_deref() else {
+            return Ok((Rc::new(Nowhere), None, Vec::new()));
+        };
         let place = place(text)?;
         let name = place.as_ref().map_or_else(|path| path.display().to_string(), ToString::to_string);
         let settings = LaneSettings { policy: OverflowPolicy::Block, ..self.lane_settings() };

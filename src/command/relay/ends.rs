@@ -173,7 +173,7 @@ impl<'a> Build<'a> {
             connection: &args.connection,
             session,
             // Beside what waits in the queue.
-            bytes: args.queue_bytes / 8,
+            bytes: args.queue.queue_bytes / 8,
             batch: args.bins.batch.filter(|_| self.bins.is_none()),
             batch_bytes: args.bins.batch_bytes.filter(|_| self.bins.is_none()),
             batch_age: args.bins.batch_age.filter(|_| self.bins.is_none()),

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::{InputArg, RelayArgs};
 use super::build::Build;
 use crate::command::options::{FormatArg, OutputArgs};
-use crate::command::values::{duration, size};
+use crate::command::values::{duration, positive, size};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::message::render::Format;
@@ -39,30 +39,30 @@ pub(super) fn check_source(args: &RelayArgs, record: Option<&Path>) -> Result<()
 
 /// How files are read and written.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Files")]
 pub(crate) struct FileArgs {
     /// Go on reading at the end of a file, as tail -F does
     ///
     /// A file that is cut or replaced by another is read from its beginning, one that is not there is waited for. A line is
     /// taken once it is whole.
-    #[arg(long, hide_short_help = true, help_heading = "Files")]
+    #[arg(long, hide_short_help = true)]
     pub follow: bool,
     /// Put a file aside before it grows beyond this, and go on with an empty one
     ///
     /// It becomes FILE-20260102T030405.678901Z, by the time (UTC) at which it was put aside, so that such names sort by
     /// age and never change again. A line is never cut. Files that others put aside or cut, as logrotate does, are
     /// opened anew by themselves.
-    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = "Files")]
+    #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub rotate_size: Option<usize>,
     /// Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour
-    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true, help_heading = "Files")]
+    #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub rotate_every: Option<Duration>,
     /// Files put aside that are kept; older ones are deleted [default: all]
     #[arg(
         long,
         value_name = "N",
-        value_parser = crate::command::listen::parse_positive,
-        hide_short_help = true,
-        help_heading = "Files"
+        value_parser = positive,
+        hide_short_help = true
     )]
     pub rotate_keep: Option<usize>,
     /// When files are brought to disk: never, batch, or at the latest after DUR
@@ -75,8 +75,7 @@ pub(crate) struct FileArgs {
         value_name = "WHEN",
         default_value = "never",
         value_parser = fsync,
-        hide_short_help = true,
-        help_heading = "Files"
+        hide_short_help = true
     )]
     pub fsync: Fsync,
 }

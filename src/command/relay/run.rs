@@ -119,7 +119,7 @@ impl<'a> Scene<'a> {
                 self.stderr.line(format!(
                     "wsp: {} not delivered yet: up to {:?} for that (--grace); Ctrl-C again ends at once",
                     counted(waiting, "message"),
-                    self.args.grace
+                    self.args.queue.grace
                 ));
             }
         }
@@ -142,7 +142,7 @@ impl<'a> Scene<'a> {
         self.hide();
         // The recording has what is left of the time.
         let left = self.args.connection.timeout.map(|limit| limit.saturating_sub(self.begun.elapsed()).max(LAST_WAIT));
-        let recorded = group.finish_recording(left.unwrap_or(self.args.grace).min(self.args.grace)).await;
+        let recorded = group.finish_recording(left.unwrap_or(self.args.queue.grace).min(self.args.queue.grace)).await;
         if let Some(admin) = self.admin {
             admin.stop().await;
         }

@@ -34,6 +34,18 @@ pub(crate) struct GuardSettings {
     pub by_message: Option<Duration>,
 }
 
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            admission: AdmissionSettings::default(),
+            max_handshakes: 1000,
+            rates: RateSettings::default(),
+            credentials: None,
+            by_message: None,
+        }
+    }
+}
+
 impl GuardSettings {
     /// What must be shown in the first message.
     fn at_the_gate(&self) -> Option<(&Rc<Credentials>, Duration)> {

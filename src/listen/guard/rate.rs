@@ -65,16 +65,17 @@ impl Bucket {
 }
 
 /// What happens when a client sends more than it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OnRate {
     /// It is told, and closed with 1008.
+    #[default]
     Close,
     /// It is read no faster.
     Slow,
 }
 
 /// `--message-rate`, `--byte-rate` and `--on-rate`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct RateSettings {
     /// Messages a second.
     pub messages: Option<f64>,

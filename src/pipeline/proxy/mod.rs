@@ -24,15 +24,16 @@ use super::watch::{Guest, View};
 use super::ws_listen::House;
 use crate::client::opening::OpeningPlan;
 use crate::host::Stderr;
-use crate::listen::handler::{Handler, MakeHandler, Mode, Quiet};
-use crate::listen::hub::{Hub, HubSettings};
+use crate::listen::config::ServerConfig;
+use crate::listen::handler::{Handler, MakeHandler, Quiet};
+use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
-use crate::listen::reception::Reception;
 use crate::net::connection::Connection;
 use crate::net::connector::Connector;
 use crate::net::listener::Accepted;
 use crate::observe::control::SessionQueue;
 use crate::observe::counters::DropReason;
+use crate::queue::OverflowPolicy;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::{Lane, LaneSettings};
@@ -48,10 +49,8 @@ pub(crate) struct Proxy {
     pub near: String,
     /// The client end.
     pub far: String,
-    /// How clients come in.
-    pub reception: Reception,
-    /// What their sessions keep to; its mode is of no matter.
-    pub hub: HubSettings,
+    /// The server's settings; its queue is what waits each way for each client, its limits in time hold for both sides.
+    pub config: ServerConfig,
     /// Makes connections to what is behind.
     pub connector: Connector,
     /// What is asked for there.
@@ -62,10 +61,6 @@ pub(crate) struct Proxy {
     pub there: Rc<Flow>,
     /// And back.
     pub back: Rc<Flow>,
-    /// What waits each way for each client.
-    pub queue: LaneSettings,
-    /// Limits in time of connections to what is behind.
-    pub driver: DriverSettings,
     /// What is said by itself on each connection to what is behind.
     pub opening: Rc<OpeningPlan>,
     /// Where it says that it is ready.
@@ -82,26 +77,10 @@ impl End for Proxy {
 
 impl Proxy {
     async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self {
-            near,
-            far,
-            mut reception,
-            hub,
-            connector,
-            path,
-            may_compress,
-            there,
-            back,
-            queue,
-            driver,
-            opening,
-            stderr,
-            view,
-        } = *self;
-        let keeps_credentials = hub.guard.credentials.is_some() && !hub.guard.has_gate();
-        let reach =
-            Rc::new(Reach { connector, path, may_compress, keeps_credentials, is_secure: reception.is_secure() });
-        reception.bridge = Some(Rc::new(move |head, peer| {
+        let Self { near, far, mut config, connector, path, may_compress, there, back, opening, stderr, view } = *self;
+        let keeps_credentials = config.guard.credentials.is_some() && !config.guard.has_gate();
+        let reach = Rc::new(Reach { connector, path, may_compress, keeps_credentials, is_secure: config.is_secure() });
+        config.bridge = Some(Rc::new(move |head, peer| {
             let (reach, head) = (Rc::clone(&reach), head.clone());
             Box::pin(async move {
                 let request = reach.request(head, peer).await;
@@ -112,14 +91,14 @@ impl Proxy {
         for flow in [&there, &back] {
             flow.spread();
         }
+        let queue = LaneSettings {
+            max_messages: config.queue_size,
+            max_bytes: config.queue_bytes,
+            policy: config.on_full.unwrap_or(OverflowPolicy::Block),
+        };
+        let driver = config.driver;
         let pairs = Pairs { near, far, there, back, queue, driver, opening, io: io.clone(), view: Rc::clone(&view) };
-        let house = House::open(
-            &reception,
-            HubSettings { mode: Mode::Other(Rc::new(pairs)), under: Some(view.id.clone()), ..hub },
-            view.counters_of_server(),
-            stderr,
-        )
-        .await?;
+        let house = House::open(config, Rc::new(pairs), &view, stderr).await?;
         view.houses(&house.hub);
         io.stop.reached(Step::Draining).await;
         house.close(&io).await;

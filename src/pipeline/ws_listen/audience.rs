@@ -34,7 +34,7 @@ const PASS: usize = 256;
 
 /// What waits for one client, and what happens when that is too much.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AudienceSettings {
+pub(super) struct AudienceSettings {
     /// Messages.
     pub max_messages: usize,
     /// Payload bytes.

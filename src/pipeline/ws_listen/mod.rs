@@ -10,21 +10,19 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub(crate) use audience::AudienceSettings;
-
-use self::audience::Audience;
+use self::audience::{Audience, AudienceSettings};
 use self::member::Member;
 use super::watch::{Guest, View};
 use super::ws::end_error;
 use crate::exit::Exit;
 use crate::host::Stderr;
+use crate::listen::config::ServerConfig;
 use crate::listen::handler::{Handler, MakeHandler, Mode};
-use crate::listen::hub::{Hub, HubSettings};
+use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
-use crate::listen::reception::Reception;
+use crate::listen::reception::Bound;
 use crate::net::connection::io_text;
 use crate::net::listener::Accepted;
-use crate::observe::counters::Counters;
 use crate::protocol;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Origin;
@@ -38,14 +36,12 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct WsServer {
     /// The endpoint.
     pub name: String,
-    /// How clients come in.
-    pub reception: Reception,
-    /// What their sessions keep to; its mode is of no matter.
-    pub hub: HubSettings,
+    /// Its settings; their mode does not matter.
+    pub config: ServerConfig,
     /// What is spoken.
     pub protocol: protocol::Settings,
-    /// What waits for each.
-    pub audience: AudienceSettings,
+    /// How long a client may hold up the others.
+    pub patience: Duration,
     /// Where it says that it is ready.
     pub stderr: Stderr,
     /// How it is seen.
@@ -60,16 +56,19 @@ impl End for WsServer {
 
 impl WsServer {
     async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
-        let Self { name, reception, hub, protocol, audience, stderr, view } = *self;
-        let audience = Audience::new(io.clone(), protocol, audience);
+        let Self { name, config, protocol, patience, stderr, view } = *self;
+        let audience = Audience::new(
+            io.clone(),
+            protocol,
+            AudienceSettings {
+                max_messages: config.queue_size,
+                max_bytes: config.queue_bytes,
+                policy: config.on_full,
+                patience,
+            },
+        );
         let members = Members { name, audience: Rc::clone(&audience), view: Rc::clone(&view) };
-        let house = House::open(
-            &reception,
-            HubSettings { mode: Mode::Other(Rc::new(members)), under: Some(view.id.clone()), ..hub },
-            view.counters_of_server(),
-            stderr,
-        )
-        .await?;
+        let house = House::open(config, Rc::new(members), &view, stderr).await?;
         view.houses(&house.hub);
         let work = async {
             let told = async {
@@ -119,21 +118,24 @@ pub(super) struct House {
 }
 
 impl House {
-    /// Takes the address and lets clients in.
+    /// Binds the address and lets clients in.
     pub(super) async fn open(
-        reception: &Reception,
-        settings: HubSettings,
-        counters: Counters,
+        config: ServerConfig,
+        sessions: Rc<dyn MakeHandler>,
+        view: &View,
         stderr: Stderr,
     ) -> Result<Self, EndError> {
+        // What is relayed waits in queues of the end; only answers of the server itself wait at the session.
+        let config =
+            ServerConfig { mode: Mode::Other(sessions), under: Some(view.id.clone()), on_full: None, ..config };
         // Each session is a file descriptor; the soft limit is there to be raised.
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         // Nothing is printed here.
         let nowhere = std::fs::File::options().write(true).open("/dev/null");
         let nowhere =
             nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
-        let hub = Hub::new(settings, counters, stderr, Output::new(nowhere));
-        let bound = reception.bind(&hub).await.map_err(|error| end_error(&error))?;
+        let hub = Hub::new(config, view.counters_of_server(), stderr, Output::new(nowhere));
+        let bound = Bound::bind(&hub).await.map_err(|error| end_error(&error))?;
         bound.announce(&hub).map_err(|error| end_error(&error))?;
         let accepting = bound.accept(&hub);
         Ok(Self { hub, accepting })
