@@ -16,7 +16,7 @@
 //! - [`config`]: how a setting is decided, and where from.
 //! - [`net`]: the connection core, bytes to messages; the only place that sees tokio-tungstenite.
 //! - [`message`]: messages, event lines, terminal-safe rendering. [`endpoint`]: parsed addresses.
-//! - [`redact`]: what is shown without the secrets in it.
+//! - [`redact`]: what is shown without the secrets in it. [`rate`]: the one rate limiter. [`percent`] decodes percent-encoding.
 //! - [`host`]: streams and signals. [`error`], [`exit`]: what ends a run, and with which code.
 
 // A build without some of the features leaves unused what only they need: the whole one finds what nothing needs.
@@ -37,6 +37,7 @@ mod listen;
 mod message;
 mod net;
 mod observe;
+mod percent;
 mod pipeline;
 mod process;
 mod prompt;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::endpoint::decode;
+use crate::percent::decode;
 
 /// What stands in a secret's place.
 pub(crate) const REDACTED: &str = "[redacted]";

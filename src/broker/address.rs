@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::endpoint::decode;
+use crate::percent::decode;
 use crate::redact;
 
 /// Why an address cannot be used.

@@ -13,7 +13,8 @@ use http::Uri;
 use http::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::endpoint::{WsTarget, bracketed, decode};
+use crate::endpoint::{WsTarget, bracketed};
+use crate::percent::decode;
 use crate::redact;
 
 /// The port of a proxy whose URL names none, as in curl; 443 for https.

@@ -4,6 +4,7 @@
 //! whoever opens the prompt. Invariant: a line is sent, or it is a command of the table, or it is an error and nothing else.
 
 use crate::config::nearest::nearest;
+use crate::percent;
 
 /// A slash command: a row of the table that reading, completion, hints and help share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +160,7 @@ pub(crate) fn dropped_path(text: &str) -> Option<String> {
     let path = match text.as_bytes() {
         [quote @ (b'\'' | b'"'), .., last] if quote == last && text.len() > 2 => text[1..text.len() - 1].to_owned(),
         _ => match text.strip_prefix("file://") {
-            Some(path) => percent_decode(path.strip_prefix("localhost").unwrap_or(path))?,
+            Some(path) => percent::decode_strict(path.strip_prefix("localhost").unwrap_or(path))?,
             None => unescape(text)?,
         },
     };
@@ -178,20 +179,6 @@ fn unescape(text: &str) -> Option<String> {
         }
     }
     Some(out)
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            out.push(u8::try_from(digit(bytes.next())? * 16 + digit(bytes.next())?).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
 }
 
 #[cfg(test)]

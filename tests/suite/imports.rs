@@ -3,25 +3,27 @@
 use std::path::Path;
 
 /// Every room and the rooms below it that it may use.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 26] = [
+    ("rate", &[]),
+    ("percent", &[]),
     ("exit", &[]),
     ("config", &["endpoint", "redact"]),
     ("host", &["net", "error", "exit"]),
-    ("endpoint", &["redact"]),
-    ("redact", &["endpoint"]),
+    ("endpoint", &["redact", "percent"]),
+    ("redact", &["percent"]),
     ("message", &[]),
-    ("filter", &["message", "host", "exit"]),
-    ("queue", &["message", "observe", "filter", "redact", "exit"]),
-    ("net", &["message", "endpoint", "redact"]),
-    ("broker", &["net", "message", "session", "queue", "endpoint", "redact", "exit"]),
+    ("filter", &["message", "percent", "host", "exit"]),
+    ("queue", &["message", "observe", "filter", "rate", "redact", "exit"]),
+    ("net", &["message", "endpoint", "percent", "redact"]),
+    ("broker", &["net", "message", "session", "queue", "endpoint", "percent", "redact", "exit"]),
     ("session", &["net", "message"]),
-    ("observe", &["net", "message", "endpoint"]),
-    ("protocol", &["net", "message", "filter", "queue", "observe"]),
+    ("observe", &["net", "message", "endpoint", "percent"]),
+    ("protocol", &["net", "message", "filter", "queue", "observe", "rate"]),
     ("source", &["broker", "session", "observe", "queue", "message", "net", "host", "exit"]),
     ("sink", &["broker", "session", "queue", "filter", "message", "net", "redact", "host", "error", "exit"]),
     ("process", &["source", "message", "host"]),
     ("client", &["session", "observe", "queue", "filter", "source", "sink", "net", "message", "host", "error", "exit"]),
-    ("prompt", &["config", "redact", "host"]),
+    ("prompt", &["config", "percent", "redact", "host"]),
     ("tui", &["bench", "observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "session", "sink", "queue", "net", "message"]),
     (
@@ -36,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
         "listen",
         &[
             "process", "observe", "protocol", "session", "queue", "filter", "source", "sink", "net", "message",
-            "endpoint", "redact", "host", "error", "exit",
+            "endpoint", "rate", "percent", "redact", "host", "error", "exit",
         ],
     ),
     (
@@ -50,7 +52,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
 ];
 
 /// Libraries and the only places that may name them.
-const LIBRARIES: [(&str, &[&str]); 36] = [
+const LIBRARIES: [(&str, &[&str]); 37] = [
     ("clap", &["command/", "lib.rs"]),
     ("jaq_core", &["filter/jq"]),
     ("jaq_std", &["filter/jq"]),
@@ -64,7 +66,19 @@ const LIBRARIES: [(&str, &[&str]); 36] = [
     ("jsonwebtoken", &["listen/guard/jwt.rs"]),
     ("ring", &["listen/guard/jwt.rs", "broker/nats/trust.rs"]),
     ("subtle", &["listen/guard/credentials.rs", "observe/admin/guard.rs"]),
-    ("hyper", &["net/head.rs", "net/upgrade.rs", "net/http.rs", "net/tunnel.rs", "net/post.rs", "net/fetch.rs"]),
+    (
+        "hyper",
+        &[
+            "net/head.rs",
+            "net/upgrade.rs",
+            "net/http.rs",
+            "net/tunnel.rs",
+            "net/http_client.rs",
+            "net/post.rs",
+            "net/fetch.rs",
+        ],
+    ),
+    ("percent_encoding", &["percent.rs"]),
     ("brotli_decompressor", &["net/content.rs"]),
     ("httpdate", &["net/retry_after.rs"]),
     ("hyper_util", &["net/"]),

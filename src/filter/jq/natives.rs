@@ -18,6 +18,7 @@ use super::faults::too_deep_message;
 use super::value::{MAX_OUTPUT_DEPTH, too_deep};
 use super::{Data, Json, reader};
 use crate::message::uuid;
+use crate::percent;
 
 /// Longest path `delpaths` takes.
 const MAX_PATH: usize = 1024;
@@ -129,7 +130,7 @@ fn strings() -> [Function; 14] {
             }))
         }),
         ("decode_uri", native::v(0), |cv| {
-            let decoded = text_of(&cv.1).and_then(|whole| percent_decoded(&whole));
+            let decoded = text_of(&cv.1).and_then(|whole| percent::decode_strict(&whole));
             bome(decoded.map(text).ok_or_else(|| wrong(&cv.1.0, "is not a valid uri encoding")))
         }),
         ("encode_base32", native::v(0), |cv| {
@@ -256,23 +257,6 @@ fn join(items: &Value, separator: &Value) -> ValR<Value> {
         }
     }
     Ok(Value(Val::utf8_str(joined)))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let digits = rest.get(..2)?;
-        let digit = |at: usize| char::from(digits[at]).to_digit(16);
-        decoded.push(u8::try_from(digit(0)? * 16 + digit(1)?).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(decoded).ok()
 }
 
 fn base32(bytes: &[u8]) -> String {

@@ -12,8 +12,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::guard::{self, Denied};
-use super::{State, events, now};
-use crate::endpoint::decode;
+use super::{State, events};
 use crate::message::Message;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
@@ -21,6 +20,7 @@ use crate::observe::control::{Intake, Refusal, Steer};
 use crate::observe::health::Status;
 use crate::observe::metrics::{self, Names};
 
+use crate::percent::decode;
 /// Longest reason of a Close frame (RFC 6455 section 5.5).
 const MAX_REASON: usize = 123;
 

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::net::listener::PeerAddr;
+use crate::percent;
 
 /// What the prefix of every header's variable is.
 const HTTP: &str = "HTTP_";
@@ -37,7 +38,7 @@ pub(super) fn of_request(head: &Parts, secure: bool) -> Vec<Variable> {
         ("REQUEST_METHOD", head.method.as_str().into()),
         ("REQUEST_URI", path_and_query.into()),
         ("SCRIPT_NAME", OsString::new()),
-        ("PATH_INFO", OsString::from_vec(percent_decoded(head.uri.path()))),
+        ("PATH_INFO", OsString::from_vec(percent::decode_bytes(head.uri.path()))),
         ("QUERY_STRING", head.uri.query().unwrap_or_default().into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -73,7 +74,7 @@ pub(super) fn is_of_a_request(name: &OsStr) -> bool {
 
 /// Whether the request's path holds a NUL, which no variable can.
 pub(super) fn has_nul(head: &Parts) -> bool {
-    percent_decoded(head.uri.path()).contains(&0)
+    percent::decode_bytes(head.uri.path()).contains(&0)
 }
 
 /// A variable for each name, its values joined as if they had come in one line.
@@ -90,24 +91,6 @@ fn of_headers(headers: &HeaderMap) -> impl Iterator<Item = Variable> + '_ {
         let variable = format!("{HTTP}{}", text.to_ascii_uppercase().replace('-', "_"));
         Some((variable, OsString::from_vec(values.join(separator))))
     })
-}
-
-/// Undoes `%41`; what only looks like it stays.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let escaped = if *byte == b'%' { digit(bytes.get(at + 1)).zip(digit(bytes.get(at + 2))) } else { None };
-        let (decoded, length) = match escaped {
-            Some((high, low)) => (u8::try_from(high * 16 + low).unwrap_or_default(), 3),
-            None => (*byte, 1),
-        };
-        out.push(decoded);
-        at += length;
-    }
-    out
 }
 
 #[cfg(test)]
@@ -198,7 +181,7 @@ mod tests {
     #[test]
     fn what_looks_like_an_escape_and_is_none_stays() {
         for (text, expected) in [("/%", "/%"), ("/%4", "/%4"), ("/%zz%41", "/%zzA"), ("/%2541", "/%41"), ("", "")] {
-            assert_eq!(percent_decoded(text), expected.as_bytes(), "{text}");
+            assert_eq!(percent::decode_bytes(text), expected.as_bytes(), "{text}");
         }
         assert!(has_nul(&head("/a%00b", &[])) && !has_nul(&head("/a%2500b", &[])));
     }
