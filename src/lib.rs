@@ -43,6 +43,7 @@ mod process;
 mod prompt;
 mod protocol;
 mod queue;
+mod rate;
 mod redact;
 mod session;
 mod sink;

@@ -26,6 +26,7 @@ use super::mailbox::{Mailbox, Way};
 use super::naming::Naming;
 use super::validation::OnInvalid;
 use crate::message::Message;
+use crate::message::clock;
 use crate::message::event::{Direction, EventBody};
 use crate::net::connection::{CloseReason, Incoming};
 use crate::observe::counters::{DropReason, ErrorKind, Fault};
@@ -66,7 +67,7 @@ impl ServerPeer {
         handler: Box<dyn Handler>,
         naming: Option<Box<Naming>>,
     ) -> Self {
-        let now = Instant::now().into_std();
+        let now = clock::now();
         let guard = SessionGuard::new(&hub.settings.guard, now);
         let faults = hub.settings.faults.as_ref().map(|settings| Box::new(Faulty::new(Faults::new(settings, now))));
         Self {
@@ -298,7 +299,7 @@ impl ServerPeer {
             return Poll::Pending;
         }
         if let Some(guard) = self.guard.as_mut().filter(|_| !self.closing) {
-            let now = Instant::now().into_std();
+            let now = clock::now();
             let pause = guard.pause(now);
             if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
                 return Poll::Pending;

@@ -1,11 +1,18 @@
-//! The time of messages that are handled together.
+//! Reads the clocks: the monotonic one for time limits, and the time of messages that are handled together.
 //!
-//! Reading the clock costs as much as handing a small message on, so that it is read once for all that are taken in, or
-//! sent, before anything is waited for. Owns that one reading; leaves when a pass begins and ends to whoever runs it.
+//! Reading the time costs as much as handing a small message on, so it is read once for all that are taken in, or
+//! sent, before anything is waited for. Leaves when such a pass begins and ends to whoever runs it.
 
 use std::cell::Cell;
+use std::time::Instant;
 
 use jiff::Timestamp;
+
+/// Reads the runtime's monotonic clock, which a test can pause.
+#[must_use]
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Tells the time: within a pass always the same.
 #[derive(Debug, Default)]

@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use self::ladder::{Due, Ladder};
 use self::voice::Lines;
 use crate::host::Stderr;
+use crate::message::clock::now;
 
 /// From the end of its input, or its own, a program and what it left behind have this long to end by themselves.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -176,7 +177,7 @@ impl Keeper {
         let mut aborted = false;
         let mut glances = 0;
         loop {
-            match self.ladder.due(now().into_std()) {
+            match self.ladder.due(now()) {
                 Due::Nothing => {}
                 Due::Terminate => self.signal(Signal::SIGTERM),
                 Due::Kill => self.signal(Signal::SIGKILL),
@@ -186,7 +187,7 @@ impl Keeper {
                 break;
             }
             glances += u32::from(ended && self.ladder.is_spent());
-            let glance = ended.then(|| now() + GLANCE);
+            let glance = ended.then(|| Instant::now() + GLANCE);
             let next = self.ladder.deadline().map(Instant::from_std).into_iter().chain(glance).min();
             let time = async {
                 match next {
@@ -202,18 +203,18 @@ impl Keeper {
                         unread = link.unread.take();
                     }
                     if let Some(patience) = link.patience.get() {
-                        self.ladder.end(now().into_std(), patience);
+                        self.ladder.end(now(), patience);
                     }
                 }
                 () = &mut abort, if !aborted => {
                     aborted = true;
-                    self.ladder.abort(now().into_std());
+                    self.ladder.abort(now());
                 }
                 status = self.child.wait(), if !ended => {
                     // Should the kernel not tell, it was no success.
                     link.end(status.unwrap_or_else(|_| ExitStatus::from_raw(255 << 8)));
                     // What it started and left behind ends with it.
-                    self.ladder.end(now().into_std(), PATIENCE);
+                    self.ladder.end(now(), PATIENCE);
                 }
                 // Last, because what floods is always ready.
                 open = Lines::pass_on_of(&mut self.stderr) => if !open { self.stderr = None },
@@ -307,10 +308,6 @@ pub(crate) fn outcome(status: ExitStatus) -> String {
         },
         (None, None) => "no exit status".to_owned(),
     }
-}
-
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::measure::Measure;
 use crate::message::Message;
-use crate::message::uuid;
+use crate::message::{clock, uuid};
 use crate::net::connection::CloseReason;
 
 /// The moment something happens at: one reading of both clocks.
@@ -38,7 +38,7 @@ impl Now {
     /// Reads the clocks; the monotonic one is the runtime's, so that a paused test clock is obeyed.
     #[must_use]
     pub(crate) fn read() -> Self {
-        Self { instant: tokio::time::Instant::now().into_std(), time: Timestamp::now() }
+        Self { instant: clock::now(), time: Timestamp::now() }
     }
 }
 

@@ -1,52 +1,18 @@
 //! How fast messages may leave: at most so many a second from several lanes together, which take turns.
 //!
-//! [`Pace`] and [`Turns`] are pure, time is an argument; [`Pacer`] adds the clock. Invariants: over any time no more passes
-//! than the rate allows, but for one message and what `CATCH_UP` allows for timers that ring late; a lane that asks
-//! waits for no more than one message of every other.
+//! [`Turns`] is pure; [`Pacer`] adds the rate limiter and the clock. Invariant: a lane that asks waits for no more than
+//! one message of every other.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-/// How much lateness of a timer is made up for.
-const CATCH_UP: Duration = Duration::from_millis(20);
-
-/// One message after the other.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    interval: Duration,
-    due: Option<Instant>,
-}
-
-impl Pace {
-    /// So many a second, above zero.
-    pub(crate) fn new(rate: f64) -> Self {
-        // An interval that no clock can hold is as good as a century.
-        let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::from_secs(1 << 32));
-        Self { interval, due: None }
-    }
-
-    /// Whether one may pass.
-    pub(crate) fn is_open(&self, now: Instant) -> bool {
-        self.due.is_none_or(|due| now >= due)
-    }
-
-    /// One passes.
-    pub(crate) fn spend(&mut self, now: Instant) {
-        let late = now.checked_sub(CATCH_UP).unwrap_or(now);
-        self.due = Some(self.due.map_or(now, |due| due.max(late)) + self.interval);
-    }
-
-    /// When the next may pass.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-}
+use crate::message::clock::now;
+use crate::rate::RateLimiter;
 
 /// Who is next, of those who ask.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +45,7 @@ impl Turns {
 /// The pace of several lanes.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    pace: Cell<Pace>,
+    limiter: Cell<RateLimiter>,
     turns: Cell<Turns>,
     joined: Cell<u32>,
     /// Somebody was let go first, and did not go.
@@ -125,7 +91,7 @@ impl Pacer {
     /// So many messages a second, above zero.
     pub(crate) fn new(rate: f64) -> Self {
         Self {
-            pace: Cell::new(Pace::new(rate)),
+            limiter: Cell::new(RateLimiter::steady(rate)),
             turns: Cell::default(),
             joined: Cell::new(0),
             yielded: Cell::new(false),
@@ -143,9 +109,9 @@ impl Pacer {
         let mut turns = self.turns.get();
         turns.ask(lane);
         self.turns.set(turns);
-        let pace = self.pace.get();
-        if !pace.is_open(now()) {
-            let due = pace.due().unwrap_or_else(now).into();
+        let due = self.limiter.get().due(1.0).filter(|due| *due > now());
+        if let Some(due) = due {
+            let due = due.into();
             let mut timer = timer.borrow_mut();
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() != due {
@@ -164,41 +130,22 @@ impl Pacer {
     }
 
     fn is_open(&self, lane: u32) -> bool {
-        self.turns.get().is_turn_of(lane) && self.pace.get().is_open(now())
+        self.turns.get().is_turn_of(lane) && self.limiter.get().allows(1.0, now())
     }
 
     fn spend(&self, lane: u32) {
-        let (mut pace, mut turns) = (self.pace.get(), self.turns.get());
-        pace.spend(now());
+        let (mut limiter, mut turns) = (self.limiter.get(), self.turns.get());
+        limiter.charge(1.0, now());
         turns.take(lane);
-        self.pace.set(pace);
+        self.limiter.set(limiter);
         self.turns.set(turns);
         self.yielded.set(false);
     }
 }
 
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn messages_keep_their_distance() {
-        let (start, mut pace) = (Instant::now(), Pace::new(10.0));
-        let at = |ms| start + Duration::from_millis(ms);
-        assert!(pace.is_open(start) && pace.due().is_none());
-        pace.spend(start);
-        assert!(!pace.is_open(at(99)) && pace.is_open(at(100)));
-        // A timer that rings a little late costs nothing, a long silence saves nothing up.
-        pace.spend(at(115));
-        assert_eq!(pace.due(), Some(at(200)));
-        pace.spend(at(5000));
-        assert_eq!(pace.due(), Some(at(5080)));
-    }
 
     #[test]
     fn those_who_ask_take_turns() {
@@ -218,23 +165,6 @@ mod tests {
         for who in [5, 5, 5] {
             assert!(turns.is_turn_of(who));
             turns.take(who);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_more_passes_than_the_rate_allows(rate in 1.0..5000.0_f64, steps in proptest::collection::vec(0..50_u64, 1..500)) {
-            let (start, mut pace) = (Instant::now(), Pace::new(rate));
-            let (mut at, mut passed) = (start, 0);
-            for step in steps {
-                at += Duration::from_millis(step);
-                while pace.is_open(at) {
-                    pace.spend(at);
-                    passed += 1;
-                }
-            }
-            let time = (at - start + CATCH_UP).as_secs_f64();
-            prop_assert!(f64::from(passed) <= time * rate + 2.0, "{} in {}", passed, time);
         }
     }
 }

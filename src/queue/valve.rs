@@ -11,16 +11,16 @@ use std::time::Instant;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep_until;
 
-use super::pace::Pace;
 use super::wakers::Wakers;
+use crate::message::clock::now;
 use crate::observe::control::Intake;
+use crate::rate::RateLimiter;
 
 /// What lets messages of one peer through.
 #[derive(Debug, Default)]
 pub(crate) struct Valve {
     is_shut: Cell<bool>,
-    rate: Cell<Option<f64>>,
-    pace: Cell<Option<Pace>>,
+    limiter: Cell<Option<RateLimiter>>,
     waiting: Rc<Wakers>,
     alarm: RefCell<Option<(Instant, JoinHandle<()>)>>,
 }
@@ -30,10 +30,7 @@ impl Valve {
     pub(crate) fn turn(&self, intake: Intake) {
         match intake {
             Intake::Paused(is_shut) => self.is_shut.set(is_shut),
-            Intake::Limited(rate) => {
-                self.rate.set(rate);
-                self.pace.set(rate.map(Pace::new));
-            }
+            Intake::Limited(rate) => self.limiter.set(rate.map(RateLimiter::steady)),
         }
         self.waiting.wake();
     }
@@ -45,12 +42,12 @@ impl Valve {
 
     /// How many messages a second pass at most, where that is limited.
     pub(crate) fn rate(&self) -> Option<f64> {
-        self.rate.get()
+        self.limiter.get().map(|limiter| limiter.rate())
     }
 
     /// Ready when the next message may be read.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let due = self.pace.get().filter(|pace| !pace.is_open(now())).and_then(|pace| pace.due());
+        let due = self.limiter.get().and_then(|limiter| limiter.due(1.0)).filter(|due| *due > now());
         if !self.is_shut.get() && due.is_none() {
             return Poll::Ready(());
         }
@@ -63,9 +60,9 @@ impl Valve {
 
     /// A message has been read.
     pub(crate) fn pass(&self) {
-        if let Some(mut pace) = self.pace.get() {
-            pace.spend(now());
-            self.pace.set(Some(pace));
+        if let Some(mut limiter) = self.limiter.get() {
+            limiter.charge(1.0, now());
+            self.limiter.set(Some(limiter));
         }
     }
 
@@ -93,10 +90,6 @@ impl Drop for Valve {
             task.abort();
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

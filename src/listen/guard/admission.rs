@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::rate::Bucket;
+use crate::rate::RateLimiter;
 
 /// Fewest addresses whose rates are kept before any is forgotten.
 const FORGET_AT: usize = 1024;
@@ -45,7 +45,7 @@ pub(crate) struct Admission {
     settings: AdmissionSettings,
     sessions: usize,
     per_ip: HashMap<IpAddr, usize>,
-    rate: Option<Bucket>,
+    rate: Option<RateLimiter>,
     rate_per_ip: Option<AddressRates>,
 }
 
@@ -53,29 +53,29 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 struct AddressRates {
     limit: f64,
-    buckets: HashMap<IpAddr, Bucket>,
+    limiters: HashMap<IpAddr, RateLimiter>,
     /// How many there may be before those that are as good as new are forgotten.
     forget_at: usize,
 }
 
 impl AddressRates {
-    fn of(&mut self, ip: IpAddr, now: Instant) -> &mut Bucket {
-        if self.buckets.len() >= self.forget_at {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            self.forget_at = FORGET_AT.max(self.buckets.len() * 2);
+    fn of(&mut self, ip: IpAddr, now: Instant) -> &mut RateLimiter {
+        if self.limiters.len() >= self.forget_at {
+            self.limiters.retain(|_, limiter| !limiter.is_full(now));
+            self.forget_at = FORGET_AT.max(self.limiters.len() * 2);
         }
-        self.buckets.entry(ip).or_insert_with(|| Bucket::new(self.limit, now))
+        self.limiters.entry(ip).or_insert_with(|| RateLimiter::with_burst(self.limit))
     }
 }
 
 impl Admission {
     /// With every place free.
     #[must_use]
-    pub(crate) fn new(settings: AdmissionSettings, now: Instant) -> Self {
-        let rate = settings.accept_rate.map(|rate| Bucket::new(rate, now));
+    pub(crate) fn new(settings: AdmissionSettings) -> Self {
+        let rate = settings.accept_rate.map(RateLimiter::with_burst);
         let rate_per_ip = settings.accept_rate_per_ip.map(|limit| AddressRates {
             limit,
-            buckets: HashMap::new(),
+            limiters: HashMap::new(),
             forget_at: FORGET_AT,
         });
         Self { settings, sessions: 0, per_ip: HashMap::new(), rate, rate_per_ip }
@@ -95,13 +95,13 @@ impl Admission {
             return Err(Full::Address);
         }
         let of_address = ip.zip(self.rate_per_ip.as_mut()).map(|(ip, rates)| rates.of(ip, now));
-        let mut rates: Vec<_> = of_address.into_iter().chain(&mut self.rate).collect();
-        let wait = rates.iter_mut().map(|rate| rate.wait(1.0, now)).max().unwrap_or_default();
+        let rates: Vec<_> = of_address.into_iter().chain(&mut self.rate).collect();
+        let wait = rates.iter().map(|rate| rate.wait(1.0, now)).max().unwrap_or_default();
         if !wait.is_zero() {
             return Err(Full::Rate(wait));
         }
         for rate in rates {
-            rate.owe(1.0, now);
+            rate.charge(1.0, now);
         }
         self.sessions += 1;
         if let (Some(ip), Some(_)) = (ip, self.settings.max_per_ip) {
@@ -152,7 +152,7 @@ mod tests {
 
     fn admission(settings: AdmissionSettings) -> (Rc<RefCell<Admission>>, Instant) {
         let now = Instant::now();
-        (Rc::new(RefCell::new(Admission::new(settings, now))), now)
+        (Rc::new(RefCell::new(Admission::new(settings))), now)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -215,7 +215,7 @@ mod tests {
             .for_each(|number| assert_eq!(begins(Some(IpAddr::from(number.to_be_bytes())), much_later), Ok(())));
         let all = all.borrow();
         let rates = all.rate_per_ip.as_ref().expect("a limit");
-        assert!(rates.buckets.len() <= 10_000);
-        assert!(!rates.buckets.contains_key(&ip("10.0.0.1")), "it is as good as new");
+        assert!(rates.limiters.len() <= 10_000);
+        assert!(!rates.limiters.contains_key(&ip("10.0.0.1")), "it is as good as new");
     }
 }

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -17,6 +17,7 @@ use super::GuardSettings;
 use super::admission::{Admission, AdmissionSettings, Full, Place};
 use super::credentials::Credentials;
 use super::openings::Openings;
+use crate::message::clock::now;
 use crate::net::listener::{Pass, PeerAddr, Refuse};
 
 /// The guards of a server.
@@ -36,7 +37,7 @@ impl Guards {
     pub(crate) fn new(settings: &GuardSettings) -> Rc<Self> {
         Rc::new(Self {
             is_boundless: settings.admission == AdmissionSettings::default(),
-            admission: Rc::new(RefCell::new(Admission::new(settings.admission, now()))),
+            admission: Rc::new(RefCell::new(Admission::new(settings.admission))),
             openings: RefCell::new(Openings::new(settings.max_handshakes, settings.admission.max_per_ip)),
             changed: Notify::new(),
             credentials: settings.credentials.clone().filter(|_| !settings.has_gate()),
@@ -134,8 +135,4 @@ fn turned_away(full: Full) -> Refuse {
 fn later(text: &str, wait: Duration) -> Refuse {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Refuse::new(StatusCode::TOO_MANY_REQUESTS, text).header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -51,7 +51,7 @@ impl SessionGuard {
     /// For a session that opens now, where there is something to guard.
     #[must_use]
     pub(crate) fn new(settings: &GuardSettings, now: Instant) -> Option<Box<Self>> {
-        let rates = Rates::new(settings.rates, now);
+        let rates = Rates::new(settings.rates);
         let gate = settings
             .at_the_gate()
             .map(|(credentials, time)| Gate { credentials: Rc::clone(credentials), until: now + time });

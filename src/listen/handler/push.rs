@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::filter::Template;
 use crate::listen::hub::Hub;
-use crate::listen::pace::Pace;
+use crate::listen::push_schedule::PushSchedule;
 use crate::message::Message;
+use crate::message::clock;
 use crate::message::counted::counted;
 use crate::message::event::push_time;
 use crate::observe::counters::ErrorKind;
@@ -77,16 +78,16 @@ pub(crate) async fn generate(hub: Rc<Hub>, settings: Rc<PushSettings>) {
     let mut maker = Making { hub, settings, seq: 0, left_out: 0, failed: false };
     loop {
         maker.hub.wait_for(|hub| hub.active() > 0).await;
-        let mut pace = Pace::new(maker.settings.rate, Instant::now().into_std());
+        let mut schedule = PushSchedule::new(maker.settings.rate, clock::now());
         while maker.hub.active() > 0 {
-            let due = pace.take(Instant::now().into_std());
+            let due = schedule.take(clock::now());
             maker.leave_out(due.left_out);
             for _ in 0..due.now {
                 maker.make_one().await;
             }
             // The sessions get their turn, however late it is.
             tokio::task::yield_now().await;
-            sleep_until(Instant::from_std(pace.next())).await;
+            sleep_until(Instant::from_std(schedule.next())).await;
         }
     }
 }

@@ -5,13 +5,12 @@
 
 use std::task::{Context, Poll};
 
-use tokio::time::Instant;
-
 use super::ServerPeer;
 use crate::listen::alarm::Alarm;
 use crate::listen::faults::{Fate, Faults};
 use crate::listen::hub::Hub;
 use crate::message::Message;
+use crate::message::clock;
 use crate::message::event::Direction;
 use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Fault};
@@ -34,7 +33,7 @@ impl Faulty {
     }
 
     pub(super) fn must_end(&self) -> bool {
-        self.faults.must_end(Instant::now().into_std())
+        self.faults.must_end(clock::now())
     }
 
     pub(super) fn is_full(&self, hub: &Hub) -> bool {
@@ -42,12 +41,11 @@ impl Faulty {
     }
 
     pub(super) fn may_receive(&self, hub: &Hub) -> bool {
-        !self.faults.is_due(Instant::now().into_std()) && !self.is_full(hub) && !self.must_end()
+        !self.faults.is_due(clock::now()) && !self.is_full(hub) && !self.must_end()
     }
 
     pub(super) fn send(&mut self, id: u64, message: &Message, is_answer: bool, hub: &Hub) {
-        let Fate { lost, corrupted, duplicated, delayed } =
-            self.faults.send(message, is_answer, Instant::now().into_std());
+        let Fate { lost, corrupted, duplicated, delayed } = self.faults.send(message, is_answer, clock::now());
         let counters = &hub.counters;
         counters.faults.add(Fault::Delayed, delayed);
         for (happened, fault) in [(lost, Fault::Lost), (corrupted, Fault::Corrupted), (duplicated, Fault::Duplicated)] {
@@ -59,7 +57,7 @@ impl Faulty {
     }
 
     pub(super) fn poll_may_run(&mut self, hub: &Hub, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((end, is_new)) = self.faults.stalls_until(Instant::now().into_std()) else { return Poll::Ready(()) };
+        let Some((end, is_new)) = self.faults.stalls_until(clock::now()) else { return Poll::Ready(()) };
         if is_new {
             hub.counters.faults.one(Fault::Stalled);
         }
@@ -71,7 +69,7 @@ impl ServerPeer {
     /// What the session wants sent, with faults in between.
     pub(super) fn poll_faulty(&mut self, faulty: &mut Faulty, cx: &mut Context<'_>) -> Poll<Outgoing> {
         loop {
-            let now = Instant::now().into_std();
+            let now = clock::now();
             if self.hub.is_stopping() {
                 faulty.faults.hurry(now);
             }

@@ -9,11 +9,11 @@
 //! kept until it is answered for; the window, what is undecided, what is remembered and what is replayed are bounded.
 
 mod history;
-mod pace;
 mod requests;
 mod seen;
 mod settings;
 mod status;
+mod throttle;
 mod window;
 mod wire;
 
@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::pace::Pace;
 use self::requests::{Call, Rate, Subscription, label, method, reply};
 use self::seen::{Arrival, Fingerprint, Seen};
 pub(crate) use self::settings::{EnvelopeSettings, Limits, Request};
+use self::throttle::Throttle;
 use self::window::{Origin, Window};
 use self::wire::{Id, Incoming, Malformed};
 use super::{Depth, Effect, Measure, Now, Outcome, Protocol, Ticket};
@@ -89,7 +89,7 @@ pub(crate) struct Envelope {
     seen: Seen,
     undecided: HashMap<Ticket, Undecided>,
     next_ticket: Ticket,
-    pace: Pace,
+    throttle: Throttle,
     rate: Option<Rate>,
     subscription: Option<Subscription>,
     replays: VecDeque<Replay>,
@@ -113,7 +113,7 @@ impl Envelope {
             opened: None,
             undecided: HashMap::new(),
             next_ticket: 1,
-            pace: Pace::default(),
+            throttle: Throttle::default(),
             rate: None,
             subscription: None,
             replays: VecDeque::new(),
@@ -142,14 +142,14 @@ impl Envelope {
     }
 
     fn has_room(&self, now: Now) -> bool {
-        self.opened.is_some() && self.window.has_room() && self.pace.is_open(now.instant)
+        self.opened.is_some() && self.window.has_room() && self.throttle.is_open(now.instant)
     }
 
     fn send(&mut self, message: &Message, origin: Origin, now: Now, effects: &mut Vec<Effect>) {
         let number = self.number();
         let envelope = wire::data(&self.id(number), now.time.as_millisecond(), message);
         self.window.sent(number, envelope.clone(), origin);
-        self.pace.spend(envelope.len(), now.instant);
+        self.throttle.spend(envelope.len(), now.instant);
         // Without a connection it goes out with the next one.
         if self.opened.is_some() {
             self.counts.sent += 1;
@@ -212,7 +212,7 @@ impl Envelope {
     fn carry_out(&mut self, call: Call, now: Now) -> Result<Value, String> {
         match call {
             Call::Backpressure(rate) => {
-                self.pace.set(rate.as_ref().map(|rate| rate.limit));
+                self.throttle.set(rate.as_ref().map(|rate| rate.limit));
                 let shown = rate.as_ref().map(|rate| (rate.asked.clone(), rate.unit));
                 self.rate = rate;
                 Ok(match shown {
@@ -403,7 +403,7 @@ impl Protocol for Envelope {
     fn on_lost(&mut self) {
         self.opened = None;
         self.window.widen();
-        self.pace.set(None);
+        self.throttle.set(None);
         self.rate = None;
         self.subscription = None;
         self.replays.clear();
@@ -437,11 +437,11 @@ impl Protocol for Envelope {
 
     fn deadline(&self) -> Option<Instant> {
         let reply = self.asked.values().next().map(|asked| asked.at + self.settings.limits.request_timeout);
-        self.pace.due().into_iter().chain(reply).min()
+        self.throttle.due().into_iter().chain(reply).min()
     }
 
     fn on_time(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.pace.on_time(now.instant);
+        self.throttle.on_time(now.instant);
         self.expire(now, effects);
         self.pump(now, effects);
     }

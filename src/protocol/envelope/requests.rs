@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::pace::{Counted, Limit};
+use super::throttle::{Counted, Limit};
 use crate::filter::PeerFilter;
 
 /// The methods there are.

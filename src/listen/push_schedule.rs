@@ -1,14 +1,14 @@
 //! How many messages are due at a rate (pure).
 //!
 //! Time is an argument. The n-th message is due n intervals after the start, so no error adds up. Invariants: what is
-//! late is made up for, at most [`Pace::BEHIND`] of it and [`Pace::BATCH`] messages at a time; what is later than that is
+//! late is made up for, at most [`PushSchedule::BEHIND`] of it and [`PushSchedule::BATCH`] messages at a time; what is later than that is
 //! left out and counted.
 
 use std::time::{Duration, Instant};
 
-/// Messages at a steady rate.
+/// When pushed messages are due at a steady rate.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct PushSchedule {
     rate: f64,
     start: Instant,
     /// Messages since the start that were due, made or left out.
@@ -24,7 +24,7 @@ pub(crate) struct Due {
     pub left_out: u64,
 }
 
-impl Pace {
+impl PushSchedule {
     /// How far behind it may be and still make up for all of it.
     pub(crate) const BEHIND: Duration = Duration::from_secs(1);
     /// Most messages due at once; when it is that many, more may be due right after.
@@ -64,7 +64,7 @@ impl Pace {
     }
 }
 
-/// So that a message is due when [`Pace::next`] says so, whatever the last digit of the division.
+/// So that a message is due when [`PushSchedule::next`] says so, whatever the last digit of the division.
 const ROUNDING: f64 = 1e-6;
 
 #[cfg(test)]
@@ -92,9 +92,13 @@ mod tests {
         ];
         for (rate, steps) in table {
             let start = Instant::now();
-            let mut pace = Pace::new(rate, start);
+            let mut schedule = PushSchedule::new(rate, start);
             for (at, now, left_out) in steps {
-                assert_eq!(pace.take(start + ms(*at)), Due { now: *now, left_out: *left_out }, "{rate}/s at {at} ms");
+                assert_eq!(
+                    schedule.take(start + ms(*at)),
+                    Due { now: *now, left_out: *left_out },
+                    "{rate}/s at {at} ms"
+                );
             }
         }
     }
@@ -103,10 +107,10 @@ mod tests {
     fn nothing_drifts_and_the_next_one_is_due_when_it_says() {
         for rate in [0.1, 1.0, 3.0, 7.0, 40.0, 333.3, 9_999.0, 123_456.789] {
             let start = Instant::now();
-            let mut pace = Pace::new(rate, start);
+            let mut schedule = PushSchedule::new(rate, start);
             for made in 0..100_000_u32 {
-                let next = pace.next();
-                let due = pace.take(next);
+                let next = schedule.next();
+                let due = schedule.take(next);
                 assert_eq!((due.now, due.left_out), (1, 0), "{rate}/s, message {made}");
                 let exact = f64::from(made) / rate;
                 assert!((next.duration_since(start).as_secs_f64() - exact).abs() < 1e-6, "{rate}/s, message {made}");
@@ -117,10 +121,10 @@ mod tests {
     #[test]
     fn a_clock_that_stands_before_the_start_harms_nobody() {
         let now = Instant::now();
-        let mut pace = Pace::new(5.0, now + ms(100));
-        assert_eq!(pace.take(now), Due { now: 0, left_out: 0 });
-        assert_eq!(Pace::new(1e-300, now).take(now + ms(1)), Due { now: 1, left_out: 0 });
-        let mut slow = Pace::new(1e-300, now);
+        let mut schedule = PushSchedule::new(5.0, now + ms(100));
+        assert_eq!(schedule.take(now), Due { now: 0, left_out: 0 });
+        assert_eq!(PushSchedule::new(1e-300, now).take(now + ms(1)), Due { now: 1, left_out: 0 });
+        let mut slow = PushSchedule::new(1e-300, now);
         slow.take(now);
         assert!(slow.next() > now + ms(1_000_000));
     }
