@@ -5,7 +5,6 @@
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -315,8 +314,7 @@ fn converse(
         hub.leave(id);
         hub.flush();
         if matches!(end, End::Closed { .. } | End::Idle) {
-            let lingering: Pin<Box<dyn Future<Output = ()>>> = Box::pin(connection.linger());
-            let _ = tokio::time::timeout(hub.settings.driver.close_timeout, lingering).await;
+            connection.linger(hub.settings.driver.close_timeout).await;
         }
     }
 }

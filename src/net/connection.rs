@@ -465,14 +465,14 @@ impl Connection {
         self.start_close(&CloseReason::new(code, error.close_text()));
         let _ = tokio::time::timeout(limit, async {
             let _ = std::future::poll_fn(|cx| self.poll_flush(cx)).await;
-            self.linger().await;
+            self.linger(limit).await;
         })
         .await;
     }
 
-    /// Ends our half of the byte stream and discards what still comes until the peer ends its own.
-    pub(crate) async fn linger(&mut self) {
-        self.transport.linger(usize::MAX).await;
+    /// Ends our half of the byte stream and discards what still comes, for at most `limit`, until the peer ends its own.
+    pub(crate) async fn linger(&mut self, limit: Duration) {
+        self.transport.linger(usize::MAX, limit).await;
     }
 
     /// Ends what lies below the WebSocket. With `reset` it leaves no trace in the kernel's tables: the peer sees a reset.

@@ -102,6 +102,7 @@ impl From<UpgradeError> for ConnectError {
         match error {
             UpgradeError::Refused(refusal) => Self::Refused(refusal),
             UpgradeError::NotHttp(text) => Self::NotHttp(text),
+            UpgradeError::Tls(error) => Self::Tls(error),
             other => Self::Malformed(other.to_string()),
         }
     }
@@ -345,10 +346,7 @@ impl Connector {
             extensions: options.deflate.as_ref().map(DeflateOffer::to_header),
         };
         self.step.replace("the answer to the upgrade".to_owned());
-        let upgraded = upgrade(transport, &request).await.map_err(|error| match &error {
-            UpgradeError::Malformed(text) => TlsError::of_alert(text).map_or_else(|| error.into(), Into::into),
-            _ => ConnectError::from(error),
-        })?;
+        let upgraded = upgrade(transport, &request).await?;
         handshake.upgrade = started.elapsed();
         let answers: Vec<&str> = upgraded.extensions.iter().map(String::as_str).collect();
         let deflate = check_answer(options.deflate.as_ref(), &answers)?;

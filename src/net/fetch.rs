@@ -5,15 +5,12 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector};
-use super::head;
-use super::proxy::Proxy;
+use super::http_client::{HttpLink, NoAnswer};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,13 +23,23 @@ pub(crate) enum FetchError {
     Broken(String),
 }
 
+impl From<NoAnswer> for FetchError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Tls(error) => Self::Connect(error.into()),
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
 /// An answer whose body is still to come.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     /// The status code.
     pub status: StatusCode,
     body: Incoming,
-    driver: JoinHandle<()>,
+    /// Ends the connection when dropped.
+    _link: HttpLink,
 }
 
 impl Fetched {
@@ -58,12 +65,6 @@ impl Fetched {
     }
 }
 
-impl Drop for Fetched {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 /// Sends a request to the connector's host and waits for the head of its answer.
 ///
 /// # Errors
@@ -75,39 +76,17 @@ pub(crate) async fn fetch(
     content_type: Option<&'static str>,
     body: Bytes,
 ) -> Result<Fetched, FetchError> {
-    let broken = |error: &hyper::Error| FetchError::Broken(format!("no answer: {error}"));
     let (transport, proxy) = connector.open_for_http(connector.target()).await?;
-    let (mut sender, connection) =
-        head::client().handshake(TokioIo::new(transport)).await.map_err(|error| broken(&error))?;
-    let driver = tokio::task::spawn_local(async move {
-        // What goes wrong is told to whoever reads the answer.
-        let _ = connection.await;
-    });
-    let host = connector.target().host_header();
-    let uri = if proxy.is_some() { format!("http://{host}{path}") } else { path.to_owned() };
-    let mut builder = Request::builder()
-        .method(method)
-        .uri(uri)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, concat!("wscat-plus/", env!("CARGO_PKG_VERSION")));
+    let mut link = HttpLink::open(transport, proxy).await?;
+    let target = connector.target();
+    let mut builder = link.request(method, target, path, &target.host_header());
     if let Some(content_type) = content_type {
         builder = builder.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     if let Some(authorization) = connector.authorization() {
         builder = builder.header(header::AUTHORIZATION, authorization);
     }
-    if let Some(authorization) = proxy.and_then(Proxy::authorization) {
-        builder = builder.header(header::PROXY_AUTHORIZATION, authorization);
-    }
     let request = builder.body(Full::new(body)).map_err(|error| FetchError::Broken(error.to_string()))?;
-    match sender.send_request(request).await {
-        Ok(response) => {
-            let (head, body) = response.into_parts();
-            Ok(Fetched { status: head.status, body, driver })
-        }
-        Err(error) => {
-            driver.abort();
-            Err(broken(&error))
-        }
-    }
+    let (head, body) = link.sender.send_request(request).await.map_err(NoAnswer::from)?.into_parts();
+    Ok(Fetched { status: head.status, body, _link: link })
 }

@@ -3,7 +3,7 @@
 //! Owns the limits on heads, bodies and time, keep-alive, bodies that stream, and an end that lets the peer read its
 //! last answer. Leaves what is answered to the caller, which sees the types of `http` and the two bodies here.
 //! Invariants: heads are bounded in size and time; no body is read that nobody asked for; a peer that neither reads
-//! nor writes is let go ([`Pace`]).
+//! nor writes is let go ([`HttpTimeouts`]).
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,13 +21,14 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::connection::io_text;
 use super::head::{Spellings, spell};
-use super::pace::{Pace, Progress};
+use super::http_client::cause;
+use super::http_timeouts::{HttpTimeouts, Progress};
 use super::transport::Transport;
+use crate::message::clock::now;
 use crate::message::counted::counted;
 
 /// What is read and thrown away at the end, so that the peer gets to read our last answer, and for how long.
@@ -171,40 +172,40 @@ pub(crate) enum HttpError {
 /// Answers requests until the peer leaves, asks for an end or is too slow, or until an answer is 101: then the stream
 /// is the caller's. Names of answers are written as a [`Spellings`] among their extensions says; those of requests can be
 /// had by [`super::head::spelled`] where `settings` keep it.
-pub(crate) async fn serve<F, A>(transport: Transport, pace: Pace, settings: Builder, answer: F) -> Served
+pub(crate) async fn serve<F, A>(transport: Transport, timeouts: HttpTimeouts, settings: Builder, answer: F) -> Served
 where
     F: Fn(Request<RequestBody>) -> A,
     A: Future<Output = Response<Body>>,
 {
-    let limit = pace.limit();
-    let pace = Rc::new(RefCell::new(pace));
+    let limit = timeouts.limit();
+    let timeouts = Rc::new(RefCell::new(timeouts));
     let service = service_fn(|request: Request<Incoming>| {
-        pace.borrow_mut().on_request();
+        timeouts.borrow_mut().on_request();
         let answer = answer(request.map(|incoming| RequestBody { incoming, limit }));
-        let pace = Rc::clone(&pace);
+        let timeouts = Rc::clone(&timeouts);
         Box::pin(async move {
-            let mut answer = answer.await.map(|body| Tracked { body, pace });
+            let mut answer = answer.await.map(|body| TimedBody { body, timeouts });
             let Spellings(own) = answer.extensions_mut().remove().unwrap_or_default();
             let spelling = spell(answer.headers(), &own).await;
             answer.extensions_mut().extend(spelling);
             Ok::<_, Infallible>(answer)
         })
     });
-    let io = TokioIo::new(Paced { transport, pace: Rc::clone(&pace) });
+    let io = TokioIo::new(TimedStream { transport, timeouts: Rc::clone(&timeouts) });
     let mut connection = settings.serve_connection(io, service);
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     let result = std::future::poll_fn(|cx| {
         if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-            return Poll::Ready(result.map_err(|error| HttpError::Broken(explain(&error))));
+            return Poll::Ready(result.map_err(|error| HttpError::Broken(cause(&error))));
         }
-        let pace = pace.borrow();
-        let Some(deadline) = pace.deadline() else { return Poll::Pending };
+        let timeouts = timeouts.borrow();
+        let Some(deadline) = timeouts.deadline() else { return Poll::Pending };
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if timer.deadline() != deadline.into() {
             timer.as_mut().reset(deadline.into());
         }
         ready!(timer.as_mut().poll(cx));
-        Poll::Ready(match (pace.is_blocked(), pace.has_answered()) {
+        Poll::Ready(match (timeouts.is_blocked(), timeouts.has_answered()) {
             (true, _) => Err(HttpError::TooSlow),
             (false, true) => Ok(()),
             (false, false) => Err(HttpError::NoRequest),
@@ -217,49 +218,25 @@ where
 
 /// Ends a stream so that the peer gets to read what was last sent to it, even if it is still sending.
 pub(crate) async fn linger(mut transport: Transport) {
-    let drain = async {
-        let _ = transport.shutdown().await;
-        let mut scratch = vec![0; 16 * 1024];
-        let mut read = 0;
-        while read < LINGER_BYTES {
-            match transport.read(&mut scratch).await {
-                Ok(bytes) if bytes > 0 => read += bytes,
-                _ => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-}
-
-fn explain(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(source) => io_text(source),
-        None => error.to_string(),
-    }
-}
-
-/// The clock of the runtime, so that a paused test clock is obeyed.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+    transport.linger(LINGER_BYTES, LINGER_TIME).await;
 }
 
 /// A body whose end is noted.
-struct Tracked {
+struct TimedBody {
     body: Body,
-    pace: Rc<RefCell<Pace>>,
+    timeouts: Rc<RefCell<HttpTimeouts>>,
 }
 
-impl Drop for Tracked {
+impl Drop for TimedBody {
     fn drop(&mut self) {
-        // Not where the whole connection is dropped, which may be in the midst of a look at the pace.
-        if let Ok(mut pace) = self.pace.try_borrow_mut() {
-            pace.on_answered(now());
+        // Not where the whole connection is dropped, which may be in the midst of a look at the time limits.
+        if let Ok(mut timeouts) = self.timeouts.try_borrow_mut() {
+            timeouts.on_answered(now());
         }
     }
 }
 
-impl hyper::body::Body for Tracked {
+impl hyper::body::Body for TimedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -277,30 +254,30 @@ impl hyper::body::Body for Tracked {
 }
 
 /// A byte stream whose progress is noted.
-struct Paced {
+struct TimedStream {
     transport: Transport,
-    pace: Rc<RefCell<Pace>>,
+    timeouts: Rc<RefCell<HttpTimeouts>>,
 }
 
-impl Paced {
+impl TimedStream {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let mut pace = self.pace.borrow_mut();
+        let mut timeouts = self.timeouts.borrow_mut();
         match &written {
-            Poll::Ready(Ok(bytes)) => pace.on_written(*bytes, now()),
+            Poll::Ready(Ok(bytes)) => timeouts.on_written(*bytes, now()),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => pace.on_blocked(now()),
+            Poll::Pending => timeouts.on_blocked(now()),
         }
         written
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.transport).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.transport).poll_write(cx, buf);
         self.note(written)
@@ -322,8 +299,8 @@ impl AsyncWrite for Paced {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.transport).poll_flush(cx);
         match &flushed {
-            Poll::Ready(_) => self.pace.borrow_mut().on_flushed(),
-            Poll::Pending => self.pace.borrow_mut().on_blocked(now()),
+            Poll::Ready(_) => self.timeouts.borrow_mut().on_flushed(),
+            Poll::Pending => self.timeouts.borrow_mut().on_blocked(now()),
         }
         flushed
     }
@@ -338,7 +315,7 @@ mod tests {
     use super::super::head;
     use super::*;
     use http::StatusCode;
-    use tokio::io::DuplexStream;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -362,7 +339,8 @@ mod tests {
                     },
                 }
             };
-            let served = serve(Transport::Memory(ours), Pace::new(LIMIT, now()), head::small_server(), answer).await;
+            let served =
+                serve(Transport::Memory(ours), HttpTimeouts::new(LIMIT, now()), head::small_server(), answer).await;
             drop(served.transport);
             served.result
         };

@@ -27,8 +27,8 @@ pub(crate) use self::socket::{Listener, PeerAddr};
 use super::deflate::{Agreed, DeflateOffer, accept};
 use super::head::{self, SpelledName, Spellings};
 use super::http::{self as server, Body, HttpError, RequestBody};
+use super::http_timeouts::HttpTimeouts;
 use super::origin::Origins;
-use super::pace::Pace;
 use super::tls::ServerTls;
 use super::transport::Transport;
 
@@ -206,8 +206,8 @@ async fn serve(
     on_request: impl Fn(),
 ) -> Result<Option<Accepted>, AcceptError> {
     let outcome = RefCell::new(Outcome::default());
-    let pace = Pace::new(settings.handshake_timeout, started);
-    let served = server::serve(transport, pace, head::server(settings.bridge.is_some()), |request| {
+    let timeouts = HttpTimeouts::new(settings.handshake_timeout, started);
+    let served = server::serve(transport, timeouts, head::server(settings.bridge.is_some()), |request| {
         outcome.borrow_mut().answered = true;
         on_request();
         match &settings.site {

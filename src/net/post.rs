@@ -7,19 +7,16 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::header::{self, HeaderMap};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
-use tokio::task::JoinHandle;
 
 use super::connector::{ConnectError, Connector, is_same_place};
 use super::content::readable;
-use super::head::{self, spell};
+use super::head::spell;
+use super::http_client::{HttpLink, NoAnswer};
 use super::retry_after::retry_after;
-use super::tls::TlsError;
 use super::upgrade::{edit_headers, spellings};
 use crate::endpoint::WsTarget;
 use crate::redact;
@@ -64,6 +61,15 @@ pub(crate) enum PostError {
     Request(String),
 }
 
+impl From<NoAnswer> for PostError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Tls(error) => Self::Connect(error.into()),
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
 /// Sends requests to one target.
 pub(crate) struct Poster {
     connector: Connector,
@@ -75,23 +81,10 @@ pub(crate) struct Poster {
     kept: Option<Kept>,
 }
 
-/// A connection.
+/// A connection and where it leads.
 struct Kept {
     target: WsTarget,
-    sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
-    /// What a proxy that passes requests on must be told.
-    proxy: Option<Forward>,
-}
-
-struct Forward {
-    authorization: Option<HeaderValue>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    link: HttpLink,
 }
 
 impl Poster {
@@ -145,7 +138,7 @@ impl Poster {
         body: &Bytes,
         content_type: &'static str,
     ) -> Result<(Answer, Option<String>), PostError> {
-        if let Some(kept) = self.kept.take_if(|kept| kept.target == *target && !kept.sender.is_closed()) {
+        if let Some(kept) = self.kept.take_if(|kept| kept.target == *target && !kept.link.sender.is_closed()) {
             self.connector.identify_again().await?;
             match self.attempt(kept, body, content_type).await {
                 Err(PostError::Broken(_)) => {}
@@ -154,14 +147,7 @@ impl Poster {
         }
         self.kept = None;
         let (transport, proxy) = self.connector.open_for_http(target).await?;
-        let proxy = proxy.map(|proxy| Forward { authorization: proxy.authorization() });
-        let (sender, connection) =
-            head::client().handshake(TokioIo::new(transport)).await.map_err(|error| explain(&error))?;
-        let driver = tokio::task::spawn_local(async move {
-            // What goes wrong is told to whoever waits for the answer.
-            let _ = connection.await;
-        });
-        let kept = Kept { target: target.clone(), sender, driver, proxy };
+        let kept = Kept { target: target.clone(), link: HttpLink::open(transport, proxy).await? };
         self.attempt(kept, body, content_type).await
     }
 
@@ -178,11 +164,11 @@ impl Poster {
         request.extensions_mut().extend(spelling);
         let limit = self.timeout;
         let exchange = async {
-            kept.sender.ready().await.map_err(|error| explain(&error))?;
-            kept.sender.send_request(request).await.map_err(|error| explain(&error))
+            kept.link.sender.ready().await?;
+            kept.link.sender.send_request(request).await
         };
         let response = match tokio::time::timeout(limit, exchange).await {
-            Ok(response) => response?,
+            Ok(response) => response.map_err(NoAnswer::from)?,
             Err(_) => return Err(PostError::Timeout(limit)),
         };
         let (status, headers) = (response.status(), response.headers().clone());
@@ -207,13 +193,9 @@ impl Poster {
         let target = &kept.target;
         let same_place = is_same_place(target, self.connector.target());
         let host = options.host.clone().filter(|_| same_place).unwrap_or_else(|| target.host_header());
-        let uri = match &kept.proxy {
-            None => target.path_and_query.clone(),
-            Some(_) => format!("http://{}{}", target.host_header(), target.path_and_query),
-        };
-        let mut builder = Request::post(uri)
-            .header(header::HOST, host)
-            .header(header::USER_AGENT, concat!("wscat-plus/", env!("CARGO_PKG_VERSION")))
+        let link = &kept.link;
+        let mut builder = link
+            .request(Method::POST, target, &target.path_and_query, &host)
             .header(header::ACCEPT, "*/*")
             .header(header::CONTENT_TYPE, content_type)
             // An empty body has a length too.
@@ -226,9 +208,6 @@ impl Poster {
         }
         if same_place && !options.cookies.is_empty() {
             builder = builder.header(header::COOKIE, options.cookies.join("; "));
-        }
-        if let Some(authorization) = kept.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref()) {
-            builder = builder.header(header::PROXY_AUTHORIZATION, authorization);
         }
         let mut request = builder.body(Full::new(body))?;
         let headers: &mut HeaderMap = request.headers_mut();
@@ -258,27 +237,4 @@ async fn read_body(response: Response<Incoming>, keeps: usize) -> (Bytes, bool) 
     };
     let is_whole = tokio::time::timeout(BODY_TIME, reading).await.unwrap_or(false);
     (kept.into(), is_whole)
-}
-
-fn explain_closed() -> PostError {
-    PostError::Broken("the server closed the connection without an answer".to_owned())
-}
-
-fn explain(error: &hyper::Error) -> PostError {
-    // A request that was not yet on its way counts as cancelled, whatever the reason was.
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    if let Some(alert) = causes.map(ToString::to_string).find_map(|text| TlsError::of_alert(&text)) {
-        return PostError::Connect(alert.into());
-    }
-    if error.is_parse_too_large() {
-        return PostError::Broken(format!("the answer is too large: {}", head::TOO_LARGE));
-    }
-    if error.is_parse() {
-        return PostError::Broken("the answer is not valid HTTP".to_owned());
-    }
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return explain_closed();
-    }
-    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    PostError::Broken(format!("no answer: {cause}"))
 }

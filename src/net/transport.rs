@@ -172,18 +172,20 @@ impl Transport {
         };
     }
 
-    /// Ends our half and discards what still comes, up to so many bytes, until the peer has ended its own.
-    pub(crate) async fn linger(&mut self, most: usize) {
-        let mut scrap = [0_u8; 4096];
-        let mut left = most;
-        if self.shutdown().await.is_err() {
-            return;
-        }
-        while left > 0
-            && let Ok(read @ 1..) = self.read(&mut scrap).await
-        {
-            left = left.saturating_sub(read);
-        }
+    /// Ends our half and discards what still comes, up to `most` bytes and for at most `limit`, until the peer has ended
+    /// its own: a stream dropped before would be reset, and the peer might lose what was last sent to it.
+    pub(crate) async fn linger(&mut self, most: usize, limit: Duration) {
+        let discard = async {
+            let _ = self.shutdown().await;
+            let mut scrap = vec![0; 16 * 1024];
+            let mut left = most;
+            while left > 0
+                && let Ok(read @ 1..) = self.read(&mut scrap).await
+            {
+                left = left.saturating_sub(read);
+            }
+        };
+        let _ = tokio::time::timeout(limit, discard).await;
     }
 
     /// Whom the client's certificate names, on the server's side.

@@ -19,6 +19,7 @@ use tokio_socks::{IntoTargetAddr, TargetAddr};
 use super::connection::io_text;
 use super::dial::{DialError, DialOptions, Timings, dial, look_up};
 use super::head;
+use super::http_client::{NoAnswer, USER_AGENT};
 use super::proxy::{Proxy, ProxyScheme};
 use super::tls::{ClientConnector, TlsError};
 use super::transport::Transport;
@@ -191,15 +192,13 @@ async fn connect(
 ) -> Result<(Transport, String), ProxyError> {
     let failed = |reason: String| ProxyError::Failed { proxy: proxy.to_string(), reason };
     let place = format!("{}:{port}", bracketed(host));
-    let mut request = Request::connect(&place)
-        .header(header::HOST, &place)
-        .header(header::USER_AGENT, concat!("wscat-plus/", env!("CARGO_PKG_VERSION")));
+    let mut request = Request::connect(&place).header(header::HOST, &place).header(header::USER_AGENT, USER_AGENT);
     if let Some(authorization) = proxy.authorization() {
         request = request.header(header::PROXY_AUTHORIZATION, authorization);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(error.to_string()))?;
     let asked = format!("CONNECT {place} HTTP/1.1\n{}", headers_text(request.headers(), request.extensions()).await);
-    let broken = |error: hyper::Error| failed(explain(&error));
+    let broken = |error: hyper::Error| failed(NoAnswer::from(error).to_string());
     let (mut sender, connection) = head::client().handshake(TokioIo::new(transport)).await.map_err(broken)?;
     let mut connection = Box::pin(connection.without_shutdown());
     let mut answer = Box::pin(sender.send_request(request));
@@ -229,19 +228,6 @@ async fn connect(
 async fn answer_text(response: &Response<Incoming>) -> String {
     let headers = headers_text(response.headers(), response.extensions()).await;
     format!("{:?} {} {}\n{headers}", response.version(), response.status().as_u16(), reason(response))
-}
-
-fn explain(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    if error.is_parse_too_large() {
-        format!("its answer is too large: {}", head::TOO_LARGE)
-    } else if error.is_parse() {
-        "its answer is not valid HTTP".to_owned()
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        "it closed the connection without an answer".to_owned()
-    } else {
-        error.source().map_or_else(|| error.to_string(), ToString::to_string)
-    }
 }
 
 async fn socks(transport: Transport, host: &str, port: u16, proxy: &Proxy) -> Result<Transport, ProxyError> {

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 
 use super::content::readable;
 use super::head::{self, SpelledName, spell, spelled};
+use super::http_client::{NoAnswer, USER_AGENT};
 use super::listener::accept_key;
 use super::retry_after::retry_after;
 use super::tls::TlsError;
@@ -162,6 +163,9 @@ pub enum UpgradeError {
     /// There is none, or it is no HTTP: as from a server that wants TLS.
     #[error("{0}")]
     NotHttp(&'static str),
+    /// The server refused us in TLS, once we had asked.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The request cannot be written as asked for.
     #[error("the request cannot be sent: {0}")]
     Request(String),
@@ -180,15 +184,15 @@ pub(crate) async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) 
     http_request.extensions_mut().extend(spelling);
     let request_head = request_head(&http_request).await;
     let (mut sender, connection) =
-        head::client().handshake::<_, Empty<Bytes>>(TokioIo::new(transport)).await.map_err(|error| explain(&error))?;
+        head::client().handshake::<_, Empty<Bytes>>(TokioIo::new(transport)).await.map_err(NoAnswer::from)?;
     let mut connection = Box::pin(connection.without_shutdown());
     let mut answer = Box::pin(sender.send_request(http_request));
     // The connection must be driven while the answer is awaited; it ends by itself after a 101.
     let (response, parts) = tokio::select! {
         biased;
-        response = &mut answer => (response.map_err(|error| explain(&error))?, None),
+        response = &mut answer => (response.map_err(NoAnswer::from)?, None),
         parts = &mut connection => {
-            (answer.await.map_err(|error| explain(&error))?, Some(parts))
+            (answer.await.map_err(NoAnswer::from)?, Some(parts))
         }
     };
     let response_head = response_head(&response).await;
@@ -204,7 +208,7 @@ pub(crate) async fn upgrade(transport: Transport, request: &UpgradeRequest<'_>) 
         Some(parts) => parts,
         None => connection.await,
     };
-    let parts = parts.map_err(|error| explain(&error))?;
+    let parts = parts.map_err(NoAnswer::from)?;
     Ok(Upgraded {
         transport: parts.io.into_inner(),
         prefix: Bytes::copy_from_slice(&parts.read_buf),
@@ -263,22 +267,17 @@ pub(super) fn reason<B>(response: &Response<B>) -> String {
     }
 }
 
-fn explain(error: &hyper::Error) -> UpgradeError {
-    // A request that was not yet on its way counts as cancelled, whatever the reason was.
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    let alert = causes.map(ToString::to_string).find(|text| TlsError::of_alert(text).is_some());
-    if let Some(alert) = alert {
-        UpgradeError::Malformed(format!("no answer to the upgrade: {alert}"))
-    } else if error.is_parse_too_large() {
-        UpgradeError::Malformed(format!("the answer to the upgrade is too large: {}", head::TOO_LARGE))
-    } else if error.is_parse() {
-        UpgradeError::NotHttp("the answer to the upgrade is not valid HTTP")
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        UpgradeError::NotHttp("the server closed the connection without answering the upgrade")
-    } else {
-        use std::error::Error as _;
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        UpgradeError::Malformed(format!("no answer to the upgrade: {cause}"))
+impl From<NoAnswer> for UpgradeError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Tls(error) => Self::Tls(error),
+            NoAnswer::TooLarge => {
+                Self::Malformed(format!("the answer to the upgrade is too large: {}", head::TOO_LARGE))
+            }
+            NoAnswer::NotHttp => Self::NotHttp("the answer to the upgrade is not valid HTTP"),
+            NoAnswer::Closed => Self::NotHttp("the server closed the connection without answering the upgrade"),
+            NoAnswer::Other(cause) => Self::Malformed(format!("no answer to the upgrade: {cause}")),
+        }
     }
 }
 
@@ -291,7 +290,7 @@ fn build(request: &UpgradeRequest<'_>, key: &str) -> Result<Request<Empty<Bytes>
         .header(header::CONNECTION, "Upgrade")
         .header(header::SEC_WEBSOCKET_KEY, key)
         .header(header::SEC_WEBSOCKET_VERSION, "13")
-        .header(header::USER_AGENT, concat!("wscat-plus/", env!("CARGO_PKG_VERSION")));
+        .header(header::USER_AGENT, USER_AGENT);
     if let Some(origin) = &request.origin {
         builder = builder.header(header::ORIGIN, origin);
     }

@@ -20,7 +20,7 @@ use crate::net::connection::io_text;
 use crate::net::transport::{Secure, Transport};
 
 /// Longest wait for a client that was turned away to take notice, and the most that is read of it meanwhile.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
 /// A server's side of TLS over any other byte stream.
@@ -102,7 +102,7 @@ impl ServerTls {
         let error = explain(&error, stream.ssl());
         // The alert is on its way, and so may be the client's request, which must not be answered by a reset that
         // overtakes the alert.
-        let _ = tokio::time::timeout(LINGER, stream.get_mut().linger(LINGER_BYTES)).await;
+        stream.get_mut().linger(LINGER_BYTES, LINGER_TIME).await;
         Err(error)
     }
 }

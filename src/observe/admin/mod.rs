@@ -21,10 +21,11 @@ use super::control::Control;
 use super::health::Health;
 use super::metrics::Names;
 use crate::endpoint::{ListenAddr, bracketed};
+use crate::message::clock::now;
 use crate::net::head;
 use crate::net::http;
+use crate::net::http_timeouts::HttpTimeouts;
 use crate::net::listener::Listener;
-use crate::net::pace::Pace;
 use crate::net::transport::Transport;
 
 /// Most connections at a time; further ones wait to be accepted.
@@ -194,11 +195,6 @@ async fn accept(listener: Listener, state: Rc<State>) {
 
 async fn converse(transport: Transport, state: Rc<State>) {
     let answer = |request| routes::answer(Rc::clone(&state), request);
-    let served = http::serve(transport, Pace::new(PATIENCE, now()), head::small_server(), answer).await;
+    let served = http::serve(transport, HttpTimeouts::new(PATIENCE, now()), head::small_server(), answer).await;
     http::linger(served.transport).await;
-}
-
-/// The clock of the runtime.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -14,13 +14,14 @@ use url::form_urlencoded;
 use super::guard::{self, Denied};
 use super::{State, events};
 use crate::message::Message;
+use crate::message::clock::now;
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
 use crate::observe::control::{Intake, Refusal, Steer};
 use crate::observe::health::Status;
 use crate::observe::metrics::{self, Names};
-
 use crate::percent::decode;
+
 /// Longest reason of a Close frame (RFC 6455 section 5.5).
 const MAX_REASON: usize = 123;
 

@@ -185,7 +185,7 @@ impl MakeHandler for Pairs {
             let (mut connection, mut far) = (*connection, far);
             let end = Driver::new(&mut connection, &mut far, driver).run().await;
             far.ended(&end);
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection.linger()).await;
+            connection.linger(Duration::from_secs(1)).await;
             drop(slot);
         });
         let there = self.there.branch(to_far);

@@ -39,9 +39,9 @@ impl Progress {
     }
 }
 
-/// The pace of one connection.
+/// The time limits of one HTTP connection.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct HttpTimeouts {
     limit: Duration,
     /// Since when a request head may come; none while one is being answered.
     head_since: Option<Instant>,
@@ -50,7 +50,7 @@ pub(crate) struct Pace {
     requests: u64,
 }
 
-impl Pace {
+impl HttpTimeouts {
     /// A connection that began at `started`.
     #[must_use]
     pub(crate) fn new(limit: Duration, started: Instant) -> Self {
@@ -128,53 +128,53 @@ mod tests {
     #[test]
     fn a_head_has_the_limit_and_an_answer_that_is_thought_about_has_none() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        assert_eq!(pace.deadline(), Some(second(start, 10)));
-        assert!(!pace.has_answered());
-        pace.on_request();
-        assert_eq!(pace.deadline(), None);
-        pace.on_answered(second(start, 60));
-        assert_eq!(pace.deadline(), Some(second(start, 70)), "an idle connection is kept for the limit");
-        assert!(pace.has_answered());
+        let mut timeouts = HttpTimeouts::new(LIMIT, start);
+        assert_eq!(timeouts.deadline(), Some(second(start, 10)));
+        assert!(!timeouts.has_answered());
+        timeouts.on_request();
+        assert_eq!(timeouts.deadline(), None);
+        timeouts.on_answered(second(start, 60));
+        assert_eq!(timeouts.deadline(), Some(second(start, 70)), "an idle connection is kept for the limit");
+        assert!(timeouts.has_answered());
     }
 
     #[test]
     fn a_download_that_moves_is_not_cut() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        pace.on_request();
+        let mut timeouts = HttpTimeouts::new(LIMIT, start);
+        timeouts.on_request();
         for number in 0..100 {
-            pace.on_blocked(second(start, 9 * number));
-            assert_eq!(pace.deadline(), Some(second(start, 9 * number + 10)));
-            pace.on_written(LEAST, second(start, 9 * number + 9));
+            timeouts.on_blocked(second(start, 9 * number));
+            assert_eq!(timeouts.deadline(), Some(second(start, 9 * number + 10)));
+            timeouts.on_written(LEAST, second(start, 9 * number + 9));
         }
     }
 
     #[test]
     fn a_download_that_crawls_is_cut() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        pace.on_request();
-        pace.on_blocked(start);
+        let mut timeouts = HttpTimeouts::new(LIMIT, start);
+        timeouts.on_request();
+        timeouts.on_blocked(start);
         for number in 1..9 {
-            pace.on_written(1000, second(start, number));
-            pace.on_blocked(second(start, number));
+            timeouts.on_written(1000, second(start, number));
+            timeouts.on_blocked(second(start, number));
         }
-        assert_eq!(pace.deadline(), Some(second(start, 10)), "a little at a time is not enough");
-        pace.on_flushed();
-        assert_eq!(pace.deadline(), None, "all there was is enough");
+        assert_eq!(timeouts.deadline(), Some(second(start, 10)), "a little at a time is not enough");
+        timeouts.on_flushed();
+        assert_eq!(timeouts.deadline(), None, "all there was is enough");
     }
 
     #[test]
     fn the_next_head_is_not_late_while_a_large_answer_goes_out() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        pace.on_request();
-        pace.on_answered(start);
-        pace.on_blocked(start);
-        pace.on_written(2 * LEAST, second(start, 9));
-        pace.on_written(1, second(start, 18));
-        pace.on_flushed();
-        assert_eq!(pace.deadline(), Some(second(start, 28)));
+        let mut timeouts = HttpTimeouts::new(LIMIT, start);
+        timeouts.on_request();
+        timeouts.on_answered(start);
+        timeouts.on_blocked(start);
+        timeouts.on_written(2 * LEAST, second(start, 9));
+        timeouts.on_written(1, second(start, 18));
+        timeouts.on_flushed();
+        assert_eq!(timeouts.deadline(), Some(second(start, 28)));
     }
 }
