@@ -1,6 +1,7 @@
 //! What can end a run early, and the one place where an error becomes an exit code and a hint.
 
 use crate::exit::Exit;
+use crate::host::OutputError;
 use crate::message::counted::counted;
 use crate::net::connection::ConnectionError;
 use crate::net::connector::ConnectError;
@@ -9,7 +10,6 @@ use crate::net::tls::{TlsError, TlsErrorKind};
 use crate::net::tunnel::ProxyError;
 use crate::queue::spool::error::SpoolError;
 use crate::session::End;
-use crate::sink::line_file::{Kind, RecordError};
 
 /// A failure with a line for the person who must act.
 #[derive(Debug, thiserror::Error)]
@@ -243,6 +243,38 @@ impl Error {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What is written: for what is said when that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A recording.
+    Recording,
+    /// Messages that were not taken.
+    DeadLetters,
+}
+
+/// A file cannot be written: which, and what the system says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot write the {} {path}: {cause}", match .kind { Kind::Recording => "recording", Kind::DeadLetters => "dead letters" })]
+pub struct RecordError {
+    /// What was to be written.
+    pub kind: Kind,
+    /// The file.
+    pub path: String,
+    /// Why.
+    pub cause: String,
+}
+
+impl From<OutputError> for Error {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::Closed => {
+                Self::usage(error.to_string(), "redirect it to a file, or to /dev/null if nothing is to be kept")
+            }
+            OutputError::Failed(text) => Self::Internal(text),
+        }
     }
 }
 

@@ -15,10 +15,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use signals::{Hangups, Signals, StopSignal};
-pub(crate) use stream::{Stream, Watch, when_hung_up};
+pub(crate) use stream::{OutputError, Stream, Watch, when_hung_up};
 
-use crate::error::Error;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// The outside as the program sees it.
 #[derive(Debug)]
@@ -127,10 +126,10 @@ impl Host {
     ///
     /// # Errors
     /// When it is closed, or anything else keeps the text from being written.
-    pub fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+    pub fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), OutputError> {
         match self.stdout.for_output()?.write_all(text.as_ref()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::Internal(format!("cannot write to standard output: {}", io_text(&error))))
+                Err(OutputError::Failed(format!("cannot write to standard output: {}", io_text(&error))))
             }
             _ => Ok(()),
         }

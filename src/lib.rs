@@ -102,7 +102,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
     }
     let result = match cli.action {
         Action::Config(args) => match command::config::run(&args, &environment, &host) {
-            Ok(text) => host.print(text).map(|()| Exit::Done),
+            Ok(text) => host.print(text).map(|()| Exit::Done).map_err(Into::into),
             Err(stop) => return stopped(stop, &mut host),
         },
         Action::Generate(args) => command::generate::run(&args, &mut host),
@@ -146,7 +146,7 @@ fn stopped(stop: Stop, host: &mut Host) -> Exit {
         }
         Stop::Clap(help) => {
             let printed = host.print(help.render().to_string());
-            return printed.map_or_else(|error| failed(&error, &[], &host.stderr), |()| Exit::Done);
+            return printed.map_or_else(|error| failed(&error.into(), &[], &host.stderr), |()| Exit::Done);
         }
         Stop::Faults(faults) => {
             for fault in faults {

@@ -14,8 +14,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, fcntl_getfd};
 
-use crate::error::Error;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
+
+/// Why nothing can be printed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// Standard output was closed when the program began.
+    #[error("standard output is closed, so what is printed would be lost")]
+    Closed,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// A bit for each standard stream that was closed when the program began.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
@@ -63,14 +73,11 @@ impl Stream {
     ///
     /// # Errors
     /// When it is closed, or there are no file descriptors left.
-    pub fn for_output(&self) -> Result<Self, Error> {
+    pub fn for_output(&self) -> Result<Self, OutputError> {
         if self.is_closed {
-            return Err(Error::usage(
-                "standard output is closed, so what is printed would be lost",
-                "redirect it to a file, or to /dev/null if nothing is to be kept",
-            ));
+            return Err(OutputError::Closed);
         }
-        self.try_clone().map_err(|error| Error::Internal(format!("standard output: {}", io_text(&error))))
+        self.try_clone().map_err(|error| OutputError::Failed(format!("standard output: {}", io_text(&error))))
     }
 
     /// The file behind it.

@@ -9,6 +9,7 @@ mod digits;
 pub(crate) mod event;
 pub(crate) mod har;
 pub(crate) mod input;
+pub(crate) mod io_text;
 mod json_string;
 pub(crate) mod pack;
 mod payloads;

@@ -29,6 +29,7 @@ use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
 use crate::message::Message;
 use crate::message::counted::counted;
+pub(crate) use crate::message::io_text::io_text;
 
 /// Bytes read at most at once, by all connections of a thread into one buffer.
 const READ: usize = 64 * 1024;
@@ -485,12 +486,3 @@ impl Connection {
 
 /// How a stream without a Close ends.
 const NO_CLOSE: &str = "the peer ended the connection without a Close";
-
-/// The cause in the words of the system, without the number behind it.
-pub(crate) fn io_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}

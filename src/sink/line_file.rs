@@ -16,31 +16,11 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::stdout::{Output, OutputFailure};
+pub(crate) use crate::error::{Kind, RecordError};
 use crate::net::connection::io_text;
 
 /// Longest time something waits to be written.
 pub(crate) const HOLD: Duration = Duration::from_millis(20);
-
-/// What is written: for what is said when that fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A recording.
-    Recording,
-    /// Messages that were not taken.
-    DeadLetters,
-}
-
-/// A file cannot be written: which, and what the system says.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot write the {} {path}: {cause}", match .kind { Kind::Recording => "recording", Kind::DeadLetters => "dead letters" })]
-pub struct RecordError {
-    /// What was to be written.
-    pub kind: Kind,
-    /// The file.
-    pub path: String,
-    /// Why.
-    pub cause: String,
-}
 
 /// Why a file is not whole that could not be finished.
 pub(super) const LATE: &str = "not in time; the rest is lost";

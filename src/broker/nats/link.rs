@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::{ANSWER, NatsSettings, covers};
 use crate::broker::{again, refused};
 use crate::exit::Exit;
+use crate::message::io_text::without_number;
 use crate::queue::end::{EndError, Problem};
 
 /// What the API says when there is no such stream.
@@ -254,5 +255,5 @@ fn connect_problem(settings: &NatsSettings, kind: ConnectErrorKind, text: &str) 
 /// The libraries put their errors one before the other.
 fn last_part(text: &str) -> &str {
     let text = text.strip_prefix("IO error: ").or_else(|| text.strip_prefix("TLS error: ")).unwrap_or(text);
-    text.rsplit_once(" (os error").map_or(text, |(text, _)| text)
+    without_number(text)
 }

@@ -84,7 +84,7 @@ impl Outputs {
             let comment = format!("wsp bench {}: nanoseconds; Interval_Max in milliseconds", report.run.url);
             target.write(&interval_log(&comment, begun, log))?;
         }
-        printed
+        printed.map_err(Error::from)
     }
 }
 

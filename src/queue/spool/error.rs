@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::exit::Exit;
+use crate::message::io_text::io_text;
 use crate::queue::end::EndError;
 
 /// What happened.
@@ -66,9 +67,7 @@ impl From<SpoolError> for EndError {
 impl Cause {
     /// From an error of the file system.
     pub(super) fn io(doing: &'static str, error: &io::Error) -> Self {
-        let text = error.to_string();
-        let end = text.rfind(" (os error ").unwrap_or(text.len());
-        Self::Io { doing, why: text[..end].to_owned() }
+        Self::Io { doing, why: io_text(error) }
     }
 
     /// From an error of the store.
