@@ -11,7 +11,7 @@ use clap::Args;
 use http::StatusCode;
 use http::header::HeaderValue;
 
-use super::values::{duration, frame_size, share};
+use super::values::{close, duration, frame_size, share};
 use crate::listen::faults::{CloseAfter, FaultSettings};
 use crate::net::connection::CloseReason;
 use crate::net::head::SpelledName;
@@ -113,28 +113,6 @@ fn close_after(text: &str) -> Result<CloseAfter, String> {
         return Ok(CloseAfter::Messages(count));
     }
     duration(text).map(CloseAfter::Time).map_err(|_| format!("'{text}' is neither a number of messages nor a duration"))
-}
-
-/// A Close that may be sent (RFC 6455 section 7.4).
-fn close(text: &str) -> Result<CloseReason, String> {
-    let (code, reason) = text.split_once(':').unwrap_or((text, ""));
-    let may_be = "1000 to 1003, 1007 to 1014 and 3000 to 4999 may be";
-    let code: u16 = code.trim().parse().map_err(|_| format!("invalid close code '{code}': {may_be}"))?;
-    let why_not = match code {
-        1000..=1003 | 1007..=1014 | 3000..=4999 => None,
-        1005 => Some("it stands for a Close without a code"),
-        1006 => Some("it stands for a connection that ended without a Close"),
-        1015 => Some("it stands for TLS that failed"),
-        1004 | 1016..=2999 => Some("it is reserved"),
-        _ => Some("it has no meaning"),
-    };
-    if let Some(why_not) = why_not {
-        return Err(format!("{code} is never sent: {why_not}; {may_be}"));
-    }
-    if reason.len() > 123 {
-        return Err(format!("a close reason has at most 123 bytes, not {}", reason.len()));
-    }
-    Ok(CloseReason::new(code, reason))
 }
 
 fn reject(text: &str) -> Result<Refuse, String> {

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use crate::client::plan::Wait;
-use crate::net::connection::{CloseReason, may_be_sent};
+use crate::message::control::{SENDABLE, check_reason, why_never_sent};
+use crate::net::connection::CloseReason;
 use crate::session::reconnect::Limit;
 
 /// Reads a duration.
@@ -174,15 +175,12 @@ pub(crate) fn byte_rate(text: &str) -> Result<f64, String> {
 /// A code that must not be sent, a reason that is too long.
 pub(crate) fn close(text: &str) -> Result<CloseReason, String> {
     let (code, reason) = text.split_once(':').unwrap_or((text, ""));
-    let code = code
-        .parse()
-        .ok()
-        .filter(|code| may_be_sent(*code))
-        .ok_or_else(|| format!("invalid close code '{code}'; use 1000-1003, 1007-1014 or 3000-4999"))?;
-    if reason.len() > 123 {
-        return Err("a reason has at most 123 bytes".to_owned());
+    let number = code.trim().parse().map_err(|_| format!("invalid close code '{code}'; use {SENDABLE}"))?;
+    if let Some(why) = why_never_sent(number) {
+        return Err(format!("close code {number} is never sent: {why}; use {SENDABLE}"));
     }
-    Ok(CloseReason::new(code, reason))
+    check_reason(reason)?;
+    Ok(CloseReason::new(number, reason))
 }
 
 /// Reads the argument of `--fragment`: a size of at least one byte.

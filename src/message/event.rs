@@ -24,6 +24,7 @@ use self::fields::{push_display, push_drop, push_field, push_field_or_null, push
 pub(crate) use self::head::EventSession;
 use self::head::{push_head, push_message_head};
 use crate::message::Message;
+use crate::message::control::{MAX_CONTROL, check_reason, stands_for_none};
 pub(crate) use crate::message::digits::{push_number, push_time, time_text};
 pub(crate) use crate::message::json_string::push_json_string;
 
@@ -35,8 +36,6 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Bytes of a message's line beside its payload, about.
 const LINE_ROOM: usize = 160;
-/// Most bytes a control frame carries (RFC 6455 section 5.5).
-const MAX_CONTROL: usize = 125;
 
 /// Stands for the session of an event that happened before there was one.
 pub(crate) const NO_SESSION: &str = "-";
@@ -461,9 +460,9 @@ pub(super) fn control_of(payload: Bytes) -> Result<Bytes, String> {
 /// section 7.4.1) come from recordings and mean a Close frame without one.
 pub(super) fn close_of(code: Option<u16>, reason: String) -> Result<(Option<u16>, String), String> {
     match code {
-        None | Some(1005 | 1006 | 1015) => Ok((None, String::new())),
-        Some(code @ 1000..=4999) if reason.len() <= MAX_CONTROL - 2 => Ok((Some(code), reason)),
-        Some(1000..=4999) => Err(format!("a close reason has at most {} bytes", MAX_CONTROL - 2)),
+        None => Ok((None, String::new())),
+        Some(code) if stands_for_none(code) => Ok((None, String::new())),
+        Some(code @ 1000..=4999) => check_reason(&reason).map(|()| (Some(code), reason)),
         Some(code) => Err(format!("invalid close code {code}")),
     }
 }

@@ -4,6 +4,7 @@
 //! Knows nothing of sockets. Invariant: the payload of a text message is valid UTF-8.
 
 pub(crate) mod clock;
+pub(crate) mod control;
 pub(crate) mod counted;
 mod digits;
 pub(crate) mod event;

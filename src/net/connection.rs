@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use self::outgoing::Outgoing;
 use super::deflate::{Agreed, Deflater, Inflater, Role};
-pub(crate) use super::frames::{CloseReason, MessageLimits, may_be_sent};
+pub(crate) use super::frames::{CloseReason, MessageLimits};
 use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
 use crate::message::Message;

@@ -4,6 +4,7 @@
 //! whoever opens the prompt. Invariant: a line is sent, or it is a command of the table, or it is an error and nothing else.
 
 use crate::config::nearest::nearest;
+use crate::message::control::check_reason;
 use crate::percent;
 
 /// A slash command: a row of the table that reading, completion, hints and help share.
@@ -103,9 +104,7 @@ pub(crate) fn close(rest: &str, may_be_sent: impl Fn(u16) -> bool, which: &str) 
             .ok_or_else(|| format!("invalid close code '{code}'; use {which}"))?,
     };
     let reason = reason.trim();
-    if reason.len() > 123 {
-        return Err("a reason has at most 123 bytes".to_owned());
-    }
+    check_reason(reason)?;
     Ok((code, reason.to_owned()))
 }
 

@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ("sink", &["broker", "session", "queue", "filter", "message", "net", "redact", "host", "error", "exit"]),
     ("process", &["source", "message", "host"]),
     ("client", &["session", "observe", "queue", "filter", "source", "sink", "net", "message", "host", "error", "exit"]),
-    ("prompt", &["config", "percent", "redact", "host"]),
+    ("prompt", &["config", "message", "percent", "redact", "host"]),
     ("tui", &["bench", "observe", "filter", "net", "message", "host"]),
     ("error", &["exit", "host", "session", "queue", "net", "message"]),
     (

@@ -1,7 +1,7 @@
 //! The slash commands of `listen`. Pure; what they do is the prompt's business.
 
 use crate::command::slash::{self, Common, HELP, SESSIONS};
-use crate::net::connection::may_be_sent;
+use crate::message::control::{SENDABLE, may_be_sent};
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.
@@ -63,7 +63,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         }
         "/kick" => {
             let (session, rest) = of_session(name, rest)?;
-            let (code, reason) = close(rest, may_be_sent, "1000 to 1003, 1007 to 1014, 3000 to 4999")?;
+            let (code, reason) = close(rest, may_be_sent, SENDABLE)?;
             Command::Kick { session, code, reason }
         }
         common => Command::Common(Common::of(common)),

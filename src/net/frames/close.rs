@@ -1,20 +1,12 @@
 //! The payload of a Close frame: code and reason (RFC 6455, sections 5.5.1 and 7.4).
 
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{FrameError, MAX_CONTROL};
+use super::FrameError;
+use crate::message::control::{MAX_CONTROL, MAX_REASON, may_be_sent};
 
 /// Bytes of the code in front of the reason.
 const CODE: usize = 2;
-/// 1014, "bad gateway", is registered with IANA, but not known to tungstenite.
-const BAD_GATEWAY: u16 = 1014;
-
-/// Returns whether a Close may carry this code (RFC 6455, section 7.4, and the registry it founded).
-#[must_use]
-pub(crate) fn may_be_sent(code: u16) -> bool {
-    CloseCode::from(code).is_allowed() || code == BAD_GATEWAY
-}
 
 /// Code and reason of a Close frame (RFC 6455, sections 7.1.5 and 7.1.6).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,7 +21,7 @@ impl CloseReason {
     /// Returns a reason with a code; the text is cut to what fits into a control frame.
     #[must_use]
     pub fn new(code: u16, reason: &str) -> Self {
-        let mut end = reason.len().min(MAX_CONTROL - CODE);
+        let mut end = reason.len().min(MAX_REASON);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }

@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{CloseReason, FrameError, MAX_CONTROL, MessageLimits, mask};
+use super::{CloseReason, FrameError, MessageLimits, mask};
+use crate::message::control::MAX_CONTROL;
 use crate::message::{Message, MessageKind};
 use crate::net::deflate::{InflateError, Inflater, Role};
 

@@ -17,15 +17,11 @@ mod tests;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 pub use close::CloseReason;
-pub(crate) use close::may_be_sent;
 pub use decode::{Decoder, Event};
 pub(crate) use encode::{FrameKind, Prebuilt, put_frame, put_head};
 pub(crate) use mask::{fresh_key, mask};
 
 use crate::message::MessageKind;
-
-/// Longest payload of a control frame in bytes (RFC 6455, section 5.5).
-pub(crate) const MAX_CONTROL: usize = 125;
 
 /// What a peer sent that ends the connection (RFC 6455, section 7.1.7).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -15,15 +15,13 @@ use super::guard::{self, Denied};
 use super::{State, events};
 use crate::message::Message;
 use crate::message::clock::now;
+use crate::message::control::{MAX_REASON, is_for_applications};
 use crate::net::connection::CloseReason;
 use crate::net::http::{Body, BodyError, RequestBody};
 use crate::observe::control::{Intake, Refusal, Steer};
 use crate::observe::health::Status;
 use crate::observe::metrics::{self, Names};
 use crate::percent::decode;
-
-/// Longest reason of a Close frame (RFC 6455 section 5.5).
-const MAX_REASON: usize = 123;
 
 const INDEX: &str = "\
 GET    /metrics                for Prometheus
@@ -264,7 +262,7 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "code" => {
-                let code = value.parse().ok().filter(|code| matches!(code, 1000 | 3000..=4999));
+                let code = value.parse().ok().filter(|code| is_for_applications(*code));
                 close.code = Some(code.ok_or("a close code here is 1000, or 3000 to 4999")?);
             }
             "reason" if value.len() > MAX_REASON => return Err("a close reason has at most 123 bytes"),
