@@ -30,9 +30,33 @@ pub enum EndpointError {
     /// RFC 6455 section 3 forbids fragments.
     #[error("a WebSocket URL has no fragment (the part after #)")]
     Fragment,
+    /// Where to listen was given as a URL.
+    #[error("a server's address is no URL: write {0}")]
+    ListenUrl(String),
     /// A port outside 0 to 65535.
     #[error("invalid port '{0}'")]
     Port(String),
+}
+
+impl EndpointError {
+    /// Returns what was probably meant: a server's address or a file's name without a scheme before it.
+    #[must_use]
+    pub(crate) fn suggestion(&self) -> Option<String> {
+        let Self::UnknownEndpoint(text) = self else { return None };
+        if text.contains("://") {
+            return None;
+        }
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = text.split_once(':').map_or(text.as_str(), |(_, rest)| rest.split('/').next().unwrap_or_default());
+        match text.split_once(':') {
+            None if is_port(text) => {
+                Some(format!("ws://localhost:{text} connects to a server, ws-listen://{text} is one"))
+            }
+            Some(_) if is_port(port) => Some(format!("ws://{text} connects to a server, ws-listen://{text} is one")),
+            None => Some(format!("file:{text} is the file of that name")),
+            Some(_) => None,
+        }
+    }
 }
 
 /// A WebSocket URL (RFC 6455 section 3), taken apart.
@@ -263,6 +287,9 @@ impl ListenAddr {
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err(EndpointError::Empty) } else { Ok(Self::Unix(path.into())) };
+        }
+        if let Some((_, place)) = text.split_once("://") {
+            return Err(EndpointError::ListenUrl(place.split('/').next().unwrap_or_default().to_owned()));
         }
         let (host, port) = match text.rsplit_once(':') {
             None => ("", text),

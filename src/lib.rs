@@ -139,9 +139,7 @@ fn failed(error: &Error, settings: &[Setting], stderr: &Stderr) -> Exit {
 /// Prints why there is nothing to run: help goes to stdout, all that is wrong to stderr.
 fn stopped(stop: Stop, host: &mut Host) -> Exit {
     match stop {
-        Stop::Clap(mut error) if error.use_stderr() => {
-            // What begins with a dash is hardly ever meant as a URL or an address.
-            error.remove(clap::error::ContextKind::Suggested);
+        Stop::Clap(error) if error.use_stderr() => {
             host.stderr.line(error.render().to_string().trim_end());
         }
         Stop::Clap(help) => {

@@ -1,11 +1,13 @@
 //! `wsp generate`: completions, man pages and a reference of all flags, from the same definitions as the help, JSON Schema
 //! of Avro schemas, and files for monitoring.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::variables::Environment;
 use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::host::Host;
@@ -39,6 +41,13 @@ pub(crate) enum What {
         /// bash, zsh, fish, elvish or powershell
         shell: Shell,
     },
+    /// Print what the last of these words may become; the shells' completions ask it
+    #[command(hide = true)]
+    Candidates {
+        /// What stands on the line behind wsp, as far as the cursor
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
     /// Write the man pages into a folder
     Man {
         /// The folder; it is made when missing
@@ -68,9 +77,10 @@ pub(crate) enum What {
 pub(crate) fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
     match &args.what {
         What::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut super::definition(), "wsp", &mut text);
-            host.print(text)?;
+            host.print(super::complete::script(*shell))?;
+        }
+        What::Candidates { words } => {
+            host.print(super::complete::candidates(words, &Environment::of_this_process()))?;
         }
         What::Man { dir } => {
             write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;

@@ -5,6 +5,7 @@
 pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod brokers;
+mod complete;
 pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod console;
@@ -17,6 +18,7 @@ pub(crate) mod faults;
 pub(crate) mod filters;
 pub(crate) mod generate;
 pub(crate) mod guards;
+mod habits;
 pub(crate) mod layers;
 pub(crate) mod listen;
 pub(crate) mod names;
@@ -112,7 +114,10 @@ pub(crate) struct Read {
 /// What is wrong with the command line or with a setting, and requests for help.
 pub(crate) fn read(arguments: Vec<OsString>, environment: &Environment) -> Result<Read, Stop> {
     let (arguments, meaning) = in_own_words(arguments)?;
-    let resolved = layers::resolve(definition(), arguments, environment)?;
+    let resolved = layers::resolve(definition(), arguments.clone(), environment).map_err(|stop| match stop {
+        Stop::Clap(error) => Stop::Clap(habits::explain(error, &arguments)),
+        faults @ Stop::Faults(_) => faults,
+    })?;
     let mut cli = Cli::from_arg_matches(&resolved.matches)?;
     if let (Some(meaning), Action::Connect(args)) = (meaning, &mut cli.action) {
         args.wscat = true;

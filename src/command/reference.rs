@@ -23,7 +23,7 @@ pub(super) fn page() -> String {
 }
 
 fn subcommands(command: &Command, name: &str, page: &mut String) {
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+    for child in command.get_subcommands().filter(|child| child.get_name() != "help" && !child.is_hide_set()) {
         let name = format!("{name} {}", child.get_name());
         let about = child.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = write!(page, "\n## {name}\n\n{}.\n", escaped(&about));

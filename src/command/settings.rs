@@ -256,6 +256,10 @@ pub(crate) fn connect_options(
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
+    if let Some(origin) = args.origin.as_deref().filter(|origin| super::habits::is_a_file_name(origin)) {
+        let hint = format!("to keep what comes in a file: > {origin}, or --record {origin}");
+        return Err(Error::usage(format!("--origin: '{origin}' is a file's name; an origin is https://HOST"), hint));
+    }
     let credentials = credentials(&target, args)?;
     let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
     let compress = match &args.compress {

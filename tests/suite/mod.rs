@@ -17,6 +17,7 @@ mod broker_kills;
 mod broker_lag;
 mod chromium;
 mod closing;
+mod completions;
 mod compose;
 mod compression;
 mod config;
@@ -43,6 +44,7 @@ mod generate;
 #[cfg(feature = "tui")]
 mod gone_terminals;
 mod guards;
+mod habits;
 mod heads;
 mod hostile;
 mod identities;

@@ -58,7 +58,10 @@ impl Build<'_> {
 }
 
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, Error> {
-    Endpoint::parse(text).map_err(|error| Error::usage(error.to_string(), "see wsp relay --help"))
+    Endpoint::parse(text).map_err(|error| {
+        let hint = error.suggestion().unwrap_or_else(|| "see wsp relay --help".to_owned());
+        Error::usage(error.to_string(), hint)
+    })
 }
 
 /// The URL and the options of a profile, below `given`.
