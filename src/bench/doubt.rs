@@ -18,7 +18,7 @@ pub(crate) fn is_doubt(reason: &str) -> bool {
     reason.starts_with(NOTHING) || reason.starts_with(DOUBTFUL)
 }
 
-/// Returns what is doubtful about the answers in a report, gravest first, but for what these thresholds judge.
+/// Returns what is doubtful about the answers in a report, worst first, but for what these thresholds judge.
 #[must_use]
 pub(crate) fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
     let (messages, load) = (&report.messages, &report.load);

@@ -1,7 +1,7 @@
 //! What the figures are worth (pure): whether the generator or the target was measured, and whether the target kept up.
 //!
 //! Owns the limits. Leaves thresholds to [`super::threshold`] and the exit code to the caller.
-//! Invariant: every doubt is named in words, gravest first, with what helps where something does.
+//! Invariant: every doubt is named in words, worst first, with what helps where something does.
 
 use super::histogram::{Latencies, millis};
 
@@ -91,7 +91,7 @@ pub(crate) struct Verdict {
     pub health: Health,
     /// Whether the target kept up, in open loop.
     pub sustained: Option<bool>,
-    /// Why, gravest first.
+    /// Why, worst first.
     pub reasons: Vec<String>,
 }
 

@@ -73,7 +73,7 @@ impl ClientControl {
             peer: info.url.clone(),
             state: match info.state.get() {
                 _ if info.closing.get() => SessionState::Closing,
-                SessionState::Open if info.valve.is_shut() => SessionState::Paused,
+                SessionState::Open if info.throttle.is_shut() => SessionState::Paused,
                 state => state,
             },
             target: info.url.clone(),
@@ -93,7 +93,7 @@ impl ClientControl {
                 TrafficReading::from(&info.sent),
                 info.saved.get(),
             ),
-            rate_limit: info.valve.rate(),
+            rate_limit: info.throttle.rate(),
         }
     }
 }
@@ -178,7 +178,7 @@ impl Control for ClientControl {
     fn steer(&self, session: &str, steer: &Steer) -> Result<(), Refusal> {
         let (info, inbox) = self.session(session).ok_or(Refusal::Unknown)?;
         match (steer, info.state.get()) {
-            (Steer::Intake(intake), _) => info.valve.turn(*intake),
+            (Steer::Intake(intake), _) => info.throttle.turn(*intake),
             (Steer::Close(close), SessionState::Open) => {
                 info.closing.set(true);
                 inbox.borrow_mut().push(Outgoing::Close(close.clone()));

@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::net::connector::Handshake;
 use crate::observe::control::SessionState;
 use crate::observe::counters::Traffic;
-use crate::queue::valve::Valve;
+use crate::queue::read_throttle::ReadThrottle;
 
 /// One session, from the first connection to the last.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(crate) struct SessionInfo {
     /// Bytes compression saved, in and out.
     pub saved: Cell<(i64, i64)>,
     /// What lets messages in.
-    pub valve: Valve,
+    pub throttle: ReadThrottle,
     /// What was said when the last connection failed, line by line; nothing once another has opened.
     pub failure: RefCell<Vec<String>>,
 }
@@ -77,7 +77,7 @@ impl SessionInfo {
             again: Cell::default(),
             given_up: Cell::default(),
             saved: Cell::default(),
-            valve: Valve::default(),
+            throttle: ReadThrottle::default(),
             failure: RefCell::default(),
         }
     }

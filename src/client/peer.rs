@@ -295,7 +295,7 @@ impl Peer for ClientPeer {
             Incoming::Message(message) => {
                 self.shared.clock.pass_begins();
                 self.info.got(&message);
-                self.info.valve.pass();
+                self.info.throttle.pass();
                 self.on_message(message, replies);
             }
             Incoming::Ping(payload) => {
@@ -387,7 +387,7 @@ impl Peer for ClientPeer {
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The answer to our Close is awaited, whoever wished that nothing be read.
         if !self.closing {
-            std::task::ready!(self.info.valve.poll(cx));
+            std::task::ready!(self.info.throttle.poll(cx));
         }
         std::task::ready!(self.shared.poll_record_room(cx));
         self.shared.output.borrow_mut().poll_room(cx)

@@ -106,7 +106,7 @@ pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     let settings = NatsSettings::parse(broker.url, trust, connection.connect_timeout, secret, duration)
         .map_err(|error| address_error(&error))?;
     let id = settings.id.as_deref().map(|source| settings::filter("?id", source)).transpose()?;
-    if settings.reply && (io.inlet.is_none() || io.lane.is_none()) {
+    if settings.reply && (io.ingress.is_none() || io.lane.is_none()) {
         return Err(Error::usage(
             format!("{}: ?reply answers what comes in with what goes out", settings.shown),
             "it wants --both, and nats:// as FROM",
@@ -115,7 +115,7 @@ pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     let requests = settings.reply.then(|| Rc::new(RefCell::new(VecDeque::new())));
     let mut ends: Ends = Vec::new();
     let is_request = settings.request && io.lane.is_some();
-    if io.inlet.is_some() && !is_request {
+    if io.ingress.is_some() && !is_request {
         let source = NatsSource {
             settings: settings.clone(),
             session: broker.session.clone(),
@@ -131,11 +131,11 @@ pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
                 "?publish=SUBJECT names one",
             ));
         }
-        let inlet = io.inlet.clone().filter(|_| is_request);
+        let ingress = io.ingress.clone().filter(|_| is_request);
         let origin = Origin::new(broker.session.clone(), settings.shown.clone());
-        let sink = NatsSink::new(settings, id, Replies { inlet: inlet.clone(), origin, seq: 0 }, requests);
+        let sink = NatsSink::new(settings, id, Replies { ingress: ingress.clone(), origin, seq: 0 }, requests);
         let end = Windowed { sink, settings: broker.window(WINDOW)? };
-        ends.push((Box::new(end), EndIo { inlet, ..io.clone() }));
+        ends.push((Box::new(end), EndIo { ingress, ..io.clone() }));
     }
     Ok(ends)
 }
@@ -176,7 +176,7 @@ pub(crate) fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
         Producing { linger: broker.batch_age, messages: broker.batch, bytes: broker.batch_bytes, limit: None };
     let verify = |properties| reach::verify(&settings, &properties).map_err(|error| address_error(&error));
     let mut ends: Ends = Vec::new();
-    if io.inlet.is_some() {
+    if io.ingress.is_some() {
         verify(settings.consumer())?;
         let source =
             KafkaSource { settings: settings.clone(), session: broker.session.clone(), tries: broker.tries()? };
@@ -191,7 +191,7 @@ pub(crate) fn kafka(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
         };
         let sink = KafkaSink::new(settings, producing, key);
         let end = Windowed { sink, settings: broker.window(WINDOW)? };
-        ends.push((Box::new(end), EndIo { inlet: None, ..io.clone() }));
+        ends.push((Box::new(end), EndIo { ingress: None, ..io.clone() }));
     }
     Ok(ends)
 }

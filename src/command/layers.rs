@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::config::file::{self, Profile};
 use crate::config::place::config_file;
 use crate::config::variables::{self, Environment};
-use crate::config::{Fault, OptionSpec, Origin, Setting, Takes, Wish, decide::decide};
+use crate::config::{Arity, Fault, OptionSpec, Origin, Override, Setting, decide::decide};
 use crate::endpoint::WsTarget;
 use crate::error::Error;
 
@@ -131,12 +131,12 @@ fn cause_of<'a>(added: &'a [Setting], error: &str) -> Option<&'a Setting> {
             .match_indices(&format!("--{option}"))
             .any(|(at, found)| !error[at + found.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-'))
     };
-    let quotes = |setting: &&Setting| match &setting.wish {
-        Wish::Values(values) => values.iter().filter_map(|value| value.to_str()).any(|value| {
+    let quotes = |setting: &&Setting| match &setting.change {
+        Override::Values(values) => values.iter().filter_map(|value| value.to_str()).any(|value| {
             let value = value.trim_start_matches('@');
             value.len() >= SHORTEST_QUOTE && error.contains(value)
         }),
-        Wish::On | Wish::Off => false,
+        Override::On | Override::Off => false,
     };
     added.iter().find(|setting| names(&setting.option)).or_else(|| added.iter().find(quotes))
 }
@@ -179,10 +179,10 @@ pub(crate) fn specs(command: &Command) -> Vec<OptionSpec> {
     let mut specs: Vec<OptionSpec> = options(command)
         .map(|arg| OptionSpec {
             name: long(arg),
-            takes: match (arg.get_action(), arg.get_num_args()) {
-                (ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count, _) => Takes::Nothing,
-                (_, Some(range)) if range.min_values() == 0 => Takes::Maybe,
-                _ => Takes::Value,
+            arity: match (arg.get_action(), arg.get_num_args()) {
+                (ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count, _) => Arity::Nothing,
+                (_, Some(range)) if range.min_values() == 0 => Arity::Maybe,
+                _ => Arity::Value,
             },
             repeats: matches!(arg.get_action(), ArgAction::Append),
             excludes: command.get_arg_conflicts_with(arg).into_iter().map(&long).collect(),
@@ -224,8 +224,8 @@ fn given(specs: &[OptionSpec], command: Option<&Command>, matches: &ArgMatches) 
         .filter_map(|arg| {
             let spec = crate::config::spec(specs, arg.get_long()?)?;
             let values = || matches.get_raw(arg.get_id().as_str()).unwrap_or_default().map(OsStr::to_owned).collect();
-            let wish = if spec.takes == Takes::Nothing { Wish::On } else { Wish::Values(values()) };
-            Some(Setting { option: spec.name.clone(), wish, origin: Origin::Flag })
+            let change = if spec.arity == Arity::Nothing { Override::On } else { Override::Values(values()) };
+            Some(Setting { option: spec.name.clone(), change, origin: Origin::Flag })
         })
         .collect()
 }
@@ -389,7 +389,7 @@ mod tests {
     fn the_cause_of_an_error_is_found_by_the_option_it_names() {
         let setting = |option: &str| Setting {
             option: option.to_owned(),
-            wish: Wish::Values(vec![format!("@{option}.value").into()]),
+            change: Override::Values(vec![format!("@{option}.value").into()]),
             origin: Origin::Variable(variables::name_of(option)),
         };
         let added = [setting("jq"), setting("header"), setting("retry-max")];

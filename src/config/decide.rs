@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use super::{Fault, OptionSpec, Setting, Wish, spec};
+use super::{Fault, OptionSpec, Override, Setting, spec};
 
 /// Options whose values are decided by the name before the mark.
 const BY_NAME: [(&str, char); 2] = [("header", ':'), ("cookie", '=')];
@@ -60,7 +60,7 @@ pub(crate) fn decide(
 }
 
 fn is_wanted(setting: &Setting) -> bool {
-    setting.wish != Wish::Off
+    setting.change != Override::Off
 }
 
 fn excludes(specs: &[OptionSpec], a: &Setting, b: &Setting) -> bool {
@@ -80,11 +80,11 @@ fn gives_way(specs: &[OptionSpec], setting: &Setting, above: &[Setting]) -> bool
 fn undecided(setting: Setting, above: &[Setting]) -> Option<Setting> {
     let same: Vec<&Setting> = above.iter().filter(|higher| higher.option == setting.option).collect();
     let mark = BY_NAME.iter().find(|(name, _)| *name == setting.option).map(|(_, mark)| *mark);
-    match (mark, setting.wish) {
-        (Some(mark), Wish::Values(mut values)) => {
+    match (mark, setting.change) {
+        (Some(mark), Override::Values(mut values)) => {
             let mut taken: Vec<String> = same
                 .iter()
-                .filter_map(|higher| if let Wish::Values(values) = &higher.wish { Some(values) } else { None })
+                .filter_map(|higher| if let Override::Values(values) = &higher.change { Some(values) } else { None })
                 .flatten()
                 .map(|value| name(value, mark))
                 .collect();
@@ -93,9 +93,9 @@ fn undecided(setting: Setting, above: &[Setting]) -> Option<Setting> {
                 taken.extend(headers.map(|(_, header)| (*header).to_owned()));
             }
             values.retain(|value| !taken.contains(&name(value, mark)));
-            (!values.is_empty()).then_some(Setting { wish: Wish::Values(values), ..setting })
+            (!values.is_empty()).then_some(Setting { change: Override::Values(values), ..setting })
         }
-        (_, wish) => same.is_empty().then_some(Setting { wish, ..setting }),
+        (_, change) => same.is_empty().then_some(Setting { change, ..setting }),
     }
 }
 
@@ -141,14 +141,14 @@ mod tests {
     fn settings(words: &[&str], origin: &Origin) -> Vec<Setting> {
         let mut found: Vec<Setting> = Vec::new();
         for word in words {
-            let (option, wish) = match (word.strip_prefix('!'), word.split_once('=')) {
-                (Some(option), _) => (option, Wish::Off),
-                (_, Some((option, value))) => (option, Wish::Values(vec![value.into()])),
-                _ => (*word, Wish::On),
+            let (option, change) = match (word.strip_prefix('!'), word.split_once('=')) {
+                (Some(option), _) => (option, Override::Off),
+                (_, Some((option, value))) => (option, Override::Values(vec![value.into()])),
+                _ => (*word, Override::On),
             };
-            match (found.iter_mut().find(|setting| setting.option == option), wish) {
-                (Some(Setting { wish: Wish::Values(values), .. }), Wish::Values(more)) => values.extend(more),
-                (_, wish) => found.push(Setting { option: option.to_owned(), wish, origin: origin.clone() }),
+            match (found.iter_mut().find(|setting| setting.option == option), change) {
+                (Some(Setting { change: Override::Values(values), .. }), Override::Values(more)) => values.extend(more),
+                (_, change) => found.push(Setting { option: option.to_owned(), change, origin: origin.clone() }),
             }
         }
         found

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::toml_text;
-use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, spec, switched};
+use super::{Arity, Fault, OptionSpec, Origin, Override, Setting, spec, switched};
 use crate::redact;
 
 /// The key of a profile's address.
@@ -143,17 +143,17 @@ pub(super) fn settings_of(
         let Some(spec) = spec(specs, &entry.key) else { continue };
         let origin = origin(entry.line);
         let fault = |what: &str, hint: &str| Fault::new(format!("{origin} {}: {what}", entry.key), hint);
-        let values = |values: &[String]| Wish::Values(values.iter().map(OsString::from).collect());
-        let wish = match (&entry.value, spec.takes) {
-            (Value::Switch(on), Takes::Nothing | Takes::Maybe) => {
+        let values = |values: &[String]| Override::Values(values.iter().map(OsString::from).collect());
+        let change = match (&entry.value, spec.arity) {
+            (Value::Switch(on), Arity::Nothing | Arity::Maybe) => {
                 settings.push(switched(spec, *on, specs, origin));
                 continue;
             }
-            (Value::Switch(_), Takes::Value) => {
+            (Value::Switch(_), Arity::Value) => {
                 faults.push(fault("expected a value, not true or false", "strings stand in quotes"));
                 continue;
             }
-            (_, Takes::Nothing) => {
+            (_, Arity::Nothing) => {
                 faults.push(fault("expected true or false", "write true or false, without quotes"));
                 continue;
             }
@@ -164,7 +164,7 @@ pub(super) fn settings_of(
                 continue;
             }
         };
-        settings.push(Setting { option: spec.name.clone(), wish, origin });
+        settings.push(Setting { option: spec.name.clone(), change, origin });
     }
     (settings, faults)
 }

@@ -93,7 +93,7 @@ impl fmt::Display for Origin {
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub(crate) enum Arity {
     /// Nothing: it is on or off.
     Nothing,
     /// A value, or nothing.
@@ -107,8 +107,8 @@ pub(crate) enum Takes {
 pub(crate) struct OptionSpec {
     /// Its name without dashes.
     pub name: String,
-    /// What it takes.
-    pub takes: Takes,
+    /// What it takes: nothing, or a value.
+    pub arity: Arity,
     /// Whether it may be given more than once.
     pub repeats: bool,
     /// Options that must not be given with it.
@@ -119,7 +119,7 @@ pub(crate) struct OptionSpec {
 
 /// What a layer wants of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Override {
     /// As if nobody had asked for it, whatever lower layers say.
     Off,
     /// Given without a value.
@@ -134,7 +134,7 @@ pub(crate) struct Setting {
     /// The option's name without dashes.
     pub option: String,
     /// What is wanted.
-    pub wish: Wish,
+    pub change: Override,
     /// Who wants it.
     pub origin: Origin,
 }
@@ -143,10 +143,10 @@ impl Setting {
     /// The setting as the command line would have it.
     #[must_use]
     pub(crate) fn arguments(&self) -> Vec<OsString> {
-        match &self.wish {
-            Wish::Off => Vec::new(),
-            Wish::On => vec![format!("--{}", self.option).into()],
-            Wish::Values(values) => values
+        match &self.change {
+            Override::Off => Vec::new(),
+            Override::On => vec![format!("--{}", self.option).into()],
+            Override::Values(values) => values
                 .iter()
                 .map(|value| {
                     let mut argument = OsString::from(format!("--{}=", self.option));
@@ -177,37 +177,37 @@ pub(crate) fn spec<'a>(specs: &'a [OptionSpec], name: &str) -> Option<&'a Option
 fn switched(spec: &OptionSpec, on: bool, specs: &[OptionSpec], origin: Origin) -> Setting {
     let opposite = format!("no-{}", spec.name);
     if !on && self::spec(specs, &opposite).is_some() {
-        return Setting { option: opposite, wish: Wish::On, origin };
+        return Setting { option: opposite, change: Override::On, origin };
     }
-    Setting { option: spec.name.clone(), wish: if on { Wish::On } else { Wish::Off }, origin }
+    Setting { option: spec.name.clone(), change: if on { Override::On } else { Override::Off }, origin }
 }
 
 #[cfg(test)]
 pub(crate) mod samples {
-    use super::{OptionSpec, Takes};
+    use super::{Arity, OptionSpec};
 
     /// Options that have one of everything.
     pub(crate) fn specs() -> Vec<OptionSpec> {
-        let row = |name: &str, takes, repeats, excludes: &[&str], replaced_by: &[&str]| OptionSpec {
+        let row = |name: &str, arity, repeats, excludes: &[&str], replaced_by: &[&str]| OptionSpec {
             name: name.to_owned(),
-            takes,
+            arity,
             repeats,
             excludes: excludes.iter().map(|name| (*name).to_owned()).collect(),
             replaced_by: replaced_by.iter().map(|name| (*name).to_owned()).collect(),
         };
         vec![
-            row("connect-timeout", Takes::Value, false, &[], &[]),
-            row("header", Takes::Value, true, &[], &[]),
-            row("init", Takes::Value, true, &[], &[]),
-            row("insecure", Takes::Nothing, false, &[], &[]),
-            row("compress", Takes::Maybe, false, &["no-compress"], &[]),
-            row("no-compress", Takes::Nothing, false, &["compress"], &[]),
-            row("broadcast", Takes::Nothing, false, &["echo"], &[]),
-            row("echo", Takes::Nothing, false, &["broadcast"], &[]),
-            row("no-self", Takes::Nothing, false, &[], &[]),
-            row("user", Takes::Value, false, &["user-env"], &["bearer"]),
-            row("user-env", Takes::Value, false, &["user"], &["bearer"]),
-            row("bearer", Takes::Value, false, &[], &["user", "user-env"]),
+            row("connect-timeout", Arity::Value, false, &[], &[]),
+            row("header", Arity::Value, true, &[], &[]),
+            row("init", Arity::Value, true, &[], &[]),
+            row("insecure", Arity::Nothing, false, &[], &[]),
+            row("compress", Arity::Maybe, false, &["no-compress"], &[]),
+            row("no-compress", Arity::Nothing, false, &["compress"], &[]),
+            row("broadcast", Arity::Nothing, false, &["echo"], &[]),
+            row("echo", Arity::Nothing, false, &["broadcast"], &[]),
+            row("no-self", Arity::Nothing, false, &[], &[]),
+            row("user", Arity::Value, false, &["user-env"], &["bearer"]),
+            row("user-env", Arity::Value, false, &["user"], &["bearer"]),
+            row("bearer", Arity::Value, false, &[], &["user", "user-env"]),
         ]
     }
 }

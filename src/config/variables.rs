@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::nearest::nearest;
-use super::{Fault, OptionSpec, Origin, Setting, Takes, Wish, switched};
+use super::{Arity, Fault, OptionSpec, Origin, Override, Setting, switched};
 
 /// How our variables begin.
 const PREFIX: &str = "WSP_";
@@ -65,11 +65,11 @@ pub(crate) fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<
         let name = name_of(&spec.name);
         let Some(value) = environment.get(&name) else { continue };
         let origin = Origin::Variable(name.clone());
-        match wish(spec, value) {
+        match switch(spec, value) {
             Ok(Some(on)) => settings.push(switched(spec, on, specs, origin)),
             Ok(None) => {
                 let values = if spec.repeats { lines(value) } else { vec![value.to_owned()] };
-                settings.push(Setting { option: spec.name.clone(), wish: Wish::Values(values), origin });
+                settings.push(Setting { option: spec.name.clone(), change: Override::Values(values), origin });
             }
             Err(()) => faults.push(Fault::new(
                 format!("{name}: '{}' is neither true nor false", value.to_string_lossy()),
@@ -81,14 +81,14 @@ pub(crate) fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<
 }
 
 /// On or off; `None` when it is a value.
-fn wish(spec: &OptionSpec, value: &OsStr) -> Result<Option<bool>, ()> {
+fn switch(spec: &OptionSpec, value: &OsStr) -> Result<Option<bool>, ()> {
     let word = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    match (spec.takes, word.as_str()) {
-        (Takes::Value, _) => Ok(None),
-        (_, "true") | (Takes::Nothing, "yes" | "on" | "1") => Ok(Some(true)),
-        (_, "false") | (Takes::Nothing, "no" | "off" | "0") => Ok(Some(false)),
-        (Takes::Maybe, _) => Ok(None),
-        (Takes::Nothing, _) => Err(()),
+    match (spec.arity, word.as_str()) {
+        (Arity::Value, _) => Ok(None),
+        (_, "true") | (Arity::Nothing, "yes" | "on" | "1") => Ok(Some(true)),
+        (_, "false") | (Arity::Nothing, "no" | "off" | "0") => Ok(Some(false)),
+        (Arity::Maybe, _) => Ok(None),
+        (Arity::Nothing, _) => Err(()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::observe::control::{
 use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::Pushed;
-use crate::queue::valve::Valve;
+use crate::queue::read_throttle::ReadThrottle;
 use crate::redact;
 
 /// A session that is held up for less is not told to be.
@@ -100,7 +100,7 @@ fn known(hub: &Hub, session: &str) -> Result<Vec<Rc<Mailbox>>, Refusal> {
 fn reading(mailbox: &Mailbox) -> SessionReading {
     let state = if mailbox.is_closing() {
         SessionState::Closing
-    } else if mailbox.valve().is_some_and(Valve::is_shut) {
+    } else if mailbox.throttle().is_some_and(ReadThrottle::is_shut) {
         SessionState::Paused
     } else if mailbox.held_for() >= THROTTLED_AFTER {
         SessionState::Throttled
@@ -128,7 +128,7 @@ fn reading(mailbox: &Mailbox) -> SessionReading {
             TrafficReading::from(&mailbox.sent),
             (mailbox.saved[Way::In as usize].get(), mailbox.saved[Way::Out as usize].get()),
         ),
-        rate_limit: mailbox.valve().and_then(Valve::rate),
+        rate_limit: mailbox.throttle().and_then(ReadThrottle::rate),
     }
 }
 

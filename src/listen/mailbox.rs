@@ -18,7 +18,7 @@ use crate::net::connection::CloseReason;
 use crate::net::listener::PeerAddr;
 use crate::observe::control::{SessionQueue, Steer};
 use crate::observe::counters::Traffic;
-use crate::queue::valve::Valve;
+use crate::queue::read_throttle::ReadThrottle;
 use crate::queue::{OverflowPolicy, Pushed, Queue};
 use crate::session::Outgoing;
 
@@ -77,7 +77,7 @@ pub(crate) struct Mailbox {
     control: RefCell<VecDeque<Outgoing>>,
     elsewhere: OnceCell<Elsewhere>,
     /// What lets its messages in, once somebody has turned it.
-    valve: OnceCell<Box<Valve>>,
+    throttle: OnceCell<Box<ReadThrottle>>,
 }
 
 /// Tells what waits for a session before it comes to its mailbox.
@@ -123,7 +123,7 @@ impl Mailbox {
             close_after_all: RefCell::new(None),
             control: RefCell::default(),
             elsewhere: OnceCell::new(),
-            valve: OnceCell::new(),
+            throttle: OnceCell::new(),
         }
     }
 
@@ -153,15 +153,15 @@ impl Mailbox {
     }
 
     /// What lets its messages in, where somebody has turned it.
-    pub(crate) fn valve(&self) -> Option<&Valve> {
-        self.valve.get().map(|valve| &**valve)
+    pub(crate) fn throttle(&self) -> Option<&ReadThrottle> {
+        self.throttle.get().map(|throttle| &**throttle)
     }
 
     /// Does what somebody outside wishes.
     pub(crate) fn steer(&self, steer: &Steer) {
         match steer {
             Steer::Intake(intake) => {
-                self.valve.get_or_init(Box::default).turn(*intake);
+                self.throttle.get_or_init(Box::default).turn(*intake);
                 // The session's task has to ask it again.
                 self.wake();
             }

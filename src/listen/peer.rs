@@ -127,8 +127,8 @@ impl ServerPeer {
     }
 
     fn on_message(&mut self, message: Message, replies: &mut Replies) {
-        if let Some(valve) = self.mailbox.valve() {
-            valve.pass();
+        if let Some(throttle) = self.mailbox.throttle() {
+            throttle.pass();
         }
         match self.guard.as_mut().map(|guard| guard.on_message(&message, Now::read())) {
             None | Some(Verdict::Pass) => {}
@@ -282,8 +282,8 @@ impl ServerPeer {
     /// As [`Peer::poll_can_receive`].
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The answer to our Close is awaited, whoever wished that nothing be read.
-        if let Some(valve) = self.mailbox.valve().filter(|_| !self.closing) {
-            std::task::ready!(valve.poll(cx));
+        if let Some(throttle) = self.mailbox.throttle().filter(|_| !self.closing) {
+            std::task::ready!(throttle.poll(cx));
         }
         if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
             return Poll::Pending;

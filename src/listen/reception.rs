@@ -38,7 +38,7 @@ use crate::session::{Driver, End};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A server whose address is bound, with nobody let in yet.
-pub(crate) struct Bound {
+pub(crate) struct BoundServer {
     listener: Listener,
     tls: Option<ServerTls>,
 }
@@ -70,7 +70,7 @@ fn server_tls(hub: &Hub) -> Result<Option<ServerTls>, Error> {
     })
 }
 
-impl Bound {
+impl BoundServer {
     /// Binds the address of a server, and reads or makes its certificate.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::config::ServerConfig;
 use super::hub::Hub;
 use super::input::{Input, InputKind, OpenConsole};
-use super::reception::Bound;
+use super::reception::BoundServer;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal, last};
@@ -67,7 +67,7 @@ pub(crate) async fn run(server: Server, host: Host, console: Option<OpenConsole>
     if let Some(path) = &server.dead_letters {
         hub.recording().keep_dead_letters(LineFile::append(path, Kind::DeadLetters)?);
     }
-    let reception = Bound::bind(&hub).await?;
+    let reception = BoundServer::bind(&hub).await?;
     let serving = match &server.admin {
         Some(settings) => Some(open_admin(settings, &hub).await?),
         None => None,
@@ -104,7 +104,7 @@ async fn open_admin(settings: &AdminSettings, hub: &Rc<Hub>) -> Result<Serving, 
 
 async fn serve(
     server: &Server,
-    reception: Bound,
+    reception: BoundServer,
     hub: &Rc<Hub>,
     mut input: Input,
     signals: &mut Signals,

@@ -12,7 +12,7 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::DeadLetters;
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{Ledger, OnSafe, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Ledger, Safety, Settlement};
 
 /// Keeps nothing.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl DeadLetters for Nowhere {
         false
     }
 
-    fn bury(&self, envelope: Envelope, reason: DropReason, _endpoint: &str, _error: &str) {
+    fn dead_letter(&self, envelope: Envelope, reason: DropReason, _endpoint: &str, _error: &str) {
         envelope.settle(Settlement::Dropped(reason));
     }
 }
@@ -45,7 +45,7 @@ impl DeadLetters for Kept {
         self.lane.poll_ready(cx)
     }
 
-    fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
+    fn dead_letter(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
         let mut line = Vec::new();
         let (session, error) = (&envelope.origin.session, format!("{endpoint}: {error}"));
         write_dead_letter_line(&mut line, envelope.time, session, Direction::In, &envelope.message, &error);
@@ -54,7 +54,7 @@ impl DeadLetters for Kept {
         let Ok(message) = Message::text_from_bytes(line) else { return };
         let (origin, time, seq) = (Rc::clone(&envelope.origin), envelope.time, envelope.seq);
         let (original, size, sender) = (envelope.receipt, envelope.message.len(), Rc::clone(&envelope.origin));
-        let kept = OnSafe::call(move |safety| match safety {
+        let kept = AckCallback::call(move |safety| match safety {
             Safety::Stored | Safety::Settled(Settlement::Delivered) => {
                 original.settle(Settlement::DeadLettered(reason));
             }

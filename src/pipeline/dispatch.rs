@@ -75,8 +75,8 @@ impl<S: BatchSink> Dispatch<S> {
         };
         let result = stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
         // What is in a batch at an abort may have been taken; it stays unsettled.
-        lane.put_back(batch.into_iter());
-        lane.put_back(self.given_up.into_iter().map(|given_up| given_up.envelope));
+        lane.requeue(batch.into_iter());
+        lane.requeue(self.given_up.into_iter().map(|given_up| given_up.envelope));
         result
     }
 
@@ -121,7 +121,7 @@ impl<S: BatchSink> Dispatch<S> {
                         regardless: true,
                     };
                     self.given_up.extend(batch.drain(..).map(refused));
-                    self.bury(io).await;
+                    self.dead_letter(io).await;
                     return Ok(());
                 }
             };
@@ -130,7 +130,7 @@ impl<S: BatchSink> Dispatch<S> {
                 Problem::Never(error) => {
                     let first = batch.pop_front();
                     self.given_up.extend(first.map(|envelope| GivenUp::rejected(envelope, error)));
-                    self.bury(io).await;
+                    self.dead_letter(io).await;
                 }
                 Problem::Again { reason, after } => {
                     let attempt = Attempt::Failed { cause: Cause::Passing, retry_after: after };
@@ -153,7 +153,7 @@ impl<S: BatchSink> Dispatch<S> {
                             ..GivenUp::rejected(envelope, reason.clone())
                         };
                         self.given_up.extend(batch.drain(..).map(spent));
-                        self.bury(io).await;
+                        self.dead_letter(io).await;
                         return Ok(());
                     }
                     let text = format!("{}: gave up after {}: {reason}", self.sink.name(), counted(retries, "retry"));
@@ -191,12 +191,12 @@ impl<S: BatchSink> Dispatch<S> {
         }
         left.append(batch);
         *batch = left;
-        self.bury(io).await;
+        self.dead_letter(io).await;
         first
     }
 
     /// Hands what was given up to the dead letters.
-    async fn bury(&mut self, io: &EndIo) {
+    async fn dead_letter(&mut self, io: &EndIo) {
         while let Some(first) = self.given_up.front() {
             let is_tried_again = !first.regardless && io.dead_letters.parts(&first.envelope);
             if !is_tried_again && !std::mem::replace(&mut self.has_given_up, true) {
@@ -207,9 +207,9 @@ impl<S: BatchSink> Dispatch<S> {
             if let Some(GivenUp { envelope, reason, error, regardless }) = self.given_up.pop_front() {
                 let (dead_letters, name) = (&io.dead_letters, self.sink.name());
                 if regardless {
-                    dead_letters.bury_regardless(envelope, reason, name, &error);
+                    dead_letters.dead_letter_regardless(envelope, reason, name, &error);
                 } else {
-                    dead_letters.bury(envelope, reason, name, &error);
+                    dead_letters.dead_letter(envelope, reason, name, &error);
                 }
             }
         }

@@ -145,7 +145,7 @@ impl ExecEnd {
             variables: Vec::new(),
             without: |_| false,
             takes_input: io.lane.is_some(),
-            gives_output: io.inlet.is_some(),
+            gives_output: io.ingress.is_some(),
             limit: LIMIT,
             stderr: self.stderr.clone(),
             prefix: format!("exec:{shown}{dots}: "),
@@ -321,7 +321,7 @@ struct Feeder {
 impl Drop for Feeder {
     fn drop(&mut self) {
         // What its program has not read is for whoever comes next.
-        self.lane.put_back(self.waiting.drain(..).map(|(_, envelope)| envelope));
+        self.lane.requeue(self.waiting.drain(..).map(|(_, envelope)| envelope));
     }
 }
 

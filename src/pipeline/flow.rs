@@ -21,10 +21,10 @@ use crate::filter::jq::TOO_DEEP;
 use crate::filter::{Filter, Fold, Json, Schema, States};
 use crate::message::Message;
 use crate::observe::counters::{Count, DropReason};
-use crate::queue::end::{DeadLetters, Inlet};
+use crate::queue::end::{DeadLetters, Ingress};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{Ledger, OnSafe, Receipt, Settlement};
+use crate::queue::ledger::{AckCallback, Ledger, Receipt, Settlement};
 use crate::queue::spool::Spool;
 use crate::queue::spool::error::SpoolError;
 use folding::Folding;
@@ -167,7 +167,7 @@ impl Flow {
     }
 
     /// No destination gets it: the dead letters do.
-    fn bury(&self, lineage: &Lineage, message: Message, error: &str, receipt: &Receipt) {
+    fn dead_letter(&self, lineage: &Lineage, message: Message, error: &str, receipt: &Receipt) {
         self.reject_at(&lineage.origin.endpoint, lineage.envelope(message, receipt.share()), error);
     }
 
@@ -176,7 +176,7 @@ impl Flow {
             (self.failed)(format!("{endpoint}: {error}; later ones are counted only"));
         }
         self.rejected.one();
-        self.dead_letters.bury(envelope, DropReason::Invalid, endpoint, error);
+        self.dead_letters.dead_letter(envelope, DropReason::Invalid, endpoint, error);
     }
 
     /// A message of a session whose messages all come from one place, with that place, where somebody asks.
@@ -206,8 +206,10 @@ impl Flow {
                     NonJson::Drop if settings.schema.is_some() => self.deliver(&lineage, message, Vec::new(), &receipt),
                     NonJson::Pass => self.deliver(&lineage, message, Vec::new(), &receipt),
                     NonJson::Drop => {}
-                    NonJson::Reject if reason.starts_with(TOO_DEEP) => self.bury(&lineage, message, &reason, &receipt),
-                    NonJson::Reject => self.bury(&lineage, message, "not JSON", &receipt),
+                    NonJson::Reject if reason.starts_with(TOO_DEEP) => {
+                        self.dead_letter(&lineage, message, &reason, &receipt);
+                    }
+                    NonJson::Reject => self.dead_letter(&lineage, message, "not JSON", &receipt),
                 }
                 return receipt.settle(Settlement::Filtered);
             }
@@ -232,7 +234,7 @@ impl Flow {
             && let Err(error) = schema.check(message.payload())
         {
             let envelope = lineage.envelope(message, receipt.share());
-            self.dead_letters.bury(envelope, DropReason::Invalid, "schema", &error);
+            self.dead_letters.dead_letter(envelope, DropReason::Invalid, "schema", &error);
             return;
         }
         if legs.is_empty()
@@ -289,7 +291,7 @@ impl Lineage {
     }
 }
 
-impl Inlet for Flow {
+impl Ingress for Flow {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         std::task::ready!(self.held.poll_room(cx));
         if let Some(folding) = &self.folding {
@@ -304,8 +306,8 @@ impl Inlet for Flow {
         Poll::Ready(())
     }
 
-    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
-        let receipt = self.ledger.receive(message.len(), on_safe);
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_settled: Option<AckCallback>) {
+        let receipt = self.ledger.receive(message.len(), on_settled);
         let lineage = Lineage { origin: Rc::clone(origin), seq, time: origin.clock.now() };
         let message = self.with_source(origin, message);
         if let Some(lane) = self.settings.only_lane() {
@@ -323,7 +325,12 @@ impl Inlet for Flow {
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
         let message = self.with_source(origin, message);
         let receipt = self.ledger.receive(message.len(), None);
-        self.bury(&Lineage { origin: Rc::clone(origin), seq, time: origin.clock.now() }, message, error, &receipt);
+        self.dead_letter(
+            &Lineage { origin: Rc::clone(origin), seq, time: origin.clock.now() },
+            message,
+            error,
+            &receipt,
+        );
         receipt.settle(Settlement::Filtered);
     }
 
@@ -332,15 +339,15 @@ impl Inlet for Flow {
         origin: &Rc<Origin>,
         seq: u64,
         message: Message,
-        on_safe: Option<OnSafe>,
+        on_settled: Option<AckCallback>,
         reason: DropReason,
         error: &str,
     ) {
         let message = self.with_source(origin, message);
-        let receipt = self.ledger.receive(message.len(), on_safe);
+        let receipt = self.ledger.receive(message.len(), on_settled);
         let envelope =
             Envelope { message, origin: Rc::clone(origin), time: origin.clock.now(), seq, attempts: 0, receipt };
-        self.dead_letters.bury(envelope, reason, &origin.endpoint, error);
+        self.dead_letters.dead_letter(envelope, reason, &origin.endpoint, error);
     }
 
     fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {

@@ -10,24 +10,24 @@ use jiff::Timestamp;
 
 use crate::message::Message;
 use crate::observe::counters::DropReason;
-use crate::queue::end::{EndIo, Inlet};
+use crate::queue::end::{EndIo, Ingress};
 use crate::queue::envelope::Origin;
-use crate::queue::ledger::OnSafe;
+use crate::queue::ledger::AckCallback;
 use crate::queue::stop::{Step, Stop};
 
 /// A gate before a flow.
 pub(super) struct Gate {
-    inlet: Rc<dyn Inlet>,
+    ingress: Rc<dyn Ingress>,
     stop: Rc<Stop>,
 }
 
 impl Gate {
     /// What an end works with, its way in gated.
     pub(super) fn before(io: &EndIo) -> EndIo {
-        let gate = |inlet: &Rc<dyn Inlet>| {
-            Rc::new(Self { inlet: Rc::clone(inlet), stop: Rc::clone(&io.stop) }) as Rc<dyn Inlet>
+        let gate = |ingress: &Rc<dyn Ingress>| {
+            Rc::new(Self { ingress: Rc::clone(ingress), stop: Rc::clone(&io.stop) }) as Rc<dyn Ingress>
         };
-        EndIo { inlet: io.inlet.as_ref().map(gate), ..io.clone() }
+        EndIo { ingress: io.ingress.as_ref().map(gate), ..io.clone() }
     }
 
     fn is_open(&self) -> bool {
@@ -35,20 +35,20 @@ impl Gate {
     }
 }
 
-impl Inlet for Gate {
+impl Ingress for Gate {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_open() { self.inlet.poll_ready(cx) } else { Poll::Ready(()) }
+        if self.is_open() { self.ingress.poll_ready(cx) } else { Poll::Ready(()) }
     }
 
-    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_settled: Option<AckCallback>) {
         if self.is_open() {
-            self.inlet.push(origin, seq, message, on_safe);
+            self.ingress.push(origin, seq, message, on_settled);
         }
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
         if self.is_open() {
-            self.inlet.reject(origin, seq, message, error);
+            self.ingress.reject(origin, seq, message, error);
         }
     }
 
@@ -57,38 +57,38 @@ impl Inlet for Gate {
         origin: &Rc<Origin>,
         seq: u64,
         message: Message,
-        on_safe: Option<OnSafe>,
+        on_settled: Option<AckCallback>,
         reason: DropReason,
         error: &str,
     ) {
         if self.is_open() {
-            self.inlet.refuse(origin, seq, message, on_safe, reason, error);
+            self.ingress.refuse(origin, seq, message, on_settled, reason, error);
         }
     }
 
     fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
         if self.is_open() {
-            self.inlet.lose(session, count, size, reason);
+            self.ingress.lose(session, count, size, reason);
         }
     }
 
     fn asks_for_sources(&self) -> bool {
-        self.inlet.asks_for_sources()
+        self.ingress.asks_for_sources()
     }
 
     fn lags(&self, count: u64) {
-        self.inlet.lags(count);
+        self.ingress.lags(count);
     }
 
     fn end(&self) {
-        self.inlet.end();
+        self.ingress.end();
     }
 
     fn depth(&self) -> (u64, u64) {
-        self.inlet.depth()
+        self.ingress.depth()
     }
 
     fn full_since(&self) -> Option<Timestamp> {
-        self.inlet.full_since()
+        self.ingress.full_since()
     }
 }

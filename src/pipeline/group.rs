@@ -148,8 +148,8 @@ impl Group {
     }
 }
 
-/// The gravest for the data wins, then the first that happened.
-pub(crate) fn gravest(exits: impl IntoIterator<Item = Exit>) -> Exit {
+/// The worst for the data wins, then the first that happened.
+pub(crate) fn worst(exits: impl IntoIterator<Item = Exit>) -> Exit {
     let exits: Vec<Exit> = exits.into_iter().collect();
     let grave = [Exit::Storage, Exit::Undelivered, Exit::Dropped].into_iter().find(|exit| exits.contains(exit));
     grave.or_else(|| exits.into_iter().find(|exit| *exit != Exit::Done)).unwrap_or(Exit::Done)
@@ -170,7 +170,7 @@ mod tests {
             (vec![Exit::Undelivered, Exit::Storage, Exit::Lost], Exit::Storage),
         ];
         for (exits, expected) in table {
-            assert_eq!(gravest(exits.clone()), expected, "{exits:?}");
+            assert_eq!(worst(exits.clone()), expected, "{exits:?}");
         }
     }
 }

@@ -188,8 +188,8 @@ impl Relay {
 
     /// An end has ended; whether something is left to do for it.
     fn goes_on(&self, start: &mut Start, result: Result<(), EndError>, state: &mut State) -> bool {
-        if let Some(inlet) = start.io.inlet.take() {
-            inlet.end();
+        if let Some(ingress) = start.io.ingress.take() {
+            ingress.end();
         }
         let is_over = |start: &Start, has_failed| {
             if let Some(lane) = &start.io.lane {
@@ -213,7 +213,7 @@ impl Relay {
         } else {
             state.errors.push(error.clone());
             if !start.is_last && start.io.lane.is_some() && start.io.dead_letters.are_kept() {
-                start.future = Box::pin(bury_the_rest(start.io.clone(), start.name.clone(), error));
+                start.future = Box::pin(dead_letter_the_rest(start.io.clone(), start.name.clone(), error));
                 return true;
             }
         }
@@ -237,7 +237,7 @@ impl Relay {
         }
     }
 
-    /// The gravest for the data wins, then the first that happened.
+    /// The worst for the data wins, then the first that happened.
     fn exit(&self, state: &State) -> Exit {
         let any = |test: fn(&Ledger) -> bool| self.seen.flows.iter().any(|flow| test(&flow.ledger));
         if state.errors.iter().any(|error| error.exit == Exit::Storage) {
@@ -261,17 +261,17 @@ impl Relay {
 }
 
 /// What waits for an end that has failed goes to the dead letters, also what is still pushed.
-async fn bury_the_rest(io: EndIo, name: String, error: EndError) -> Result<(), EndError> {
+async fn dead_letter_the_rest(io: EndIo, name: String, error: EndError) -> Result<(), EndError> {
     let Some(lane) = &io.lane else { return Ok(()) };
     let burying = async {
-        // What is taken out is buried at once: at an abort the rest is still in the lane.
+        // What is taken out goes to the dead letters at once: at an abort the rest is still in the lane.
         while let Some(envelope) = poll_fn(|cx| {
             ready!(io.dead_letters.poll_room(cx));
             lane.poll_next(cx)
         })
         .await
         {
-            io.dead_letters.bury(envelope, DropReason::RetriesSpent, &name, &error.text);
+            io.dead_letters.dead_letter(envelope, DropReason::RetriesSpent, &name, &error.text);
         }
     };
     io.stop.unless(Step::Aborting, burying).await;
@@ -292,7 +292,7 @@ struct Start {
 impl Start {
     fn of(running: Running) -> Self {
         let Running { name, end, io, is_last, is_from, view } = running;
-        let gives_first = is_from && io.inlet.is_some() && io.lane.is_some();
+        let gives_first = is_from && io.ingress.is_some() && io.lane.is_some();
         let own = if gives_first { Gate::before(&io) } else { io.clone() };
         view.began();
         Self { future: end.run(own), name, io, is_last, gives_first, view }
@@ -302,9 +302,9 @@ impl Start {
     /// one can end, and then this one.
     fn gives_no_more(&mut self) {
         if self.gives_first
-            && let Some(inlet) = self.io.inlet.take()
+            && let Some(ingress) = self.io.ingress.take()
         {
-            inlet.end();
+            ingress.end();
         }
     }
 }

@@ -51,7 +51,7 @@ impl<S: WindowSink + 'static> End for Windowed<S> {
             let work = carry(&mut sink, &settings, &lane, &io, &mut way);
             let result = io.stop.unless(Step::Aborting, work).await.unwrap_or(Ok(()));
             // What is under way at an abort may have been taken; it stays unsettled.
-            lane.put_back(way.take_back().map(|(_, envelope)| envelope));
+            lane.requeue(way.take_back().map(|(_, envelope)| envelope));
             result
         })
     }
@@ -202,7 +202,7 @@ async fn carry<S: WindowSink>(
         sink.give_up();
         (io.notice)(format!("{}: {} given up: {reason}", sink.name(), counted(way.again.len(), "message")));
         for (_, envelope) in way.again.drain(..) {
-            io.dead_letters.bury(envelope, DropReason::RetriesSpent, sink.name(), &reason);
+            io.dead_letters.dead_letter(envelope, DropReason::RetriesSpent, sink.name(), &reason);
         }
     }
 }
@@ -250,7 +250,7 @@ async fn pump<S: WindowSink>(
                         policy.succeeded();
                         lane.took(envelope);
                     }
-                    Err(Problem::Never(reason)) => bury(sink.name(), io, envelope, &reason),
+                    Err(Problem::Never(reason)) => dead_letter(sink.name(), io, envelope, &reason),
                     Err(other) => {
                         let place = way.again.partition_point(|(known, _)| *known < number);
                         way.again.insert(place, (number, envelope));
@@ -315,7 +315,7 @@ fn hand_over<S: WindowSink>(
                 way.handed(number, envelope);
                 handed += 1;
             }
-            Poll::Ready(Err(Problem::Never(reason))) => bury(sink.name(), io, envelope, &reason),
+            Poll::Ready(Err(Problem::Never(reason))) => dead_letter(sink.name(), io, envelope, &reason),
             Poll::Ready(Err(other)) => {
                 way.again.push_front((number, envelope));
                 *problem = Some(other);
@@ -330,9 +330,9 @@ fn hand_over<S: WindowSink>(
     (handed, false)
 }
 
-fn bury(name: &str, io: &EndIo, envelope: Envelope, reason: &str) {
+fn dead_letter(name: &str, io: &EndIo, envelope: Envelope, reason: &str) {
     if !io.dead_letters.parts(&envelope) {
         (io.notice)(format!("{name}: a message is given up: {reason}"));
     }
-    io.dead_letters.bury(envelope, DropReason::Rejected, name, reason);
+    io.dead_letters.dead_letter(envelope, DropReason::Rejected, name, reason);
 }

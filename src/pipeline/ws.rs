@@ -160,7 +160,7 @@ impl WsPeer {
         if !self.conversation.acknowledges()
             && let Some(lane) = &self.hand.io.lane
         {
-            lane.put_back(self.hand.in_flight.drain(..).map(|(_, envelope)| envelope));
+            lane.requeue(self.hand.in_flight.drain(..).map(|(_, envelope)| envelope));
         }
     }
 
@@ -183,12 +183,12 @@ impl WsPeer {
     fn has_work(&self) -> bool {
         let io = &self.hand.io;
         !self.hand.in_flight.is_empty()
-            || io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.inlet.is_none() && !lane.has_ended()))
+            || io.lane.as_ref().is_some_and(|lane| !lane.is_empty() || (io.ingress.is_none() && !lane.has_ended()))
     }
 
     /// How full the pipeline behind this is.
     fn depth(&self) -> Option<Depth> {
-        let (waiting, capacity) = self.hand.io.inlet.as_ref()?.depth();
+        let (waiting, capacity) = self.hand.io.ingress.as_ref()?.depth();
         Some(Depth { waiting, capacity })
     }
 
@@ -234,7 +234,7 @@ impl Client for WsPeer {
 
     fn poll_waited(&self, cx: &mut Context<'_>) -> Poll<Waited> {
         let io = &self.hand.io;
-        let gives_no_more = io.inlet.is_none() || io.stop.poll_reached(Step::Draining, cx).is_ready();
+        let gives_no_more = io.ingress.is_none() || io.stop.poll_reached(Step::Draining, cx).is_ready();
         let is_drained = io.lane.as_ref().is_some_and(|lane| lane.poll_done(cx).is_ready());
         let is_left = gives_no_more && is_drained && self.hand.in_flight.is_empty();
         if is_left || self.poll_over(cx).is_ready() { Poll::Ready(Waited::Over) } else { Poll::Pending }
@@ -274,7 +274,7 @@ impl Client for WsPeer {
     }
 
     fn missed(&self) -> Missed {
-        match &self.hand.io.inlet {
+        match &self.hand.io.ingress {
             None => Missed::Nothing,
             Some(_) if self.voice.resumes() => Missed::Resumed,
             Some(_) => Missed::All,
@@ -348,7 +348,7 @@ impl Peer for WsPeer {
             }
         }
         // A sink has done its work; a source stops when it is told to. Who is both goes on receiving.
-        let is_done = if self.hand.io.inlet.is_some() {
+        let is_done = if self.hand.io.ingress.is_some() {
             let drained = self.hand.io.lane.is_none() || self.is_finished();
             self.hand.io.stop.poll_reached(Step::Draining, cx).is_ready() && drained
         } else {
@@ -397,7 +397,7 @@ impl Peer for WsPeer {
             std::task::ready!(self.view.poll_valve(cx));
         }
         std::task::ready!(self.view.poll_room(cx));
-        self.hand.io.inlet.as_ref().map_or(Poll::Ready(()), |inlet| inlet.poll_ready(cx))
+        self.hand.io.ingress.as_ref().map_or(Poll::Ready(()), |ingress| ingress.poll_ready(cx))
     }
 
     fn on_flushed(&mut self) {

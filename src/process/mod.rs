@@ -1,10 +1,10 @@
 //! Programs run by `sh -c`: one and whatever it starts, from the start to the last of its process group.
 //!
 //! A task of its own keeps each program: it reaps the process, passes on what it says by line, and sends the signals that
-//! [`ladder`] asks for. Standard input and output are its user's. Invariants: a process is reaped as soon as it ends;
+//! [`kill_escalation`] asks for. Standard input and output are its user's. Invariants: a process is reaped as soon as it ends;
 //! once a program is over nothing of its group runs.
 
-pub(crate) mod ladder;
+pub(crate) mod kill_escalation;
 mod voice;
 
 use std::any::Any;
@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
-use self::ladder::{Due, Ladder};
+use self::kill_escalation::{Due, KillEscalation};
 use self::voice::Lines;
 use crate::host::Stderr;
 use crate::message::clock::now;
@@ -65,7 +65,7 @@ pub(crate) struct Plan<'p> {
     pub slot: Box<dyn Any>,
 }
 
-/// A program as its user sees it. Dropping it lets the program go: its input ends, the ladder begins.
+/// A program as its user sees it. Dropping it lets the program go: its input ends, the escalation begins.
 pub(crate) struct Program {
     link: Rc<Link>,
     /// Its standard input, until that is closed.
@@ -113,7 +113,7 @@ impl Program {
             stderr,
             spoken: spoken.map(|stream| lines(voice::Stream::Stdout(stream))),
             link: Rc::clone(&link),
-            ladder: Ladder::new(plan.limit),
+            escalation: KillEscalation::new(plan.limit),
             _slot: plan.slot,
         };
         spawn_local(keeper.keep(plan.aborted));
@@ -143,7 +143,7 @@ impl Program {
         .await
     }
 
-    /// It is to end: by itself within `patience`, then the ladder begins.
+    /// It is to end: by itself within `patience`, then the escalation begins.
     pub(crate) fn end(&self, patience: Duration) {
         let sooner = self.link.patience.get().map_or(patience, |known| known.min(patience));
         self.link.patience.set(Some(sooner));
@@ -166,7 +166,7 @@ struct Keeper {
     stderr: Option<Lines>,
     spoken: Option<Lines>,
     link: Rc<Link>,
-    ladder: Ladder,
+    escalation: KillEscalation,
     _slot: Box<dyn Any>,
 }
 
@@ -177,7 +177,7 @@ impl Keeper {
         let mut aborted = false;
         let mut glances = 0;
         loop {
-            match self.ladder.due(now()) {
+            match self.escalation.due(now()) {
                 Due::Nothing => {}
                 Due::Terminate => self.signal(Signal::SIGTERM),
                 Due::Kill => self.signal(Signal::SIGKILL),
@@ -186,9 +186,9 @@ impl Keeper {
             if ended && (glances > LAST_GLANCES || !self.is_anybody_left()) {
                 break;
             }
-            glances += u32::from(ended && self.ladder.is_spent());
+            glances += u32::from(ended && self.escalation.is_spent());
             let glance = ended.then(|| Instant::now() + GLANCE);
-            let next = self.ladder.deadline().map(Instant::from_std).into_iter().chain(glance).min();
+            let next = self.escalation.deadline().map(Instant::from_std).into_iter().chain(glance).min();
             let time = async {
                 match next {
                     Some(next) => sleep_until(next).await,
@@ -203,18 +203,18 @@ impl Keeper {
                         unread = link.unread.take();
                     }
                     if let Some(patience) = link.patience.get() {
-                        self.ladder.end(now(), patience);
+                        self.escalation.end(now(), patience);
                     }
                 }
                 () = &mut abort, if !aborted => {
                     aborted = true;
-                    self.ladder.abort(now());
+                    self.escalation.abort(now());
                 }
                 status = self.child.wait(), if !ended => {
                     // Should the kernel not tell, it was no success.
                     link.end(status.unwrap_or_else(|_| ExitStatus::from_raw(255 << 8)));
                     // What it started and left behind ends with it.
-                    self.ladder.end(now(), PATIENCE);
+                    self.escalation.end(now(), PATIENCE);
                 }
                 // Last, because what floods is always ready.
                 open = Lines::pass_on_of(&mut self.stderr) => if !open { self.stderr = None },

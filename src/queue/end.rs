@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::envelope::{Envelope, Origin};
 use super::lane::Lane;
-use super::ledger::OnSafe;
+use super::ledger::AckCallback;
 use super::stop::Stop;
 use crate::exit::Exit;
 use crate::message::Message;
@@ -23,12 +23,12 @@ use crate::observe::counters::DropReason;
 pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Where a source puts messages.
-pub(crate) trait Inlet {
+pub(crate) trait Ingress {
     /// Ready when a message may be pushed; else the waker is called when it may.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Takes a message in. `on_safe` is called when the source may forget it.
-    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>);
+    /// Takes a message in. `on_settled` is called when the source may forget it.
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_settled: Option<AckCallback>);
 
     /// Takes in what should have been a message and cannot be read as one: it goes to the dead letters as it is.
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str);
@@ -39,7 +39,7 @@ pub(crate) trait Inlet {
         origin: &Rc<Origin>,
         seq: u64,
         message: Message,
-        on_safe: Option<OnSafe>,
+        on_settled: Option<AckCallback>,
         reason: DropReason,
         error: &str,
     );
@@ -79,11 +79,11 @@ pub(crate) trait DeadLetters {
     }
 
     /// Keeps a message, and settles it once it is kept; without a place it is settled as dropped. `error` says why in words.
-    fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str);
+    fn dead_letter(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str);
 
-    /// As [`DeadLetters::bury`], of a message that was refused whatever it holds: its parts would fare no better.
-    fn bury_regardless(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
-        self.bury(envelope, reason, endpoint, error);
+    /// As [`DeadLetters::dead_letter`], of a message that was refused whatever it holds: its parts would fare no better.
+    fn dead_letter_regardless(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
+        self.dead_letter(envelope, reason, endpoint, error);
     }
 
     /// Whether this message, refused for what it holds, is tried again in parts instead of being kept.
@@ -96,7 +96,7 @@ pub(crate) trait DeadLetters {
 #[derive(Clone)]
 pub(crate) struct EndIo {
     /// Where its messages go, when it is a source.
-    pub inlet: Option<Rc<dyn Inlet>>,
+    pub ingress: Option<Rc<dyn Ingress>>,
     /// What waits for it, when it is a sink.
     pub lane: Option<Rc<Lane>>,
     /// When to end.
@@ -110,8 +110,8 @@ pub(crate) struct EndIo {
 impl EndIo {
     /// Waits until a message may be pushed.
     pub(crate) async fn room(&self) {
-        if let Some(inlet) = &self.inlet {
-            std::future::poll_fn(|cx| inlet.poll_ready(cx)).await;
+        if let Some(ingress) = &self.ingress {
+            std::future::poll_fn(|cx| ingress.poll_ready(cx)).await;
         }
     }
 }

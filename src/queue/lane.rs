@@ -296,13 +296,13 @@ impl Lane {
     }
 
     /// Puts back what was taken out and not delivered, in the order it was taken.
-    pub(crate) fn put_back(&self, envelopes: impl DoubleEndedIterator<Item = Envelope>) {
+    pub(crate) fn requeue(&self, envelopes: impl DoubleEndedIterator<Item = Envelope>) {
         for mut envelope in envelopes.rev() {
             envelope.attempts += 1;
             self.retried.one();
             match &self.backing {
-                Backing::Memory(queue) => queue.borrow_mut().put_back(envelope),
-                Backing::Spool(lane) => lane.queue.borrow_mut().put_back(envelope),
+                Backing::Memory(queue) => queue.borrow_mut().requeue(envelope),
+                Backing::Spool(lane) => lane.queue.borrow_mut().requeue(envelope),
             }
         }
         self.waits.readers.wake();

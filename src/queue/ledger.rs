@@ -13,7 +13,7 @@ use crate::message::event::Direction;
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
 /// Whom to tell, once, that a source may forget a message.
-pub(crate) enum OnSafe {
+pub(crate) enum AckCallback {
     /// The source, by the message's number there.
     Keeper(Rc<dyn Keeper>, u64),
     /// Whoever else.
@@ -26,7 +26,7 @@ pub(crate) trait Keeper {
     fn is_safe(&self, number: u64, safety: Safety);
 }
 
-impl OnSafe {
+impl AckCallback {
     /// Something to be called.
     pub(crate) fn call(call: impl FnOnce(Safety) + 'static) -> Self {
         Self::Call(Box::new(call))
@@ -41,7 +41,7 @@ impl OnSafe {
     }
 }
 
-/// What became of a message, from the mildest to the gravest.
+/// What became of a message, from the mildest to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Settlement {
     /// A filter or route kept it from every destination.
@@ -89,12 +89,12 @@ const MOST_RUNS: usize = 1 << 17;
 const MOST_SPARE: usize = 4096;
 
 impl Ledger {
-    /// A message was taken in; `on_safe` is called once, as soon as the source may forget it.
-    pub(crate) fn receive(self: &Rc<Self>, bytes: usize, on_safe: Option<OnSafe>) -> Receipt {
+    /// A message was taken in; `on_settled` is called once, as soon as the source may forget it.
+    pub(crate) fn receive(self: &Rc<Self>, bytes: usize, on_settled: Option<AckCallback>) -> Receipt {
         self.received.one();
         self.received_bytes.add(bytes as u64);
         self.last_id.set(self.last_id.get() + 1);
-        Receipt::of(self.open(self.last_id.get(), State::default(), on_safe), false)
+        Receipt::of(self.open(self.last_id.get(), State::default(), on_settled), false)
     }
 
     /// Messages that an earlier run left behind are received once more; [`Ledger::reopen`] makes their receipts.
@@ -135,15 +135,15 @@ impl Ledger {
         self.parked.borrow().runs() >= MOST_RUNS
     }
 
-    fn open(self: &Rc<Self>, id: u64, state: State, on_safe: Option<OnSafe>) -> Rc<Open> {
+    fn open(self: &Rc<Self>, id: u64, state: State, on_settled: Option<AckCallback>) -> Rc<Open> {
         let new = Open {
             ledger: Some(Rc::clone(self)),
             id,
             shares: Cell::new(state.shares),
             stored: Cell::new(0),
             parked: Cell::new(0),
-            gravest: Cell::new(state.gravest),
-            on_safe: Cell::new(on_safe),
+            worst: Cell::new(state.worst),
+            on_settled: Cell::new(on_settled),
         };
         let spare = self.spare.borrow_mut().pop();
         if let Some(mut spare) = spare
@@ -249,8 +249,8 @@ struct Open {
     stored: Cell<u32>,
     /// Those of them that have no receipt in memory.
     parked: Cell<u32>,
-    gravest: Cell<Settlement>,
-    on_safe: Cell<Option<OnSafe>>,
+    worst: Cell<Settlement>,
+    on_settled: Cell<Option<AckCallback>>,
 }
 
 impl Drop for Open {
@@ -259,7 +259,7 @@ impl Drop for Open {
             && self.parked.get() > 0
         {
             ledger.live.borrow_mut().remove(&self.id);
-            let state = State { shares: self.shares.get(), gravest: self.gravest.get() };
+            let state = State { shares: self.shares.get(), worst: self.worst.get() };
             ledger.parked.borrow_mut().insert(self.id, state);
         }
     }
@@ -335,24 +335,24 @@ impl Receipt {
         self.place = Some(place);
     }
 
-    /// What became of this share. With the last one the message has its outcome: the gravest of all.
+    /// What became of this share. With the last one the message has its outcome: the worst of all.
     pub(crate) fn settle(self, settlement: Settlement) {
         let Self { open, stored, place } = self;
-        open.gravest.set(open.gravest.get().max(settlement));
+        open.worst.set(open.worst.get().max(settlement));
         open.shares.set(open.shares.get() - 1);
         if stored {
             open.stored.set(open.stored.get() - 1);
         }
         if open.shares.get() == 0 {
             if let Some(ledger) = &open.ledger {
-                ledger.settle(open.gravest.get());
+                ledger.settle(open.worst.get());
             }
-            if let Some(on_safe) = open.on_safe.take() {
-                on_safe.tell(Safety::Settled(open.gravest.get()));
+            if let Some(on_settled) = open.on_settled.take() {
+                on_settled.tell(Safety::Settled(open.worst.get()));
             }
             Ledger::reuse(open);
-        } else if let Some(on_safe) = open.safe() {
-            on_safe.tell(Safety::Stored);
+        } else if let Some(on_settled) = open.safe() {
+            on_settled.tell(Safety::Stored);
         }
         if let Some(place) = place {
             place.storage.settled(place.position, place.bytes);
@@ -362,7 +362,7 @@ impl Receipt {
     /// This share survives a crash. When all that are open do, the source may forget the message: it is told so by
     /// telling what this returns.
     #[must_use]
-    pub(crate) fn stored(&mut self) -> Option<OnSafe> {
+    pub(crate) fn stored(&mut self) -> Option<AckCallback> {
         if !self.stored {
             self.stored = true;
             self.open.stored.set(self.open.stored.get() + 1);
@@ -384,8 +384,8 @@ impl Receipt {
 
 impl Open {
     /// To be called when every open share is stored.
-    fn safe(&self) -> Option<OnSafe> {
-        if self.stored.get() == self.shares.get() { self.on_safe.take() } else { None }
+    fn safe(&self) -> Option<AckCallback> {
+        if self.stored.get() == self.shares.get() { self.on_settled.take() } else { None }
     }
 }
 
@@ -409,14 +409,14 @@ mod tests {
         );
     }
 
-    fn told(count: &Rc<Cell<u32>>) -> OnSafe {
+    fn told(count: &Rc<Cell<u32>>) -> AckCallback {
         let count = Rc::clone(count);
-        OnSafe::call(move |_| count.set(count.get() + 1))
+        AckCallback::call(move |_| count.set(count.get() + 1))
     }
 
     fn store(receipt: &mut Receipt) {
-        if let Some(on_safe) = receipt.stored() {
-            on_safe.tell(Safety::Stored);
+        if let Some(on_settled) = receipt.stored() {
+            on_settled.tell(Safety::Stored);
         }
     }
 
@@ -461,7 +461,7 @@ mod tests {
         second.settle(Settlement::Delivered);
         assert_eq!(ledger.waiting(), 1);
         first.settle(Settlement::Delivered);
-        assert_eq!((ledger.waiting(), ledger.dropped.total()), (0, 1), "the gravest counts");
+        assert_eq!((ledger.waiting(), ledger.dropped.total()), (0, 1), "the worst counts");
         assert!(ledger.live.borrow().is_empty());
         let mut only = ledger.receive(1, None);
         let id = only.id();

@@ -10,9 +10,9 @@ pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod pace;
 pub(crate) mod parked;
+pub(crate) mod read_throttle;
 pub(crate) mod spool;
 pub(crate) mod stop;
-pub(crate) mod valve;
 pub(crate) mod wakers;
 pub(crate) mod window;
 
@@ -176,7 +176,7 @@ impl<T: Weigh> Queue<T> {
     }
 
     /// Puts a message back that was taken out, before all others and whatever the bounds.
-    pub(crate) fn put_back(&mut self, message: T) {
+    pub(crate) fn requeue(&mut self, message: T) {
         self.bytes += message.weight();
         self.messages.push_front(message);
     }

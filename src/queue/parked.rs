@@ -13,13 +13,13 @@ use super::ledger::Settlement;
 pub(crate) struct State {
     /// Shares that have no outcome.
     pub shares: u32,
-    /// The gravest outcome so far.
-    pub gravest: Settlement,
+    /// The worst outcome so far.
+    pub worst: Settlement,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { shares: 1, gravest: Settlement::Filtered }
+        Self { shares: 1, worst: Settlement::Filtered }
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn neighbours_in_the_same_state_are_one_entry() {
         let mut parked = Parked::default();
-        let two = State { shares: 2, gravest: Settlement::Filtered };
+        let two = State { shares: 2, worst: Settlement::Filtered };
         for id in (1..=1000).rev().chain(2000..=3000) {
             parked.insert(id, two);
         }
@@ -100,7 +100,7 @@ mod tests {
             let (mut parked, mut model) = (Parked::default(), HashMap::new());
             for (id, shares, insert) in steps {
                 if insert && !model.contains_key(&id) {
-                    let state = State { shares, gravest: Settlement::Filtered };
+                    let state = State { shares, worst: Settlement::Filtered };
                     parked.insert(id, state);
                     model.insert(id, state);
                 } else {

@@ -65,7 +65,7 @@ pub(crate) struct Driver<'a, P> {
     settings: DriverSettings,
     keepalive: Keepalive,
     timer: Option<Pin<Box<Sleep>>>,
-    timer_at: Option<Instant>,
+    close_deadline: Option<Instant>,
     replies: Replies,
     held: Held,
     /// How the connection has ended before all that came on it was worked on.
@@ -90,7 +90,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             settings,
             keepalive,
             timer: None,
-            timer_at: None,
+            close_deadline: None,
             replies: Replies::new(),
             held: Held::default(),
             cut: None,
@@ -406,7 +406,7 @@ impl<'a, P: Peer> Driver<'a, P> {
         self.drop_replies();
         if self.received_close.is_some() {
             // The echo of a Close goes out with the next reads; a server then hangs up.
-            self.timer_at = None;
+            self.close_deadline = None;
         }
     }
 
@@ -426,7 +426,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 }
             } else if self.received_close.is_some() {
                 self.closing_by_peer(now);
-                if self.timer_at.is_some_and(|deadline| now >= deadline) {
+                if self.close_deadline.is_some_and(|deadline| now >= deadline) {
                     return Some(self.closed());
                 }
             } else {
@@ -448,7 +448,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
             let deadline = match (self.closing, self.received_close.is_some()) {
                 (Some(deadline), _) => Some(deadline),
-                (None, true) => self.timer_at,
+                (None, true) => self.close_deadline,
                 (None, false) => self.keepalive.deadline(),
             };
             let deadline = deadline?;
@@ -465,8 +465,8 @@ impl<'a, P: Peer> Driver<'a, P> {
 
     /// The peer closed: it has the close timeout to hang up.
     fn closing_by_peer(&mut self, now: Instant) {
-        if self.timer_at.is_none() {
-            self.timer_at = Some(now + self.settings.close_timeout);
+        if self.close_deadline.is_none() {
+            self.close_deadline = Some(now + self.settings.close_timeout);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::filter::apart::{Begun, Turn};
 use crate::filter::{Filter, Json};
 use crate::message::MessageKind;
 use crate::message::event::time_text;
-use crate::queue::end::{Inlet, LocalFuture, Problem};
+use crate::queue::end::{Ingress, LocalFuture, Problem};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::window::{Answer, WindowSink};
 
@@ -43,7 +43,7 @@ pub(crate) type Requests = Rc<RefCell<VecDeque<Subject>>>;
 /// What replies become.
 pub(crate) struct Replies {
     /// Where they go; nowhere when nobody listens.
-    pub inlet: Option<Rc<dyn Inlet>>,
+    pub ingress: Option<Rc<dyn Ingress>>,
     /// The session they belong to.
     pub origin: Rc<Origin>,
     /// The number of the last one.
@@ -380,11 +380,11 @@ fn take_reply(replies: &mut Replies, message: NatsMessage) -> Result<(), Problem
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(again("nobody answers requests there"));
     }
-    if let Some(inlet) = &replies.inlet {
+    if let Some(ingress) = &replies.ingress {
         let kind = message.headers.as_ref().and_then(|map| map.get(headers::TYPE)).map(|kind| kind.as_str().as_bytes());
         let message = headers::message(message.payload, kind);
         replies.seq += 1;
-        inlet.push(&replies.origin, replies.seq, message, None);
+        ingress.push(&replies.origin, replies.seq, message, None);
     }
     Ok(())
 }

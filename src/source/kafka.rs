@@ -29,7 +29,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 use crate::broker::kafka::KafkaSettings;
 use crate::broker::kafka::reach::{self, News, config_problem, final_problem};
 use crate::broker::{Start, not_reached};
-use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
+use crate::queue::end::{End, EndError, EndIo, Ingress, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
 use crate::source::tries::Tries;
@@ -59,9 +59,9 @@ pub(crate) struct KafkaSource {
 impl End for KafkaSource {
     fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
         Box::pin(async move {
-            let Some(inlet) = io.inlet.clone() else { return Ok(()) };
+            let Some(ingress) = io.ingress.clone() else { return Ok(()) };
             let stop = Rc::clone(&io.stop);
-            stop.unless(Step::Aborting, self.receive(&io, inlet)).await.unwrap_or(Ok(()))
+            stop.unless(Step::Aborting, self.receive(&io, ingress)).await.unwrap_or(Ok(()))
         })
     }
 }
@@ -132,7 +132,7 @@ fn change(consumer: &BaseConsumer<Group>, is_revoked: bool, partitions: &TopicPa
 }
 
 impl KafkaSource {
-    async fn receive(mut self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
+    async fn receive(mut self, io: &EndIo, ingress: Rc<dyn Ingress>) -> Result<(), EndError> {
         let settings = &self.settings;
         let member = Member::join(settings).map_err(|problem| match problem {
             Problem::Broken(error) => error,
@@ -141,7 +141,7 @@ impl KafkaSource {
         let mut receiving = Receiving {
             settings,
             member,
-            inlet,
+            ingress,
             origin: Origin::new(self.session.clone(), settings.shown.clone()),
             seq: 0,
             positions: Positions::default(),
@@ -270,7 +270,7 @@ impl Drop for Member {
 struct Receiving<'a> {
     settings: &'a KafkaSettings,
     member: Member,
-    inlet: Rc<dyn Inlet>,
+    ingress: Rc<dyn Ingress>,
     origin: Rc<Origin>,
     seq: u64,
     positions: Positions,
@@ -300,7 +300,7 @@ impl Receiving<'_> {
             return Poll::Ready(Some(problem));
         }
         if let Some(lag) = self.lag.poll(&consumer, self.settings.start, self.settings.group.is_some(), cx) {
-            self.inlet.lags(lag);
+            self.ingress.lags(lag);
         }
         self.remember(&consumer);
         self.origin.clock.pass_ends();
@@ -317,7 +317,7 @@ impl Receiving<'_> {
             // Where there is no room for long events alone are asked for, but something may slip through.
             let most = if self.is_paused { 4 * TURN } else { TURN };
             if self.pending.len() <= most {
-                self.member.feed.ask(self.inlet.asks_for_sources());
+                self.member.feed.ask(self.ingress.asks_for_sources());
             }
         }
         let mut got = 0;
@@ -350,8 +350,8 @@ impl Receiving<'_> {
     fn hand_on(&mut self, taken: Taken) {
         self.seq += 1;
         self.origin.clock.pass_begins();
-        let on_safe = self.positions.open(taken.partition, taken.offset);
-        self.inlet.push(&self.origin, self.seq, taken.message, Some(on_safe));
+        let on_settled = self.positions.open(taken.partition, taken.offset);
+        self.ingress.push(&self.origin, self.seq, taken.message, Some(on_settled));
     }
 
     /// What was polled from these has not been handed on: whoever has them next gets it.
@@ -361,7 +361,7 @@ impl Receiving<'_> {
 
     /// Whether a message may be handed on. When there is no room for long, the brokers are told.
     fn has_room(&mut self, consumer: &BaseConsumer<Group>, cx: &mut Context<'_>) -> bool {
-        if self.inlet.poll_ready(cx).is_ready() {
+        if self.ingress.poll_ready(cx).is_ready() {
             self.no_room_since = None;
             self.resume(consumer);
             return true;

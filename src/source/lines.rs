@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::event::{Event, InputEvent, parse_input_line};
-use crate::queue::end::{EndError, EndIo, Inlet};
+use crate::queue::end::{EndError, EndIo, Ingress};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
 
@@ -30,7 +30,7 @@ pub(crate) enum LineKind {
 /// Makes messages of bytes and hands them on.
 pub(crate) struct Intake {
     io: EndIo,
-    inlet: Rc<dyn Inlet>,
+    ingress: Rc<dyn Ingress>,
     origin: Rc<Origin>,
     kind: LineKind,
     framing: Framing,
@@ -44,9 +44,9 @@ pub(crate) struct Intake {
 impl Intake {
     /// For one source; `None` where there is no pipeline behind it.
     pub(crate) fn new(io: &EndIo, origin: Rc<Origin>, kind: LineKind, framing: Framing, max: usize) -> Option<Self> {
-        let inlet = io.inlet.clone()?;
+        let ingress = io.ingress.clone()?;
         let splitter = Splitter::new(framing.clone(), max);
-        Some(Self { io: io.clone(), inlet, origin, kind, framing, max, splitter, seq: 0, left: Vec::new() })
+        Some(Self { io: io.clone(), ingress, origin, kind, framing, max, splitter, seq: 0, left: Vec::new() })
     }
 
     /// Takes what was read; false when the run is aborted.
@@ -147,13 +147,13 @@ impl Intake {
                 Ok(_) => return,
                 Err(error) => {
                     self.seq += 1;
-                    return self.inlet.reject(&self.origin, self.seq, Message::from_bytes(piece), &error);
+                    return self.ingress.reject(&self.origin, self.seq, Message::from_bytes(piece), &error);
                 }
             },
             _ => Message::from_bytes(piece),
         };
         self.seq += 1;
-        self.inlet.push(&self.origin, self.seq, message, None);
+        self.ingress.push(&self.origin, self.seq, message, None);
     }
 
     fn too_long(&self) -> EndError {

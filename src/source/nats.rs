@@ -26,9 +26,9 @@ use crate::broker::{again, headers, refused};
 use crate::message::counted::counted;
 use crate::message::source::Source;
 use crate::observe::counters::DropReason;
-use crate::queue::end::{End, EndError, EndIo, Inlet, LocalFuture, Problem};
+use crate::queue::end::{End, EndError, EndIo, Ingress, LocalFuture, Problem};
 use crate::queue::envelope::Origin;
-use crate::queue::ledger::{Keeper, OnSafe, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Keeper, Safety, Settlement};
 use crate::queue::stop::Step;
 use crate::source::tries::Tries;
 use pull::{Delivery, Pull, send};
@@ -51,9 +51,9 @@ pub(crate) struct NatsSource {
 impl End for NatsSource {
     fn run(self: Box<Self>, io: EndIo) -> LocalFuture<'static, Result<(), EndError>> {
         Box::pin(async move {
-            let Some(inlet) = io.inlet.clone() else { return Ok(()) };
+            let Some(ingress) = io.ingress.clone() else { return Ok(()) };
             let stop = Rc::clone(&io.stop);
-            stop.unless(Step::Aborting, self.receive(&io, inlet)).await.unwrap_or(Ok(()))
+            stop.unless(Step::Aborting, self.receive(&io, ingress)).await.unwrap_or(Ok(()))
         })
     }
 }
@@ -67,22 +67,22 @@ enum Halt {
 }
 
 impl NatsSource {
-    async fn receive(mut self, io: &EndIo, inlet: Rc<dyn Inlet>) -> Result<(), EndError> {
+    async fn receive(mut self, io: &EndIo, ingress: Rc<dyn Ingress>) -> Result<(), EndError> {
         let settings = &self.settings;
         let mut intake = Intake {
-            inlet,
+            ingress,
             origin: Origin::new(self.session.clone(), settings.shown.clone()),
             seq: 0,
             requests: self.requests.clone(),
             max_deliver: settings.max_deliver,
-            desk: Rc::default(),
+            acks: Rc::default(),
             last_seen: 0,
         };
         let tries = &mut self.tries;
         loop {
             let opened = io.stop.unless(Step::Draining, Receiving::open(settings, intake.last_seen)).await;
             let problem = match opened {
-                None if intake.desk.borrow().owed.is_empty() => return Ok(()),
+                None if intake.acks.borrow().owed.is_empty() => return Ok(()),
                 // Stopped, but acknowledgements are owed: they need a connection.
                 None => match Receiving::open(settings, intake.last_seen).await {
                     Ok(mut receiving) => match receiving.run(io, &mut intake, tries).await {
@@ -114,7 +114,7 @@ impl NatsSource {
 
 /// Messages handed on whose outcome the server waits for, and outcomes it has not been told.
 #[derive(Default)]
-struct Desk {
+struct AckTable {
     /// By number in the stream: where to answer, and when it was last told that work goes on.
     owed: HashMap<u64, (Subject, Instant)>,
     /// What to say.
@@ -122,11 +122,11 @@ struct Desk {
     waker: Option<Waker>,
 }
 
-impl Keeper for RefCell<Desk> {
+impl Keeper for RefCell<AckTable> {
     fn is_safe(&self, number: u64, safety: Safety) {
-        let mut desk = self.borrow_mut();
-        desk.settled.push((number, word_for(safety)));
-        if let Some(waker) = desk.waker.take() {
+        let mut acks = self.borrow_mut();
+        acks.settled.push((number, word_for(safety)));
+        if let Some(waker) = acks.waker.take() {
             waker.wake();
         }
     }
@@ -134,12 +134,12 @@ impl Keeper for RefCell<Desk> {
 
 /// The way into the pipeline; outlives connections.
 struct Intake {
-    inlet: Rc<dyn Inlet>,
+    ingress: Rc<dyn Ingress>,
     origin: Rc<Origin>,
     seq: u64,
     requests: Option<Rc<RefCell<std::collections::VecDeque<Subject>>>>,
     max_deliver: Option<u64>,
-    desk: Rc<RefCell<Desk>>,
+    acks: Rc<RefCell<AckTable>>,
     /// The last number of the stream seen.
     last_seen: u64,
 }
@@ -153,31 +153,31 @@ impl Intake {
         let source = self.source(&message.subject);
         let message = headers::message(message.payload, type_of(message.headers.as_ref())).with_source(source);
         self.seq += 1;
-        self.inlet.push(&self.origin, self.seq, message, None);
+        self.ingress.push(&self.origin, self.seq, message, None);
     }
 
     /// Where a message of this subject came from, where somebody asks.
     fn source(&self, subject: &Subject) -> Option<Arc<Source>> {
-        self.inlet.asks_for_sources().then(|| Arc::new(Source::Subject(subject.to_string())))
+        self.ingress.asks_for_sources().then(|| Arc::new(Source::Subject(subject.to_string())))
     }
 
     /// A message of a stream.
     fn streamed(&mut self, message: NatsMessage, reply: Subject, delivery: Delivery) {
         self.last_seen = self.last_seen.max(delivery.number);
-        let known = self.desk.borrow_mut().owed.insert(delivery.number, (reply, Instant::now()));
+        let known = self.acks.borrow_mut().owed.insert(delivery.number, (reply, Instant::now()));
         if known.is_some() {
             // It is still on its way from the last time; this is where its outcome goes now.
             return;
         }
-        let on_safe = OnSafe::Keeper(Rc::<RefCell<Desk>>::clone(&self.desk), delivery.number);
+        let on_settled = AckCallback::Keeper(Rc::<RefCell<AckTable>>::clone(&self.acks), delivery.number);
         let source = self.source(&message.subject);
         let message = headers::message(message.payload, type_of(message.headers.as_ref())).with_source(source);
         self.seq += 1;
         if self.max_deliver.is_some_and(|most| delivery.times > most) {
             let error = format!("delivered {} without being settled", counted(delivery.times - 1, "time"));
-            self.inlet.refuse(&self.origin, self.seq, message, Some(on_safe), DropReason::RetriesSpent, &error);
+            self.ingress.refuse(&self.origin, self.seq, message, Some(on_settled), DropReason::RetriesSpent, &error);
         } else {
-            self.inlet.push(&self.origin, self.seq, message, Some(on_safe));
+            self.ingress.push(&self.origin, self.seq, message, Some(on_settled));
         }
     }
 }
@@ -253,13 +253,13 @@ impl<'a> Receiving<'a> {
         if self.pull.is_none() {
             let came = self.link.client.statistics().in_messages.load(Ordering::Relaxed);
             let lost = came.saturating_sub(self.taken);
-            intake.inlet.lose(&intake.origin.session, lost, None, DropReason::QueueFull);
+            intake.ingress.lose(&intake.origin.session, lost, None, DropReason::QueueFull);
         }
     }
 
     fn poll(&mut self, io: &EndIo, intake: &mut Intake, is_draining: bool, cx: &mut Context<'_>) -> Poll<Turn> {
-        intake.desk.borrow_mut().waker = Some(cx.waker().clone());
-        self.answer(&intake.desk, cx);
+        intake.acks.borrow_mut().waker = Some(cx.waker().clone());
+        self.answer(&intake.acks, cx);
         let (errors, is_lost) = self.link.news(cx);
         for error in errors {
             if error.to_ascii_lowercase().contains("permissions violation") {
@@ -274,7 +274,7 @@ impl<'a> Receiving<'a> {
         let (mut got, mut has_room, mut has_ended) = (0, true, false);
         intake.origin.clock.pass_ends();
         while got < TURN {
-            has_room = intake.inlet.poll_ready(cx).is_ready();
+            has_room = intake.ingress.poll_ready(cx).is_ready();
             if !has_room {
                 break;
             }
@@ -303,8 +303,8 @@ impl<'a> Receiving<'a> {
             return Poll::Ready(Turn::Received);
         }
         if has_ended && is_draining {
-            let desk = intake.desk.borrow();
-            let is_settled = desk.owed.is_empty() && desk.settled.is_empty();
+            let acks = intake.acks.borrow();
+            let is_settled = acks.owed.is_empty() && acks.settled.is_empty();
             return if is_settled { Poll::Ready(Turn::Drained) } else { Poll::Pending };
         }
         // What had already come in is not given away.
@@ -315,15 +315,15 @@ impl<'a> Receiving<'a> {
     }
 
     /// Tells the server what has become of messages.
-    fn answer(&mut self, desk: &RefCell<Desk>, cx: &mut Context<'_>) {
-        let mut desk = desk.borrow_mut();
-        while !desk.settled.is_empty() {
+    fn answer(&mut self, acks: &RefCell<AckTable>, cx: &mut Context<'_>) {
+        let mut acks = acks.borrow_mut();
+        while !acks.settled.is_empty() {
             let mut client = Pin::new(&mut self.link.client);
             if !matches!(client.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) {
                 return;
             }
-            let Some((number, word)) = desk.settled.pop() else { return };
-            let Some((subject, _)) = desk.owed.remove(&number) else { continue };
+            let Some((number, word)) = acks.settled.pop() else { return };
+            let Some((subject, _)) = acks.owed.remove(&number) else { continue };
             let message = OutboundMessage { subject, reply: None, payload: Bytes::from_static(word), headers: None };
             let _ = client.start_send(message);
         }
@@ -340,7 +340,7 @@ impl<'a> Receiving<'a> {
             && let Some(delivery) = Delivery::read(&reply)
         {
             if !pull.asks_lag() {
-                intake.inlet.lags(delivery.pending);
+                intake.ingress.lags(delivery.pending);
             }
             intake.streamed(message, reply, delivery);
         }
@@ -350,7 +350,7 @@ impl<'a> Receiving<'a> {
     /// Asks for as many messages as there is room for.
     fn ask(&mut self, intake: &Intake, cx: &mut Context<'_>) {
         if let Some(pull) = &mut self.pull {
-            let (waiting, capacity) = intake.inlet.depth();
+            let (waiting, capacity) = intake.ingress.depth();
             pull.ask(&mut self.link.client, capacity.saturating_sub(waiting), cx);
         }
     }
@@ -359,7 +359,7 @@ impl<'a> Receiving<'a> {
     fn look_at_the_clock(&mut self, intake: &Intake, listens: bool, cx: &mut Context<'_>) -> Option<Problem> {
         let pull = self.pull.as_mut()?;
         if let Some(count) = pull.poll_lag(cx) {
-            intake.inlet.lags(count);
+            intake.ingress.lags(count);
         }
         if !pull.is_time(cx) {
             return None;
@@ -369,7 +369,7 @@ impl<'a> Receiving<'a> {
         }
         let client = &mut self.link.client;
         pull.ask_lag(client, cx);
-        for (subject, since) in intake.desk.borrow_mut().owed.values_mut() {
+        for (subject, since) in intake.acks.borrow_mut().owed.values_mut() {
             if since.elapsed() < pull.ack_wait / 3 {
                 continue;
             }

@@ -30,7 +30,7 @@ pub(crate) struct Report {
     pub valid: bool,
     /// `pass`, `degraded`, `fail` or `invalid`.
     pub verdict: String,
-    /// Why it is no pass, gravest first.
+    /// Why it is no pass, worst first.
     pub reasons: Vec<String>,
     /// The run was ended from outside.
     #[serde(default)]

@@ -21,7 +21,7 @@ use crate::pipeline::flow::{Choice, Flow, FlowSettings, NonJson, Route};
 use crate::pipeline::run::{Orders, Relay, Running};
 use crate::pipeline::watch::{Seen, View, Watch};
 use crate::queue::OverflowPolicy;
-use crate::queue::end::{EndIo, Inlet};
+use crate::queue::end::{EndIo, Ingress};
 use crate::queue::lane::{Lane, LaneSettings};
 use crate::queue::pace::Pacer;
 use crate::queue::spool::{Leftover, Spool};
@@ -150,8 +150,8 @@ impl<'a> Build<'a> {
         let routes = join_routes(targets, &mut sinks, &lane);
         let settings = self.flow_settings(routes, lanes)?;
         let flow = Flow::new(settings, 1, Rc::clone(&dead_letters), Rc::clone(&notice));
-        let io = |inlet: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
-            inlet: inlet.map(|flow| Rc::clone(flow) as Rc<dyn Inlet>),
+        let io = |ingress: Option<&Rc<Flow>>, lane: Option<Rc<Lane>>| EndIo {
+            ingress: ingress.map(|flow| Rc::clone(flow) as Rc<dyn Ingress>),
             lane,
             stop: Rc::clone(&stop),
             dead_letters: Rc::clone(&dead_letters),

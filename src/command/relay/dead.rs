@@ -30,10 +30,10 @@ impl Build<'_> {
         let settings = LaneSettings { policy: OverflowPolicy::Block, ..self.lane_settings() };
         let lane = Rc::new(Lane::new(name.clone(), settings));
         let io = EndIo {
-            inlet: None,
+            ingress: None,
             lane: Some(Rc::clone(&lane)),
             stop: Rc::clone(stop),
-            // What cannot be buried either is dropped, and counted as that.
+            // What cannot be written there either is dropped, and counted as that.
             dead_letters: Rc::new(Nowhere),
             notice: self.notice(),
         };

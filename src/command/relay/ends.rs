@@ -95,8 +95,8 @@ impl<'a> Build<'a> {
             view: Rc::clone(&view),
         };
         let as_source = || EndIo { lane: None, ..io.clone() };
-        let as_sink = || EndIo { inlet: None, ..io.clone() };
-        if io.inlet.is_some() && !gives(endpoint) {
+        let as_sink = || EndIo { ingress: None, ..io.clone() };
+        if io.ingress.is_some() && !gives(endpoint) {
             return Err(Error::usage(format!("{name} gives no messages"), "use it as TO"));
         }
         let mut ends = Vec::new();
@@ -125,7 +125,7 @@ impl<'a> Build<'a> {
                 return Ok(vec![running(Box::new(end), io.clone())]);
             }
             Endpoint::Stdio => {
-                if io.inlet.is_some() {
+                if io.ingress.is_some() {
                     ends.push(running(Box::new(self.stdin(session)?), as_source()));
                 }
                 if io.lane.is_some() {
@@ -135,13 +135,13 @@ impl<'a> Build<'a> {
             }
             Endpoint::Null => ends.push(running(self.sink(NullSink, BATCH)?, as_sink())),
             Endpoint::File(path) => {
-                if io.inlet.is_some() && io.lane.is_some() {
+                if io.ingress.is_some() && io.lane.is_some() {
                     return Err(Error::usage(
                         format!("--both: {name} can be read or written, not both"),
                         "leave --both out, or join other endpoints",
                     ));
                 }
-                if io.inlet.is_some() {
+                if io.ingress.is_some() {
                     ends.push(running(Box::new(self.file_source(path, &name, session)), as_source()));
                 } else {
                     ends.push(running(Box::new(self.file_sink(path)?), as_sink()));

@@ -16,7 +16,7 @@ use super::profiles::{endpoint, is_profile};
 use super::routes;
 use crate::command::{definition, layers, settings};
 use crate::config::pipelines::{Pipeline, parse};
-use crate::config::{Fault, RouteText, Setting, Wish, decide::decide};
+use crate::config::{Fault, Override, RouteText, Setting, decide::decide};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::connection::io_text;
@@ -89,7 +89,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn at(&mut self, pipeline: &Pipeline, line: usize, error: Error) {
+    fn push_error_at(&mut self, pipeline: &Pipeline, line: usize, error: Error) {
         let place = pipeline.origin(line).to_string();
         let each = match error {
             Error::Several(errors) => errors,
@@ -129,12 +129,16 @@ impl Planner<'_> {
             Err(error) => {
                 let what = error.to_string();
                 let what = what.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.at(pipeline, pipeline.line, Error::usage(what, "wsp relay --help tells what goes together"));
+                self.push_error_at(
+                    pipeline,
+                    pipeline.line,
+                    Error::usage(what, "wsp relay --help tells what goes together"),
+                );
                 return None;
             }
         };
         if let Err(error) = check_source(&args, self.args.record.as_deref()) {
-            self.at(pipeline, pipeline.line, error);
+            self.push_error_at(pipeline, pipeline.line, error);
             return None;
         }
         if let Err(error) = Build::new(&args, self.around, None).and_then(Build::try_out) {
@@ -151,7 +155,7 @@ impl Planner<'_> {
                 (None, Some(setting)) => pipeline.line_of(&setting.option),
                 (None, None) => pipeline.line,
             };
-            self.at(pipeline, line, error);
+            self.push_error_at(pipeline, line, error);
         }
         let schema = args.schema.as_ref().and_then(|path| std::fs::read(path).ok());
         (self.errors.len() == before).then(|| Planned {
@@ -168,7 +172,7 @@ impl Planner<'_> {
         let endpoint = |text: &str| if is_profile(text) { Ok(()) } else { endpoint(text).map(drop) };
         for (text, line) in pipeline.from.iter().chain(&pipeline.to) {
             if let Err(error) = endpoint(text) {
-                self.at(pipeline, *line, error);
+                self.push_error_at(pipeline, *line, error);
             }
         }
         for setting in own {
@@ -183,14 +187,14 @@ impl Planner<'_> {
                     "fold" => settings::fold("--fold", text).map(drop),
                     "route" => routes::parse(text).and_then(|route| {
                         if let Err(error) = endpoint(&route.to) {
-                            self.at(pipeline, line, error);
+                            self.push_error_at(pipeline, line, error);
                         }
                         route.compile(|_| Ok(Endpoint::Null)).map(drop)
                     }),
                     _ => Ok(()),
                 };
                 if let Err(error) = checked {
-                    self.at(pipeline, line, error);
+                    self.push_error_at(pipeline, line, error);
                 }
             }
         }
@@ -202,7 +206,7 @@ impl Planner<'_> {
             let settings = decided.iter().filter(move |setting| setting.option == option);
             settings.flat_map(move |setting| texts(setting).map(move |text| (text, pipeline.line_of(option))))
         };
-        let both = decided.iter().any(|setting| setting.option == "both" && setting.wish == Wish::On);
+        let both = decided.iter().any(|setting| setting.option == "both" && setting.change == Override::On);
         let from = pipeline.from.iter().map(|(text, line)| (&**text, *line, true, both));
         let to = pipeline.to.iter().map(|(text, line)| (&**text, *line, both, true));
         // A route to an endpoint that is there already goes to the same one.
@@ -245,7 +249,7 @@ impl Planner<'_> {
         match self.uses.0.get(&what) {
             Some(other) => {
                 let text = format!("{} is used twice, also at {}", what.name(), other.trim_end_matches(':'));
-                self.at(pipeline, line, Error::usage(text, hint));
+                self.push_error_at(pipeline, line, Error::usage(text, hint));
             }
             None => {
                 self.uses.0.insert(what, place);
@@ -255,9 +259,9 @@ impl Planner<'_> {
 }
 
 fn texts(setting: &Setting) -> impl Iterator<Item = &str> {
-    let values = match &setting.wish {
-        Wish::Values(values) => &values[..],
-        Wish::On | Wish::Off => &[],
+    let values = match &setting.change {
+        Override::Values(values) => &values[..],
+        Override::On | Override::Off => &[],
     };
     values.iter().filter_map(|value| value.to_str())
 }

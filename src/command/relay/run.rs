@@ -19,7 +19,7 @@ use crate::message::counted::counted;
 use crate::net::connection::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, Serving};
-use crate::pipeline::group::{Group, Happened, gravest};
+use crate::pipeline::group::{Group, Happened, worst};
 use crate::pipeline::run::Ended;
 use crate::pipeline::watch::{Seen, Watch};
 use crate::queue::end::EndError;
@@ -155,7 +155,7 @@ impl<'a> Scene<'a> {
             give_account(&self.stderr, &self.watch, &seen, &ended, self.args.output.quiet);
             exits.push(ended.exit);
         }
-        Ok(gravest(exits))
+        Ok(worst(exits))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::queue::OverflowPolicy;
 use crate::queue::end::{DeadLetters, End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::{Lane, LaneSettings};
-use crate::queue::ledger::{Ledger, OnSafe, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Ledger, Safety, Settlement};
 use crate::queue::stop::Stop;
 use crate::queue::wakers::Wakers;
 
@@ -204,7 +204,7 @@ impl Bins {
         self.under_way.set((count + messages.len(), bytes + size));
         let (id, bins) = (Rc::new(Cell::new(0)), Weak::clone(&self.this));
         let own_id = Rc::clone(&id);
-        let settled = OnSafe::call(move |safety| {
+        let settled = AckCallback::call(move |safety| {
             if let (Some(bins), Safety::Settled(settlement)) = (bins.upgrade(), safety) {
                 bins.settled(own_id.get(), settlement);
             }
@@ -253,7 +253,7 @@ impl Bins {
         while !messages.is_empty() {
             poll_fn(|cx| self.dead_letters.poll_room(cx)).await;
             let Some(envelope) = messages.pop_front() else { return };
-            self.dead_letters.bury(envelope, DropReason::Invalid, &self.outer.name, error);
+            self.dead_letters.dead_letter(envelope, DropReason::Invalid, &self.outer.name, error);
         }
     }
 
@@ -271,7 +271,7 @@ impl Bins {
         let mut open: Vec<Bin> = self.open.take().into_values().collect();
         open.sort_by_key(|bin| bin.place);
         let all: Vec<_> = open.into_iter().flat_map(|bin| bin.messages).chain(self.next.take()).collect();
-        self.outer.put_back(all.into_iter());
+        self.outer.requeue(all.into_iter());
     }
 }
 
@@ -284,10 +284,10 @@ impl DeadLetters for Bins {
         self.dead_letters.poll_room(cx)
     }
 
-    fn bury(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
+    fn dead_letter(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
         let id = envelope.receipt.id();
         if reason != DropReason::Rejected || !self.parts(&envelope) {
-            return self.bury_regardless(envelope, reason, endpoint, error);
+            return self.dead_letter_regardless(envelope, reason, endpoint, error);
         }
         // Each is tried alone, before all that follow.
         let (mut alone, binding) = (Vec::new(), &self.settings.binding);
@@ -298,12 +298,12 @@ impl DeadLetters for Bins {
             }
         }
         envelope.receipt.settle(Settlement::Filtered);
-        self.inner.put_back(alone.into_iter());
+        self.inner.requeue(alone.into_iter());
     }
 
-    fn bury_regardless(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
+    fn dead_letter_regardless(&self, envelope: Envelope, reason: DropReason, endpoint: &str, error: &str) {
         for message in self.close(envelope.receipt.id()).into_iter().flat_map(|bin| bin.messages) {
-            self.dead_letters.bury(message, reason, endpoint, error);
+            self.dead_letters.dead_letter(message, reason, endpoint, error);
         }
         envelope.receipt.settle(Settlement::Filtered);
     }

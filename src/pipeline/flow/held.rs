@@ -118,7 +118,7 @@ impl Flow {
             self.deliver(lineage, out, legs, &receipt);
         }
         if let Some(error) = error {
-            self.bury(lineage, message, &error, &receipt);
+            self.dead_letter(lineage, message, &error, &receipt);
         }
         // The filter's own share: what nobody else has is filtered out.
         receipt.settle(Settlement::Filtered);

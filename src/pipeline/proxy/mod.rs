@@ -21,7 +21,7 @@ use self::pair::Pair;
 use self::reach::Reach;
 use super::flow::Flow;
 use super::watch::{Guest, View};
-use super::ws_listen::House;
+use super::ws_listen::ServerHandle;
 use crate::client::opening::OpeningPlan;
 use crate::host::Stderr;
 use crate::listen::config::ServerConfig;
@@ -98,10 +98,10 @@ impl Proxy {
         };
         let driver = config.driver;
         let pairs = Pairs { near, far, there, back, queue, driver, opening, io: io.clone(), view: Rc::clone(&view) };
-        let house = House::open(config, Rc::new(pairs), &view, stderr).await?;
-        view.houses(&house.hub);
+        let server = ServerHandle::open(config, Rc::new(pairs), &view, stderr).await?;
+        view.set_hub(&server.hub);
         io.stop.reached(Step::Draining).await;
-        house.close(&io).await;
+        server.close(&io).await;
         Ok(())
     }
 }

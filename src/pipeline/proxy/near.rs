@@ -14,7 +14,7 @@ use crate::net::connection::Incoming;
 use crate::observe::counters::DropReason;
 use crate::pipeline::flow::Flow;
 use crate::pipeline::watch::{Guest, View};
-use crate::queue::end::Inlet as _;
+use crate::queue::end::Ingress as _;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::session::Outgoing;
 

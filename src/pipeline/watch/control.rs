@@ -37,7 +37,7 @@ impl Control for Watch {
     }
 
     fn is_server(&self) -> bool {
-        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).any(|view| view.house().is_some())
+        self.pipelines.borrow().iter().flat_map(|seen| &seen.views).any(|view| view.hub().is_some())
     }
 
     fn counters(&self) -> &Counters {
@@ -53,7 +53,7 @@ impl Control for Watch {
             .borrow()
             .iter()
             .flat_map(|seen| &seen.views)
-            .map(|view| view.house().map_or(usize::from(view.is_connected()), |hub| hub.active()))
+            .map(|view| view.hub().map_or(usize::from(view.is_connected()), |hub| hub.active()))
             .sum()
     }
 
@@ -107,8 +107,8 @@ impl Control for Watch {
 
     fn max_sessions(&self) -> Option<usize> {
         let pipelines = self.pipelines.borrow();
-        let houses = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.house());
-        let limits: Vec<_> = houses.map(|hub| Control::max_sessions(&*hub)).collect();
+        let hubs = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.hub());
+        let limits: Vec<_> = hubs.map(|hub| Control::max_sessions(&*hub)).collect();
         limits.iter().copied().sum::<Option<usize>>().filter(|_| !limits.is_empty())
     }
 
@@ -140,7 +140,7 @@ impl Control for Watch {
     }
 
     fn listed(&self) -> usize {
-        let clients = |view: &Rc<View>| view.house().map_or(0, |hub| hub.active());
+        let clients = |view: &Rc<View>| view.hub().map_or(0, |hub| hub.active());
         self.pipelines.borrow().iter().flat_map(|seen| &seen.views).map(|view| 1 + clients(view)).sum()
     }
 
@@ -152,7 +152,7 @@ impl Control for Watch {
             let pipeline = self.shown_name(seen).map(str::to_owned);
             readings.push(view.reading(pipeline.clone()));
             // Clients of a server follow it.
-            for mut client in view.house().map(|hub| Control::sessions(&*hub, limit)).unwrap_or_default() {
+            for mut client in view.hub().map(|hub| Control::sessions(&*hub, limit)).unwrap_or_default() {
                 client.id = format!("{}.{}", view.id, client.id.trim_start_matches('s'));
                 client.pipeline.clone_from(&pipeline);
                 readings.push(client);
@@ -218,7 +218,7 @@ impl Watch {
     fn client(&self, id: &str) -> Option<(Rc<Hub>, u64)> {
         let (server, number) = client_id(id)?;
         let (_, view) = self.find(server)?;
-        Some((view.house()?, number))
+        Some((view.hub()?, number))
     }
 
     /// Clients of servers, the one of this id or all of this name: who has them, and what they are called there.
@@ -230,8 +230,8 @@ impl Watch {
             return Vec::new();
         }
         let pipelines = self.pipelines.borrow();
-        let houses = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.house());
-        houses.filter(|hub| !hub.named(session).is_empty()).map(|hub| (hub, session.to_owned())).collect()
+        let hubs = pipelines.iter().flat_map(|seen| &seen.views).filter_map(|view| view.hub());
+        hubs.filter(|hub| !hub.named(session).is_empty()).map(|hub| (hub, session.to_owned())).collect()
     }
 
     /// The name of a client of a server, where it has one.

@@ -22,12 +22,12 @@ use crate::observe::control::{
 };
 use crate::observe::counters::{Count, Counters, DropReason, ErrorKind, Traffic};
 use crate::protocol::Measure;
-use crate::queue::end::{EndIo, Inlet};
+use crate::queue::end::{EndIo, Ingress};
 use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::OnSafe;
+use crate::queue::ledger::AckCallback;
+use crate::queue::read_throttle::ReadThrottle;
 use crate::queue::stop::{Step, Stop};
-use crate::queue::valve::Valve;
 use crate::queue::wakers::Wakers;
 use crate::session::{End, Outgoing};
 
@@ -44,7 +44,7 @@ pub(crate) struct View {
     pub is_client: bool,
     watch: Rc<Watch>,
     endpoint: String,
-    inlet: Option<Rc<dyn Inlet>>,
+    ingress: Option<Rc<dyn Ingress>>,
     stop: Rc<Stop>,
     since: Cell<Timestamp>,
     state: Cell<SessionState>,
@@ -57,11 +57,11 @@ pub(crate) struct View {
     lag: Cell<Option<u64>>,
     wish: RefCell<Option<CloseReason>>,
     wishes: Wakers,
-    house: RefCell<Option<Rc<Hub>>>,
+    hub: RefCell<Option<Rc<Hub>>>,
     /// Bytes compression saved, in and out.
     saved: Cell<(i64, i64)>,
     /// What lets its messages in.
-    valve: Valve,
+    throttle: ReadThrottle,
     /// Whether it opens another connection where one has ended.
     reopens: Cell<bool>,
 }
@@ -75,7 +75,7 @@ impl View {
             is_client,
             watch: Rc::clone(watch),
             endpoint: endpoint.to_owned(),
-            inlet: io.inlet.clone(),
+            ingress: io.ingress.clone(),
             stop: Rc::clone(&io.stop),
             since: Cell::new(Timestamp::now()),
             state: Cell::new(if is_client { SessionState::Connecting } else { SessionState::Open }),
@@ -87,9 +87,9 @@ impl View {
             lag: Cell::new(None),
             wish: RefCell::new(None),
             wishes: Wakers::default(),
-            house: RefCell::new(None),
+            hub: RefCell::new(None),
             saved: Cell::default(),
-            valve: Valve::default(),
+            throttle: ReadThrottle::default(),
             reopens: Cell::new(false),
         });
         if let Some(lane) = &view.lane {
@@ -104,16 +104,16 @@ impl View {
 
     /// What the end is to work with, so that it is seen.
     pub(crate) fn over(self: &Rc<Self>, io: &EndIo) -> EndIo {
-        let seen = |inlet: &Rc<dyn Inlet>| {
-            let (inlet, view) = (Rc::clone(inlet), Rc::clone(self));
-            Rc::new(SeenInlet { inlet, view }) as Rc<dyn Inlet>
+        let seen = |ingress: &Rc<dyn Ingress>| {
+            let (ingress, view) = (Rc::clone(ingress), Rc::clone(self));
+            Rc::new(SeenIngress { ingress, view }) as Rc<dyn Ingress>
         };
-        EndIo { inlet: io.inlet.as_ref().map(seen), ..io.clone() }
+        EndIo { ingress: io.ingress.as_ref().map(seen), ..io.clone() }
     }
 
     /// It is a server, whose clients are here.
-    pub(crate) fn houses(&self, hub: &Rc<Hub>) {
-        *self.house.borrow_mut() = Some(Rc::clone(hub));
+    pub(crate) fn set_hub(&self, hub: &Rc<Hub>) {
+        *self.hub.borrow_mut() = Some(Rc::clone(hub));
     }
 
     /// Returns the counters of a server that is this end: its clients count for the whole run.
@@ -122,8 +122,8 @@ impl View {
     }
 
     /// Who has the clients, where it is a server.
-    pub(crate) fn house(&self) -> Option<Rc<Hub>> {
-        self.house.borrow().clone()
+    pub(crate) fn hub(&self) -> Option<Rc<Hub>> {
+        self.hub.borrow().clone()
     }
 
     /// This came from a client of it.
@@ -232,7 +232,7 @@ impl View {
         let dir = Some(Direction::In);
         match incoming {
             Incoming::Message(message) => {
-                self.valve.pass();
+                self.throttle.pass();
                 let (received, sent) = self.saved.get();
                 self.saved.set((received + message.saved(), sent));
                 self.received.message(message.len());
@@ -281,13 +281,13 @@ impl View {
 
     /// Ready when somebody outside wishes that what comes is read.
     pub(crate) fn poll_valve(&self, cx: &Context<'_>) -> Poll<()> {
-        self.valve.poll(cx)
+        self.throttle.poll(cx)
     }
 
     /// What lets its messages in, where there are any; those of a server come from its clients.
-    fn valve(&self) -> Option<&Valve> {
-        let reads = self.is_client || (self.inlet.is_some() && self.house.borrow().is_none());
-        reads.then_some(&self.valve)
+    fn throttle(&self) -> Option<&ReadThrottle> {
+        let reads = self.is_client || (self.ingress.is_some() && self.hub.borrow().is_none());
+        reads.then_some(&self.throttle)
     }
 
     /// It opens another connection where one has ended.
@@ -311,7 +311,7 @@ impl View {
     pub(crate) fn steer(&self, steer: &Steer) -> Result<(), Refusal> {
         match steer {
             Steer::Intake(intake) => {
-                self.valve().ok_or(Refusal::Unfit("nothing is read from this end itself"))?.turn(*intake);
+                self.throttle().ok_or(Refusal::Unfit("nothing is read from this end itself"))?.turn(*intake);
             }
             Steer::Close(_) if !self.is_client => {
                 return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
@@ -336,10 +336,10 @@ impl View {
     fn state(&self) -> SessionState {
         let state = self.state.get();
         let is_retrying = self.lane.as_ref().is_some_and(|lane| lane.is_retrying());
-        let full_since = self.inlet.as_ref().and_then(|inlet| inlet.full_since());
+        let full_since = self.ingress.as_ref().and_then(|ingress| ingress.full_since());
         match state {
             SessionState::Open if self.stop.step() > Step::Running => SessionState::Closing,
-            SessionState::Open if self.valve.is_shut() => SessionState::Paused,
+            SessionState::Open if self.throttle.is_shut() => SessionState::Paused,
             SessionState::Open if is_retrying && !self.is_client => SessionState::Retrying,
             SessionState::Open if full_since.is_some_and(has_lasted) => SessionState::Throttled,
             state => state,
@@ -385,7 +385,7 @@ impl View {
                 .filter(|_| self.state.get() == SessionState::Retrying)
                 .map(|at| u64::try_from(at.duration_since(Timestamp::now()).as_millis()).unwrap_or_default()),
             wire: self.wire(),
-            rate_limit: self.valve.rate(),
+            rate_limit: self.throttle.rate(),
         }
     }
 }
@@ -395,39 +395,39 @@ fn has_lasted(since: Timestamp) -> bool {
 }
 
 /// The way into a pipeline, seen.
-struct SeenInlet {
-    inlet: Rc<dyn Inlet>,
+struct SeenIngress {
+    ingress: Rc<dyn Ingress>,
     view: Rc<View>,
 }
 
-impl SeenInlet {
+impl SeenIngress {
     fn see(&self, origin: &Origin, message: &Message) {
         if !self.view.is_client {
-            self.view.valve.pass();
+            self.view.throttle.pass();
             self.view.received.message(message.len());
             self.view.watch.message(&origin.session, Direction::In, message);
         }
     }
 }
 
-impl Inlet for SeenInlet {
+impl Ingress for SeenIngress {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         // A client asks by itself: while it closes it goes on reading.
         if !self.view.is_client {
             std::task::ready!(self.view.poll_valve(cx));
         }
         std::task::ready!(self.view.poll_room(cx));
-        self.inlet.poll_ready(cx)
+        self.ingress.poll_ready(cx)
     }
 
-    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_safe: Option<OnSafe>) {
+    fn push(&self, origin: &Rc<Origin>, seq: u64, message: Message, on_settled: Option<AckCallback>) {
         self.see(origin, &message);
-        self.inlet.push(origin, seq, message, on_safe);
+        self.ingress.push(origin, seq, message, on_settled);
     }
 
     fn reject(&self, origin: &Rc<Origin>, seq: u64, message: Message, error: &str) {
         self.see(origin, &message);
-        self.inlet.reject(origin, seq, message, error);
+        self.ingress.reject(origin, seq, message, error);
     }
 
     fn refuse(
@@ -435,36 +435,36 @@ impl Inlet for SeenInlet {
         origin: &Rc<Origin>,
         seq: u64,
         message: Message,
-        on_safe: Option<OnSafe>,
+        on_settled: Option<AckCallback>,
         reason: DropReason,
         error: &str,
     ) {
         self.see(origin, &message);
-        self.inlet.refuse(origin, seq, message, on_safe, reason, error);
+        self.ingress.refuse(origin, seq, message, on_settled, reason, error);
     }
 
     fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason) {
-        self.inlet.lose(session, count, size, reason);
+        self.ingress.lose(session, count, size, reason);
     }
 
     fn asks_for_sources(&self) -> bool {
-        self.inlet.asks_for_sources() || self.view.watch.is_wanted()
+        self.ingress.asks_for_sources() || self.view.watch.is_wanted()
     }
 
     fn lags(&self, count: u64) {
         self.view.lag.set(Some(count));
-        self.inlet.lags(count);
+        self.ingress.lags(count);
     }
 
     fn end(&self) {
-        self.inlet.end();
+        self.ingress.end();
     }
 
     fn depth(&self) -> (u64, u64) {
-        self.inlet.depth()
+        self.ingress.depth()
     }
 
     fn full_since(&self) -> Option<Timestamp> {
-        self.inlet.full_since()
+        self.ingress.full_since()
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::conversation::{Carrier, Told};
 use crate::protocol::{Measure, Outcome, Ticket};
 use crate::queue::end::EndIo;
 use crate::queue::envelope::{Envelope, Origin};
-use crate::queue::ledger::{OnSafe, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Safety, Settlement};
 
 /// What the session's protocol works through.
 pub(super) struct Hand {
@@ -30,7 +30,7 @@ impl Drop for Hand {
     fn drop(&mut self) {
         // The end is over: what has no outcome waits again, for whoever keeps it.
         if let Some(lane) = &self.io.lane {
-            lane.put_back(self.in_flight.drain(..).map(|(_, envelope)| envelope));
+            lane.requeue(self.in_flight.drain(..).map(|(_, envelope)| envelope));
         }
     }
 }
@@ -41,7 +41,7 @@ impl Carrier for Hand {
     }
 
     fn deliver(&mut self, message: Message, told: Option<Told>) {
-        let Some(inlet) = &self.io.inlet else {
+        let Some(ingress) = &self.io.ingress else {
             // It is read and discarded.
             if let Some(told) = told {
                 told.tell(Outcome::Taken);
@@ -49,15 +49,15 @@ impl Carrier for Hand {
             return;
         };
         self.seq += 1;
-        let on_safe = told.map(|told| {
-            OnSafe::call(move |safety| {
+        let on_settled = told.map(|told| {
+            AckCallback::call(move |safety| {
                 told.tell(match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
                     Safety::Settled(_) | Safety::Stored => Outcome::Taken,
                 });
             })
         });
-        inlet.push(&self.origin, self.seq, message, on_safe);
+        ingress.push(&self.origin, self.seq, message, on_settled);
     }
 
     fn publish(&mut self, message: Message) {
@@ -80,7 +80,7 @@ impl Carrier for Hand {
                 lane.took(envelope);
             }
             Outcome::Rejected(reason) => {
-                self.io.dead_letters.bury(envelope, DropReason::Rejected, &lane.name, &reason);
+                self.io.dead_letters.dead_letter(envelope, DropReason::Rejected, &lane.name, &reason);
             }
         }
     }

@@ -3,15 +3,15 @@
 //! Leaves letting clients in to `listen/`. Owns its life: it takes its address, serves, and stops in order. Invariant: it
 //! ends when nothing waits any more, or when it is told to, and no session outlives it.
 
-mod audience;
-mod member;
+mod client_session;
+mod registry;
 
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::audience::{Audience, AudienceSettings};
-use self::member::Member;
+use self::client_session::ClientSession;
+use self::registry::{ClientQueueSettings, ClientRegistry};
 use super::watch::{Guest, View};
 use super::ws::end_error;
 use crate::exit::Exit;
@@ -20,7 +20,7 @@ use crate::listen::config::ServerConfig;
 use crate::listen::handler::{Handler, MakeHandler, Mode};
 use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
-use crate::listen::reception::Bound;
+use crate::listen::reception::BoundServer;
 use crate::net::connection::io_text;
 use crate::net::listener::Accepted;
 use crate::protocol;
@@ -57,67 +57,67 @@ impl End for WsServer {
 impl WsServer {
     async fn serve(self: Box<Self>, io: EndIo) -> Result<(), EndError> {
         let Self { name, config, protocol, patience, stderr, view } = *self;
-        let audience = Audience::new(
+        let registry = ClientRegistry::new(
             io.clone(),
             protocol,
-            AudienceSettings {
+            ClientQueueSettings {
                 max_messages: config.queue_size,
                 max_bytes: config.queue_bytes,
                 policy: config.on_full,
                 patience,
             },
         );
-        let members = Members { name, audience: Rc::clone(&audience), view: Rc::clone(&view) };
-        let house = House::open(config, Rc::new(members), &view, stderr).await?;
-        view.houses(&house.hub);
+        let sessions = ClientSessions { name, registry: Rc::clone(&registry), view: Rc::clone(&view) };
+        let server = ServerHandle::open(config, Rc::new(sessions), &view, stderr).await?;
+        view.set_hub(&server.hub);
         let work = async {
             let told = async {
-                if io.inlet.is_some() {
+                if io.ingress.is_some() {
                     io.stop.reached(Step::Draining).await;
                 }
             };
-            let served = async {
+            let delivered = async {
                 if let Some(lane) = &io.lane {
-                    audience.serve(lane, &house.hub).await;
+                    registry.serve(lane, &server.hub).await;
                 }
             };
-            futures_util::future::join(told, served).await;
+            futures_util::future::join(told, delivered).await;
         };
         io.stop.unless(Step::Aborting, work).await;
-        house.close(&io).await;
+        server.close(&io).await;
         Ok(())
     }
 }
 
 /// Makes a session of each client.
-struct Members {
+struct ClientSessions {
     name: String,
-    audience: Rc<Audience>,
+    registry: Rc<ClientRegistry>,
     view: Rc<View>,
 }
 
-impl fmt::Debug for Members {
+impl fmt::Debug for ClientSessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Members({})", self.name)
+        write!(f, "ClientSessions({})", self.name)
     }
 }
 
-impl MakeHandler for Members {
+impl MakeHandler for ClientSessions {
     fn handler(&self, _hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
         let guest = Guest::new(&self.view, mailbox, accepted);
         let origin = Origin::new(guest.session.clone(), self.name.clone());
-        Box::new(Member::new(Rc::clone(&self.audience), origin, guest))
+        Box::new(ClientSession::new(Rc::clone(&self.registry), origin, guest))
     }
 }
 
 /// A hub whose doors are open.
-pub(super) struct House {
+pub(super) struct ServerHandle {
     /// Who is there.
     pub hub: Rc<Hub>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
-impl House {
+impl ServerHandle {
     /// Binds the address and lets clients in.
     pub(super) async fn open(
         config: ServerConfig,
@@ -135,7 +135,7 @@ impl House {
         let nowhere =
             nowhere.map_err(|error| EndError::new(Exit::Internal, format!("/dev/null: {}", io_text(&error))))?;
         let hub = Hub::new(config, view.counters_of_server(), stderr, Output::new(nowhere));
-        let bound = Bound::bind(&hub).await.map_err(|error| end_error(&error))?;
+        let bound = BoundServer::bind(&hub).await.map_err(|error| end_error(&error))?;
         bound.announce(&hub).map_err(|error| end_error(&error))?;
         let accepting = bound.accept(&hub);
         Ok(Self { hub, accepting })

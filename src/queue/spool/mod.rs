@@ -376,8 +376,8 @@ impl SpoolLane {
 
     fn stored(&self, position: u64) {
         let safe = self.queue.borrow_mut().stored(position);
-        for on_safe in safe {
-            on_safe.tell(Safety::Stored);
+        for on_settled in safe {
+            on_settled.tell(Safety::Stored);
         }
         self.waits.readers.wake();
         // There may be something to read now.

@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::queue::OverflowPolicy;
 use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::OnSafe;
+use crate::queue::ledger::AckCallback;
 use crate::queue::ledger::Settlement;
 
 const BOUNDS: LaneSettings = LaneSettings { max_messages: 6, max_bytes: 40_000, policy: OverflowPolicy::Block };
@@ -151,8 +151,8 @@ impl World {
         payload.resize(8 + size, 7);
         let message = Message::binary(payload);
         let safe = Rc::clone(&self.safe);
-        let on_safe = OnSafe::call(move |_| assert!(safe.borrow_mut().insert(number), "told twice"));
-        let receipt = self.ledger.receive(message.len(), Some(on_safe));
+        let on_settled = AckCallback::call(move |_| assert!(safe.borrow_mut().insert(number), "told twice"));
+        let receipt = self.ledger.receive(message.len(), Some(on_settled));
         let origin = Origin::new(format!("s{}", number % 3), "-");
         for model in &mut self.models {
             model.fresh.push_back(number);
@@ -273,7 +273,7 @@ impl World {
                     for envelope in envelopes.iter().rev() {
                         model.returned.push_front(number(envelope));
                     }
-                    model.lane.put_back(envelopes.into_iter());
+                    model.lane.requeue(envelopes.into_iter());
                 }
                 Step::Crash(seed) => {
                     self.disk = self.disk.crashed(seed);
@@ -295,7 +295,7 @@ impl World {
     /// An orderly end, after which all that waited is there, in order.
     fn stop(&mut self) {
         for model in &mut self.models {
-            model.lane.put_back(model.in_flight.drain(..));
+            model.lane.requeue(model.in_flight.drain(..));
         }
         let waiting: Vec<_> = self.models.iter().map(|model| model.lane.len()).collect();
         for lane in self.spool.lanes.borrow().iter() {

@@ -15,7 +15,7 @@ use super::tracked::Tracker;
 use super::{SpoolFull, SpoolSettings};
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::LaneSettings;
-use crate::queue::ledger::{Ledger, OnSafe, Place, Receipt, Storage};
+use crate::queue::ledger::{AckCallback, Ledger, Place, Receipt, Storage};
 use crate::queue::{OverflowPolicy, Queue, Weigh as _};
 
 /// Most payload bytes that wait to be written.
@@ -350,8 +350,8 @@ impl SpooledQueue {
     }
 
     /// Puts a message back before all others.
-    pub(crate) fn put_back(&mut self, envelope: Envelope) {
-        self.window.put_back(envelope);
+    pub(crate) fn requeue(&mut self, envelope: Envelope) {
+        self.window.requeue(envelope);
     }
 
     /// Whether there will be no message but those that are pushed from now on.
@@ -404,7 +404,7 @@ impl SpooledQueue {
     }
 
     /// Everything before this position is durable: what returns is to be called, to tell the sources.
-    pub(crate) fn stored(&mut self, position: u64) -> Vec<OnSafe> {
+    pub(crate) fn stored(&mut self, position: u64) -> Vec<AckCallback> {
         let mut safe = Vec::new();
         let before = self.durable;
         self.durable = self.durable.max(position);

@@ -69,7 +69,7 @@ impl End for FileSink {
             let stop = Rc::clone(&io.stop);
             let result = stop.unless(Step::Aborting, poll_fn(|cx| writing.poll(cx))).await.unwrap_or(Ok(()));
             // What the thread has at an abort goes back, unsettled, although it may yet be written.
-            writing.lane.put_back(writing.unsettled.drain(..));
+            writing.lane.requeue(writing.unsettled.drain(..));
             result
         })
     }
@@ -200,7 +200,7 @@ impl Writing {
                     return Poll::Ready(Err(EndError::new(Exit::Internal, text)));
                 };
                 if let Err(failure) = self.answered(done) {
-                    self.lane.put_back(self.unsettled.drain(..));
+                    self.lane.requeue(self.unsettled.drain(..));
                     return Poll::Ready(Err(self.error(&failure)));
                 }
                 if was_closing {

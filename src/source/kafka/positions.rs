@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use crate::queue::ledger::{Keeper, OnSafe, Safety};
+use crate::queue::ledger::{AckCallback, Keeper, Safety};
 
 /// One partition while it is ours.
 #[derive(Default)]
@@ -78,7 +78,7 @@ impl Positions {
     }
 
     /// A message was taken; what is returned is told its outcome.
-    pub(super) fn open(&mut self, partition: i32, offset: i64) -> OnSafe {
+    pub(super) fn open(&mut self, partition: i32, offset: i64) -> AckCallback {
         let place = self.partitions.iter().position(|(number, _)| *number == partition).unwrap_or_else(|| {
             let kept = Kept { partition: RefCell::default(), bell: Rc::clone(&self.bell) };
             self.partitions.push((partition, Rc::new(kept)));
@@ -86,7 +86,7 @@ impl Positions {
         });
         let kept = Rc::clone(&self.partitions[place].1);
         kept.partition.borrow_mut().taken.push_back((offset, false));
-        OnSafe::Keeper(kept, offset.cast_unsigned())
+        AckCallback::Keeper(kept, offset.cast_unsigned())
     }
 
     /// Positions that have changed since they were last asked for.

@@ -100,7 +100,7 @@ fn seconds(milliseconds: f64) -> String {
     if milliseconds < 10_000.0 { format!("{:.1}s", milliseconds / 1000.0) } else { age(milliseconds / 1000.0) }
 }
 
-/// What was dropped or buried, and why.
+/// What was dropped or went to the dead letters, and why.
 fn drops(model: &Model) -> Vec<(String, bool)> {
     let mut sums = BTreeMap::<(&str, &str), u64>::new();
     for source in &model.sources {

@@ -1,7 +1,7 @@
 //! One client of a server that is an end of a relay.
 //!
 //! Speaks the protocol: what the client sends goes into the pipeline, what waits for the client goes out. Leaves who gets
-//! what to `audience`. Invariants: a client is not read from while the pipeline has no room, and others are; what was not
+//! what to `registry`. Invariants: a client is not read from while the pipeline has no room, and others are; what was not
 //! written to the client's socket, or not acknowledged, when it leaves goes back.
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::audience::{Audience, Client, Fate, Letter};
+use super::registry::{Client, ClientRegistry, Delivery, DeliveryOutcome};
 use crate::listen::handler::{Actions, Handler};
 use crate::message::Message;
 use crate::message::counted::counted;
@@ -19,27 +19,27 @@ use crate::pipeline::watch::Guest;
 use crate::protocol::conversation::{Carrier, Conversation, Told};
 use crate::protocol::{Depth, Measure, Outcome, Ticket};
 use crate::queue::envelope::Origin;
-use crate::queue::ledger::{OnSafe, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Safety, Settlement};
 use crate::queue::stop::Step;
 
 /// Messages that do not concern a client, passed over before other tasks get their turn.
 const PASS: usize = 256;
 
 /// A client's side of the conversation.
-pub(super) struct Member {
+pub(super) struct ClientSession {
     conversation: Conversation,
     state: State,
 }
 
 struct State {
-    audience: Rc<Audience>,
+    registry: Rc<ClientRegistry>,
     origin: Rc<Origin>,
     guest: Guest,
     client: Option<Rc<Client>>,
     seq: u64,
     next_ticket: Ticket,
     /// Handed to the connection, or to the protocol, and not settled.
-    in_flight: VecDeque<(Ticket, Letter)>,
+    in_flight: VecDeque<(Ticket, Delivery)>,
     /// Taken in, and not answered yet.
     undecided: Rc<Cell<usize>>,
 }
@@ -56,8 +56,8 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn deliver(&mut self, message: Message, told: Option<Told>) {
-        let io = &self.state.audience.io;
-        let Some(inlet) = &io.inlet else {
+        let io = &self.state.registry.io;
+        let Some(ingress) = &io.ingress else {
             // It is read and discarded.
             if let Some(told) = told {
                 told.tell(Outcome::Taken);
@@ -69,13 +69,13 @@ impl Carrier for Hand<'_, '_> {
             return;
         }
         self.state.seq += 1;
-        let on_safe = told.map(|told| {
+        let on_settled = told.map(|told| {
             let undecided = Rc::clone(&self.state.undecided);
             undecided.set(undecided.get() + 1);
             let hub = self.actions.hub;
-            let log = (hub.settings.verbose && self.state.audience.protocol.is_gateway())
+            let log = (hub.settings.verbose && self.state.registry.protocol.is_gateway())
                 .then(|| (Rc::clone(hub), hub.label(self.actions.mailbox.id), counted(message.len(), "byte")));
-            OnSafe::call(move |safety| {
+            AckCallback::call(move |safety| {
                 undecided.set(undecided.get() - 1);
                 let outcome = match safety {
                     Safety::Settled(Settlement::Dropped(reason)) => Outcome::Rejected(reason.name().to_owned()),
@@ -90,7 +90,7 @@ impl Carrier for Hand<'_, '_> {
                 told.tell(outcome);
             })
         });
-        inlet.push(&self.state.origin, self.state.seq, message, on_safe);
+        ingress.push(&self.state.origin, self.state.seq, message, on_settled);
     }
 
     fn publish(&mut self, message: Message) {
@@ -99,20 +99,20 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn filtered(&mut self) {
-        if let Some((_, letter)) = self.state.in_flight.pop_back() {
-            self.state.audience.settle(letter, Fate::Filtered);
+        if let Some((_, delivery)) = self.state.in_flight.pop_back() {
+            self.state.registry.settle(delivery, DeliveryOutcome::Filtered);
         }
     }
 
     fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome) {
         let state = &mut *self.state;
         let Some(place) = state.in_flight.iter().position(|(known, _)| Some(*known) == ticket) else { return };
-        let Some((_, letter)) = state.in_flight.remove(place) else { return };
-        let fate = match outcome {
-            Outcome::Taken => Fate::Taken,
-            Outcome::Rejected(reason) => Fate::Rejected(reason),
+        let Some((_, delivery)) = state.in_flight.remove(place) else { return };
+        let outcome = match outcome {
+            Outcome::Taken => DeliveryOutcome::Taken,
+            Outcome::Rejected(reason) => DeliveryOutcome::Rejected(reason),
         };
-        state.audience.settle(letter, fate);
+        state.registry.settle(delivery, outcome);
     }
 
     fn measured(&mut self, measure: Measure) {
@@ -134,13 +134,13 @@ impl Carrier for Hand<'_, '_> {
     }
 }
 
-impl Member {
+impl ClientSession {
     /// A client that has just been accepted.
-    pub(super) fn new(audience: Rc<Audience>, origin: Rc<Origin>, guest: Guest) -> Self {
+    pub(super) fn new(registry: Rc<ClientRegistry>, origin: Rc<Origin>, guest: Guest) -> Self {
         Self {
-            conversation: Conversation::new(audience.protocol.session()),
+            conversation: Conversation::new(registry.protocol.session()),
             state: State {
-                audience,
+                registry,
                 origin,
                 guest,
                 client: None,
@@ -159,14 +159,14 @@ impl Member {
 
     /// How full the pipeline behind this is.
     fn depth(&self) -> Option<Depth> {
-        let (waiting, capacity) = self.state.audience.io.inlet.as_ref()?.depth();
+        let (waiting, capacity) = self.state.registry.io.ingress.as_ref()?.depth();
         Some(Depth { waiting, capacity })
     }
 }
 
-impl Handler for Member {
+impl Handler for ClientSession {
     fn on_open(&mut self, actions: &mut Actions) {
-        self.state.client = Some(self.state.audience.join(actions.mailbox));
+        self.state.client = Some(self.state.registry.join(actions.mailbox));
         self.speak(actions, Conversation::opened);
     }
 
@@ -192,26 +192,26 @@ impl Handler for Member {
             if !actions.is_idle() || !self.conversation.takes_outgoing() {
                 return;
             }
-            let Poll::Ready(letter) = client.poll_next(cx) else { return };
+            let Poll::Ready(delivery) = client.poll_next(cx) else { return };
             let ticket = self.state.next_ticket;
             self.state.next_ticket += 1;
-            let message = letter.message.clone();
-            self.state.in_flight.push_back((ticket, letter));
+            let message = delivery.message.clone();
+            self.state.in_flight.push_back((ticket, delivery));
             self.speak(actions, |conversation, carrier| conversation.outgoing(message, Some(ticket), carrier));
         }
         cx.waker().wake_by_ref();
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.audience.io.inlet.as_ref().map_or(Poll::Ready(()), |inlet| inlet.poll_ready(cx))
+        self.state.registry.io.ingress.as_ref().map_or(Poll::Ready(()), |ingress| ingress.poll_ready(cx))
     }
 
     fn on_flushed(&mut self) {
         if self.conversation.acknowledges() {
             return;
         }
-        for (_, letter) in self.state.in_flight.drain(..) {
-            self.state.audience.settle(letter, Fate::Taken);
+        for (_, delivery) in self.state.in_flight.drain(..) {
+            self.state.registry.settle(delivery, DeliveryOutcome::Taken);
         }
     }
 
@@ -227,11 +227,11 @@ impl Handler for Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for ClientSession {
     fn drop(&mut self) {
         if let Some(client) = self.state.client.take() {
-            let letters = std::mem::take(&mut self.state.in_flight).into_iter().map(|(_, letter)| letter);
-            self.state.audience.leave(&client, letters);
+            let deliveries = std::mem::take(&mut self.state.in_flight).into_iter().map(|(_, delivery)| delivery);
+            self.state.registry.leave(&client, deliveries);
         }
     }
 }

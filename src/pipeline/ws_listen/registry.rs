@@ -1,6 +1,6 @@
 //! Who is connected to a server that is an end of a relay, and what waits for each of them.
 //!
-//! A message of the lane goes to everybody who is there. Leaves sessions to `member`. Invariants: a message is settled
+//! A message of the lane goes to everybody who is there. Leaves sessions to `client_session`. Invariants: a message is settled
 //! once, when nobody has it before him any more: as delivered when somebody took it, back into the lane, in order, when
 //! all who might have taken it have gone; what waits for one client is bounded.
 
@@ -34,7 +34,7 @@ const PASS: usize = 256;
 
 /// What waits for one client, and what happens when that is too much.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AudienceSettings {
+pub(super) struct ClientQueueSettings {
     /// Messages.
     pub max_messages: usize,
     /// Payload bytes.
@@ -48,7 +48,7 @@ pub(super) struct AudienceSettings {
 
 /// What became of a message before one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum DeliveryOutcome {
     /// The client took it.
     Taken,
     /// The client left before.
@@ -74,13 +74,13 @@ struct Copies {
 
 /// A message before one client.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct Delivery {
     /// The message.
     pub message: Message,
     copies: Rc<Copies>,
 }
 
-impl Weigh for Letter {
+impl Weigh for Delivery {
     fn weight(&self) -> usize {
         self.message.len()
     }
@@ -89,20 +89,20 @@ impl Weigh for Letter {
 /// One client that gets messages.
 pub(super) struct Client {
     mailbox: Rc<Mailbox>,
-    queue: RefCell<Queue<Letter>>,
+    queue: RefCell<Queue<Delivery>>,
     waker: RefCell<Option<Waker>>,
     /// Since when it has held up the others.
     full_since: Cell<Option<Instant>>,
-    audience: Rc<Audience>,
+    registry: Rc<ClientRegistry>,
 }
 
 /// All who get messages.
-pub(super) struct Audience {
+pub(super) struct ClientRegistry {
     /// What the end works with.
     pub io: EndIo,
     /// What is spoken.
     pub protocol: protocol::Settings,
-    settings: AudienceSettings,
+    settings: ClientQueueSettings,
     clients: RefCell<Vec<Rc<Client>>>,
     changed: Wakers,
     gave_way: Cell<bool>,
@@ -110,9 +110,9 @@ pub(super) struct Audience {
     open: Cell<usize>,
 }
 
-impl Audience {
+impl ClientRegistry {
     /// With nobody there.
-    pub(super) fn new(io: EndIo, protocol: protocol::Settings, settings: AudienceSettings) -> Rc<Self> {
+    pub(super) fn new(io: EndIo, protocol: protocol::Settings, settings: ClientQueueSettings) -> Rc<Self> {
         Rc::new(Self {
             io,
             protocol,
@@ -133,7 +133,7 @@ impl Audience {
             queue: RefCell::new(Queue::new(settings.max_messages, settings.max_bytes, policy)),
             waker: RefCell::new(None),
             full_since: Cell::new(None),
-            audience: Rc::clone(self),
+            registry: Rc::clone(self),
         });
         if self.io.lane.is_some() {
             let told = Rc::downgrade(&client);
@@ -258,21 +258,21 @@ impl Audience {
         let mut lost = Vec::new();
         for client in &clients {
             copies.open.set(copies.open.get() + 1);
-            let letter = Letter { message: message.clone(), copies: Rc::clone(&copies) };
+            let delivery = Delivery { message: message.clone(), copies: Rc::clone(&copies) };
             let before = lost.len();
-            let pushed = client.queue.borrow_mut().push_with(letter, |letter| lost.push(letter));
+            let pushed = client.queue.borrow_mut().push_with(delivery, |delivery| lost.push(delivery));
             match pushed {
                 // There is room, or it would not have been handed out; what is too large alone passes alone.
-                Pushed::Full(letter) => client.queue.borrow_mut().put(letter),
+                Pushed::Full(delivery) => client.queue.borrow_mut().put(delivery),
                 Pushed::Disconnect => {
                     client.mailbox.ask_to_close(CloseReason::new(1008, "too slow: the send queue is full"));
                 }
                 Pushed::Accepted { .. } | Pushed::Dropped => {}
             }
-            for letter in &lost[before..] {
+            for delivery in &lost[before..] {
                 let id = hub.id_of(client.mailbox.id);
-                if let Some(envelope) = &*letter.copies.envelope.borrow() {
-                    let size = letter.message.len();
+                if let Some(envelope) = &*delivery.copies.envelope.borrow() {
+                    let size = delivery.message.len();
                     envelope.receipt.tell_drop(&id, Direction::Out, DropReason::QueueFull, size);
                 }
             }
@@ -284,48 +284,48 @@ impl Audience {
             }
             client.wake();
         }
-        for letter in lost {
-            self.settle(letter, Fate::Dropped);
+        for delivery in lost {
+            self.settle(delivery, DeliveryOutcome::Dropped);
         }
         // The share that kept it open until all had it says nothing.
-        self.settle(Letter { message, copies }, Fate::Filtered);
+        self.settle(Delivery { message, copies }, DeliveryOutcome::Filtered);
     }
 
     /// A client is done with a message.
-    pub(super) fn settle(&self, letter: Letter, fate: Fate) {
-        if let (Some(envelope), Some(lane)) = (self.close(letter, fate), &self.io.lane) {
-            lane.put_back(std::iter::once(envelope));
+    pub(super) fn settle(&self, delivery: Delivery, outcome: DeliveryOutcome) {
+        if let (Some(envelope), Some(lane)) = (self.close(delivery, outcome), &self.io.lane) {
+            lane.requeue(std::iter::once(envelope));
             self.changed.wake();
         }
     }
 
     /// A client has gone, and with it what was before it, oldest first.
-    pub(super) fn leave(&self, client: &Rc<Client>, letters: impl Iterator<Item = Letter>) {
+    pub(super) fn leave(&self, client: &Rc<Client>, deliveries: impl Iterator<Item = Delivery>) {
         self.clients.borrow_mut().retain(|other| !Rc::ptr_eq(other, client));
         let mut back = Vec::new();
-        for letter in letters {
-            back.extend(self.close(letter, Fate::Gone));
+        for delivery in deliveries {
+            back.extend(self.close(delivery, DeliveryOutcome::Gone));
         }
-        while let Some(letter) = { client.queue.borrow_mut().pop() } {
-            back.extend(self.close(letter, Fate::Gone));
+        while let Some(delivery) = { client.queue.borrow_mut().pop() } {
+            back.extend(self.close(delivery, DeliveryOutcome::Gone));
         }
         if let Some(lane) = &self.io.lane {
-            lane.put_back(back.into_iter());
+            lane.requeue(back.into_iter());
         }
         self.changed.wake();
     }
 
     /// Closes one copy; the message itself when it was the last and nobody has settled it.
-    fn close(&self, letter: Letter, fate: Fate) -> Option<Envelope> {
-        let copies = letter.copies;
-        match fate {
-            Fate::Taken => copies.taken.set(true),
-            Fate::Gone => copies.gone.set(true),
-            Fate::Dropped => copies.dropped.set(true),
-            Fate::Rejected(reason) => {
+    fn close(&self, delivery: Delivery, outcome: DeliveryOutcome) -> Option<Envelope> {
+        let copies = delivery.copies;
+        match outcome {
+            DeliveryOutcome::Taken => copies.taken.set(true),
+            DeliveryOutcome::Gone => copies.gone.set(true),
+            DeliveryOutcome::Dropped => copies.dropped.set(true),
+            DeliveryOutcome::Rejected(reason) => {
                 copies.rejected.borrow_mut().get_or_insert(reason);
             }
-            Fate::Filtered => {}
+            DeliveryOutcome::Filtered => {}
         }
         copies.open.set(copies.open.get() - 1);
         if copies.open.get() > 0 {
@@ -342,7 +342,7 @@ impl Audience {
         } else if copies.gone.get() {
             return Some(envelope);
         } else if let Some(reason) = copies.rejected.take() {
-            self.io.dead_letters.bury(envelope, DropReason::Rejected, &lane.name, &reason);
+            self.io.dead_letters.dead_letter(envelope, DropReason::Rejected, &lane.name, &reason);
         } else if copies.dropped.get() {
             // Told already, for each client.
             envelope.receipt.settle(Settlement::Dropped(DropReason::QueueFull));
@@ -370,12 +370,12 @@ impl Client {
     }
 
     /// The next message for this client; the waker is called when there is one.
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Letter> {
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let next = self.queue.borrow_mut().pop();
-        if let Some(letter) = next {
+        if let Some(delivery) = next {
             self.full_since.set(None);
-            self.audience.changed.wake();
-            return Poll::Ready(letter);
+            self.registry.changed.wake();
+            return Poll::Ready(delivery);
         }
         *self.waker.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending

@@ -1,4 +1,4 @@
-//! A tap in the plumber's sense: whether, and how fast, is read from one peer, as somebody outside wishes it.
+//! Whether, and how fast, is read from one peer, as somebody outside wishes it.
 //!
 //! Leaves reading to whoever asks. Invariants: while it is shut nothing passes, so that what the peer sends stays in
 //! its socket and the peer is held back; whoever waits is woken when it opens, or when the next message may pass.
@@ -18,14 +18,14 @@ use crate::rate::RateLimiter;
 
 /// What lets messages of one peer through.
 #[derive(Debug, Default)]
-pub(crate) struct Valve {
+pub(crate) struct ReadThrottle {
     is_shut: Cell<bool>,
     limiter: Cell<Option<RateLimiter>>,
     waiting: Rc<Wakers>,
     alarm: RefCell<Option<(Instant, JoinHandle<()>)>>,
 }
 
-impl Valve {
+impl ReadThrottle {
     /// Lets messages through in this way from now on.
     pub(crate) fn turn(&self, intake: Intake) {
         match intake {
@@ -84,7 +84,7 @@ impl Valve {
     }
 }
 
-impl Drop for Valve {
+impl Drop for ReadThrottle {
     fn drop(&mut self) {
         if let Some((_, task)) = self.alarm.take() {
             task.abort();
@@ -100,11 +100,11 @@ mod tests {
     use super::*;
 
     /// Reads so many messages; how long that took.
-    async fn read(valve: &Valve, count: u32) -> Duration {
+    async fn read(throttle: &ReadThrottle, count: u32) -> Duration {
         let begun = tokio::time::Instant::now();
         for _ in 0..count {
-            poll_fn(|cx| valve.poll(cx)).await;
-            valve.pass();
+            poll_fn(|cx| throttle.poll(cx)).await;
+            throttle.pass();
         }
         begun.elapsed()
     }
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn a_shut_one_lets_nothing_through_until_it_is_opened() {
         run(async || {
-            let valve = Rc::new(Valve::default());
-            assert_eq!(read(&valve, 1000).await, Duration::ZERO);
-            valve.turn(Intake::Paused(true));
-            let reading = tokio::time::timeout(Duration::from_secs(3600), read(&valve, 1)).await;
-            assert!(reading.is_err() && valve.is_shut());
-            let waiting = Rc::clone(&valve);
+            let throttle = Rc::new(ReadThrottle::default());
+            assert_eq!(read(&throttle, 1000).await, Duration::ZERO);
+            throttle.turn(Intake::Paused(true));
+            let reading = tokio::time::timeout(Duration::from_secs(3600), read(&throttle, 1)).await;
+            assert!(reading.is_err() && throttle.is_shut());
+            let waiting = Rc::clone(&throttle);
             let reader = spawn_local(async move { read(&waiting, 1).await });
             tokio::time::sleep(Duration::from_secs(5)).await;
-            valve.turn(Intake::Paused(false));
+            throttle.turn(Intake::Paused(false));
             assert_eq!(reader.await.expect("it ends"), Duration::from_secs(5));
         });
     }
@@ -137,26 +137,26 @@ mod tests {
     #[test]
     fn a_limit_is_kept_and_can_be_changed_while_somebody_waits() {
         run(async || {
-            let valve = Rc::new(Valve::default());
-            valve.turn(Intake::Limited(Some(10.0)));
-            let took = read(&valve, 11).await;
+            let throttle = Rc::new(ReadThrottle::default());
+            throttle.turn(Intake::Limited(Some(10.0)));
+            let took = read(&throttle, 11).await;
             assert!((took.as_secs_f64() - 1.0).abs() < 0.05, "{took:?}");
             // Everybody who waits is woken, not only who came last.
             let readers = [1, 2, 3].map(|_| {
-                let valve = Rc::clone(&valve);
-                spawn_local(async move { read(&valve, 1).await })
+                let throttle = Rc::clone(&throttle);
+                spawn_local(async move { read(&throttle, 1).await })
             });
             for reader in readers {
                 assert!(reader.await.expect("it ends") <= Duration::from_millis(310));
             }
-            valve.turn(Intake::Limited(Some(0.001)));
-            valve.pass();
-            let waiting = Rc::clone(&valve);
+            throttle.turn(Intake::Limited(Some(0.001)));
+            throttle.pass();
+            let waiting = Rc::clone(&throttle);
             let reader = spawn_local(async move { read(&waiting, 1).await });
             tokio::time::sleep(Duration::from_secs(1)).await;
-            valve.turn(Intake::Limited(None));
+            throttle.turn(Intake::Limited(None));
             assert_eq!(reader.await.expect("it ends"), Duration::from_secs(1));
-            assert_eq!(valve.rate(), None);
+            assert_eq!(throttle.rate(), None);
         });
     }
 }

@@ -1,14 +1,14 @@
 //! When a program that should end is told so, and how (pure).
 //!
 //! Time is an argument; sending the signals is up to the program's keeper. Invariants: nothing is due before
-//! [`Ladder::end`]; each step is due once and in order, and SIGKILL is the last.
+//! [`KillEscalation::end`]; each step is due once and in order, and SIGKILL is the last.
 
 use std::time::{Duration, Instant};
 
 /// What is due now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing before [`Ladder::deadline`].
+    /// Nothing before [`KillEscalation::deadline`].
     Nothing,
     /// SIGTERM to the whole group.
     Terminate,
@@ -18,7 +18,7 @@ pub(crate) enum Due {
 
 /// The steps from the end of a program's input to SIGKILL.
 #[derive(Debug)]
-pub(crate) struct Ladder {
+pub(crate) struct KillEscalation {
     limit: Duration,
     stage: Stage,
 }
@@ -31,7 +31,7 @@ enum Stage {
     Killed,
 }
 
-impl Ladder {
+impl KillEscalation {
     /// SIGKILL comes `limit` after SIGTERM.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, stage: Stage::Running }
@@ -69,7 +69,7 @@ impl Ladder {
         }
     }
 
-    /// When [`Ladder::due`] must be asked again at the latest.
+    /// When [`KillEscalation::due`] must be asked again at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Running | Stage::Killed => None,
@@ -120,15 +120,15 @@ mod tests {
         for (row, steps) in table.iter().enumerate() {
             let start = Instant::now();
             let at = |ms: u64| start + Duration::from_millis(ms);
-            let mut ladder = Ladder::new(Duration::from_secs(1));
+            let mut escalation = KillEscalation::new(Duration::from_secs(1));
             for step in *steps {
                 match *step {
-                    End(ms, patience) => ladder.end(at(ms), Duration::from_millis(patience)),
-                    Abort(ms) => ladder.abort(at(ms)),
+                    End(ms, patience) => escalation.end(at(ms), Duration::from_millis(patience)),
+                    Abort(ms) => escalation.abort(at(ms)),
                     Ask(ms, due) => {
-                        assert_eq!(ladder.due(at(ms)), due, "row {row} at {ms}");
-                        assert!(ladder.deadline().is_none_or(|deadline| deadline > at(ms)), "row {row} at {ms}");
-                        assert!(due != Due::Kill || ladder.is_spent(), "row {row} at {ms}");
+                        assert_eq!(escalation.due(at(ms)), due, "row {row} at {ms}");
+                        assert!(escalation.deadline().is_none_or(|deadline| deadline > at(ms)), "row {row} at {ms}");
+                        assert!(due != Due::Kill || escalation.is_spent(), "row {row} at {ms}");
                     }
                 }
             }
