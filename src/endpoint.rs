@@ -31,7 +31,7 @@ pub enum EndpointError {
     #[error("a WebSocket URL has no fragment (the part after #)")]
     Fragment,
     /// Where to listen was given as a URL.
-    #[error("a server's address is no URL: write {0}")]
+    #[error("a server's address has neither scheme nor path; write {0}")]
     ListenUrl(String),
     /// A port outside 0 to 65535.
     #[error("invalid port '{0}'")]

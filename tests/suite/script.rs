@@ -243,7 +243,7 @@ reply = '.'
         "rules.toml:2: unknown rule key 'wen'",
         "rules.toml:3: reply: ",
         "rules.toml:5: on: 'opened' is not known",
-        "rules.toml:6: close: invalid close code '1005'",
+        "rules.toml:6: close: close code 1005 is never sent",
         "rules.toml:7: delay: invalid duration 'soon'",
         "rules.toml:9: when: expected text",
         "rules.toml:10: once: expected true or false",
