@@ -289,7 +289,7 @@ fn tls_properties(trust: &ClientTls) -> Result<Properties, String> {
     }
     if let Some(path) = &trust.ca_file {
         if let Err(error) = std::fs::File::open(path) {
-            return Err(format!("--cacert {}: {}", path.display(), crate::net::connection::io_text(&error)));
+            return Err(format!("--cacert {}: {}", path.display(), crate::message::io_text::io_text(&error)));
         }
         let authorities = trust.authorities().map_err(|error| error.to_string())?;
         properties.push(pair("ssl.ca.pem", text(authorities.unwrap_or_default())?));

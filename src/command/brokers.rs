@@ -60,7 +60,7 @@ impl Broker<'_> {
 pub(crate) fn secret(name: &str, is_file: bool) -> Result<String, String> {
     let text = if is_file {
         std::fs::read_to_string(name)
-            .map_err(|error| format!("cannot read {name}: {}", crate::net::connection::io_text(&error)))?
+            .map_err(|error| format!("cannot read {name}: {}", crate::message::io_text::io_text(&error)))?
     } else {
         std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"))?
     };

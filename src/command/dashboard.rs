@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::host::{Host, Stderr};
 use crate::listen::hub::Hub;
 use crate::listen::input::{Console, OpenConsole};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::observe::Control;
 use crate::sink::stdout::Output;
 use crate::tui::source::{Here, Source};

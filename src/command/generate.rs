@@ -11,7 +11,7 @@ use crate::config::variables::Environment;
 use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::host::Host;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::observe::monitoring;
 
 const EXAMPLES: &str = "\

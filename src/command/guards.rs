@@ -19,7 +19,7 @@ use crate::listen::guard::admission::AdmissionSettings;
 use crate::listen::guard::credentials::{Credentials, Secret};
 use crate::listen::guard::jwt::Jwt;
 use crate::listen::guard::rate::{OnRate, RateSettings};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Limits and credentials.
 #[derive(Debug, Clone, Args)]

@@ -32,7 +32,7 @@ use crate::listen::config::{ServerConfig, TlsSource};
 use crate::listen::input::InputKind;
 use crate::listen::run::Server;
 use crate::listen::site::{Console, Files, Site};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::net::head::SpelledName;
 use crate::net::origin::Origins;
 use crate::redact;

@@ -10,7 +10,7 @@ use crate::filter::Draft;
 use crate::listen::handler::push::Payload;
 use crate::message::Message;
 use crate::message::input::InputKind;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::source::framing::{Framing, Splitter};
 
 /// The flags, of which at most one of the first three is given.

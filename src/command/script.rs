@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::listen::handler::script::{Forward, On, Receiver, Reply, Rule};
 use crate::message::Message;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// The long help of `--script`.
 pub(crate) const HELP: &str = r#"Treat messages by the rules in a file

@@ -16,7 +16,7 @@ use crate::filter::{Draft, Filler, Filter, Schema, SchemaError, Template};
 use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::input::{InputKind, decode};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::net::connector::ConnectOptions;
 use crate::net::credentials::{Credentials, Secret};
 use crate::net::deflate::DeflateOffer;

@@ -21,7 +21,7 @@ use super::reception::BoundServer;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, StopSignal, last};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, AdminSettings, Serving};
 use crate::observe::counters::Counters;

@@ -29,7 +29,7 @@ use super::frames::{Decoder, Event, FrameError, FrameKind, Prebuilt};
 use super::transport::Transport;
 use crate::message::Message;
 use crate::message::counted::counted;
-pub(crate) use crate::message::io_text::io_text;
+use crate::message::io_text::io_text;
 
 /// Bytes read at most at once, by all connections of a thread into one buffer.
 const READ: usize = 64 * 1024;

@@ -12,8 +12,8 @@ use http::header::HeaderValue;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::connection::io_text;
 use super::upgrade::{HeaderEdit, parse_header};
+use crate::message::io_text::io_text;
 
 /// A secret, or where it comes from.
 #[derive(Clone, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-use super::connection::io_text;
 use super::transport::Transport;
+use crate::message::io_text::io_text;
 
 /// Head start of each attempt over the next (RFC 8305 section 8).
 const HEAD_START: Duration = Duration::from_millis(250);

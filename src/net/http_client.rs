@@ -13,12 +13,12 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
-use super::connection::io_text;
 use super::head;
 use super::proxy::Proxy;
 use super::tls::TlsError;
 use super::transport::Transport;
 use crate::endpoint::WsTarget;
+use crate::message::io_text::io_text;
 
 /// The value of `User-Agent`.
 pub(super) const USER_AGENT: &str = concat!("wscat-plus/", env!("CARGO_PKG_VERSION"));

@@ -23,7 +23,7 @@ mod server;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::connection::io_text;
+use crate::message::io_text::io_text;
 pub(crate) use client::ClientConnector;
 pub(crate) use client::{ClientStream, describe, is_resumed};
 use identity::PemIdentity;

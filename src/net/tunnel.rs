@@ -16,7 +16,6 @@ use hyper_util::rt::TokioIo;
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{IntoTargetAddr, TargetAddr};
 
-use super::connection::io_text;
 use super::dial::{DialError, DialOptions, Timings, dial, look_up};
 use super::head;
 use super::http_client::{NoAnswer, USER_AGENT};
@@ -25,6 +24,7 @@ use super::tls::{ClientConnector, TlsError};
 use super::transport::Transport;
 use super::upgrade::{headers_text, reason};
 use crate::endpoint::{WsTarget, bracketed};
+use crate::message::io_text::io_text;
 
 /// Why there is no way through the proxy.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ use super::held::{Held, Next};
 use super::keepalive::{Due, Keepalive, KeepaliveSettings};
 use super::peer::{Outgoing, Peer, Replies};
 use crate::message::Message;
+use crate::message::clock;
 use crate::net::connection::{CloseReason, Connection, ConnectionError, Incoming};
 
 /// Messages moved in one pass before other tasks get their turn.
@@ -83,7 +84,7 @@ pub(crate) struct Driver<'a, P> {
 impl<'a, P: Peer> Driver<'a, P> {
     /// Takes over an open connection.
     pub(crate) fn new(connection: &'a mut Connection, peer: &'a mut P, settings: DriverSettings) -> Self {
-        let keepalive = Keepalive::new(settings.keepalive, now());
+        let keepalive = Keepalive::new(settings.keepalive, clock::now());
         Self {
             connection,
             peer,
@@ -181,7 +182,7 @@ impl<'a, P: Peer> Driver<'a, P> {
     }
 
     fn pass(&mut self, cx: &mut Context<'_>) -> Result<Option<End>, ConnectionError> {
-        let started = now();
+        let started = clock::now();
         let is_ending = self.closing.is_some() || self.received_close.is_some();
         if !is_ending && self.peer.poll_may_run(cx).is_pending() {
             // What the peer says meanwhile lies unread.
@@ -392,7 +393,7 @@ impl<'a, P: Peer> Driver<'a, P> {
                 self.keepalive.on_message(now);
             }
             Incoming::Pong(payload) => {
-                if let Some(time) = self.keepalive.on_pong(payload, self::now()) {
+                if let Some(time) = self.keepalive.on_pong(payload, clock::now()) {
                     self.peer.on_round_trip(time);
                 }
             }
@@ -419,7 +420,7 @@ impl<'a, P: Peer> Driver<'a, P> {
 
     fn check_time(&mut self, cx: &mut Context<'_>, started: Instant) -> Option<End> {
         loop {
-            let now = now().max(started);
+            let now = clock::now().max(started);
             if let Some(deadline) = self.closing {
                 if now >= deadline {
                     return Some(if self.received_close.is_some() { self.closed() } else { End::CloseTimeout });
@@ -480,9 +481,4 @@ impl Step {
     fn end(end: End) -> Self {
         Self { progress: true, end: Some(end) }
     }
-}
-
-/// The clock of the runtime, so that a paused test clock is obeyed.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

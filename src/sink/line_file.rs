@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::stdout::{Output, OutputFailure};
 pub(crate) use crate::error::{Kind, RecordError};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Longest time something waits to be written.
 pub(crate) const HOLD: Duration = Duration::from_millis(20);

@@ -20,7 +20,7 @@ use super::line_file::{HOLD, Kind, LATE, LineFile};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, EventSession, NO_SESSION, write_message_line};
 use crate::message::har::Exchange;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Whether both name one file that is there; a pipe, a terminal or `/dev/null` may be named twice.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {

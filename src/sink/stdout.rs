@@ -138,7 +138,7 @@ impl Output {
                     && let Err(error) = file.write_all(&self.buffer)
                 {
                     *failure = Some(error.kind());
-                    *text = crate::net::connection::io_text(&error);
+                    *text = crate::message::io_text::io_text(&error);
                 }
                 self.handed += self.buffer.len() as u64;
                 self.buffer.clear();
@@ -243,7 +243,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
 fn abandoned(shared: &Shared) {
     let error = io::Error::from(io::ErrorKind::BrokenPipe);
     let mut state = lock(shared);
-    state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
+    state.failure.get_or_insert_with(|| (error.kind(), crate::message::io_text::io_text(&error)));
     state.wakers.drain(..).for_each(Waker::wake);
 }
 
@@ -269,7 +269,7 @@ fn write_blocks(mut writer: impl Write, shared: &Shared) {
         }
         block.clear();
         if let Err(error) = written {
-            state.failure.get_or_insert_with(|| (error.kind(), crate::net::connection::io_text(&error)));
+            state.failure.get_or_insert_with(|| (error.kind(), crate::message::io_text::io_text(&error)));
         }
         state.wakers.drain(..).for_each(Waker::wake);
         if failed {

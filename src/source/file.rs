@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::framing::Framing;
 use super::lines::{Intake, LineKind};
 use crate::exit::Exit;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;

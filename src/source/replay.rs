@@ -20,7 +20,7 @@ use har::{Contents, index, is_har, merge};
 use lines::read_lines;
 
 use crate::message::event::{Direction, InputEvent};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Bytes of one read.
 const CHUNK: usize = 128 * 1024;

@@ -6,7 +6,7 @@ use super::framing::Framing;
 use super::lines::{Intake, LineKind};
 use super::shared::{Reading, SharedInput};
 use crate::exit::Exit;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;

@@ -29,7 +29,8 @@ use super::terminal::{Canvas, SelfSignal, Terminal, Typed, resume, signal_self};
 use super::view;
 use super::view::theme::Theme;
 use crate::host::{Display, Stream};
-use crate::net::connection::{CloseReason, io_text};
+use crate::message::io_text::io_text;
+use crate::net::connection::CloseReason;
 
 /// How often sources are looked at.
 const TICK: Duration = Duration::from_millis(50);

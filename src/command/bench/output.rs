@@ -9,7 +9,7 @@ use crate::bench::histogram::{Logged, interval_log};
 use crate::bench::report::{Report, Second, csv, html, text};
 use crate::error::Error;
 use crate::host::Host;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// A file that is written when the run is over.
 struct Target {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::filter::{Draft, Template};
 use crate::message::MessageKind;
 use crate::message::input::InputKind;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Measured where nothing is said.
 const DURATION: Duration = Duration::from_secs(10);

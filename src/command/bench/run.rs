@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Host, Signals, Stderr, StopSignal, Stream, Watch};
 use crate::message::counted::counted;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Runs `wsp bench`.
 ///

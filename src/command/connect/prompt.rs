@@ -274,5 +274,5 @@ fn place(path: &str) -> PathBuf {
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(place(path))
-        .map_err(|error| format!("cannot read {path}: {}", crate::net::connection::io_text(&error)))
+        .map_err(|error| format!("cannot read {path}: {}", crate::message::io_text::io_text(&error)))
 }

@@ -1,6 +1,7 @@
 //! The slash commands of `connect`. Pure; what they do is the prompt's business.
 
 use crate::command::slash::{self, Common, HELP, SESSIONS};
+use crate::message::control::is_for_applications;
 use crate::prompt::command::{CLOSE_CODES, Completes, Line, SlashCommand, close, command, read};
 
 /// What a typed line means.
@@ -78,8 +79,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         "/ping" if rest.len() > 125 => return Err("a ping carries at most 125 bytes".to_owned()),
         "/ping" => Command::Ping(rest.to_owned()),
         "/close" => {
-            let may_be_sent = |code| matches!(code, 1000 | 3000..=4999);
-            let (code, reason) = close(rest, may_be_sent, "1000, or 3000 to 4999")?;
+            let (code, reason) = close(rest, is_for_applications, "1000, or 3000 to 4999")?;
             Command::Close { code, reason }
         }
         "/binary" => Command::Binary(given().ok_or("/binary wants HEX or @FILE")?),

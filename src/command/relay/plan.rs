@@ -19,7 +19,7 @@ use crate::config::pipelines::{Pipeline, parse};
 use crate::config::{Fault, Override, RouteText, Setting, decide::decide};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Options of the whole run.
 const EVERYWHERE: [&str; 9] =

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::host::{Signals, Stderr};
 use crate::message::counted::counted;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::observe::Control;
 use crate::observe::admin::{Admin, Serving};
 use crate::pipeline::group::{Group, Happened, worst};

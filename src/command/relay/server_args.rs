@@ -260,7 +260,7 @@ mod tests {
             assert!(listen.get_arguments().any(|arg| arg.get_id() == id), "wsp listen has no {id} any more");
         }
         for (id, _) in WORDS {
-            assert!(is_of_servers(id), "{id} has words, and is no flag of a server");
+            assert!(is_of_servers(id), "{id} stands in WORDS, and no server has a flag of that name");
         }
     }
 

@@ -29,7 +29,7 @@ use tower_service::Service;
 use super::identity::{self, PemIdentity, ShownBy, authorities};
 use super::{ClientTls, TlsError, TlsErrorKind, TlsVersion, shorten};
 use crate::message::counted::counted;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::net::transport::{Secure, Transport};
 
 /// A client's side of TLS over any other byte stream.

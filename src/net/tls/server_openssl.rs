@@ -16,7 +16,7 @@ use tokio_openssl::SslStream;
 use super::client::names;
 use super::identity::{PemIdentity, authorities};
 use super::{ServerDemands, ServerIdentity, TlsError, TlsVersion, shorten};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::net::transport::{Secure, Transport};
 
 /// Longest wait for a client that was turned away to take notice, and the most that is read of it meanwhile.

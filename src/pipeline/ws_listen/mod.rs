@@ -21,7 +21,7 @@ use crate::listen::handler::{Handler, MakeHandler, Mode};
 use crate::listen::hub::Hub;
 use crate::listen::mailbox::Mailbox;
 use crate::listen::reception::BoundServer;
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 use crate::net::listener::Accepted;
 use crate::protocol;
 use crate::queue::end::{End, EndError, EndIo, LocalFuture};

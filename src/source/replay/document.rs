@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use zip::ZipArchive;
 
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// How a zip archive begins.
 const ARCHIVE: &[u8] = b"PK\x03\x04";

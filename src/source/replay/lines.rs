@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 use super::{Step, Told, session_number};
 use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
-use crate::net::connection::io_text;
+use crate::message::io_text::io_text;
 
 /// Longest line.
 const MAX_LINE: usize = 2 << 30;

@@ -7,6 +7,7 @@ use super::line::Line;
 use super::{Effect, Model, Purpose, Typing};
 use crate::filter::PeerFilter;
 use crate::message::Message;
+use crate::message::control::is_for_applications;
 use crate::tui::keymap::Key;
 
 impl Model {
@@ -48,7 +49,7 @@ impl Model {
         let Some(typing) = &mut self.typing else { return Vec::new() };
         match key {
             Key::Char('y' | 'Y') => {
-                let code = typing.line.text().parse().ok().filter(|code| matches!(code, 1000 | 3000..=4999));
+                let code = typing.line.text().parse().ok().filter(|code| is_for_applications(*code));
                 let Some(code) = code else {
                     typing.error = Some("a close code here is 1000, or 3000 to 4999".to_owned());
                     return Vec::new();
