@@ -1,6 +1,6 @@
 //! Those who mean harm to the admin address: it stays small, answers others, and lets go of them.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::support::http::{admin_port, ask, get, read_answer, request};
 use crate::support::{Frame, RawClient, Server, Socket, listen};
@@ -11,36 +11,45 @@ fn observed(arguments: &[&str]) -> (Server, u16) {
     (server, port)
 }
 
-#[test]
-fn those_who_dawdle_are_let_go_and_nobody_waits_for_them() {
-    let (server, port) = observed(&[]);
-    let started = Instant::now();
+/// Connections that dawdle: on `port` three without a whole request, and more endless bodies than are read at a time.
+fn dawdlers(port: u16) -> ([Socket; 3], Vec<Socket>) {
     let silent = RawClient::dial(port);
     let mut half = RawClient::dial(port);
     half.write("GET /metrics HTTP/1.1\r\nHost: x");
     let mut idle = RawClient::dial(port);
     idle.write(request("GET", "/health", "", b""));
     read_answer(&mut idle, true).is(200);
-    // As many bodies without an end as are read at a time, and one more.
-    let endless: Vec<Socket> = (0..5)
-        .map(|_| {
-            let mut socket = RawClient::dial(port);
-            socket.write("POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nand then");
-            socket
-        })
-        .collect();
-    let mut client = RawClient::connect(server.port);
-    client.say(Frame::text("still here"));
-    assert_eq!(client.read_text(), "still here");
-    get(port, "/metrics").is(200);
-    assert!(started.elapsed().as_secs() < 8, "nobody waited for them");
-    for mut socket in [silent, half, idle] {
-        assert_eq!(String::from_utf8_lossy(&socket.read_rest()), "");
+    let endless = || {
+        let mut socket = RawClient::dial(port);
+        socket.write("POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nand then");
+        socket
+    };
+    ([silent, half, idle], std::iter::repeat_with(endless).take(5).collect())
+}
+
+#[test]
+fn those_who_dawdle_are_let_go_and_nobody_waits_for_them() {
+    // On a machine with much to do the first of them may have been let go before another client was served: then again.
+    for _ in 0..10 {
+        let (server, port) = observed(&[]);
+        let (mut waiting, endless) = dawdlers(port);
+        let mut client = RawClient::connect(server.port);
+        client.say(Frame::text("still here"));
+        assert_eq!(client.read_text(), "still here");
+        get(port, "/metrics").is(200);
+        let all_wait = waiting.iter_mut().all(|socket| !socket.stirs_within(Duration::from_millis(1)));
+        for mut socket in waiting {
+            assert_eq!(String::from_utf8_lossy(&socket.read_rest()), "");
+        }
+        for mut socket in endless.into_iter().take(4) {
+            let answer = read_answer(&mut socket, true).is(408);
+            assert!(answer.text().contains("too slowly"), "{}", answer.text());
+        }
+        if all_wait {
+            return;
+        }
     }
-    for mut socket in endless.into_iter().take(4) {
-        let answer = read_answer(&mut socket, true).is(408);
-        assert!(answer.text().contains("too slowly"), "{}", answer.text());
-    }
+    panic!("the others were served only when those who dawdle were gone");
 }
 
 #[test]
@@ -79,7 +88,7 @@ fn heads_and_bodies_over_the_limit_are_refused() {
     assert!(wrong.read_head().starts_with("HTTP/1.1 400 "));
     for nonsense in ["\x16\x03\x01\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n\r\nx y z\r\n\r\n"] {
         let answer = RawClient::ask(port, nonsense);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{nonsense:?}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{nonsense:?}: {answer}");
     }
     get(port, "/health").is(200);
     assert_eq!(get(port, "/health").json()["details"]["connections"]["total"], 0);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::certs::Identity;
 use super::ends::{Receiver, number};
+use super::files::wait_until;
 use super::http::{Answer, ask};
 use super::process::{Process, Run};
 use super::{DEADLINE, closed_port, root, scratch};
@@ -226,6 +227,8 @@ impl Search {
             .spawn();
         process.wait_for_stdout("INFO Node started");
         self.process = Some(process);
+        // It answers before it has found its indices again: searching them fails until then.
+        wait_until("its indices", || (self.ask("GET", "/_cluster/health", "")["status"] != "red").then_some(()));
     }
 
     /// Kills it with SIGKILL; its data stays.
