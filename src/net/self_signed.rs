@@ -3,10 +3,10 @@
 //! Owns what is in them. The making is OpenSSL's, which is there for TLS anyway, and rcgen's where the TLS library
 //! is the system's own.
 
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 #[path = "self_signed/with_openssl.rs"]
 mod making;
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 #[path = "self_signed/with_rcgen.rs"]
 mod making;
 

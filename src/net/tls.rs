@@ -4,19 +4,19 @@
 //! `client_openssl` and `server_openssl`). Files are read by `identity`. Invariant: nothing above this file
 //! knows which library it is.
 
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 #[path = "tls/client_native.rs"]
 mod client;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 #[path = "tls/client_openssl.rs"]
 mod client;
 mod identity;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 mod pkcs12_mac;
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 #[path = "tls/server_native.rs"]
 mod server;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 #[path = "tls/server_openssl.rs"]
 mod server;
 
@@ -27,7 +27,7 @@ use crate::message::io_text::io_text;
 pub(crate) use client::ClientConnector;
 pub(crate) use client::{ClientStream, describe, is_resumed};
 use identity::PemIdentity;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 use identity::ShownBy;
 pub(crate) use server::ServerTls;
 pub(crate) use server::{ServerStream, subject};
@@ -42,7 +42,7 @@ pub(crate) enum TlsVersion {
     V1_3,
 }
 
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 impl TlsVersion {
     fn protocol(self) -> native_tls::Protocol {
         match self {
@@ -209,9 +209,9 @@ impl ServerIdentity {
         let passphrase = self.passphrase.as_deref();
         match &self.files {
             IdentityFiles::Pem { cert, key } => identity::from_pem_files(cert, key, passphrase),
-            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            #[cfg(not(target_os = "macos"))]
             IdentityFiles::Pkcs12(path) => identity::from_pkcs12_file(path, passphrase, ShownBy::Server),
-            #[cfg(any(target_os = "macos", target_os = "windows"))]
+            #[cfg(target_os = "macos")]
             IdentityFiles::Pkcs12(path) => {
                 Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --tls-cert and --tls-key"))
             }
@@ -271,9 +271,9 @@ impl ClientTls {
     pub(crate) fn identity(&self) -> Result<Option<Pem>, TlsError> {
         let passphrase = self.passphrase.as_deref();
         let pem = match (&self.pkcs12, &self.cert) {
-            #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+            #[cfg(not(target_os = "macos"))]
             (Some(path), _) => identity::from_pkcs12_file(path, passphrase, ShownBy::Client)?,
-            #[cfg(any(target_os = "macos", target_os = "windows"))]
+            #[cfg(target_os = "macos")]
             (Some(path), _) => return Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --cert and --key")),
             (None, Some(cert)) => identity::from_pem_files(cert, self.key.as_deref().unwrap_or(cert), passphrase)?,
             (None, None) => return Ok(None),
@@ -287,9 +287,9 @@ impl ClientTls {
     /// Files that cannot be read or used.
     pub(crate) fn authorities(&self) -> Result<Option<Vec<u8>>, TlsError> {
         let Some(path) = &self.ca_file else { return Ok(None) };
-        #[cfg(not(any(target_os = "macos", target_os = "windows")))]
+        #[cfg(not(target_os = "macos"))]
         let pem = identity::authorities_pem(path, "CA file", self.ca_passphrase.as_deref())?;
-        #[cfg(any(target_os = "macos", target_os = "windows"))]
+        #[cfg(target_os = "macos")]
         let pem = read(path, "CA file")?;
         Ok(Some(pem))
     }
@@ -308,7 +308,7 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The identity as native-tls wants it.
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 fn native_identity(pem: &PemIdentity) -> Result<native_tls::Identity, TlsError> {
     native_tls::Identity::from_pkcs8(&pem.chain, &pem.key).map_err(|error| TlsError::other(shorten(&error.to_string())))
 }

@@ -55,7 +55,7 @@ impl Fault {
     }
 }
 
-#[cfg(any(target_os = "macos", target_os = "windows"))]
+#[cfg(target_os = "macos")]
 fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
     match memchr::memmem::find(pem, b"-----BEGIN PRIVATE KEY-----") {
         Some(_) => Ok(pem.to_vec()),
@@ -63,12 +63,12 @@ fn to_pkcs8(pem: &[u8], _passphrase: Option<&str>) -> Result<Vec<u8>, Fault> {
     }
 }
 
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 use with_openssl::to_pkcs8;
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 pub(super) use with_openssl::{authorities, authorities_pem, from_pkcs12_file};
 
-#[cfg(not(any(target_os = "macos", target_os = "windows")))]
+#[cfg(not(target_os = "macos"))]
 mod with_openssl {
     use openssl::error::{Error, ErrorStack};
     use openssl::pkcs12::{ParsedPkcs12_2, Pkcs12};
