@@ -174,7 +174,7 @@ async fn deliver(hub: Rc<Hub>, receivers: Vec<Rc<Mailbox>>, message: Message) ->
     let placed = poll_fn(|cx| {
         waiting.mailboxes.retain(|mailbox| {
             // It has gone, or is about to, and takes nothing more.
-            if hub.session(mailbox.id).is_none() || mailbox.has_overflowed() {
+            if mailbox.has_left() || mailbox.has_overflowed() {
                 hub.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
                 delivery.dropped += 1;
                 return false;

@@ -143,6 +143,7 @@ impl Hub {
     /// A session has ended; what still waits for it is dropped and counted.
     pub(crate) fn leave(&self, id: u64) {
         if let Some(mailbox) = self.session(id) {
+            mailbox.leave();
             mailbox.clear(|size| self.dropped(id, Direction::Out, DropReason::ReceiverGone, size));
             if let Some(name) = mailbox.name() {
                 self.names.borrow_mut().remove(name, id);
@@ -245,17 +246,11 @@ impl Hub {
     /// Tries again to place what had to wait; true when nothing waits any more. Otherwise the
     /// waker is called when a mailbox has room again.
     pub(crate) fn place_again(&self, unplaced: &mut Unplaced, cx: &mut Context<'_>) -> bool {
-        unplaced.retain_mut(|(mailbox, message)| {
-            if Rc::strong_count(mailbox) == 1 {
-                self.dropped(mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
-                return false;
-            }
-            match self.place(mailbox, message.clone()) {
-                None => false,
-                Some(back) => {
-                    *message = back;
-                    true
-                }
+        unplaced.retain_mut(|(mailbox, message)| match self.place(mailbox, message.clone()) {
+            None => false,
+            Some(back) => {
+                *message = back;
+                true
             }
         });
         if unplaced.is_empty() {

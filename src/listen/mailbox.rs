@@ -34,6 +34,16 @@ pub(crate) enum Way {
     In,
 }
 
+/// How far a session is, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Connected,
+    /// It has begun to close.
+    Closing,
+    /// It has ended: nothing reaches it any more.
+    Left,
+}
+
 /// One session as the server knows it, and what is to be sent to it.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
@@ -70,7 +80,7 @@ pub(crate) struct Mailbox {
     overflowed: Cell<bool>,
     /// Nothing is for it yet.
     waits_outside: Cell<bool>,
-    closing: Cell<bool>,
+    stage: Cell<Stage>,
     asked_to_close: RefCell<Option<Box<CloseReason>>>,
     /// What to close with once nothing waits.
     close_after_all: RefCell<Option<Box<CloseReason>>>,
@@ -118,7 +128,7 @@ impl Mailbox {
             waker: RefCell::new(None),
             overflowed: Cell::new(false),
             waits_outside: Cell::new(settings.guard.has_gate()),
-            closing: Cell::new(false),
+            stage: Cell::new(Stage::Connected),
             asked_to_close: RefCell::new(None),
             close_after_all: RefCell::new(None),
             control: RefCell::default(),
@@ -265,12 +275,22 @@ impl Mailbox {
 
     /// Whether the session is about to end.
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get() || self.has_overflowed() || self.is_asked_to_close()
+        self.stage.get() != Stage::Connected || self.has_overflowed() || self.is_asked_to_close()
     }
 
     /// The session has begun to close.
     pub(crate) fn begin_close(&self) {
-        self.closing.set(true);
+        self.stage.set(self.stage.get().max(Stage::Closing));
+    }
+
+    /// The session has ended.
+    pub(super) fn leave(&self) {
+        self.stage.set(Stage::Left);
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn has_left(&self) -> bool {
+        self.stage.get() == Stage::Left
     }
 
     /// Whether somebody asked the session to close.
@@ -291,7 +311,7 @@ impl Mailbox {
 
     /// Whether nothing more is taken for it.
     pub(crate) fn takes_no_more(&self) -> bool {
-        self.close_after_all.borrow().is_some()
+        self.has_left() || self.close_after_all.borrow().is_some()
     }
 
     /// What the session closes with, once nothing waits for it.

@@ -13,6 +13,7 @@ pub(crate) mod input;
 pub(crate) mod mailbox;
 pub(crate) mod naming;
 pub(crate) mod peer;
+mod phase;
 pub(crate) mod push_schedule;
 pub(crate) mod reception;
 pub(crate) mod recording;

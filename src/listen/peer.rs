@@ -24,6 +24,7 @@ use super::handler::{Actions, Handler};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::{Mailbox, Way};
 use super::naming::Naming;
+use super::phase::Phase;
 use super::validation::OnInvalid;
 use crate::message::Message;
 use crate::message::clock;
@@ -43,18 +44,12 @@ pub(crate) struct ServerPeer {
     naming: Option<Box<Naming>>,
     /// For the guard: its gate's end at first, pauses in reading later.
     alarm: Alarm,
-    opened: bool,
+    phase: Phase,
     /// What a handler sent; empty between calls but for what waits in `ready`.
     sends: Vec<Message>,
     /// Sent, not yet handed to the connection.
     ready: VecDeque<Message>,
     unplaced: Unplaced,
-    close: Option<Box<CloseReason>>,
-    closing: bool,
-    /// To end without a word.
-    cut: bool,
-    /// It did what it may not: nothing of it counts any more.
-    expelled: bool,
     faults: Option<Box<Faulty>>,
     give_up: Option<Pin<Box<Sleep>>>,
 }
@@ -77,14 +72,10 @@ impl ServerPeer {
             guard,
             naming,
             alarm: Alarm::default(),
-            opened: false,
+            phase: Phase::New,
             sends: Vec::new(),
             ready: VecDeque::new(),
             unplaced: Unplaced::new(),
-            close: None,
-            closing: false,
-            cut: false,
-            expelled: false,
             faults,
             give_up: None,
         }
@@ -97,15 +88,14 @@ impl ServerPeer {
             mailbox: &self.mailbox,
             sends: &mut self.sends,
             unplaced: &mut self.unplaced,
-            close: &mut self.close,
-            cut: &mut self.cut,
+            phase: &mut self.phase,
         };
         act(&mut *self.handler, &mut actions);
     }
 
     /// What the handler sent in answer to something received.
     fn reply(&mut self, replies: &mut Replies) {
-        if self.closing {
+        if self.phase.has_closed() {
             // Nothing can be sent behind our Close.
             for message in self.sends.drain(..) {
                 self.hub.dropped(self.mailbox.id, Direction::Out, DropReason::ReceiverGone, message.len());
@@ -151,12 +141,6 @@ impl ServerPeer {
         }
     }
 
-    /// Whether messages mean nothing any more: the session was expelled, or its handler has said that it closes.
-    fn hears_no_more(&self) -> bool {
-        let closes = self.close.is_some() || self.faults.as_ref().is_some_and(|faulty| faulty.close.is_some());
-        closes || self.expelled
-    }
-
     fn take_in(&mut self, message: Message, replies: &mut Replies) {
         self.hub.received(&self.mailbox, &message);
         if let Some(faulty) = &mut self.faults {
@@ -187,8 +171,7 @@ impl ServerPeer {
                 self.reply(replies);
             }
             Some(OnInvalid::Close) => {
-                self.close = Some(Box::new(CloseReason::new(1008, &format!("invalid message: {error}"))));
-                self.expelled = true;
+                self.phase.expel(CloseReason::new(1008, &format!("invalid message: {error}")));
             }
             Some(OnInvalid::Drop) | None => {}
         }
@@ -198,16 +181,15 @@ impl ServerPeer {
     fn expel(&mut self, offence: &Offence) {
         self.hub.offence(self.mailbox.id, offence.kind, &offence.text);
         self.ready.push_back(error_message(&offence.text, None));
-        self.close = Some(Box::new(CloseReason::new(1008, &offence.text)));
-        self.expelled = true;
+        self.phase.expel(CloseReason::new(1008, &offence.text));
     }
 
     fn on_out(&mut self, body: EventBody) {
         self.hub.event(self.mailbox.id, Some(Direction::Out), body);
     }
 
-    fn begin_close(&mut self, close: CloseReason) -> Poll<Outgoing> {
-        self.closing = true;
+    /// A Close is all that the session still wants sent.
+    fn close_with(&mut self, close: CloseReason) -> Poll<Outgoing> {
         self.mailbox.begin_close();
         // Nothing goes out behind it, and what waits must not keep the peer's answer from being read.
         for message in self.ready.drain(..) {
@@ -216,13 +198,18 @@ impl ServerPeer {
         Poll::Ready(Outgoing::Close(close))
     }
 
+    /// Closes with this, whatever the session wanted to close with.
+    fn close_at_once(&mut self, close: CloseReason) -> Poll<Outgoing> {
+        self.phase.close_at_once();
+        self.close_with(close)
+    }
+
     /// What the session wants sent, faults apart.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
         if let Some(until) = self.guard.as_ref().and_then(|guard| guard.waits_until()) {
             return self.poll_at_the_gate(until, cx);
         }
-        if !self.opened {
-            self.opened = true;
+        if self.phase.open() {
             self.act(|handler, actions| handler.on_open(actions));
         }
         if let Some(control) = self.mailbox.take_control() {
@@ -233,14 +220,14 @@ impl ServerPeer {
             if let Some(message) = self.ready.pop_front() {
                 return Poll::Ready(Outgoing::Message(message));
             }
-            if let Some(close) = self.close.take() {
-                return self.begin_close(*close);
+            if let Some(close) = self.phase.leaves_with().cloned() {
+                return self.close_with(close);
             }
             self.act(|handler, actions| handler.poll(cx, actions));
-            if self.cut {
+            if self.phase == Phase::Cut {
                 return Poll::Ready(Outgoing::Abort);
             }
-            if !self.sends.is_empty() || self.close.is_some() {
+            if !self.sends.is_empty() || self.phase.leaves_with().is_some() {
                 continue;
             }
             if !self.handler.takes_outgoing() {
@@ -252,28 +239,28 @@ impl ServerPeer {
             self.act(|handler, actions| handler.on_outgoing(message, actions));
         }
         if let Some(close) = self.mailbox.take_close_after_all() {
-            return self.begin_close(close);
+            return self.close_with(close);
         }
         // What was queued before the stop goes out first.
         if self.hub.is_stopping() && !self.handler.is_busy() && !self.awaits_name() {
-            return self.begin_close(going_away());
+            return self.close_with(going_away());
         }
         Poll::Pending
     }
 
     /// Before the session has said who it is: nothing but its answer goes out.
     fn poll_at_the_gate(&mut self, until: std::time::Instant, cx: &mut Context<'_>) -> Poll<Outgoing> {
-        if self.close.is_none() && self.alarm.poll(until, cx).is_ready() {
+        if self.phase.leaves_with().is_none() && self.alarm.poll(until, cx).is_ready() {
             self.expel(&SessionGuard::too_late());
         }
         if let Some(message) = self.ready.pop_front() {
             return Poll::Ready(Outgoing::Message(message));
         }
-        if let Some(close) = self.close.take() {
-            return self.begin_close(*close);
+        if let Some(close) = self.phase.leaves_with().cloned() {
+            return self.close_with(close);
         }
         if self.hub.is_stopping() {
-            return self.begin_close(going_away());
+            return self.close_with(going_away());
         }
         self.mailbox.watch(cx);
         Poll::Pending
@@ -282,13 +269,14 @@ impl ServerPeer {
     /// As [`Peer::poll_can_receive`].
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The answer to our Close is awaited, whoever wished that nothing be read.
-        if let Some(throttle) = self.mailbox.throttle().filter(|_| !self.closing) {
+        let has_closed = self.phase.has_closed();
+        if let Some(throttle) = self.mailbox.throttle().filter(|_| !has_closed) {
             std::task::ready!(throttle.poll(cx));
         }
         if !self.unplaced.is_empty() && !self.hub.place_again(&mut self.unplaced, cx) {
             return Poll::Pending;
         }
-        if let Some(faulty) = self.faults.as_ref().filter(|_| !self.closing) {
+        if let Some(faulty) = self.faults.as_ref().filter(|_| !has_closed) {
             // What is due goes out first, and whatever is under way wakes the task when it is.
             if !faulty.may_receive(&self.hub) {
                 return Poll::Pending;
@@ -298,7 +286,7 @@ impl ServerPeer {
         if !self.ready.is_empty() {
             return Poll::Pending;
         }
-        if let Some(guard) = self.guard.as_mut().filter(|_| !self.closing) {
+        if let Some(guard) = self.guard.as_mut().filter(|_| !has_closed) {
             let now = clock::now();
             let pause = guard.pause(now);
             if !pause.is_zero() && self.alarm.poll(now + pause, cx).is_pending() {
@@ -349,7 +337,7 @@ impl Peer for ServerPeer {
         match incoming {
             Incoming::Message(message) => {
                 self.hub.clock.pass_begins();
-                if !self.hears_no_more() {
+                if self.phase.hears() {
                     self.on_message(message, replies);
                 }
             }
@@ -372,7 +360,7 @@ impl Peer for ServerPeer {
             match self.poll_name(cx) {
                 Some(message) => {
                     self.hub.clock.pass_begins();
-                    if !self.hears_no_more() {
+                    if self.phase.hears() {
                         self.take_in(message, replies);
                     }
                 }
@@ -397,26 +385,30 @@ impl Peer for ServerPeer {
 
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Outgoing> {
         self.mailbox.note(Way::Out, false);
-        if self.closing {
+        if self.phase.has_closed() {
             return Poll::Pending;
         }
         if self.hub.is_aborting() {
             return Poll::Ready(Outgoing::Abort);
         }
         if self.mailbox.has_overflowed() {
-            return self.begin_close(CloseReason::new(1008, "too slow: the send queue is full"));
+            return self.close_at_once(CloseReason::new(1008, "too slow: the send queue is full"));
         }
         if let Some(close) = self.mailbox.take_close() {
-            return self.begin_close(close);
+            return self.close_at_once(close);
         }
-        match self.faults.take() {
+        let outgoing = match self.faults.take() {
             None => self.poll_next(cx),
             Some(mut faulty) => {
                 let outgoing = self.poll_faulty(&mut faulty, cx);
                 self.faults = Some(faulty);
                 outgoing
             }
+        };
+        if matches!(outgoing, Poll::Ready(Outgoing::Close(_))) {
+            self.phase.say_farewell();
         }
+        outgoing
     }
 
     fn poll_may_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -434,7 +426,7 @@ impl Peer for ServerPeer {
         if self.hub.is_aborting() {
             return Poll::Ready(());
         }
-        if self.closing || !(self.hub.is_stopping() || self.must_close()) {
+        if self.phase.has_closed() || !(self.hub.is_stopping() || self.must_close()) {
             return Poll::Pending;
         }
         let deadline = Instant::now() + self.hub.settings.driver.close_timeout;

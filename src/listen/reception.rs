@@ -291,7 +291,6 @@ fn converse(
 ) -> impl Future<Output = ()> {
     async move {
         let end = Driver::new(&mut connection, &mut member, hub.settings.driver).run().await;
-        // The session holds its mailbox until here, so that what cannot be placed any more is counted.
         drop(member);
         let (id, peer) = (mailbox.id, mailbox.peer);
         drop(mailbox);

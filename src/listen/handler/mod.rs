@@ -31,6 +31,7 @@ use self::push::PushSettings;
 use self::script::{Rule, Script};
 use super::hub::{Hub, Unplaced};
 use super::mailbox::Mailbox;
+use super::phase::Phase;
 use crate::filter::Filter;
 use crate::message::Message;
 use crate::net::connection::{CloseReason, Incoming};
@@ -208,8 +209,7 @@ pub(crate) struct Actions<'a> {
     pub mailbox: &'a Rc<Mailbox>,
     pub(super) sends: &'a mut Vec<Message>,
     pub(super) unplaced: &'a mut Unplaced,
-    pub(super) close: &'a mut Option<Box<CloseReason>>,
-    pub(super) cut: &'a mut bool,
+    pub(super) phase: &'a mut Phase,
 }
 
 impl Actions<'_> {
@@ -220,12 +220,12 @@ impl Actions<'_> {
 
     /// Whether nothing is to be sent, and the session goes on.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sends.is_empty() && self.close.is_none()
+        self.sends.is_empty() && !self.is_closing()
     }
 
     /// Whether the session is to be closed.
     pub(crate) fn is_closing(&self) -> bool {
-        self.close.is_some()
+        self.phase.wants_close()
     }
 
     /// Places before every session but `except`; what has no room pauses reading from this one.
@@ -249,11 +249,11 @@ impl Actions<'_> {
 
     /// Ends the session at once and without a word.
     pub(crate) fn cut(&mut self) {
-        *self.cut = true;
+        self.phase.cut();
     }
 
     /// Closes the session once what was sent so far has gone out.
     pub(crate) fn close(&mut self, close: CloseReason) {
-        self.close.get_or_insert_with(|| Box::new(close));
+        self.phase.leave(close);
     }
 }

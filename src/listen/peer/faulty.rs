@@ -12,15 +12,12 @@ use crate::listen::hub::Hub;
 use crate::message::Message;
 use crate::message::clock;
 use crate::message::event::Direction;
-use crate::net::connection::CloseReason;
 use crate::observe::counters::{DropReason, Fault};
 use crate::session::Outgoing;
 
 /// The faults of a session, carried out.
 pub(super) struct Faulty {
     pub(super) faults: Faults,
-    /// Sent once nothing is under way any more.
-    pub(super) close: Option<Box<CloseReason>>,
     /// Answers in the mailbox that go out before an end on purpose.
     pub(super) owed: usize,
     alarm: Alarm,
@@ -29,7 +26,7 @@ pub(super) struct Faulty {
 
 impl Faulty {
     pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, close: None, owed: 0, alarm: Alarm::default(), stall_ends: Alarm::default() }
+        Self { faults, owed: 0, alarm: Alarm::default(), stall_ends: Alarm::default() }
     }
 
     pub(super) fn must_end(&self) -> bool {
@@ -91,15 +88,15 @@ impl ServerPeer {
                 continue;
             }
             if faulty.faults.waiting() == 0 {
-                if let Some(close) = faulty.close.take() {
-                    return self.begin_close(*close);
+                if let Some(close) = self.phase.held().cloned() {
+                    return self.close_with(close);
                 }
                 if must_end {
                     self.hub.counters.faults.one(Fault::Closed);
-                    return self.begin_close(faulty.faults.close());
+                    return self.close_at_once(faulty.faults.close());
                 }
             }
-            if !must_end && faulty.close.is_none() && !faulty.is_full(&self.hub) {
+            if !must_end && self.phase.held().is_none() && !faulty.is_full(&self.hub) {
                 match self.poll_next(cx) {
                     Poll::Ready(Outgoing::Message(message)) => {
                         faulty.send(self.mailbox.id, &message, false, &self.hub);
@@ -107,8 +104,7 @@ impl ServerPeer {
                     }
                     Poll::Ready(Outgoing::Close(close)) => {
                         // What is under way goes out before it.
-                        self.closing = false;
-                        faulty.close = Some(Box::new(close));
+                        self.phase.hold(close);
                         continue;
                     }
                     Poll::Ready(other) => return Poll::Ready(other),
