@@ -313,7 +313,7 @@ impl Gathered {
 
     /// Returns the measured time in nanoseconds; empty until its begin is known.
     fn measured_time(&self) -> RangeInclusive<u64> {
-        self.measure_from.map_or(1..=0, |from| from..=self.measure_to)
+        self.measure_from.map_or(RangeInclusive::new(1, 0), |from| from..=self.measure_to)
     }
 
     /// Messages under way, by each shard's last word.
@@ -404,7 +404,9 @@ mod tests {
 
     fn computing(samples: &[Sample], measured: RangeInclusive<u64>, known_late: RangeInclusive<u64>) -> f64 {
         let mut used = ShardUse::default();
-        samples.iter().for_each(|sample| used.add(*sample, &measured));
+        for sample in samples {
+            used.add(*sample, &measured);
+        }
         let shard = used.report(&known_late);
         assert_eq!((shard.connections, used.report(&known_late).cpu.to_bits()), (3, shard.cpu.to_bits()));
         shard.cpu
@@ -418,6 +420,6 @@ mod tests {
         assert!((computing(&samples, 101..=u64::MAX, 101..=124) - 0.4).abs() < 1e-9);
         assert!((computing(&samples, 101..=u64::MAX, 101..=140) - 8.0 / 30.0).abs() < 1e-9);
         // A run too short for any sample of its own.
-        assert!((computing(&samples[..1], 1..=0, 98..=99) - 1.0).abs() < 1e-9);
+        assert!((computing(&samples[..1], RangeInclusive::new(1, 0), 98..=99) - 1.0).abs() < 1e-9);
     }
 }
