@@ -3,7 +3,9 @@
 //! Owns how much may wait; leaves reading, and whom it is for, to `input`. Invariant: after the session's end nothing is
 //! taken any more.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::session::Outgoing;
 
@@ -11,6 +13,9 @@ use crate::session::Outgoing;
 pub(crate) const INBOX_MESSAGES: usize = 1024;
 /// Payload bytes an inbox may hold before reading of input pauses.
 const INBOX_BYTES: usize = 1024 * 1024;
+
+/// The inboxes of all sessions, in their order.
+pub(crate) type Inboxes = [Rc<RefCell<Inbox>>];
 
 /// Input on its way to one session.
 #[derive(Debug, Default)]

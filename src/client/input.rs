@@ -3,7 +3,6 @@
 //! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the console itself to whoever
 //! made it. Invariant: nothing is read while a session that runs has no room.
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 use super::control::ClientControl;
-use super::inbox::Inbox;
+use super::inbox::Inboxes;
 use super::plan::{Plan, draft_error, input_error};
 use super::replay::Replay;
 use super::shared::Shared;
@@ -29,9 +28,6 @@ use crate::source::stdin;
 
 /// Largest message taken from standard input.
 const MAX_INPUT: usize = 1 << 30;
-
-/// The inboxes of all sessions, in their order.
-pub(crate) type Inboxes = [Rc<RefCell<Inbox>>];
 
 /// A person who sees the run, and types.
 pub(crate) trait Console {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::inbox::Inbox;
-use super::input::Inboxes;
+use super::inbox::Inboxes;
 use super::shared::Shared;
 use crate::error::Error;
 use crate::message::counted::counted;

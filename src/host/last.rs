@@ -16,6 +16,8 @@ use signal_hook::iterator::Signals;
 
 use crate::exit::Exit;
 
+/// Signals of a kind that come within this time are one.
+pub(super) const TOGETHER: Duration = Duration::from_millis(100);
 /// How long the first signal may lie untaken.
 const PATIENCE: Duration = Duration::from_millis(1800);
 /// How long the last words may take.
@@ -87,7 +89,7 @@ pub(super) fn watch() -> io::Result<()> {
         let mut again = None;
         loop {
             thread::sleep(LOOK);
-            if signals.pending().count() > 0 && at.elapsed() > super::signals::TOGETHER {
+            if signals.pending().count() > 0 && at.elapsed() > TOGETHER {
                 again.get_or_insert_with(Instant::now);
             }
             let untaken = (!TAKEN.load(Ordering::Relaxed)).then_some(at);

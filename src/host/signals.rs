@@ -4,14 +4,11 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::last;
-
-/// Signals of a kind that come within this time are one.
-pub(super) const TOGETHER: Duration = Duration::from_millis(100);
+use super::last::{self, TOGETHER};
 
 /// A wish from outside to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +117,8 @@ impl Hangups {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

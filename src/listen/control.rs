@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::hub::{Hub, session_id};
+use super::hub::Hub;
 use super::mailbox::{Mailbox, Way};
+use super::session_id::session_id;
 use crate::message::Message;
 use crate::message::event::{Direction, time_text};
 use crate::observe::Control;

@@ -4,7 +4,6 @@
 //! is counted with its reason; a mailbox never exceeds its bounds; one full mailbox stops nobody
 //! but, under `--on-full block`, the sender of what does not fit.
 
-mod id;
 mod names;
 mod telling;
 
@@ -13,12 +12,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-pub(crate) use self::id::{SessionId, session_id, session_number};
 use self::names::Names;
 use super::config::ServerConfig;
 use super::guard::credentials::Identity;
 use super::mailbox::Mailbox;
 use super::recording::Recording;
+use super::session_id::session_id;
 use crate::host::Stderr;
 use crate::message::Message;
 use crate::message::clock::PassClock;

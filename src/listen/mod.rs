@@ -18,5 +18,6 @@ pub(crate) mod push_schedule;
 pub(crate) mod reception;
 pub(crate) mod recording;
 pub(crate) mod run;
+pub(crate) mod session_id;
 pub(crate) mod site;
 pub(crate) mod validation;

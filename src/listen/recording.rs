@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
-use super::hub::SessionId;
+use super::session_id::SessionId;
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, EventSession, write_dead_letter_line};
 use crate::message::har::Exchange;

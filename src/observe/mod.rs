@@ -11,6 +11,7 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod monitoring;
 pub(crate) mod process;
+mod sample;
 pub(crate) mod snapshot;
 pub(crate) mod tap;
 pub(crate) mod websocket_input;

@@ -8,7 +8,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use super::control::Control;
 use super::counters::{ByLabel, Label};
-use super::metrics::{Sample, family, histogram_of};
+use super::sample::{Sample, family, histogram_of};
 
 const PREFIX: &str = "websocket_input_";
 

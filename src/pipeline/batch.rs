@@ -80,9 +80,9 @@ mod tests {
 
     use super::*;
     use crate::message::Message;
+    use crate::queue::LaneSettings;
     use crate::queue::OverflowPolicy;
     use crate::queue::envelope::Origin;
-    use crate::queue::lane::LaneSettings;
     use crate::queue::ledger::Ledger;
 
     const SECOND: Duration = Duration::from_secs(1);

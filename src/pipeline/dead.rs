@@ -12,7 +12,8 @@ use crate::observe::counters::DropReason;
 use crate::queue::end::DeadLetters;
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{AckCallback, Ledger, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Ledger, Safety};
+use crate::queue::settlement::Settlement;
 
 /// Keeps nothing.
 #[derive(Debug)]

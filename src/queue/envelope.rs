@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Weigh;
-use super::ledger::{Receipt, Settlement};
+use super::ledger::Receipt;
+use super::settlement::Settlement;
 use crate::filter::Json;
 use crate::message::Message;
 use crate::message::clock::PassClock;

@@ -11,26 +11,15 @@ use std::task::{Context, Poll, ready};
 use jiff::Timestamp;
 
 use super::envelope::Envelope;
-use super::ledger::{Ledger, Settlement};
+use super::ledger::Ledger;
 use super::pace::{Pacer, Turn};
+use super::settlement::Settlement;
 use super::spool::{Spool, SpoolLane};
 use super::wakers::Waits;
-use super::{OverflowPolicy, Pushed, Queue};
+use super::{LaneSettings, OverflowPolicy, Pushed, Queue};
 use crate::message::Message;
 use crate::message::pack::Pack;
 use crate::observe::counters::{Count, DropReason};
-
-/// Bounds of a lane.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LaneSettings {
-    /// Messages it holds.
-    pub max_messages: usize,
-    /// Payload bytes it holds.
-    pub max_bytes: usize,
-    /// What happens when it is full; with a spool behind it that waits, [`OverflowPolicy::DropOldest`] drops from its
-    /// share of the spool, and the rest is the spool's.
-    pub policy: OverflowPolicy,
-}
 
 /// Where messages wait.
 #[derive(Debug)]

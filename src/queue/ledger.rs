@@ -9,6 +9,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use super::parked::{Parked, State};
+use super::settlement::Settlement;
 use crate::message::event::Direction;
 use crate::observe::counters::{ByLabel, Count, DropReason};
 
@@ -39,19 +40,6 @@ impl AckCallback {
             Self::Call(call) => call(safety),
         }
     }
-}
-
-/// What became of a message, from the mildest to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Settlement {
-    /// A filter or route kept it from every destination.
-    Filtered,
-    /// Every destination it was meant for took it.
-    Delivered,
-    /// A destination will never take it; it is in the dead letters.
-    DeadLettered(DropReason),
-    /// It is gone.
-    Dropped(DropReason),
 }
 
 /// The account of one pipeline.

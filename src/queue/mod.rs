@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod pace;
 pub(crate) mod parked;
 pub(crate) mod read_throttle;
+pub(crate) mod settlement;
 pub(crate) mod spool;
 pub(crate) mod stop;
 pub(crate) mod wakers;
@@ -43,6 +44,18 @@ pub(crate) enum OverflowPolicy {
     DropNewest,
     /// The receiver is disconnected.
     Disconnect,
+}
+
+/// Bounds of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneSettings {
+    /// Messages it holds.
+    pub max_messages: usize,
+    /// Payload bytes it holds.
+    pub max_bytes: usize,
+    /// What happens when it is full; with a spool behind it that waits, [`OverflowPolicy::DropOldest`] drops from its
+    /// share of the spool, and the rest is the spool's.
+    pub policy: OverflowPolicy,
 }
 
 /// What became of a pushed message.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger::Settlement;
+use super::settlement::Settlement;
 
 /// What is known of a message between two visits to memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

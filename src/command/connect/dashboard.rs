@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::task::Context;
 
 use crate::client::control::ClientControl;
+use crate::client::inbox::Inboxes;
 use crate::client::info::SessionInfo;
-use crate::client::input::{Console, Inboxes, OpenConsole};
+use crate::client::input::{Console, OpenConsole};
 use crate::client::plan::Plan;
 use crate::client::shared::Shared;
 use crate::command::dashboard::{Screen, Shown};

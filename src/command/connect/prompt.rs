@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::slash::{COMMANDS, Command, parse};
+use crate::client::inbox::Inboxes;
 use crate::client::info::SessionInfo;
-use crate::client::input::{Console, Inboxes, OpenConsole, PieceName, hand_out};
+use crate::client::input::{Console, OpenConsole, PieceName, hand_out};
 use crate::client::plan::Plan;
 use crate::client::run::recorder;
 use crate::client::shared::Shared;

@@ -10,9 +10,10 @@ use crate::message::render::Format;
 use crate::pipeline::dead::{Kept, Nowhere};
 use crate::pipeline::run::Running;
 use crate::pipeline::watch::View;
+use crate::queue::LaneSettings;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{DeadLetters, EndIo};
-use crate::queue::lane::{Lane, LaneSettings};
+use crate::queue::lane::Lane;
 use crate::queue::stop::Stop;
 use crate::sink::file::{FileSink, Fsync, Rotation};
 

@@ -8,8 +8,8 @@ use std::cell::OnceCell;
 use jiff::Timestamp;
 
 use crate::filter::{Filter, Json};
-use crate::listen::hub::session_id;
 use crate::listen::mailbox::Mailbox;
+use crate::listen::session_id::session_id;
 use crate::message::Message;
 use crate::message::event::time_text;
 use crate::message::source::{Source, path_of};

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::{Hub, session_number};
+use super::Hub;
 use crate::listen::mailbox::Mailbox;
 use crate::listen::naming::Answer;
+use crate::listen::session_id::session_number;
 use crate::observe::counters::ErrorKind;
 
 /// The numbers of sessions by their names.

@@ -7,9 +7,10 @@ use std::task::Context;
 
 use http::StatusCode;
 
-use super::{Hub, SessionId, session_id};
+use super::Hub;
 use crate::listen::mailbox::{Mailbox, Way};
 use crate::listen::recording::Recording;
+use crate::listen::session_id::{SessionId, session_id};
 use crate::message::Message;
 use crate::message::event::{Direction, Event, EventBody, EventSession, write_message_line};
 use crate::message::render::{self, Format};

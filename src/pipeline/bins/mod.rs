@@ -18,11 +18,13 @@ pub(crate) use form::{BinForm, Binding};
 use super::batch::{BatchSettings, fill};
 use crate::message::Message;
 use crate::observe::counters::DropReason;
+use crate::queue::LaneSettings;
 use crate::queue::OverflowPolicy;
 use crate::queue::end::{DeadLetters, End, EndError, EndIo, LocalFuture};
 use crate::queue::envelope::Envelope;
-use crate::queue::lane::{Lane, LaneSettings};
-use crate::queue::ledger::{AckCallback, Ledger, Safety, Settlement};
+use crate::queue::lane::Lane;
+use crate::queue::ledger::{AckCallback, Ledger, Safety};
+use crate::queue::settlement::Settlement;
 use crate::queue::stop::Stop;
 use crate::queue::wakers::Wakers;
 

@@ -16,7 +16,8 @@ use super::{Flow, Lineage};
 use crate::filter::Json;
 use crate::filter::apart::{Begun, Task};
 use crate::message::Message;
-use crate::queue::ledger::{Receipt, Settlement};
+use crate::queue::ledger::Receipt;
+use crate::queue::settlement::Settlement;
 
 /// Most messages that wait behind one whose filter runs, and their bytes.
 const MAX_WAITING: usize = 256;

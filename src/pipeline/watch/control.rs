@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use super::{Seen, View, Watch};
 use crate::filter::States;
-use crate::listen::hub::{Hub, session_id, session_number};
+use crate::listen::hub::Hub;
+use crate::listen::session_id::{session_id, session_number};
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::observe::Control;
@@ -24,7 +25,8 @@ use crate::observe::counters::{Counters, DropReason};
 use crate::observe::tap::Tap;
 use crate::queue::envelope::{Envelope, Origin};
 use crate::queue::lane::Lane;
-use crate::queue::ledger::{Ledger, Settlement};
+use crate::queue::ledger::Ledger;
+use crate::queue::settlement::Settlement;
 
 /// Longest wait for room in full queues.
 const WAIT: Duration = Duration::from_secs(10);

@@ -11,7 +11,8 @@ use crate::protocol::conversation::{Carrier, Told};
 use crate::protocol::{Measure, Outcome, Ticket};
 use crate::queue::end::EndIo;
 use crate::queue::envelope::{Envelope, Origin};
-use crate::queue::ledger::{AckCallback, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Safety};
+use crate::queue::settlement::Settlement;
 
 /// What the session's protocol works through.
 pub(super) struct Hand {

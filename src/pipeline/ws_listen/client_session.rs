@@ -19,7 +19,8 @@ use crate::pipeline::watch::Guest;
 use crate::protocol::conversation::{Carrier, Conversation, Told};
 use crate::protocol::{Depth, Measure, Outcome, Ticket};
 use crate::queue::envelope::Origin;
-use crate::queue::ledger::{AckCallback, Safety, Settlement};
+use crate::queue::ledger::{AckCallback, Safety};
+use crate::queue::settlement::Settlement;
 use crate::queue::stop::Step;
 
 /// Messages that do not concern a client, passed over before other tasks get their turn.

@@ -25,7 +25,7 @@ use crate::protocol;
 use crate::queue::end::EndIo;
 use crate::queue::envelope::Envelope;
 use crate::queue::lane::Lane;
-use crate::queue::ledger::Settlement;
+use crate::queue::settlement::Settlement;
 use crate::queue::wakers::Wakers;
 use crate::queue::{OverflowPolicy, Pushed, Queue, Weigh};
 

@@ -17,7 +17,7 @@ use crate::queue::OverflowPolicy;
 use crate::queue::envelope::Origin;
 use crate::queue::lane::Lane;
 use crate::queue::ledger::AckCallback;
-use crate::queue::ledger::Settlement;
+use crate::queue::settlement::Settlement;
 
 const BOUNDS: LaneSettings = LaneSettings { max_messages: 6, max_bytes: 40_000, policy: OverflowPolicy::Block };
 

@@ -13,8 +13,8 @@ use super::block::{Block, BlockWriter, MESSAGE_OVERHEAD, ReadBlock};
 use super::store::{Changes, LaneKey, Read, Row};
 use super::tracked::Tracker;
 use super::{SpoolFull, SpoolSettings};
+use crate::queue::LaneSettings;
 use crate::queue::envelope::{Envelope, Origin};
-use crate::queue::lane::LaneSettings;
 use crate::queue::ledger::{AckCallback, Ledger, Place, Receipt, Storage};
 use crate::queue::{OverflowPolicy, Queue, Weigh as _};
 

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::queue::ledger::{Receipt, Settlement};
+use crate::queue::ledger::Receipt;
+use crate::queue::settlement::Settlement;
 
 /// By key; `None` where a state has gone.
 pub(crate) type StateRows = BTreeMap<Arc<str>, Option<Vec<u8>>>;

@@ -304,9 +304,9 @@ impl Writing {
 mod tests {
     use super::*;
     use crate::message::Message;
+    use crate::queue::LaneSettings;
     use crate::queue::OverflowPolicy;
     use crate::queue::envelope::Origin;
-    use crate::queue::lane::LaneSettings;
     use crate::queue::ledger::Ledger;
     use jiff::Timestamp;
 

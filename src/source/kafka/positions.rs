@@ -125,7 +125,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::ledger::Settlement;
+    use crate::queue::settlement::Settlement;
 
     const SAFE: Safety = Safety::Settled(Settlement::Delivered);
 

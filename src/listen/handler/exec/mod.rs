@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use self::variables::Variable;
 use super::{Actions, Handler};
-use crate::listen::hub::{Hub, session_id};
+use crate::listen::hub::Hub;
+use crate::listen::session_id::session_id;
 use crate::message::Message;
 use crate::message::event::Direction;
 use crate::message::io_text::io_text;
