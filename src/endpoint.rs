@@ -20,18 +20,19 @@ pub enum EndpointError {
     #[error("invalid WebSocket URL '{0}': {1}")]
     Malformed(String, String),
     /// A scheme this is not made for.
-    #[error("the scheme '{0}' is not known; ws, wss, http and https are")]
+    #[error("unknown scheme '{0}'; use ws, wss, http or https")]
     UnknownScheme(String),
     /// No endpoint of a relay.
     #[error(
-        "invalid endpoint '{0}'; use -, null:, file:, exec:, ws[s]://, ws[s]-listen://, http[s]://, kafka://, nats://, postgres:// or opensearch+http[s]://"
+        "invalid endpoint '{0}'; use -, null:, file:, exec:, ws[s]://, ws[s]-listen://, http[s]://, kafka://, \
+         nats://, postgres:// or opensearch+http[s]://"
     )]
     UnknownEndpoint(String),
     /// RFC 6455 section 3 forbids fragments.
     #[error("a WebSocket URL has no fragment (the part after #)")]
     Fragment,
     /// Where to listen was given as a URL.
-    #[error("a server's address has neither scheme nor path; write {0}")]
+    #[error("a server's address has no scheme and no path; write {0}")]
     ListenUrl(String),
     /// A port outside 0 to 65535.
     #[error("invalid port '{0}'")]
@@ -39,7 +40,7 @@ pub enum EndpointError {
 }
 
 impl EndpointError {
-    /// Returns what was probably meant: a server's address or a file's name without a scheme before it.
+    /// Suggests a correction: a server's address or a file's name without a scheme before it.
     #[must_use]
     pub(crate) fn suggestion(&self) -> Option<String> {
         let Self::UnknownEndpoint(text) = self else { return None };
@@ -165,12 +166,10 @@ pub(crate) enum Endpoint {
     WsListen {
         /// wss rather than ws.
         secure: bool,
-        /// Where it listens.
         address: ListenAddr,
         /// The path it serves; empty serves all.
         path: String,
     },
-    /// `file:PATH`.
     File(PathBuf),
     /// `exec:CMD`.
     Exec(String),
@@ -262,14 +261,14 @@ pub(crate) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Where a server listens.
+/// An address that a server listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddr {
     /// A name or address and a port; port 0 picks a free one.
     Tcp {
-        /// Without brackets.
+        /// The host without brackets.
         host: String,
-        /// The port.
+        /// The port; 0 picks a free one.
         port: u16,
     },
     /// A unix socket.
@@ -299,7 +298,7 @@ impl ListenAddr {
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(host) => host,
             None if host.contains(':') => {
-                let reason = "an IPv6 address stands in brackets: [::1]:8080".to_owned();
+                let reason = "put an IPv6 address in brackets: [::1]:8080".to_owned();
                 return Err(EndpointError::Malformed(text.to_owned(), reason));
             }
             None => host,

@@ -16,38 +16,25 @@ use crate::session::End;
 pub enum Error {
     /// The command line or a file it names is wrong.
     #[error("{message}")]
-    Usage {
-        /// What is wrong.
-        message: String,
-        /// What helps.
-        hint: String,
-    },
+    Usage { message: String, hint: String },
     /// A filter or template does not compile.
     #[error("{flag}: {reason}")]
     Compile {
         /// The flag that brought it.
         flag: &'static str,
-        /// What is wrong, and where.
         reason: String,
     },
-    /// No connection came about.
+    /// No connection could be opened.
     #[error("cannot connect to {url}: {cause}")]
-    Connect {
-        /// Where to, without user info.
-        url: String,
-        /// Why.
-        cause: ConnectError,
-    },
-    /// Of many connections none came about.
+    Connect { url: String, cause: ConnectError },
+    /// None of many connections could be opened.
     #[error("no connection to {url}: {text}")]
     NoConnection {
-        /// Where to, without user info.
         url: String,
         /// What most of them failed of.
         kind: String,
         /// The first of these.
         text: String,
-        /// What helps.
         hint: String,
     },
     /// TLS files cannot be read or used.
@@ -55,32 +42,20 @@ pub enum Error {
     Tls(#[from] TlsError),
     /// An open connection ended badly.
     #[error("{url}: {}", end_text(.end))]
-    Ended {
-        /// Where to, without user info.
-        url: String,
-        /// How.
-        end: End,
-    },
-    /// All retries failed.
+    Ended { url: String, end: End },
     #[error("{url}: gave up after {}", counted(*attempts, "retry"))]
     RetriesSpent {
-        /// Where to, without user info.
         url: String,
         /// Retries in a row.
         attempts: u32,
     },
-    /// The address to listen on cannot be had.
+    /// Could not bind the listen address.
     #[error("cannot listen on {address}: {cause}")]
-    Bind {
-        /// The address.
-        address: String,
-        /// Why.
-        cause: String,
-    },
+    Bind { address: String, cause: String },
     /// A recording or dead letters cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Several things are wrong, all of them told at once; at least one.
+    /// Several things are wrong, reported together; at least one.
     #[error("{}", lines(.0))]
     Several(Vec<Error>),
     /// Something wrong that stands in a file.
@@ -88,7 +63,6 @@ pub enum Error {
     At {
         /// File and line.
         place: String,
-        /// What is wrong.
         error: Box<Error>,
     },
     /// A spool cannot be used.
@@ -96,19 +70,12 @@ pub enum Error {
     Spool(#[from] SpoolError),
     /// A report cannot be written.
     #[error("cannot write the report {path}: {cause}")]
-    Report {
-        /// Where to.
-        path: String,
-        /// Why.
-        cause: String,
-    },
-    /// Something around us failed.
+    Report { path: String, cause: String },
     #[error("{0}")]
     Internal(String),
 }
 
 impl Error {
-    /// A usage error.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
@@ -126,7 +93,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            // What does not compile is told apart only where that is all there is.
+            // What does not compile is distinguished only where that is all there is.
             Self::Several(errors) => {
                 let other = errors.iter().find(|error| error.exit() != Exit::Compile);
                 other.or(errors.first()).map_or(Exit::Internal, Self::exit)
@@ -184,7 +151,7 @@ impl Error {
             Self::NoConnection { url, kind, hint, .. } => match kind.as_str() {
                 "not tls" => return Some(format!("try {}", other_scheme(url))),
                 "not http" if url.starts_with("ws://") => {
-                    return Some(format!("is this a WebSocket server? one that wants TLS is {}", other_scheme(url)));
+                    return Some(format!("is this a WebSocket server? with TLS use {}", other_scheme(url)));
                 }
                 _ => hint.as_str(),
             },
@@ -193,7 +160,7 @@ impl Error {
             Self::Connect { url, cause } => match cause {
                 ConnectError::Tls(error) => match error.kind() {
                     TlsErrorKind::NotTls => return Some(format!("try {}", other_scheme(url))),
-                    TlsErrorKind::HungUp => return Some(format!("a server without TLS is {}", other_scheme(url))),
+                    TlsErrorKind::HungUp => return Some(format!("without TLS use {}", other_scheme(url))),
                     kind => tls_hint_for(kind)?,
                 },
                 ConnectError::Proxy(error) => proxy_hint(error)?,
@@ -204,7 +171,7 @@ impl Error {
                     }
                     // In the words of nginx, Go and Apache.
                     400 if WANTS_TLS.iter().any(|words| refusal.text(SEARCHED).contains(words)) => {
-                        return Some(format!("the server wants TLS: try {}", other_scheme(url)));
+                        return Some(format!("the server requires TLS: try {}", other_scheme(url)));
                     }
                     401 => "-u USER:PASSWORD, --bearer TOKEN or -H 'Authorization: …' sends credentials",
                     403 => "-o URL sets the Origin header, -H others",
@@ -213,14 +180,12 @@ impl Error {
                     _ => "-v shows the request and the answer",
                 },
                 ConnectError::Redirect { .. } => "--max-redirects allows more; -v shows the answers",
-                ConnectError::Credentials(_) => {
-                    "what --bearer, --bearer-command, -u or -H @FILE read must be there at every attempt"
-                }
+                ConnectError::Credentials(_) => "--bearer, --bearer-command, -u and -H @FILE are read at every attempt",
                 ConnectError::Timeout(..) => "--connect-timeout DUR waits longer",
                 ConnectError::Dial(DialError::Refused { .. }) => "is the server running there? wsp listen starts one",
                 ConnectError::Dial(_) => "check the name, or give its address with --resolve HOST:PORT:ADDR",
                 ConnectError::NotHttp(_) if url.starts_with("ws://") => {
-                    return Some(format!("is this a WebSocket server? one that wants TLS is {}", other_scheme(url)));
+                    return Some(format!("is this a WebSocket server? with TLS use {}", other_scheme(url)));
                 }
                 ConnectError::NotHttp(_) | ConnectError::Malformed(_) => {
                     "-v shows the request and the answer; is this a WebSocket server?"
@@ -233,13 +198,13 @@ impl Error {
                 End::Idle => "--idle-timeout DUR waits longer",
                 _ => return None,
             },
-            Self::Bind { .. } => "another port, or 0 for any free one",
+            Self::Bind { .. } => "use another port, or 0 for any free one",
             Self::Spool(error) => error.hint(),
             Self::Record(error) => match error.kind {
                 Kind::Recording => "--record FILE writes to another file",
                 Kind::DeadLetters => "--dead-letter FILE writes to another file",
             },
-            Self::Report { .. } => "another path, or --json prints it",
+            Self::Report { .. } => "use another path, or print it with --json",
             _ => return None,
         };
         Some(hint.to_owned())
@@ -249,7 +214,6 @@ impl Error {
 /// What is written: for what is said when that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A recording.
     Recording,
     /// Messages that were not taken.
     DeadLetters,
@@ -259,11 +223,8 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot write the {} {path}: {cause}", match .kind { Kind::Recording => "recording", Kind::DeadLetters => "dead letters" })]
 pub struct RecordError {
-    /// What was to be written.
     pub kind: Kind,
-    /// The file.
     pub path: String,
-    /// Why.
     pub cause: String,
 }
 
@@ -271,7 +232,7 @@ impl From<OutputError> for Error {
     fn from(error: OutputError) -> Self {
         match error {
             OutputError::Closed => {
-                Self::usage(error.to_string(), "redirect it to a file, or to /dev/null if nothing is to be kept")
+                Self::usage(error.to_string(), "redirect it to a file, or to /dev/null to discard it")
             }
             OutputError::Failed(text) => Self::Internal(text),
         }
@@ -310,23 +271,24 @@ fn tls_hint_for(kind: TlsErrorKind) -> Option<&'static str> {
     Some(match kind {
         TlsErrorKind::Untrusted => "--cacert FILE trusts its issuer, -k accepts any certificate",
         TlsErrorKind::NameMismatch => "--sni NAME asks for the name in the certificate, -k accepts any",
-        TlsErrorKind::Expired => "-k accepts it all the same",
+        TlsErrorKind::Expired => "accept it anyway with -k",
         TlsErrorKind::CertificateWanted => "--cert FILE --key FILE or --pkcs12 FILE shows a client certificate",
         TlsErrorKind::Passphrase => "--passphrase-env VAR takes it from the environment variable VAR",
         TlsErrorKind::TrustPassphrase => {
             "--cacert-passphrase-env VAR (of a server: --client-ca-passphrase-env VAR) names the variable that holds it"
         }
         TlsErrorKind::OldKey => {
-            "where it is installed: openssl pkey -provider legacy -provider default -in OLD -aes256 -out NEW"
+            "if installed, run: openssl pkey -provider legacy -provider default -in OLD -aes256 -out NEW"
         }
         TlsErrorKind::OldPkcs12 => {
-            "where it is installed: openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW"
+            "if installed, run: openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW"
         }
         TlsErrorKind::JavaStore => {
-            "keytool -importkeystore -srckeystore OLD -destkeystore NEW.p12 -deststoretype PKCS12; then --pkcs12 NEW.p12"
+            "keytool -importkeystore -srckeystore OLD -destkeystore NEW.p12 -deststoretype PKCS12; then --pkcs12 \
+             NEW.p12"
         }
         TlsErrorKind::JavaTrust => "keytool -list -rfc -keystore OLD > NEW.pem",
-        TlsErrorKind::NotTls => "http:// in place of https:// speaks to it without TLS",
+        TlsErrorKind::NotTls => "use http:// in place of https:// to connect to it without TLS",
         TlsErrorKind::HungUp | TlsErrorKind::Other => return None,
     })
 }
@@ -349,7 +311,7 @@ fn proxy_exit(error: &ProxyError) -> Exit {
 
 fn proxy_hint(error: &ProxyError) -> Option<&'static str> {
     Some(match error {
-        ProxyError::Setting(_) => "set the variable right, or --proxy '' connects without a proxy",
+        ProxyError::Setting(_) => "correct the variable, or connect without a proxy with --proxy ''",
         ProxyError::LookUp(_) => "a socks5h:// proxy looks names up itself; --resolve HOST:PORT:ADDR gives the address",
         ProxyError::Unreachable { .. } => "is the proxy running there? --proxy '' connects without one",
         ProxyError::Tls { cause, .. } => return tls_hint(cause),
@@ -383,7 +345,7 @@ pub(crate) fn end_text(end: &End) -> String {
     match end {
         End::Closed { close, by_us: false } => format!("closed by the peer: {close}"),
         End::Closed { close, by_us: true } => format!("closed: {close}"),
-        End::CloseTimeout => "closed; the peer did not answer the Close".to_owned(),
+        End::CloseTimeout => "closed; the peer did not answer the close frame".to_owned(),
         End::Aborted => "cut off".to_owned(),
         End::Unresponsive => "the peer is unresponsive: no pong within the ping timeout".to_owned(),
         End::Idle => "no message within the idle timeout".to_owned(),

@@ -14,11 +14,11 @@ pub enum Exit {
     Usage = 2,
     /// The peer broke the WebSocket protocol (RFC 6455).
     Protocol = 3,
-    /// The address to listen on cannot be had.
+    /// Could not bind the listen address.
     Bind = 4,
     /// The upgrade was answered with something other than 101.
     UpgradeRefused = 5,
-    /// The answer to the upgrade is no valid one.
+    /// The upgrade answer is invalid.
     UpgradeMalformed = 6,
     /// A jq filter, schema or template does not compile, or a filter cannot be stopped.
     Compile = 7,

@@ -81,7 +81,7 @@ use exit::Exit;
 use host::{Host, Stderr};
 use tokio::runtime::LocalOptions;
 
-/// Longest wait for threads at the end; reading stdin cannot be cancelled.
+/// How long to wait for threads at the end; reading stdin cannot be cancelled.
 const THREADS: Duration = Duration::from_millis(10);
 
 /// Runs the program with these arguments, the first being its own name.
@@ -122,7 +122,7 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
     result.unwrap_or_else(|error| failed(&error, &settings, &stderr))
 }
 
-/// Says on stderr what failed and what helps.
+/// Says on stderr what failed and a hint.
 fn failed(error: &Error, settings: &[Setting], stderr: &Stderr) -> Exit {
     for error in error.each() {
         stderr.line(format!("wsp: {error}"));

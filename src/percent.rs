@@ -1,6 +1,6 @@
 //! Undoes percent-encoding (RFC 3986 section 2.1), by the crate that `url` uses.
 //!
-//! Owns what becomes of escapes that are none and of bytes that are not UTF-8; leaves forms, where `+` is a space, to
+//! Owns what happens to escapes that are none and of bytes that are not UTF-8; leaves forms, where `+` is a space, to
 //! `url`.
 
 use percent_encoding::percent_decode_str;

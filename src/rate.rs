@@ -19,7 +19,6 @@ const ROUNDING_NANOSECONDS: f64 = 1e-3;
 pub(crate) struct RateLimiter {
     /// Units a second.
     rate: f64,
-    /// Most units saved up.
     capacity: f64,
     /// Units there at the last charge; negative when overdrawn.
     level: f64,

@@ -132,7 +132,7 @@ pub(crate) fn url(url: &str) -> String {
     shown(url, "")
 }
 
-/// As [`url()`], for a text that is no URL, in which user info may hold any character.
+/// As [`url()`], for a text that is not an URL, in which user info may hold any character.
 #[must_use]
 pub(crate) fn broken_url(text: &str) -> String {
     let (place, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));

@@ -30,7 +30,6 @@ impl Broadcasts {
         Self { senders, reached, ..Self::default() }
     }
 
-    /// How many send.
     #[must_use]
     pub(crate) fn senders(&self) -> usize {
         self.senders

@@ -32,7 +32,6 @@ pub(crate) struct Difference {
     pub p: f64,
     /// Whether there were enough runs to decide.
     pub enough: bool,
-    /// In words.
     pub conclusion: String,
 }
 
@@ -114,7 +113,7 @@ fn conclude(figure: &str, ratio: f64, (low, high): (f64, f64), p: f64, enough: b
         );
     }
     let seen = percent(low).max(percent(high)).max(0.1);
-    format!("no difference larger than {seen:.1} % could be seen, none is significant (p = {p:.3})")
+    format!("no significant difference (p = {p:.3}; any difference is at most {seen:.1} %)")
 }
 
 /// The middle, or the mean of the two in the middle.
@@ -218,13 +217,13 @@ mod tests {
         let steady = difference("rate", vec![1000.0, 1000.1, 1000.2, 1000.3], vec![1000.4, 1000.5, 1000.6, 1000.7], 1);
         assert_eq!(steady.conclusion, "B is better: less than 0.1 % higher, significant (p = 0.029)");
         let same = difference("rate", vec![1000.0; 4], vec![1000.0; 4], 1);
-        assert_eq!(same.conclusion, "no difference larger than 0.1 % could be seen, none is significant (p = 1.000)");
+        assert_eq!(same.conclusion, "no significant difference (p = 1.000; any difference is at most 0.1 %)");
     }
 
     #[test]
     fn no_difference_is_told_with_what_could_have_been_seen() {
         let same = difference("p50", vec![1.0, 1.02, 0.99, 1.01, 1.0], vec![1.01, 1.0, 1.0, 0.98, 1.03], 3);
-        assert!(same.p > 0.05 && same.conclusion.starts_with("no difference larger than"), "{same:?}");
+        assert!(same.p > 0.05 && same.conclusion.starts_with("no significant difference"), "{same:?}");
         assert!(near(median(&[3.0, 1.0, 2.0, 10.0]), 2.5));
     }
 }

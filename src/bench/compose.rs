@@ -74,8 +74,7 @@ pub(crate) fn report(mut finished: Finished<'_>) -> (Report, Vec<Logged>) {
     };
     warn(&mut report, plan);
     if finished.changes.has_changed() {
-        let changed =
-            "the load was changed by hand while it ran: these figures do not compare with those of other runs";
+        let changed = "the load was changed manually during the run: do not compare these figures with other runs";
         report.generator.warnings.push(changed.to_owned());
     }
     conclude(&mut report, &plan.thresholds);
@@ -87,7 +86,6 @@ fn comes_and_goes(plan: &Plan) -> bool {
     plan.churn.is_some() || plan.connection_course.is_some()
 }
 
-/// Whether there are response times.
 fn has_response(plan: &Plan) -> bool {
     plan.mode() == "open" && plan.kind != Kind::Send
 }
@@ -260,15 +258,15 @@ fn warn(report: &mut Report, plan: &Plan) {
     let waited = report.generator.shards.iter().map(|shard| shard.waited).fold(0.0, f64::max);
     if waited > 0.10 {
         warnings.push(format!(
-            "a thread of the generator was ready and had no processor for {:.0} % of the time: this machine is shared",
+            "a generator thread waited for a processor {:.0} % of the time: other processes compete for this machine",
             waited * 100.0
         ));
     }
     if report.mode == "closed" && report.load.kind == "echo" {
         // Said in the JSON too: the figure invites a wrong reading.
         warnings.push(
-            "closed loop: a target that stands still is not sent to meanwhile, so percentiles do not show what users would \
-             wait; --rate does"
+            "closed loop: nothing is sent while the target stalls, so percentiles understate what users would wait; \
+             use --rate"
                 .to_owned(),
         );
     }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// Messages, by what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Messages {
-    /// Written.
     pub sent: u64,
     /// Answered; where nothing is to be answered, received.
     pub received: u64,
@@ -43,7 +42,6 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.received += other.received;
@@ -95,7 +93,6 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.payload_sent += other.payload_sent;
         self.payload_received += other.payload_received;
@@ -104,14 +101,11 @@ impl Bytes {
     }
 }
 
-/// Connections, by how they came about and ended.
+/// Connections, by how they opened and closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Connections {
-    /// Tried.
     pub tried: u64,
-    /// Came about.
     pub opened: u64,
-    /// Failed.
     pub failed: u64,
     /// Of those over TLS, sessions taken up again.
     pub resumed: u64,
@@ -120,7 +114,6 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.tried += other.tried;
         self.opened += other.opened;

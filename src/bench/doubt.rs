@@ -1,7 +1,7 @@
 //! Whether the answers can be believed (pure): whether any came, and whether each is known to belong to its message.
 //!
-//! Leaves the generator to [`super::verdict`]. Invariants: a doubt is no pass, and stands before all other reasons; it is
-//! gone where a threshold is given for the figure it is about, since the threshold decides then.
+//! Leaves the generator to [`super::verdict`]. Invariants: a doubt prevents a pass, and stands before all other
+//! reasons; it is gone where a threshold is given for the figure it is about, since the threshold decides then.
 
 use super::report::Report;
 use super::threshold::Threshold;
@@ -30,7 +30,7 @@ pub(crate) fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
     let mut found = Vec::new();
     if messages.received == 0 && !is_judged(&["received"]) {
         found.push(match kind {
-            "push" => format!("{NOTHING}no message was received; some servers await a first one (--init)"),
+            "push" => format!("{NOTHING}no message was received; some servers wait for a first one (--init)"),
             _ if messages.sent == 0 => format!("{NOTHING}nothing was sent"),
             _ => format!("{NOTHING}none of {} messages was answered", whole(messages.sent as f64)),
         });
@@ -42,32 +42,32 @@ pub(crate) fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
     };
     let how = match load.matching.as_str() {
         "content" => {
-            "messages arrived that equal none of ours (--match fifo matches answers by order; \
+            "messages arrived that equal no sent message (--match fifo matches answers by order; \
                       --threshold 'unexpected<N' allows them)"
         }
-        _ => "messages arrived that answer none of ours (--threshold 'unexpected<N' allows them)",
+        _ => "messages arrived that answer no sent message (--threshold 'unexpected<N' allows them)",
     };
     doubt(messages.unexpected, &["unexpected"], how);
     doubt(messages.corrupt, &["corrupt"], "answers were corrupt (--threshold 'corrupt<N' allows them)");
     let unverified = messages.received.saturating_sub(messages.verified);
     if load.matching == "fifo" && (load.matching_assumed || messages.verified > 0) {
         let text = if messages.verified > 0 {
-            "answers differ from what was sent while others equal it, so order may not match them (--match content \
-             takes equal ones alone)"
+            "some answers equal the message sent and others differ, so matching by order may be wrong (--match \
+             content accepts only equal ones)"
         } else {
-            "answers differ from what was sent, and only their order says which is whose (--match jq:FILTER matches by an \
-             id; --match fifo takes the order as right)"
+            "answers differ from the messages sent and are matched by order alone (--match jq:FILTER matches by an \
+             id; --match fifo trusts the order)"
         };
         doubt(unverified, &["unverified", "verified"], text);
     }
     if matches!(load.matching.as_str(), "fifo" | "content") && messages.received > 0 {
-        let text = "answers are missing, and where order matches them each one lost shifts those behind it \
-                    (--threshold 'loss<1%' allows some)";
+        let text = "answers are missing; when matching by order, each lost one shifts all that follow (--threshold \
+        'loss<1%' allows some)";
         doubt(messages.lost, &["loss", "lost"], text);
     }
     if let Some(check) = InFlight::of(report).filter(InFlight::is_impossible) {
         found.push(format!(
-            "{DOUBTFUL}{:.2} messages were in flight at a time by latency and rate, and at most {} can have been",
+            "{DOUBTFUL}{:.2} messages in flight follow from latency and rate, but at most {} are possible",
             check.found,
             whole(check.allowed)
         ));
@@ -91,7 +91,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// The check of a report; `None` where it is no closed loop.
+    /// The check of a report; `None` where it is not a closed loop.
     #[must_use]
     pub(crate) fn of(report: &Report) -> Option<Self> {
         let in_flight = report.load.in_flight.filter(|_| report.load.kind == "echo")?;
@@ -157,7 +157,13 @@ mod tests {
             ("push", "none", |r| r.messages.received = 0, "no message was received", "received>=0"),
             ("echo", "marker", |r| (r.messages.received, r.messages.sent) = (0, 0), "nothing was sent", "received>=0"),
             ("echo", "marker", |r| r.messages.unexpected = 7533, "7,533 messages arrived", "unexpected<8000"),
-            ("echo", "content", |r| r.messages.unexpected = 1, "1 messages arrived that equal none", "unexpected<8"),
+            (
+                "echo",
+                "content",
+                |r| r.messages.unexpected = 1,
+                "1 messages arrived that equal no sent message",
+                "unexpected<8",
+            ),
             ("echo", "marker", |r| r.messages.corrupt = 1, "1 answers were corrupt", "corrupt<5"),
             (
                 "echo",
@@ -168,7 +174,7 @@ mod tests {
             ),
             ("echo", "fifo", |r| r.messages.verified = 40, "60 answers differ", "verified>10"),
             ("echo", "fifo", |r| r.messages.lost = 2, "2 answers are missing", "loss<5%"),
-            ("publish", "marker", |r| r.messages.unexpected = 1, "answer none of ours", "unexpected<8"),
+            ("publish", "marker", |r| r.messages.unexpected = 1, "answer no sent message", "unexpected<8"),
         ];
         for (kind, matching, change, words, allows) in table {
             let mut report = report(kind, matching);
@@ -189,7 +195,7 @@ mod tests {
             (report.messages.received, report.messages.unexpected) = (0, 3);
             assert_eq!(doubts(&report, &[]), [""; 0], "{kind}");
         }
-        // Order taken as right by whoever asked for it, and ids, vouch for answers that differ.
+        // Order the user chose to trust, and ids, vouch for answers that differ.
         for matching in ["fifo", "jq"] {
             let mut report = report("echo", matching);
             report.messages.verified = 0;

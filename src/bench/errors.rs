@@ -1,4 +1,4 @@
-//! Errors by kind, with a first example each and what helps.
+//! Errors by kind, with a first example each and a hint.
 //!
 //! Owns the kinds' names, which are the same in text and JSON, and which kind an error of the connection core is.
 //! Invariant: kinds are few; what differs from case to case is in the example.
@@ -22,9 +22,7 @@ pub(crate) struct Errors {
 /// The first error of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Example {
-    /// In words.
     pub text: String,
-    /// What helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -35,20 +33,17 @@ impl Errors {
         self.kinds.entry(kind.into()).or_insert_with(|| (0, example())).0 += 1;
     }
 
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: Self) {
         for (kind, (count, example)) in other.kinds {
             self.kinds.entry(kind).or_insert((0, example)).0 += count;
         }
     }
 
-    /// All together.
     #[must_use]
     pub(crate) fn total(&self) -> u64 {
         self.kinds.values().map(|(count, _)| count).sum()
     }
 
-    /// How many of each kind.
     #[must_use]
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.kinds.iter().map(|(kind, (count, _))| (kind.clone(), *count)).collect()
@@ -119,7 +114,6 @@ pub(crate) fn of_close(close: &CloseReason) -> String {
     format!("close {}", close.code.unwrap_or(1005))
 }
 
-/// What helps against a kind.
 #[must_use]
 pub(crate) fn remedy(kind: &str) -> Option<&'static str> {
     Some(match kind {
@@ -127,17 +121,23 @@ pub(crate) fn remedy(kind: &str) -> Option<&'static str> {
         "timeout" => "--connect-timeout DUR waits longer, --connect-rate N opens more slowly",
         "tls" => "--cacert FILE trusts its issuer, -k accepts any certificate",
         "not tls" => "ws:// in place of wss:// connects without TLS",
-        "not http" => "a WebSocket server that wants TLS is wss://",
+        "not http" => "use wss:// for a WebSocket server with TLS",
         "dns" => "--resolve HOST:PORT:ADDR gives the address",
-        "http 401" | "http 403" => "-u USER:PASSWORD, --bearer TOKEN, -H or -o send what the server wants",
+        "http 401" | "http 403" => {
+            "send credentials with -u USER:PASSWORD or --bearer TOKEN, other headers with -H \
+         or -o"
+        }
         "http 404" => "check the path of the URL",
-        "http 429" | "http 503" => "the server limits connections: fewer with -c, or slower with --connect-rate",
+        "http 429" | "http 503" => {
+            "the server limits connections: use fewer (-c) or open them more slowly \
+         (--connect-rate)"
+        }
         "no ports" => {
             "--source-ip LIST connects from more addresses, which must be this machine's own; see also \
              net.ipv4.ip_local_port_range"
         }
         "no files" => "ulimit -n N allows more open files",
-        "reset" | "close 1006" => "the server cut connections off: its log may say why",
+        "reset" | "close 1006" => "the server dropped connections: check its log",
         "too large" => "--max-message-size SIZE accepts larger messages",
         "unresponsive" => "--ping-timeout DUR waits longer for a pong, --ping-interval 0 sends no pings",
         "redirect" | "http 301" | "http 302" | "http 307" | "http 308" => "-L follows redirects",

@@ -23,18 +23,15 @@ pub(crate) enum Next {
     Done(Found),
 }
 
-/// How a run went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Went {
     /// The condition held.
     Held,
-    /// It did not.
     Failed,
     /// The generator did not keep up.
     Lost,
 }
 
-/// What a search found.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Found {
     /// The greatest rate at which the condition held, in messages a second; `None` when it held nowhere.
@@ -43,7 +40,6 @@ pub(crate) struct Found {
     pub confirmed: bool,
     /// The lowest rate at which it did not, in messages a second.
     pub failed_at: Option<f64>,
-    /// Whether that was the generator.
     pub by_generator: bool,
 }
 
@@ -64,7 +60,6 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// Begins at this rate.
     #[must_use]
     pub(crate) fn new(first: f64) -> Self {
         Self {

@@ -100,37 +100,29 @@ struct Open {
 pub(crate) struct Gathered {
     /// Messages of the warm-up.
     pub warm: Messages,
-    /// Messages measured.
     pub measured: Messages,
     /// Bytes while measuring.
     pub bytes: Bytes,
-    /// Connections.
     pub connections: Connections,
     /// Close frames received.
     pub closes: BTreeMap<u16, u64>,
-    /// Errors.
     pub errors: Errors,
     /// Failures to connect, by kind.
     pub failed: BTreeMap<String, u64>,
-    /// How the timeline was kept.
     pub catch_up: CatchUp,
-    /// Lateness.
     pub schedule: Latencies,
     /// From the write to the reply.
     pub service: Latencies,
     /// From the intended time to the reply.
     pub response: Latencies,
-    /// Pings.
     pub ping: Latencies,
-    /// How connections came about.
     pub opening: Opening,
     /// Deliveries of broadcasts.
     pub deliveries: Deliveries,
     /// Second by second, complete.
     pub series: Vec<Second>,
-    /// The same as lines of an HDR log, where they are wanted.
+    /// The same as lines of an HDR log, if requested.
     pub log: Vec<Logged>,
-    /// Whether they are.
     pub keeps_log: bool,
     /// Computing share of each shard, second by second while measuring.
     pub busy: BTreeMap<usize, Vec<f64>>,

@@ -16,7 +16,6 @@ const STEP: f64 = 1.25;
 /// How far the rate can be taken from the one asked for, and back.
 const FARTHEST: f64 = 100.0;
 
-/// What a person wishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Send nothing for a while, or go on.
@@ -34,7 +33,6 @@ pub enum Wish {
 pub struct Hand(RefCell<Vec<(Instant, Wish)>>);
 
 impl Hand {
-    /// One more.
     pub fn wish(&self, wish: Wish, now: Instant) {
         let mut wishes = self.0.borrow_mut();
         if wishes.len() < WISHES {
@@ -42,7 +40,6 @@ impl Hand {
         }
     }
 
-    /// All there are.
     pub fn take(&self) -> Vec<(Instant, Wish)> {
         self.0.take()
     }
@@ -126,13 +123,11 @@ impl Changes {
         !self.turns.is_empty()
     }
 
-    /// Whether nothing is sent now.
     #[must_use]
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// How many moments are marked.
     #[must_use]
     pub(crate) fn marks(&self) -> u32 {
         self.marks

@@ -1,8 +1,8 @@
 //! Latencies as HDR histograms: recorded on each shard, added up, never averaged.
 //!
 //! Owns range and precision, when a percentile may be told, and the V2-deflate form other HDR tools read. The only room
-//! that sees the crate `hdrhistogram`. Values are nanoseconds, told apart from half a microsecond on to three digits, up
-//! to an hour. Invariant: a percentile beyond which fewer than ten samples lie is no number.
+//! that sees the crate `hdrhistogram`. Values are nanoseconds, distinguished from half a microsecond on to three
+//! digits, up to an hour. Invariant: a percentile beyond which fewer than ten samples lie is not a number.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +11,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// The least value told apart from nothing, in nanoseconds.
+/// The least value distinguished from nothing, in nanoseconds.
 const LOWEST: u64 = 1_000;
 /// Larger ones count as this, in nanoseconds.
 const HIGHEST: u64 = 3_600_000_000_000;
@@ -34,7 +34,6 @@ fn empty() -> Histogram<u64> {
 }
 
 impl Latencies {
-    /// None yet.
     #[must_use]
     pub(crate) fn new() -> Self {
         Self(None)
@@ -45,7 +44,6 @@ impl Latencies {
         self.0.get_or_insert_with(|| Box::new(empty())).saturating_record(nanos);
     }
 
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         if let Some(other) = &other.0 {
             // Same bounds: nothing can be out of range.
@@ -60,7 +58,6 @@ impl Latencies {
         }
     }
 
-    /// How many.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, |histogram| histogram.len())
@@ -94,7 +91,7 @@ impl Latencies {
     #[must_use]
     pub(crate) fn percentile(&self, percentile: f64) -> Option<u64> {
         let beyond = self.count() as f64 * (100.0 - percentile) / 100.0;
-        // A little off, since shares of a hundred are no binary fractions.
+        // A little off, since shares of a hundred are not binary fractions.
         (beyond >= BEYOND - 1e-6).then(|| self.at(percentile))
     }
 
@@ -166,9 +163,9 @@ impl Latencies {
         let bytes = BASE64.decode(text).map_err(|error| format!("no base64: {error}"))?;
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
-            .map_err(|error| format!("no HDR histogram: {error}"))?;
+            .map_err(|error| format!("invalid HDR histogram: {error}"))?;
         let mut histogram = empty();
-        histogram.add(&read).map_err(|error| format!("a histogram with other bounds: {error}"))?;
+        histogram.add(&read).map_err(|error| format!("histogram has different bounds: {error}"))?;
         Ok(Self(Some(Box::new(histogram))))
     }
 }
@@ -182,13 +179,9 @@ pub(crate) fn millis(nanos: u64) -> f64 {
 /// Latencies as a report has them, in milliseconds; `None` is too few samples, or none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// Samples.
     pub count: u64,
-    /// Their mean.
     pub mean: Option<f64>,
-    /// The least.
     pub min: Option<f64>,
-    /// The greatest.
     pub max: Option<f64>,
     /// Half of them are below.
     pub p50: Option<f64>,
@@ -211,7 +204,6 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// The percentile of this name.
     #[must_use]
     pub(crate) fn percentile(&self, name: &str) -> Option<f64> {
         match name {
@@ -228,7 +220,6 @@ impl Summary {
 /// The latencies of one kind in one stretch of time, as a line of an HDR log.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Logged {
-    /// What kind it is.
     pub tag: &'static str,
     /// Seconds since the log began.
     pub start: f64,

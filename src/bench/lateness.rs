@@ -56,7 +56,6 @@ impl CatchUp {
         self.burst = self.burst.max(messages);
     }
 
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.late += other.late;
         self.missed += other.missed;

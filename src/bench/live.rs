@@ -1,6 +1,6 @@
 //! What is to be seen of a run while it goes on: a snapshot, five times a second.
 //!
-//! Owns the snapshot and the line it makes on a terminal. Invariant: whoever looks sees copies made from what the shards
+//! Owns the snapshot and the line it makes on a terminal. Invariant: observers see copies made from what the shards
 //! have handed over; nothing here touches a connection.
 
 use super::schedule::Stage;
@@ -8,19 +8,15 @@ use super::verdict::{Health, whole};
 use crate::message::counted::agreeing;
 use std::fmt::Write as _;
 
-/// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// Opening connections.
     #[default]
     Connect,
     /// Sending, and not measuring yet.
     Warmup,
-    /// Measuring.
     Measure,
     /// Awaiting what is under way.
     Drain,
-    /// Closing connections.
     Close,
 }
 
@@ -41,7 +37,6 @@ impl Phase {
 /// A run at a moment. Rates and percentiles are those of the last second.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Live {
-    /// Where it is.
     pub phase: Phase,
     /// Seconds it has been there.
     pub elapsed: f64,
@@ -49,7 +44,6 @@ pub struct Live {
     pub of: Option<f64>,
     /// Connections asked for.
     pub asked: u64,
-    /// Connections open.
     pub open: u64,
     /// Messages under way.
     pub in_flight: u64,
@@ -61,11 +55,8 @@ pub struct Live {
     pub received: f64,
     /// Of the headline latency, in milliseconds.
     pub p50: Option<f64>,
-    /// Likewise.
     pub p99: Option<f64>,
-    /// Likewise.
     pub max: Option<f64>,
-    /// Errors so far.
     pub errors: u64,
     /// Messages lost so far.
     pub lost: u64,
@@ -100,7 +91,6 @@ pub struct Details {
     pub faults: [u64; 4],
     /// Messages that went out more than a millisecond late.
     pub late: u64,
-    /// Resident memory.
     pub resident: u64,
     /// What the figures are worth so far, and why they are not worth more.
     pub verdict: Option<(Health, Option<String>)>,

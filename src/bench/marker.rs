@@ -11,7 +11,7 @@ pub(crate) const PLACE: &str = "{{marker}}";
 
 /// Six bits each; none of them needs escaping in JSON.
 const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-abcdefghijklmnopqrstuvwxyz_";
-/// The value of a byte that is no character of the alphabet.
+/// The value of a byte that is not a character of the alphabet.
 const NONE: u8 = 0xff;
 const VALUES: [u8; 256] = values();
 const RUN: usize = 1;
@@ -32,14 +32,12 @@ const fn values() -> [u8; 256] {
     values
 }
 
-/// Which message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Marker {
     /// Drawn for each run, so that messages of another one are recognised.
     pub run: u32,
     /// The connection that sent it.
     pub connection: u32,
-    /// Its number on that connection.
     pub sequence: u64,
     /// A time in microseconds since the run began.
     pub stamp: u64,
@@ -105,7 +103,7 @@ fn checksum(text: &[u8; LEN]) -> Option<u8> {
     let mut known = 0_u8;
     for (index, byte) in text.iter().enumerate().skip(1) {
         let value = VALUES[usize::from(*byte)];
-        // Values are below 64: only what is no character has the highest bit.
+        // Values are below 64: only what is not a character has the highest bit.
         known |= value;
         sum = sum.wrapping_add(u32::from(value) * (2 * index as u32 + 1));
     }

@@ -18,7 +18,6 @@ const RECENT_IDS: usize = 1024;
 pub(crate) struct Sent {
     /// When it was due, in nanoseconds since the run began.
     pub intended: u64,
-    /// When it was written.
     pub written: u64,
     /// Which of several payloads it had.
     pub variant: u32,
@@ -30,17 +29,14 @@ struct Slot {
     open: bool,
 }
 
-/// What a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The first to its message. `overtook`: a later message was answered before.
     First {
-        /// The message.
         sent: Sent,
         /// Whether a later message was answered before.
         reordered: bool,
     },
-    /// Its message was answered before.
     Duplicate,
     /// Its message was given up as lost before.
     Late,
@@ -76,7 +72,6 @@ impl Outstanding {
         self.open
     }
 
-    /// Whether every message is settled.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.open == 0
@@ -230,7 +225,6 @@ pub(crate) enum Arrival {
     New,
     /// Behind a later one.
     Reordered,
-    /// Seen before.
     Duplicate,
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct Variant {
     pub kind: MessageKind,
     /// The payload; where the marker goes there is room for it.
     pub bytes: Vec<u8>,
-    /// Where the marker begins.
     pub marker: Option<usize>,
 }
 
@@ -61,7 +60,6 @@ impl Variant {
     }
 }
 
-/// What a run sends.
 #[derive(Debug, Clone)]
 pub(crate) enum Payload {
     /// These, in turn.
@@ -70,10 +68,8 @@ pub(crate) enum Payload {
     Template(Arc<Template>, MessageKind),
 }
 
-/// How replies find their message.
 #[derive(Debug, Clone)]
 pub(crate) enum Matching {
-    /// By the marker in them.
     Marker,
     /// By their order.
     Fifo,
@@ -125,17 +121,14 @@ impl Payload {
 pub(crate) enum Found {
     /// It belongs to the message of this number.
     Message {
-        /// Its number on this connection.
         sequence: u64,
     },
     /// It is damaged, and most likely belongs to the message of this number.
     Damaged {
-        /// Its number on this connection.
         sequence: u64,
     },
     /// It is of another connection of this run.
     CrossTalk,
-    /// It is nothing of ours.
     Foreign,
 }
 

@@ -1,4 +1,4 @@
-//! A run as meant: after the plan is made, no illegal setting can exist.
+//! The validated plan of a run: after the plan is made, no illegal setting can exist.
 //!
 //! Owns the settings' types and how a plan is divided among shards. Making one from flags is `command/`'s business.
 
@@ -13,7 +13,6 @@ use crate::filter::{Filter, Template};
 use crate::message::{Message, MessageKind};
 use crate::net::connector::ConnectOptions;
 
-/// What the connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Send, and await a reply to each message.
@@ -25,10 +24,7 @@ pub(crate) enum Kind {
     /// Open and hold.
     Connect,
     /// Some send, and all are to receive.
-    Publish {
-        /// So many send.
-        senders: usize,
-    },
+    Publish { senders: usize },
 }
 
 impl Kind {
@@ -44,14 +40,12 @@ impl Kind {
         }
     }
 
-    /// Whether anything is sent.
     #[must_use]
     pub(crate) fn sends(self) -> bool {
         matches!(self, Self::Echo | Self::Send | Self::Publish { .. })
     }
 }
 
-/// When messages are sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Load {
     /// By the clock, whatever the target does.
@@ -60,7 +54,6 @@ pub(crate) enum Load {
         rate: f64,
         /// The course from there; none: the rate holds.
         stages: Vec<Stage>,
-        /// How they are spaced.
         spacing: Spacing,
     },
     /// A message when one is answered.
@@ -73,20 +66,17 @@ pub(crate) enum Load {
 /// Something to send first on a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Compose {
-    /// As it is.
     Fixed(Message),
     /// To be filled in.
     Template(Arc<Template>, MessageKind),
 }
 
-/// A run as meant.
+/// The validated plan of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// How a connection is made.
     pub connect: ConnectOptions,
     /// Local addresses to connect from, in turn; none: as the system chooses.
     pub sources: Vec<IpAddr>,
-    /// What the connections are for.
     pub kind: Kind,
     /// So many at the same time.
     pub connections: usize,
@@ -94,19 +84,15 @@ pub(crate) struct Plan {
     pub connection_course: Option<Course>,
     /// Connections a second while opening them.
     pub connect_rate: Option<f64>,
-    /// When messages are sent.
     pub load: Load,
     /// How long is measured, where no number of messages is given.
     pub duration: Duration,
-    /// So many messages are measured.
     pub messages: Option<u64>,
     /// Left out of the figures, before measuring.
     pub warmup: Duration,
-    /// What is sent.
     pub payload: Payload,
     /// The payload in words.
     pub payload_text: String,
-    /// How replies find their message.
     pub matching: Matching,
     /// A message without an answer for so long is lost.
     pub deadline: Duration,
@@ -118,19 +104,18 @@ pub(crate) struct Plan {
     pub init_waits: Vec<Filter>,
     /// Time between pings, if there are any.
     pub ping_interval: Option<Duration>,
-    /// Longest wait for a pong.
+    /// How long to wait for a pong.
     pub ping_timeout: Duration,
-    /// Longest wait for the peer's Close.
+    /// How long to wait for the peer's close frame.
     pub close_timeout: Duration,
     /// The whole run.
     pub timeout: Option<Duration>,
     /// Threads; none: as many as suit the target.
     pub threads: Option<usize>,
-    /// What random choices are drawn from.
+    /// Seed of the random choices.
     pub seed: u64,
     /// The stages as written.
     pub stages_text: Option<String>,
-    /// What must hold.
     pub thresholds: Vec<Threshold>,
 }
 
@@ -179,7 +164,6 @@ impl Plan {
         }
     }
 
-    /// Whether replies are awaited.
     #[must_use]
     pub(crate) fn awaits(&self) -> bool {
         self.kind == Kind::Echo

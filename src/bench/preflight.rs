@@ -13,7 +13,6 @@ use crate::message::counted::counted;
 /// Files needed besides connections.
 const FILES_ASIDE: u64 = 64;
 
-/// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Preflight {
     /// Local addresses to connect from; none: as the system chooses.
@@ -35,16 +34,15 @@ pub(crate) fn look(plan: &Plan, targets: &[IpAddr]) -> Result<Preflight, Error> 
         && there + plan.connections as u64 > most
     {
         found.warnings.push(format!(
-            "the packet filter keeps track of {} connections and has {}: raise net.netfilter.nf_conntrack_max",
+            "the packet filter can track {} connections and already tracks {}: raise net.netfilter.nf_conntrack_max",
             whole(most as f64),
             whole(there as f64)
         ));
     }
     if machine::backlog().is_some_and(|backlog| backlog < 128) && plan.connect_rate.is_none() {
-        found.warnings.push(
-            "net.core.somaxconn is below 128: where the target is on this machine, --connect-rate may be needed"
-                .to_owned(),
-        );
+        found
+            .warnings
+            .push("net.core.somaxconn is below 128: if the target runs on this machine, use --connect-rate".to_owned());
     }
     Ok(found)
 }
@@ -56,8 +54,8 @@ fn enough_files(connections: u64, limit: u64) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::usage(
-        format!("{} take {needed} open files, and this process may have {limit}", counted(connections, "connection")),
-        format!("ulimit -n {needed} allows them, where the hard limit does (ulimit -Hn); or fewer with -c"),
+        format!("{} need {needed} open files; the limit is {limit}", counted(connections, "connection")),
+        format!("run ulimit -n {needed} (the hard limit is ulimit -Hn), or use fewer connections (-c)"),
     ))
 }
 
@@ -78,7 +76,8 @@ fn sources(plan: &Plan, targets: &[IpAddr], range: Option<(u16, u16)>) -> Prefli
     let left = available.map(|available| available.saturating_sub(connections as u64));
     if let (Some(available), true) = (available, left == Some(0)) {
         warnings.push(format!(
-            "{} local ports for {} connections: --source-ip LIST connects from more addresses, and net.ipv4.ip_local_port_range \
+            "{} local ports for {} connections: --source-ip LIST connects from more addresses, and \
+             net.ipv4.ip_local_port_range \
              may be widened",
             whole(available as f64),
             whole(connections as f64)

@@ -49,7 +49,6 @@ pub(crate) struct Outcome {
     pub log: Vec<Logged>,
     /// When the run began, in seconds since 1970.
     pub begun: f64,
-    /// What ended it early.
     pub signal: Option<StopSignal>,
     /// A person ended it early.
     pub enough: bool,
@@ -61,47 +60,37 @@ pub(crate) struct Outcome {
 pub(crate) struct Control<'a> {
     /// Signals to the process.
     pub signals: &'a mut Signals,
-    /// Where live figures go.
     pub live: &'a watch::Sender<Live>,
-    /// Whether lines of an HDR log are wanted.
+    /// Whether to keep lines of an HDR log.
     pub keeps_log: bool,
-    /// Whether live figures have details.
     pub detailed: bool,
-    /// Ends measuring as a person's wish, when it is told so.
+    /// Ends measuring as a person's wish, when asked to.
     pub enough: &'a tokio::sync::Notify,
     /// What a person changes meanwhile, where that is possible.
     pub hand: Option<&'a Hand>,
-    /// Told each second that is over.
+    /// Called after each second.
     pub second: &'a mut dyn FnMut(&Second),
 }
 
 /// What is known when a run is over, for the report.
 pub(crate) struct Finished<'a> {
-    /// The plan.
     pub plan: &'a Plan,
-    /// What the shards said.
     pub gathered: Gathered,
     /// Of the first connection.
     pub facts: Facts,
-    /// What was found before.
     pub preflight: Preflight,
-    /// The look-up.
     pub look_up: Duration,
-    /// Broadcasts.
     pub broadcasts: Arc<Broadcasts>,
     /// The run's number.
     pub run: u32,
-    /// When it began.
     pub started: jiff::Timestamp,
     /// From the beginning to the last connection.
     pub connected: Duration,
-    /// How long was measured.
     pub measured: Duration,
     /// Memory before the first connection and at its greatest.
     pub memory: (u64, u64),
     /// Ended from outside.
     pub interrupted: bool,
-    /// What a person changed.
     pub changes: Changes,
 }
 
@@ -223,7 +212,7 @@ struct Conductor<'a> {
     last_settled: u64,
     stopped_at: Option<u64>,
     memory: (u64, u64),
-    /// Seconds that were told.
+    /// Seconds reported.
     told: usize,
 }
 
@@ -344,7 +333,7 @@ impl<'a> Conductor<'a> {
             if self.done == self.threads.len() {
                 return Ok(());
             }
-            // A thread that has gone without a word would be waited for in vain.
+            // A thread that has gone without a word would never answer.
             if self.threads.iter().any(JoinHandle::is_finished) && self.done == 0 {
                 while let Ok(event) = self.events.try_recv() {
                     self.take(event).await;

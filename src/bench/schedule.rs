@@ -11,7 +11,6 @@ use std::time::Duration;
 /// One piece of a course: evenly from one rate to another, or a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stage {
-    /// How long it takes.
     pub duration: Duration,
     /// The rate at its end.
     pub rate: f64,
@@ -148,7 +147,6 @@ impl Course {
         piece.map_or(0.0, |piece| piece.before + piece.count((second - piece.start).min(piece.seconds)))
     }
 
-    /// The rate at this second.
     #[must_use]
     pub(crate) fn rate_at(&self, second: f64) -> f64 {
         let piece = self.pieces.iter().rev().find(|piece| piece.start <= second);
@@ -192,21 +190,19 @@ pub(crate) fn parse_stages(
         let (target, step) = target.trim().strip_prefix('=').map_or((target.trim(), false), |target| (target, true));
         let duration = duration(time.trim())?;
         if duration.is_zero() {
-            return Err(format!("the stage '{part}' takes no time; 10s:=1k steps"));
+            return Err(format!("stage '{part}' has no duration; use 10s:=1k for a step"));
         }
         Ok(Stage { duration, rate: rate(target)?, step })
     };
     let stages = text.split(',').map(|part| read(part.trim())).collect::<Result<Vec<_>, _>>()?;
     if stages.iter().all(|stage| stage.rate <= 0.0) {
-        return Err("no stage sends anything".to_owned());
+        return Err("every stage has rate 0".to_owned());
     }
     Ok(stages)
 }
 
-/// How messages are spaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spacing {
-    /// As evenly as the rate allows.
     Even,
     /// At random, as independent users would (a Poisson process).
     Poisson,
@@ -296,7 +292,7 @@ impl Timeline {
     pub(crate) fn advance(&mut self) {
         self.index += 1;
         match self.spacing {
-            // Not added up, lest the rounding adds up too.
+            // Not accumulated, so rounding errors do not add up.
             Spacing::Even => self.position = self.base + self.shard as f64 + self.index as f64 * self.shards,
             Spacing::Poisson => self.position += self.gap(),
         }

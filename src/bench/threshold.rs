@@ -18,7 +18,6 @@ enum Comparison {
     Equal,
 }
 
-/// What is compared.
 #[derive(Debug, Clone, PartialEq)]
 enum Figure {
     Latency(Kind, Statistic),
@@ -63,7 +62,6 @@ enum Count {
     Unverified,
 }
 
-/// One condition.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Threshold {
     text: String,
@@ -73,7 +71,6 @@ pub(crate) struct Threshold {
     limit: f64,
 }
 
-/// How a threshold came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// As it was written.
@@ -82,7 +79,6 @@ pub(crate) struct Outcome {
     pub value: Option<f64>,
     /// ms, share, per second or nothing.
     pub unit: String,
-    /// Whether it is met.
     pub ok: bool,
     /// What is to be known about the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,7 +114,7 @@ impl Threshold {
             ("=", Comparison::Equal),
         ];
         let found = operators.iter().find_map(|(sign, comparison)| Some((rest.strip_prefix(sign)?, *comparison)));
-        let (limit, comparison) = found.ok_or_else(|| format!("'{text}' has no comparison"))?;
+        let (limit, comparison) = found.ok_or_else(|| format!("threshold '{text}' has no comparison"))?;
         let figure = figure(name).ok_or_else(|| {
             format!(
                 "'{name}' cannot be compared: p50, p99.9, mean, max (also as connect.p99, service.p99, schedule.p99), \
@@ -227,7 +223,7 @@ fn latency(report: &Report, kind: Kind, statistic: Statistic) -> (Option<f64>, O
         Kind::Service => (&latency.service, report.unanswered()),
         Kind::Response => match &latency.response {
             Some(response) => (response, report.unanswered()),
-            None => return (None, Some("a closed loop has no response time; use service".to_owned())),
+            None => return (None, Some("a closed loop measures no response time; use service".to_owned())),
         },
     };
     let percentile = match statistic {
@@ -238,7 +234,7 @@ fn latency(report: &Report, kind: Kind, statistic: Statistic) -> (Option<f64>, O
     };
     let share = unanswered as f64 * 100.0 / (summary.count + unanswered).max(1) as f64;
     if share > 100.0 - percentile {
-        return (None, Some("longer than the deadline: too many messages were never answered".to_owned()));
+        return (None, Some("above the deadline: too many messages were never answered".to_owned()));
     }
     let told = Latencies::from_base64(&summary.hdr).ok().and_then(|latencies| latencies.percentile(percentile));
     match told {

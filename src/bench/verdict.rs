@@ -1,13 +1,12 @@
 //! What the figures are worth (pure): whether the generator or the target was measured, and whether the target kept up.
 //!
-//! Owns the limits. Leaves thresholds to [`super::threshold`] and the exit code to the caller.
-//! Invariant: every doubt is named in words, worst first, with what helps where something does.
+//! Owns the limits. Leaves thresholds to [`super::threshold`] and the exit code to the caller. Invariant: every doubt
+//! is named in words, worst first, with a hint where something does.
 
 use super::histogram::{Latencies, millis};
 
 /// A thread that computes for more of its time than this, seconds on end, may have been in the way.
 const BUSY: f64 = 0.80;
-/// So many seconds on end.
 const BUSY_SECONDS: usize = 3;
 /// Beyond this share of the whole time it was the bottleneck.
 pub(crate) const SATURATED: f64 = 0.97;
@@ -47,9 +46,7 @@ pub(crate) struct Evidence<'a> {
     pub missed_target: u64,
     /// Missed because none was open.
     pub missed_closed: u64,
-    /// Lateness.
     pub schedule: Option<&'a Latencies>,
-    /// Response times.
     pub response: Option<&'a Latencies>,
     /// Each thread's share of computing time, over all and second by second.
     pub shards: Vec<(f64, Vec<f64>)>,
@@ -61,7 +58,6 @@ pub(crate) struct Evidence<'a> {
     pub seconds: f64,
 }
 
-/// How the generator did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     /// The figures are the target's.
@@ -84,14 +80,11 @@ impl Health {
     }
 }
 
-/// The verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// How the generator did.
     pub health: Health,
     /// Whether the target kept up, in open loop.
     pub sustained: Option<bool>,
-    /// Why, worst first.
     pub reasons: Vec<String>,
 }
 
@@ -102,24 +95,19 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Verdict {
     let busiest = evidence.shards.iter().map(|(cpu, _)| *cpu).fold(0.0, f64::max);
     if busiest > SATURATED {
         let text = format!(
-            "the generator was the bottleneck: its busiest thread computed for {:.0} % of the time; fewer connections, \
-             less in flight, a --rate, or more --threads leave it headroom",
+            "the generator was the bottleneck: its busiest thread used {:.0} % CPU; use fewer connections, fewer in \
+             flight, a --rate, or more --threads",
             busiest * 100.0
         );
         found.push((Health::Invalid, text));
     } else if evidence.shards.iter().any(|(_, seconds)| is_long_busy(seconds)) {
-        let text = format!(
-            "a thread of the generator computed for more than {:.0} % of the time, {BUSY_SECONDS} s on end",
-            BUSY * 100.0
-        );
+        let text = format!("a generator thread used more than {:.0} % CPU for {BUSY_SECONDS} s in a row", BUSY * 100.0);
         found.push((Health::Degraded, text));
     }
     let missed = share(evidence.missed_generator, evidence.due);
     if missed > MISSED && is_more_than_chance(evidence.missed_generator, evidence.due) {
-        let text = format!(
-            "the generator missed {:.1} % of the messages due, more than 10 ms late for reasons of its own",
-            missed * 100.0
-        );
+        let text =
+            format!("the generator itself failed to send {:.1} % of messages within 10 ms of schedule", missed * 100.0);
         found.push((Health::Invalid, text));
     }
     found.extend(lateness(evidence));
@@ -147,9 +135,9 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Verdict {
         let taken =
             if evidence.seconds > 0.0 { evidence.achieved - waits / evidence.seconds } else { evidence.achieved };
         let end = if is_growing(&evidence.backlog, asked) || evidence.missed_target > evidence.missed_closed {
-            "what waited grew to the end, so response times say how long the run was"
+            "the backlog grew until the end, so response times reflect the length of the run"
         } else {
-            "for the others no connection was open"
+            "the others had no open connection"
         };
         let text = format!(
             "not sustained: the target took {} of {} messages a second; {end}",
@@ -175,7 +163,7 @@ fn lateness(evidence: &Evidence<'_>) -> Vec<(Health, String)> {
         && late as f64 > LATE_P50 * answer as f64
     {
         let text = format!(
-            "half of the messages went out {:.3} ms late or more, while half of the response times are below {:.3} ms",
+            "half of the messages were sent at least {:.3} ms late, yet the median response time is {:.3} ms",
             millis(late),
             millis(answer)
         );
@@ -190,7 +178,7 @@ fn lateness(evidence: &Evidence<'_>) -> Vec<(Health, String)> {
         && late as f64 > LATE_TAIL * answer as f64
     {
         let text = format!(
-            "one message in {of} went out {:.3} ms late or more, which is in the response times' {name} of {:.3} ms",
+            "one message in {of} was sent at least {:.3} ms late; the response {name} ({:.3} ms) includes that delay",
             millis(late),
             millis(answer)
         );
@@ -283,8 +271,8 @@ mod tests {
         let slow = of(&[200, 200, 200, 300]);
         let table: Vec<(Evidence<'_>, Health, &str)> = vec![
             (Evidence { shards: vec![(0.5, vec![]), (0.98, vec![])], ..open() }, Health::Invalid, "98 %"),
-            (Evidence { shards: vec![(0.7, vec![0.5, 0.81, 0.9, 0.85])], ..open() }, Health::Degraded, "3 s on end"),
-            (Evidence { missed_generator: 101, ..open() }, Health::Invalid, "missed 1.0 %"),
+            (Evidence { shards: vec![(0.7, vec![0.5, 0.81, 0.9, 0.85])], ..open() }, Health::Degraded, "3 s in a row"),
+            (Evidence { missed_generator: 101, ..open() }, Health::Invalid, "failed to send 1.0 %"),
             (Evidence { missed_generator: 99, ..open() }, Health::Valid, ""),
             (Evidence { achieved: 980.0, ..open() }, Health::Degraded, "sent 980 of 1,000"),
             (Evidence { schedule: Some(&late), response: Some(&slow), ..open() }, Health::Invalid, "half of"),
@@ -314,14 +302,14 @@ mod tests {
             latencies
         };
         let low = || Evidence { asked: Some(50.0), achieved: 50.0, due: 200, seconds: 4.0, ..Evidence::default() };
-        // Two of 100 are late: that is no p99 of them.
+        // Two of 100 are late: that is not a p99 of them.
         let (schedule, response) = (few(10, 100), few(400, 100));
         let evidence = Evidence { schedule: Some(&schedule), response: Some(&response), ..low() };
         assert_eq!(judge(&evidence).health, Health::Valid);
         let late = few(60, 100);
         let verdict = judge(&Evidence { schedule: Some(&late), response: Some(&response), ..low() });
         assert_eq!(verdict.health, Health::Degraded);
-        assert!(verdict.reasons[0].starts_with("one message in ten went out 0.06"), "{verdict:?}");
+        assert!(verdict.reasons[0].starts_with("one message in ten was sent at least 0.06"), "{verdict:?}");
         // Twenty messages in two seconds: one at the end that was not sent, one under way.
         let twenty = || Evidence { asked: Some(10.0), achieved: 9.5, due: 20, seconds: 2.0, ..Evidence::default() };
         let verdict = judge(&Evidence { missed_generator: 1, backlog: vec![0, 0, 0, 0, 0, 0, 0, 1, 1, 1], ..twenty() });
@@ -345,8 +333,8 @@ mod tests {
         let level: Vec<u64> = vec![400; 40];
         assert_eq!(judge(&Evidence { backlog: level, ..open() }).sustained, Some(true));
         for (refused, words) in [
-            (Evidence { achieved: 700.0, missed_target: 3000, ..open() }, "what waited grew"),
-            (Evidence { achieved: 700.0, missed_closed: 3000, ..open() }, "no connection was open"),
+            (Evidence { achieved: 700.0, missed_target: 3000, ..open() }, "the backlog grew"),
+            (Evidence { achieved: 700.0, missed_closed: 3000, ..open() }, "had no open connection"),
         ] {
             let verdict = judge(&refused);
             assert_eq!(verdict.sustained, Some(false));

@@ -82,7 +82,7 @@ impl Address {
             None => Ok(None),
             Some("" | "true" | "yes" | "1") => Ok(Some(true)),
             Some("false" | "no" | "0") => Ok(Some(false)),
-            Some(other) => Err(AddressError(format!("?{name}={other}: write {name}=true or {name}=false"))),
+            Some(other) => Err(AddressError(format!("invalid ?{name}={other}; use {name}=true or {name}=false"))),
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) const TYPE: &str = "type";
 /// One of a kind: the run, the session and the message's number in it.
 pub(crate) const TRACE: &str = "trace";
 
-/// The name of this run, so that what two runs send is told apart.
+/// The name of this run, so that what two runs send is distinguished.
 pub(crate) fn run_name() -> String {
     let mut bytes = [0; 8];
     if getrandom::fill(&mut bytes).is_err() {

@@ -17,7 +17,8 @@ use crate::net::tls::{ClientTls, TlsVersion};
 const PORT: u16 = 9092;
 
 /// Parameters of the address.
-const PARAMETERS: &str = "group, start, publish, create, key, compression, headers, tls, user, password, password-env, sasl \
+const PARAMETERS: &str = "group, start, publish, create, key, compression, headers, tls, user, password, \
+password-env, sasl \
                           and rdkafka.NAME";
 
 /// Properties that decide whether messages are lost.
@@ -26,14 +27,12 @@ const OURS: [&str; 4] = ["enable.auto.commit", "enable.auto.offset.store", "boot
 /// Properties by name.
 pub(crate) type Properties = Vec<(String, String)>;
 
-/// What an address says.
 #[derive(Clone)]
 pub(crate) struct KafkaSettings {
     /// The address as it is shown.
     pub shown: String,
     /// HOST:PORT each, separated by commas.
     pub servers: String,
-    /// The topic.
     pub topic: String,
     /// Where it is published, when that is elsewhere.
     pub publish: Option<String>,
@@ -47,9 +46,8 @@ pub(crate) struct KafkaSettings {
     pub key: Option<String>,
     /// Messages carry headers of ours.
     pub headers: bool,
-    /// Longest time for a broker to answer at first.
+    /// Time limit for a broker to answer at first.
     pub connect_timeout: Duration,
-    /// `?compression=`.
     compression: Option<String>,
     /// Security, for both sides.
     security: Properties,
@@ -68,7 +66,6 @@ impl fmt::Debug for KafkaSettings {
 pub(crate) struct Producing {
     /// How long a batch waits to become full.
     pub linger: Option<Duration>,
-    /// Messages.
     pub messages: Option<usize>,
     /// Payload bytes.
     pub bytes: Option<usize>,
@@ -108,14 +105,14 @@ impl KafkaSettings {
         let group = address.take("group");
         let start = match address.take("start") {
             Some(text) => Start::parse(&text, &duration).map_err(&wrong)?,
-            // Whoever remembers nothing sees what comes; a group loses nothing.
+            // Without a group only new messages are read; a group loses nothing.
             None if group.is_none() => Start::Latest,
             None => Start::Earliest,
         };
         let security = security(&mut address, trust, &secret).map_err(&wrong)?;
         let more = address.take_prefixed("rdkafka.");
         if let Some((name, _)) = more.iter().find(|(name, _)| OURS.contains(&name.as_str())) {
-            return Err(wrong(format!("?rdkafka.{name} is not yours to set: it keeps messages from being lost")));
+            return Err(wrong(format!("?rdkafka.{name} cannot be set: wsp sets it so that no message is lost")));
         }
         let settings = Self {
             servers: address.servers.join(","),
@@ -133,12 +130,11 @@ impl KafkaSettings {
             shown: shown.clone(),
         };
         match address.left_over() {
-            Some(unknown) => Err(wrong(format!("?{unknown} is not known; {PARAMETERS} are"))),
+            Some(unknown) => Err(wrong(format!("unknown parameter ?{unknown}; use {PARAMETERS}"))),
             None => Ok(settings),
         }
     }
 
-    /// Where messages are published.
     pub(crate) fn target(&self) -> &str {
         self.publish.as_deref().unwrap_or(&self.topic)
     }
@@ -252,16 +248,16 @@ fn security(
     if let Some((user, password)) = &user {
         let mechanism = mechanism.as_deref().unwrap_or("plain").to_ascii_uppercase();
         if !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].contains(&mechanism.as_str()) {
-            return Err(format!("?sasl={mechanism} is not known; plain, scram-sha-256 and scram-sha-512 are"));
+            return Err(format!("unknown mechanism ?sasl={mechanism}; use plain, scram-sha-256 or scram-sha-512"));
         }
-        let password = password.as_deref().ok_or("a user wants a password: ?password-env=VAR")?;
+        let password = password.as_deref().ok_or("?user requires a password; use ?password-env=VAR")?;
         properties.extend([
             pair("sasl.mechanism", mechanism),
             pair("sasl.username", user),
             pair("sasl.password", password),
         ]);
     } else if mechanism.is_some() {
-        return Err("?sasl wants ?user and ?password-env".to_owned());
+        return Err("?sasl requires ?user and ?password-env".to_owned());
     }
     let protocol = match (tls, user.is_some()) {
         (false, false) => "plaintext",

@@ -21,7 +21,7 @@ pub(crate) use link::{Link, Refusal};
 
 /// The port of NATS.
 const PORT: u16 = 4222;
-/// Longest wait for an answer of the stream API.
+/// How long to wait for an answer of the stream API.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Messages a subscription holds before the library drops what comes.
 const SUBSCRIPTION: usize = 64 * 1024;
@@ -31,12 +31,10 @@ const COMMANDS: usize = 4096;
 /// Who we are to the servers.
 #[derive(Clone, Default)]
 pub(crate) enum Credentials {
-    /// Nobody.
     #[default]
     None,
     /// User and password.
     User(String, String),
-    /// A token.
     Token(String),
     /// The seed of an nkey.
     Nkey(String),
@@ -61,7 +59,6 @@ impl fmt::Debug for Credentials {
 pub(crate) struct NatsSettings {
     /// The address as it is shown.
     pub shown: String,
-    /// HOST:PORT each.
     pub servers: Vec<String>,
     /// What is subscribed to and published on.
     pub subject: String,
@@ -75,7 +72,6 @@ pub(crate) struct NatsSettings {
     pub durable: Option<String>,
     /// The stream is made where there is none.
     pub create: bool,
-    /// Where a new consumer starts.
     pub start: Start,
     /// Deliveries of a message before it is a dead letter.
     pub max_deliver: Option<u64>,
@@ -97,16 +93,15 @@ pub(crate) struct NatsSettings {
     pub tls_first: bool,
     /// TLS even where the server does not ask for it.
     pub tls: bool,
-    /// Who we are.
     pub credentials: Credentials,
-    /// What is trusted and shown.
     pub trust: ClientTls,
-    /// Longest time for a connection to come about.
+    /// Time limit for opening a connection.
     pub connect_timeout: Duration,
 }
 
 /// Parameters of the address; each is taken once.
-const PARAMETERS: &str = "stream, create, durable, queue, publish, start, max-deliver, request, timeout, reply, id, headers, \
+const PARAMETERS: &str = "stream, create, durable, queue, publish, start, max-deliver, request, timeout, reply, id, \
+headers, \
                           domain, inbox, tls, tls-first, user, password, password-env, token, token-env, nkey, \
                           nkey-env and creds";
 
@@ -170,19 +165,18 @@ impl NatsSettings {
             shown: shown.clone(),
         };
         if let Some(unknown) = address.left_over() {
-            return Err(wrong(format!("?{unknown} is not known; {PARAMETERS} are")));
+            return Err(wrong(format!("unknown parameter ?{unknown}; use {PARAMETERS}")));
         }
         let needs_stream = settings.durable.is_some() || settings.max_deliver.is_some() || settings.create;
         if needs_stream && settings.stream.is_none() {
-            return Err(wrong("?durable, ?max-deliver and ?create want a ?stream".to_owned()));
+            return Err(wrong("?durable, ?max-deliver and ?create require ?stream".to_owned()));
         }
         if settings.stream.is_some() && (settings.queue.is_some() || settings.request || settings.reply) {
-            return Err(wrong("?queue, ?request and ?reply are without a ?stream".to_owned()));
+            return Err(wrong("?queue, ?request and ?reply cannot be combined with ?stream".to_owned()));
         }
         Ok(settings)
     }
 
-    /// Where messages are published.
     pub(crate) fn target(&self) -> &str {
         self.publish.as_deref().unwrap_or(&self.subject)
     }
@@ -243,7 +237,7 @@ fn credentials(
     }
     if let Some(seed) = seed {
         let line = seed.lines().map(str::trim).find(|line| line.starts_with('S'));
-        return line.map(|line| Credentials::Nkey(line.to_owned())).ok_or("an nkey's seed begins with S".to_owned());
+        return line.map(|line| Credentials::Nkey(line.to_owned())).ok_or("an nkey seed starts with S".to_owned());
     }
     if let Some(token) = token {
         return Ok(Credentials::Token(token));

@@ -24,7 +24,6 @@ use crate::observe::counters::Counters;
 use crate::observe::tap::Tap;
 use crate::session::Outgoing;
 
-/// The run.
 pub(crate) struct ClientControl {
     shared: Rc<Shared>,
     sessions: Vec<(Rc<SessionInfo>, Rc<RefCell<Inbox>>)>,
@@ -183,7 +182,7 @@ impl Control for ClientControl {
                 info.closing.set(true);
                 inbox.borrow_mut().push(Outgoing::Close(close.clone()));
             }
-            (Steer::Close(_), SessionState::Closed) => return Err(Refusal::Unfit("it has ended already")),
+            (Steer::Close(_), SessionState::Closed) => return Err(Refusal::Unfit("it has already ended")),
             (Steer::Close(_), _) => info.given_up.set(true),
         }
         self.wake();

@@ -1,7 +1,8 @@
 //! The life of a client session: connect, drive the connection to its end, ask the policy, wait, and connect again.
 //!
-//! Owns that loop and the account of outages. Leaves what messages mean, and how others are told what happens, to the
-//! session's [`Client`]. Invariant: for each connection that opens, the client is told of its end before the next attempt.
+//! Owns that loop and the record of outages. Leaves what messages mean, and how others are told what happens, to the
+//! session's [`Client`]. Invariant: for each connection that opens, the client is notified of its end before the next
+//! attempt.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -21,7 +22,7 @@ use crate::session::{Driver, End, Peer};
 
 /// A client session as its engine sees it.
 pub(crate) trait Client: Peer {
-    /// Ready when no connection is wanted any more; asked while one is being opened.
+    /// Ready when no further connection is needed; asked while one is being opened.
     fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Ready when the delay before the next attempt is to be cut short.
@@ -83,7 +84,7 @@ pub(crate) enum Waited {
 /// Why a session is not connected any more.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// No connection is wanted any more, or the last has ended in order; with how that was, where there was one.
+    /// No further connection is needed, or the last has ended in order; with how that was, where there was one.
     Over(Option<End>),
     /// It failed, and another attempt would not help or was not asked for.
     Failed(Error),
@@ -162,7 +163,7 @@ impl Engine {
             };
             self.outages.retried();
             let (left, hint) = (client.left_behind(), error.hint_of_retry(attempt));
-            client.notice(&format!("{error}; connecting again in {} (retry {attempt}){left}{hint}", seconds(delay)));
+            client.notice(&format!("{error}; reconnecting in {} (retry {attempt}){left}{hint}", seconds(delay)));
             client.on_retry(attempt, delay, &error);
             if wait(client, delay).await == Waited::Over {
                 return Outcome::Over(None);
@@ -170,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// Connects once; `None` when no connection is wanted any more.
+    /// Connects once; `None` when no further connection is needed.
     async fn connect(&self, client: &impl Client) -> Option<Result<(Connection, Handshake), ConnectError>> {
         let mut connecting = pin!(self.connector.connect());
         poll_fn(|cx| match client.poll_over(cx) {

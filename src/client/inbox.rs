@@ -41,7 +41,6 @@ impl Inbox {
         *self = Self { closed: true, ..Self::default() };
     }
 
-    /// How much waits.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -58,7 +57,6 @@ impl Inbox {
         Some(outgoing)
     }
 
-    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What is known of one session, for whoever shows or steers it.
+//! What is known of one session, for code that shows or steers it.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub(crate) struct SessionInfo {
     pub state: Cell<SessionState>,
     /// Failures in a row, while it waits for the next attempt.
     pub failures: Cell<u32>,
-    /// The last round trip time.
+    /// The last round-trip time.
     pub round_trip: Cell<Option<Duration>>,
     /// When the present connection was opened.
     pub since: Cell<Option<Instant>>,
@@ -44,11 +44,10 @@ pub(crate) struct SessionInfo {
     pub closing: Cell<bool>,
     /// Another connection was asked for.
     pub again: Cell<bool>,
-    /// No further connection is wanted.
+    /// No further connection is needed.
     pub given_up: Cell<bool>,
     /// Bytes compression saved, in and out.
     pub saved: Cell<(i64, i64)>,
-    /// What lets messages in.
     pub throttle: ReadThrottle,
     /// What was said when the last connection failed, line by line; nothing once another has opened.
     pub failure: RefCell<Vec<String>>,

@@ -1,7 +1,7 @@
 //! Where the messages of a run come from: drafts, standard input, a recording, a person at a console.
 //!
-//! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the console itself to whoever
-//! made it. Invariant: nothing is read while a session that runs has no room.
+//! Owns handing them out to the sessions' inboxes. Leaves cutting and reading to `source/`, the console itself to the
+//! code that made it. Invariant: nothing is read while a session that runs has no room.
 
 use std::io;
 use std::rc::Rc;
@@ -51,15 +51,15 @@ pub(crate) type OpenConsole = (Box<dyn Console>, Output);
 
 /// Where messages to send come from.
 pub(super) enum Input {
-    /// A person.
     Console(Box<dyn Console>),
     /// Drafts, handed out once.
     Drafts(Vec<Draft>),
-    /// A recording.
     Replay(Box<Replay>),
-    /// Standard input.
-    Stdin { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, splitter: Splitter, pieces: Pieces },
-    /// All has been handed out.
+    Stdin {
+        chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
+        splitter: Splitter,
+        pieces: Pieces,
+    },
     Ended,
 }
 
@@ -176,7 +176,6 @@ impl Input {
     }
 }
 
-/// Whether somebody took it.
 fn to_all(inboxes: &Inboxes, outgoing: impl Fn() -> Outgoing) -> bool {
     let mut taken = false;
     for inbox in inboxes {
@@ -203,7 +202,6 @@ impl Pieces {
 pub(crate) enum PieceName {
     /// The line or message with this number.
     OfStdin(&'static str, u64),
-    /// What has just been typed.
     Typed,
 }
 

@@ -24,9 +24,7 @@ pub(crate) struct Filters {
 /// What a message is judged with, beside the filters.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
-    /// The output filter.
     pub output: Option<&'a Filter>,
-    /// The message.
     pub json: &'a Json,
     /// Of the output filter and the fold.
     pub meta: &'a Json,
@@ -43,11 +41,8 @@ pub(crate) struct Verdict {
     pub marked: Marked,
     /// The answers to it.
     pub replies: Vec<Message>,
-    /// Why there are no more.
     pub reply_error: Option<String>,
-    /// What is printed of it.
     pub printed: Vec<Message>,
-    /// Why there is no more.
     pub print_error: Option<String>,
     /// What it changes of the states.
     pub changes: Vec<Change>,
@@ -56,7 +51,6 @@ pub(crate) struct Verdict {
 }
 
 impl Filters {
-    /// Those of a plan.
     pub(crate) fn new(plan: &Plan) -> Arc<Self> {
         let reply = if let Reply::Filter(filter) = &plan.reply { Some(filter.clone()) } else { None };
         let most = plan.fold.as_ref().map_or(1, |fold| fold.most);
@@ -70,7 +64,6 @@ impl Filters {
         })
     }
 
-    /// What the fold knows.
     pub(crate) fn states(&self) -> &SharedStates {
         &self.states
     }
@@ -80,7 +73,6 @@ impl Filters {
         output.is_some_and(Filter::names_meta) || self.fold.as_ref().is_some_and(Fold::names_meta)
     }
 
-    /// Begins to judge a message.
     pub(crate) fn begin(self: &Arc<Self>, given: Given<'_>) -> Begun<Verdict> {
         begin(
             || self.judge(given),

@@ -39,7 +39,7 @@ pub(super) async fn session(mut engine: Engine, mut peer: ClientPeer) -> Exit {
 
 impl Client for ClientPeer {
     fn poll_over(&self, _cx: &mut Context<'_>) -> Poll<()> {
-        // Whoever asks for the end has all sessions looked at again.
+        // Code that asks for the end has all sessions looked at again.
         if self.shared.stopping().is_some() || self.info.given_up.take() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -114,7 +114,8 @@ impl Client for ClientPeer {
 }
 
 impl ClientPeer {
-    /// At a dashboard a session that has ended waits for whoever wants another connection; false when the run ends first.
+    /// At a dashboard a session that has ended waits for a request to reconnect; false when the run
+    /// ends first.
     async fn is_wanted_again(&self) -> bool {
         self.info.given_up.set(false);
         std::future::poll_fn(|_| match self.shared.stopping() {
@@ -163,7 +164,8 @@ impl ClientPeer {
         shared.opened(id, events::opened(handshake), handshake);
     }
 
-    /// Says how a connection ended, where it is no error that is reported anyway; `is_last` when there will be no other.
+    /// Says how a connection ended, where it is not an error that is reported anyway; `is_last` when there will be no
+    /// other.
     fn report_end(&self, end: &End, is_last: bool) {
         let (shared, info) = (&self.shared, &self.info);
         if let End::Closed { close, by_us } = end {
@@ -176,7 +178,7 @@ impl ClientPeer {
             // Somebody at the dashboard may connect it again.
             if is_over && waiting > 0 && !shared.plan.dashboard {
                 let lost = counted(waiting, "piece");
-                shared.line_of(&info.id, &format!("wsp: {}: {lost} of input could not be sent any more", info.url));
+                shared.line_of(&info.id, &format!("wsp: {}: {lost} of input could not be sent", info.url));
             }
         } else if !matches!(end, End::Failed(ConnectionError::Protocol(_))) {
             shared.event(&info.id, None, events::lost(end));

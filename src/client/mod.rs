@@ -1,10 +1,10 @@
 //! Client sessions: connect, say what comes first, keep alive, connect again, resume, close.
 //!
-//! The [`engine`] is the life of any client session, [`opening`] and [`voice`] what one says by itself, [`outage`] what a
-//! loss cost. The rest is a run of sessions for a person, a pipe or a script: [`run`] leads them, each has a [`peer`] that
-//! knows what its messages mean, and [`life`] tells how it fares; [`input`] hands out what is to be sent through an [`inbox`]
-//! each, [`control`] is the run as others see and steer it. Leaves flags to `command/`, the terminal to whoever opens a
-//! console, and the loop of a connection to `session/`.
+//! The [`engine`] is the life of any client session, [`opening`] and [`voice`] what one says by itself, [`outage`] what
+//! a loss cost. The rest is a run of sessions for a person, a pipe or a script: [`run`] leads them, each has a [`peer`]
+//! that knows what its messages mean, and [`life`] tells how it fares; [`input`] hands out what is to be sent through
+//! an [`inbox`] each, [`control`] is the run as others see and steer it. Leaves flags to `command/`, the terminal to
+//! the code that opens a console, and the loop of a connection to `session/`.
 
 pub(crate) mod control;
 pub(crate) mod engine;

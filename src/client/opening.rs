@@ -92,7 +92,6 @@ pub(crate) fn wait_after(waits: usize, sent: usize, is_last: bool) -> Option<usi
 /// What a session says by itself.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// The message.
     pub message: Message,
     /// Whether it only keeps the session alive.
     pub is_heartbeat: bool,
@@ -107,7 +106,6 @@ pub(crate) struct Opening {
     waiting: Option<usize>,
     /// `--resume` is to be sent.
     resumes: bool,
-    /// What its filter yielded last.
     value: Option<String>,
     heartbeat: Option<Pin<Box<Sleep>>>,
     heartbeats: Heartbeats,
@@ -246,7 +244,7 @@ impl Opening {
     }
 }
 
-/// The last output that is neither `false` nor `null`; an error is none.
+/// The last output that is neither `false` nor `null`; an error does not count.
 fn last_value(filter: &Filter, json: &Json, prev: &Json) -> Option<Json> {
     let mut last = None;
     let result = filter.run(json, &Json::null(), prev, &mut |value| {

@@ -1,6 +1,6 @@
 //! What a lost connection cost, in words: how long it was gone, what was missed, what waits, what could not be sent.
 //!
-//! Owns the account of one session's outages. Leaves when to connect again to [`super::engine`]. Invariant: nothing is
+//! Owns the record of one session's outages. Leaves when to connect again to [`super::engine`]. Invariant: nothing is
 //! promised that is not known: what the server sent meanwhile is only said to be missed.
 
 use crate::message::counted::counted;
@@ -14,7 +14,6 @@ pub(crate) struct Outages {
     since: Option<Instant>,
     /// Attempts since then.
     retries: u32,
-    /// Connections opened again after a loss.
     count: u32,
     /// Time without a connection, those outages together.
     total: Duration,
@@ -63,7 +62,7 @@ impl Outages {
     /// Returns the line for the end of the run, where there is something to say.
     pub(crate) fn summary(&self) -> Option<String> {
         let times = counted(self.count, "time");
-        (self.count > 0).then(|| format!("connected again {times}, {} without a connection", seconds(self.total)))
+        (self.count > 0).then(|| format!("reconnected {times}, disconnected for {} in total", seconds(self.total)))
     }
 }
 
@@ -78,16 +77,16 @@ impl Outage {
         let missed = match missed {
             Missed::Nothing => format!(", {gap} without a connection"),
             Missed::All => format!("; messages sent by the server during the {gap} gap were missed"),
-            Missed::Resumed => format!("; --resume asks the server for the messages of the {gap} gap"),
+            Missed::Resumed => format!("; --resume requests the messages of the {gap} gap from the server"),
         };
-        format!("connected again after {retries}{missed}{queued}")
+        format!("reconnected after {retries}{missed}{queued}")
     }
 }
 
 /// Returns what is said after a loss about what is still here: empty when there is nothing.
 pub(crate) fn left_behind(waiting: usize, replies: usize) -> String {
     let lost = (replies > 0).then(|| format!("; {} could not be sent", counted(replies, "reply")));
-    let waits = (waiting > 0).then(|| format!("; {} of input to be sent then", counted(waiting, "piece")));
+    let waits = (waiting > 0).then(|| format!("; {} of input will be sent then", counted(waiting, "piece")));
     [lost, waits].into_iter().flatten().collect()
 }
 
@@ -113,18 +112,18 @@ mod tests {
         outages.lost(start + second);
         outages.retried();
         assert_eq!(outages.over(start + 2 * second), Some(Outage { gap: 2 * second, retries: 2 }));
-        assert_eq!(outages.summary().as_deref(), Some("connected again 1 time, 2.0 s without a connection"));
+        assert_eq!(outages.summary().as_deref(), Some("reconnected 1 time, disconnected for 2.0 s in total"));
         outages.lost(start + 3 * second);
         outages.retried();
         assert_eq!(outages.over(start + 4 * second), Some(Outage { gap: second, retries: 1 }));
-        assert_eq!(outages.summary().as_deref(), Some("connected again 2 times, 3.0 s without a connection"));
+        assert_eq!(outages.summary().as_deref(), Some("reconnected 2 times, disconnected for 3.0 s in total"));
     }
 
     #[test]
     fn only_what_there_is_is_told() {
         assert_eq!(left_behind(0, 0), "");
-        assert_eq!(left_behind(1, 0), "; 1 piece of input to be sent then");
-        assert_eq!(left_behind(2, 1), "; 1 reply could not be sent; 2 pieces of input to be sent then");
+        assert_eq!(left_behind(1, 0), "; 1 piece of input will be sent then");
+        assert_eq!(left_behind(2, 1), "; 1 reply could not be sent; 2 pieces of input will be sent then");
         let outage = Outage { gap: Duration::from_millis(1234), retries: 1 };
         for (missed, waiting, expected) in [
             (Missed::All, 0, "; messages sent by the server during the 1.2 s gap were missed"),
@@ -132,10 +131,10 @@ mod tests {
             (
                 Missed::Resumed,
                 2,
-                "; --resume asks the server for the messages of the 1.2 s gap; 2 queued messages will be sent",
+                "; --resume requests the messages of the 1.2 s gap from the server; 2 queued messages will be sent",
             ),
         ] {
-            assert_eq!(outage.told(missed, waiting), format!("connected again after 1 retry{expected}"));
+            assert_eq!(outage.told(missed, waiting), format!("reconnected after 1 retry{expected}"));
         }
     }
 }

@@ -259,7 +259,7 @@ impl ClientPeer {
             _ if !is_filtered => Shown::Whole,
             Some(Ok(_)) => Shown::Filtered(&verdict.printed, verdict.print_error.as_deref()),
             Some(Err(reason)) => Shown::Unread(reason),
-            None => Shown::Unread("not JSON: it is binary"),
+            None => Shown::Unread("not JSON: binary message"),
         };
         let is_shown = shared.print(&name, &message, &shown);
         shared.check_schema(&name, &message);
@@ -323,7 +323,7 @@ impl Peer for ClientPeer {
                 self.take(subject, verdict.unwrap_or_else(failed), replies);
             }
         }
-        // Whoever is done with it has all sessions looked at again.
+        // Code that is done with it has all sessions looked at again.
         if self.shared.folds.get() { Poll::Pending } else { Poll::Ready(()) }
     }
 
@@ -385,7 +385,7 @@ impl Peer for ClientPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The answer to our Close is awaited, whoever wished that nothing be read.
+        // The answer to our close frame is awaited even when reading is paused.
         if !self.closing {
             std::task::ready!(self.info.throttle.poll(cx));
         }

@@ -1,4 +1,5 @@
-//! What a run of client sessions goes by. Whoever builds it has checked and compiled everything: no illegal setting can exist.
+//! What a run of client sessions goes by. Code that builds it has checked and compiled everything: no illegal setting
+//! can exist.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -21,20 +22,16 @@ pub(crate) const HOW_INPUT_IS_WRITTEN: &str = "--binary, --hex, --base64 and --i
 /// What happens to a message the filter cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NonJson {
-    /// It is left out, and counted.
     Drop,
-    /// It is printed as it is.
     Pass,
-    /// The run ends with an error.
+    /// The run fails.
     Error,
 }
 
-/// How what arrives is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// Not at all.
     None,
-    /// With itself.
     Echo,
     /// With what the filter yields.
     Filter(Filter),
@@ -49,7 +46,7 @@ pub(crate) enum Wait {
     UntilClosed,
 }
 
-/// A run of client sessions as meant.
+/// The validated plan of a run of client sessions.
 pub(crate) struct Plan {
     /// What is said by itself: init messages, heartbeats.
     pub opening: Rc<OpeningPlan>,
@@ -59,9 +56,7 @@ pub(crate) struct Plan {
     pub record: Option<PathBuf>,
     /// Sent instead of stdin.
     pub replay: Option<ReplayPlan>,
-    /// How stdin becomes messages.
     pub input: InputKind,
-    /// Where messages end in stdin.
     pub framing: Framing,
     /// Fill in templates in what stdin brings.
     pub template: bool,
@@ -73,17 +68,15 @@ pub(crate) struct Plan {
     pub count: Option<u64>,
     /// Finish when this matches.
     pub expect: Option<Filter>,
-    /// Longest time for `expect`.
+    /// Time limit for `expect`.
     pub within: Option<Duration>,
-    /// Output filter.
     pub filter: Option<Filter>,
     /// State from message to message, behind the filter.
     pub fold: Option<Fold>,
-    /// Strings the filter yields are printed without quotes.
+    /// Print strings from the filter without quotes.
     pub raw_output: bool,
     /// Messages the filter cannot read.
     pub non_json: NonJson,
-    /// Replies.
     pub reply: Reply,
     /// Shape of what arrives.
     pub schema: Option<Schema>,
@@ -91,15 +84,14 @@ pub(crate) struct Plan {
     pub fail_on_invalid: bool,
     /// Most payload bytes in a frame we send.
     pub fragment: Option<usize>,
-    /// How messages are printed.
     pub format: Format,
     /// Whether stdout is a terminal, where control characters are escaped.
     pub to_terminal: bool,
-    /// Several sessions, which are told apart where a person reads.
+    /// Several sessions, which are distinguished where a person reads.
     pub several: bool,
     /// Colours on stdout.
     pub colour: bool,
-    /// Time before each message.
+    /// Whether each message is prefixed with its time.
     pub timestamps: bool,
     /// Pings and pongs on stderr.
     pub show_ping_pong: bool,
@@ -107,9 +99,8 @@ pub(crate) struct Plan {
     pub verbose: bool,
     /// Only errors on stderr.
     pub quiet: bool,
-    /// Longest wait for the peer's Close.
+    /// How long to wait for the peer's close frame.
     pub close_timeout: Duration,
-    /// Whole run.
     pub timeout: Option<Duration>,
     /// Pings and idle time.
     pub keepalive: KeepaliveSettings,
@@ -144,7 +135,7 @@ impl Plan {
     }
 }
 
-/// Input that is not what the flags promised, with what helps.
+/// Input that is not what the flags promised, with a hint.
 pub(crate) fn input_error(text: impl Into<String>) -> Error {
     Error::usage(text, HOW_INPUT_IS_WRITTEN)
 }

@@ -34,7 +34,6 @@ const PROGRESS_LINES: Duration = Duration::from_secs(10);
 /// A wait so long that it will not end.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `--speed`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Speed {
     /// Times between messages are divided by this, which is above 0.
@@ -62,11 +61,8 @@ impl Speed {
 /// `--replay` and what belongs to it.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplayPlan {
-    /// The recording.
     pub path: PathBuf,
-    /// How fast.
     pub speed: Speed,
-    /// Whose messages are sent.
     pub direction: Direction,
     /// Of which session, from 0; `None` is of all.
     pub session: Option<usize>,
@@ -101,12 +97,12 @@ impl Replay {
     /// Opens the recording and starts to read it.
     ///
     /// # Errors
-    /// A file that cannot be read or is no recording.
+    /// A file that cannot be read or is not a recording.
     pub(crate) fn open(plan: &ReplayPlan) -> Result<Self, Error> {
         let recording = Recording::open(&plan.path, plan.direction).map_err(|error| {
             Error::usage(
                 format!("--replay {error}"),
-                "--replay sends what --record wrote, or a HAR of a browser (also in a .zip)",
+                "--replay reads a file written by --record, or a browser's HAR (also in a .zip)",
             )
         })?;
         let progress = Progress { timer: None, read: 0, size: recording.size(), sent: 0 };
@@ -160,7 +156,7 @@ impl Replay {
                 }
                 None => {
                     if let (Some(number), false) = (self.only, self.met) {
-                        let text = format!("--replay: there is nothing of session s{} to send", number + 1);
+                        let text = format!("--replay: no messages of session s{} to send", number + 1);
                         return Poll::Ready(Some(Err(text)));
                     }
                     self.at_end = true;
@@ -188,7 +184,7 @@ impl Replay {
         };
         let since = match self.since {
             Some(since) => since,
-            // Whoever takes it out of the inbox has the input polled again.
+            // Code that takes it out of the inbox has the input polled again.
             None if !inboxes.iter().all(|inbox| inbox.borrow().is_empty()) => return Poll::Pending,
             None => *self.since.insert(Instant::now()),
         };
@@ -243,15 +239,15 @@ impl Replay {
                 Direction::In => ("received", "out"),
             };
             shared.notice(match self.others {
-                0 => "wsp: --replay: there was nothing to send: it holds no messages".to_owned(),
+                0 => "wsp: --replay: nothing to send: the recording has no messages".to_owned(),
                 others => format!(
-                    "wsp: --replay: there was nothing to send: no message in it was {now}; --dir {other} sends the other {others}"
+                    "wsp: --replay: nothing to send: no recorded message was {now}; --dir {other} sends the {others}"
                 ),
             });
         }
         if self.skipped > 0 {
             shared.notice(format!(
-                "wsp: --replay: {} left out, of sessions that have no URL here",
+                "wsp: --replay: {} skipped: their sessions have no URL here",
                 counted(self.skipped, "message")
             ));
         }

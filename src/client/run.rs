@@ -135,7 +135,7 @@ pub(crate) async fn run(
 /// Says what is lost because there is no more time: the rest of the output, and of recordings.
 fn give_up(shared: &Shared, is_output_left: bool) {
     if is_output_left {
-        shared.stderr.line("wsp: standard output was not read in time; the rest of it is lost");
+        shared.stderr.line("wsp: standard output was not read in time; the rest is lost");
     }
     shared.give_up_records();
 }

@@ -1,7 +1,7 @@
 //! What the sessions of one `connect` run share: output, input, the wish to stop, the exit code.
 //!
-//! Everything runs in one task, so plain cells do. Invariant: whoever changes something another
-//! session looks at sets [`Shared::changed`], and the run polls all of them again.
+//! Everything runs in one task, so plain cells do. Invariant: the code that changes something another session looks at
+//! sets [`Shared::changed`], and the run polls all of them again.
 
 mod print;
 
@@ -32,26 +32,21 @@ use crate::observe::tap::Tap;
 use crate::sink::record::{RecordError, Recorder};
 use crate::sink::stdout::{Output, OutputFailure};
 
-/// Bytes of an event that is no message, about.
+/// Bytes of an event that is not a message, about.
 const EVENT: usize = 100;
 
 /// State of one run.
 pub(crate) struct Shared {
-    /// The settings.
     pub plan: Plan,
-    /// Diagnostics.
     pub stderr: Stderr,
-    /// Standard output.
     pub output: RefCell<Output>,
     /// Output filter; `/jq` changes it.
     pub filter: RefCell<Option<Filter>>,
-    /// All other filters.
     pub filters: Arc<Filters>,
     /// A message that changes a state is being worked on: others wait, since they build on it.
     pub folds: Cell<bool>,
-    /// What is counted for whoever looks.
+    /// What is counted for observers.
     pub counters: Counters,
-    /// Where events can be seen.
     pub tap: Tap,
     /// The recording, while there is one.
     pub recorder: RefCell<Option<Recorder>>,
@@ -72,7 +67,6 @@ pub(crate) struct Shared {
     /// Messages that passed the filter.
     passed: Cell<u64>,
     dropped: Unread,
-    /// When what is seen happens.
     pub clock: PassClock,
     /// Messages that --reply-jq has no answer to.
     pub unanswered: Unread,
@@ -393,10 +387,10 @@ impl Shared {
     /// What is said at the end.
     pub(crate) fn summary(&self) {
         for (messages, why) in self.unanswered.told() {
-            self.notice(format!("{messages} not answered, {why} (--reply-jq)"));
+            self.notice(format!("{messages} not answered: {why} (--reply-jq)"));
         }
         for (messages, why) in self.dropped.told() {
-            self.notice(format!("{messages} dropped, {why} (--non-json pass shows such)"));
+            self.notice(format!("{messages} dropped: {why} (show them with --non-json pass)"));
         }
         let invalid = self.invalid.get();
         if invalid > 0 {

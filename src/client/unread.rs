@@ -25,7 +25,6 @@ impl Unread {
         count.set(count.get() + 1);
     }
 
-    /// Whether there was none.
     pub(crate) fn is_none(&self) -> bool {
         self.not_json.get() + self.too_deep.get() == 0
     }

@@ -1,4 +1,4 @@
-//! What `-v` says about how a connection came about, or did not.
+//! What `-v` says about how a connection was opened or failed.
 //!
 //! Owns the wording only: the facts are the connector's, which has redacted their secrets. Lines
 //! begin with `*` for facts, `>` for what was asked and `<` for what was answered, as in curl; what
@@ -29,7 +29,7 @@ pub(super) fn show(shared: &Shared, session: &str, handshake: &Handshake) {
         shared,
         session,
         &format!(
-            "* look-up {}, TCP {},{} TLS {}, upgrade {}, total {}",
+            "* lookup {}, TCP {},{} TLS {}, upgrade {}, total {}",
             milliseconds(handshake.dns),
             milliseconds(handshake.tcp),
             handshake.proxy.as_ref().map(leg_times).unwrap_or_default(),

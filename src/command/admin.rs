@@ -15,13 +15,13 @@ use crate::observe::metrics::Names;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Monitoring")]
 pub(crate) struct AdminArgs {
-    /// Metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH
+    /// Serve metrics, health, sessions and events over HTTP: PORT (on loopback), HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub admin: Option<String>,
-    /// Answer there only to whoever sends the token in this variable as Authorization: Bearer
+    /// Require the token in this environment variable there, as Authorization: Bearer
     #[arg(long, value_name = "VAR", requires = "admin", hide_short_help = true)]
     pub admin_token_env: Option<String>,
-    /// What metrics are called: wsp, or websocket_input as StreamKit's component calls them
+    /// Names of metrics: wsp, or websocket_input as in StreamKit's component
     ///
     /// With websocket_input, /metrics has websocket_input_messages_received_total{component,type} and the others of that
     /// component, and /health says connected or disconnected, and server or client as its mode.
@@ -34,7 +34,7 @@ pub(crate) struct AdminArgs {
         hide_short_help = true
     )]
     pub metrics_names: NamesArg,
-    /// The component in those metrics
+    /// Value of the component label in those metrics
     #[arg(long, value_name = "NAME", default_value = "websocket_input", requires = "admin", hide_short_help = true)]
     pub metrics_component: String,
 }
@@ -53,7 +53,7 @@ impl AdminArgs {
     /// What these flags ask for.
     ///
     /// # Errors
-    /// An address that is none; a token that is not there, or that no header can carry.
+    /// An invalid address; a token that is not there, or that no header can carry.
     pub(crate) fn settings(&self, max_body: usize, requires_clients: bool) -> Result<Option<AdminSettings>, Error> {
         let Some(text) = &self.admin else { return Ok(None) };
         let address = ListenAddr::parse(text)
@@ -63,7 +63,7 @@ impl AdminArgs {
             && (token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()))
         {
             let message = format!("the token in {variable} is empty, or has spaces or characters outside ASCII");
-            return Err(Error::usage(message, "a header must be able to carry it"));
+            return Err(Error::usage(message, "use printable ASCII without spaces"));
         }
         let names = match self.metrics_names {
             NamesArg::Wsp => Names::Own,

@@ -108,8 +108,8 @@ pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     let id = settings.id.as_deref().map(|source| settings::filter("?id", source)).transpose()?;
     if settings.reply && (io.ingress.is_none() || io.lane.is_none()) {
         return Err(Error::usage(
-            format!("{}: ?reply answers what comes in with what goes out", settings.shown),
-            "it wants --both, and nats:// as FROM",
+            format!("{}: ?reply answers requests with the other end's messages", settings.shown),
+            "use it with --both and nats:// as FROM",
         ));
     }
     let requests = settings.reply.then(|| Rc::new(RefCell::new(VecDeque::new())));
@@ -127,8 +127,8 @@ pub(crate) fn nats(broker: &Broker<'_>, io: &EndIo) -> Result<Ends, Error> {
     if io.lane.is_some() {
         if settings.target().contains(['*', '>']) {
             return Err(Error::usage(
-                format!("{}: nothing can be published on a subject with * or >", settings.shown),
-                "?publish=SUBJECT names one",
+                format!("{}: cannot publish to a subject with * or >", settings.shown),
+                "name one with ?publish=SUBJECT",
             ));
         }
         let ingress = io.ingress.clone().filter(|_| is_request);

@@ -24,11 +24,11 @@ use crate::redact;
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
 Examples:
-  wsp config show                        what wsp connect goes by, and which profiles there are
+  wsp config show                        the settings wsp connect would use, and all profiles
   wsp config show @prod                  the same with the profile 'prod'
-  wsp config show listen 9000 --echo     the settings this command line would run with
-  wsp config sample                      every key, with its default
-  wsp config path                        where the file is looked for
+  wsp config show listen 9000 --echo     the settings this command line would use
+  wsp config sample                      every key with its default
+  wsp config path                        the path of the file
 ";
 
 /// For `--help` and the man page.
@@ -38,7 +38,7 @@ A setting is decided in this order: flag, WSP_* variable, profile, default.
 Variables are WSP_ and the long option in capitals with _, and apply to every
 subcommand that has the option: WSP_CONNECT_TIMEOUT=3s. Switches take true or
 false, options that repeat one value a line; an empty variable counts as not
-set. One that no option answers to is an error, unless the command line or the
+set. An unknown one is an error, unless the command line or the
 profile names it (--bearer-env WSP_TOKEN) or it begins with WSP_TEST_.
 
 Profiles are tables [profile.NAME] in $XDG_CONFIG_HOME/wscat-plus/config.toml,
@@ -73,9 +73,9 @@ pub(crate) enum What {
         #[arg(value_name = "@PROFILE|ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
         line: Vec<OsString>,
     },
-    /// Print where the configuration file is looked for
+    /// Print the path of the configuration file
     Path,
-    /// Print a configuration file with every key in it
+    /// Print a sample configuration file with every key
     Sample,
 }
 
@@ -93,9 +93,9 @@ pub(crate) fn run(args: &ConfigArgs, environment: &Environment, host: &Host) -> 
 
 fn path(environment: &Environment, host: &Host) -> Result<String, Fault> {
     let path = config_file(environment)
-        .ok_or_else(|| Fault::new("neither XDG_CONFIG_HOME nor HOME says where settings are", "export HOME"))?;
+        .ok_or_else(|| Fault::new("no settings directory: neither XDG_CONFIG_HOME nor HOME is set", "export HOME"))?;
     if !path.exists() {
-        host.stderr.line("wsp: not there yet; wsp config sample prints one to begin with");
+        host.stderr.line("wsp: this file does not exist yet; wsp config sample prints one to start from");
     }
     Ok(format!("{}\n", path.display()))
 }
@@ -230,10 +230,10 @@ fn table(rows: &[Row]) -> String {
 /// A configuration file with every key in it, all but one commented out.
 fn sample(definition: &Command) -> String {
     let mut text = String::from(
-        "# Settings of wsp. Save this where `wsp config path` says, and take away what is not needed.\n\
-         # A flag beats a WSP_* variable, that beats a profile, and that the default.\n\
-         # Words in capitals stand for values; options that repeat take arrays.\n\
-         # `wsp @local` connects with this profile; `wsp config show @local` shows what it comes to.\n\n\
+        "# Settings of wsp. Save this at the path `wsp config path` prints and delete what you don't need.\n\
+         # A flag beats a WSP_* variable, which beats a profile, which beats the default.\n\
+         # Replace words in capitals with values; options that can be repeated take arrays.\n\
+         # `wsp @local` connects with this profile; `wsp config show @local` shows the resulting settings.\n\n\
          [profile.local]\nurl = \"ws://localhost:8080/\"\n",
     );
     let known = layers::all_options(definition);
@@ -257,7 +257,7 @@ fn sample(definition: &Command) -> String {
     text
 }
 
-/// The default where there is one, else what kind of value is wanted.
+/// The default where there is one, else the expected kind of value.
 fn example(arg: &Arg) -> String {
     // TOML reads a string of JSON's as JSON does.
     let quoted = |text: &str| json!(text).to_string();

@@ -28,8 +28,8 @@ pub(crate) fn say(stderr: &Stderr, text: &str) {
 
 /// What is shown below the commands.
 const HABITS: [&str; 2] = [
-    "//x sends /x; a line that begins with a space is not remembered",
-    "Tab completes, Ctrl-R searches what was typed, Ctrl-D leaves, Ctrl-C too (twice: at once)",
+    "//x sends /x; a line that starts with a space is not saved in the history",
+    "Tab completes, Ctrl-R searches the history, Ctrl-D or Ctrl-C quits (Ctrl-C twice: immediately)",
 ];
 
 /// Shows the commands, and which keys do what.

@@ -175,7 +175,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Lays what `--curl` says under the flags of the user's own.
 ///
 /// # Errors
-/// A line that is none of curl's, or asks for what a WebSocket connection cannot do.
+/// A line that is not a curl command, or asks for what a WebSocket connection cannot do.
 pub(crate) fn import(args: &ConnectArgs) -> Result<ConnectArgs, Error> {
     let mut args = args.clone();
     if let Some(text) = args.curl.take() {
@@ -199,8 +199,8 @@ fn fault(what: &str) -> Error {
 
 fn unknown(option: &str) -> Error {
     Error::usage(
-        format!("--curl: curl's {option} cannot be carried over"),
-        "take it out of the line; wsp connect --help lists what a connection can be told",
+        format!("--curl: curl's {option} is not supported"),
+        "remove it; wsp connect --help lists the connection options",
     )
 }
 
@@ -225,8 +225,8 @@ fn describe(error: &clap::Error) -> Error {
             let name = option.split(['=', ' ']).next().unwrap_or_default();
             unknown(if name.starts_with("--") { name } else { name.get(..2).unwrap_or(name) })
         }
-        Some(ContextValue::String(option)) => fault(&format!("what curl's {option} is given is not understood")),
-        _ => fault("its options are not understood"),
+        Some(ContextValue::String(option)) => fault(&format!("cannot parse the value of curl's {option}")),
+        _ => fault("cannot parse its options"),
     }
 }
 
@@ -236,7 +236,7 @@ impl CurlLine {
         match (urls.next(), urls.next()) {
             (Some(url), None) => Ok(url.clone()),
             (None, _) => Err(fault("it contains no URL")),
-            (Some(_), Some(_)) => Err(fault("there is more than one URL or command in it")),
+            (Some(_), Some(_)) => Err(fault("it contains more than one URL or command")),
         }
     }
 
@@ -244,22 +244,19 @@ impl CurlLine {
     fn check(&self) -> Result<(), Error> {
         let asked = self.request.as_deref().or(self.head.then_some("HEAD"));
         if let Some(method) = asked.filter(|method| *method != "GET") {
-            return Err(fault(&format!("a WebSocket connection is opened with GET, not {}", method.escape_debug())));
+            return Err(fault(&format!("a WebSocket handshake uses GET, not {}", method.escape_debug())));
         }
         // What standard input holds is sent anyway.
         if self.upload_file.iter().any(|file| !matches!(file.as_str(), "-" | ".")) {
-            return Err(Error::usage(
-                "--curl: curl's -T FILE cannot be carried over",
-                "take it out of the line; -x @FILE sends a file",
-            ));
+            return Err(Error::usage("--curl: curl's -T FILE is not supported", "remove it; -x @FILE sends a file"));
         }
         if self.cookies.iter().any(|cookie| !cookie.contains('=')) {
             return Err(unknown("-b FILE (a file of cookies)"));
         }
         if self.cert.as_deref().is_some_and(has_password) {
             return Err(Error::usage(
-                "--curl: curl's --cert FILE:PASSWORD cannot be carried over",
-                "take the password out of the line; --passphrase-env VAR gives it",
+                "--curl: curl's --cert FILE:PASSWORD is not supported",
+                "remove the password; pass it with --passphrase-env VAR",
             ));
         }
         if self.headers.iter().any(|header| !header.starts_with(':') && parse_header(header).is_err()) {
@@ -424,7 +421,7 @@ type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// The text of a `$'…'` whose opening has been read, its end included (ANSI-C quoting, bash(1)).
 fn dollar_quoted(chars: &mut Chars<'_>) -> Result<String, &'static str> {
-    const NO_CHARACTER: &str = "an escape in $'…' is not a character";
+    const NO_CHARACTER: &str = "invalid escape in $'…'";
     let mut bytes = Vec::new();
     loop {
         let c = match chars.next().ok_or(OPEN)? {

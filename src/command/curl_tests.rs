@@ -1,4 +1,4 @@
-//! Lines as browsers copy them, and what becomes of each option.
+//! Lines as browsers copy them, and what happens to each option.
 
 use clap::Parser;
 
@@ -115,7 +115,8 @@ fn what_browsers_and_burp_and_people_add_is_taken() {
     assert_eq!(args.connection.cookies, ["a=1", "b=2"]);
     for options in [
         "--no-progress-meter -N -sS -f --fail-with-body -g -v -#",
-        "--http2 --http2-prior-knowledge --http3 --http1.1 --compressed --tcp-nodelay --no-keepalive --keepalive-time 2",
+        "--http2 --http2-prior-knowledge --http3 --http1.1 --compressed --tcp-nodelay --no-keepalive \
+         --keepalive-time 2",
         "-o /dev/null -D - -c jar -w '%{http_code}' --stderr log -O -q --basic",
         "--retry 3 --retry-delay 1 --retry-max-time 10 --retry-all-errors --retry-connrefused",
         "-T . --upload-file -",
@@ -134,7 +135,7 @@ fn what_browsers_and_burp_and_people_add_is_taken() {
         ("curl.exe 'https://h/' `\n -H 'A: SECRET'", "this is PowerShell"),
         ("fetch(\"https://h/\", {})", "this is a fetch() call"),
         ("curl ws://h/ -I", "GET, not HEAD"),
-        ("curl ws://h/ -T SECRET", "-T FILE cannot"),
+        ("curl ws://h/ -T SECRET", "-T FILE is not supported"),
         ("curl ws://h/ -m SECRET", "--max-time"),
     ] {
         let error = error(line);
@@ -166,9 +167,9 @@ fn what_cannot_be_carried_over_is_named_and_no_secret_with_it() {
         ("curl ws://h/ | jq .", "more than one URL"),
         ("curl 'ws://h/", "a quote is not closed"),
         ("curl $'ws://h/", "a quote is not closed"),
-        ("curl ws://h/ --data-raw SECRET", "--data-raw cannot"),
-        ("curl ws://h/ --form=SECRET", "--form cannot"),
-        ("curl ws://h/ -dSECRET", "-d cannot"),
+        ("curl ws://h/ --data-raw SECRET", "--data-raw is not supported"),
+        ("curl ws://h/ --form=SECRET", "--form is not supported"),
+        ("curl ws://h/ -dSECRET", "-d is not supported"),
         ("curl ws://h/ -X POST", "GET, not POST"),
         ("curl ws://h/ -H SECRET", "header in it is malformed"),
         ("curl ws://h/ -b SECRET", "-b FILE"),

@@ -35,8 +35,8 @@ impl Screen {
         let missing = match (host.stdin_is_terminal, host.stdout_is_terminal) {
             (true, true) if host.display.dumb => {
                 return Err(Error::usage(
-                    format!("{flag} needs a terminal that can move its cursor; TERM is dumb"),
-                    "set TERM to what the terminal is, or leave the dashboard out",
+                    format!("{flag} needs a terminal that can move the cursor; TERM is dumb"),
+                    "set TERM to your terminal's type, or run without the dashboard",
                 ));
             }
             (true, true) => None,
@@ -46,11 +46,11 @@ impl Screen {
         };
         if let Some(missing) = missing {
             let elsewhere = match flag {
-                "wsp top" => "curl URL/metrics, URL/sessions and URL/events tell programs the same",
+                "wsp top" => "for programs: curl URL/metrics, URL/sessions or URL/events",
                 "wsp demo" => "wsp demo | cat prints its feed",
-                _ => "--json tells programs what happens; listen and relay have --admin, too",
+                _ => "for programs: --json; listen and relay also have --admin",
             };
-            let hint = format!("run it at a terminal; {elsewhere}");
+            let hint = format!("run it in a terminal; {elsewhere}");
             return Err(Error::usage(format!("{flag} needs a terminal: {missing}"), hint));
         }
         let stdout = host.stdout.try_clone().map_err(|error| cannot(flag, &error))?;
@@ -80,7 +80,8 @@ impl Screen {
         self
     }
 
-    /// Takes the terminal over. What goes to stderr is shown in the log; where stderr is no terminal it goes there, too.
+    /// Takes the terminal over. What goes to stderr is shown in the log; where stderr is not a terminal it goes there,
+    /// too.
     ///
     /// # Errors
     /// When the terminal cannot be set up.

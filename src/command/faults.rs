@@ -21,13 +21,13 @@ use crate::net::listener::Refuse;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Faults")]
 pub(crate) struct FaultArgs {
-    /// Send each message late by D, more or less by up to J: 200ms, 200ms±50ms or 200ms+-50ms
+    /// Delay each message by D, plus or minus up to J: 200ms, 200ms±50ms or 200ms+-50ms
     ///
-    /// Messages under way go on together and keep their order. When as many are under way as --queue-size and
-    /// --queue-bytes allow, reading pauses. All faults concern what the server sends in messages; pings and Closes stay.
+    /// Delayed messages overlap and keep their order. Reading pauses when --queue-size or --queue-bytes is reached. All
+    /// faults apply to messages the server sends, not to pings and close frames.
     #[arg(long, value_name = "D[±J]", value_parser = delay, hide_short_help = true)]
     pub delay: Option<(Duration, Duration)>,
-    /// Do not send this share of the messages: 5%, 0.05 or 1/20
+    /// Drop this share of the messages: 5%, 0.05 or 1/20
     #[arg(long, value_name = "P", value_parser = share, hide_short_help = true)]
     pub loss: Option<f64>,
     /// Change a character or byte in this share of the messages
@@ -36,13 +36,13 @@ pub(crate) struct FaultArgs {
     /// Send this share of the messages twice
     #[arg(long, value_name = "P", value_parser = share, hide_short_help = true)]
     pub duplicate: Option<f64>,
-    /// Neither read nor write for a while, again and again: '2s every 10s', first after 10 s of a session
+    /// Stop reading and writing periodically: '2s every 10s', first after 10 s of a session
     #[arg(long, value_name = "D every D", value_parser = stall, hide_short_help = true)]
     pub stall: Option<(Duration, Duration)>,
-    /// Close each session after N messages, both ways together, or after D; answers go out first
+    /// Close each session after N messages (both directions together) or after D, once pending answers are sent
     #[arg(long, value_name = "N|D", value_parser = close_after, hide_short_help = true)]
     pub close_after: Option<CloseAfter>,
-    /// Close with this; without --close-after right after opening [default: 1000]
+    /// Close with this code; without --close-after right after opening [default: 1000]
     #[arg(long, value_name = "CODE[:REASON]", value_parser = close, hide_short_help = true)]
     pub close: Option<CloseReason>,
     /// Answer every upgrade with this status, and BODY; -H adds headers
@@ -54,7 +54,7 @@ pub(crate) struct FaultArgs {
     /// Send messages in frames of at most this many payload bytes, not in one each
     #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true)]
     pub fragment: Option<usize>,
-    /// Where chance begins: the same seed gives each session the same faults [default: another each time, printed]
+    /// Seed of the random faults; the same seed repeats them [default: random, printed]
     #[arg(long, value_name = "N", hide_short_help = true)]
     pub seed: Option<u64>,
 }
@@ -91,7 +91,7 @@ fn delay(text: &str) -> Result<(Duration, Duration), String> {
     let (time, jitter) = text.split_once('±').or_else(|| text.split_once("+-")).unwrap_or((text, "0"));
     let (time, jitter) = (duration(time.trim())?, duration(jitter.trim())?);
     if jitter > time {
-        return Err("the part behind ± must not be larger than the one before: nothing is sent too early".to_owned());
+        return Err("the part after ± must not exceed the part before it".to_owned());
     }
     Ok((time, jitter))
 }
@@ -101,7 +101,7 @@ fn stall(text: &str) -> Result<(Duration, Duration), String> {
         text.split_once(" every ").ok_or_else(|| format!("invalid stall '{text}'; use e.g. '2s every 10s'"))?;
     let (time, every) = (duration(time.trim())?, duration(every.trim())?);
     if time.is_zero() || time >= every {
-        return Err("a stall is shorter than the time from one to the next, and longer than nothing".to_owned());
+        return Err("a stall must be longer than 0 and shorter than its interval".to_owned());
     }
     Ok((time, every))
 }
@@ -112,7 +112,12 @@ fn close_after(text: &str) -> Result<CloseAfter, String> {
     {
         return Ok(CloseAfter::Messages(count));
     }
-    duration(text).map(CloseAfter::Time).map_err(|_| format!("'{text}' is neither a number of messages nor a duration"))
+    duration(text).map(CloseAfter::Time).map_err(|_| {
+        format!(
+            "invalid value '{text}'; use a number of messages or a \
+    duration"
+        )
+    })
 }
 
 fn reject(text: &str) -> Result<Refuse, String> {
@@ -120,10 +125,10 @@ fn reject(text: &str) -> Result<Refuse, String> {
     let status = status.trim().parse::<u16>().ok().filter(|status| (200..=599).contains(status));
     let status = status
         .and_then(|status| StatusCode::from_u16(status).ok())
-        .ok_or_else(|| format!("'{text}' begins with no status of an answer: 200 to 599"))?;
+        .ok_or_else(|| format!("invalid status '{text}'; it must start with 200-599"))?;
     let has_none = matches!(status.as_u16(), 204 | 205 | 304);
     if has_none && body.is_some_and(|body| !body.is_empty()) {
-        return Err(format!("an answer {} has no body", status.as_u16()));
+        return Err(format!("a {} response has no body", status.as_u16()));
     }
     let body = body.or(Some("").filter(|_| has_none)).map(|body| body.to_owned().into());
     Ok(Refuse { body, ..Refuse::new(status, "rejected on purpose") })
@@ -180,7 +185,7 @@ mod tests {
         assert_eq!(close("1011:a: b"), Ok(CloseReason::new(1011, "a: b")));
         for (text, complaint) in [
             ("1005", "without a code"),
-            ("1006", "without a Close"),
+            ("1006", "without a close frame"),
             ("1015", "TLS"),
             ("1004", "reserved"),
             ("2000", "reserved"),

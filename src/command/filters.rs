@@ -25,17 +25,17 @@ thread_local! {
 pub(crate) struct FilterArgs {
     /// Set $NAME to the text VALUE in every filter
     ///
-    /// As in jq, and as $ARGS.named.NAME too. Filters also know $ENV and env, the environment. On the command line only: it
-    /// holds for every pipeline of a file. Filters that a peer sends know none of these.
+    /// As in jq, and as $ARGS.named.NAME too. Filters also know $ENV and env, the environment. Command line only;
+    /// applies to every pipeline of a file. Filters sent by a peer have none of these variables.
     #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "VALUE"], allow_hyphen_values = true, hide_short_help = true)]
     pub arg: Vec<String>,
     /// Set $NAME to the JSON value in every filter
     #[arg(long, action = ArgAction::Append, num_args = 2, value_names = ["NAME", "JSON"], allow_hyphen_values = true, hide_short_help = true)]
     pub argjson: Vec<String>,
-    /// Give filters the text of a message that is not JSON, as a string
+    /// Pass messages that are not JSON to filters as strings
     ///
-    /// As jq -R does; a message that is JSON is read as JSON all the same. Holds for every filter that reads messages, such as
-    /// --jq, --expect, --init-wait, --heartbeat-reply, --reply-jq and --route. Binary messages stay out.
+    /// Like jq -R, except that JSON messages are still parsed. Applies to every filter that reads messages, such as
+    /// --jq, --expect, --init-wait, --heartbeat-reply, --reply-jq and --route. Binary messages are never passed.
     #[arg(short = 'R', long, hide_short_help = true)]
     pub raw_input: bool,
 }
@@ -84,24 +84,24 @@ pub(crate) fn compile_fold(source: &str) -> Result<Filter, FilterError> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FoldArgs {
-    /// Keep state across messages: JQ yields [STATE, OUTPUT...] and knows $state and $prev
+    /// Keep state across messages: JQ yields [STATE, OUTPUT...] and can use $state and $prev
     ///
-    /// It runs on what --jq yields, before --schema and --route. $state is what it yielded as STATE for the message before,
-    /// or --state; $prev is that message, null at first; both are those of the same --state-key. Each OUTPUT goes on as a
-    /// message. A message for which it yields nothing goes no further and leaves the state as it is. Anything else than one
-    /// array is an error of that message, as an error in JQ is, and changes nothing. In wsp relay with --spool the states are
-    /// stored together with what they yielded, and the next run goes on with them.
+    /// It runs on the output of --jq, before --schema and --route. $state is the STATE from the previous message,
+    /// initially --state; $prev is that message, null at first; both are kept per --state-key. Each OUTPUT becomes a
+    /// message. If JQ yields nothing, the message is filtered out and the state is unchanged. Anything but one array is
+    /// an error for that message and leaves the state unchanged. In wsp relay with --spool the states are stored with
+    /// the output, and the next run continues with them.
     ///
     /// --fold '[.price, . + {change: (.price - ($state // .price))}]' --state-key .symbol adds the change of each symbol's price.
     #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub fold: Option<String>,
-    /// Keep a state for each value of JQ
+    /// Keep one state per value of JQ
     #[arg(long, value_name = "JQ", requires = "fold", hide_short_help = true)]
     pub state_key: Option<String>,
     /// The state before the first message [default: null]
     #[arg(long, value_name = "JSON", requires = "fold", hide_short_help = true)]
     pub state: Option<String>,
-    /// Most states kept; the one unused for longest goes
+    /// Maximum number of states; the least recently used is dropped
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = positive, hide_short_help = true)]
     pub state_keys: usize,
 }

@@ -247,8 +247,8 @@ fn profile(definition: &Command, matches: &ArgMatches, environment: &Environment
     let profile = find_profile(definition, name, environment).map_err(Stop::Faults)?;
     if targets.len() > 1 {
         // Its headers and passwords would go to the other addresses too.
-        let message = format!("@{name} stands alone: its settings would hold for every session");
-        return Err(Fault::new(message, "give its URL and the options as flags, or start one wsp for each").into());
+        let message = format!("@{name} cannot be combined with other URLs");
+        return Err(Fault::new(message, "give its URL and options as flags, or start one wsp per target").into());
     }
     Ok(Some(profile))
 }
@@ -259,7 +259,7 @@ fn profile(definition: &Command, matches: &ArgMatches, environment: &Environment
 /// What is wrong with the file, or that there is no such profile.
 pub(crate) fn find_profile(definition: &Command, name: &str, environment: &Environment) -> Result<Profile, Vec<Fault>> {
     let path = config_file(environment).ok_or_else(|| {
-        let message = format!("no profile '{name}': neither XDG_CONFIG_HOME nor HOME says where settings are");
+        let message = format!("no profile '{name}': no settings directory: neither XDG_CONFIG_HOME nor HOME is set");
         vec![Fault::new(message, "export HOME")]
     })?;
     let file = file::read(&path, &all_options(definition))?;
@@ -352,12 +352,12 @@ fn fault(setting: &Setting, error: &clap::Error, subcommand: &str) -> Fault {
     let what = match (error.kind(), error.source(), error.get(ContextKind::ValidValue)) {
         (_, Some(reason), _) => reason.to_string(),
         (ErrorKind::InvalidValue, _, Some(ContextValue::Strings(valid))) => {
-            format!("'{value}' is none of {}", valid.join(", "))
+            format!("invalid value '{value}'; use one of {}", valid.join(", "))
         }
         (ErrorKind::InvalidUtf8, _, _) => "the value is not UTF-8".to_owned(),
         _ => format!("invalid value '{value}'"),
     };
-    Fault::new(format!("{}: {what}", setting.place()), format!("wsp {subcommand} --help tells what it takes"))
+    Fault::new(format!("{}: {what}", setting.place()), format!("see wsp {subcommand} --help"))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use crate::session::driver::DriverSettings;
 /// Examples at the head of the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  wsp listen                             print what arrives, send typed lines to all
+  wsp listen                             print received messages, send typed lines to all
   wsp listen 9000 --echo                 an echo server
   wsp listen 9000 --broadcast --no-self  a chat room
   wsp listen :0 --reply-jq '{got: .}' --port-file port
@@ -74,16 +74,16 @@ pub(crate) struct ListenArgs {
     /// What every server takes.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Longest time to close all sessions at the end
+    /// Time limit for closing all sessions at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true, help_heading = "Connections")]
     pub grace: Duration,
-    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    /// Show sessions, queues and messages on a dashboard; ? lists its keys
     #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
     pub tui: bool,
     /// The admin address.
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// /health says 503 when nobody was connected for 5 minutes
+    /// Make /health return 503 when no client was connected for 5 minutes
     #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub require_clients: bool,
     /// The shape of messages.
@@ -104,10 +104,10 @@ pub(crate) struct ListenArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Web pages")]
 pub(crate) struct SiteArgs {
-    /// Serve the files of this folder to plain requests on the same port
+    /// Serve the files of this directory over HTTP on the same port
     #[arg(long = "static", value_name = "DIR", hide_short_help = true)]
     pub files: Option<PathBuf>,
-    /// Serve a page at / that connects to this server, sends, and shows and filters messages
+    /// Serve a page at / that connects to this server to send, show and filter messages
     #[arg(long, hide_short_help = true)]
     pub devconsole: bool,
 }
@@ -137,7 +137,7 @@ pub(super) fn server(args: &ListenArgs, host: &Host) -> Result<Server, Error> {
     let asked_for_input = args.mode.input;
     let input = match asked_for_input {
         Some(_) if !mode.reads_input() => {
-            return Err(Error::usage("--input: nothing is read from stdin in this mode", "leave it out"));
+            return Err(Error::usage("--input: this mode does not read stdin", "leave it out"));
         }
         Some(InputArg::Json) => InputKind::Events,
         Some(InputArg::Raw) | None => InputKind::Lines,
@@ -202,7 +202,7 @@ fn site(args: &ListenArgs) -> Result<Site, Error> {
     let folder = |path: &PathBuf| {
         Files::new(path).map_err(|error| {
             let text = format!("--static {}: {}", path.display(), io_text(&error));
-            Error::usage(text, "name a folder that can be read")
+            Error::usage(text, "name a readable directory")
         })
     };
     let path = args.server.paths.first().map_or("/", String::as_str);

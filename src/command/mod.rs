@@ -51,12 +51,12 @@ use wscat::Meaning;
 /// Examples at the head of the help.
 const EXAMPLES: &str = "\
 Examples:
-  wsp demo                                 a first look that needs nothing
+  wsp demo                                 a first look, no setup needed
   wsp listen 8080 --echo                   a server to try things on
   wsp localhost:8080                       connect to it: type lines, read replies
   echo hello | wsp connect ws://localhost:8080/
   wsp connect wss://localhost:8443/ -k -v  see the handshake
-  wsp connect --help                       everything a connection can be told
+  wsp connect --help                       all connection options
 ";
 
 const TEMPLATE: &str = "{before-help}{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -84,10 +84,10 @@ pub(crate) enum Action {
     /// Show running wsp processes on a dashboard, through their admin addresses
     #[cfg(feature = "tui")]
     Top(top::TopArgs),
-    /// A feed on loopback with the dashboard on it: a first look that needs nothing
+    /// Show a demo feed on loopback on the dashboard: a first look, no setup needed
     #[cfg(feature = "tui")]
     Demo(demo::DemoArgs),
-    /// Show where a setting came from, and what can be set
+    /// Show where settings come from and what can be set
     Config(config::ConfigArgs),
     /// Print shell completions, write man pages or files for monitoring
     Generate(generate::GenerateArgs),

@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::listen::input::OpenConsole;
 use crate::observe::Control;
 
-/// What a dashboard takes from the host: there is none.
+/// The absent dashboard's host.
 pub struct Screen(Infallible);
 
 impl Screen {
@@ -56,7 +56,7 @@ impl Screen {
     }
 }
 
-/// The dashboard of a load test: there is none.
+/// The absent dashboard of a load test.
 pub struct Following(Infallible);
 
 impl Following {
@@ -66,7 +66,7 @@ impl Following {
     }
 }
 
-/// A dashboard that is shown: there is none.
+/// The absent shown dashboard.
 pub struct Shown(Infallible);
 
 impl Shown {

@@ -22,7 +22,7 @@ use crate::session::reconnect::{DEFAULT_RETRY_ON, Limit, RetryOn};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// Add a header, or the lines of @FILE; 'K:' leaves a default one out
+    /// Add a header, or the lines of @FILE; 'K:' removes a default one
     #[arg(short = 'H', long = "header", value_name = "K: V|@FILE")]
     pub headers: Vec<String>,
     /// Basic authentication, USER:PASSWORD or @FILE
@@ -31,13 +31,15 @@ pub(crate) struct ConnectionArgs {
     /// Take USER:PASSWORD from this environment variable, or from two: USER_VAR,PASSWORD_VAR
     #[arg(long, value_name = "VAR", conflicts_with = "user", hide_short_help = true)]
     pub user_env: Option<String>,
-    /// Bearer token, or @FILE, which is read at every attempt to connect
+    /// Bearer token, or @FILE (read at every connection attempt)
     #[arg(long, value_name = "T|@FILE")]
     pub bearer: Option<String>,
-    /// Run this at every attempt to connect, and send what it prints as bearer token
+    /// Run this at every connection attempt and send its output as bearer token
     ///
-    /// CMD is run by sh -c; white space around what it prints is removed. An exit status other than 0, no output, or no end
-    /// within --connect-timeout is a failed attempt. In wsp relay, an http:// destination runs it for every connection and
+    /// CMD runs with sh -c; surrounding white space is removed from its output. An exit status other than 0, no output,
+    /// or no end
+    /// within --connect-timeout is a failed attempt. In wsp relay, an http:// destination runs it for every connection
+    /// and
     /// after every 401.
     #[arg(long, value_name = "CMD", conflicts_with_all = ["bearer", "bearer_env"], hide_short_help = true)]
     pub bearer_command: Option<String>,
@@ -53,7 +55,7 @@ pub(crate) struct ConnectionArgs {
     /// Offer a subprotocol; the first is preferred
     #[arg(short, long = "subprotocol", value_name = "P", value_delimiter = ',', value_parser = subprotocol)]
     pub subprotocols: Vec<String>,
-    /// Host header, where it differs from the URL's host
+    /// Host header, if different from the URL's host
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub host: Option<String>,
     /// Send this after every open, in order; @FILE sends a file
@@ -61,21 +63,23 @@ pub(crate) struct ConnectionArgs {
     pub init: Vec<String>,
     /// Wait for a message that matches before the next init message
     ///
-    /// Given once it holds between all init messages. Given once per init message, each is waited for after its own, the last
-    /// one before anything else is sent.
+    /// Given once, it applies after every init message but the last. Given once per init message, each applies after
+    /// its own, the last one before anything else is sent.
     #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub init_wait: Vec<String>,
     /// After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded
     ///
-    /// JQ runs on every received message; outputs that are null or false are ignored. Once there is a value, MSG is sent on
-    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string is inserted
-    /// without its quotes, everything else as JSON. What --template knows may stand in MSG too.
+    /// JQ runs on every received message; outputs that are null or false are ignored. Once there is a value, MSG is
+    /// sent on
+    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string is
+    /// inserted
+    /// without its quotes, everything else as JSON. MSG may use everything --template knows.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true)]
     pub resume: Option<String>,
     /// Accept any certificate
     #[arg(short = 'k', long)]
     pub insecure: bool,
-    /// Trust the certificates in this file (PEM or PKCS#12), and no others
+    /// Trust only the certificates in this file (PEM or PKCS#12)
     #[arg(long, value_name = "F")]
     pub cacert: Option<PathBuf>,
     /// Passphrase of a PKCS#12 file given to --cacert, from this environment variable
@@ -103,22 +107,22 @@ pub(crate) struct ConnectionArgs {
     /// Lowest TLS version
     #[arg(long, value_name = "V", hide_short_help = true)]
     pub tls_min: Option<TlsMin>,
-    /// Name to ask for and to check, where it differs from the URL's host
+    /// Server name to request and verify, if different from the URL's host
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub sni: Option<String>,
     /// Follow redirects
     #[arg(short = 'L', long, hide_short_help = true)]
     pub location: bool,
-    /// Most redirects to follow
+    /// Maximum number of redirects
     #[arg(long, value_name = "N", default_value_t = 10, hide_short_help = true)]
     pub max_redirects: u32,
     /// Go through this proxy: http, https, socks5 or socks5h://HOST:PORT, U:P@ before the host; '' for none
     ///
-    /// By default https_proxy is used for wss, http_proxy for ws, all_proxy for either, and no proxy for what no_proxy
-    /// names, as in curl. All but http_proxy may be written in capitals. With socks5h the proxy looks names up.
+    /// By default https_proxy is used for wss, http_proxy for ws, all_proxy for either, and no proxy for hosts in
+    /// no_proxy, as in curl. All but http_proxy may be in capitals. With socks5h the proxy resolves names.
     #[arg(long, value_name = "URL", conflicts_with = "unix_socket", hide_short_help = true)]
     pub proxy: Option<String>,
-    /// Use ADDR for HOST:PORT instead of a look-up
+    /// Connect to ADDR for HOST:PORT instead of resolving it
     #[arg(long = "resolve", value_name = "HOST:PORT:ADDR", hide_short_help = true)]
     pub resolve: Vec<String>,
     /// Connect to this unix socket instead of the URL's host
@@ -133,34 +137,34 @@ pub(crate) struct ConnectionArgs {
     /// Use IPv6 only
     #[arg(short = '6', long, hide_short_help = true)]
     pub ipv6: bool,
-    /// Offer permessage-deflate, with these parameters when given
+    /// Offer permessage-deflate, with these parameters if given
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "", hide_short_help = true)]
     pub compress: Option<String>,
     /// Do not offer permessage-deflate
     #[arg(long, conflicts_with = "compress", hide_short_help = true)]
     pub no_compress: bool,
-    /// Largest message accepted; a larger one ends with Close 1009
+    /// Maximum message size; a larger one closes the connection with code 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true)]
     pub max_message_size: usize,
     /// What filters may take.
     #[command(flatten)]
     pub filter_limits: FilterLimitArgs,
-    /// Longest time for look-up, TCP, TLS and upgrade together
+    /// Time limit for lookup, TCP, TLS and upgrade together
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub connect_timeout: Duration,
-    /// Longest time for the whole run (exit 124)
+    /// Stop after this long (exit 124)
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// End when no message passed for this long (exit 9)
+    /// Stop when no message is sent or received for this long (exit 9)
     #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub idle_timeout: Option<Duration>,
-    /// Longest wait for the peer's Close
+    /// How long to wait for the peer's close frame
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true)]
     pub close_timeout: Duration,
-    /// Time between pings, 0 for none
+    /// Send a ping at this interval; 0: never
     #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true)]
     pub ping_interval: Duration,
-    /// Give the peer up when it answers no ping for this long (exit 9)
+    /// Disconnect when no pong arrives for this long (exit 9)
     #[arg(long, value_name = "DUR", default_value = "20s", value_parser = duration, hide_short_help = true)]
     pub ping_timeout: Duration,
     /// Send this message at intervals
@@ -169,17 +173,18 @@ pub(crate) struct ConnectionArgs {
     /// Time between heartbeats
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true)]
     pub heartbeat_interval: Duration,
-    /// Answer messages that match with MSG; {{value}} in it is what JQ yielded
+    /// Answer matching messages with MSG; {{value}} is replaced by JQ's output
     ///
     /// A text-level ping of the server is answered: '.ping => {"pong":{{value}}}' turns {"ping":7} into
     /// {"pong":7}. MSG is sent when the first output of JQ is neither false nor null. {{value}} is that
     /// output, a string without its quotes (write tojson in JQ to keep them), everything else as
-    /// JSON. What --template knows may stand in MSG too, with or without that flag.
+    /// JSON. MSG may use everything --template knows, with or without that flag.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true)]
     pub heartbeat_reply: Option<String>,
     /// Reconnect when the connection fails, at most N times in a row
     ///
-    /// That is after a loss, a close code other than 1000, and a failure to connect, the first included (see --retry-on). A session that lived for less than --stable-after is a failure like any other.
+    /// That is after a lost connection, a close code other than 1000, or a failure to connect, including the first (see
+    /// --retry-on). A session shorter than --stable-after counts as a failure.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = UNLIMITED, value_parser = retries)]
     pub reconnect: Option<Limit>,
     /// Maximum delay before the first reconnect
@@ -199,22 +204,22 @@ pub(crate) struct ConnectionArgs {
     pub retry_jitter: Option<JitterArg>,
     /// HTTP statuses and close codes to reconnect after: 429, 5xx, 1001-1015, all, none, default
     ///
-    /// The list replaces the default; default,401 adds to it. all includes 1000 and 4xx. Lost connections and addresses
-    /// that cannot be reached are always retried. In wsp relay it holds for the answers of http:// destinations too.
+    /// The list replaces the default; default,401 adds to it. all includes 1000 and 4xx. Lost connections and
+    /// unreachable addresses are always retried. In wsp relay it also applies to the answers of http:// destinations.
     #[arg(long, value_name = "LIST", default_value = DEFAULT_RETRY_ON, value_parser = RetryOn::parse, hide_short_help = true)]
     pub retry_on: RetryOn,
-    /// Count a session as a success once it has lived this long: delays and N begin anew
+    /// After a session has lasted this long, reset the delay and the count of retries
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub stable_after: Duration,
-    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in what is sent
+    /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in messages to send
     ///
-    /// Holds for what stdin brings (text of event lines included), -x, --init and --heartbeat.
+    /// Applies to stdin (including the text of event lines), -x, --init and --heartbeat.
     /// {{seq}} counts filled-in messages of the run from 1; {{uuid}} is a random UUID; {{now}} the time
     /// as in event lines, {{now_ms}} in milliseconds since 1970; {{env.X}} the environment variable X, an
     /// error when it is not set ({{env.X | default('a')}} is none); {{rand(1,100)}} a whole number from 1 to 100.
     /// Each use is a fresh value. Jinja's if, for, set and filters work; a literal {{ is {{'{{'}}.
-    /// With --binary, --hex and --base64 the result is read as they say. A mistake ends the run with exit 7,
-    /// before connecting where it can be seen then.
+    /// --binary, --hex and --base64 apply to the result. A mistake ends the run with exit 7, before connecting if it
+    /// can be detected then.
     #[arg(long, hide_short_help = true)]
     pub template: bool,
     /// What filters know and are given.
@@ -228,30 +233,30 @@ pub(crate) struct ConnectionArgs {
 pub(crate) struct ProtocolArgs {
     /// Speak feed, envelope or gateway on top of messages
     ///
-    /// feed: clients register with filters and get the events that pass; events are what stdin brings. envelope: data is
-    /// acknowledged, either side may ask for status, capabilities, back pressure, a subscription or a replay. gateway: what
-    /// a client writes is validated, answered, and goes to all others.
+    /// feed: clients register with filters and get the events that pass; events come from stdin. envelope: data is
+    /// acknowledged; either side may request status, capabilities, back pressure, a subscription or a replay. gateway:
+    /// each client message is validated, answered, and sent to all others.
     #[arg(long, value_name = "P", group = "mode", hide_possible_values = true)]
     pub protocol: Option<ProtocolArg>,
-    /// feed: a filter's values stand where JQ says; a new NAME is a further list of allowed values
+    /// feed: match filter NAME against the output of JQ; a new NAME adds a list of allowed values
     #[arg(long = "feed-field", value_name = "NAME=JQ", hide_short_help = true)]
     pub feed_fields: Vec<String>,
-    /// feed: time a client has to register
+    /// feed: time limit for a client to register
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub register_timeout: Duration,
-    /// envelope: request this of every peer, for example 'subscribe={"jq":".price > 100"}'
+    /// envelope: send this request to every peer, for example 'subscribe={"jq":".price > 100"}'
     #[arg(long = "request", value_name = "METHOD=PARAMS", hide_short_help = true)]
     pub requests: Vec<String>,
-    /// envelope: longest wait for a reply
+    /// envelope: how long to wait for a reply
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true)]
     pub request_timeout: Duration,
     /// envelope: messages that may wait for an acknowledgement
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive, hide_short_help = true)]
     pub window: usize,
-    /// envelope: most requests under way at a time, each way
+    /// envelope: maximum number of pending requests per direction
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive, hide_short_help = true)]
     pub max_requests: usize,
-    /// envelope: messages a peer can have replayed
+    /// envelope: number of messages kept for replay
     #[arg(long, value_name = "N", default_value_t = 1000, hide_short_help = true)]
     pub replay_size: usize,
 }
@@ -302,10 +307,10 @@ pub(crate) enum JitterArg {
 /// What a jq filter may take.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct FilterLimitArgs {
-    /// Longest time a jq filter may take for one message, 0 for no limit; only messages behind it wait meanwhile
+    /// Time limit of a jq filter per message, 0 for none
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true, help_heading = "Messages")]
     pub jq_timeout: Duration,
-    /// Most memory a jq filter may take for one message
+    /// Memory limit of a jq filter per message
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size, hide_short_help = true, help_heading = "Messages")]
     pub jq_memory: usize,
 }
@@ -342,7 +347,7 @@ pub(crate) struct OutputArgs {
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatArg {
-    /// As it came, text with one newline
+    /// As received, text with one newline
     Raw,
     /// Event lines
     Json,

@@ -1,6 +1,6 @@
 //! What generated messages hold: `--payload`, `--payload-size`, `--payload-file` and `--template`.
 //!
-//! Owns reading files and compiling templates. Leaves making the messages to whoever sends them.
+//! Owns reading files and compiling templates. Leaves making the messages to the code that sends them.
 
 use std::path::Path;
 
@@ -62,13 +62,13 @@ fn of_size(size: usize) -> Message {
 /// A message for each line of a file.
 fn lines(path: &Path, template: bool) -> Result<Vec<Draft>, Error> {
     let wrong = |problem: &str, hint: &str| Error::usage(format!("--payload-file {}: {problem}", path.display()), hint);
-    let bytes = std::fs::read(path).map_err(|error| wrong(&io_text(&error), "it needs a message on each line"))?;
+    let bytes = std::fs::read(path).map_err(|error| wrong(&io_text(&error), "put one message on each line"))?;
     let mut lines = Vec::new();
     let mut splitter = Splitter::new(Framing::Lines, usize::MAX / 2);
     let _ = splitter.push(&bytes, |line| lines.push(line));
     lines.extend(splitter.finish().ok().flatten());
     if lines.is_empty() {
-        return Err(wrong("it is empty", "it needs a message on each line"));
+        return Err(wrong("it is empty", "put one message on each line"));
     }
     let draft = |line: Vec<u8>| match (template, Message::text_from_bytes(line.clone())) {
         (false, text) => Ok(Draft::Plain(text.unwrap_or_else(|_| Message::binary(line)))),

@@ -6,13 +6,13 @@
 use crate::error::Error;
 use crate::net::proxy::{Proxy, ProxyRules, ProxySetting};
 
-/// The rules for a run with this `--proxy`. An empty one switches proxies off; without one `https_proxy`
-/// is for wss, `http_proxy` for ws and `all_proxy` for what has none of its own. Each may be written in
-/// capitals, except `http_proxy`: a CGI program gets `HTTP_PROXY` from whoever asks. `no_proxy` names
-/// what is reached directly, also under `--proxy`. Empty variables count as unset.
+/// The rules for a run with this `--proxy`. An empty one switches proxies off; without one `https_proxy` is for wss,
+/// `http_proxy` for ws and `all_proxy` for what has none of its own. Each may be written in capitals, except
+/// `http_proxy`: a CGI program gets `HTTP_PROXY` from its client. `no_proxy` names what is reached directly,
+/// also under `--proxy`. Empty variables count as unset.
 ///
 /// # Errors
-/// A `--proxy` that is none; a variable that is none fails only the connections it is for.
+/// An invalid `--proxy`; an invalid variable fails only the connections it applies to.
 pub(crate) fn rules(flag: Option<&str>, environment: impl Fn(&str) -> Option<String>) -> Result<ProxyRules, Error> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|name| Some((*name, environment(name).filter(|value| !value.is_empty())?)))

@@ -1,6 +1,6 @@
 //! `wsp relay`: moves messages between endpoints.
 //!
-//! Runs a relay and gives account of it. Leaves flags to `args`, what they mean to `build` and `ends`, and moving to
+//! Runs a relay and reports its outcome. Leaves flags to `args`, what they mean to `build` and `ends`, and moving to
 //! `pipeline/`.
 
 mod args;

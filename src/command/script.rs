@@ -1,7 +1,7 @@
 //! `--script FILE`: rules in TOML, read and checked as a whole.
 //!
-//! Owns the keys of a rule and what they take. Leaves what rules do to `listen/handler/script`. Invariant: everything that
-//! is wrong with a file is told at once, each with its line.
+//! Owns the keys of a rule and what they take. Leaves what rules do to `listen/handler/script`. Invariant: everything
+//! that is wrong with a file is reported together, each with its line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::message::io_text::io_text;
 
 /// The long help of `--script`.
-pub(crate) const HELP: &str = r#"Treat messages by the rules in a file
+pub(crate) const HELP: &str = r#"Handle messages by the rules in a file
 
 FILE is TOML with [[rule]] tables. For each message the first rule that matches decides:
 
@@ -28,16 +28,16 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     on = "open"
     reply = '{welcome: $meta.session}'
 
-    [[rule]]                # the same JSON once more
+    [[rule]]                # a repeated message
     when = '$meta.seq > 1 and . == $prev'
     drop = true
 
-    [[rule]]                # {"op":"ping","id":1}, late
+    [[rule]]                # {"op":"ping","id":1}, delayed
     when = '.op == "ping"'
     reply = '{op: "pong", id: .id}'
     delay = "50ms"
 
-    [[rule]]                # to the others, and an answer
+    [[rule]]                # forward and answer
     when = '.op == "say"'
     forward = "others"
     reply_text = "said"
@@ -46,12 +46,12 @@ FILE is TOML with [[rule]] tables. For each message the first rule that matches 
     when = '. == "bye"'
     close = "1000:see you"
 
-    [[rule]]                # whatever is left
+    [[rule]]                # everything else
     reply = '{error: "not understood", message: .}'
 
-on is "message", unless it is "open". when is a filter that matches where its first output is neither false nor null; an error counts as no match, and without it a rule always matches. reply is a filter: its outputs are sent, strings without their quotes; reply_text is sent as it is. forward sends the message on to "all", to the "others", to one session ("s3"), or to those a filter names, by id or by --session-name. close is CODE[:REASON] and comes last. drop does nothing.
+on is "message" (default) or "open". when is a filter; the rule matches if its first output is neither false nor null. An error does not match; without when a rule always matches. reply is a filter: its outputs are sent, strings without quotes; reply_text is sent unchanged. forward sends the message to "all", to the "others", to one session ("s3"), or to those a filter names, by id or by --session-name. close is CODE[:REASON] and is done last. drop discards the message.
 
-delay puts all of it off; what a session is sent keeps its order all the same. once = true holds once for each session. After a rule with stop = false the next ones are looked at, too. $meta, $prev and messages that are no JSON are as for --ack."#;
+delay postpones all actions of the rule; each session still gets its messages in order. once = true applies the rule once per session. After a rule with stop = false the next rules are tried too. $meta, $prev and messages that are not JSON are as for --ack."#;
 
 /// The keys of a rule.
 const KEYS: [&str; 10] = ["on", "when", "reply", "reply_text", "forward", "close", "drop", "delay", "once", "stop"];
@@ -116,17 +116,17 @@ impl Reader<'_> {
                 (word, _) => {
                     let is_misplaced = KEYS.contains(&word);
                     let hint = match nearest(word, ["rule"]) {
-                        _ if is_misplaced => "it stands below [[rule]]".to_owned(),
+                        _ if is_misplaced => "put it below [[rule]]".to_owned(),
                         Some(near) => format!("did you mean [[{near}]]?"),
-                        None => "a script holds [[rule]] tables and nothing else".to_owned(),
+                        None => "a script may contain only [[rule]] tables".to_owned(),
                     };
-                    self.fault(at, &format!("'{word}' is not known here"), hint);
+                    self.fault(at, &format!("unknown key '{word}'"), hint);
                 }
             }
         }
         if rules.is_empty() && self.faults.is_empty() {
-            let message = format!("--script: {} holds no rule", self.path.display());
-            self.faults.push((0, Error::usage(message, "write [[rule]], and below it what to do")));
+            let message = format!("--script: {} contains no rule", self.path.display());
+            self.faults.push((0, Error::usage(message, "write [[rule]] and its actions below it")));
         }
         rules
     }
@@ -158,7 +158,7 @@ impl Reader<'_> {
         if !does && !rule.drop {
             self.fault(start, "the rule does nothing", format!("give it {EFFECTS}"));
         } else if does && rule.drop {
-            self.fault(start, "drop does nothing, and the rule does something", "leave one of them out");
+            self.fault(start, "drop cannot be combined with another action", "remove one of them");
         }
         if has("reply") && has("reply_text") {
             self.fault(
@@ -168,7 +168,7 @@ impl Reader<'_> {
             );
         }
         if rule.on == On::Open && (rule.forward.is_some() || rule.drop) {
-            self.fault(start, "on = \"open\" has no message to forward or drop", "leave on, forward or drop out");
+            self.fault(start, "on = \"open\" has no message to forward or drop", "remove on, forward or drop");
         }
         rule
     }
@@ -178,7 +178,7 @@ impl Reader<'_> {
             ("on", DeValue::String(text)) => match text.as_ref() {
                 "open" => rule.on = On::Open,
                 "message" => rule.on = On::Message,
-                other => self.fault(at, &format!("on: '{other}' is not known"), "write \"open\" or \"message\""),
+                other => self.fault(at, &format!("unknown value '{other}' of on"), "write \"open\" or \"message\""),
             },
             ("when", DeValue::String(source)) => rule.when = self.filter(at, key, source),
             ("reply", DeValue::String(source)) => rule.reply = self.filter(at, key, source).map(Reply::Filter),
@@ -200,13 +200,13 @@ impl Reader<'_> {
             ("once", DeValue::Boolean(on)) => rule.once = *on,
             ("stop", DeValue::Boolean(on)) => rule.stop = *on,
             ("drop" | "once" | "stop", _) => {
-                self.fault(at, &format!("{key}: expected true or false"), "write true or false, without quotes");
+                self.fault(at, &format!("{key}: expected true or false"), "use true or false, without quotes");
             }
             (key, _) if KEYS.contains(&key) => {
                 self.fault(
                     at,
                     &format!("{key}: expected text"),
-                    "text stands in quotes; single ones keep \\ and \" as they are",
+                    "put text in quotes; single quotes keep \\ and \" unchanged",
                 );
             }
             (key, _) => {

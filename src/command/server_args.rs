@@ -32,48 +32,48 @@ use crate::session::keepalive::KeepaliveSettings;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connections")]
 pub(crate) struct ServerArgs {
-    /// Speak this subprotocol; the first of ours that the client offers
+    /// Accept this subprotocol; the first one listed that the client offers is used
     #[arg(short, long = "subprotocol", value_name = "P", value_delimiter = ',', value_parser = subprotocol)]
     pub subprotocols: Vec<String>,
     /// Serve this path only; others get 404
     #[arg(long = "path", value_name = "P")]
     pub paths: Vec<String>,
-    /// Let pages of this origin in, and no others (403); '*' lets all in, 'same' those of the address asked
+    /// Accept only pages of this origin (others get 403); '*' accepts all, 'same' those of the requested address
     ///
-    /// Pages that --static and --devconsole serve are let in too, where they were asked for by address or as localhost.
-    /// Clients that are no pages send no Origin and are let in.
+    /// Pages served by --static and --devconsole are accepted too if they were requested by address or as localhost.
+    /// Clients that are not pages send no Origin and are accepted.
     ///
-    /// Without this option a server on loopback that acts on messages (--exec, --script, printing, --input, a prompt) lets
-    /// in pages of this machine only: those of localhost, a loopback address, or its own address. --echo, --sink, --push,
-    /// --broadcast, --reply and --reply-jq let in every page.
+    /// Without this option a server on loopback that acts on messages (--exec, --script, printing, --input, a prompt)
+    /// accepts only pages of this machine: those of localhost, a loopback address, or its own address. --echo, --sink,
+    /// --push, --broadcast, --reply and --reply-jq accept every page.
     #[arg(long = "allow-origin", value_name = "O", hide_short_help = true)]
     pub allow_origin: Vec<String>,
-    /// Agree to permessage-deflate, with these parameters when given
+    /// Accept permessage-deflate, with these parameters if given
     ///
     /// Without parameters the server compresses each message on its own (server_no_context_takeover), which takes no
     /// memory between messages. --compress=client_max_window_bits compresses similar messages better and takes about
     /// 256 KiB for each connection.
     #[arg(long, value_name = "PARAMS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub compress: Option<String>,
-    /// Longest time for TLS and the request head together, and for each 16 KiB of a download
+    /// Time limit for TLS and the request head together, and for each 16 KiB of a download
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub handshake_timeout: Duration,
-    /// Write the port here once it is open
+    /// Write the port number to this file once it is open
     #[arg(long, value_name = "F")]
     pub port_file: Option<PathBuf>,
-    /// Largest message accepted; a larger one ends with Close 1009
+    /// Maximum message size; a larger one closes the connection with code 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_message_size: usize,
-    /// The same for text messages, where it is another size
+    /// Maximum size of text messages, if different
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub max_text_size: Option<usize>,
-    /// The same for binary messages, where it is another size
+    /// Maximum size of binary messages, if different
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub max_binary_size: Option<usize>,
-    /// Messages that may wait for one session
+    /// Queue size per session, in messages
     #[arg(id = "client_queue_size", long = "queue-size", value_name = "N", default_value_t = 1000, value_parser = positive)]
     pub queue_size: usize,
-    /// Bytes that may wait for one session
+    /// Queue size per session, in bytes
     #[arg(id = "client_queue_bytes", long = "queue-bytes", value_name = "SIZE", default_value = "16MiB", value_parser = size, hide_short_help = true)]
     pub queue_bytes: usize,
     /// drop-oldest, drop-newest, block or disconnect [default: drop-oldest; replies wait]
@@ -94,28 +94,28 @@ pub(crate) struct ServerArgs {
     /// Self-signed certificate for localhost, 127.0.0.1 and ::1
     #[arg(long)]
     pub tls: bool,
-    /// Write the self-signed certificate's CA here, for clients to trust
+    /// Write the CA of the self-signed certificate to this file, for clients to trust
     #[arg(long, value_name = "F", requires = "tls")]
     pub tls_ca_out: Option<PathBuf>,
     /// Lowest TLS version
     #[arg(long, value_name = "V", hide_short_help = true)]
     pub tls_min: Option<TlsMin>,
-    /// Time between pings, 0 for none
+    /// Send a ping at this interval; 0: never
     #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration, hide_short_help = true)]
     pub ping_interval: Duration,
-    /// Give a client up when it answers no ping for this long
+    /// Disconnect a client when no pong arrives for this long
     #[arg(long, value_name = "DUR", default_value = "90s", value_parser = duration, hide_short_help = true)]
     pub ping_timeout: Duration,
-    /// Close sessions without a message for this long
+    /// Close sessions that are idle for this long
     #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub idle_timeout: Option<Duration>,
-    /// Longest wait for a client's Close
+    /// How long to wait for a client's close frame
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = duration, hide_short_help = true)]
     pub close_timeout: Duration,
     /// What is spoken.
     #[command(flatten)]
     pub protocol: ProtocolArgs,
-    /// Who is let in.
+    /// Who is admitted.
     #[command(flatten)]
     pub guards: GuardArgs,
     /// What sessions are called.

@@ -163,7 +163,7 @@ pub(crate) fn secret(text: Option<&str>, variable: Option<&str>) -> Result<Optio
 fn variable(name: &str) -> Result<String, Error> {
     let name = name.trim();
     std::env::var(name)
-        .map_err(|_| Error::usage(format!("the environment variable {name} is not set"), "export it before the call"))
+        .map_err(|_| Error::usage(format!("the environment variable {name} is not set"), "export it first"))
 }
 
 /// Who a client end says it is: from files and a command at every attempt.
@@ -203,7 +203,8 @@ pub(crate) fn deflate(params: Option<&str>, preset: fn() -> DeflateOffer) -> Res
         Some(params) => DeflateOffer::parse_params(params).map(Some).map_err(|error| {
             Error::usage(
                 format!("--compress: {error}"),
-                "parameters are server_no_context_takeover, client_no_context_takeover, server_max_window_bits=N, client_max_window_bits[=N], separated by ;",
+                "parameters are server_no_context_takeover, client_no_context_takeover, server_max_window_bits=N, \
+                 client_max_window_bits[=N], separated by ;",
             )
         }),
     }
@@ -257,8 +258,11 @@ pub(crate) fn connect_options(
         })
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(origin) = args.origin.as_deref().filter(|origin| super::habits::is_a_file_name(origin)) {
-        let hint = format!("to keep what comes in a file: > {origin}, or --record {origin}");
-        return Err(Error::usage(format!("--origin: '{origin}' is a file's name; an origin is https://HOST"), hint));
+        let hint = format!("to save messages to a file use > {origin} or --record {origin}");
+        return Err(Error::usage(
+            format!("--origin: '{origin}' looks like a file name; an origin is https://HOST"),
+            hint,
+        ));
     }
     let credentials = credentials(&target, args)?;
     let proxies = super::proxies::rules(args.proxy.as_deref(), |name| std::env::var(name).ok())?;
@@ -327,8 +331,8 @@ pub(crate) fn opening(args: &ConnectionArgs) -> Result<OpeningPlan, Error> {
     let draft = |text: &str| draft(text, args.template);
     let (waits, messages) = (args.init_wait.len(), args.init.len());
     if waits > 1 && waits > messages {
-        let given = format!("--init-wait is given {waits} times for {}", counted(messages as u64, "init message"));
-        return Err(Error::usage(given, "give it once for all, or once for each -i"));
+        let given = format!("--init-wait given {waits} times for {}", counted(messages as u64, "init message"));
+        return Err(Error::usage(given, "give it once, or once per -i"));
     }
     let reply = |flag, text: &Option<String>, example| {
         let reply = text.as_deref().map(|text| reply(flag, text, example)).transpose();
@@ -387,11 +391,11 @@ pub(crate) fn reconnect(args: &ConnectionArgs, retries: Retries) -> Result<Recon
 /// What is spoken on top of messages; `behind` says who takes what clients of a gateway write.
 ///
 /// # Errors
-/// Fields and requests that are none, jq that does not compile.
+/// Invalid fields and requests, jq that does not compile.
 pub(crate) fn protocol(args: &ProtocolArgs, behind: Behind) -> Result<protocol::Settings, Error> {
     let chosen = args.protocol.unwrap_or(ProtocolArg::Raw);
     let stray =
-        |flag: &str, of: &str| Error::usage(format!("{flag} is of --protocol {of}"), "add it, or leave this out");
+        |flag: &str, of: &str| Error::usage(format!("{flag} requires --protocol {of}"), "add it, or remove this");
     if !args.feed_fields.is_empty() && chosen != ProtocolArg::Feed {
         return Err(stray("--feed-field", "feed"));
     }

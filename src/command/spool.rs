@@ -1,4 +1,4 @@
-//! What the user says about the spool of a relay, and what the user is told about it.
+//! Flags of a relay's spool, and its status report.
 
 // Comments on flags are help texts, where code spans would show as backticks.
 #![allow(clippy::doc_markdown)]
@@ -23,10 +23,10 @@ use crate::queue::spool::{Spool, SpoolFull, SpoolSettings};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Queue")]
 pub(crate) struct SpoolArgs {
-    /// Store messages in DIR before they are handed on, safe from a crash
+    /// Store messages in DIR before delivery, so they survive a crash
     #[arg(long, value_name = "DIR")]
     pub spool: Option<PathBuf>,
-    /// Bytes the spool holds, shared evenly by the destinations
+    /// Size of the spool in bytes, shared evenly by the destinations
     #[arg(
         long,
         value_name = "SIZE",
@@ -38,7 +38,7 @@ pub(crate) struct SpoolArgs {
     /// When the spool is full: block, drop-oldest or drop-newest
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true, hide_short_help = true)]
     pub spool_full: SpoolFullArg,
-    /// Say what waits in the spool, for each destination, and do nothing else
+    /// Print what is queued in the spool per destination, and exit
     #[arg(long, requires = "spool", hide_short_help = true)]
     pub status: bool,
 }
@@ -71,7 +71,7 @@ impl SpoolArgs {
     pub(crate) fn settings(&self, on_full: OnFull) -> Result<Option<(&Path, SpoolSettings)>, Error> {
         let Some(directory) = &self.spool else {
             if on_full == OnFull::Spool {
-                return Err(Error::usage("--on-full spool needs a spool", "--spool DIR says where it is"));
+                return Err(Error::usage("--on-full spool requires --spool", "add --spool DIR"));
             }
             return Ok(None);
         };
@@ -80,8 +80,8 @@ impl SpoolArgs {
             OnFull::Spool => false,
             OnFull::DropOldest | OnFull::DropNewest => {
                 return Err(Error::usage(
-                    "with --spool a full queue goes on in the spool, and --on-full cannot drop messages",
-                    "--spool-full drop-oldest or drop-newest says what happens when the spool is full",
+                    "with --spool a full queue overflows to the spool, so --on-full cannot drop messages",
+                    "set what happens when the spool is full with --spool-full drop-oldest or drop-newest",
                 ));
             }
         };
@@ -94,7 +94,7 @@ impl SpoolArgs {
     }
 }
 
-/// Says what waits in a spool.
+/// Prints what is queued in a spool.
 ///
 /// # Errors
 /// A spool that cannot be read.

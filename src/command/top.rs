@@ -29,9 +29,9 @@ use crate::tui::source::Source;
 
 const EXAMPLES: &str = "\
 Examples:
-  wsp listen 8080 --echo --admin 9090       something to look at
-  wsp top localhost:9090                    look at it; q leaves, and it goes on
-  wsp top localhost:9090 --control          send, close and reconnect from there
+  wsp listen 8080 --echo --admin 9090       something to watch
+  wsp top localhost:9090                    watch it; q quits, the process keeps running
+  wsp top localhost:9090 --control          allow sending, closing and reconnecting
   wsp top localhost:9090 localhost:9091     several at once
 ";
 
@@ -44,8 +44,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) struct TopArgs {
     /// Admin addresses: http://HOST:PORT, HOST:PORT, PORT or unix:PATH
     ///
-    /// An address that cannot be reached is shown as LOST and tried again until it answers. With several
-    /// processes each line begins with the address.
+    /// An unreachable address is shown as LOST and retried until it answers. With several processes each line starts
+    /// with the address.
     #[arg(value_name = "URL", required = true)]
     pub urls: Vec<String>,
     /// Allow sending, closing and reconnecting; without it the dashboard only looks
@@ -54,7 +54,7 @@ pub(crate) struct TopArgs {
     /// Send the token in this environment variable as Authorization: Bearer
     #[arg(long, value_name = "VAR")]
     pub token_env: Option<String>,
-    /// Trust the certificates in this PEM file, and no others (https)
+    /// Trust only the certificates in this PEM file (https)
     #[arg(long, value_name = "F")]
     pub cacert: Option<PathBuf>,
     /// Accept any certificate (https)
@@ -68,7 +68,7 @@ pub(crate) struct TopArgs {
 /// Runs `wsp top`.
 ///
 /// # Errors
-/// An address that is none, no terminal.
+/// An invalid address, no terminal.
 pub(crate) async fn run(args: &TopArgs, host: Host) -> Result<Exit, Error> {
     let token = settings::secret(None, args.token_env.as_deref())?;
     let mut connectors = Vec::new();
@@ -130,7 +130,7 @@ fn options(text: &str, args: &TopArgs, token: Option<String>) -> Result<(String,
     }
     let target = WsTarget::parse(&url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(target.path_and_query.as_str(), "" | "/") {
-        return Err(wrong("an admin address has no path".to_owned()));
+        return Err(wrong("remove the path from the admin address".to_owned()));
     }
     let label = if unix_socket.is_some() { text.to_owned() } else { target.host_header() };
     let user = target.user_info.as_ref().map(|(user, password)| Secret::Text(format!("{user}:{password}")));

@@ -156,7 +156,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     } else {
         plain(text)
     };
-    // 0/0 is no number, and in no range.
+    // 0/0 is not a number.
     value.filter(|value| (0.0..=1.0).contains(value)).ok_or_else(expected)
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 /// As [`size`].
 pub(crate) fn byte_rate(text: &str) -> Result<f64, String> {
     let bytes = size(text.strip_suffix("/s").unwrap_or(text))?;
-    if bytes == 0 { Err(format!("'{text}' lets nothing through")) } else { Ok(bytes as f64) }
+    if bytes == 0 { Err(format!("rate '{text}' would let no message through")) } else { Ok(bytes as f64) }
 }
 
 /// Reads `CODE[:REASON]`: how a connection is closed.
@@ -189,7 +189,7 @@ pub(crate) fn close(text: &str) -> Result<CloseReason, String> {
 /// As [`size`].
 pub(crate) fn frame_size(text: &str) -> Result<usize, String> {
     match size(text)? {
-        0 => Err("a frame of no bytes carries no message: 1 is the least".to_owned()),
+        0 => Err("a frame needs at least 1 byte".to_owned()),
         bytes => Ok(bytes),
     }
 }

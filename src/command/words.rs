@@ -1,6 +1,6 @@
 //! What people type where a subcommand would stand: a URL, options before it, `help` and `version`.
 //!
-//! Owns putting the subcommand in that is meant. Leaves wscat's flags to `wscat` and everything else to clap. Invariant: a
+//! Owns inserting the implied subcommand. Leaves wscat's flags to `wscat` and everything else to clap. Invariant: a
 //! command line that begins with a subcommand is not changed.
 
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use crate::config::nearest::nearest;
 /// Options that are about the program itself.
 const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
-/// Puts the subcommand in that is meant.
+/// Inserts the implied subcommand.
 ///
 /// # Errors
 /// Help on what there is not.

@@ -33,22 +33,21 @@ Examples:
 
 /// For `--help` and the man page.
 pub(crate) const DIFFERENCES: &str = "\
-wsp -c URL and wsp -l PORT take the flags of wscat 6 with wscat's meaning: -n is
+wsp -c URL and wsp -l PORT accept the flags of wscat 6 with wscat's meaning: -n is
 --no-check there, and -w SEC a fixed time after -x. A link to wsp by the name
 wscat takes them alone: ln -s wsp ~/.local/bin/wscat; wscat --help lists them.
-Where wsp differs, it does so on purpose:
-  - Input that is piped in is held until the connection is open, and sent; then
-    a reply is waited for. wscat loses both.
-  - With -x stdin is not read, so its end does not cut the wait short.
+wsp differs on purpose in these points:
+  - Piped input is queued until the connection is open and then sent; wsp waits for a reply. wscat loses both.
+  - With -x stdin is not read, so its end does not shorten the wait.
   - The exit code says what happened; wscat's is 0 or 255. Everything but messages
     goes to stderr.
   - Slash commands are on at the prompt with or without --slash; //x sends /x.
     Piped lines are sent as they are.
-  - A bare name needs no ws:// before it, with a port neither: localhost:8080.
+  - ws:// is optional, with or without a port: localhost:8080.
   - -l listens on 127.0.0.1 only (-l 0.0.0.0:8080 is everyone), serves any number
-    of clients, and goes on when stdin ends.
-  - Flags a server has no use for are refused with -l where they promise safety.
-  - Binary messages go to a pipe as they are.
+    of clients, and keeps running when stdin ends.
+  - With -l, security flags that a server would ignore are rejected.
+  - Binary messages go to a pipe unchanged.
 ";
 
 /// wscat 6's flags
@@ -72,7 +71,7 @@ struct WscatArgs {
     /// Basic authentication
     #[arg(long, value_name = "USERNAME:PASSWORD", conflicts_with = "listen")]
     auth: Option<String>,
-    /// Trust the certificates in this PEM file, and no others
+    /// Trust only the certificates in this PEM file
     #[arg(long, value_name = "CA", conflicts_with = "listen")]
     ca: Option<OsString>,
     /// Client certificate
@@ -93,7 +92,7 @@ struct WscatArgs {
     /// Follow redirects
     #[arg(short = 'L', long)]
     location: bool,
-    /// Most redirects to follow [default: 10]
+    /// Maximum number of redirects [default: 10]
     #[arg(long, value_name = "NUM", num_args = 0..=1, default_missing_value = "10")]
     max_redirects: Option<u32>,
     /// Accept any certificate

@@ -46,8 +46,8 @@ pub(crate) fn decide(
                 gave_way.push(setting.option);
             } else if let Some(other) = taken.iter().find(|other| is_wanted(other) && excludes(specs, &setting, other))
             {
-                let message = format!("{}: it cannot be used with {}", setting.place(), other.option);
-                faults.push(Fault::new(message, "leave one of them out"));
+                let message = format!("{}: cannot be combined with {}", setting.place(), other.option);
+                faults.push(Fault::new(message, "remove one of them"));
             } else if let Some(rest) = undecided(setting, &above) {
                 taken.push(rest);
             }
@@ -124,8 +124,8 @@ fn settle_needs(
         let Some((index, need)) = missing else { return };
         let setting = added.remove(index);
         if !gave_way.contains(&need) {
-            let message = format!("{}: it makes sense only with {need}", setting.place());
-            faults.push(Fault::new(message, format!("set {need} too, or leave {} out", setting.option)));
+            let message = format!("{}: requires {need}", setting.place());
+            faults.push(Fault::new(message, format!("set {need} too, or remove {}", setting.option)));
         }
         gave_way.push(setting.option);
     }
@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn what_contradicts_itself_is_a_fault() {
         let (_, faults) = decided(&[], &[], &["broadcast", "echo"]);
-        assert_eq!(faults, ["c:1: [profile.p] echo: it cannot be used with broadcast"]);
+        assert_eq!(faults, ["c:1: [profile.p] echo: cannot be combined with broadcast"]);
         let (_, faults) = decided(&[], &["no-self"], &[]);
-        assert_eq!(faults, ["WSP_X: it makes sense only with broadcast"]);
+        assert_eq!(faults, ["WSP_X: requires broadcast"]);
         // Given on the command line, neither of the profile's is heard.
         assert_eq!(decided(&["broadcast"], &[], &["echo"]), (vec![], vec![]));
     }

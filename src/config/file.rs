@@ -1,8 +1,8 @@
 //! The configuration file: `[profile.NAME]` tables with `url` and any long option by its name.
 //!
 //! Owns its reading (the `toml` crate, whose spans give lines) and the layer a profile is. All of the file is checked
-//! whenever it is read: what no option of any subcommand is called is a fault, and all faults are told together.
-//! A key that another subcommand has and this one has not is left alone, so that one profile serves both.
+//! whenever it is read: an unknown option is an error, and all errors are reported together. A
+//! key that another subcommand has and this one has not is left alone, so that one profile serves both.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -21,7 +21,6 @@ const URL: &str = "url";
 /// The file, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile {
-    /// Where it is.
     pub path: PathBuf,
     /// Its profiles, in the order of their names.
     pub profiles: Vec<Profile>,
@@ -30,7 +29,6 @@ pub(crate) struct ConfigFile {
 /// A `[profile.NAME]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Profile {
-    /// Its name.
     pub name: String,
     /// The file it stands in.
     pub file: PathBuf,
@@ -68,7 +66,7 @@ pub(crate) fn read(path: &Path, known: &[String]) -> Result<ConfigFile, Vec<Faul
         }
         Err(error) => Err(vec![Fault::new(
             format!("cannot read {}: {}", path.display(), error.kind()),
-            "wsp config path shows where settings are looked for",
+            "wsp config path shows where settings are read from",
         )]),
     }
 }
@@ -93,7 +91,7 @@ impl ConfigFile {
             let names = || self.profiles.iter().map(|profile| profile.name.as_str());
             let hint = match nearest(name, names()) {
                 Some(near) => format!("did you mean @{near}?"),
-                None if self.profiles.is_empty() => "wsp config sample shows what to put there".to_owned(),
+                None if self.profiles.is_empty() => "wsp config sample prints an example".to_owned(),
                 None => format!("there are {}", names().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")),
             };
             Fault::new(format!("no profile '{name}' in {}", self.path.display()), hint)
@@ -150,17 +148,21 @@ pub(super) fn settings_of(
                 continue;
             }
             (Value::Switch(_), Arity::Value) => {
-                faults.push(fault("expected a value, not true or false", "strings stand in quotes"));
+                faults.push(fault("expected a value, not true or false", "put strings in quotes"));
                 continue;
             }
             (_, Arity::Nothing) => {
-                faults.push(fault("expected true or false", "write true or false, without quotes"));
+                faults.push(fault("expected true or false", "use true or false, without quotes"));
                 continue;
             }
             (Value::One(text), _) => values(std::slice::from_ref(text)),
             (Value::Several(texts), _) if spec.repeats => values(texts),
             (Value::Several(_), _) => {
-                faults.push(fault("expected one value, not an array", "only options that repeat take arrays"));
+                faults.push(fault(
+                    "expected one value, not an array",
+                    "only options that can be repeated accept \
+                arrays",
+                ));
                 continue;
             }
         };
@@ -212,9 +214,9 @@ impl Reader<'_> {
                 (word, _) => {
                     let hint = match nearest(word, ["profile"]) {
                         Some(near) => format!("did you mean [{near}.NAME]?"),
-                        None => "settings stand below [profile.NAME]".to_owned(),
+                        None => "put settings below [profile.NAME]".to_owned(),
                     };
-                    self.fault(at, &format!("'{word}' is not known here"), hint);
+                    self.fault(at, &format!("unknown key '{word}'"), hint);
                 }
             }
         }
@@ -233,7 +235,7 @@ impl Reader<'_> {
                     let names = self.known.iter().map(String::as_str).chain([URL]);
                     let hint = match nearest(key, names) {
                         Some(near) => format!("did you mean '{near}'?"),
-                        None => "keys are 'url' and long options: see wsp config sample".to_owned(),
+                        None => "use 'url' or long options; see wsp config sample".to_owned(),
                     };
                     self.fault(at, &format!("{place}: no option has this name"), hint);
                 }
@@ -308,7 +310,11 @@ mod tests {
         let faults = parse(text).expect_err("faults");
         let lines: Vec<String> = faults.iter().map(|fault| format!("{fault} | {}", fault.hint)).collect();
         assert_eq!(lines.len(), 3, "{lines:#?}");
-        assert!(lines.iter().any(|line| line.starts_with("c.toml:5: 'profil'") && line.contains("[profile.NAME]")));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("c.toml:5: unknown key 'profil'") && line.contains("[profile.NAME]"))
+        );
         assert!(lines.iter().any(|line| line.starts_with("c.toml:3: [profile.p] conect-timeout: ")
             && line.ends_with("did you mean 'connect-timeout'?")));
         assert!(lines.iter().any(|line| line.starts_with("c.toml:4: [profile.p] insecure: ")));

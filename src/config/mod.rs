@@ -20,18 +20,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something wrong with a setting: a line for the person who must act, and what helps.
+/// Something wrong with a setting: a line for the person who must act, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Fault {
-    /// What is wrong, and where.
     pub message: String,
-    /// What helps.
     pub hint: String,
 }
 
 impl Fault {
-    /// A fault with its hint.
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
     }
@@ -46,23 +43,18 @@ pub(crate) enum Origin {
     Variable(String),
     /// A profile of the configuration file.
     Profile {
-        /// Its name.
         profile: String,
-        /// The file.
         file: PathBuf,
         /// The line of the key, from 1.
         line: usize,
     },
     /// A table of a file of pipelines.
     Pipeline {
-        /// Its name or number.
         pipeline: String,
-        /// The file.
         file: PathBuf,
         /// The line of the key, from 1.
         line: usize,
     },
-    /// Nobody said anything.
     Default,
 }
 
@@ -91,21 +83,18 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// Nothing: it is on or off.
     Nothing,
     /// A value, or nothing.
     Maybe,
-    /// A value.
     Value,
 }
 
 /// A long option of a subcommand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OptionSpec {
-    /// Its name without dashes.
     pub name: String,
     /// What it takes: nothing, or a value.
     pub arity: Arity,
@@ -133,9 +122,7 @@ pub(crate) enum Override {
 pub(crate) struct Setting {
     /// The option's name without dashes.
     pub option: String,
-    /// What is wanted.
     pub change: Override,
-    /// Who wants it.
     pub origin: Origin,
 }
 
@@ -168,7 +155,6 @@ impl Setting {
     }
 }
 
-/// The option of this name.
 pub(crate) fn spec<'a>(specs: &'a [OptionSpec], name: &str) -> Option<&'a OptionSpec> {
     specs.iter().find(|spec| spec.name == name)
 }

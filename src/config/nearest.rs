@@ -1,4 +1,4 @@
-//! The name somebody probably meant (pure).
+//! Suggests the closest known name (pure).
 //!
 //! strsim measures; clap brings it along for its own "did you mean".
 

@@ -1,6 +1,6 @@
 //! A file of pipelines: `[[pipeline]]` tables with `from`, `to`, `name` and any long option by its name.
 //!
-//! Owns its reading. Leaves what endpoints and filters mean to the command line. Invariant: what is wrong is told all at
+//! Owns its reading. Leaves what endpoints and filters mean to the command line. Invariant: all errors are reported at
 //! once, each with its line, and nothing that is read is lost by it, so that more that is wrong can be found.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::toml_text::{self, line_of};
 use super::{Fault, OptionSpec, Origin, RouteText, Setting};
 use crate::config::file;
 
-/// Keys that are no options.
+/// Keys that are not options.
 const OWN: [&str; 3] = ["name", "from", "to"];
 
 /// Text and the line it stands at.
@@ -28,11 +28,8 @@ pub(crate) struct Pipeline {
     pub name: String,
     /// Whether somebody gave it that name.
     pub is_named: bool,
-    /// Where it begins.
     pub line: usize,
-    /// Where messages come from.
     pub from: Option<Placed>,
-    /// Where they go.
     pub to: Vec<Placed>,
     entries: Vec<Entry>,
 }
@@ -98,28 +95,28 @@ impl Reader<'_> {
                     }
                 }
                 ("pipeline", DeValue::Table(table)) => {
-                    self.fault(at, "[pipeline] is a table alone", "write [[pipeline]], which may stand more than once");
+                    self.fault(at, "[pipeline] is a single table", "write [[pipeline]], which can be repeated");
                     tables.push((at, table));
                 }
                 ("pipeline", _) => self.fault(at, "'pipeline' must be a table", "write [[pipeline]]"),
                 (word, _) => {
                     let hint = match nearest(word, ["pipeline"]) {
                         Some(_) => "did you mean [[pipeline]]?".to_owned(),
-                        None => "everything stands below [[pipeline]]".to_owned(),
+                        None => "put all keys below [[pipeline]]".to_owned(),
                     };
-                    self.fault(at, &format!("'{word}' is not known here"), hint);
+                    self.fault(at, &format!("unknown key '{word}'"), hint);
                 }
             }
         }
         if tables.is_empty() && self.faults.is_empty() {
-            self.fault(0, "no pipeline is defined", "[[pipeline]] begins one, with from = \"…\" and to = [\"…\"]");
+            self.fault(0, "no pipeline is defined", "start one with [[pipeline]], from = \"…\" and to = [\"…\"]");
         }
         let mut pipelines: Vec<Pipeline> = Vec::new();
         for (place, (at, table)) in tables.into_iter().enumerate() {
             let pipeline = self.pipeline(place + 1, at, table);
             if let Some(other) = pipelines.iter().find(|other| other.name == pipeline.name) {
-                let what = format!("line {} has a pipeline of this name, too", other.line);
-                self.faults.push(pipeline.fault(pipeline.line, &what, "give each a name of its own"));
+                let what = format!("line {} has a pipeline with the same name", other.line);
+                self.faults.push(pipeline.fault(pipeline.line, &what, "give each its own name"));
             }
             pipelines.push(pipeline);
         }
@@ -150,7 +147,12 @@ impl Reader<'_> {
         for (is_missing, key) in [(pipeline.from.is_none(), "from"), (pipeline.to.is_empty(), "to")] {
             if is_missing && !table.iter().any(|(known, _)| known.get_ref() == key) {
                 let what = format!("missing '{key}'");
-                self.faults.push(pipeline.fault(pipeline.line, &what, "a pipeline has from = \"…\" and to = [\"…\"]"));
+                self.faults.push(pipeline.fault(
+                    pipeline.line,
+                    &what,
+                    "a pipeline requires from = \"…\" and to = \
+                [\"…\"]",
+                ));
             }
         }
         pipeline
@@ -165,7 +167,7 @@ impl Reader<'_> {
         let found = match found {
             Ok(found) => found.or_else(|| value_of(value)),
             Err(what) => {
-                let hint = "a route has when = \"JQ\", to = \"ENDPOINT\" and, where wanted, jq = \"JQ\"";
+                let hint = "a route requires when = \"JQ\" and to = \"ENDPOINT\"; jq = \"JQ\" is optional";
                 return fault(&what, hint.to_owned());
             }
         };
@@ -185,7 +187,7 @@ impl Reader<'_> {
             ("to", _) => fault("expected endpoints", "write to = [\"…\"]".to_owned()),
             ("name" | "from", _) => fault("expected a string", format!("write {key} = \"…\"")),
             (key, _) if self.everywhere.contains(&key) => {
-                fault("this is for the whole run, not for one pipeline", format!("give it as a flag: --{key}"));
+                fault("this applies to the whole run, not to one pipeline", format!("give it as a flag: --{key}"));
             }
             (key, value) if self.known.iter().any(|known| known == key) => {
                 pipeline.entries.push(file::Entry { key: key.to_owned(), value, line });
@@ -194,7 +196,7 @@ impl Reader<'_> {
                 let names = self.known.iter().map(String::as_str).chain(OWN);
                 let hint = match nearest(key, names) {
                     Some(near) => format!("did you mean '{near}'?"),
-                    None => "keys are name, from, to and the long options of wsp relay".to_owned(),
+                    None => "use name, from, to or the long options of wsp relay".to_owned(),
                 };
                 fault("no option has this name", hint);
             }
@@ -215,7 +217,7 @@ fn routes_of(value: &DeValue<'_>) -> Option<Result<Value, String>> {
     let text = |route: &DeValue<'_>| match route {
         DeValue::Table(table) => route_of(table),
         DeValue::String(text) => Ok(text.clone().into_owned()),
-        _ => Err("text or a table is expected".to_owned()),
+        _ => Err("expected text or a table".to_owned()),
     };
     Some(routes.into_iter().map(text).collect::<Result<_, _>>().map(Value::Several))
 }
@@ -286,7 +288,7 @@ mod tests {
             ("route = { when = '.', to = '-', jk = '.' }", "unknown key 'jk'"),
             ("route = { when = 1, to = '-' }", "'when' must be text"),
             ("route = { when = '.', to = 'exec:a=>b' }", "'to' must not contain =>"),
-            ("route = [{ when = '.', to = '-' }, 7]", "text or a table is expected"),
+            ("route = [{ when = '.', to = '-' }, 7]", "expected text or a table"),
         ] {
             let (_, faults) = read(text);
             assert!(faults[0].to_string().contains(&format!("route: {expected}")), "{text}: {faults:?}");
@@ -299,14 +301,15 @@ mod tests {
                     [[pipeline]]\nname = 'a'\nfrom = 3\nto = 'null:'\ninsecure = 1979-05-27\n";
         let (_, faults) = read(text);
         let expected = [
-            "r.toml:1: 'pipelin' is not known here | did you mean [[pipeline]]?",
+            "r.toml:1: unknown key 'pipelin' | did you mean [[pipeline]]?",
             "r.toml:4: pipeline a: frm: no option has this name | did you mean 'from'?",
             "r.toml:5: pipeline a: to: expected endpoints | write to = [\"…\"]",
-            "r.toml:6: pipeline a: admin: this is for the whole run, not for one pipeline | give it as a flag: --admin",
-            "r.toml:2: pipeline a: missing 'from' | a pipeline has from = \"…\" and to = [\"…\"]",
+            "r.toml:6: pipeline a: admin: this applies to the whole run, not to one pipeline | give it as a flag: \
+             --admin",
+            "r.toml:2: pipeline a: missing 'from' | a pipeline requires from = \"…\" and to = [\"…\"]",
             "r.toml:11: pipeline a: insecure: unsupported type of value | \
              write text, a number, true, false or an array of text",
-            "r.toml:7: pipeline a: line 2 has a pipeline of this name, too | give each a name of its own",
+            "r.toml:7: pipeline a: line 2 has a pipeline with the same name | give each its own name",
         ];
         for line in expected {
             assert!(faults.iter().any(|fault| fault == line), "{line} in {faults:#?}");

@@ -9,7 +9,6 @@ use std::fmt;
 pub(crate) struct RouteText {
     /// The filter that chooses messages.
     pub when: String,
-    /// The endpoint.
     pub to: String,
     /// The filter that makes messages for it.
     pub jq: Option<String>,

@@ -1,4 +1,4 @@
-//! Texts of TOML whose faults are told with their lines: the configuration file, files of pipelines, scripts.
+//! Texts of TOML with errors reported by line: the configuration file, files of pipelines, scripts.
 //!
 //! Owns what every reader of such a file does first, and how a place in it is named. Leaves what the keys mean to the readers.
 //! Invariant: no fault quotes the text, which may hold a secret.
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-/// Reads a text. What makes it no TOML is told, each with its byte, what it is and what helps; then there is nothing.
+/// Reads a text. Syntax errors are reported with their byte offset, a description and a hint.
 pub(crate) fn read(text: &str, mut fault: impl FnMut(usize, &str, &str)) -> Option<DeTable<'_>> {
     let (document, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     for error in &errors {
         // A parser's message may go on with the line it stumbled over.
         let what = error.message().lines().next().unwrap_or("not TOML");
-        fault(error.span().map_or(0, |span| span.start), what, "see https://toml.io for how TOML is written");
+        fault(error.span().map_or(0, |span| span.start), what, "see https://toml.io for TOML syntax");
     }
     errors.is_empty().then(|| document.into_inner())
 }

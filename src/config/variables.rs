@@ -11,7 +11,6 @@ use std::ffi::{OsStr, OsString};
 use super::nearest::nearest;
 use super::{Arity, Fault, OptionSpec, Origin, Override, Setting, switched};
 
-/// How our variables begin.
 const PREFIX: &str = "WSP_";
 /// Variables of the test programs.
 const TESTS: &str = "WSP_TEST_";
@@ -21,7 +20,7 @@ const TESTS: &str = "WSP_TEST_";
 pub(crate) struct Environment(Vec<(String, OsString)>);
 
 impl Environment {
-    /// That of this process. Variables whose name is no text are none of ours.
+    /// That of this process. Variables whose name is not text are none of ours.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
@@ -71,10 +70,8 @@ pub(crate) fn settings(environment: &Environment, specs: &[OptionSpec]) -> (Vec<
                 let values = if spec.repeats { lines(value) } else { vec![value.to_owned()] };
                 settings.push(Setting { option: spec.name.clone(), change: Override::Values(values), origin });
             }
-            Err(()) => faults.push(Fault::new(
-                format!("{name}: '{}' is neither true nor false", value.to_string_lossy()),
-                "write true or false",
-            )),
+            Err(()) => faults
+                .push(Fault::new(format!("{name}: invalid value '{}'", value.to_string_lossy()), "use true or false")),
         }
     }
     (settings, faults)
@@ -117,7 +114,7 @@ pub(crate) fn unknown(environment: &Environment, known: &[String], is_mentioned:
         match nearest(&name[PREFIX.len()..], known.iter().map(|known| &known[PREFIX.len()..])) {
             Some(near) => unknown.misspelled.push(Fault::new(
                 format!("the environment variable {name}: no option has this name"),
-                format!("did you mean {PREFIX}{near}? Otherwise unset it, or call it something else"),
+                format!("did you mean {PREFIX}{near}? Otherwise unset or rename it"),
             )),
             None => unknown.foreign.push(name.to_owned()),
         }
@@ -163,7 +160,7 @@ mod tests {
     fn a_switch_is_on_or_off() {
         let (settings, faults) = settings(&environment(&[("WSP_INSECURE", "perhaps")]), &specs());
         assert!(settings.is_empty());
-        assert_eq!(faults[0].message, "WSP_INSECURE: 'perhaps' is neither true nor false");
+        assert_eq!(faults[0].message, "WSP_INSECURE: invalid value 'perhaps'");
     }
 
     #[test]

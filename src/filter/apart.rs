@@ -1,10 +1,10 @@
 //! Work done apart from everything else, on threads where it can be stopped: filters that are not quick.
 //!
-//! All work with filters is begun with [`begin`]: in place, and on such a thread once a filter of it is not quick.
-//! Such a thread has a large stack, so that a value as deep as the memory allows can be made, compared and dropped.
-//! `watch` looks at time and memory, and says when a piece of work must stop; the work looks often whether it must
-//! ([`tick`]), and then ends by unwinding. Invariants: whoever waits gets an answer, also of work that cannot be stopped,
-//! which ends the run; what nobody waits for any more is stopped.
+//! All work with filters is begun with [`begin`]: in place, and on such a thread once a filter of it is not quick. Such
+//! a thread has a large stack, so that a value as deep as the memory allows can be made, compared and dropped. `watch`
+//! looks at time and memory, and says when a piece of work must stop; the work looks often whether it must ([`tick`]),
+//! and then ends by unwinding. Invariants: every waiter gets an answer, also of work that cannot be stopped, which ends
+//! the run; what nobody waits for any more is stopped.
 
 mod begun;
 mod watch;
@@ -30,10 +30,10 @@ const STACKS: [usize; 5] = [8 << 30, 2 << 30, 512 << 20, 128 << 20, 32 << 20];
 const MAX_CALLS: usize = 32 << 20;
 /// Most pieces of work at a time; others wait.
 const MAX_THREADS: usize = 8;
-/// How long whoever starts work waits for it before doing other things: a pass over hundreds of messages stays short.
+/// How long the code that starts work waits for it before doing other things: a pass over hundreds of messages stays
+/// short.
 const BRIEFLY: Duration = Duration::from_micros(200);
 
-/// Why work has been stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stopped {
@@ -45,7 +45,6 @@ pub(crate) enum Stopped {
     Depth = 3,
     /// The run ends.
     Ending = 4,
-    /// Nobody waits for it.
     Unwanted = 5,
 }
 
@@ -60,8 +59,8 @@ impl Stopped {
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Time => write!(f, "the filter takes longer than {} (--jq-timeout)", watch::time_text()),
-            Self::Memory => write!(f, "the filter takes more memory than {} (--jq-memory)", watch::memory_text()),
+            Self::Time => write!(f, "the filter ran longer than {} (--jq-timeout)", watch::time_text()),
+            Self::Memory => write!(f, "the filter used more memory than {} (--jq-memory)", watch::memory_text()),
             Self::Depth => f.write_str("the filter calls itself too deeply"),
             Self::Ending | Self::Unwanted => f.write_str("the filter was stopped"),
         }
@@ -171,7 +170,7 @@ impl<T> Task<T> {
 
     fn result(&self, end: Result<(), String>) -> Result<T, String> {
         end?;
-        lock(&self.result).take().ok_or_else(|| "the filter asks for something impossible".to_owned())
+        lock(&self.result).take().ok_or_else(|| "the filter failed with an internal error".to_owned())
     }
 }
 
@@ -220,7 +219,7 @@ impl Pool {
             queue.threads += 1;
         }
         if queue.threads == 0 {
-            let none = "no thread can be started for the filter".to_owned();
+            let none = "cannot start a thread for the filter".to_owned();
             queue.waiting.drain(..).for_each(|(job, _)| job.end(Err(none.clone())));
         }
         drop(queue);

@@ -10,7 +10,6 @@ use crate::message::input::{InputKind, decode};
 /// Something to send: text, perhaps with a template in it.
 #[derive(Debug, Clone)]
 pub(crate) enum Draft {
-    /// As it is.
     Plain(Message),
     /// To be filled in each time; the result is written as the kind says.
     Template(Arc<Template>, InputKind),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::jq::{Filter, Json};
 
-/// States that work done apart reads while whoever changes them waits for it.
+/// States that work done apart reads while the code that changes them waits for it.
 pub(crate) type SharedStates = Arc<Mutex<States>>;
 
 /// The states; a thread that panicked has left them whole.
@@ -27,16 +27,13 @@ pub(crate) struct Fold {
     pub program: Filter,
     /// The state before the first message of a key.
     pub first: Json,
-    /// Most states kept.
     pub most: usize,
     /// Whether the program may ask for `$prev`.
     pub names_prev: bool,
 }
 
-/// What a message changes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
-    /// Which state, as JSON.
     pub key: Arc<str>,
     /// The state from now on.
     pub state: Json,
@@ -107,7 +104,7 @@ impl Fold {
                 let mut items = value.items().unwrap_or_default().into_iter();
                 let Some(state) = items.next() else {
                     let what = if value.kind() == "array" { "an empty array" } else { value.kind() };
-                    return Err(format!("--fold yields {what}, not [STATE, OUTPUT...]"));
+                    return Err(format!("--fold must yield [STATE, OUTPUT...], not {what}"));
                 };
                 (state, items.collect())
             }
@@ -118,7 +115,7 @@ impl Fold {
             .iter()
             .find_map(|(what, value)| value.is_too_deep_to_read(1).then_some(what))
         {
-            return Err(format!("--fold: {what} is nested too deeply to be kept"));
+            return Err(format!("--fold: {what} is nested too deeply to keep"));
         }
         Ok((Change { key, state, prev }, outputs))
     }
@@ -271,10 +268,10 @@ mod tests {
     #[test]
     fn what_is_no_array_is_an_error() {
         for (program, expected) in [
-            (".", "--fold yields number, not [STATE, OUTPUT...]"),
-            ("[]", "--fold yields an empty array, not [STATE, OUTPUT...]"),
+            (".", "--fold must yield [STATE, OUTPUT...], not number"),
+            ("[]", "--fold must yield [STATE, OUTPUT...], not an empty array"),
             ("[1], [2]", "--fold: more than one value"),
-            ("null", "--fold yields null, not [STATE, OUTPUT...]"),
+            ("null", "--fold must yield [STATE, OUTPUT...], not null"),
         ] {
             assert_eq!(outputs(&fold(None, program, "null"), &mut States::new(1), &["7"]), [expected], "{program}");
         }
@@ -311,7 +308,7 @@ mod tests {
         let mut step = || outputs(&nest, &mut states, &["0"]).concat();
         let kept = (0..2000).take_while(|_| step() == "[1]").count();
         assert_eq!(kept, 511);
-        assert_eq!(step(), "--fold: a state is nested too deeply to be kept");
+        assert_eq!(step(), "--fold: a state is nested too deeply to keep");
         let (state, prev) = states.get("null").expect("the last one that could be kept");
         let bytes = Change { key: "null".into(), state, prev }.to_bytes(1);
         States::new(1).restore("null", &bytes).expect("it can be read");

@@ -3,10 +3,9 @@
 //! Owns compilation. Beneath it `faults` says what went wrong, `run` owns runs and where they are done, `cost` what
 //! they can cost, `rewrite` how they are stopped, `value` the JSON values, `reader` how they are read, `engine` and
 //! `operators` what is done to them, `natives`, `rows` and `definitions.jq` what is called by name, `arguments` the
-//! variables. Nothing outside this module sees jaq.
-//! Invariants: no program can end the process, read a file or another input; the environment is seen by the programs of
-//! whoever runs this process, and by none that a peer supplies;
-//! a run yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth, and has limits of time, memory and stack.
+//! variables. Nothing outside this module sees jaq. Invariants: no program can end the process, read a file or another
+//! input; the environment is seen by the programs of the user of this process, and by none that a peer supplies; a run
+//! yields at most [`MAX_OUTPUTS`] values, none nested past a fixed depth, and has limits of time, memory and stack.
 
 mod arguments;
 mod cost;
@@ -80,10 +79,10 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
-    /// Compiles a program of whoever runs this process; `$meta`, `$prev`, `$ENV` and `$ARGS` are known in it.
+    /// Compiles a program of the user of this process; `$meta`, `$prev`, `$ENV` and `$ARGS` are known in it.
     ///
     /// # Errors
-    /// When the program is no jq, or names something that is not there.
+    /// When the program is not jq, or names something that is not there.
     pub(crate) fn compile(source: &str) -> Result<Self, FilterError> {
         Self::compile_with(source, &Arguments::default())
     }
@@ -117,7 +116,7 @@ impl Filter {
         let Some(program) = load::parse(source, |p| p.term()) else {
             // What is wrong with it is said by the compiler.
             Self::build(source, source, Rewrite { ticks: false }, None, Some(variables))?;
-            return Err(FilterError("the jq program cannot be read".to_owned()));
+            return Err(FilterError("cannot parse the jq program".to_owned()));
         };
         let up_to = cost::quick_size(&program, cost::IN_PLACE);
         let bounded = Arc::new(run::Bounded::new(source));
@@ -366,11 +365,11 @@ mod tests {
             compile_error(".\n| $x"),
             "unknown variable $x at line 2, column 3 (known are $meta, $prev, $ENV and those of --arg)"
         );
-        assert_eq!(compile_error(".a |"), "term expected at column 5, the program ends");
-        assert_eq!(compile_error("(.a"), "closing parenthesis expected at column 4, the program ends");
+        assert_eq!(compile_error(".a |"), "expected term at column 5, but the filter ends there");
+        assert_eq!(compile_error("(.a"), "expected closing parenthesis at column 4, but the filter ends there");
         assert_eq!(compile_error(".a ]"), "unexpected `]` at column 4");
         assert_eq!(compile_error("1 2"), "unexpected `2` at column 3");
-        assert_eq!(compile_error("reduce ."), "`as` expected at column 9, the program ends");
+        assert_eq!(compile_error("reduce ."), "expected `as` at column 9, but the filter ends there");
         assert!(compile_error("if . then 1").contains("expected"));
         assert!(compile_error("").contains("expected"));
         assert!(compile_error(&"(".repeat(100_000)).contains("longer"));

@@ -1,7 +1,7 @@
 //! Reads the clocks: the monotonic one for time limits, and the time of messages that are handled together.
 //!
-//! Reading the time costs as much as handing a small message on, so it is read once for all that are taken in, or
-//! sent, before anything is waited for. Leaves when such a pass begins and ends to whoever runs it.
+//! Reading the time costs as much as handing a small message on, so it is read once for all that are taken in, or sent,
+//! before anything is waited for. Leaves when such a pass begins and ends to the code that runs it.
 
 use std::cell::Cell;
 use std::time::Instant;

@@ -20,9 +20,9 @@ pub(crate) fn may_be_sent(code: u16) -> bool {
 pub(crate) fn why_never_sent(code: u16) -> Option<&'static str> {
     match code {
         1000..=1003 | 1007..=1014 | 3000..=4999 => None,
-        1005 => Some("it stands for a Close without a code"),
-        1006 => Some("it stands for a connection that ended without a Close"),
-        1015 => Some("it stands for TLS that failed"),
+        1005 => Some("it means a close frame without a code"),
+        1006 => Some("it means a connection that ended without a close frame"),
+        1015 => Some("it means that TLS failed"),
         1004 | 1016..=2999 => Some("it is reserved"),
         _ => Some("it has no meaning"),
     }

@@ -1,6 +1,7 @@
 //! Numbers of things, in words that agree with them: `1 message`, `2 messages`, `3 retries`.
 //!
-//! Owns how the plural is made: nouns are English and regular. Leaves how a number is written to whoever has one to write.
+//! Owns how the plural is made: nouns are English and regular. Leaves how a number is written to the code that has one
+//! to write.
 
 use std::fmt::Display;
 

@@ -43,9 +43,7 @@ pub(crate) const NO_SESSION: &str = "-";
 /// Which way a message went, seen from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// Received.
     In,
-    /// Sent.
     Out,
 }
 
@@ -64,24 +62,21 @@ impl Direction {
 pub struct Event {
     /// When it happened; written to the microsecond.
     pub time: Timestamp,
-    /// Whose life it belongs to.
+    /// Id of the session, such as `s1`.
     pub session: String,
     /// What that is called, where it has a name.
     pub name: Option<String>,
     /// Which way it went, where that means something.
     pub dir: Option<Direction>,
-    /// What happened.
+    /// The event itself.
     pub body: EventBody,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventBody {
     /// The connection opened.
     Open {
-        /// Where a client connected to.
         url: Option<String>,
-        /// Who connected to a server.
         peer: Option<String>,
         /// The path it asked for.
         path: Option<String>,
@@ -89,16 +84,12 @@ pub enum EventBody {
         subprotocol: Option<String>,
         /// The extensions agreed on.
         extensions: Option<String>,
-        /// How long opening took.
         handshake_ms: Option<f64>,
-        /// Whom the client's certificate names.
         subject: Option<String>,
     },
     /// A data message.
     Message(Message),
-    /// A ping.
     Ping(Bytes),
-    /// A pong.
     Pong(Bytes),
     /// The connection closed.
     Close {
@@ -109,23 +100,18 @@ pub enum EventBody {
         /// Whether the closing handshake was completed.
         clean: bool,
     },
-    /// Something went wrong.
     Error {
-        /// What.
         error: String,
     },
     /// The connection will be opened again.
     Retry {
         /// Failures in a row, this one counted.
         attempt: u32,
-        /// How long until then.
         delay_ms: u64,
-        /// What failed.
         cause: String,
     },
     /// A message was dropped.
     Drop {
-        /// Why, as counters call it.
         reason: Cow<'static, str>,
         /// Payload bytes, where they are known.
         size: Option<usize>,
@@ -199,7 +185,7 @@ impl Event {
     /// Reads back what [`Event::write_line`] wrote.
     ///
     /// # Errors
-    /// When the line is no event line; the text says why.
+    /// When the line is not an event line; the text says why.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         let mut line = Line::read(line)?;
         let time = line.time.take().ok_or("no \"time\"")?;
@@ -307,11 +293,11 @@ pub enum InputEvent {
     Ping(Bytes),
     /// Send a pong.
     Pong(Bytes),
-    /// Close.
+    /// A close frame.
     Close {
         /// With this code, if any.
         code: Option<u16>,
-        /// And this reason.
+        /// The close reason; may be empty.
         reason: String,
     },
     /// Nothing: the line records what cannot be sent (`open`, `error`, `retry`, `drop`).
@@ -327,7 +313,6 @@ pub struct InputLine<'l> {
     pub dir: Option<Direction>,
     /// The session it names, if it names one: by id, else by name.
     pub session: Option<Cow<'l, str>>,
-    /// What to do.
     pub event: InputEvent,
 }
 
@@ -395,7 +380,7 @@ impl<'l> Line<'l> {
     fn read(line: &'l [u8]) -> Result<Self, String> {
         // serde would take an array of the fields in order as well.
         if line.trim_ascii_start().first() != Some(&b'{') {
-            return Err("not an event line: a JSON object is expected".to_owned());
+            return Err("not an event line: expected a JSON object".to_owned());
         }
         serde_json::from_slice(line).map_err(|e| format!("not an event line: {e}"))
     }
@@ -435,7 +420,7 @@ impl<'l> Line<'l> {
 
     fn message(self) -> Result<Message, String> {
         let binary = self.kind == "binary";
-        let bytes = self.bytes()?.ok_or("no payload: \"text\" or \"base64\" is needed")?;
+        let bytes = self.bytes()?.ok_or("no payload; add \"text\" or \"base64\"")?;
         if binary {
             Ok(Message::binary(bytes))
         } else {

@@ -3,8 +3,8 @@
 //! Owns how a recording looks as HAR ([`read`] takes it apart again). Leaves files to `sink/record` and
 //! `source/replay`. Invariants: a document is [`HEAD`], entries with commas between, and [`FOOT`]; an entry is
 //! [`push_entry_head`], messages with commas between, and [`push_entry_tail`], so that a file that ends in a tail and
-//! [`FOOT`] is whole at any time. Times are seconds since 1970 to the microsecond. What is no message (a ping, a pong, a
-//! Close) stands under its opcode of RFC 6455, an error as Chrome's own type `error`.
+//! [`FOOT`] is whole at any time. Times are seconds since 1970 to the microsecond. What is not a message (a ping, a
+//! pong, a Close) stands under its opcode of RFC 6455, an error as Chrome's own type `error`.
 
 pub(crate) mod read;
 
@@ -37,7 +37,7 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 
 /// Request, answer and times of a connection. Heads are as `-v` shows them, secrets redacted; empty for a connection
-/// that never came about.
+/// that never opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exchange<'a> {
     /// Request line and headers.
@@ -53,9 +53,7 @@ pub(crate) struct Exchange<'a> {
 /// How long the steps of opening took, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Times {
-    /// Look-up.
     pub dns: f64,
-    /// TCP.
     pub tcp: f64,
     /// TLS; 0 without it.
     pub tls: f64,
@@ -64,7 +62,6 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// All of them together.
     #[must_use]
     pub(crate) fn total(&self) -> f64 {
         self.dns + self.tcp + self.tls + self.upgrade
@@ -185,7 +182,7 @@ pub(crate) fn push_event(out: &mut Vec<u8>, event: &Event, comma: bool) -> bool 
             out.push(b'}');
         }
         EventBody::Retry { attempt, delay_ms, cause } => {
-            error(out, time, &format!("{cause}; connecting again in {delay_ms} ms (retry {attempt})"));
+            error(out, time, &format!("{cause}; reconnecting in {delay_ms} ms (retry {attempt})"));
             write(out, format_args!(",\"_attempt\":{attempt},\"_delay_ms\":{delay_ms}}}"));
         }
     }

@@ -10,13 +10,11 @@ use super::Message;
 pub(crate) enum InputKind {
     /// Text; bytes that are not UTF-8 are an error.
     Text,
-    /// Binary, as it is.
     Binary,
     /// Binary, written in hexadecimal.
     Hex,
     /// Binary, written in base64.
     Base64,
-    /// Event lines.
     Events,
 }
 
@@ -27,7 +25,7 @@ pub(crate) enum InputKind {
 pub(crate) fn decode(kind: InputKind, piece: Vec<u8>) -> Result<Message, String> {
     match kind {
         InputKind::Text | InputKind::Events => Message::text_from_bytes(piece)
-            .map_err(|_| "not valid UTF-8; --binary sends it as binary messages".to_owned()),
+            .map_err(|_| "not valid UTF-8; send it as binary messages with --binary".to_owned()),
         InputKind::Binary => Ok(Message::binary(piece)),
         InputKind::Hex => hex(&piece).map(Message::binary),
         InputKind::Base64 => base64(&piece).map(Message::binary),

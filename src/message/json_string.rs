@@ -25,7 +25,6 @@ const GROUP: usize = 8;
 /// What a group becomes if everything in it is escaped.
 const LANE: usize = 16;
 
-/// Which bytes of a chunk are this one.
 #[inline(always)]
 fn is<S: Simd>(simd: S, chunk: u8x64<S>, byte: u8) -> mask8x64<S> {
     chunk.simd_eq(u8x64::splat(simd, byte))

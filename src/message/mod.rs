@@ -70,7 +70,6 @@ enum Memory {
     Shared,
     /// Other messages that wait with it.
     Packed,
-    /// Nothing.
     Own,
 }
 
@@ -88,7 +87,7 @@ impl Message {
         Self { kind, wire: 0, memory: Memory::Shared, payload, source: None }
     }
 
-    /// A text message.
+    /// Creates a text message.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         // What is spare would be kept with it.
@@ -96,7 +95,7 @@ impl Message {
         Self { memory, ..Self::new(MessageKind::Text, Bytes::from(text)) }
     }
 
-    /// A binary message.
+    /// Creates a binary message.
     pub fn binary(payload: impl Into<Bytes>) -> Self {
         Self::new(MessageKind::Binary, payload.into())
     }

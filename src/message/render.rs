@@ -22,7 +22,6 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(crate) enum Format {
     /// As it came; text gets a newline.
     Raw,
-    /// Event lines.
     Json,
     /// Indented JSON, other text as it is.
     Pretty,
@@ -88,8 +87,8 @@ pub(super) fn push_unicode_escape(out: &mut Vec<u8>, c: char) {
     push_hex_byte(out, code as u8);
 }
 
-/// Appends text so that it can be shown: control characters and bidirectional overrides as
-/// `\u001b`, bytes that are no UTF-8 as `\xff`. Newlines and tabs stay.
+/// Appends text so that it can be shown: control characters and bidirectional overrides as `\u001b`, bytes that are not
+/// UTF-8 as `\xff`. Newlines and tabs stay.
 pub(crate) fn escape_for_terminal(out: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         push_shown(out, chunk.valid());

@@ -10,27 +10,21 @@ use super::digits::push_number;
 use super::event::push_base64;
 use super::json_string::push_json_string;
 
-/// Where a message came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A subject of NATS.
     Subject(String),
     /// A record of Kafka.
     Record {
-        /// Its topic.
         topic: Arc<str>,
-        /// Its partition.
         partition: i32,
-        /// Its number in the partition.
         offset: i64,
-        /// Its key.
         key: Option<Bytes>,
         /// Its headers, in order; a name may come more than once.
         headers: Vec<(String, Option<Bytes>)>,
     },
     /// A client of a server.
     Client {
-        /// Its address.
         peer: String,
         /// The path it asked for, without the query.
         path: String,

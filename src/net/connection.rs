@@ -42,14 +42,12 @@ thread_local! {
     static READ_BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// What the peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Incoming {
     /// A whole data message.
     Message(Message),
     /// A ping; the pong is already on its way, if there is to be one.
     Ping(Bytes),
-    /// A pong.
     Pong(Bytes),
     /// The peer's Close; its echo is already on its way, unless that is to be delayed.
     Close(CloseReason),
@@ -65,7 +63,7 @@ pub enum ConnectionError {
     #[error("the peer sent a text message that is not valid UTF-8")]
     InvalidUtf8,
     /// A message over `--max-message-size`: answered with Close 1009.
-    #[error("the peer sent a message over the limit of {}", counted(*limit, "byte"))]
+    #[error("the peer sent a message larger than the limit of {}", counted(*limit, "byte"))]
     TooLarge {
         /// Bytes allowed.
         limit: usize,
@@ -485,4 +483,4 @@ impl Connection {
 }
 
 /// How a stream without a Close ends.
-const NO_CLOSE: &str = "the peer ended the connection without a Close";
+const NO_CLOSE: &str = "the peer ended the connection without a close frame";

@@ -24,7 +24,6 @@ use crate::redact;
 /// Everything a client connection is made from.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectOptions {
-    /// Where to.
     pub target: WsTarget,
     /// Look-up and sockets.
     pub dial: DialOptions,
@@ -36,57 +35,50 @@ pub(crate) struct ConnectOptions {
     pub headers: Vec<HeaderEdit>,
     /// Host header in place of the target's.
     pub host: Option<String>,
-    /// Origin header.
     pub origin: Option<String>,
-    /// Subprotocols offered.
     pub subprotocols: Vec<String>,
     /// Who the client is, read at every attempt.
     pub credentials: Credentials,
-    /// Cookies, NAME=VALUE.
     pub cookies: Vec<String>,
-    /// permessage-deflate offered.
     pub deflate: Option<DeflateOffer>,
     /// Largest message accepted, in bytes.
     pub max_message_size: usize,
     /// For look-up, TCP, TLS and the answer to the upgrade together.
     pub connect_timeout: Duration,
-    /// Most redirects to follow; `None` follows none.
+    /// Maximum number of redirects; `None` follows none.
     pub redirects: Option<u32>,
-    /// Pings are left to whoever reads them.
+    /// Pings are left to the code that reads them.
     pub no_pong: bool,
 }
 
-/// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Look-up or TCP.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// There is no way through the proxy.
+    /// The proxy cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// The upgrade was refused.
     #[error("{}", refused_text(.0))]
     Refused(Box<Refusal>),
-    /// The answer to the upgrade is no valid one.
+    /// The upgrade answer is invalid.
     #[error("{0}")]
     Malformed(String),
-    /// There is none, or it is no HTTP.
+    /// Missing, or not HTTP.
     #[error("{0}")]
     NotHttp(&'static str),
     /// What says who the client is cannot be read.
     #[error("{0}")]
     Credentials(String),
     /// The connect timeout ran out, while waiting for what is said second.
-    #[error("no connection within {0:?}; it hung at {1}")]
+    #[error("no connection within {0:?}; stuck at {1}")]
     Timeout(Duration, String),
     /// More redirects than allowed, or one that leads nowhere.
     #[error("redirect: {reason}")]
     Redirect {
-        /// What is wrong with it.
         reason: String,
         /// Requests and answers so far, secrets redacted.
         heads: Vec<String>,
@@ -125,9 +117,7 @@ pub(crate) struct Handshake {
     pub redirects: Vec<String>,
     /// The way through a proxy.
     pub proxy: Option<ProxyLeg>,
-    /// Look-up.
     pub dns: Duration,
-    /// TCP connection.
     pub tcp: Duration,
     /// TLS handshake, zero without TLS.
     pub tls: Duration,
@@ -135,7 +125,6 @@ pub(crate) struct Handshake {
     pub resumed: bool,
     /// From the request to its answer.
     pub upgrade: Duration,
-    /// All of it, redirects included.
     pub total: Duration,
     /// Facts about TLS and the certificates.
     pub certificate: Vec<String>,
@@ -194,7 +183,6 @@ pub(crate) struct Connector {
     proxy_tls: OnceCell<ClientConnector>,
     /// What is waited for, in case the time runs out.
     step: RefCell<String>,
-    /// What the last attempt showed.
     identity: RefCell<Identity>,
 }
 
@@ -318,8 +306,10 @@ impl Connector {
             target = match target.join(&location) {
                 Ok(target) => target,
                 Err(error) => {
-                    let reason =
-                        format!("cannot follow to '{}': {error}", redact::broken_url(&location).escape_debug());
+                    let reason = format!(
+                        "cannot follow redirect to '{}': {error}",
+                        redact::broken_url(&location).escape_debug()
+                    );
                     return Err(ConnectError::Redirect { reason, heads });
                 }
             };
@@ -414,7 +404,6 @@ impl Connector {
         })
     }
 
-    /// What the user set.
     #[must_use]
     pub(crate) fn options(&self) -> &ConnectOptions {
         &self.options

@@ -1,4 +1,4 @@
-//! What the body of an answer shows to a person (pure): content codings undone, what is no text named.
+//! What the body of an answer shows to a person (pure): content codings undone, what is not text named.
 //!
 //! Knows gzip, deflate and br (RFC 9110 section 8.4.1, RFC 7932). Invariant: whatever a body inflates to, no more is kept
 //! than asked for.

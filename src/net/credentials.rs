@@ -18,7 +18,6 @@ use crate::message::io_text::io_text;
 /// A secret, or where it comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Secret {
-    /// Itself.
     Text(String),
     /// In this file, less its last newline.
     File(PathBuf),
@@ -69,10 +68,8 @@ pub(crate) struct Credentials {
     pub header_files: Vec<PathBuf>,
 }
 
-/// What one attempt shows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
-    /// The Authorization header.
     pub authorization: Option<HeaderValue>,
     /// Headers from files.
     pub headers: Vec<HeaderEdit>,
@@ -138,13 +135,17 @@ impl Credentials {
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, String> {
-    sensitive(&format!("Bearer {token}")).ok_or_else(|| "the bearer token has a character no header can carry".into())
+    sensitive(&format!("Bearer {token}")).ok_or_else(|| {
+        "the bearer token contains a character not allowed in a \
+    header"
+            .into()
+    })
 }
 
 fn basic(pair: &str) -> Result<HeaderValue, String> {
     let colon = if pair.contains(':') { "" } else { ":" };
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{pair}{colon}"));
-    sensitive(&format!("Basic {encoded}")).ok_or_else(|| "the user cannot be sent".into())
+    sensitive(&format!("Basic {encoded}")).ok_or_else(|| "invalid user name".into())
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {
@@ -169,7 +170,6 @@ impl Drop for Group {
     }
 }
 
-/// What a command prints.
 async fn run(command: &str) -> Result<String, String> {
     let failed = |text: &str| format!("--bearer-command: {text}");
     let child = tokio::process::Command::new("sh")
@@ -241,7 +241,7 @@ mod tests {
             ("printf ' abc\n\n'", Ok("Bearer abc")),
             ("true", Err("--bearer-command: it printed nothing")),
             ("echo first >&2; echo no such vault >&2; exit 3", Err("--bearer-command: exit status: 3: no such vault")),
-            ("printf 'a\\nb'", Err("the bearer token has a character no header can carry")),
+            ("printf 'a\\nb'", Err("the bearer token contains a character not allowed in a header")),
         ] {
             let token = Secret::Command(command.to_owned());
             assert_eq!(format!("{token:?}"), "Command");

@@ -20,10 +20,8 @@ use crate::message::io_text::io_text;
 /// Head start of each attempt over the next (RFC 8305 section 8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Which addresses may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Family {
-    /// Both families.
     #[default]
     Any,
     /// IPv4.
@@ -51,7 +49,6 @@ pub(crate) struct DialOptions {
     pub unix_socket: Option<PathBuf>,
     /// The local address to connect from.
     pub interface: Option<IpAddr>,
-    /// Which addresses may be used.
     pub family: Family,
 }
 
@@ -92,17 +89,16 @@ pub(crate) fn parse_resolve(text: &str) -> Result<(String, u16, IpAddr), String>
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The name is unknown, or has no address of the family wanted.
-    #[error("{host} has no {}address", match family { Family::Any => "", Family::V4 => "IPv4 ", Family::V6 => "IPv6 " })]
+    #[error("{host} has no {}address", match family { Family::Any => "", Family::V4 => "IPv4 ", Family::V6 => "IPv6 \
+    " })]
     NoAddress {
-        /// The name.
         host: String,
         /// The family wanted.
         family: Family,
     },
     /// The look-up itself failed.
-    #[error("look-up of {host} failed: {reason}")]
+    #[error("lookup of {host} failed: {reason}")]
     LookupFailed {
-        /// The name.
         host: String,
         /// In the words of the system.
         reason: String,
@@ -120,7 +116,6 @@ pub enum DialError {
 /// How long it took, and where it led.
 #[derive(Debug, Clone)]
 pub(crate) struct Timings {
-    /// The look-up.
     pub dns: Duration,
     /// From the first attempt to the connection.
     pub tcp: Duration,

@@ -12,10 +12,9 @@ use hyper::body::Incoming;
 use super::connector::{ConnectError, Connector};
 use super::http_client::{HttpLink, NoAnswer};
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// No connection came about.
+    /// No connection could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection broke, or what came is not HTTP.
@@ -35,7 +34,6 @@ impl From<NoAnswer> for FetchError {
 /// An answer whose body is still to come.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    /// The status code.
     pub status: StatusCode,
     body: Incoming,
     /// Ends the connection when dropped.

@@ -30,7 +30,7 @@ const MAX_HEAD: usize = 264 * 1024;
 /// The same where nobody has reason to send much.
 const SMALL_HEAD: usize = 32 * 1024;
 /// What is said of a head over one of these.
-pub(crate) const TOO_LARGE: &str = "its head has more than 1000 lines or 256 KiB";
+pub(crate) const TOO_LARGE: &str = "its header has more than 1000 lines or 256 KiB";
 /// Names that are not in title case, as their RFCs write them.
 const STANDARD: [&str; 9] = [
     "DNT",
@@ -82,7 +82,7 @@ impl SpelledName {
     /// Reads a name, to be written as it stands.
     ///
     /// # Errors
-    /// When it is no token (RFC 9110 section 5.6.2).
+    /// When it is not a token (RFC 9110 section 5.6.2).
     pub(crate) fn parse(text: &[u8]) -> Result<Self, InvalidHeaderName> {
         let name = HeaderName::from_bytes(text)?;
         Ok(Self { name, spelling: std::str::from_utf8(text).ok().map(Box::from) })

@@ -46,7 +46,6 @@ enum Kind {
 }
 
 impl Body {
-    /// All of it.
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
     }
@@ -103,14 +102,12 @@ pub(crate) struct RequestBody {
 /// Why a request's body could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// It is larger than allowed.
     #[error("the body is larger than {}", counted(*.0, "byte"))]
     TooLarge(usize),
-    /// It came too slowly.
     #[error("the body came too slowly")]
     TooSlow,
     /// It is broken, or the peer left.
-    #[error("the body did not arrive whole")]
+    #[error("the body was truncated")]
     Broken,
 }
 
@@ -147,18 +144,15 @@ impl RequestBody {
 
 /// A byte stream after [`serve`].
 pub(crate) struct Served {
-    /// The stream.
     pub transport: Transport,
     /// What came after the last request.
     pub unread: Bytes,
-    /// Whether it ended in order.
     pub result: Result<(), HttpError>,
 }
 
-/// Why HTTP ended early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HttpError {
-    /// What came is no HTTP, or the peer left.
+    /// What came is not HTTP, or the peer left.
     #[error("{0}")]
     Broken(String),
     /// No request was whole in time.

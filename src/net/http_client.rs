@@ -32,7 +32,6 @@ pub(super) enum NoAnswer {
     /// The head of the answer is too large.
     #[error("the answer is too large: {}", head::TOO_LARGE)]
     TooLarge,
-    /// What came is not HTTP.
     #[error("the answer is not valid HTTP")]
     NotHttp,
     /// The connection ended first.
@@ -77,7 +76,6 @@ pub(super) struct HttpLink {
     pub sender: SendRequest<Full<Bytes>>,
     /// Whether a proxy passes the requests on.
     is_proxied: bool,
-    /// What that must be told.
     proxy_authorization: Option<HeaderValue>,
     driver: JoinHandle<()>,
 }
@@ -96,7 +94,7 @@ impl HttpLink {
     pub(super) async fn open(transport: Transport, proxy: Option<&Proxy>) -> Result<Self, NoAnswer> {
         let (sender, connection) = head::client().handshake(TokioIo::new(transport)).await?;
         let driver = tokio::task::spawn_local(async move {
-            // What goes wrong is told to whoever waits for the answer.
+            // What goes wrong is told to the code that waits for the answer.
             let _ = connection.await;
         });
         Ok(Self {

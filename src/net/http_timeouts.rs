@@ -18,13 +18,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins to wait.
     #[must_use]
     pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, moved: 0 }
     }
 
-    /// So many bytes have moved.
     pub(crate) fn on_moved(&mut self, bytes: usize, now: Instant) {
         self.moved += bytes;
         if self.moved >= LEAST {
@@ -45,7 +43,6 @@ pub(crate) struct HttpTimeouts {
     limit: Duration,
     /// Since when a request head may come; none while one is being answered.
     head_since: Option<Instant>,
-    /// What waits for the socket.
     blocked: Option<Progress>,
     requests: u64,
 }

@@ -1,9 +1,9 @@
 //! The listening side: sockets, and the upgrade (RFC 6455 section 4.2).
 //!
-//! Owns the checks on a request and the answers to those that are no WebSocket upgrade. Leaves binding to `socket`, to the
-//! caller which sessions may join ([`UpgradeSettings::admit`]) and what plain requests get ([`UpgradeSettings::site`]), and
-//! HTTP itself to `http`.
-//! Invariant: TLS and request head are whole within the handshake time limit, or the socket closes.
+//! Owns the checks on a request and the answers to those that are not WebSocket upgrades. Leaves binding to `socket`, to
+//! the caller which sessions may join ([`UpgradeSettings::admit`]) and what plain requests get
+//! ([`UpgradeSettings::site`]), and HTTP itself to `http`. Invariant: TLS and request head are whole within the
+//! handshake time limit, or the socket closes.
 
 mod socket;
 
@@ -35,20 +35,16 @@ use super::transport::Transport;
 /// A refusal: a status and a line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refuse {
-    /// HTTP status.
     pub status: StatusCode,
-    /// What is told; the body too, with a newline, unless that is given.
+    /// The status text; also the body, with a newline, unless that is given.
     pub text: String,
-    /// What helps, for whoever runs the server; it follows the text in the body.
+    /// A hint for the operator of the server; it follows the text in the body.
     pub hint: Option<&'static str>,
-    /// Further headers.
     pub headers: Vec<(SpelledName, HeaderValue)>,
-    /// The body as it is.
     pub body: Option<Bytes>,
 }
 
 impl Refuse {
-    /// A refusal.
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), hint: None, headers: Vec::new(), body: None }
     }
@@ -68,13 +64,13 @@ pub(crate) type Pass = Option<Box<dyn std::any::Any>>;
 /// put what it learned, and the peer's address.
 pub(crate) type Admit = dyn Fn(&mut Parts, PeerAddr) -> Result<Pass, Refuse>;
 
-/// Answers requests that are no upgrade.
+/// Answers requests that are not upgrades.
 pub(crate) type Site = dyn Fn(Request<RequestBody>, PeerAddr) -> Pin<Box<dyn Future<Output = Response<Body>>>>;
 
-/// Told of each request that was refused.
+/// Called for each refused request.
 pub(crate) type OnRefused = dyn Fn(PeerAddr, &Refuse);
 
-/// What stands behind a session that is let in: what it agreed to, which the answer to the client repeats.
+/// What stands behind a session that is admitted: what it agreed to, which the answer to the client repeats.
 pub(crate) struct Bridged {
     /// The subprotocol agreed on.
     pub subprotocol: Option<String>,
@@ -82,7 +78,7 @@ pub(crate) struct Bridged {
     pub deflate: Option<DeflateOffer>,
     /// Headers added to the answer.
     pub headers: Vec<(SpelledName, HeaderValue)>,
-    /// For whoever takes the session over.
+    /// For the code that takes the session over.
     pub far: Box<dyn Any>,
 }
 
@@ -93,7 +89,7 @@ pub(crate) type Bridge = dyn Fn(&Parts, PeerAddr) -> Pin<Box<dyn Future<Output =
 pub(crate) struct UpgradeSettings {
     /// Paths served; empty serves every path.
     pub paths: Vec<String>,
-    /// Pages let in. No browser leaves the header out, so a request without it comes from elsewhere and is let in.
+    /// Pages let in. No browser leaves the header out, so a request without it comes from elsewhere and is admitted.
     pub origins: Origins,
     /// Subprotocols, in order of preference.
     pub subprotocols: Vec<String>,
@@ -105,10 +101,9 @@ pub(crate) struct UpgradeSettings {
     pub handshake_timeout: Duration,
     /// The last word on who may join.
     pub admit: Box<Admit>,
-    /// What answers requests that are no upgrade; without it they get 426. Where paths are named, those speak
+    /// What answers requests that are not upgrades; without it they get 426. Where paths are named, those speak
     /// WebSocket only.
     pub site: Option<Box<Site>>,
-    /// Told of each refusal.
     pub on_refused: Box<OnRefused>,
     /// What decides after all others, and in place of `subprotocols` and `deflate`.
     pub bridge: Option<Rc<Bridge>>,
@@ -137,7 +132,6 @@ pub(crate) struct Accepted {
 /// Why no session came of a byte stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AcceptError {
-    /// TLS failed.
     #[error("{0}")]
     Tls(String),
     /// Not HTTP, or the peer left.
@@ -147,7 +141,7 @@ pub(crate) enum AcceptError {
     #[error("no complete request within the handshake time limit")]
     Timeout,
     /// It was not done when others needed its place.
-    #[error("not done in time to keep its place: too many connections are being opened")]
+    #[error("handshake too slow: too many connections are being opened")]
     Displaced,
 }
 
@@ -233,7 +227,7 @@ async fn serve(
         Err(HttpError::NoRequest) => return Err(AcceptError::Timeout),
         Err(HttpError::TooSlow) => return Ok(None),
         Err(HttpError::Broken(text)) if !answered => Err(AcceptError::Http(text)),
-        Ok(()) if !answered => Err(AcceptError::Http("the peer left without a request".to_owned())),
+        Ok(()) if !answered => Err(AcceptError::Http("the peer disconnected without a request".to_owned())),
         Ok(()) | Err(HttpError::Broken(_)) => Ok(None),
     };
     server::linger(served.transport).await;
@@ -353,7 +347,7 @@ fn check(request: &Parts, settings: &UpgradeSettings) -> Result<String, Refuse> 
         return Err(Refuse::new(StatusCode::BAD_REQUEST, "a WebSocket upgrade needs HTTP/1.1"));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
-        return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here"));
+        return Err(Refuse::new(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is supported"));
     }
     if !settings.origins.let_in(headers, settings.site.is_some()) {
         return Err(foreign_page(headers));
@@ -373,7 +367,7 @@ fn foreign_page(headers: &HeaderMap) -> Refuse {
         _ => "this origin".to_owned(),
     };
     Refuse {
-        hint: Some("--allow-origin ORIGIN lets its pages in, --allow-origin '*' those of every origin"),
+        hint: Some("accept its pages with --allow-origin ORIGIN, or all pages with --allow-origin '*'"),
         ..Refuse::new(StatusCode::FORBIDDEN, format!("pages of {of} may not connect"))
     }
 }

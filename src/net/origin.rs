@@ -1,7 +1,7 @@
 //! What a request of a browser says about where it comes from, and which pages a server lets in (pure).
 //!
 //! Owns comparing Origin (RFC 6454) with Host, telling names that nobody else decides about, and the rule for pages.
-//! Leaves what follows from it to whoever serves the request.
+//! Leaves what follows from it to the code that serves the request.
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
@@ -9,7 +9,6 @@ use http::uri::Authority;
 /// Which pages may connect. A request without an Origin comes from no page and is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Origins {
-    /// Every page.
     #[default]
     Every,
     /// Pages of this machine, and of the address that was asked where no foreign name server decides about it.
@@ -29,7 +28,7 @@ impl Origins {
         }
     }
 
-    /// Whether a request with these headers is let in; `serves_pages` says that the server has pages of its own.
+    /// Whether a request with these headers is admitted; `serves_pages` says that the server has pages of its own.
     #[must_use]
     pub(crate) fn let_in(&self, headers: &HeaderMap, serves_pages: bool) -> bool {
         let is_welcome = |origin: &HeaderValue| match self {
@@ -100,7 +99,7 @@ mod tests {
         let (local, every) = (list(&[]), list(&["https://a.example", "*"]));
         let (named, same) = (list(&["https://a.example"]), list(&["same"]));
         assert_eq!(every, Origins::Every);
-        // Host, Origin, and whether it is let in: local, every, named, same.
+        // Host, Origin, and whether it is admitted: local, every, named, same.
         let table = [
             ("localhost:1", "http://localhost:3000", [true, true, false, false]),
             ("localhost:1", "https://app.localhost", [true, true, false, false]),

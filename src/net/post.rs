@@ -23,15 +23,13 @@ use crate::redact;
 
 /// Most that is read of an answer's body, so that its connection can be kept.
 const MAX_BODY: usize = 256 * 1024;
-/// Longest wait for it.
+/// How long to wait for it.
 const BODY_TIME: Duration = Duration::from_secs(5);
 /// What of it is kept for the person who must act.
 const KEPT: usize = 1024;
 
-/// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// The status code.
     pub status: StatusCode,
     /// How long the server wants us to wait before the next try.
     pub retry_after: Option<Duration>,
@@ -41,13 +39,11 @@ pub(crate) struct Answer {
     pub bytes: Bytes,
 }
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
-    /// No connection came about.
+    /// No connection could be opened.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// None came in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The connection broke, or what came is not HTTP.
@@ -57,7 +53,7 @@ pub(crate) enum PostError {
     #[error("redirect: {0}")]
     Redirect(String),
     /// The request cannot be written as asked for.
-    #[error("the request cannot be sent: {0}")]
+    #[error("cannot send the request: {0}")]
     Request(String),
 }
 
@@ -121,7 +117,7 @@ impl Poster {
             is_permanent &= matches!(answer.status.as_u16(), 301 | 308);
             target = target.join(&location).map_err(|error| {
                 PostError::Redirect(format!(
-                    "cannot follow to '{}': {error}",
+                    "cannot follow redirect to '{}': {error}",
                     redact::broken_url(&location).escape_debug()
                 ))
             })?;

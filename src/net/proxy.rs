@@ -57,11 +57,9 @@ impl ProxyScheme {
 /// A proxy's URL, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proxy {
-    /// What is spoken with it.
     pub scheme: ProxyScheme,
     /// Name or address, without brackets.
     pub host: String,
-    /// Its port.
     pub port: u16,
     /// User and password, decoded.
     credentials: Option<(String, String)>,
@@ -168,7 +166,7 @@ impl ProxyRules {
     /// The proxy on the way to `target`.
     ///
     /// # Errors
-    /// What was set for it is no proxy.
+    /// The proxy configured for it is invalid.
     pub(crate) fn choose(&self, target: &WsTarget) -> Result<Option<&Proxy>, String> {
         let setting = if target.secure { &self.wss } else { &self.ws };
         match setting {

@@ -55,7 +55,6 @@ impl TlsVersion {
 /// What kind of failure it was, for the hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsErrorKind {
-    /// Nobody trusted signed the certificate.
     Untrusted,
     /// The certificate is for another name.
     NameMismatch,
@@ -79,11 +78,10 @@ pub enum TlsErrorKind {
     NotTls,
     /// The peer closed the connection in place of a handshake.
     HungUp,
-    /// Anything else.
     Other,
 }
 
-/// OpenSSL's words for an answer that is no TLS: what stands where the version would, or the length.
+/// OpenSSL's words for an answer that is not TLS: what stands where the version would, or the length.
 const NOT_TLS: [&str; 3] = ["wrong version number", "packet length too long", "unknown protocol"];
 
 /// TLS cannot be set up.
@@ -159,7 +157,6 @@ fn shorten(text: &str) -> String {
 /// What a server asks of its clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerDemands {
-    /// Lowest version.
     pub min: TlsVersion,
     /// They must show a certificate signed by one of these.
     pub client_ca: Option<PathBuf>,
@@ -170,7 +167,6 @@ pub(crate) struct ServerDemands {
 /// Where a server's certificate and key are.
 #[derive(Clone)]
 pub(crate) struct ServerIdentity {
-    /// The files.
     pub files: IdentityFiles,
     /// Opens the key or the PKCS#12 file, where it is encrypted.
     pub passphrase: Option<String>,
@@ -179,11 +175,8 @@ pub(crate) struct ServerIdentity {
 /// Files that hold a certificate, its chain and its key.
 #[derive(Debug, Clone)]
 pub(crate) enum IdentityFiles {
-    /// PEM.
     Pem {
-        /// Certificate chain.
         cert: PathBuf,
-        /// Key.
         key: PathBuf,
     },
     /// All in one, as PKCS#12.
@@ -212,9 +205,7 @@ impl ServerIdentity {
             #[cfg(not(target_os = "macos"))]
             IdentityFiles::Pkcs12(path) => identity::from_pkcs12_file(path, passphrase, ShownBy::Server),
             #[cfg(target_os = "macos")]
-            IdentityFiles::Pkcs12(path) => {
-                Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --tls-cert and --tls-key"))
-            }
+            IdentityFiles::Pkcs12(path) => Err(TlsError::of_file(path, "PKCS#12 file", "use --tls-cert and --tls-key")),
         }
     }
 }
@@ -236,7 +227,6 @@ pub(crate) struct ClientTls {
     pub ca_file: Option<PathBuf>,
     /// Opens that file, where it is an encrypted PKCS#12 file.
     pub ca_passphrase: Option<String>,
-    /// Client certificate.
     pub cert: Option<PathBuf>,
     /// Its key; `None` looks into the certificate's file.
     pub key: Option<PathBuf>,
@@ -244,7 +234,6 @@ pub(crate) struct ClientTls {
     pub passphrase: Option<String>,
     /// Client certificate and key in one.
     pub pkcs12: Option<PathBuf>,
-    /// Lowest version.
     pub min: TlsVersion,
     /// Name to ask for and check in place of the host's.
     pub sni: Option<String>,
@@ -274,7 +263,7 @@ impl ClientTls {
             #[cfg(not(target_os = "macos"))]
             (Some(path), _) => identity::from_pkcs12_file(path, passphrase, ShownBy::Client)?,
             #[cfg(target_os = "macos")]
-            (Some(path), _) => return Err(TlsError::of_file(path, "PKCS#12 file", "here it must be --cert and --key")),
+            (Some(path), _) => return Err(TlsError::of_file(path, "PKCS#12 file", "use --cert and --key")),
             (None, Some(cert)) => identity::from_pem_files(cert, self.key.as_deref().unwrap_or(cert), passphrase)?,
             (None, None) => return Ok(None),
         };

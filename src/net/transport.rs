@@ -18,7 +18,6 @@ use super::tls::{ClientStream, ServerStream};
 
 /// A byte stream to the peer.
 pub(crate) enum Transport {
-    /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
@@ -26,7 +25,6 @@ pub(crate) enum Transport {
     Tls(Secure<ServerStream>),
     /// A client's side of TLS over any of the others.
     ClientTls(Secure<ClientStream>),
-    /// In memory.
     #[cfg(test)]
     Memory(DuplexStream),
 }
@@ -135,7 +133,7 @@ impl AsyncWrite for Transport {
 }
 
 impl Transport {
-    /// Writes what is taken at once; `WouldBlock` when nothing is. Whoever needs the rest written polls.
+    /// Writes what is taken at once; `WouldBlock` when nothing is. Code that needs the rest written polls.
     ///
     /// # Errors
     /// What the byte stream says.

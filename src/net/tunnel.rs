@@ -26,35 +26,24 @@ use super::upgrade::{headers_text, reason};
 use crate::endpoint::{WsTarget, bracketed};
 use crate::message::io_text::io_text;
 
-/// Why there is no way through the proxy.
+/// Why the proxy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// What was set is no proxy.
+    /// The configured proxy is invalid.
     #[error("{0}")]
     Setting(String),
     /// The server's name has no address here, where a SOCKS5 proxy must be given one.
     #[error(transparent)]
     LookUp(#[from] DialError),
     /// The proxy itself cannot be reached.
-    #[error("the proxy {proxy} cannot be reached: {cause}")]
-    Unreachable {
-        /// Which one.
-        proxy: String,
-        /// Why.
-        cause: DialError,
-    },
+    #[error("cannot reach the proxy {proxy}: {cause}")]
+    Unreachable { proxy: String, cause: DialError },
     /// TLS with the proxy failed.
     #[error("the proxy {proxy}: {cause}")]
-    Tls {
-        /// Which one.
-        proxy: String,
-        /// Why.
-        cause: TlsError,
-    },
+    Tls { proxy: String, cause: TlsError },
     /// An HTTP answer other than 2xx.
-    #[error("the proxy {proxy} refused the way to the server: {}", format!("{status} {reason}").trim_end())]
+    #[error("the proxy {proxy} refused to connect to the server: {}", format!("{status} {reason}").trim_end())]
     Refused {
-        /// Which one.
         proxy: String,
         /// The status code.
         status: u16,
@@ -65,28 +54,12 @@ pub enum ProxyError {
     },
     /// The proxy works; the server cannot be reached from it (SOCKS5).
     #[error("the proxy {proxy}: {reason}")]
-    Server {
-        /// Which one.
-        proxy: String,
-        /// What it reports.
-        reason: &'static str,
-    },
+    Server { proxy: String, reason: &'static str },
     /// The proxy wants other credentials, or some at all (SOCKS5).
     #[error("the proxy {proxy} {reason}")]
-    Credentials {
-        /// Which one.
-        proxy: String,
-        /// What it wants.
-        reason: &'static str,
-    },
-    /// Anything else.
+    Credentials { proxy: String, reason: &'static str },
     #[error("the proxy {proxy}: {reason}")]
-    Failed {
-        /// Which one.
-        proxy: String,
-        /// What happened.
-        reason: String,
-    },
+    Failed { proxy: String, reason: String },
 }
 
 /// The part of the way that leads through a proxy, for `-v`.
@@ -220,7 +193,7 @@ async fn connect(
     let parts = parts.map_err(broken)?;
     if !parts.read_buf.is_empty() {
         // In TLS and in HTTP the client speaks first.
-        return Err(failed("it sent bytes of its own after its answer".to_owned()));
+        return Err(failed("it sent unexpected bytes after its answer".to_owned()));
     }
     Ok((parts.io.into_inner(), shown))
 }
@@ -250,23 +223,23 @@ fn socks_error(error: &tokio_socks::Error, proxy: &Proxy) -> ProxyError {
     let credentials = |reason| ProxyError::Credentials { proxy: proxy.to_string(), reason };
     let server = |reason| ProxyError::Server { proxy: proxy.to_string(), reason };
     let reason = match error {
-        Socks::PasswordAuthFailure(_) => return credentials("does not accept the user name and password"),
+        Socks::PasswordAuthFailure(_) => return credentials("rejected the user name and password"),
         Socks::NoAcceptableAuthMethods if proxy.credentials().is_some() => {
-            return credentials("does not take a user name and password");
+            return credentials("does not support a user name and password");
         }
         Socks::NoAcceptableAuthMethods | Socks::AuthorizationRequired => {
-            return credentials("wants a user name and password");
+            return credentials("requires a user name and password");
         }
         Socks::InvalidAuthValues(_) => {
-            return credentials("takes a user name and a password of 1 to 255 bytes each");
+            return credentials("requires a user name and password of 1 to 255 bytes each");
         }
-        Socks::ConnectionNotAllowedByRuleset => return server("its rules do not allow the way to the server"),
+        Socks::ConnectionNotAllowedByRuleset => return server("its rules do not allow the connection"),
         Socks::ConnectionRefused => return server("the server refused its connection"),
-        Socks::HostUnreachable => return server("it cannot reach the server, or finds no address of that name"),
+        Socks::HostUnreachable => return server("it cannot reach the server or resolve its name"),
         Socks::NetworkUnreachable => return server("it cannot reach the server's network"),
         Socks::TtlExpired => return server("it cannot reach the server in time"),
         Socks::GeneralSocksServerFailure => return server("it reports a general failure"),
-        Socks::AddressTypeNotSupported => return server("it does not know this kind of address"),
+        Socks::AddressTypeNotSupported => return server("it does not support this address type"),
         Socks::InvalidResponseVersion => "its answer is not SOCKS5".to_owned(),
         Socks::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "it closed the connection without an answer".to_owned()

@@ -27,7 +27,7 @@ use crate::redact;
 
 /// Most that is kept of a refusal's body.
 const MAX_BODY: usize = 64 * 1024;
-/// Longest wait for a refusal's body.
+/// How long to wait for a refusal's body.
 const BODY_TIME: Duration = Duration::from_secs(2);
 
 /// One `-H`.
@@ -55,8 +55,7 @@ impl HeaderEdit {
 /// # Errors
 /// A line that says what is wrong.
 pub(crate) fn parse_header(text: &str) -> Result<HeaderEdit, String> {
-    let name =
-        |text: &str| SpelledName::parse(text.trim().as_bytes()).map_err(|_| "that is not a header name".to_owned());
+    let name = |text: &str| SpelledName::parse(text.trim().as_bytes()).map_err(|_| "invalid header name".to_owned());
     if let Some((key, value)) = text.split_once(':') {
         let value = value.trim();
         if value.is_empty() {
@@ -72,22 +71,17 @@ pub(crate) fn parse_header(text: &str) -> Result<HeaderEdit, String> {
     }
 }
 
-/// What is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct UpgradeRequest<'a> {
-    /// Where to.
     pub target: &'a WsTarget,
     /// Headers of the user's own.
     pub headers: Vec<HeaderEdit>,
     /// Host header in place of the target's.
     pub host_override: Option<String>,
-    /// Origin header.
     pub origin: Option<String>,
     /// Subprotocols offered, in order of preference.
     pub subprotocols: Vec<String>,
-    /// Authorization header.
     pub authorization: Option<HeaderValue>,
-    /// Cookies, NAME=VALUE.
     pub cookies: Vec<String>,
     /// The extensions offered.
     pub extensions: Option<String>,
@@ -96,7 +90,6 @@ pub(crate) struct UpgradeRequest<'a> {
 /// A byte stream that speaks WebSocket from here on.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
-    /// The stream.
     pub transport: Transport,
     /// Bytes that came after the answer's head.
     pub prefix: Bytes,
@@ -104,7 +97,6 @@ pub(crate) struct Upgraded {
     pub subprotocol: Option<String>,
     /// The values of Sec-WebSocket-Extensions.
     pub extensions: Vec<String>,
-    /// All headers of the answer.
     pub headers: HeaderMap,
     /// How their names were spelled, for [`head::spelled`].
     pub spelling: Extensions,
@@ -144,7 +136,6 @@ impl Refusal {
         readable(&self.headers, &self.body, most)
     }
 
-    /// Where a redirect leads.
     #[must_use]
     pub fn location(&self) -> Option<String> {
         self.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -157,17 +148,17 @@ pub enum UpgradeError {
     /// An HTTP answer other than 101.
     #[error("the server refused the upgrade: {}", .0.status)]
     Refused(Box<Refusal>),
-    /// The answer is no valid one.
+    /// The answer is invalid.
     #[error("{0}")]
     Malformed(String),
-    /// There is none, or it is no HTTP: as from a server that wants TLS.
+    /// Missing, or not HTTP: as from a server that wants TLS.
     #[error("{0}")]
     NotHttp(&'static str),
     /// The server refused us in TLS, once we had asked.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The request cannot be written as asked for.
-    #[error("the request cannot be sent: {0}")]
+    #[error("cannot send the request: {0}")]
     Request(String),
 }
 
@@ -425,7 +416,8 @@ mod tests {
     fn good(key: &str, more: &str) -> String {
         let accept = accept_key(key);
         format!(
-            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{more}\r\n"
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: \
+             {accept}\r\n{more}\r\n"
         )
     }
 

@@ -1,4 +1,5 @@
-//! What can be seen of a run, and done to it, from outside: the seam between a run and whoever shows or steers it.
+//! What can be seen of a run, and done to it, from outside: the seam between a run and the code that shows or steers
+//! it.
 //!
 //! Owns the trait that each kind of run implements and the readings it gives. Leaves HTTP to `admin`. Invariant:
 //! readings are copies of a moment; nobody who holds one holds up the run.
@@ -18,7 +19,7 @@ use crate::net::connection::CloseReason;
 
 /// A run as others see it.
 pub trait Control {
-    /// The subcommand.
+    /// Returns the subcommand's mode, such as `listen`.
     fn mode(&self) -> &'static str;
 
     /// Whether clients connect to this run; otherwise it is one that connects.
@@ -26,10 +27,10 @@ pub trait Control {
         false
     }
 
-    /// What has been counted.
+    /// Returns the counters of the run.
     fn counters(&self) -> &Counters;
 
-    /// Where events can be seen.
+    /// Returns the stream of events.
     fn tap(&self) -> &Tap;
 
     /// Sessions open now.
@@ -105,11 +106,10 @@ pub trait Control {
 pub enum Steer {
     /// It is read in another way.
     Intake(Intake),
-    /// It is closed.
+    /// Close the session with this code and reason.
     Close(CloseReason),
 }
 
-/// How a session is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Intake {
     /// Nothing is read from it, so that its peer is held back; or reading goes on.
@@ -123,7 +123,7 @@ pub enum Intake {
 pub enum Refusal {
     /// No session has this id or name.
     Unknown,
-    /// This one cannot be done so to.
+    /// The session does not support this action.
     Unfit(&'static str),
 }
 
@@ -139,7 +139,7 @@ impl std::fmt::Display for Refusal {
 /// A message on its way into the queues of its receivers, which may have to wait for room.
 pub type Delivering = Pin<Box<dyn Future<Output = Delivery>>>;
 
-/// What became of a message.
+/// The outcome of sending a message to sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Sessions that will be sent it.
@@ -163,7 +163,7 @@ impl std::iter::Sum for Delivery {
 /// The state of one queue, or of all of one name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueReading {
-    /// Its name.
+    /// Name of the queue.
     pub name: Cow<'static, str>,
     /// Messages in it.
     pub depth: usize,
@@ -212,10 +212,8 @@ pub struct FoldReading {
     pub evicted: u64,
 }
 
-/// What waits on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpoolReading {
-    /// Messages.
     pub messages: u64,
     /// Payload bytes.
     pub bytes: u64,
@@ -223,11 +221,9 @@ pub struct SpoolReading {
     pub oldest_ms: Option<f64>,
 }
 
-/// What a session is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
-    /// Its connection is being opened.
     Connecting,
     /// Messages go both ways.
     Open,
@@ -237,16 +233,13 @@ pub enum SessionState {
     Paused,
     /// Its connection was lost and will be opened again.
     Retrying,
-    /// It is about to end.
     Closing,
-    /// It has ended.
     Closed,
 }
 
 /// Messages and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficReading {
-    /// Messages.
     pub messages: u64,
     /// Payload bytes.
     pub bytes: u64,
@@ -261,9 +254,7 @@ impl From<&Traffic> for TrafficReading {
 /// Payload bytes as they were on the wire, where some of them were compressed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireReading {
-    /// Received.
     pub received: u64,
-    /// Sent.
     pub sent: u64,
 }
 
@@ -278,7 +269,6 @@ impl WireReading {
     }
 }
 
-/// What waits for a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionQueue {
     /// Messages.
@@ -289,7 +279,7 @@ pub struct SessionQueue {
     pub capacity: usize,
 }
 
-/// One session.
+/// A snapshot of one session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionReading {
     /// Its id, as events have it.
@@ -305,17 +295,17 @@ pub struct SessionReading {
     pub pipeline: Option<String>,
     /// Who is at the other end.
     pub peer: String,
-    /// What it is doing.
+    /// State of the session.
     pub state: SessionState,
     /// Path and query it asked for, or the address it connected to.
     pub target: String,
     /// When it opened, as events write it.
     pub since: String,
-    /// Received from it.
+    /// Traffic received from the peer.
     pub received: TrafficReading,
-    /// Sent to it.
+    /// Traffic sent to the peer.
     pub sent: TrafficReading,
-    /// What waits for it.
+    /// The session's send queue.
     pub queue: SessionQueue,
     /// Messages that wait where it takes them from, where it knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,6 @@ impl Count {
         self.0.set(self.0.get() + count);
     }
 
-    /// Adds one.
     pub fn one(&self) {
         self.add(1);
     }
@@ -29,7 +28,6 @@ impl Count {
         self.0.set(self.0.get().max(sum));
     }
 
-    /// The sum.
     pub fn get(&self) -> u64 {
         self.0.get()
     }
@@ -38,9 +36,7 @@ impl Count {
 /// Messages, and the bytes of their payloads.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// Messages.
     pub messages: Count,
-    /// Payload bytes.
     pub bytes: Count,
 }
 
@@ -90,7 +86,6 @@ impl<L: Label, T: Default> Default for PerLabel<L, T> {
 }
 
 impl<L: Label> DurationsBy<L> {
-    /// Counts one.
     pub fn add(&self, label: L, time: Duration) {
         self.values[label.index()].add(time);
     }
@@ -102,7 +97,6 @@ impl<L: Label> DurationsBy<L> {
 }
 
 impl<L: Label> ByLabel<L> {
-    /// Adds to one of them.
     pub fn add(&self, label: L, count: u64) {
         self.values[label.index()].add(count);
     }
@@ -117,12 +111,10 @@ impl<L: Label> ByLabel<L> {
         self.values[label.index()].reach(sum);
     }
 
-    /// One of them.
     pub fn get(&self, label: L) -> u64 {
         self.values[label.index()].get()
     }
 
-    /// All of them together.
     pub fn total(&self) -> u64 {
         self.values.iter().map(Count::get).sum()
     }
@@ -167,7 +159,6 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a message was dropped.
     DropReason {
         /// A queue was full.
         QueueFull => "queue-full",
@@ -189,7 +180,6 @@ labels! {
 }
 
 labels! {
-    /// What went wrong, by kind.
     ErrorKind {
         /// A request was refused.
         Refused => "refused",
@@ -235,7 +225,6 @@ labels! {
 }
 
 labels! {
-    /// How a request was answered.
     ReplyStatus {
         /// As asked.
         Ok => "ok",
@@ -265,9 +254,7 @@ labels! {
 /// A count of what was received from peers, and of what was sent to them.
 #[derive(Debug)]
 pub struct BothWays<L> {
-    /// From peers.
     pub received: ByLabel<L>,
-    /// To peers.
     pub sent: ByLabel<L>,
 }
 
@@ -291,7 +278,6 @@ impl Durations {
     pub const BOUNDS: [f64; 14] =
         [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-    /// Counts one.
     pub fn add(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         if let Some(place) = Self::BOUNDS.iter().position(|bound| seconds <= *bound) {
@@ -312,12 +298,10 @@ impl Durations {
         Self::BOUNDS.iter().zip(buckets.iter()).map(so_far).collect()
     }
 
-    /// How many there were.
     pub fn count(&self) -> u64 {
         self.count.get()
     }
 
-    /// All of them together.
     pub fn sum(&self) -> Duration {
         self.sum.get()
     }
@@ -348,7 +332,7 @@ labels! {
 /// What has been counted since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Sessions opened.
+    /// Open connections.
     pub connections: Rc<Count>,
     /// Requests that did not become sessions.
     pub refused: Rc<Count>,
@@ -356,23 +340,23 @@ pub struct Counters {
     pub received: Traffic,
     /// Data messages handed to connections.
     pub sent: Traffic,
-    /// Connections opened again after a loss.
+    /// Successful reconnects.
     pub reconnects: Count,
     /// Attempts to open a connection again, after a loss or a failed attempt.
     pub reconnect_attempts: Count,
     /// Messages that reached where they were to go.
     pub delivered: Count,
-    /// Messages a filter or registration kept from a receiver.
+    /// Messages filtered out by a filter or registration.
     pub filtered: Count,
-    /// Messages dropped.
+    /// Messages dropped, by reason.
     pub dropped: ByLabel<DropReason>,
     /// Messages written to the dead letters.
     pub dead_letters: ByLabel<DropReason>,
-    /// What went wrong.
+    /// Errors, by kind.
     pub errors: Rc<ByLabel<ErrorKind>>,
-    /// Envelopes received.
+    /// Envelopes received, by type.
     pub envelopes: ByLabel<EnvelopeType>,
-    /// Requests.
+    /// Requests received and sent, by method.
     pub requests: BothWays<RequestMethod>,
     /// Answers to requests.
     pub replies: BothWays<ReplyStatus>,

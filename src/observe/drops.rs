@@ -14,7 +14,7 @@ use crate::message::event::{Direction, EventSession, NO_SESSION, push_number, wr
 
 /// Runs of equal messages that may wait: a few MiB.
 const MOST_RUNS: usize = 1 << 16;
-/// Sessions told apart beyond that.
+/// Sessions distinguished beyond that.
 const MOST_SESSIONS: usize = 1 << 12;
 
 /// Messages of one session dropped for one reason.
@@ -38,7 +38,6 @@ struct Sum {
     size: u64,
 }
 
-/// What waits to be written.
 #[derive(Debug, Default)]
 pub(crate) struct DropLines {
     runs: VecDeque<Run>,
@@ -84,7 +83,6 @@ impl DropLines {
         sum.size += size.unwrap_or_default() as u64;
     }
 
-    /// Whether nothing waits.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.sums.is_empty()

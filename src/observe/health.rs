@@ -13,10 +13,8 @@ pub(crate) const ALONE_FOR: Duration = Duration::from_secs(300);
 /// What the rate is measured over.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
-/// How a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Well.
     Ok,
     /// A server that must have clients has had none for [`ALONE_FOR`].
     NoClients,
@@ -79,7 +77,6 @@ impl Health {
         }
     }
 
-    /// How the run is.
     #[must_use]
     pub(crate) fn status(&self, now: Instant) -> Status {
         let lasted = |since: &Instant, limit| now.saturating_duration_since(*since) >= limit;

@@ -12,10 +12,8 @@ use super::process::ProcessReading;
 use super::sample::{Sample, family, histogram_of};
 use super::websocket_input;
 
-/// What the text is.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the metrics are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Names {
     /// `wsp_…`.
@@ -68,49 +66,44 @@ fn of_run(run: &dyn Control) -> Vec<MetricFamily> {
         ),
         gauge("wsp_connections_active", "WebSocket connections that are open.", vec![(None, run.active() as f64)]),
         counter("wsp_connections_total", "WebSocket connections opened.", "", one(counters.connections.get())),
-        counter(
-            "wsp_reconnect_attempts_total",
-            "Attempts to open a connection again.",
-            "",
-            one(counters.reconnect_attempts.get()),
-        ),
-        counter("wsp_reconnects_total", "Connections opened again after a loss.", "", one(counters.reconnects.get())),
-        counter("wsp_delivered_total", "Messages handed to where they were to go.", "", one(counters.delivered.get())),
+        counter("wsp_reconnect_attempts_total", "Reconnect attempts.", "", one(counters.reconnect_attempts.get())),
+        counter("wsp_reconnects_total", "Successful reconnects.", "", one(counters.reconnects.get())),
+        counter("wsp_delivered_total", "Messages delivered.", "", one(counters.delivered.get())),
         counter(
             "wsp_filtered_total",
-            "Messages a filter or registration kept from a receiver.",
+            "Messages filtered out by a filter or registration.",
             "",
             one(counters.filtered.get()),
         ),
         labelled("wsp_dropped_total", "Messages dropped, by reason.", "reason", &counters.dropped),
         labelled("wsp_dead_letters_total", "Messages written to the dead letters.", "reason", &counters.dead_letters),
-        gauge("wsp_waiting", "Messages received that wait for their outcome.", vec![(None, waiting as f64)]),
+        gauge("wsp_waiting", "Messages received and not yet settled.", vec![(None, waiting as f64)]),
         gauge("wsp_queue_depth", "Messages waiting, by queue.", gauges(&|queue| queue.depth as f64)),
         gauge(
             "wsp_queue_utilization",
-            "How full the fullest queue of this name is, from 0 to 1.",
+            "Fill level of the fullest queue of this name, from 0 to 1.",
             gauges(&|queue| queue.utilization),
         ),
-        labelled("wsp_errors_total", "What went wrong, by kind.", "kind", &counters.errors),
+        labelled("wsp_errors_total", "Errors, by kind.", "kind", &counters.errors),
         family(
             "wsp_ping_seconds",
-            "Round trip time of pings.",
+            "Round-trip time of pings.",
             MetricType::HISTOGRAM,
             vec![histogram_of(Sample::new(), &counters.ping_time)],
         ),
     ];
     families.extend(of_requests(counters));
     if let Some(max) = run.max_sessions() {
-        let help = "WebSocket connections that may be open (--max-connections).";
+        let help = "Limit of WebSocket connections (--max-connections).";
         families.push(gauge("wsp_connections_max", help, vec![(None, max as f64)]));
     }
     if !lags.is_empty() {
         let values = lags.iter().map(|(source, lag)| (Some(("source", &**source)), *lag as f64)).collect();
-        families.push(gauge("wsp_lag", "Messages that wait where a source takes them from.", values));
+        families.push(gauge("wsp_lag", "Messages waiting at the source.", values));
     }
     let batches: Vec<_> = queues.iter().filter_map(|queue| Some((Some(&*queue.name), queue.batches?))).collect();
     if !batches.is_empty() {
-        families.push(counter("wsp_batches_total", "Messages made of several, by queue.", "queue", batches));
+        families.push(counter("wsp_batches_total", "Batch messages, by queue.", "queue", batches));
     }
     families.extend(of_gathering(&queues));
     families.extend(run.folds().into_iter().flat_map(of_folds));
@@ -129,12 +122,12 @@ fn of_gathering(queues: &[QueueReading]) -> Vec<MetricFamily> {
     vec![
         gauge(
             "wsp_batch_messages",
-            "Messages in a batch that waits for more, by queue.",
+            "Messages in the batch being filled, by queue.",
             values(|batch| batch.messages as f64),
         ),
         gauge(
             "wsp_batch_age_seconds",
-            "How long the batch that waits for more has done so, by queue.",
+            "Age of the batch being filled, by queue.",
             values(|batch| batch.age_ms / 1000.0),
         ),
     ]
@@ -142,11 +135,11 @@ fn of_gathering(queues: &[QueueReading]) -> Vec<MetricFamily> {
 
 fn of_folds(folds: FoldReading) -> [MetricFamily; 3] {
     [
-        gauge("wsp_fold_states", "States that --fold keeps, one for each key.", vec![(None, folds.states as f64)]),
-        gauge("wsp_fold_states_max", "States that --fold may keep (--state-keys).", vec![(None, folds.most as f64)]),
+        gauge("wsp_fold_states", "States kept by --fold, one per key.", vec![(None, folds.states as f64)]),
+        gauge("wsp_fold_states_max", "Limit of states kept by --fold (--state-keys).", vec![(None, folds.most as f64)]),
         counter(
             "wsp_fold_states_evicted_total",
-            "States that had to go because --state-keys was reached.",
+            "States dropped because --state-keys was reached.",
             "",
             vec![(None, folds.evicted)],
         ),
@@ -197,14 +190,14 @@ fn of_process(process: &ProcessReading, started: f64) -> Vec<MetricFamily> {
     let gauges = [
         ("process_resident_memory_bytes", "Resident memory of the process.", process.resident),
         ("process_open_fds", "Open file descriptors.", process.open_files),
-        ("process_max_fds", "File descriptors that may be open.", process.max_files),
+        ("process_max_fds", "Limit of open file descriptors.", process.max_files),
     ];
     for (name, help, value) in gauges {
         families.extend(value.map(|value| gauge(name, help, vec![(None, value as f64)])));
     }
     families.push(gauge(
         "process_start_time_seconds",
-        "When the process started, in seconds since the epoch.",
+        "Start time of the process, in seconds since the epoch.",
         vec![(None, started)],
     ));
     families

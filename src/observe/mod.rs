@@ -1,7 +1,7 @@
-//! What is known about a run: counted once, where it happens, and read by whoever shows it.
+//! What is known about a run: counted once, where it happens, and read by the code that shows it.
 //!
-//! [`counters`] and [`tap`] are told by the run; [`control`] is how others see and steer it; [`metrics`], [`health`] and
-//! [`admin`] show it. Leaves the terminal to others. Invariant: whoever looks holds up nobody.
+//! [`counters`] and [`tap`] are told by the run; [`control`] is how others see and steer it; [`metrics`], [`health`]
+//! and [`admin`] show it. Leaves the terminal to others. Invariant: observers never block the run.
 
 pub(crate) mod admin;
 pub(crate) mod control;

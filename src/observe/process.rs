@@ -10,7 +10,6 @@ use nix::sys::resource::{UsageWho, getrusage};
 /// Every open file descriptor of this process is a name here.
 const DESCRIPTORS: &str = "/dev/fd";
 
-/// What this process uses now.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct ProcessReading {
     /// User and system time.
@@ -19,12 +18,10 @@ pub(crate) struct ProcessReading {
     pub resident: Option<u64>,
     /// Open file descriptors.
     pub open_files: Option<u64>,
-    /// How many it may have.
     pub max_files: Option<u64>,
 }
 
 impl ProcessReading {
-    /// Reads it.
     #[must_use]
     pub(crate) fn now() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The state of a run at one moment, as whoever shows it gets it: from the run itself or through the admin address.
+//! The state of a run at one moment, as a viewer gets it: from the run itself or through the admin address.
 //!
 //! Owns what belongs to such a reading and its form in JSON. Leaves gathering to [`Control`]. Invariant: it is a copy, and
 //! bounded in the number of sessions.
@@ -14,7 +14,6 @@ use super::counters::{ByLabel, Label};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// The subcommand.
     pub mode: String,
     /// When it started, where that is told; as events write times.
     #[serde(skip_serializing)]
@@ -25,7 +24,6 @@ pub struct Snapshot {
     pub sent: TrafficReading,
     /// Sessions there have been.
     pub connections: u64,
-    /// Connections opened again after a loss.
     pub reconnects: u64,
     /// Messages that reached where they were to go.
     pub delivered: u64,
@@ -39,17 +37,13 @@ pub struct Snapshot {
     pub dead_letters: BTreeMap<String, u64>,
     /// What went wrong, by kind; those that are not zero.
     pub errors: BTreeMap<String, u64>,
-    /// The queues.
     pub queues: Vec<QueueReading>,
-    /// What folds keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folds: Option<FoldReading>,
-    /// What waits on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolReading>,
     /// Sessions that are not among these.
     pub sessions_left_out: usize,
-    /// The sessions.
     pub sessions: Vec<SessionReading>,
 }
 

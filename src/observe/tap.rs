@@ -1,4 +1,4 @@
-//! A view of what happens, for whoever looks: copies, of which some may be missing.
+//! A view of what happens, for observers: copies, of which some may be missing.
 //!
 //! Owns the subscriptions and their bounds. Leaves showing to the subscribers. Invariants: offering never waits and
 //! costs a look at a flag while nobody subscribes; what a subscription holds is bounded in number and bytes, and what
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crate::message::event::Event;
 
-/// Most subscriptions at a time.
 pub(crate) const SUBSCRIPTIONS: usize = 16;
 /// Events a subscription may hold, and gets in any second in the long run.
 const EVENTS: f64 = 1000.0;
@@ -63,7 +62,7 @@ struct Ring {
     unseen: u64,
 }
 
-/// Where events are offered.
+/// Publishes events to observers.
 #[derive(Debug, Default)]
 pub struct Tap {
     rings: RefCell<Vec<Weak<RefCell<Ring>>>>,
@@ -76,7 +75,6 @@ struct Shared {
     subscriptions: Cell<usize>,
     /// No subscription takes anything before one of them looks.
     all_spent: Cell<bool>,
-    /// What was offered meanwhile.
     unseen: Cell<u64>,
 }
 
@@ -97,7 +95,7 @@ pub struct Subscription {
 }
 
 impl Tap {
-    /// Whether anybody looks.
+    /// Returns whether any observer is subscribed.
     pub fn is_watched(&self) -> bool {
         self.shared.subscriptions.get() > 0
     }

@@ -17,11 +17,9 @@ use crate::queue::stop::{Step, Stop};
 /// How large a batch may be, and how long it may wait to become so.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchSettings {
-    /// Most messages.
     pub most: usize,
     /// Messages that are enough when nothing more is there.
     pub least: usize,
-    /// Most payload bytes.
     pub bytes: usize,
     /// Longest time since its first message; `None` is no limit.
     pub age: Option<Duration>,

@@ -15,7 +15,6 @@ use crate::queue::lane::Lane;
 use crate::queue::ledger::{AckCallback, Ledger, Safety};
 use crate::queue::settlement::Settlement;
 
-/// Keeps nothing.
 #[derive(Debug)]
 pub(crate) struct Nowhere;
 
@@ -31,7 +30,6 @@ impl DeadLetters for Nowhere {
 
 /// Keeps them as event lines in a lane of their own.
 pub(crate) struct Kept {
-    /// What waits to be written.
     pub lane: Rc<Lane>,
     /// Accounts for the event lines, apart from the pipelines.
     pub ledger: Rc<Ledger>,

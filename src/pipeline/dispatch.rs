@@ -23,7 +23,6 @@ use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, Recon
 struct GivenUp {
     envelope: Envelope,
     reason: DropReason,
-    /// Why, in words.
     error: String,
     /// Any other in its place would be refused as well.
     regardless: bool,
@@ -31,9 +30,7 @@ struct GivenUp {
 
 /// A sink behind a lane.
 pub(crate) struct Dispatch<S> {
-    /// Takes batches.
     pub sink: S,
-    /// Their size.
     pub batch: BatchSettings,
     policy: ReconnectPolicy,
     has_given_up: bool,
@@ -64,7 +61,7 @@ impl<S: BatchSink> Dispatch<S> {
                 Err(Problem::Broken(error)) => return Err(error),
                 Err(Problem::Again { reason, .. } | Problem::Never(reason)) => {
                     let name = self.sink.name();
-                    (io.notice)(format!("{name}: {reason}; trying again with the first message"));
+                    (io.notice)(format!("{name}: {reason}; retrying with the first message"));
                 }
                 Ok(()) => {}
             }
@@ -139,7 +136,7 @@ impl<S: BatchSink> Dispatch<S> {
                             lane.retried.add(batch.len() as u64);
                             lane.retries();
                             let name = self.sink.name();
-                            (io.notice)(format!("{name}: {reason}; again in {:.1} s", delay.as_secs_f64()));
+                            (io.notice)(format!("{name}: {reason}; retrying in {:.1} s", delay.as_secs_f64()));
                             sleep(delay).await;
                             continue;
                         }
@@ -157,8 +154,10 @@ impl<S: BatchSink> Dispatch<S> {
                         return Ok(());
                     }
                     let text = format!("{}: gave up after {}: {reason}", self.sink.name(), counted(retries, "retry"));
-                    return Err(EndError::new(Exit::Undelivered, text)
-                        .hint("--dead-letter FILE keeps what cannot be delivered, --reconnect=N tries more often"));
+                    return Err(EndError::new(Exit::Undelivered, text).hint(
+                        "keep undeliverable messages with --dead-letter FILE; try more often with \
+                        --reconnect=N",
+                    ));
                 }
             }
         }
@@ -201,7 +200,7 @@ impl<S: BatchSink> Dispatch<S> {
             let is_tried_again = !first.regardless && io.dead_letters.parts(&first.envelope);
             if !is_tried_again && !std::mem::replace(&mut self.has_given_up, true) {
                 let (name, error) = (self.sink.name(), &first.error);
-                (io.notice)(format!("{name}: a message is given up: {error}; later ones are counted only"));
+                (io.notice)(format!("{name}: message rejected: {error}; later ones are only counted"));
             }
             poll_fn(|cx| io.dead_letters.poll_room(cx)).await;
             if let Some(GivenUp { envelope, reason, error, regardless }) = self.given_up.pop_front() {

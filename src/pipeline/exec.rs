@@ -50,7 +50,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Most of a command that is shown before what its program says.
 const PREFIX: usize = 40;
 
-/// A program.
 pub(crate) struct ExecEnd {
     /// What `sh -c` is given.
     pub command: String,
@@ -60,9 +59,7 @@ pub(crate) struct ExecEnd {
     pub session: String,
     /// Whether an end with exit status 0 is meant: of what stands as FROM it is.
     pub may_end: bool,
-    /// How messages become lines.
     pub format: Format,
-    /// How lines become messages.
     pub kind: LineKind,
     /// Longest line taken from it.
     pub max_message_size: usize,
@@ -82,7 +79,6 @@ impl End for ExecEnd {
 enum Death {
     /// Everything is done.
     Done,
-    /// It ended before that.
     Early(String),
     /// It cannot be found, or what it gives cannot be taken.
     Broken(EndError),
@@ -121,7 +117,7 @@ impl ExecEnd {
                 Decision::Spent { retries } => return gave_up(retries),
             };
             io.lane.iter().for_each(|lane| lane.retries());
-            (io.notice)(format!("{}: {reason}; started again in {:.1} s", self.name, wait.as_secs_f64()));
+            (io.notice)(format!("{}: {reason}; restarting in {:.1} s", self.name, wait.as_secs_f64()));
             let mut time = pin!(sleep(wait));
             let is_over = poll_fn(|cx| {
                 let is_done = io.lane.as_ref().is_some_and(|lane| lane.poll_done(cx).is_ready());
@@ -175,7 +171,7 @@ impl ExecEnd {
                     && feeder.poll(pipe, cx).is_ready()
                 {
                     stdin = None;
-                    // It has closed its input and lives on: another one is wanted.
+                    // It has closed its input and lives on: start another one.
                     if !feeder.is_done() {
                         program.end(process::PATIENCE);
                     }
@@ -219,13 +215,12 @@ impl ExecEnd {
         }
     }
 
-    /// What its end means.
     fn judge(&self, io: &EndIo, status: ExitStatus, feeder: Option<&mut Feeder>, is_unused: bool) -> Death {
         let reason = process::outcome(status);
         let is_stopping = io.stop.step() > Step::Running;
         if is_unused && !is_stopping && matches!(status.code(), Some(126 | 127)) {
-            let text = format!("{}: the shell cannot run it: {reason}", self.name);
-            return Death::Broken(EndError::new(Exit::Usage, text).hint("what is behind exec: is run by sh -c"));
+            let text = format!("{}: the shell cannot run the command: {reason}", self.name);
+            return Death::Broken(EndError::new(Exit::Usage, text).hint("the text after exec: runs with sh -c"));
         }
         let Some(feeder) = feeder else {
             return if status.success() || is_stopping { Death::Done } else { Death::Early(reason) };
@@ -233,9 +228,9 @@ impl ExecEnd {
         let has_got_all = feeder.is_done();
         feeder.start_again();
         if has_got_all && !status.success() && !is_stopping {
-            let text = format!("{}: {reason}, after it had got everything", self.name);
+            let text = format!("{}: {reason}, after all messages were written", self.name);
             let error = EndError::new(Exit::Lost, text);
-            return Death::Broken(error.hint("what it made of the last messages is not known"));
+            return Death::Broken(error.hint("it may not have processed the last messages"));
         }
         let is_over = io.stop.step() == Step::Aborting || (self.may_end && status.success());
         if has_got_all || is_over { Death::Done } else { Death::Early(reason) }
@@ -263,7 +258,7 @@ async fn read(
                 Poll::Ready(result) => Poll::Ready(Some(result.unwrap_or(0))),
                 Poll::Pending => {
                     program.poll_status(cx);
-                    // Whoever still holds the pipe has left the group: what it holds now is the rest.
+                    // A process that still holds the pipe has left the group: what it holds now is the rest.
                     if program.is_over() { Poll::Ready(None) } else { Poll::Pending }
                 }
             })
@@ -289,7 +284,7 @@ async fn read(
     Ok(())
 }
 
-/// A last line without its newline counts when the program ended by itself; what a signal cut off is no line.
+/// A last line without its newline counts when the program ended by itself; what a signal cut off is not a line.
 async fn intake_end(io: &EndIo, intake: &mut Intake, status: ExitStatus) -> Result<(), EndError> {
     if status.code().is_some() && io.stop.step() == Step::Running {
         return intake.finish().await.map(drop);
@@ -304,7 +299,6 @@ struct Feeder {
     format: Format,
     /// Lines, the first bytes of which are in the pipe already.
     bytes: Vec<u8>,
-    /// So many.
     written: usize,
     /// Bytes of all lines made for this program.
     made: u64,
@@ -320,7 +314,7 @@ struct Feeder {
 
 impl Drop for Feeder {
     fn drop(&mut self) {
-        // What its program has not read is for whoever comes next.
+        // What its program has not read is for the next program.
         self.lane.requeue(self.waiting.drain(..).map(|(_, envelope)| envelope));
     }
 }

@@ -37,9 +37,7 @@ use work::Work;
 /// What happens to a message that is not JSON where a filter wants it to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NonJson {
-    /// It is filtered out.
     Drop,
-    /// It goes on unchanged.
     Pass,
     /// It goes to the dead letters.
     Reject,
@@ -54,13 +52,12 @@ pub(crate) struct FlowSettings {
     pub fold: Option<Fold>,
     /// Filters and routes get text that is not JSON as a string.
     pub raw_input: bool,
-    /// What the filter cannot read.
     pub non_json: NonJson,
     /// The shape of what comes out of the filter.
     pub schema: Option<Schema>,
     /// Destinations by content.
     pub routes: Vec<Route>,
-    /// A message goes to every route that matches, not only the first.
+    /// Send a message to every matching route, not only the first.
     pub route_all: bool,
     /// Destinations of what no route matched.
     pub lanes: Vec<Rc<Lane>>,
@@ -79,7 +76,6 @@ impl FlowSettings {
 /// One direction of a pipeline.
 pub(crate) struct Flow {
     settings: FlowSettings,
-    /// Its account.
     pub ledger: Rc<Ledger>,
     /// Messages that could not be read, or that the filter failed on.
     pub rejected: Count,
@@ -174,7 +170,7 @@ impl Flow {
 
     fn reject_at(&self, endpoint: &str, envelope: Envelope, error: &str) {
         if self.rejected.get() == 0 {
-            (self.failed)(format!("{endpoint}: {error}; later ones are counted only"));
+            (self.failed)(format!("{endpoint}: {error}; later ones are only counted"));
         }
         self.rejected.one();
         self.dead_letters.dead_letter(envelope, DropReason::Invalid, endpoint, error);

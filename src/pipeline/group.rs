@@ -25,18 +25,14 @@ struct Member {
     task: JoinHandle<Ended>,
 }
 
-/// What has happened.
 pub(crate) enum Happened {
     /// A pipeline has ended.
     Ended {
         /// What [`Group::start`] said.
         key: u64,
-        /// Its account.
         seen: Rc<Seen>,
-        /// How it ended.
         ended: Ended,
     },
-    /// None runs any more.
     AllEnded,
 }
 
@@ -77,12 +73,10 @@ impl Group {
         flows.map(|flow| flow.ledger.waiting()).sum()
     }
 
-    /// Whether this one runs.
     pub(crate) fn runs(&self, key: u64) -> bool {
         self.members.iter().any(|member| member.key == key)
     }
 
-    /// Whether none runs.
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -15,9 +15,7 @@ use crate::session::reconnect::RetryOn;
 use crate::sink::answer::{Refusal, failed, judge};
 use crate::sink::line;
 
-/// Posts messages.
 pub(crate) struct HttpSink {
-    /// Sends requests.
     pub poster: Poster,
     /// The endpoint, without secrets.
     pub name: String,

@@ -1,4 +1,4 @@
-//! The life of a relay: starts its ends, waits, stops in order, gives account.
+//! The life of a relay: starts its ends, waits, stops in order, reports the outcome.
 //!
 //! Stop ladder: sources stop reading; what is queued is delivered; at the end of the grace time, or on a second signal, the
 //! rest is left. Invariant: the account is given last, after everything has ended.
@@ -26,22 +26,18 @@ use crate::session::limit::{Due, TimeLimit};
 pub(crate) struct Running {
     /// The endpoint, without secrets.
     pub name: String,
-    /// The end.
     pub end: Box<dyn End>,
-    /// What it works with.
     pub io: EndIo,
     /// It only takes what nobody else took: it ends after all others.
     pub is_last: bool,
     /// It is where messages come from: where both ends give and take, it stops giving first.
     pub is_from: bool,
-    /// How it is seen.
     pub view: Rc<View>,
 }
 
 /// What a relay is told from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    /// When to end.
     pub stop: Rc<Stop>,
     was_signalled: Cell<bool>,
     cut_short: Cell<Option<Exit>>,
@@ -73,24 +69,18 @@ impl Orders {
 pub(crate) struct Relay {
     /// How it is seen: its directions, each with its account, and its ends.
     pub seen: Rc<Seen>,
-    /// All ends.
     pub ends: Vec<Running>,
-    /// Where messages are stored.
     pub spool: Option<Rc<Spool>>,
-    /// What it is told.
     pub orders: Rc<Orders>,
-    /// How long draining may take.
     pub grace: Duration,
-    /// Longest time for the whole run.
+    /// Time limit for the whole run.
     pub timeout: Option<Duration>,
     /// Dropped messages are a failure.
     pub fail_on_drop: bool,
 }
 
-/// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// The code.
     pub exit: Exit,
     /// What went wrong, in the order it did.
     pub errors: Vec<EndError>,
@@ -152,7 +142,7 @@ impl Relay {
         Ended { exit: self.exit(&state), errors: state.errors }
     }
 
-    /// Draining may take so long, whoever asked for it.
+    /// How long draining may take, in every case.
     fn heed(&self, state: &mut State, cx: &mut Context<'_>) {
         if self.orders.stop.poll_reached(Step::Draining, cx).is_ready() {
             self.drain(state);

@@ -26,7 +26,6 @@ const TURN: usize = 512;
 /// How much may be under way.
 #[derive(Debug, Clone)]
 pub(crate) struct WindowSettings {
-    /// Messages.
     pub messages: usize,
     /// Payload bytes.
     pub bytes: usize,
@@ -36,7 +35,6 @@ pub(crate) struct WindowSettings {
 
 /// A sink that answers later, behind a lane.
 pub(crate) struct Windowed<S> {
-    /// Takes messages.
     pub sink: S,
     /// How much may be under way.
     pub settings: WindowSettings,
@@ -90,7 +88,7 @@ impl Way {
         Some(envelope)
     }
 
-    /// The first that has not been answered, if its number is no higher.
+    /// The first that has not been answered, if its number is not a higher.
     fn answered_up_to(&mut self, last: u64) -> Option<Envelope> {
         while self.out.front().is_some_and(|(number, _)| *number <= last) {
             if let Some((_, Some(envelope))) = self.out.pop_front() {
@@ -162,7 +160,7 @@ async fn carry<S: WindowSink>(
             match sink.open().await {
                 Ok(()) => {
                     if policy.opened() {
-                        (io.notice)(format!("{}: connected again", sink.name()));
+                        (io.notice)(format!("{}: reconnected", sink.name()));
                     }
                     is_open = true;
                     continue;
@@ -184,7 +182,7 @@ async fn carry<S: WindowSink>(
                 lane.retried.add(way.again.len() as u64);
                 lane.retries();
                 let (name, seconds) = (sink.name(), delay.as_secs_f64());
-                (io.notice)(format!("{name}: {reason}; again in {seconds:.1} s (retry {attempt})"));
+                (io.notice)(format!("{name}: {reason}; retrying in {seconds:.1} s (retry {attempt})"));
                 sleep(delay).await;
                 continue;
             }
@@ -193,7 +191,7 @@ async fn carry<S: WindowSink>(
         };
         if !io.dead_letters.are_kept() {
             return Err(not_reached(sink.name(), retries, &reason)
-                .hint("--reconnect=N tries more often, --dead-letter FILE keeps what cannot be delivered"));
+                .hint("try more often with --reconnect=N; keep undeliverable messages with --dead-letter FILE"));
         }
         policy.succeeded();
         if way.again.is_empty() && !take_waiting(lane, way).await {

@@ -46,7 +46,6 @@ pub(crate) struct WsClient {
     pub connector: Connector,
     /// The session's name in events.
     pub session: String,
-    /// What it says by itself.
     pub opening: Rc<OpeningPlan>,
     /// What it speaks; lives as long as the session.
     pub protocol: protocol::Settings,
@@ -54,7 +53,6 @@ pub(crate) struct WsClient {
     pub driver: DriverSettings,
     /// Whether and when it is connected again.
     pub reconnect: ReconnectSettings,
-    /// How it is seen.
     pub view: Rc<View>,
 }
 
@@ -392,7 +390,7 @@ impl Peer for WsPeer {
     }
 
     fn poll_can_receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The answer to our Close is awaited, whoever wished that nothing be read.
+        // The answer to our close frame is awaited even when reading is paused.
         if !self.closing {
             std::task::ready!(self.view.poll_valve(cx));
         }

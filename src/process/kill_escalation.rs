@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-/// What is due now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing before [`KillEscalation::deadline`].

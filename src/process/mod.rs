@@ -211,7 +211,7 @@ impl Keeper {
                     self.escalation.abort(now());
                 }
                 status = self.child.wait(), if !ended => {
-                    // Should the kernel not tell, it was no success.
+                    // Should the kernel not tell, it was not a success.
                     link.end(status.unwrap_or_else(|_| ExitStatus::from_raw(255 << 8)));
                     // What it started and left behind ends with it.
                     self.escalation.end(now(), PATIENCE);
@@ -274,8 +274,8 @@ pub(crate) fn unread(pipe: &impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(pipe).unwrap_or(0)
 }
 
-/// Whether a group has only processes that have ended and wait to be reaped, by whoever took them over. That may be nobody,
-/// as in many a container.
+/// Whether a group has only processes that have ended and wait to be reaped, by their new parent. That may
+/// be nobody, as in many a container.
 fn is_dead(group: Pid) -> bool {
     let Ok(entries) = std::fs::read_dir("/proc") else { return false };
     let mut seen = false;

@@ -17,11 +17,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// Bytes that are still looked for when everything has ended: more than a pipe holds.
 const LAST_WORDS: usize = 1024 * 1024;
 
-/// Where it says it.
 pub(super) enum Stream {
-    /// Standard output.
     Stdout(ChildStdout),
-    /// Standard error.
     Stderr(ChildStderr),
 }
 
@@ -34,7 +31,7 @@ impl AsFd for Stream {
     }
 }
 
-/// Passes on what is said.
+/// Forwards the lines a program prints.
 pub(super) struct Lines {
     stream: Stream,
     splitter: Splitter,

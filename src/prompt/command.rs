@@ -1,7 +1,8 @@
-//! Slash commands: from a typed line to what is meant. Pure.
+//! Slash commands: parses a typed line into a command. Pure.
 //!
-//! Owns how a line is read and what a table of commands says of them. Which commands there are, and what they do, is up to
-//! whoever opens the prompt. Invariant: a line is sent, or it is a command of the table, or it is an error and nothing else.
+//! Owns how a line is read and what a table of commands says of them. Which commands there are, and what they do, is up
+//! to the code that opens the prompt. Invariant: a line is sent, or it is a command of the table, or it is an error and
+//! nothing else.
 
 use crate::config::nearest::nearest;
 use crate::message::control::check_reason;
@@ -10,13 +11,10 @@ use crate::percent;
 /// A slash command: a row of the table that reading, completion, hints and help share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlashCommand {
-    /// With its slash.
     pub name: &'static str,
     /// What it takes, empty for nothing.
     pub arguments: &'static str,
-    /// What it does.
     pub what: &'static str,
-    /// How its arguments are completed.
     pub completes: Completes,
 }
 
@@ -37,7 +35,6 @@ pub enum Completes {
     Nothing,
     /// A file, after an `@`.
     AtFile,
-    /// A file.
     File,
     /// One of these, each with what is shown for it.
     Words(&'static [(&'static str, &'static str)]),
@@ -49,7 +46,6 @@ pub enum Completes {
 pub(crate) const CLOSE_CODES: &[(&str, &str)] =
     &[("1000", "1000 normal"), ("3000", "3000 unauthorized"), ("4000", "4000 your own")];
 
-/// What a typed line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line<'l> {
     /// A message to send.
@@ -73,7 +69,10 @@ pub(crate) fn read<'l>(line: &'l str, commands: &[SlashCommand]) -> Result<Line<
     let rest = rest.trim();
     match commands.iter().find(|command| command.name == name) {
         None => Err(unknown(name, line, commands)),
-        Some(command) if command.arguments.is_empty() && !rest.is_empty() => Err(format!("{name} takes no arguments")),
+        Some(command) if command.arguments.is_empty() && !rest.is_empty() => Err(format!(
+            "{name} accepts no \
+        arguments"
+        )),
         Some(command) => Ok(Line::Command(command.name, rest)),
     }
 }
@@ -85,7 +84,7 @@ fn unknown(name: &str, line: &str, commands: &[SlashCommand]) -> String {
     let alike = || nearest(&name[1..], names.by_ref().map(|candidate| &candidate[1..]));
     match begun.map(|candidate| &candidate[1..]).or_else(alike) {
         Some(candidate) => format!("unknown command {name}; did you mean /{candidate}?"),
-        None => format!("unknown command {name}; /help shows all, /{line} sends the line as it is"),
+        None => format!("unknown command {name}; /help shows all, /{line} sends the line unchanged"),
     }
 }
 
@@ -220,10 +219,10 @@ pub(super) mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let table = [
-            ("/help me", "takes no arguments"),
+            ("/help me", "accepts no arguments"),
             ("/hlep", "did you mean /help?"),
             ("/sess", "did you mean /sessions?"),
-            ("/home/me/x.json", "sends the line as it is"),
+            ("/home/me/x.json", "sends the line unchanged"),
             ("/x", "//x sends"),
             ("/", "unknown command /;"),
         ];
@@ -236,19 +235,22 @@ pub(super) mod tests {
     #[test]
     fn help_fits_the_terminal_and_cuts_no_word() {
         let row = |name, arguments, what| SlashCommand { name, arguments, what, completes: Completes::Nothing };
-        let kick = row("/kick", "ID [CODE [REASON]]", "close a session at once, with 1000 when none");
+        let kick = row("/kick", "ID [CODE [REASON]]", "close a session immediately, by default with 1000");
         let table = [row("/help", "", "show this"), kick];
         let indent = " ".repeat(26);
         assert_eq!(
             help(&table, 80),
             [
                 "/help                     show this",
-                "/kick ID [CODE [REASON]]  close a session at once, with 1000 when none"
+                "/kick ID [CODE [REASON]]  close a session immediately, by default with 1000"
             ]
         );
         assert_eq!(
             help(&table, 62)[1..],
-            ["/kick ID [CODE [REASON]]  close a session at once, with 1000".to_owned(), format!("{indent}when none")]
+            [
+                "/kick ID [CODE [REASON]]  close a session immediately, by".to_owned(),
+                format!("{indent}default with 1000")
+            ]
         );
         assert_eq!(
             help(&table, 24),
@@ -256,9 +258,9 @@ pub(super) mod tests {
                 "/help",
                 "  show this",
                 "/kick ID [CODE [REASON]]",
-                "  close a session at",
-                "  once, with 1000 when",
-                "  none"
+                "  close a session",
+                "  immediately, by",
+                "  default with 1000"
             ]
         );
         for columns in 0..140 {

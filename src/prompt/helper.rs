@@ -20,7 +20,6 @@ const SESSIONS: usize = 100;
 pub(super) struct PromptHelper {
     status: Arc<status::Shared>,
     commands: &'static [SlashCommand],
-    /// What sessions are called now.
     names: Names,
 }
 

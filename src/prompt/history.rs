@@ -28,7 +28,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Loads what earlier runs remembered. A history that cannot be had is gone without.
+    /// Loads what earlier runs remembered. A missing or unreadable history is ignored.
     pub(super) fn load(editor: &mut Editor<PromptHelper, FileHistory>, file: Option<&Path>) -> Self {
         let file = file.filter(|file| {
             let directory = file.parent().unwrap_or(Path::new("."));

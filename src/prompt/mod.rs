@@ -35,17 +35,15 @@ use terminal::{Stops, TerminalGuard};
 
 /// Typed lines that may wait before the editing thread does.
 const WAITING: usize = 16;
-/// Longest wait for the editing thread at the end.
+/// How long to wait for the editing thread at the end.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Lines of history kept.
 const HISTORY: usize = 5000;
 
-/// What the user did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
     /// A line, or several that were pasted together.
     Line(String),
-    /// Ctrl-C.
     Interrupt,
     /// Ctrl-D on an empty line.
     End,
@@ -58,13 +56,13 @@ pub enum Typed {
 pub struct PromptSettings {
     /// Where lines are remembered; `None` remembers nothing.
     pub history: Option<PathBuf>,
-    /// Whether colours may be used.
+    /// Whether to use colours.
     pub colour: bool,
-    /// What is shown first.
+    /// The initial status line.
     pub status: Status,
     /// What else may be shown as the host.
     pub hosts: Vec<String>,
-    /// What begins with a slash.
+    /// The slash commands.
     pub commands: &'static [SlashCommand],
 }
 
@@ -176,7 +174,7 @@ fn edit(
             }
             Err(ReadlineError::Interrupted) => Typed::Interrupt,
             Err(ReadlineError::Eof) => Typed::End,
-            // What is no UTF-8 was not typed: the line goes, the prompt stays.
+            // What is not UTF-8 was not typed: the line goes, the prompt stays.
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => continue,
             Err(error) => Typed::Failed(error.to_string()),
         };

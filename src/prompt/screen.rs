@@ -14,7 +14,7 @@ use rustyline::ExternalPrinter;
 const FRAME: Duration = Duration::from_millis(40);
 /// Bytes of payload that may wait for a frame.
 const ROOM: usize = 512 * 1024;
-/// Longest wait for the terminal at the end.
+/// How long to wait for the terminal at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Shows nothing, but makes the editor draw its line again. The printer adds a newline to what has
 /// none at its end; going up first undoes it.

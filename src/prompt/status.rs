@@ -1,4 +1,4 @@
-//! What the prompt shows: host, state, round trip time or number of sessions.
+//! What the prompt shows: host, state, round-trip time or number of sessions.
 //!
 //! rustyline measures a prompt once a line, so its width must not change while the line is edited:
 //! state and time stand in fields of fixed width.
@@ -15,10 +15,8 @@ const HOST: usize = 32;
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SessionState {
-    /// Being opened.
     #[default]
     Connecting,
-    /// Open.
     Open,
     /// Lost; tried again for this number of times.
     Retrying(u32),
@@ -50,14 +48,14 @@ impl SessionState {
     }
 }
 
-/// What the prompt shows.
+/// The status line below the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
     /// Host and port, or how many sessions there are.
     pub host: String,
-    /// State.
+    /// State of the session.
     pub state: SessionState,
-    /// The last round trip time.
+    /// The last round-trip time.
     pub round_trip: Option<Duration>,
 }
 
@@ -75,7 +73,6 @@ pub(crate) struct Shared {
 /// The end of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Not yet.
     Open,
     /// The next to draw the prompt stops there.
     Wanted,
@@ -138,7 +135,6 @@ impl Shared {
         draw(&status, &fit(&status.host, self.width), self.colour)
     }
 
-    /// Whether colours may be used.
     pub(crate) fn colour(&self) -> bool {
         self.colour
     }

@@ -26,7 +26,6 @@ pub(crate) fn columns() -> usize {
 /// Ends bracketed paste and a synchronized update, and shows the cursor.
 const SANE: &[u8] = b"\x1b[?2026l\x1b[?2004l\x1b[?25h";
 
-/// Begins bracketed paste.
 const PASTES: &[u8] = b"\x1b[?2004h";
 /// Longest time the editor needs to take the terminal again.
 const TAKEN: Duration = Duration::from_millis(100);
@@ -158,7 +157,7 @@ impl TerminalGuard {
     /// Keeps the settings of the terminal on standard input.
     ///
     /// # Errors
-    /// When standard input is no terminal.
+    /// When standard input is not a terminal.
     pub(crate) fn new(status: Arc<status::Shared>) -> io::Result<Self> {
         static HOOK: OnceLock<()> = OnceLock::new();
         let termios = tcgetattr(io::stdin()).map_err(io::Error::from)?;

@@ -21,7 +21,7 @@ pub(crate) trait Carrier {
     /// Sends to the session's peer, in order.
     fn send(&mut self, message: Message);
 
-    /// Hands a payload inward; `told` says what became of it.
+    /// Hands a payload inward; `told` receives its outcome.
     fn deliver(&mut self, message: Message, told: Option<Told>);
 
     /// Hands a message to every other session.
@@ -33,7 +33,6 @@ pub(crate) trait Carrier {
     /// What the peer answered for a message.
     fn settled(&mut self, ticket: Option<Ticket>, outcome: Outcome);
 
-    /// Something to count.
     fn measured(&mut self, measure: Measure);
 
     /// The answer to a request, for the user.

@@ -1,12 +1,12 @@
 //! Numbers as people write them, compared without losing a digit.
 //!
 //! Pure: text in, order out. Leaves calculating to others. Invariants: two numbers are equal exactly when they have the
-//! same value, however they are written (`12`, `12.0`, `+012`, `1.2e1`); memory is that of the text; what is no
-//! number is none, never a guess.
+//! same value, however they are written (`12`, `12.0`, `+012`, `1.2e1`); memory is that of the text; invalid numbers
+//! are rejected, never guessed.
 
 use std::cmp::Ordering;
 
-/// Most digits of an exponent; what is written with more is no number here.
+/// Most digits of an exponent; what is written with more is not a number here.
 const MAX_EXPONENT_DIGITS: usize = 17;
 
 /// A decimal number of any length: `± 0.DIGITS × 10^POINT`, without zeros at either end of the digits.

@@ -1,8 +1,8 @@
 //! `gateway`: clients write to everyone, through a broker or to each other.
 //!
-//! Owns the welcome with the client's id, what is accepted from a client, and the answer to it. Leaves carrying messages
-//! to whoever drives it. Invariants: a client's message is published as it came, whole, or not at all; each is
-//! answered by exactly one ACK or ERROR; what comes from the others goes to the client as it is.
+//! Owns the welcome with the client's id, what is accepted from a client, and the answer to it. Leaves carrying
+//! messages to the code that drives it. Invariants: a client's message is published as it came, whole, or not at all;
+//! each is answered by exactly one ACK or ERROR; what comes from the others goes to the client as it is.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,6 @@ use crate::message::event::time_text;
 /// Bytes of an `id` that are worth repeating in the answer.
 const MAX_ID: usize = 256;
 
-/// Who takes what clients write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behind {
     /// A broker, or whatever else says what became of a message: the answer waits for it.
@@ -27,10 +26,8 @@ pub(crate) enum Behind {
     Others,
 }
 
-/// How a gateway is offered.
 #[derive(Debug, Clone)]
 pub(crate) struct GatewaySettings {
-    /// Who takes what clients write.
     pub behind: Behind,
     /// Longest content, in bytes.
     pub max_content: usize,
@@ -108,7 +105,7 @@ impl Gateway {
             Some(Value::String(content)) if content.trim().is_empty() => return Err("content is empty".to_owned()),
             Some(Value::String(content)) if content.len() > self.settings.max_content => {
                 let (length, most) = (content.len(), self.settings.max_content);
-                return Err(format!("content has {length} bytes; {most} are the most"));
+                return Err(format!("content has {length} bytes; at most {most} are allowed"));
             }
             Some(Value::String(_)) => {}
             Some(_) => return Err("content must be a text".to_owned()),
@@ -148,8 +145,7 @@ impl Protocol for Gateway {
                 effects.push(self.say("ACK", "published", &reference, now));
             }
             Behind::Broker if self.unsettled.len() >= self.settings.max_unsettled => {
-                let why =
-                    format!("{} still on the way; wait for the answers", counted(self.unsettled.len(), "message"));
+                let why = format!("{} still pending; wait for the answers", counted(self.unsettled.len(), "message"));
                 effects.push(self.say("ERROR", &why, &reference, now));
                 effects.push(Effect::Fault(why));
             }

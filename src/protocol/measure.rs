@@ -15,12 +15,7 @@ pub(crate) enum Measure {
     /// The peer (in) or this side (out) asked for this method; what is not known counts as `other`.
     Request(Direction, &'static str),
     /// The peer (in) or this side (out) replied.
-    Reply {
-        /// Who did.
-        dir: Direction,
-        /// Whether it was a success.
-        ok: bool,
-    },
+    Reply { dir: Direction, ok: bool },
     /// From a request for this method to the end of what it asked for.
     RequestTime(&'static str, Duration),
     /// The peer did not reply in time.
@@ -28,7 +23,6 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    /// Counts it.
     pub(crate) fn count(self, counters: &Counters) {
         match self {
             Self::Envelope(kind) => counters.envelopes.one(kind),

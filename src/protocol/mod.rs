@@ -1,8 +1,8 @@
 //! What sessions may speak on top of WebSocket messages: a file or folder each, sans-io.
 //!
-//! A [`Protocol`] is the state of one session. It is told what happened and when, and answers with [`Effect`]s;
-//! it has no clock, no socket and no queue. Whoever drives it (the test server, a relay) carries the effects out
-//! in order. [`Settings`] says which protocol is spoken and makes one for each session; what sessions share lives there.
+//! A [`Protocol`] is the state of one session. It is told what happened and when, and answers with [`Effect`]s; it has
+//! no clock, no socket and no queue. Code that drives it (the test server, a relay) carries the effects out in order.
+//! [`Settings`] says which protocol is spoken and makes one for each session; what sessions share lives there.
 //! Invariants: a message given to [`Protocol::on_outgoing`] or [`Protocol::on_message`] leads to effects or is counted
 //! by one; nothing is kept without a bound.
 
@@ -43,10 +43,9 @@ impl Now {
 }
 
 /// Names a message until its outcome is known, unique in its session. For deliveries the protocol gives it out, for
-/// outgoing messages whoever hands them over.
+/// outgoing messages by the caller.
 pub(crate) type Ticket = u64;
 
-/// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The sink took it.
@@ -70,7 +69,6 @@ pub(crate) enum Effect {
     /// What the peer answered for a message that [`Protocol::on_outgoing`] was given, with the ticket it came with. Only
     /// where [`Protocol::acknowledges`]; then exactly once, but for messages still unsettled when the session is over.
     Settled(Option<Ticket>, Outcome),
-    /// Something to count.
     Measured(Measure),
     /// The answer to a request that was made for its sake, which is to be shown.
     Answered(String),
@@ -109,15 +107,15 @@ pub(crate) trait Protocol {
         false
     }
 
-    /// Ready when all is known of a message that [`Protocol::on_outgoing`] needs, which it is then given next: what filters of
-    /// whoever runs this process find in it. Asked until it is.
+    /// Ready when all is known of a message that [`Protocol::on_outgoing`] needs, which it is then given next: what
+    /// filters of the user of this process find in it. Asked until it is.
     fn poll_known(&mut self, _message: &Message, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 
-    /// A message is due for the peer: an input line, another session's publication, a broker's message. Where whoever
-    /// hands it over wants to know what becomes of it, it comes with a ticket; it is settled as soon as it is sent, or, where
-    /// [`Protocol::acknowledges`], by [`Effect::Settled`].
+    /// A message is due for the peer: an input line, another session's publication, a broker's message. Where the code
+    /// that hands it over wants to know what happens to it, it comes with a ticket; it is settled as soon as it is
+    /// sent, or, where [`Protocol::acknowledges`], by [`Effect::Settled`].
     fn on_outgoing(&mut self, message: Message, ticket: Option<Ticket>, now: Now, effects: &mut Vec<Effect>);
 
     /// Whether the peer answers for what it is sent.
@@ -128,7 +126,7 @@ pub(crate) trait Protocol {
     /// The connection has gone; when the session gets another one, [`Protocol::on_open`] says so.
     fn on_lost(&mut self) {}
 
-    /// What became of a delivery that had a ticket.
+    /// The outcome of a delivery that had a ticket.
     fn on_outcome(&mut self, _ticket: Ticket, _outcome: Outcome, _now: Now, _effects: &mut Vec<Effect>) {}
 
     /// The queue behind [`Effect::Deliver`] has changed.
@@ -162,7 +160,6 @@ pub(crate) enum Settings {
 }
 
 impl Settings {
-    /// The protocol of one session.
     #[must_use]
     pub(crate) fn session(&self) -> Box<dyn Protocol> {
         match self {

@@ -22,7 +22,6 @@ use crate::observe::counters::DropReason;
 /// A future of this thread.
 pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Where a source puts messages.
 pub(crate) trait Ingress {
     /// Ready when a message may be pushed; else the waker is called when it may.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
@@ -48,12 +47,12 @@ pub(crate) trait Ingress {
     /// taken in.
     fn lose(&self, session: &str, count: u64, size: Option<usize>, reason: DropReason);
 
-    /// Whether somebody behind it asks where each message came from; where nobody does, finding it out is in vain.
+    /// Whether somebody behind it asks where each message came from; otherwise finding it out is wasted work.
     fn asks_for_sources(&self) -> bool {
         false
     }
 
-    /// So many messages wait where this source takes them from: for whoever looks on.
+    /// So many messages wait where this source takes them from: for observers.
     fn lags(&self, _count: u64) {}
 
     /// This source gives no more.
@@ -92,14 +91,12 @@ pub(crate) trait DeadLetters {
     }
 }
 
-/// What an end works with.
 #[derive(Clone)]
 pub(crate) struct EndIo {
     /// Where its messages go, when it is a source.
     pub ingress: Option<Rc<dyn Ingress>>,
     /// What waits for it, when it is a sink.
     pub lane: Option<Rc<Lane>>,
-    /// When to end.
     pub stop: Rc<Stop>,
     /// For messages it will never take.
     pub dead_letters: Rc<dyn DeadLetters>,
@@ -116,14 +113,11 @@ impl EndIo {
     }
 }
 
-/// Why an end ended badly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndError {
     /// The code the run ends with.
     pub exit: Exit,
-    /// What failed, on what, why.
     pub text: String,
-    /// What helps.
     pub hint: Option<String>,
 }
 
@@ -133,7 +127,6 @@ impl EndError {
         Self { exit, text: text.into(), hint: None }
     }
 
-    /// With a hint.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -162,7 +155,6 @@ pub(crate) trait End {
 /// What a sink says to a batch.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// It took all.
     Taken,
     /// It took so many of the first; then this happened to the next.
     Partly(usize, Problem),
@@ -177,12 +169,10 @@ pub(crate) enum Report {
 pub(crate) enum Problem {
     /// It may be taken later, at the earliest after this time.
     Again {
-        /// Why not now.
         reason: String,
         /// As the other side wants it; at once, and not counted as a try, when it is zero.
         after: Option<std::time::Duration>,
     },
-    /// It will never be taken.
     Never(String),
     /// The sink itself is done for.
     Broken(EndError),

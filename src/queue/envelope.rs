@@ -1,4 +1,4 @@
-//! A message on its way through a pipeline: what it is, where it came from, and who must be told what became of it.
+//! A message on its way through a pipeline: what it is, where it came from, and whom to notify of its outcome.
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -16,7 +16,6 @@ use crate::message::event::{Direction, time_text};
 use crate::message::source::Source;
 use crate::observe::counters::DropReason;
 
-/// Where messages come from.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// The session's name in events, `s1`.
@@ -59,22 +58,17 @@ impl Origin {
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Envelope {
-    /// The message.
     pub message: Message,
-    /// Where it came from.
     pub origin: Rc<Origin>,
-    /// When it was received.
     pub time: Timestamp,
     /// Its number among those of its origin, from 1.
     pub seq: u64,
     /// How often it has been tried.
     pub attempts: u32,
-    /// Whom to tell.
     pub receipt: Receipt,
 }
 
 impl Envelope {
-    /// It has its outcome here.
     pub(crate) fn settle(self, settlement: Settlement) {
         if let Settlement::Dropped(reason) = settlement {
             self.receipt.tell_drop(&self.origin.session, Direction::In, reason, self.message.len());

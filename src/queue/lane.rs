@@ -21,21 +21,18 @@ use crate::message::Message;
 use crate::message::pack::Pack;
 use crate::observe::counters::{Count, DropReason};
 
-/// Where messages wait.
 #[derive(Debug)]
 enum Backing {
     Memory(RefCell<Queue<Envelope>>),
     Spool(Rc<SpoolLane>),
 }
 
-/// What waits for one destination.
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// The destination as the user wrote it, without secrets.
     pub name: String,
     /// Messages its destination took.
     pub delivered: Count,
-    /// Their payload bytes.
     pub delivered_bytes: Count,
     /// Times a message was tried again.
     pub retried: Count,
@@ -53,7 +50,6 @@ pub(crate) struct Lane {
     retrying: Cell<bool>,
     /// Sees what was delivered.
     witness: OnceCell<Witness>,
-    /// Where small messages wait together.
     pack: RefCell<Pack>,
     waits: Rc<Waits>,
     /// Whom its messages go to, as events name it.
@@ -62,7 +58,6 @@ pub(crate) struct Lane {
     branches: RefCell<Option<Vec<Weak<Lane>>>>,
 }
 
-/// Sees messages.
 struct Witness(Box<dyn Fn(&Envelope)>);
 
 impl fmt::Debug for Witness {
@@ -139,7 +134,7 @@ impl Lane {
                 let mut lost = Vec::new();
                 {
                     let mut queue = queue.borrow_mut();
-                    // What was not asked to wait when it could comes in all the same: it is one message's worth.
+                    // A sender that was not told to wait may exceed the limit by at most one message.
                     if let Pushed::Full(envelope) = queue.push_with(envelope, |envelope| lost.push(envelope)) {
                         queue.put(envelope);
                     }
@@ -297,7 +292,6 @@ impl Lane {
         self.waits.readers.wake();
     }
 
-    /// Its destination took this message.
     pub(crate) fn took(&self, envelope: Envelope) {
         self.delivered.one();
         self.delivered_bytes.add(envelope.message.len() as u64);
@@ -368,7 +362,6 @@ impl Lane {
         }
     }
 
-    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -447,7 +440,6 @@ impl Lane {
         self.settings.policy == OverflowPolicy::DropNewest
     }
 
-    /// Its bounds.
     pub(crate) fn settings(&self) -> LaneSettings {
         self.settings
     }

@@ -17,7 +17,6 @@ use crate::observe::counters::{ByLabel, Count, DropReason};
 pub(crate) enum AckCallback {
     /// The source, by the message's number there.
     Keeper(Rc<dyn Keeper>, u64),
-    /// Whoever else.
     Call(Box<dyn FnOnce(Safety)>),
 }
 
@@ -28,12 +27,10 @@ pub(crate) trait Keeper {
 }
 
 impl AckCallback {
-    /// Something to be called.
     pub(crate) fn call(call: impl FnOnce(Safety) + 'static) -> Self {
         Self::Call(Box::new(call))
     }
 
-    /// Tells it.
     pub(crate) fn tell(self, safety: Safety) {
         match self {
             Self::Keeper(keeper, number) => keeper.is_safe(number, safety),
@@ -42,20 +39,17 @@ impl AckCallback {
     }
 }
 
-/// The account of one pipeline.
+/// The message counts of one pipeline.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Messages taken in.
     pub received: Count,
-    /// Their payload bytes.
     pub received_bytes: Count,
     /// Taken by every destination.
     pub delivered: Count,
     /// Kept from every destination.
     pub filtered: Count,
-    /// Gone.
     pub dropped: ByLabel<DropReason>,
-    /// In the dead letters.
     pub dead_lettered: ByLabel<DropReason>,
     last_id: Cell<u64>,
     /// Messages that have no receipt in memory.
@@ -64,11 +58,12 @@ pub(crate) struct Ledger {
     live: RefCell<HashMap<u64, Weak<Open>>>,
     /// Memory of settled messages, for others.
     spare: RefCell<Vec<Rc<Open>>>,
-    /// Told of each message that is dropped.
+    /// Called for each dropped message.
     on_drop: OnceCell<Box<OnDrop>>,
 }
 
-/// Told of a dropped message: its session, which way it went there, why, and its payload bytes, where they are known.
+/// Called for a dropped message: its session, which way it went there, why, and its payload bytes, where they are
+/// known.
 pub(crate) type OnDrop = dyn Fn(&str, Direction, DropReason, Option<usize>);
 
 /// Most entries of parked messages: a few MiB.
@@ -161,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// From now on `told` is told of each message that is dropped.
+    /// From now on `told` is called for each dropped message.
     pub(crate) fn on_drop(&self, told: impl Fn(&str, Direction, DropReason, Option<usize>) + 'static) {
         let _ = self.on_drop.set(Box::new(told));
     }
@@ -220,7 +215,6 @@ impl fmt::Display for Ledger {
 /// Why a source may forget a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Safety {
-    /// It has its outcome.
     Settled(Settlement),
     /// It is written where a crash does not reach it.
     Stored,
@@ -262,15 +256,13 @@ pub(crate) trait Storage {
 /// The place of a message in a store.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// Which store.
     pub storage: Rc<dyn Storage>,
-    /// Where in it.
     pub position: u64,
     /// Payload bytes.
     pub bytes: usize,
 }
 
-/// The right and duty to settle one share of a message. Dropped unsettled, the message stays waiting for ever: that is
+/// The right and duty to settle one share of a message. Dropped unsettled, the message stays waiting forever: that is
 /// what an abort looks like in the balance.
 pub(crate) struct Receipt {
     open: Rc<Open>,

@@ -66,7 +66,6 @@ pub(crate) enum Pushed<T = Message> {
         /// Messages dropped to make room.
         dropped: u64,
     },
-    /// It was dropped.
     Dropped,
     /// It does not fit: the sender has it back and waits.
     Full(T),
@@ -125,7 +124,6 @@ impl<T: Weigh> Queue<T> {
         self.messages.len()
     }
 
-    /// Whether nothing waits.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
@@ -211,7 +209,6 @@ impl<T: Weigh> Queue<T> {
         self.messages.front()
     }
 
-    /// All messages, the oldest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> + ExactSizeIterator {
         self.messages.iter()
     }

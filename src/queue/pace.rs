@@ -22,7 +22,6 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// One asks.
     pub(crate) fn ask(&mut self, who: u32) {
         self.asking |= 1 << who;
     }
@@ -35,7 +34,6 @@ impl Turns {
         next.trailing_zeros() == who
     }
 
-    /// It has had its turn.
     pub(crate) fn take(&mut self, who: u32) {
         self.asking &= !(1 << who);
         self.last = who;
@@ -66,7 +64,6 @@ impl Turn {
         Self { pacer: Rc::clone(pacer), number: pacer.join(), timer: RefCell::new(None) }
     }
 
-    /// What it keeps to.
     pub(crate) fn pacer(&self) -> &Rc<Pacer> {
         &self.pacer
     }
@@ -121,7 +118,7 @@ impl Pacer {
                 return Poll::Pending;
             }
         }
-        // Whoever asked and no longer does holds nobody up for longer than a pass.
+        // A task that stopped asking blocks others for one pass at most.
         if !turns.is_turn_of(lane) && !self.yielded.replace(true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -1,7 +1,7 @@
 //! Whether, and how fast, is read from one peer, as somebody outside wishes it.
 //!
-//! Leaves reading to whoever asks. Invariants: while it is shut nothing passes, so that what the peer sends stays in
-//! its socket and the peer is held back; whoever waits is woken when it opens, or when the next message may pass.
+//! Leaves reading to the code that asks. Invariants: while it is shut nothing passes, so that what the peer sends stays
+//! in its socket and the peer is held back; waiting tasks are woken when it opens, or when the next message may pass.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,7 +35,6 @@ impl ReadThrottle {
         self.waiting.wake();
     }
 
-    /// Whether nothing passes.
     pub(crate) fn is_shut(&self) -> bool {
         self.is_shut.get()
     }

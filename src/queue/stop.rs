@@ -17,7 +17,6 @@ pub(crate) enum Step {
     Aborting,
 }
 
-/// The signal.
 #[derive(Debug)]
 pub(crate) struct Stop {
     step: Cell<Step>,
@@ -41,7 +40,6 @@ impl Stop {
         }
     }
 
-    /// Where it stands.
     pub(crate) fn step(&self) -> Step {
         self.step.get()
     }
@@ -53,7 +51,7 @@ impl Stop {
         }
         let mut wakers = self.wakers.borrow_mut();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            // Tasks that have ended leave theirs behind; they are few, but not for ever.
+            // Tasks that have ended leave theirs behind; they are few, but not forever.
             if wakers.len() >= 64 {
                 wakers.drain(..).for_each(Waker::wake);
             }

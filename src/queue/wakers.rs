@@ -18,14 +18,12 @@ impl Wakers {
         }
     }
 
-    /// Wakes all of them.
     pub(crate) fn wake(&self) {
         for waker in self.0.take() {
             waker.wake();
         }
     }
 
-    /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
     }
@@ -36,7 +34,6 @@ impl Wakers {
 pub(crate) struct Waits {
     /// For a message.
     pub readers: Wakers,
-    /// For room.
     pub writers: Wakers,
     /// Since when the queue is full: a slow receiver does not end it by taking one message.
     pub full_since: Cell<Option<Timestamp>>,
@@ -51,7 +48,6 @@ impl Waits {
         self.writers.register(cx);
     }
 
-    /// There is room.
     pub(crate) fn room(&self) {
         self.writers.wake();
     }

@@ -10,7 +10,6 @@ use super::envelope::Envelope;
 
 /// What became of messages, by their numbers.
 pub(crate) enum Answer {
-    /// Of this one.
     One(u64, Result<(), Problem>),
     /// All that were handed over up to this one are delivered.
     UpTo(u64),

@@ -26,16 +26,10 @@ use crate::net::connection::{CloseReason, Connection, ConnectionError, Incoming}
 /// Messages moved in one pass before other tasks get their turn.
 const PASS: usize = 256;
 
-/// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// The closing handshake is complete; `by_us` when our Close came first.
-    Closed {
-        /// What the peer's Close said.
-        close: CloseReason,
-        /// Whether we began it.
-        by_us: bool,
-    },
+    Closed { close: CloseReason, by_us: bool },
     /// Our Close was not answered within the close timeout.
     CloseTimeout,
     /// We ended it without a word.
@@ -53,7 +47,7 @@ pub enum End {
 pub(crate) struct DriverSettings {
     /// Pings and idle time.
     pub keepalive: KeepaliveSettings,
-    /// Longest wait for the peer's Close after ours.
+    /// How long to wait for the peer's close frame after ours.
     pub close_timeout: Duration,
     /// Most payload bytes in a frame we send, when the user wants fragments.
     pub fragment: Option<usize>,
@@ -298,7 +292,7 @@ impl<'a, P: Peer> Driver<'a, P> {
             }
         }
         if self.closing.is_some() && self.peer.poll_urgent(cx).is_ready() {
-            // Whoever has the peer's Close does not wait for it to hang up either.
+            // After the peer's close frame there is no need to wait for it to hang up.
             return Ok(Step::end(if self.received_close.is_some() { self.closed() } else { End::Aborted }));
         }
         Ok(Step { progress, end: None })

@@ -15,13 +15,11 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// The next that was held.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A message.
     Message(Message),
     /// What ended the connection: a Close, the end of the stream, a failure.
     End(Result<Option<Incoming>, ConnectionError>),
 }
 
-/// What is held.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     messages: VecDeque<Message>,

@@ -1,8 +1,8 @@
 //! When to ping, and when to give a peer up (pure; RFC 6455 sections 5.5.2 and 5.5.3).
 //!
 //! Time is an argument. Alive is who moves bytes: one that came in, or one the kernel took after it had no room for it,
-//! so a message that takes minutes is never a dead peer. Only a pong that carries our own payload gives a round trip time.
-//! While reading is paused on our side nothing is held against the peer.
+//! so a message that takes minutes is never a dead peer. Only a pong that carries our own payload gives a round-trip
+//! time. While reading is paused on our side nothing is held against the peer.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct KeepaliveSettings {
     /// Time between pings.
     pub ping_interval: Option<Duration>,
-    /// Whether the first ping goes out right after opening, so that the round trip time is known.
+    /// Whether the first ping goes out right after opening, so that the round-trip time is known.
     pub ping_at_once: bool,
     /// A peer that moves no byte for this long after a ping is gone.
     pub ping_timeout: Duration,
@@ -72,7 +72,7 @@ impl Keepalive {
         self.idle_since = now;
     }
 
-    /// A pong came in: the round trip time when it answers the ping under way.
+    /// A pong came in: the round-trip time when it answers the ping under way.
     pub(crate) fn on_pong(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
         let waiting = self.waiting.filter(|waiting| waiting.payload == payload)?;
         self.waiting = None;

@@ -1,7 +1,7 @@
 //! When a run has to have ended: under `--timeout`, and after a signal.
 //!
-//! Owns how the time is shared between working and ending in order. Leaves both to whoever runs. Invariant: ending in
-//! order takes nothing from the run but the last tenth of its time.
+//! Owns how the time is shared between working and ending in order. Leaves both to the code that runs. Invariant:
+//! ending in order takes nothing from the run but the last tenth of its time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,6 @@ const AFTER_SIGNAL: Duration = Duration::from_millis(1500);
 /// The part of a run's time that ending may take.
 const SHARE: u32 = 10;
 
-/// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// The run begins to end in order.

@@ -1,5 +1,5 @@
-//! One peer's life: keep-alive and reconnecting decided in pure code, driven over a connection by
-//! [`driver`]. Leaves sockets to `net/` and what messages mean to whoever implements [`Peer`].
+//! One peer's life: keep-alive and reconnecting decided in pure code, driven over a connection by [`driver`]. Leaves
+//! sockets to `net/` and what messages mean to the code that implements [`Peer`].
 
 pub(crate) mod driver;
 mod held;

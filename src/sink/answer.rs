@@ -10,7 +10,6 @@ use crate::session::reconnect::{RetryOn, cause};
 
 /// Why a request was not taken.
 pub(crate) enum Refusal {
-    /// For what is in it.
     Content(String),
     /// For what it asks for, whatever is in it.
     Request(String),

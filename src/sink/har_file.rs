@@ -25,7 +25,6 @@ const COPY: usize = 256 * 1024;
 /// A failure with the file's name.
 pub(super) type HarFailure = (String, io::Error);
 
-/// All files of one recording.
 #[derive(Debug)]
 pub(super) struct HarFiles {
     path: PathBuf,
@@ -189,7 +188,6 @@ struct HarFile {
     file: File,
     path: PathBuf,
     buffer: Vec<u8>,
-    /// Where the next block goes.
     end: u64,
     /// What stands behind it: the end of the document.
     tail: Vec<u8>,

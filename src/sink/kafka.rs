@@ -56,7 +56,6 @@ struct Held {
     up_to: u64,
     /// … of which this has been handed over again.
     again: u64,
-    /// It has given these back.
     returned: HashSet<u64>,
     /// Reports on what has not been handed over again.
     early: HashMap<u64, Result<(), KafkaError>>,
@@ -107,7 +106,6 @@ const OVERHEAD: usize = 512;
 
 /// A broker that finds a batch too large refuses all of it. Until it is known which message is to blame, few go at a time.
 struct Care {
-    /// So many.
     most: usize,
     /// As long as messages up to this number are handed over.
     until: u64,
@@ -133,7 +131,6 @@ impl Care {
 
 type Report = (u64, Result<(), KafkaError>);
 
-/// What the producer's thread tells.
 #[derive(Default)]
 struct Shared {
     news: Arc<News>,

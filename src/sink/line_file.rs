@@ -86,7 +86,7 @@ impl LineFile {
 
     fn fail_with(&mut self, failure: OutputFailure) {
         let cause = match failure {
-            OutputFailure::Closed => "its reader has closed it".to_owned(),
+            OutputFailure::Closed => "its reader closed it".to_owned(),
             OutputFailure::Failed(cause) => cause,
         };
         let (kind, path) = (self.kind, self.path.display().to_string());

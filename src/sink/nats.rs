@@ -40,7 +40,6 @@ const TRACE: HeaderName = HeaderName::from_static(headers::TRACE);
 /// Subjects of requests that wait for an answer, oldest first.
 pub(crate) type Requests = Rc<RefCell<VecDeque<Subject>>>;
 
-/// What replies become.
 pub(crate) struct Replies {
     /// Where they go; nowhere when nobody listens.
     pub ingress: Option<Rc<dyn Ingress>>,
@@ -52,17 +51,15 @@ pub(crate) struct Replies {
 
 /// Publishes to NATS.
 pub(crate) struct NatsSink {
-    /// Where and how.
     pub settings: NatsSettings,
     /// Yields the message id.
     pub id: Option<Filter>,
-    /// What becomes of replies to requests.
+    /// What happens to replies to requests.
     pub replies: Replies,
     /// Requests that what goes out answers, under `?reply`.
     pub requests: Option<Requests>,
     /// The name of this run.
     pub run: String,
-    /// The connection.
     pub state: Option<Open>,
     ids: Turn<Result<Option<Json>, String>>,
 }
@@ -183,14 +180,14 @@ impl NatsSink {
         }
         let (size, most) = (outbox::size(headers.as_ref(), envelope.message.len()), open.link.client.max_payload());
         if size > most {
-            let text = format!("it has {} bytes, the server takes {most}", envelope.message.len());
+            let text = format!("it has {} bytes; the server accepts at most {most}", envelope.message.len());
             return Poll::Ready(Err(Problem::Never(text)));
         }
         let subject = match &requests {
             None => open.target.clone(),
             Some(requests) => match requests.borrow_mut().pop_front() {
                 Some(subject) => subject,
-                None => return Poll::Ready(Err(Problem::Never("no request waits for an answer".to_owned()))),
+                None => return Poll::Ready(Err(Problem::Never("no request is waiting for an answer".to_owned()))),
             },
         };
         let reply = (!is_plain).then(|| Subject::from(headers::joined(&[&open.inbox], b'.', number)));
@@ -311,7 +308,7 @@ impl WindowSink for NatsSink {
         for error in errors {
             if error.to_ascii_lowercase().contains("permissions violation") {
                 let error = refused(&self.settings.shown, &error)
-                    .hint("the account's permissions must allow the subject, and the inbox (?inbox=PREFIX)");
+                    .hint("check the account's permissions for the subject and the inbox (?inbox=PREFIX)");
                 open.lost = Some(Problem::Broken(error));
             }
         }
@@ -355,14 +352,14 @@ fn check_subject(settings: &NatsSettings, stream: &str, info: &serde_json::Value
     if subjects.any(|pattern| covers(pattern, settings.target())) {
         return Ok(());
     }
-    let text = format!("the stream {stream} does not take the subject {}", settings.target());
-    Err(Problem::Broken(refused(&settings.shown, &text).hint("nats stream edit --subjects adds it")))
+    let text = format!("stream {stream} does not include the subject {}", settings.target());
+    Err(Problem::Broken(refused(&settings.shown, &text).hint("add it with nats stream edit --subjects")))
 }
 
 /// What a stream says to a message.
 fn acknowledgement(message: &NatsMessage) -> Result<(), Problem> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(again("no stream takes the subject"));
+        return Err(again("no stream includes the subject"));
     }
     if memchr::memmem::find(&message.payload, b"\"error\"").is_none() {
         return Ok(());
@@ -378,7 +375,7 @@ fn acknowledgement(message: &NatsMessage) -> Result<(), Problem> {
 
 fn take_reply(replies: &mut Replies, message: NatsMessage) -> Result<(), Problem> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(again("nobody answers requests there"));
+        return Err(again("no one answers requests there"));
     }
     if let Some(ingress) = &replies.ingress {
         let kind = message.headers.as_ref().and_then(|map| map.get(headers::TYPE)).map(|kind| kind.as_str().as_bytes());

@@ -3,7 +3,6 @@
 use crate::queue::end::{BatchSink, LocalFuture, Report};
 use crate::queue::envelope::Envelope;
 
-/// Takes everything.
 #[derive(Debug)]
 pub(crate) struct NullSink;
 

@@ -15,13 +15,9 @@ use crate::queue::envelope::Envelope;
 /// Writes to standard output.
 #[derive(Debug)]
 pub(crate) struct StdioSink {
-    /// Where to.
     pub output: SharedOutput,
-    /// How messages are written.
     pub format: Format,
-    /// Whether a person reads it.
     pub to_terminal: bool,
-    /// Colours.
     pub colour: bool,
 }
 
@@ -59,7 +55,7 @@ impl BatchSink for StdioSink {
 
 fn end(failure: OutputFailure) -> EndError {
     match failure {
-        // Whoever read it has seen enough.
+        // The reader closed its end.
         OutputFailure::Closed => EndError::new(Exit::Done, "standard output was closed"),
         OutputFailure::Failed(cause) => {
             EndError::new(Exit::Storage, format!("cannot write to standard output: {cause}"))

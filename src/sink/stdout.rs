@@ -173,7 +173,6 @@ impl Output {
         }
     }
 
-    /// Whether more may be appended.
     #[must_use]
     pub(crate) fn has_room(&self) -> bool {
         self.buffer.len() < HIGH
@@ -239,7 +238,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever read has left.
+/// The reader has closed its end.
 fn abandoned(shared: &Shared) {
     let error = io::Error::from(io::ErrorKind::BrokenPipe);
     let mut state = lock(shared);

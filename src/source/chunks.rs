@@ -12,7 +12,6 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that are read ahead.
 const PERMITS: usize = 4;
 
-/// What is read.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     received: mpsc::UnboundedReceiver<io::Result<Vec<u8>>>,
@@ -22,7 +21,6 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Starts reading.
     pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let (permits, granted) = std::sync::mpsc::channel();

@@ -33,17 +33,14 @@ const LATE: Duration = Duration::from_millis(200);
 /// Reads a file.
 #[derive(Debug)]
 pub(crate) struct FileSource {
-    /// Which.
     pub path: PathBuf,
     /// The endpoint as the user wrote it.
     pub name: String,
     /// The session's name in events.
     pub session: String,
-    /// How lines become messages.
     pub kind: LineKind,
     /// Whether it goes on at the end of the file.
     pub follow: bool,
-    /// Largest message.
     pub max_message_size: usize,
 }
 
@@ -65,7 +62,7 @@ impl FileSource {
                 Some(Ok(Piece::Bytes(bytes))) => intake.take(bytes).await?,
                 Some(Ok(Piece::EndOfFile)) => intake.finish().await?,
                 Some(Ok(Piece::Missing)) => {
-                    (io.notice)(format!("{}: it is not there yet; waiting for it", self.name));
+                    (io.notice)(format!("{} does not exist yet; waiting", self.name));
                     true
                 }
                 Some(Err(error)) => return Err(failure(&self.name, &error)),
@@ -90,7 +87,6 @@ fn failure(name: &str, error: &io::Error) -> EndError {
     }
 }
 
-/// What the thread has found.
 enum Piece {
     Bytes(Vec<u8>),
     /// What follows, if anything, is in another file, or in the same from its beginning.
@@ -112,9 +108,7 @@ fn read(path: PathBuf, follow: bool) -> mpsc::Receiver<io::Result<Piece>> {
     receiver
 }
 
-/// Why reading ends.
 enum Stop {
-    /// Nobody takes it any more.
     Unwanted,
     Failed(io::Error),
 }
@@ -230,7 +224,7 @@ fn what_happened(path: &Path, file: &mut File) -> io::Result<Happened> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Happened::Nothing),
         Err(error) => return Err(error),
     };
-    // As long as the new file is empty, whoever writes may not have noticed and go on with the old one.
+    // As long as the new file is empty, its writer may not have noticed and go on with the old one.
     if (there.dev(), there.ino()) == (own.dev(), own.ino()) || there.len() == 0 {
         return Ok(Happened::Nothing);
     }

@@ -6,7 +6,6 @@
 
 use crate::message::counted::counted;
 
-/// Where a message ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// At a newline, with or without a carriage return before it.
@@ -29,7 +28,7 @@ pub(crate) struct Splitter {
 
 /// A piece of input grew over the limit without an end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a message on standard input is over the limit of {}", counted(*.0, "byte"))]
+#[error("a message on standard input exceeds the limit of {}", counted(*.0, "byte"))]
 pub(crate) struct TooLong(pub usize);
 
 impl Splitter {

@@ -48,7 +48,6 @@ const PATIENT: Duration = Duration::from_millis(500);
 
 /// Consumes from Kafka.
 pub(crate) struct KafkaSource {
-    /// Where and how.
     pub settings: KafkaSettings,
     /// The session's name in events.
     pub session: String,
@@ -166,7 +165,7 @@ impl KafkaSource {
                 }
                 Some(Ok(())) => {
                     if tries.reached() {
-                        (io.notice)(format!("{}: connected again", settings.shown));
+                        (io.notice)(format!("{}: reconnected", settings.shown));
                     } else {
                         receiving.member.subscribe(settings)?;
                     }
@@ -311,7 +310,7 @@ impl Receiving<'_> {
         if !self.member.feed.is_asked() {
             self.rebalance(&consumer, cx);
             if self.giving_back.is_some() || self.taking.is_some() {
-                // Messages of partitions that go would be in vain.
+                // Messages of revoked partitions would be discarded.
                 return Poll::Pending;
             }
             // Where there is no room for long events alone are asked for, but something may slip through.
@@ -354,7 +353,7 @@ impl Receiving<'_> {
         self.ingress.push(&self.origin, self.seq, taken.message, Some(on_settled));
     }
 
-    /// What was polled from these has not been handed on: whoever has them next gets it.
+    /// What was polled from these has not been handed on: their next owner gets it.
     fn forget(&mut self, partitions: &[i32]) {
         self.pending.retain(|item| !matches!(item, Ok(taken) if partitions.contains(&taken.partition)));
     }

@@ -1,7 +1,7 @@
 //! From the bytes that a stream, a file or a program gives to messages in a pipeline.
 //!
 //! Leaves reading to each source. Invariants: what was read is handed on however full the queues are, unless the run is
-//! aborted; what is no message goes to the dead letters and ends nothing.
+//! aborted; what is not a message goes to the dead letters and ends nothing.
 
 use std::rc::Rc;
 
@@ -16,12 +16,10 @@ use crate::queue::end::{EndError, EndIo, Ingress};
 use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
 
-/// How pieces become messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineKind {
-    /// As they are; what is no text is binary.
+    /// As they are; what is not text is binary.
     Raw,
-    /// Event lines.
     Events,
     /// Event lines when the first piece is one, else raw.
     Either,
@@ -143,7 +141,7 @@ impl Intake {
         let message = match self.kind {
             LineKind::Events => match parse_input_line(&piece).map(|line| line.event) {
                 Ok(InputEvent::Message(message)) => message,
-                // It records what is no message.
+                // It records what is not a message.
                 Ok(_) => return,
                 Err(error) => {
                     self.seq += 1;
@@ -157,7 +155,7 @@ impl Intake {
     }
 
     fn too_long(&self) -> EndError {
-        let text = format!("{}: a message is over the limit of {}", self.origin.endpoint, counted(self.max, "byte"));
+        let text = format!("{}: a message exceeds the limit of {}", self.origin.endpoint, counted(self.max, "byte"));
         EndError::new(Exit::Usage, text).hint("--max-message-size SIZE accepts larger ones")
     }
 }

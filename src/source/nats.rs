@@ -39,11 +39,10 @@ const TURN: usize = 512;
 
 /// Subscribes to NATS.
 pub(crate) struct NatsSource {
-    /// Where and how.
     pub settings: NatsSettings,
     /// The session's name in events.
     pub session: String,
-    /// Requests received, for whoever answers them.
+    /// Requests received, for the code that answers them.
     pub requests: Option<Rc<RefCell<std::collections::VecDeque<Subject>>>>,
     /// How often it is tried again.
     pub tries: Tries,
@@ -59,7 +58,6 @@ impl End for NatsSource {
     }
 }
 
-/// Why receiving ended.
 enum Halt {
     /// It was told to, and all is settled.
     Stopped,
@@ -94,7 +92,7 @@ impl NatsSource {
                 },
                 Some(Ok(mut receiving)) => {
                     if tries.reached() {
-                        (io.notice)(format!("{}: connected again", settings.shown));
+                        (io.notice)(format!("{}: reconnected", settings.shown));
                     }
                     match receiving.run(io, &mut intake, tries).await {
                         Halt::Stopped => return Ok(()),
@@ -118,7 +116,6 @@ impl NatsSource {
 struct AckTable {
     /// By number in the stream: where to answer, and when it was last told that work goes on.
     owed: HashMap<u64, (Subject, Instant)>,
-    /// What to say.
     settled: Vec<(u64, &'static [u8])>,
     waker: Option<Waker>,
 }
@@ -162,7 +159,6 @@ impl Intake {
         self.ingress.asks_for_sources().then(|| Arc::new(Source::Subject(subject.to_string())))
     }
 
-    /// A message of a stream.
     fn streamed(&mut self, message: NatsMessage, reply: Subject, delivery: Delivery) {
         self.last_seen = self.last_seen.max(delivery.number);
         let known = self.acks.borrow_mut().owed.insert(delivery.number, (reply, Instant::now()));
@@ -175,7 +171,7 @@ impl Intake {
         let message = headers::message(message.payload, type_of(message.headers.as_ref())).with_source(source);
         self.seq += 1;
         if self.max_deliver.is_some_and(|most| delivery.times > most) {
-            let error = format!("delivered {} without being settled", counted(delivery.times - 1, "time"));
+            let error = format!("delivered {} without acknowledgement", counted(delivery.times - 1, "time"));
             self.ingress.refuse(&self.origin, self.seq, message, Some(on_settled), DropReason::RetriesSpent, &error);
         } else {
             self.ingress.push(&self.origin, self.seq, message, Some(on_settled));
@@ -265,7 +261,7 @@ impl<'a> Receiving<'a> {
         for error in errors {
             if error.to_ascii_lowercase().contains("permissions violation") {
                 let error = refused(&self.settings.shown, &error)
-                    .hint("the account's permissions must allow the subject, and the inbox (?inbox=PREFIX)");
+                    .hint("check the account's permissions for the subject and the inbox (?inbox=PREFIX)");
                 return Poll::Ready(Turn::Lost(Problem::Broken(error)));
             }
         }
@@ -356,7 +352,7 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    /// Whether the server has fallen silent; what is still worked on is said to be, and how much waits is told.
+    /// Whether the server stopped responding; what is still worked on is said to be, and how much waits is told.
     fn look_at_the_clock(&mut self, intake: &Intake, listens: bool, cx: &mut Context<'_>) -> Option<Problem> {
         let pull = self.pull.as_mut()?;
         if let Some(count) = pull.poll_lag(cx) {

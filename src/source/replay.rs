@@ -36,11 +36,9 @@ const CHECKED: u64 = 1024 * 1024;
 /// One thing to send again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// When it happened.
     pub time: Timestamp,
     /// Which session of the recording it belongs to, from 0.
     pub session: Option<usize>,
-    /// What it is.
     pub event: InputEvent,
     /// How far into the file it stands, in bytes.
     pub read: u64,
@@ -51,7 +49,6 @@ pub(crate) struct Step {
 pub(crate) enum Item {
     /// Steps in order.
     Steps(Vec<Step>),
-    /// Something to tell the user.
     Notice(String),
     /// It cannot be read on: the last item.
     Failed(String),
@@ -78,7 +75,7 @@ impl Recording {
     /// Opens a recording of either kind; `direction` says whose messages are wanted.
     ///
     /// # Errors
-    /// With the file's name: it cannot be read, or is no recording.
+    /// With the file's name: it cannot be read, or is not a recording.
     pub(crate) fn open(path: &Path, direction: Direction) -> Result<Self, String> {
         Self::open_unnamed(path, direction).map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -95,7 +92,7 @@ impl Recording {
         }
         let kind = if is_har(beginning) || is_archive(beginning) {
             if !meta.is_file() {
-                return Err("a HAR must be a file, because it is read more than once".to_owned());
+                return Err("a HAR must be a regular file, since it is read twice".to_owned());
             }
             let contents = index(&Document::open(path)?, size <= CHECKED)?;
             if let Some(fault) = contents.fault() {
@@ -145,7 +142,11 @@ impl Recording {
                 }
                 Kind::Har(contents) => {
                     if !contents.is_whole {
-                        notices.push("it is cut off; what came after the last whole message was left out".to_owned());
+                        notices.push(
+                            "it is truncated; everything after the last complete message was \
+                        skipped"
+                                .to_owned(),
+                        );
                     }
                     notices.extend(contents.note());
                     Document::open(&path)
@@ -176,9 +177,8 @@ struct Batches {
     others: u64,
 }
 
-/// What is told of lines that are no steps.
+/// What is told of lines that are not steps.
 enum Told {
-    /// Something for the user.
     Notice(String),
     /// One is a message of the other direction.
     Other,

@@ -108,7 +108,7 @@ fn connections_of_a_har_come_out_in_the_order_of_their_times() {
         let (steps, notices) = all(damaged.as_bytes(), Direction::Out).expect("the others");
         assert_eq!(steps, ["8:first", "0:a", "0:c", "1:d"]);
         assert!(
-            notices[0].contains("left out 1 message") && notices[0].contains("message 1 of entry 3"),
+            notices[0].contains("skipped 1 unreadable message") && notices[0].contains("message 1 of entry 3"),
             "{notices:?}"
         );
     }
@@ -208,7 +208,7 @@ fn a_har_without_a_websocket_says_so() {
         assert!(error.contains(what), "{error}");
     }
     let (steps, notices) = all(document(&[other, empty]).as_bytes(), Direction::Out).expect("a connection");
-    assert!(steps.is_empty() && notices[0].contains("1 entry of WebSockets, and no messages"), "{notices:?}");
+    assert!(steps.is_empty() && notices[0].contains("1 entry of WebSockets without messages"), "{notices:?}");
 }
 
 /// As Playwright writes it: the messages of each connection in a file of their own.
@@ -272,9 +272,9 @@ fn messages_kept_apart_are_found_beside_the_har_and_in_its_archive() {
     }
     let stored = zip::CompressionMethod::Stored;
     for (files, what) in [
-        (&ATTACHED[..2], "the messages kept in 'one.jsonl' cannot be read"),
+        (&ATTACHED[..2], "cannot read the messages in 'one.jsonl'"),
         (&ATTACHED[1..], "the archive contains no .har file"),
-        (&[("a.har", ""), ("b.har", "")], "the archive holds 2 .har files"),
+        (&[("a.har", ""), ("b.har", "")], "the archive contains 2 .har files"),
         (&[("a.har", "<html>")], "not a HAR"),
     ] {
         let error = replayed(&archive("bad.zip", files, stored)).expect_err(what);
@@ -288,7 +288,7 @@ fn messages_kept_apart_are_found_beside_the_har_and_in_its_archive() {
     let far = ATTACHED[0].1.replace("one.jsonl", "/etc/passwd");
     std::fs::write(folder.path().join("far.har"), far).expect("written");
     let error = Recording::open(&folder.path().join("far.har"), Direction::Out).expect_err("far away");
-    assert!(error.contains("beside the HAR"), "{error}");
+    assert!(error.contains("same directory as the HAR"), "{error}");
 }
 
 #[test]

@@ -9,15 +9,12 @@ use std::rc::Rc;
 use super::chunks::Chunks;
 use crate::host::Stream;
 
-/// Standard input.
 #[derive(Debug)]
 pub(crate) struct SharedInput(RefCell<State>);
 
 #[derive(Debug)]
 enum State {
-    /// Nobody has read so far.
     Unread(Stream),
-    /// Somebody reads.
     Taken,
     /// Somebody has read; these bytes are the beginning of what comes next.
     Left(Chunks, Vec<u8>),
@@ -58,7 +55,6 @@ impl Reading {
         std::mem::take(&mut self.left)
     }
 
-    /// What is read.
     pub(crate) fn chunks(&mut self) -> Option<&mut Chunks> {
         self.chunks.as_mut()
     }
@@ -99,7 +95,7 @@ mod tests {
         assert_eq!(next(&mut first), b"one");
         first.leave(b"e".to_vec());
         drop(first);
-        // The thread reads on, and gives it to whoever comes, however often that changes.
+        // The thread reads on, and gives it to the current reader, however often that changes.
         for _ in 0..20 {
             writer.write_all(b"two").expect("written");
             let mut second = input.read().expect("nobody reads");

@@ -14,15 +14,11 @@ use crate::queue::stop::Step;
 /// Reads standard input, a message a line, or as the framing says.
 #[derive(Debug)]
 pub(crate) struct StdioSource {
-    /// Standard input.
     pub input: Rc<SharedInput>,
     /// The session's name in events.
     pub session: String,
-    /// Where messages end.
     pub framing: Framing,
-    /// How they are written.
     pub kind: LineKind,
-    /// Largest message.
     pub max_message_size: usize,
 }
 
@@ -39,7 +35,7 @@ impl StdioSource {
             return Ok(());
         };
         let Some(mut reading) = self.input.read() else {
-            return Err(EndError::new(Exit::Internal, "standard input is read by somebody else"));
+            return Err(EndError::new(Exit::Internal, "standard input is already in use"));
         };
         let result = take_all(&mut reading, &mut intake, &io).await;
         // A message that was begun, or not taken in, is the next reader's.

@@ -1,6 +1,6 @@
 //! How often a source of a broker is tried again, and how long it waits in between.
 //!
-//! Leaves waiting to whoever tries. Invariant: only failures in a row count.
+//! Leaves waiting to the code that tries. Invariant: only failures in a row count.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use crate::session::reconnect::{Attempt, Cause, Decision, ReconnectPolicy, Recon
 pub(crate) struct Tries(ReconnectPolicy);
 
 impl Tries {
-    /// None so far.
     pub(crate) fn new(reconnect: ReconnectSettings) -> Self {
         Self(ReconnectPolicy::new(reconnect))
     }
@@ -23,7 +22,6 @@ impl Tries {
         self.0.opened()
     }
 
-    /// Something came from it.
     pub(crate) fn worked(&mut self) {
         self.0.succeeded();
     }
@@ -46,7 +44,7 @@ impl Tries {
         let attempt = Attempt::Failed { cause: Cause::Passing, retry_after: after };
         match self.0.next(attempt, fastrand::f64()) {
             Decision::Retry { attempt, delay } => {
-                notice(format!("{name}: {reason}; again in {:.1} s (retry {attempt})", delay.as_secs_f64()));
+                notice(format!("{name}: {reason}; retrying in {:.1} s (retry {attempt})", delay.as_secs_f64()));
                 Ok(delay)
             }
             Decision::End => Err(not_reached(name, 0, &reason)),
@@ -79,7 +77,7 @@ mod tests {
         assert!(tries.failed("b", again("no"), &notice).is_ok() && tries.failed("b", again("no"), &notice).is_ok());
         let error = tries.failed("b", again("no"), &notice).expect_err("enough");
         assert_eq!((error.exit, error.text.as_str()), (Exit::Undelivered, "b: gave up after 2 retries: no"));
-        assert_eq!(notices.borrow().last().map(String::as_str), Some("b: no; again in 0.0 s (retry 2)"));
+        assert_eq!(notices.borrow().last().map(String::as_str), Some("b: no; retrying in 0.0 s (retry 2)"));
         let broken = Problem::Broken(EndError::new(Exit::Tls, "x"));
         assert_eq!(tries.failed("b", broken, &notice).map_err(|error| error.exit), Err(Exit::Tls));
     }

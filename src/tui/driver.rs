@@ -73,13 +73,10 @@ impl Heard {
 /// What a dashboard is made from.
 #[derive(Debug)]
 pub(crate) struct DashboardSettings {
-    /// What it is a dashboard of.
     pub title: String,
     /// Whether sessions can be acted on.
     pub control: bool,
-    /// What the terminal shows.
     pub display: Display,
-    /// The terminal.
     pub stdout: Stream,
     /// Lines for the log.
     pub heard: Heard,
@@ -180,7 +177,7 @@ struct Driver {
     /// What looking has taken since the last frame.
     looking: Duration,
     suspending: bool,
-    /// The sources that are lost, for whoever ends this.
+    /// The sources that are lost, for the code that ends this.
     lost: Rc<RefCell<Vec<(String, String)>>>,
 }
 

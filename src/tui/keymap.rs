@@ -12,33 +12,19 @@ pub(crate) enum Key {
     Char(char),
     /// A character with Ctrl.
     Ctrl(char),
-    /// Enter.
     Enter,
-    /// Esc.
     Esc,
-    /// Tab.
     Tab,
-    /// Shift-Tab.
     BackTab,
-    /// Up.
     Up,
-    /// Down.
     Down,
-    /// Left.
     Left,
-    /// Right.
     Right,
-    /// Page up.
     PageUp,
-    /// Page down.
     PageDown,
-    /// Home.
     Home,
-    /// End.
     End,
-    /// Backspace.
     Backspace,
-    /// Delete.
     Delete,
 }
 
@@ -47,7 +33,6 @@ pub(crate) enum Key {
 pub(crate) enum Action {
     /// The list of keys.
     Help,
-    /// Leave.
     Quit,
     /// Leave as on an interrupt.
     Interrupt,
@@ -55,7 +40,6 @@ pub(crate) enum Action {
     Suspend,
     /// Draw everything anew.
     Redraw,
-    /// The next pane.
     NextPane,
     /// The pane before.
     PreviousPane,
@@ -63,9 +47,7 @@ pub(crate) enum Action {
     Pane(u8),
     /// One pane only, or all.
     Zoom,
-    /// One up.
     Up,
-    /// One down.
     Down,
     /// A screenful up.
     PageUp,
@@ -77,7 +59,6 @@ pub(crate) enum Action {
     End,
     /// Look at one.
     Detail,
-    /// Back to where it was.
     Back,
     /// Choose what is shown.
     Filter,
@@ -93,7 +74,6 @@ pub(crate) enum Action {
     Kind,
     /// Messages of one session only.
     OnlySession,
-    /// How times are written.
     Times,
     /// The next column to sort by.
     Sort,
@@ -107,7 +87,6 @@ pub(crate) enum Action {
     Close,
     /// Throw a session out.
     Kick,
-    /// Connect again.
     Reconnect,
     /// Read nothing from sessions any more, or go on.
     PauseReading,
@@ -143,11 +122,8 @@ impl Action {
 /// A line of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// The keys.
     pub keys: &'static [Key],
-    /// As they are shown.
     pub shown: &'static str,
-    /// What they do.
     pub action: Action,
     /// The same in words.
     pub help: &'static str,
@@ -164,68 +140,61 @@ pub(crate) const KEYS: &[Row] = &[
     row(&[Key::Char('?')], "?", Action::Help, "these keys", "keys"),
     row(&[Key::Char('q')], "q", Action::Quit, "quit", "quit"),
     row(&[Key::Tab], "Tab", Action::NextPane, "next pane", "pane"),
-    row(&[Key::BackTab], "Shift-Tab", Action::PreviousPane, "pane before", ""),
+    row(&[Key::BackTab], "Shift-Tab", Action::PreviousPane, "previous pane", ""),
     row(&[Key::Char('1')], "1", Action::Pane(0), "sessions (2 queues, 3 messages, 4 log)", ""),
     row(&[Key::Char('2')], "2", Action::Pane(1), "queues", ""),
     row(&[Key::Char('3')], "3", Action::Pane(2), "messages", ""),
     row(&[Key::Char('4')], "4", Action::Pane(3), "log", ""),
-    row(&[Key::Char('z')], "z", Action::Zoom, "this pane alone, or all", ""),
-    row(&[Key::Up, Key::Char('k')], "Up k", Action::Up, "one up; in messages the view then holds still", ""),
-    row(&[Key::Down, Key::Char('j')], "Down j", Action::Down, "one down", ""),
-    row(&[Key::PageUp, Key::Ctrl('b')], "PgUp Ctrl-B", Action::PageUp, "a screenful up", ""),
-    row(&[Key::PageDown, Key::Ctrl('f')], "PgDn Ctrl-F", Action::PageDown, "a screenful down", ""),
+    row(&[Key::Char('z')], "z", Action::Zoom, "zoom this pane, or show all", ""),
+    row(&[Key::Up, Key::Char('k')], "Up k", Action::Up, "up; in messages this pauses the view", ""),
+    row(&[Key::Down, Key::Char('j')], "Down j", Action::Down, "down", ""),
+    row(&[Key::PageUp, Key::Ctrl('b')], "PgUp Ctrl-B", Action::PageUp, "page up", ""),
+    row(&[Key::PageDown, Key::Ctrl('f')], "PgDn Ctrl-F", Action::PageDown, "page down", ""),
     row(&[Key::Home, Key::Char('g')], "Home g", Action::Top, "to the first", ""),
-    row(&[Key::End, Key::Char('G')], "End G", Action::End, "to the last; messages are live again", ""),
-    row(&[Key::Enter], "Enter", Action::Detail, "look at one", "detail"),
+    row(&[Key::End, Key::Char('G')], "End G", Action::End, "to the last; messages follow live again", ""),
+    row(&[Key::Enter], "Enter", Action::Detail, "show details", "detail"),
     row(&[Key::Esc], "Esc", Action::Back, "back", ""),
     row(&[Key::Char('/')], "/", Action::Filter, "filter: jq for messages, text for sessions and log", "filter"),
     row(&[Key::Ctrl('u')], "Ctrl-U", Action::Clear, "show everything again", ""),
-    row(&[Key::Char('f')], "f", Action::Search, "only messages that hold a text", ""),
-    row(&[Key::Char(' ')], "Space", Action::Pause, "hold still, or go on", "pause"),
-    row(&[Key::Char('d')], "d", Action::Direction, "messages in, out, or both ways", ""),
+    row(&[Key::Char('f')], "f", Action::Search, "search messages for text", ""),
+    row(&[Key::Char(' ')], "Space", Action::Pause, "pause or resume the view", "pause"),
+    row(&[Key::Char('d')], "d", Action::Direction, "messages in, out, or both", ""),
     row(&[Key::Char('t')], "t", Action::Kind, "text and binary, text, binary, control frames, everything", ""),
-    row(&[Key::Char('s')], "s", Action::OnlySession, "messages of the session under the cursor only, or of all", ""),
-    row(&[Key::Char('T')], "T", Action::Times, "times absolute, ago, or since the message before", ""),
+    row(&[Key::Char('s')], "s", Action::OnlySession, "only the selected session's messages, or all", ""),
+    row(&[Key::Char('T')], "T", Action::Times, "timestamps: absolute, relative, delta", ""),
     row(&[Key::Char('o')], "o", Action::Sort, "sort sessions by the next column", ""),
-    row(&[Key::Char('O')], "O", Action::Reverse, "sort the other way round", ""),
-    row(&[Key::Char('m')], "m", Action::Mark, "mark the session under the cursor", ""),
-    row(&[Key::Char('i')], "i", Action::Send, "send a message (Tab: to one, the marked, all; Up: sent before)", "send"),
+    row(&[Key::Char('O')], "O", Action::Reverse, "reverse the sort order", ""),
+    row(&[Key::Char('m')], "m", Action::Mark, "mark the selected session", ""),
+    row(&[Key::Char('i')], "i", Action::Send, "send a message (Tab: to one, the marked, all; Up: history)", "send"),
     row(&[Key::Char('x')], "x", Action::Close, "close the session with a code, then y", "close"),
-    row(&[Key::Char('K')], "K", Action::Kick, "throw the session out with code 3003, then y", ""),
-    row(
-        &[Key::Char('r')],
-        "r",
-        Action::Reconnect,
-        "close the connection and open another, where this side opens them",
-        "",
-    ),
+    row(&[Key::Char('K')], "K", Action::Kick, "kick the session with code 3003, then y", ""),
+    row(&[Key::Char('r')], "r", Action::Reconnect, "reconnect the session, if this side opened it", ""),
     row(
         &[Key::Char('p')],
         "p",
         Action::PauseReading,
-        "read nothing from the session, or the marked, any more; or go on",
+        "pause or resume reading from the selected or marked sessions",
         "",
     ),
-    row(&[Key::Char('l')], "l", Action::Limit, "read so many messages a second from the session, or the marked", ""),
+    row(&[Key::Char('l')], "l", Action::Limit, "limit messages per second from the selected or marked sessions", ""),
     row(
         &[Key::Char('w')],
         "w",
         Action::Save,
-        "save what is shown: messages as event lines, in a detail its payload",
+        "save the view: messages as event lines, a detail as its payload",
         "save",
     ),
-    row(&[Key::Char('W')], "W", Action::SaveAs, "the same under a name", ""),
+    row(&[Key::Char('W')], "W", Action::SaveAs, "save under a name", ""),
     row(&[Key::Char('y')], "y", Action::Copy, "copy the message to the clipboard (OSC 52)", ""),
-    row(&[Key::Char('h')], "h", Action::Hex, "in a detail: bytes, or text", ""),
-    row(&[Key::Char('u')], "u", Action::Queue, "another queue, or all of them together", ""),
-    row(&[Key::Char('c')], "c", Action::Theme, "colours for a dark or a light screen", ""),
-    row(&[Key::Char('M')], "M", Action::Mouse, "mouse: click and wheel here, or the terminal's own selecting", ""),
-    row(&[Key::Ctrl('l')], "Ctrl-L", Action::Redraw, "draw everything anew", ""),
+    row(&[Key::Char('h')], "h", Action::Hex, "in a detail: hex or text", ""),
+    row(&[Key::Char('u')], "u", Action::Queue, "next queue, or all together", ""),
+    row(&[Key::Char('c')], "c", Action::Theme, "colours for a dark or light screen", ""),
+    row(&[Key::Char('M')], "M", Action::Mouse, "mouse on, or off for the terminal's own selection", ""),
+    row(&[Key::Ctrl('l')], "Ctrl-L", Action::Redraw, "redraw", ""),
     row(&[Key::Ctrl('z')], "Ctrl-Z", Action::Suspend, "to the background", ""),
     row(&[Key::Ctrl('c')], "Ctrl-C", Action::Interrupt, "interrupt", ""),
 ];
 
-/// What a key does.
 #[must_use]
 pub(crate) fn action(key: Key) -> Option<Action> {
     KEYS.iter().find(|row| row.keys.contains(&key)).map(|row| row.action)

@@ -114,7 +114,6 @@ pub(crate) struct Far {
 }
 
 impl Far {
-    /// Begins to look for it.
     #[must_use]
     pub(crate) fn new(connector: Connector) -> Self {
         let (connector, waiting) = (Rc::new(connector), Rc::<RefCell<Waiting>>::default());
@@ -153,7 +152,7 @@ async fn watch_once(connector: &Connector, waiting: &RefCell<Waiting>) -> String
         let piece = match timeout(SILENCE, answer.next()).await {
             Ok(Some(piece)) => piece,
             Ok(None) => return "it has ended".to_owned(),
-            Err(_) => return format!("nothing heard for {SILENCE:?}"),
+            Err(_) => return format!("no data for {SILENCE:?}"),
         };
         let mut waiting = waiting.borrow_mut();
         waiting.link = Some(Link::Live);
@@ -241,7 +240,7 @@ async fn send(connector: &Connector, path: &str, message: &Message) -> Result<De
         MessageKind::Binary => "application/octet-stream",
     };
     let answer = ask(connector, Method::POST, path, Some(content_type), message.payload().clone()).await?;
-    serde_json::from_str(&answer).map_err(|error| format!("an answer that is none: {error}"))
+    serde_json::from_str(&answer).map_err(|error| format!("invalid answer: {error}"))
 }
 
 async fn ask(
@@ -264,7 +263,8 @@ mod tests {
 
     #[test]
     fn events_are_cut_out_wherever_the_pieces_end() {
-        let text = "event: snapshot\ndata: {\"mode\":\"listen\"}\n\ndata: 1\n\n: nothing\n\nevent: dropped\r\ndata: {}\r\n\r\n";
+        let text = "event: snapshot\ndata: {\"mode\":\"listen\"}\n\ndata: 1\n\n: nothing\n\nevent: dropped\r\ndata: \
+        {}\r\n\r\n";
         let expected = ["snapshot={\"mode\":\"listen\"}", "=1", "dropped={}"];
         for size in 1..text.len() {
             let (mut splitter, mut found) = (Splitter::default(), Vec::new());

@@ -17,17 +17,13 @@ use crate::observe::{Control, Snapshot};
 
 /// How often the state is read.
 const SNAPSHOT: Duration = Duration::from_millis(200);
-/// Most sessions that are shown.
 const SESSIONS: usize = 5000;
 
 /// What is to be done to sessions of one source.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Send to these, or to all.
     Send(Option<Vec<String>>, Message),
-    /// Close one.
     Close(String, CloseReason),
-    /// Connect again.
     Reconnect(String),
     /// Read nothing from these any more, or go on.
     Pause(Vec<String>, bool),
@@ -43,10 +39,10 @@ impl Act {
             names => format!("{} sessions", names.len()),
         };
         match self {
-            Self::Pause(names, true) => format!("nothing is read from {} any more", who(names)),
-            Self::Pause(names, false) => format!("reading from {} again", who(names)),
-            Self::Limit(names, Some(rate)) => format!("{rate} messages a second are read from {} at most", who(names)),
-            Self::Limit(names, None) => format!("no limit for {} any more", who(names)),
+            Self::Pause(names, true) => format!("{} paused", who(names)),
+            Self::Pause(names, false) => format!("{} resumed", who(names)),
+            Self::Limit(names, Some(rate)) => format!("{} limited to {rate} messages/s", who(names)),
+            Self::Limit(names, None) => format!("{} no longer limited", who(names)),
             Self::Close(name, _) => format!("closing {name}"),
             Self::Reconnect(name) => format!("connecting {name} again"),
             Self::Send(..) => "sent".to_owned(),
@@ -57,12 +53,10 @@ impl Act {
 /// What became of it, in words.
 pub(crate) type Acting = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
-/// Something to look at.
 pub trait Source {
     /// What there is to see since the last look.
     fn look(&mut self, now: Instant) -> Look;
 
-    /// Does something.
     fn act(&mut self, act: Act) -> Acting;
 }
 
@@ -75,7 +69,6 @@ pub(crate) struct Here {
 }
 
 impl Here {
-    /// Begins to look.
     #[must_use]
     pub(crate) fn new(run: Rc<dyn Control>, now: Instant) -> Self {
         let subscription = run.tap().subscribe(now);
@@ -124,11 +117,8 @@ impl Source for Here {
             }),
             Act::Close(name, close) => each(&[name], done, |name| run.steer(name, &Steer::Close(close.clone()))),
             Act::Reconnect(name) => {
-                let result = if run.reconnect(&name) {
-                    Ok(done)
-                } else {
-                    Err(format!("{name} cannot be connected again from this side"))
-                };
+                let result =
+                    if run.reconnect(&name) { Ok(done) } else { Err(format!("only the client can reconnect {name}")) };
                 Box::pin(std::future::ready(result))
             }
         }
@@ -138,7 +128,7 @@ impl Source for Here {
 /// Does something to each of these, as far as it can be done.
 fn each(names: &[String], done: String, mut act: impl FnMut(&str) -> Result<(), Refusal>) -> Acting {
     let refused = names.iter().filter_map(|name| Some(format!("{name}: {}", act(name).err()?)));
-    // One that cannot be done so to keeps none of the others from it.
+    // A failure for one session does not stop the others.
     Box::pin(std::future::ready(refused.last().map_or(Ok(done), Err)))
 }
 
@@ -148,7 +138,7 @@ fn each(names: &[String], done: String, mut act: impl FnMut(&str) -> Result<(), 
 /// The same, where not all was sent.
 pub(crate) fn told(delivery: Delivery) -> Result<String, String> {
     match (delivery.sent, delivery.dropped) {
-        (0, 0) => Err("nobody is there to send to".to_owned()),
+        (0, 0) => Err("no session to send to".to_owned()),
         (1, 0) => Ok("sent".to_owned()),
         (sent, 0) => Ok(format!("sent to {sent}")),
         (sent, dropped) => Err(format!("sent to {sent}, dropped for {dropped}")),

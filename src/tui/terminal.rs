@@ -24,26 +24,22 @@ use crate::host::{Depth, Stream, Watch, when_hung_up};
 
 /// The other screen, without a cursor, pastes marked as such.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?2004h";
-/// Back to where it was.
 const GIVE_BACK: &[u8] = b"\x1b[?1006l\x1b[?1000l\x1b[?2026l\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l";
 /// Clicks and the wheel are told about, in the form that has no limit.
 const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 /// The mouse is the terminal's own again.
 const NO_MOUSE: &[u8] = b"\x1b[?1006l\x1b[?1000l";
-/// Longest wait for a frame under way.
+/// How long to wait for a frame under way.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often the thread that reads keys looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
 /// Keys that may wait.
 const KEYS: usize = 256;
 
-/// Whether the terminal is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// What a person did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Typed {
-    /// A key.
     Key(Key),
     /// A text that was pasted.
     Paste(String),
@@ -193,9 +189,7 @@ pub(crate) fn signal_self(signal: SelfSignal) {
 /// A signal for this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SelfSignal {
-    /// SIGINT.
     Interrupt,
-    /// SIGTERM.
     Terminate,
 }
 

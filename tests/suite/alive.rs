@@ -133,13 +133,13 @@ fn an_outage_is_told_with_what_waits_and_what_is_missed() {
     });
     let arguments = ["connect", &server.url, "--reconnect", "--retry-delay", "500ms", "--retry-factor", "1"];
     let mut client = wsp(arguments).args(["--json", "-w", "0"]).spawn();
-    client.wait_for_stderr("connecting again in 0.5 s (retry 1)");
+    client.wait_for_stderr("reconnecting in 0.5 s (retry 1)");
     client.send("one\ntwo\n");
     // Input is read while there is no connection.
     client.wait_for_stderr("(retry 2); 2 pieces of input to be sent then");
-    client.wait_for_stderr("connected again after 2 retries; messages sent by the server during the ");
+    client.wait_for_stderr("reconnected after 2 retries; messages sent by the server during the ");
     let output = client.finish().exits(0).complains("gap were missed; 2 queued messages will be sent");
-    let output = output.complains("connected again 1 time, ");
+    let output = output.complains("reconnected 1 time, ");
     let events = events(output.stdout());
     let retries: Vec<_> = events.iter().filter(|event| event["type"] == "retry").collect();
     let facts: Vec<_> = retries.iter().map(|retry| (&retry["attempt"], &retry["delay_ms"])).collect();

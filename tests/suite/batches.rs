@@ -213,7 +213,7 @@ fn a_destination_that_comes_back_gets_the_batches_that_waited() {
     let batch = ["--batch-as", "array", "--batch", "2", "--batch-age", "60s"];
     let mut relay = wsp(["relay", "-", &server.url, "--reconnect", "--retry-delay", "10ms"]).args(batch).spawn();
     relay.send("1\n2\n");
-    relay.wait_for_stderr("connecting again");
+    relay.wait_for_stderr("reconnecting");
     relay.send("3\n4\n5\n");
     let output = relay.finish().exits(0);
     assert_eq!(Balance::of(&output), Balance::all_delivered(5));

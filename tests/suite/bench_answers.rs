@@ -68,7 +68,7 @@ fn what_a_server_says_of_its_own_is_no_answer() {
         assert!(fastest >= 50.0, "{more:?}: {fastest}");
         assert!([40, 41].contains(&output.code) && seen["verdict"] != "pass", "{more:?}: {}", seen["reasons"]);
         let first = seen["reasons"][0].as_str().unwrap_or_default();
-        assert!(first.contains("messages arrived that equal none of ours"), "{first}");
+        assert!(first.contains("messages arrived that equal no sent message"), "{first}");
         // Where they are known and allowed, they are no fault.
         let allowed = [&["-c", "2", "--threshold", "unexpected<1M"], number, more].concat();
         let output = bench_output(&target.url, &allowed);
@@ -80,7 +80,7 @@ fn what_a_server_says_of_its_own_is_no_answer() {
 fn answers_that_only_their_order_tells_apart_are_no_pass() {
     let api = Target::new(|_| vec![Answer::now(Frame::text("ok"))]);
     let arguments = ["-n", "40", "-c", "2", "--payload", "hello"];
-    let seen = report(&bench_output(&api.url, &arguments).exits(40).complains("--match fifo takes the order as right"));
+    let seen = report(&bench_output(&api.url, &arguments).exits(40).complains("--match fifo trusts the order"));
     let (messages, load) = (&seen["messages"], &seen["load"]);
     assert_eq!((&messages["received"], &messages["verified"]), (&json!(40), &json!(0)), "{messages}");
     assert_eq!((&load["matching"], &load["matching_assumed"]), (&json!("fifo"), &json!(true)));
@@ -97,5 +97,5 @@ fn answers_that_only_their_order_tells_apart_are_no_pass() {
     let output = bench_output(&target.url, &[&arguments[..], &["--match", "fifo", "--in-flight", "9"]].concat());
     assert!([40, 41].contains(&output.code), "{}", output.code);
     output.complains("doubtful: ");
-    bench_output(&target.url, &["--match", "nonsense"]).exits(2).complains("unknown way 'nonsense'");
+    bench_output(&target.url, &["--match", "nonsense"]).exits(2).complains("unknown method 'nonsense'");
 }

@@ -26,7 +26,7 @@ fn the_text_says_the_verdict_before_any_figure() {
     assert!(
         place("VALID") < place("connect ") && place("connect ") < place("sent ") && place("sent ") < place("p99.9")
     );
-    for part in ["loss=0 ok", "verified all", "blind to stalls", "check ", "generator  1 shard", "seed 42"] {
+    for part in ["loss=0 ok", "verified all", "hides stalls", "check ", "generator  1 shard", "seed 42"] {
         place(part);
     }
     assert!(!shown.contains("response"), "there is none in a closed loop: {shown}");
@@ -131,13 +131,13 @@ fn mistakes_are_told_before_connecting() {
         (&["--rate", "x"], 2, "invalid rate"),
         (&["--stages", "10s"], 2, "invalid stage"),
         (&["-d", "0"], 2, "measures nothing"),
-        (&["--deadline", "0"], 2, "loses every message"),
-        (&["--match", "bogus"], 2, "unknown way"),
+        (&["--deadline", "0"], 2, "count every message as lost"),
+        (&["--match", "bogus"], 2, "unknown method"),
         (&["--threshold", "p99"], 2, "invalid threshold"),
         (&["--find-max", "nonsense<1"], 2, "cannot be compared"),
         (&["--mode", "push", "--rate", "5"], 2, "--mode push"),
         (&["--publish", "2"], 2, "--rate"),
-        (&["--publish", "20", "--rate", "5"], 2, "more than there are connections"),
+        (&["--publish", "20", "--rate", "5"], 2, "exceeds the number of connections"),
         (&["--match", "marker", "--payload", "x"], 2, "{{marker}}"),
         (&["--match", "jq:.id", "--payload", "x"], 2, "same id"),
         (&["--match", "jq:.[", "--payload", "{{seq}}", "--template"], 7, "--match"),
@@ -190,7 +190,7 @@ fn a_report_that_cannot_be_written_is_no_success() {
 #[test]
 fn connections_that_are_gone_are_named_as_the_cause() {
     let server = listen(&["--echo", "--close-after", "500ms", "--close", "4000:bye"]);
-    let output = bench_output(&server.url, &["--rate", "200", "-d", "2s"]).complains("no connection was open");
+    let output = bench_output(&server.url, &["--rate", "200", "-d", "2s"]).complains("had no open connection");
     // 41 where the machine had no time for the generator either.
     assert!([40, 41].contains(&output.code), "{}", output.stderr);
     let seen = report(&output);
@@ -299,7 +299,7 @@ fn reports_are_added_up_exactly() {
     let shown = run(&["bench", "report", "-", "--html", &page], std::fs::read(&names[1]).expect("a report"));
     assert!(shown.stdout().contains("700") && std::fs::metadata(&page).is_ok_and(|file| file.len() > 1000));
     let wrong = crate::support::write(&files, "wrong.json", "{\"schema\":\"other\"}");
-    run(&["bench", "report", &text(&wrong)], "").exits(2).complains("no report").complains("hint: ");
+    run(&["bench", "report", &text(&wrong)], "").exits(2).complains("not a report").complains("hint: ");
 }
 
 #[test]

@@ -186,15 +186,16 @@ fn variables_the_command_line_names_are_the_users_own() {
 #[test]
 fn wrong_values_name_where_they_stand() {
     let home = Home::with(
-        "[profile.p]\nurl = 'ws://h/'\nconnect-timeout = 'soon'\nnon-json = 'maybe'\nwithin = 5\njson = true\nformat = 'raw'\n",
+        "[profile.p]\nurl = 'ws://h/'\nconnect-timeout = 'soon'\nnon-json = 'maybe'\nwithin = 5\njson = true\nformat \
+         = 'raw'\n",
     );
     let output = home.wsp(&["connect", "@p"]).env("WSP_INSECURE", "perhaps").input("").exits(2);
     for part in [
-        "wsp: WSP_INSECURE: 'perhaps' is neither true nor false",
+        "wsp: WSP_INSECURE: invalid value 'perhaps'",
         "config.toml:3: [profile.p] connect-timeout: invalid duration 'soon'",
-        "config.toml:4: [profile.p] non-json: 'maybe' is none of drop, pass, error",
-        "config.toml:5: [profile.p] within: it makes sense only with expect",
-        "config.toml:7: [profile.p] format: it cannot be used with json",
+        "config.toml:4: [profile.p] non-json: invalid value 'maybe'; use one of drop, pass, error",
+        "config.toml:5: [profile.p] within: requires expect",
+        "config.toml:7: [profile.p] format: cannot be combined with json",
     ] {
         assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
     }
@@ -233,7 +234,7 @@ fn a_profile_must_say_where_to_and_stands_alone() {
         &["config", "show", "@q", "@p"],
     ] {
         let output = home.wsp(targets).input("").exits(2).prints("");
-        output.complains("@q stands alone").complains("hint: give its URL and the options as flags");
+        output.complains("@q cannot be combined with other URLs").complains("hint: give its URL and options as flags");
     }
     let home = Home::with("[profile.p]\nbearer = s3cret\n");
     let output = home.wsp(&["@p"]).input("").exits(2).complains("config.toml:2: ");

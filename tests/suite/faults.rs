@@ -365,13 +365,13 @@ fn what_makes_no_sense_is_refused() {
     let table: [(&[&str], &str); 10] = [
         (&["--loss", "101%"], "share"),
         (&["--corrupt", "x"], "share"),
-        (&["--delay", "1s±2s"], "too early"),
+        (&["--delay", "1s±2s"], "must not exceed"),
         (&["--stall", "2s"], "every"),
         (&["--stall", "2s every 1s"], "shorter"),
-        (&["--close", "1006"], "ended without a Close"),
+        (&["--close", "1006"], "ended without a close frame"),
         (&["--close", "1005"], "without a code"),
         (&["--close-after", "soon"], "number of messages"),
-        (&["--reject", "101"], "200 to 599"),
+        (&["--reject", "101"], "start with 200-599"),
         (&["--fragment", "0"], "--fragment"),
     ];
     for (arguments, complaint) in table {

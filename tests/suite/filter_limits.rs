@@ -60,7 +60,7 @@ fn a_filter_past_its_time_costs_that_message_alone() {
     client.say(Frame::text(r#"{"slow":true}"#));
     client.say(Frame::text(r#"{"n":1}"#));
     assert_eq!(client.read_text(), "1");
-    server.process.wait_for_stderr("the filter takes longer than 100ms (--jq-timeout)");
+    server.process.wait_for_stderr("the filter ran longer than 100ms (--jq-timeout)");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_filter_past_its_memory_costs_that_message_alone() {
         let filter = format!("if .n then .n else (\"text\" | {devours}) end");
         let words = ["relay", "-", "-", "--jq", &filter, "--jq-timeout", "0", "--jq-memory", "2MiB"];
         let relay = wsp(words).limit(PATIENCE).input("{}\n{\"n\":1}\n");
-        relay.complains("the filter takes more memory than 2 MiB (--jq-memory)").prints("1\n");
+        relay.complains("the filter used more memory than 2 MiB (--jq-memory)").prints("1\n");
     }
 }
 
@@ -106,7 +106,7 @@ fn a_relay_counts_what_a_limit_stops_and_goes_on_in_order() {
     let filter = "if . == 2 then (def f: f; f) else . end";
     let relay = run(&["relay", "-", "-", "--jq", filter, "--jq-timeout", "100ms"], "1\n2\n3\n4\n");
     relay
-        .complains("the filter takes longer than 100ms (--jq-timeout)")
+        .complains("the filter ran longer than 100ms (--jq-timeout)")
         .complains("received 4 = delivered 3 + filtered 0 + dropped 1 (invalid 1) + dead-lettered 0 + waiting 0")
         .prints("1\n3\n4\n");
 }
@@ -127,7 +127,7 @@ fn a_filter_that_cannot_be_stopped_ends_the_run_with_its_name() {
     let double = "reduce range(60) as $i (0; [., .])";
     let filter = format!("({double}) as $a | ({double}) as $b | $a == $b");
     let relay = run(&["relay", "-", "-", "--jq", &filter, "--jq-timeout", "100ms"], "1\n");
-    relay.exits(7).complains("the filter takes longer than 100ms (--jq-timeout) and cannot be stopped");
+    relay.exits(7).complains("the filter ran longer than 100ms (--jq-timeout) and cannot be stopped");
     let server = listen(&["--reply-jq", &filter, "--jq-timeout", "100ms"]);
     let mut client = RawClient::connect(server.port);
     client.say(Frame::text("1"));

@@ -142,7 +142,7 @@ fn what_comes_behind_a_costly_message_is_dealt_with_in_order_although_the_peer_h
         socket.read_rest();
     });
     let words = ["connect", &server.url, "-w", "-1", "--jq", SOMETIMES, "--jq-timeout", "100ms"];
-    run(&words, "").exits(0).complains("the filter takes longer than 100ms").prints("1\n2\n");
+    run(&words, "").exits(0).complains("the filter ran longer than 100ms").prints("1\n2\n");
     server.join();
 }
 
@@ -158,7 +158,7 @@ fn what_has_come_is_not_lost_when_its_sender_falls_silent_behind_a_costly_messag
     });
     let words = ["connect", &server.url, "-w", "-1", "--jq", SOMETIMES, "--jq-timeout", "2s"];
     let pings = ["--ping-interval", "20ms", "--ping-timeout", "50ms"];
-    run(&[&words[..], &pings].concat(), "").exits(9).complains("the filter takes longer than 2s").prints("1\n2\n");
+    run(&[&words[..], &pings].concat(), "").exits(9).complains("the filter ran longer than 2s").prints("1\n2\n");
     server.join();
 }
 

@@ -33,7 +33,7 @@ fn filters_know_named_values_and_the_environment() {
     run(&arguments, "0\n1\n").exits(0).prints("3\n");
     assert_eq!(crate::support::files::read(aside.as_ref()), "2\n");
     run(&["connect", &server.url, "--argjson", "n", "x", "-j", "$n"], "").exits(2).complains("--argjson n: not JSON");
-    run(&["connect", &server.url, "--arg", "prev", "x", "-j", "."], "").exits(2).complains("'$prev' has a meaning");
+    run(&["connect", &server.url, "--arg", "prev", "x", "-j", "."], "").exits(2).complains("'$prev' is reserved");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn json_nested_up_to_512_is_json_and_deeper_is_told_as_that() {
     let server = saying(vec![nested(512), nested(513)]);
     let output = run(&["connect", &server.url, "-j", "type", "--schema", &schema, "-w", "-1"], "").exits(0);
     let output = output.prints("\"array\"\n").complains("message 2 does not match the schema: nested too deeply");
-    let output = output.complains("1 message dropped, nested too deeply (--non-json pass shows such)");
+    let output = output.complains("1 message dropped: nested too deeply (show them with --non-json pass)");
     assert!(!output.stderr.contains("message 1 ") && !output.stderr.contains("not JSON"), "{}", output.stderr);
     server.join();
     let server = saying(vec![nested(513)]);
@@ -139,13 +139,13 @@ fn formats_are_checked_where_asked() {
         output
     };
     connect(&[]).exits(0);
-    connect(&["--assert-format"]).exits(42).complains("text of the format email is expected");
+    connect(&["--assert-format"]).exits(42).complains("expected text of format email");
     let line = format!("{message}\n");
     run(&["relay", "-", "-", "--schema", &schema], line.as_str()).exits(0).prints(&line);
     run(&["relay", "-", "-", "--schema", &schema, "--assert-format"], line.as_str()).prints("");
     let server = listen(&["--schema", &schema, "--assert-format"]);
     let mut client = RawClient::connect(server.port);
     client.say(Frame::text(message));
-    assert!(client.read_text().contains("text of the format email"));
+    assert!(client.read_text().contains("text of format email"));
     run(&["connect", &server.url, "--assert-format"], "").exits(2);
 }

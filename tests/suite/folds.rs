@@ -186,7 +186,7 @@ fn a_fold_that_fails_is_an_error_of_that_message() {
     let expected = Balance { delivered: 2, filtered: 2, dead_lettered: 3, ..Balance::all_delivered(7) };
     assert_eq!(Balance::of(&output), expected);
     let dead = read(dead.as_ref());
-    let reasons = ["--fold yields number, not [STATE, OUTPUT...]", "an empty array", "--fold: two"];
+    let reasons = ["--fold must yield [STATE, OUTPUT...], not number", "an empty array", "--fold: two"];
     for (line, reason) in dead.lines().zip(reasons) {
         assert!(line.contains(reason), "{line}");
     }
@@ -232,14 +232,14 @@ fn filters_come_before_the_fold_and_slow_ones_keep_the_order() {
 #[test]
 fn what_is_wrong_with_a_fold_is_told_before_anything_runs() {
     for (arguments, code, what) in [
-        (&["--fold", ".a |"][..], 7, "--fold: term expected at column 5"),
+        (&["--fold", ".a |"][..], 7, "--fold: expected term at column 5"),
         (&["--fold", "$x"], 7, "known are $state, $meta, $prev"),
         (&["--fold", ".", "--state-key", ".a."], 7, "--state-key"),
         (&["--fold", ".", "--state", "{"], 2, "--state: not JSON"),
         (&["--fold", ".", "--state-keys", "0"], 2, "--state-keys"),
         (&["--state-key", "."], 2, "--fold"),
         (&["--state", "1"], 2, "--fold"),
-        (&["--fold", ".", "--arg", "state", "1"], 2, "'$state' has a meaning of its own"),
+        (&["--fold", ".", "--arg", "state", "1"], 2, "'$state' is reserved"),
     ] {
         run(&[&["relay", "-", "-"][..], arguments].concat(), "").exits(code).complains(what);
         run(&[&["connect", "ws://127.0.0.1:9/"][..], arguments].concat(), "").exits(code).complains(what);

@@ -47,9 +47,9 @@ fn an_address_of_the_wrong_kind_is_answered_with_the_right_kind() {
         (&["relay", "-", "./a/b"], "file:./a/b is the file of that name"),
         (
             &["connect", "ws://127.0.0.1:1/", "-o", "out.txt"],
-            "to keep what comes in a file: > out.txt, or --record out.txt",
+            "to save messages to a file use > out.txt or --record out.txt",
         ),
-        (&["connect", "ws://127.0.0.1:1/", "-o", "/tmp/x"], "'/tmp/x' is a file's name"),
+        (&["connect", "ws://127.0.0.1:1/", "-o", "/tmp/x"], "'/tmp/x' looks like a file name"),
     ];
     for (words, tip) in table {
         run(words, "").exits(2).complains(tip);

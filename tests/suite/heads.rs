@@ -35,7 +35,7 @@ fn answers_with_a_thousand_header_lines_are_taken() {
         request.socket.try_write(format!("HTTP/1.1 101 X\r\n{}\r\n", lines(2000, 20)));
     });
     let output = run(&["connect", &server.url], "").exits(6);
-    output.complains("the answer to the upgrade is too large: its head has more than 1000 lines or 256 KiB");
+    output.complains("the answer to the upgrade is too large: its header has more than 1000 lines or 256 KiB");
     server.join();
 }
 

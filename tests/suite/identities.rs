@@ -102,7 +102,7 @@ fn keys_in_every_pem_form_are_read() {
             let output = gate.connect("", &arguments).exits(8).complains(&file).complains("no passphrase");
             assert!(hint(&output).contains("--passphrase-env"), "{name}: {}", output.stderr);
             let wrong = [&arguments[..], &["--passphrase-env", "PASS"]].concat();
-            let output = gate.connect("hunter2", &wrong).exits(8).complains("does not open it");
+            let output = gate.connect("hunter2", &wrong).exits(8).complains("wrong passphrase");
             assert!(!output.stderr.contains("hunter2"), "{name}: {}", output.stderr);
         }
     }
@@ -112,7 +112,7 @@ fn keys_in_every_pem_form_are_read() {
     gate.lets_in(PASSPHRASE, &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"]);
     gate.connect("wrong", &["--cert", &gate.client.cert, "--key", &old, "--passphrase-env", "PASS"])
         .exits(8)
-        .complains("does not open it");
+        .complains("wrong passphrase");
     // Certificate and key in one file.
     let both = [&gate.client.cert, &gate.client.key].map(|file| std::fs::read_to_string(file).expect("PEM")).concat();
     let both = text(&crate::support::write(&gate.files, "both.pem", both));
@@ -138,7 +138,7 @@ fn pkcs12_files_new_and_old_are_read() {
         gate.lets_in(PASSPHRASE, &["--pkcs12", &file, "--passphrase-env", "PASS"]);
         let output = gate.connect("", &["--pkcs12", &file]).exits(8).complains(name).complains("no passphrase");
         assert!(hint(&output).contains("--passphrase-env"), "{}", output.stderr);
-        gate.connect("wrong", &["--pkcs12", &file, "--passphrase-env", "PASS"]).exits(8).complains("does not open it");
+        gate.connect("wrong", &["--pkcs12", &file, "--passphrase-env", "PASS"]).exits(8).complains("wrong passphrase");
     }
     let file = gate.pkcs12("empty.p12", &["-passout", "pass:"]);
     gate.lets_in("", &["--pkcs12", &file]);
@@ -167,7 +167,7 @@ fn where_old_ciphers_are_missing_it_is_said_how_to_do_without() {
             .env("OPENSSL_MODULES", gate.files.path().join("nothing"))
             .input("")
             .exits(8)
-            .complains("legacy provider is needed, and that is missing");
+            .complains("legacy provider, which is missing");
         assert!(hint(&output).contains(remedy), "{}", output.stderr);
     }
 }
@@ -207,8 +207,8 @@ fn files_that_do_not_fit_are_told_apart() {
     let run = |arguments: &[&str]| crate::support::run(&[&["connect", url], arguments].concat(), "").exits(8);
     run(&["--cert", &client.cert, "--key", &other.key]).complains("does not belong to the certificate");
     run(&["--pkcs12", &client.cert]).complains("is not a PKCS#12 file");
-    run(&["--cert", &client.key, "--key", &client.key]).complains("no certificate in PEM");
-    run(&["--cert", &client.cert]).complains("no private key in PEM");
+    run(&["--cert", &client.key, "--key", &client.key]).complains("no PEM certificate");
+    run(&["--cert", &client.cert]).complains("no PEM private key");
     run(&["--key", &client.key]).complains("--key needs --cert");
     let arguments = ["connect", url, "--cert", &client.cert, "--passphrase-env", "WSP_NOT_SET"];
     crate::support::run(&arguments, "").exits(2).complains("WSP_NOT_SET");
@@ -242,7 +242,7 @@ fn a_server_takes_its_own_key_as_pkcs12_or_encrypted() {
             assert!(hint(&output).contains("--passphrase-env"), "{}", output.stderr);
             let output = wsp([first, form, &pass].concat()).env("PASS", "hunter2").input("").exits(8);
             assert!(
-                output.stderr.contains("does not open it") && !output.stderr.contains("hunter2"),
+                output.stderr.contains("wrong passphrase") && !output.stderr.contains("hunter2"),
                 "{}",
                 output.stderr
             );

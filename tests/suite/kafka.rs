@@ -383,8 +383,8 @@ fn a_broker_that_was_killed_and_comes_back_has_every_message_once_and_gives_all(
     sending.send(numbers(1001..=6000));
     broker.stop();
     sending.send(numbers(6001..=7000));
-    sending.wait_for_stderr("again in");
-    receiving.wait_for_stderr("again in");
+    sending.wait_for_stderr("retrying in");
+    receiving.wait_for_stderr("retrying in");
     broker.go();
     sending.send(numbers(7001..=8000));
     receiving.wait_for_stdout("8000");

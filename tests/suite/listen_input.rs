@@ -147,5 +147,5 @@ fn with_block_input_waits_for_the_session_it_names() {
 
 #[test]
 fn where_nothing_is_read_input_is_a_mistake() {
-    run(&["listen", ":0", "--echo", "--input", "json"], "").exits(2).complains("nothing is read from stdin");
+    run(&["listen", ":0", "--echo", "--input", "json"], "").exits(2).complains("does not read stdin");
 }

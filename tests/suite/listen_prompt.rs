@@ -47,7 +47,7 @@ fn client(terminal: &Terminal, port: u16, number: usize) -> Socket {
 fn lines_go_to_all_and_messages_come_above_the_line() {
     let (terminal, port) = serving!("");
     terminal.line("typed early");
-    terminal.wait_for("held until somebody is connected");
+    terminal.wait_for("queued until a client connects");
     let mut one = client(&terminal, port, 1);
     assert_eq!(one.read_text(), "typed early");
     let mut two = client(&terminal, port, 2);
@@ -92,10 +92,10 @@ fn slash_commands_do_what_they_say() {
     terminal.wait_for("connected 2; connections 2, refused 0, received 0, sent 3, dropped 0");
     for (line, answer) in [
         ("/to s7 hello", "no session s7"),
-        ("/to", "/to expects a session"),
+        ("/to", "/to requires a session"),
         ("/kick s1 1005", "invalid close code '1005'"),
         ("/kik s1", "did you mean /kick?"),
-        ("/help", "close all sessions and leave (Ctrl-D too)"),
+        ("/help", "close all sessions and quit (also Ctrl-D)"),
     ] {
         terminal.line(line);
         terminal.wait_for(answer);
@@ -183,7 +183,7 @@ fn names_work_where_ids_do() {
 fn what_is_typed_and_never_sent_is_counted() {
     let (terminal, _) = serving!("");
     terminal.line("nobody hears this");
-    terminal.wait_for("held until somebody is connected");
+    terminal.wait_for("queued until a client connects");
     terminal.keys(&["C-d"]);
     terminal.wait_for("sent 0, dropped 1 (receiver-gone 1)");
     assert_eq!(terminal.ended(), 0);

@@ -45,7 +45,7 @@ fn what_is_published_is_received_and_binary_stays_binary() {
     server.stop();
     relay.wait_for_stderr("the connection was lost");
     server.go();
-    relay.wait_for_stderr("connected again");
+    relay.wait_for_stderr("reconnected");
     server.wait_for_subscriber("in.*");
     server.client().publish("in.y", "", "back");
     relay.wait_for_stdout("back");
@@ -89,7 +89,7 @@ fn a_stream_has_every_message_once_and_in_order_though_its_server_was_killed() {
     // Somewhere in the midst of it.
     server.client().ask_until("STREAM.INFO.S", |info| info["state"]["messages"].as_u64() > Some(2000));
     server.stop();
-    relay.wait_for_stderr("again in");
+    relay.wait_for_stderr("retrying in");
     server.go();
     relay.send(numbers(20_001..=21_000));
     let output = relay.finish().exits(0);
@@ -132,7 +132,7 @@ fn a_message_is_acknowledged_once_its_destination_has_it() {
     let relay =
         wsp(["relay", &server.url("s?stream=S&durable=D"), &target, "--reconnect", "--retry-delay", "20ms"]).spawn();
     client.ask_until("CONSUMER.INFO.S.D", |info| info["num_ack_pending"] == 50);
-    relay.wait_for_stderr("connecting again");
+    relay.wait_for_stderr("reconnecting");
     let info = client.ask("CONSUMER.INFO.S.D", "");
     assert_eq!((&info["ack_floor"]["stream_seq"], &info["num_ack_pending"]), (&0.into(), &50.into()), "{info}");
     let destination = crate::support::process::listen_at(&format!("127.0.0.1:{port}"), &["--format", "raw"]);
@@ -159,7 +159,7 @@ fn a_consumer_goes_on_where_it_was_when_its_server_comes_back() {
     // It writes down what was acknowledged before it goes.
     server.stop_gently();
     for relay in [&durable, &passing] {
-        relay.wait_for_stderr("again in");
+        relay.wait_for_stderr("retrying in");
     }
     server.go();
     run(&["relay", "-", &server.url("s?stream=S")], numbers(501..=1000)).exits(0);
@@ -309,7 +309,7 @@ fn a_request_that_nobody_answers_is_said_to_be_undelivered() {
     let server = Nats::start(&[]);
     let output =
         run(&["relay", "-", &server.url("nobody?request"), "--reconnect=2", "--retry-delay", "1ms"], "x\n").exits(30);
-    assert!(output.stderr.contains("nobody answers requests there"), "{}", output.stderr);
+    assert!(output.stderr.contains("no one answers requests there"), "{}", output.stderr);
     assert!(balance(&output.stderr).ends_with("waiting 1"), "{}", output.stderr);
 }
 
@@ -326,7 +326,7 @@ fn a_message_the_server_will_never_take_is_rejected_and_the_others_go_on() {
         let output = run(&["relay", "-", &url], format!("a\n{large}\nb\n")).exits(0);
         let expected = "received 3 = delivered 2 + filtered 0 + dropped 1 (rejected 1) + dead-lettered 0 + waiting 0";
         assert_eq!(balance(&output.stderr), expected, "{url}");
-        assert!(output.stderr.contains("the server takes 2048"), "{}", output.stderr);
+        assert!(output.stderr.contains("the server accepts at most 2048"), "{}", output.stderr);
     }
     assert_eq!(client.stored("S"), ["a", "b"]);
 }
@@ -376,7 +376,7 @@ fn a_stream_that_is_to_be_received_from_is_made_where_that_is_asked_for() {
         let url = server.url(&format!("{subject}?stream={stream}{more}"));
         let output = run(&["relay", &url, "-"], "").exits(30);
         assert!(output.stderr.contains(&format!("stream {stream} does not exist")), "{}", output.stderr);
-        assert!(output.stderr.contains("hint: ?create makes it"), "{}", output.stderr);
+        assert!(output.stderr.contains("hint: use ?create to create it"), "{}", output.stderr);
         // The hint helps.
         let relay = wsp(["relay", &format!("{url}&create"), "-"]).spawn();
         let info = client.ask_until(&format!("STREAM.INFO.{stream}"), |info| info["state"]["consumer_count"] == 1);
@@ -396,7 +396,8 @@ fn who_we_are_is_said_in_every_way() {
     let password = Nats::configured("authorization { user: ann, password: secret }\n");
     let token = Nats::configured("authorization { token: secret }\n");
     let limited = Nats::configured(
-        "authorization { users = [{ user: ann, password: secret, permissions: { publish: [\"ok\", \"_INBOX.>\"], subscribe: [\"_INBOX.>\"] } }] }\n",
+        "authorization { users = [{ user: ann, password: secret, permissions: { publish: [\"ok\", \"_INBOX.>\"], \
+         subscribe: [\"_INBOX.>\"] } }] }\n",
     );
     let nkey = Nats::configured(
         "authorization { users = [{ nkey: UCKMFTNXI42ZBI3HFOGJYFAW4X2QQHH37NNYLOS5WSFNBO37OIZHASMJ }] }\n",
@@ -512,5 +513,5 @@ fn streams_of_another_domain_are_asked_for_by_its_name() {
         all_delivered(&run(&["relay", "-", &url], numbers(1..=10)).exits(0).stderr, 10);
     }
     let output = run(&["relay", "-", &server.url("s?stream=S&domain=nowhere")], "x\n").exits(30);
-    output.complains("no JetStream answers in the domain nowhere").complains("?domain");
+    output.complains("no JetStream answered in domain nowhere").complains("?domain");
 }

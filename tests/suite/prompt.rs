@@ -229,7 +229,7 @@ fn help_is_folded_between_words_at_any_width() {
         let terminal = Terminal::sized(columns, 50);
         terminal.wsp(&server.url);
         terminal.line("/help");
-        let screen = terminal.wait_for("once)");
+        let screen = terminal.wait_for("immediately)");
         let line = |start: &str| screen.lines().position(|line| line.starts_with(start)).expect(start);
         let between = |start: &str, end: &str| -> Vec<&str> {
             screen.lines().take(line(end)).skip(line(start)).flat_map(str::split_whitespace).collect()
@@ -273,7 +273,7 @@ fn a_recording_begins_and_ends_while_connected() {
     terminal.line(&format!("/record {}", two.display()));
     // It would be written from its beginning by both.
     terminal.line(&format!("/record {}", two.display()));
-    terminal.wait_for("is being recorded into");
+    terminal.wait_for("already recording to");
     terminal.line("in the other");
     terminal.wait_for("\nin the other\n");
     terminal.line("/record");

@@ -267,7 +267,7 @@ fn a_proxy_that_breaks_off_or_talks_nonsense_is_14() {
     let table = [
         ("", "without an answer"),
         ("hello there\r\n\r\n", "not valid HTTP"),
-        ("HTTP/1.1 200 OK\r\n\r\nearly", "bytes of its own"),
+        ("HTTP/1.1 200 OK\r\n\r\nearly", "unexpected bytes"),
         ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", ""),
     ];
     for (answer, says) in table {
@@ -278,7 +278,7 @@ fn a_proxy_that_breaks_off_or_talks_nonsense_is_14() {
         proxy.join();
     }
     let output = run(&["connect", "--proxy", &format!("http://127.0.0.1:{}", closed_port()), "ws://example.test/"], "");
-    assert!(hint(&output.exits(14).complains("cannot be reached")).contains("--proxy ''"));
+    assert!(hint(&output.exits(14).complains("cannot reach the proxy")).contains("--proxy ''"));
 }
 
 #[test]

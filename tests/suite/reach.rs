@@ -93,12 +93,12 @@ fn verbose_shows_the_chain_the_version_and_every_step_s_time() {
     let server = listen(&["--echo", "--compress", "-s", "chat", "--tls-cert", &chain, "--tls-key", &identity.key]);
     let arguments = ["connect", "-v", "--cacert", &authority.ca(), "-s", "chat", "--cookie", "id=hunter2", &server.url];
     let output = run(&arguments, "hello\n").exits(0).prints("hello\n");
-    let facts = ["* subprotocol: chat", "* extensions: permessage-deflate", "> Cookie: [redacted]", "* look-up "];
+    let facts = ["* subprotocol: chat", "* extensions: permessage-deflate", "> Cookie: [redacted]", "* lookup "];
     for part in facts {
         assert!(output.stderr.contains(part), "no {part} in {}", output.stderr);
     }
-    for step in ["look-up", "TCP", "TLS", "upgrade", "total"] {
-        let line = output.stderr.lines().find(|line| line.starts_with("* look-up")).expect("the times");
+    for step in ["lookup", "TCP", "TLS", "upgrade", "total"] {
+        let line = output.stderr.lines().find(|line| line.starts_with("* lookup")).expect("the times");
         let time = line.split(step).nth(1).and_then(|rest| rest.trim_start().split(' ').next()).expect("a time");
         assert!(time.parse::<f64>().is_ok(), "{step}: {line}");
     }

@@ -140,7 +140,7 @@ mod edge_to_cloud {
         let report = server.process.wait_for_stdout("\"done\"");
         let report: Value = serde_json::from_str(&report).expect("JSON");
         assert_eq!((&report["done"], &report["connections"]), (&json!(COUNT), &json!(2)), "{report}");
-        assert!(relay.count_said("connected again after 1 retry") == 1);
+        assert!(relay.count_said("reconnected after 1 retry") == 1);
         // At least once: what was not acknowledged when the connection was lost came again, if at all, later.
         let mut got = BTreeSet::new();
         while got.len() < COUNT {
@@ -195,7 +195,7 @@ fn an_echo_comes_again_after_every_closure_as_flumes_does() {
     let configuration = with(block("flume-source", "toml", "echo.websocket.org"), &replaced);
     let relay = relay(&directory, "relay.toml", &configuration).spawn();
     relay.wait_for_stdout("hello world 2");
-    assert_eq!(relay.count_said("again in"), 2);
+    assert_eq!(relay.count_said("retrying in"), 2);
     relay.signal(Signal::SIGTERM);
     relay.outcome().exits(0).prints("hello world 0\nhello world 1\nhello world 2\n");
     server.join();

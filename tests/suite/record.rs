@@ -47,7 +47,8 @@ fn frames(entry: &Value, kind: &str) -> Vec<Value> {
     of_kind.map(|message| json!([message["opcode"], message["data"]])).collect()
 }
 
-const CONVERSATION: &str = "{\"type\":\"text\",\"text\":\"ünï \\\"q\\\"\\n\"}\n{\"type\":\"binary\",\"base64\":\"AP8=\"}\n\
+const CONVERSATION: &str = "{\"type\":\"text\",\"text\":\"ünï \
+\\\"q\\\"\\n\"}\n{\"type\":\"binary\",\"base64\":\"AP8=\"}\n\
     {\"type\":\"ping\",\"text\":\"p\"}\n{\"type\":\"text\",\"text\":\"\"}\n{\"type\":\"close\",\"code\":4001,\"reason\":\"bye\"}\n";
 
 #[test]
@@ -184,9 +185,9 @@ fn a_line_written_by_hand_is_sent_and_that_there_is_none_is_said() {
     let received = "{\"time\":\"2026-01-02T03:04:05Z\",\"dir\":\"in\",\"type\":\"text\",\"text\":\"no\"}\n";
     std::fs::write(&path, received).expect("a file");
     // A flag is spoken of where it helps.
-    run(&replay, "").exits(0).complains("no message in it was sent; --dir in sends the other 1");
+    run(&replay, "").exits(0).complains("no recorded message was sent; --dir in sends the 1");
     std::fs::write(&path, "{\"type\":\"open\"}\n").expect("a file");
-    let output = run(&replay, "").exits(0).complains("nothing to send: it holds no messages");
+    let output = run(&replay, "").exits(0).complains("nothing to send: the recording has no messages");
     assert!(!output.stderr.contains("--dir"), "{}", output.stderr);
 }
 
@@ -210,7 +211,7 @@ fn what_is_no_recording_is_refused_and_what_is_wrong_in_one_left_out() {
     }
     let messages = "{\"type\":\"send\",\"data\":\"a\"},{\"type\":\"send\",\"opcode\":3,\"data\":\"\"},{\"type\":\"send\",\"data\":\"b\"}";
     let output = replay(&format!("{{\"log\":{{\"entries\":[{{\"_webSocketMessages\":[{messages}]}}]}}}}")).exits(0);
-    output.complains("left out 1 message that cannot be read: message 2 of entry 1: unknown opcode 3").prints("a\nb\n");
+    output.complains("skipped 1 unreadable message: message 2 of entry 1: unknown opcode 3").prints("a\nb\n");
     // Where a recording cannot be read on, how far it went is said.
     let line = |number: u32| {
         let padding = "x".repeat(1 << 16);
@@ -374,14 +375,14 @@ fn what_a_kill_leaves_is_readable() {
         let path = directory.path().join(name);
         killed(&path, &server.url, if name == "r.jsonl" { "\"type\":\"text\"" } else { "\"opcode\":1" });
         let output = run(&["connect", &server.url, "--replay", &text(&path)], "").exits(0);
-        assert_eq!(output.stderr.matches("cut off").count(), 0, "{}", output.stderr);
+        assert_eq!(output.stderr.matches("truncated").count(), 0, "{}", output.stderr);
         output.prints("before\nthe kill\n");
         // Torn in the middle of the last line or message.
         let whole = read(&path);
         let torn = &whole[..whole.rfind("the kill").expect("the last message") + 3];
         std::fs::write(&path, torn).expect("written");
         let output = run(&["connect", &server.url, "--replay", &text(&path)], "").exits(0);
-        output.complains("cut off").complains(name).prints("before\nthe kill\n");
+        output.complains("truncated").complains(name).prints("before\nthe kill\n");
     }
 }
 
@@ -556,7 +557,7 @@ fn each_of_many_sessions_is_recorded_whole_and_can_be_replayed_alone() {
         let output = run(&[&replay[..], &["--session", "s2", &echo.url, &echo.url]].concat(), "").exits(0);
         assert_eq!(output.stdout().lines().count(), 10, "{}", output.stdout());
         let none = run(&[&replay[..], &["--session", "s61", &echo.url]].concat(), "").exits(2);
-        none.prints("").complains("nothing of session s61");
+        none.prints("").complains("no messages of session s61");
         // All of them together, where nothing is said.
         let all = run(&["connect", "--replay", &text(&path), "--dir", "in", "--speed", "max", &echo.url], "").exits(0);
         assert_eq!(all.stdout().lines().count(), 5 * SESSIONS);

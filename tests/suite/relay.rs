@@ -94,7 +94,7 @@ fn what_was_not_sent_goes_out_after_connecting_again() {
     let long: String = (1..=2000).map(|number| format!("{number:08000}\n")).collect();
     let output = run(&["relay", "-", &server.url, "--reconnect", "--retry-delay", "10ms"], long);
     assert_eq!(output.code, 0, "{}", output.stderr);
-    assert!(output.stderr.contains("connecting again"), "{}", output.stderr);
+    assert!(output.stderr.contains("reconnecting"), "{}", output.stderr);
     server.join();
 }
 
@@ -115,7 +115,7 @@ fn a_signal_says_what_waits_and_how_to_end_at_once() {
     relay.wait_for_stdout("3");
     relay.signal(Signal::SIGINT);
     relay.wait_for_stderr(
-        "wsp: 3 messages not delivered yet: up to 3600s for that (--grace); Ctrl-C again ends at once",
+        "wsp: 3 messages not delivered yet: waiting up to 3600s (--grace); press Ctrl-C again to stop now",
     );
     relay.signal_again(Signal::SIGINT);
     let output = relay.outcome().exits(30);

@@ -323,7 +323,7 @@ fn reading_is_paused_and_limited_end_by_end() {
     });
     // Nothing is read from what only takes.
     let answer = ask(port, "POST", "/sessions/s2/pause", "", b"").is(409);
-    assert_eq!(answer.json()["error"], "nothing is read from this end itself");
+    assert_eq!(answer.json()["error"], "this end is not read from");
     relay.signal(nix::sys::signal::Signal::SIGTERM);
     relay.outcome().exits(0);
     source.stop();

@@ -48,7 +48,7 @@ fn what_a_program_prints_is_relayed_until_it_ends_well() {
     let from = format!("exec:echo x >> '{file}'; n=$(wc -l < '{file}'); echo run $n; [ $n -ge 3 ] || exit 7");
     let output = run(&["relay", &from, "-", "--retry-delay", "1ms"], "").exits(0);
     assert_eq!(output.stdout(), "run 1\nrun 2\nrun 3\n");
-    assert_eq!(output.stderr.matches("exit status 7; started again").count(), 2, "{}", output.stderr);
+    assert_eq!(output.stderr.matches("exit status 7; restarting").count(), 2, "{}", output.stderr);
     let output = run(&["relay", "exec:echo x; kill -9 $$", "-", "--retry-delay", "1ms", "--reconnect=2"], "").exits(9);
     assert_eq!(output.stdout(), "x\nx\nx\n");
     assert!(output.stderr.contains("gave up after 2 retries: signal 9 (SIGKILL)"), "{}", output.stderr);
@@ -62,7 +62,7 @@ fn what_a_program_has_not_read_goes_to_the_next_one() {
     let to = format!("exec:read a; read b; echo \"$a $b\" >> '{out}'");
     let output = run(&["relay", "-", &to, "--retry-delay", "1ms"], numbers(1, 10)).exits(0);
     assert_eq!(read(out.as_ref()), "1 2\n3 4\n5 6\n7 8\n9 10\n");
-    assert!(output.stderr.contains("exit status 0; started again"), "{}", output.stderr);
+    assert!(output.stderr.contains("exit status 0; restarting"), "{}", output.stderr);
     assert!(balance(&output.stderr).starts_with("received 10 = delivered 10 "), "{}", output.stderr);
 }
 
@@ -111,10 +111,10 @@ fn what_the_shell_cannot_run_is_named_at_once() {
     for arguments in [["relay", "exec:/nonexistent/x", "-"], ["relay", "-", "exec:/nonexistent/x"]] {
         let output = run(&arguments, "");
         assert_eq!(output.code, 2, "{}", output.stderr);
-        assert!(output.stderr.contains("the shell cannot run it"), "{}", output.stderr);
+        assert!(output.stderr.contains("the shell cannot run the command"), "{}", output.stderr);
     }
     let output = run(&["relay", "-", "exec:cat >/dev/null; exit 5"], "x\n").exits(9);
-    assert!(output.stderr.contains("exit status 5, after it had got everything"), "{}", output.stderr);
+    assert!(output.stderr.contains("exit status 5, after all messages were written"), "{}", output.stderr);
 }
 
 #[test]

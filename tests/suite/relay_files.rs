@@ -186,7 +186,7 @@ fn a_followed_file_is_followed_through_whatever_is_done_to_it() {
     let directory = scratch();
     let path = directory.path().join("in");
     let relay = wsp(["relay", &format!("file:{}", text(&path)), "-", "--follow"]).spawn();
-    relay.wait_for_stderr("not there yet");
+    relay.wait_for_stderr("does not exist yet");
     append(&path, "first\nsec");
     relay.wait_for_stdout("first");
     append(&path, "ond\n");

@@ -99,7 +99,7 @@ fn the_server_says_how_long_to_wait() {
     let delays = ["--retry-delay", "10ms", "--retry-max", "60s"];
     let output = run(&[&["relay", "-", &server.url], &delays[..]].concat(), "1\n").exits(0);
     assert!(output.took >= Duration::from_secs(1), "{:?}", output.took);
-    assert!(output.stderr.contains("again in 1.0 s"), "{}", output.stderr);
+    assert!(output.stderr.contains("retrying in 1.0 s"), "{}", output.stderr);
     server.stop();
     // But --retry-max says how long at most.
     let server = http_server(&json!({ "answers": [[429, {"Retry-After": "3600"}], 404, 200] }));
@@ -150,7 +150,7 @@ fn a_server_that_comes_back_gets_what_waited() {
     let url = format!("http://127.0.0.1:{port}/in");
     let mut relay = wsp(["relay", "-", &url]).args(SOON).spawn();
     relay.send("1\n");
-    relay.wait_for_stderr("again in");
+    relay.wait_for_stderr("retrying in");
     let server = http_server(&json!({ "port": port }));
     server.process.wait_for_stdout("\"body\": \"1\"");
     let told = server.stop();

@@ -62,12 +62,12 @@ fn everything_wrong_with_a_file_is_told_at_once_with_its_line() {
         "4: pipeline a: invalid endpoint 'nulll:'",
         "5: pipeline a: --jq: ",
         "6: pipeline a: queue-sise: no option has this name",
-        "7: pipeline a: on-full: 'blok' is none of block",
+        "7: pipeline a: on-full: invalid value 'blok'; use one of block",
         "9: pipeline 2: standard input is used twice",
         "10: pipeline 2: standard output is used twice",
         "12: pipeline 2: --route 'noarrow' has no =>",
         "13: pipeline 2: insecure: expected true or false",
-        "14: pipeline 2: admin: this is for the whole run",
+        "14: pipeline 2: admin: this applies to the whole run",
         "18: pipeline 3: the spool ",
         "19: pipeline 3: --schema: cannot read nothere.json",
     ];
@@ -80,7 +80,10 @@ fn everything_wrong_with_a_file_is_told_at_once_with_its_line() {
     let file = write(&directory, "jq.toml", "[[pipeline]]\nfrom = '-'\nto = '-'\njq = '.a |'\n");
     run(&["relay", "-f", &text(&file)], "").exits(7).complains("jq.toml:4: pipeline 1: --jq");
     let file = write(&directory, "gap.toml", "[[pipeline]]\nfrom = '-'\nto = '-'\non-full = 'spool'\n");
-    run(&["relay", "-f", &text(&file)], "").exits(2).complains("gap.toml:4: pipeline 1: --on-full spool needs a spool");
+    run(&["relay", "-f", &text(&file)], "").exits(2).complains(
+        "gap.toml:4: pipeline 1: --on-full spool requires \
+    --spool",
+    );
     run(&["relay", "-f", "no-such.toml"], "").exits(2).complains("no-such.toml");
     run(&["relay", "-f", &text(&file), "-", "-"], "").exits(2);
     run(&["relay", "--check", "-", "null:", "--jq", ".a |"], "").exits(7);
@@ -167,7 +170,7 @@ fn a_file_read_again_touches_only_what_has_changed() {
     };
     assert_eq!(since(&sessions, "a").len(), 2, "{sessions}");
     // Faults change nothing.
-    following.reload("[[pipeline]]\nfrom = 3\n", "has faults: everything goes on as it was");
+    following.reload("[[pipeline]]\nfrom = 3\n", "has errors: all pipelines keep running unchanged");
     // b changes, c comes.
     let changed = tables(&["a"], "") + &tables(&["b"], "jq = '. + 100'") + &tables(&["c"], "");
     following.reload(&changed, "read again: 1 unchanged, 1 changed, 1 new, 0 gone");

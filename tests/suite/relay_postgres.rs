@@ -158,7 +158,7 @@ fn a_server_that_is_killed_in_the_middle_loses_nothing() {
             (count >= enough).then_some(())
         });
         server.kill();
-        relay.wait_for_stderr("again in");
+        relay.wait_for_stderr("retrying in");
         server.go();
     }
     feeding.join().expect("all is fed");
@@ -276,5 +276,5 @@ fn what_does_not_work_is_named() {
         run(&["relay", "-", url], "").exits(2).complains(reason);
     }
     run(&["relay", "-", "postgres://me@h/db/t?columns=a=.b["], "").exits(7).complains("?columns");
-    run(&["relay", "postgres://me@h/db/t", "-"], "").exits(2).complains("gives no messages");
+    run(&["relay", "postgres://me@h/db/t", "-"], "").exits(2).complains("provides no messages");
 }

@@ -105,7 +105,7 @@ fn a_server_that_is_killed_in_the_middle_loses_nothing() {
         (count["count"].as_u64()? > 500).then_some(())
     });
     server.kill();
-    relay.wait_for_stderr("again in");
+    relay.wait_for_stderr("retrying in");
     server.go();
     feeding.join().expect("all is fed");
     assert_eq!(Balance::of(&relay.outcome().exits(0)), Balance::all_delivered(u64::from(COUNT)));
@@ -167,7 +167,7 @@ fn only_what_may_be_taken_later_is_sent_again() {
         "{}",
         output.stderr
     );
-    assert!(output.stderr.contains("429; again in") && !output.stderr.contains("secret"), "{}", output.stderr);
+    assert!(output.stderr.contains("429; retrying in") && !output.stderr.contains("secret"), "{}", output.stderr);
     let told = server.stop();
     let again: Vec<u64> = lines(&told[2]).iter().filter_map(|line| line["n"].as_u64()).collect();
     assert_eq!((told.len(), again), (3, vec![2, 4]));
@@ -181,7 +181,7 @@ fn what_does_not_work_is_named() {
     }
     let server = http_server(&json!({ "answers": [[200, {}, "<html>"]] }));
     let output = relay(&at(&server.url, "/i"), &[], "{}\n").exits(30);
-    assert!(output.stderr.contains("not one of OpenSearch or Elasticsearch"), "{}", output.stderr);
+    assert!(output.stderr.contains("not from OpenSearch or Elasticsearch"), "{}", output.stderr);
     server.stop();
     let url = format!("opensearch+http://127.0.0.1:{}/i", closed_port());
     let output = relay(&url, &["--reconnect=1"], "{}\n").exits(30);
@@ -195,5 +195,5 @@ fn what_does_not_work_is_named() {
         run(&["relay", "-", url], "").exits(2).complains(reason);
     }
     run(&["relay", "-", "opensearch+http://h/i?id=.a["], "").exits(7).complains("?id");
-    run(&["relay", "opensearch+http://h/i", "-"], "").exits(2).complains("gives no messages");
+    run(&["relay", "opensearch+http://h/i", "-"], "").exits(2).complains("provides no messages");
 }

@@ -256,15 +256,15 @@ fn mistakes_are_told_before_anything_starts() {
     let directory = scratch();
     let file = format!("file:{}", text(&directory.path().join("out")));
     for (arguments, part) in [
-        (&["wss-listen://127.0.0.1:0", file.as_str()][..], "no certificate was given"),
+        (&["wss-listen://127.0.0.1:0", file.as_str()][..], "no certificate given"),
         (&["-", file.as_str(), "--protocol", "feed"], "no end is a WebSocket"),
-        (&["ws://127.0.0.1:1/", "-", "--protocol", "gateway"], "gateway is spoken by servers"),
+        (&["ws://127.0.0.1:1/", "-", "--protocol", "gateway"], "only a server can speak gateway"),
         (&["ws-listen://127.0.0.1:0", "-", "--to-protocol", "feed"], "no TO is a WebSocket"),
-        (&["ws-listen://127.0.0.1:0", "-", "--feed-field", "a=.a"], "--feed-field is of"),
+        (&["ws-listen://127.0.0.1:0", "-", "--feed-field", "a=.a"], "--feed-field requires"),
         (&["ws-listen://127.0.0.1:9", "ws-listen://127.0.0.1:9"], "listened on twice"),
         (
             &["ws-listen://127.0.0.1:0", "ws://127.0.0.1:1/", "--both", "--spool", "x"],
-            "--spool: a proxy (ws-listen to ws, --both) keeps nothing",
+            "--spool: a proxy (ws-listen to ws, --both) stores nothing",
         ),
     ] {
         let output = wsp(["relay"]).args(arguments).input("").exits(2);

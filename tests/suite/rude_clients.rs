@@ -38,7 +38,7 @@ fn broken_frames_are_closed_with_1002() {
         ("a new message inside one", [text().unfinished().bytes(), text().bytes()].concat()),
         ("a fragmented ping", Frame::new(Opcode::Ping, *b"x").masked().unfinished().bytes()),
         ("a ping of 126 bytes", Frame::new(Opcode::Ping, [b'x'; 126]).masked().bytes()),
-        ("a Close of one byte", Frame::new(Opcode::Close, [3]).masked().bytes()),
+        ("a close frame of one byte", Frame::new(Opcode::Close, [3]).masked().bytes()),
         ("a Close with 1005", Frame::close(1005, "").masked().bytes()),
         ("a Close with 999", Frame::close(999, "").masked().bytes()),
     ];

@@ -34,7 +34,7 @@ fn broken_frames_are_closed_with_1002() {
         ("a new message inside one", [text().unfinished().bytes(), text().bytes()].concat()),
         ("a fragmented ping", Frame::new(Opcode::Ping, *b"x").unfinished().bytes()),
         ("a ping of 126 bytes", Frame::new(Opcode::Ping, [b'x'; 126]).bytes()),
-        ("a Close of one byte", Frame::new(Opcode::Close, [3]).bytes()),
+        ("a close frame of one byte", Frame::new(Opcode::Close, [3]).bytes()),
         ("a Close 1005", Frame::close(1005, "").bytes()),
         ("a Close 1006 with a reason", Frame::close(1006, "lost").bytes()),
         ("a Close 999", Frame::close(999, "").bytes()),
@@ -68,7 +68,7 @@ fn a_close_of_ours_answered_with_a_forbidden_code_is_a_breach() {
     });
     run(&["connect", &server.url, "-w", "0"], "")
         .exits(3)
-        .complains("a Close with the code 1006, which may not be sent");
+        .complains("a close frame with code 1006, which must not be sent");
     server.join();
 }
 

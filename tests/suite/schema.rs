@@ -37,7 +37,7 @@ fn what_does_not_match_is_printed_told_and_counted() {
     let output = checked(&[r#"{"price":1}"#, r#"{"price":"1"}"#, "hello", r#"{"price":2}"#], &[]).exits(0);
     let output = output.prints("{\"price\":1}\n{\"price\":\"1\"}\nhello\n{\"price\":2}\n");
     let output =
-        output.complains(r#"message 2 does not match the schema: /price: a number is expected, not the string "1""#);
+        output.complains(r#"message 2 does not match the schema: /price: expected a number, not the string "1""#);
     let output = output.complains("message 3 does not match the schema: not JSON");
     let output = output.complains("2 of 4 messages did not match the schema");
     assert!(!output.stderr.contains("message 1 ") && !output.stderr.contains("message 4 "), "{}", output.stderr);
@@ -50,7 +50,7 @@ fn it_is_an_error_event_right_after_the_message() {
     let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
     assert_eq!(kinds, ["open", "text", "text", "error", "close"]);
     let error = events[3]["error"].as_str().expect("an error");
-    assert!(error.starts_with("message 2 does not match the schema: /price: more than 0 is expected"), "{error}");
+    assert!(error.starts_with("message 2 does not match the schema: /price: expected more than 0"), "{error}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_schema_may_refer_to_files_beside_it() {
     let schema = text(&write(&directory, "main.json", main));
     let server = saying(&[r#"{"price":1}"#, r#"{"price":-1}"#]);
     let output = run(&["connect", &server.url, "--schema", &schema, "-w", "-1"], "").exits(0);
-    output.complains("message 2 does not match the schema: /price: more than 0 is expected, not the number -1");
+    output.complains("message 2 does not match the schema: /price: expected more than 0, not the number -1");
     server.join();
 }
 
@@ -156,7 +156,7 @@ fn an_avro_schema_is_used_as_it_is_and_printed_as_json_schema() {
         assert_eq!(output.stdout(), right, "{schema}");
         let dead = std::fs::read_to_string(&dead).and_then(|text| std::fs::remove_file(&dead).map(|()| text));
         let dead = dead.expect("dead letters");
-        for reason in ["/side: one of", "/symbol: a string is expected, not the number 1", "not JSON"] {
+        for reason in ["/side: expected one of", "/symbol: expected a string, not the number 1", "not JSON"] {
             assert!(dead.contains(reason), "{schema}: {reason}: {dead}");
         }
         assert_eq!(dead.lines().count(), 3, "{schema}");

@@ -242,7 +242,7 @@ reply = '.'
     let expected = [
         "rules.toml:2: unknown rule key 'wen'",
         "rules.toml:3: reply: ",
-        "rules.toml:5: on: 'opened' is not known",
+        "rules.toml:5: unknown value 'opened' of on",
         "rules.toml:6: close: close code 1005 is never sent",
         "rules.toml:7: delay: invalid duration 'soon'",
         "rules.toml:9: when: expected text",
@@ -250,8 +250,8 @@ reply = '.'
         "rules.toml:12: the rule does nothing",
         "rules.toml:14: both reply and reply_text",
         "rules.toml:17: on = \"open\" has no message",
-        "rules.toml:20: drop does nothing, and the rule does something",
-        "rules.toml:23: 'rules' is not known here",
+        "rules.toml:20: drop cannot be combined with another action",
+        "rules.toml:23: unknown key 'rules'",
     ];
     assert_eq!(lines.len(), expected.len(), "{}", output.stderr);
     for (line, part) in lines.iter().zip(expected) {
@@ -268,9 +268,9 @@ fn what_a_file_is_not_is_told_with_the_right_code() {
         .exits(7)
         .complains("rules.toml:5: reply:");
     refused("[[rule]\n").exits(2).complains("rules.toml:1: ");
-    refused("").exits(2).complains("holds no rule");
+    refused("").exits(2).complains("contains no rule");
     refused("[rule]\nreply = '.'\n").exits(2).complains("two brackets");
-    refused("reply = '.'\n").exits(2).complains("it stands below [[rule]]");
+    refused("reply = '.'\n").exits(2).complains("put it below [[rule]]");
     refused("\u{0}\u{1}\u{7f}").exits(2).complains("rules.toml:1: ");
     run(&["listen", ":0", "--script", "/nowhere"], "").exits(2).complains("cannot read /nowhere");
     run(&["listen", ":0", "--script", "/nowhere", "--echo"], "").exits(2).complains("cannot be used with");

@@ -255,7 +255,7 @@ fn whatever_a_client_says_a_session_goes_on() {
         "s4: --session-name: expected a name as text, got array",
         "s5: no name yet: ",
         "s5: --session-name: ",
-        "s6: --session-name: the filter takes longer than 100ms (--jq-timeout)",
+        "s6: --session-name: the filter ran longer than 100ms (--jq-timeout)",
     ] {
         assert!(output.stderr.contains(told), "{told} in {}", output.stderr);
     }

@@ -275,7 +275,8 @@ fn a_full_spool_does_what_spool_full_says() {
         assert_eq!(
             balance(&output.stderr),
             format!(
-                "received 1000 = delivered 0 + filtered 0 + dropped {dropped} (queue-full {dropped}) + dead-lettered 0 + waiting {waiting}"
+                "received 1000 = delivered 0 + filtered 0 + dropped {dropped} (queue-full {dropped}) + dead-lettered \
+                 0 + waiting {waiting}"
             )
         );
         let server = listen_at(&format!("127.0.0.1:{port}"), &["--format", "raw"]);
@@ -346,7 +347,7 @@ fn a_spool_that_cannot_be_used_is_named() {
         (vec!["relay", "-", "-", "--spool", &damaged], 32, format!("wsp: spool {damaged}: it is damaged: ")),
         (vec!["relay", "--spool", &damaged, "--status"], 32, format!("wsp: spool {damaged}: it is damaged: ")),
         (vec!["relay", "--spool", &missing, "--status"], 32, format!("wsp: spool {missing}: no such spool")),
-        (vec!["relay", "-", "-", "--on-full", "spool"], 2, "--on-full spool needs a spool".to_owned()),
+        (vec!["relay", "-", "-", "--on-full", "spool"], 2, "--on-full spool requires --spool".to_owned()),
         (
             vec!["relay", "-", "-", "--spool", &missing, "--on-full", "drop-oldest"],
             2,

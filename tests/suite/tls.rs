@@ -133,7 +133,7 @@ fn tls_against_a_plain_server_is_8_and_plain_against_tls_is_an_error() {
     plain.join();
     let (server, _files, _) = self_signed();
     let output = run(&["connect", &server.url.replace("wss://", "ws://")], "").exits(6);
-    output.complains("one that wants TLS is wss://");
+    output.complains("with TLS use wss://");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn the_scheme_that_would_have_been_right_is_named_by_all() {
     let other = |url: &str, from: &str, to: &str| url.replace(from, to);
     for (url, right, code) in [
         (other(&plain.url, "ws://", "wss://"), format!("hint: try {}", plain.url), 8),
-        (other(&secure.url, "wss://", "ws://"), format!("one that wants TLS is {}", secure.url), 6),
+        (other(&secure.url, "wss://", "ws://"), format!("with TLS use {}", secure.url), 6),
     ] {
         let output = run(&["relay", "-", &url, "-k"], "x\n").complains(&right);
         // It may have failed before it read what then was not delivered.
@@ -159,14 +159,13 @@ fn the_scheme_that_would_have_been_right_is_named_by_all() {
     let retries = ["--reconnect=2", "--retry-delay", "10ms"];
     for arguments in [&["connect", &url][..], &["relay", &url, "-"]] {
         let output = wsp(arguments).args(retries).input("").exits(9);
-        output
-            .complains(&format!("(retry 1); hint: is this a WebSocket server? one that wants TLS is {}\n", secure.url));
+        output.complains(&format!("(retry 1); hint: is this a WebSocket server? with TLS use {}\n", secure.url));
     }
     let nginx = FakeServer::once(|request| {
         let body = "<h1>400 Bad Request</h1>The plain HTTP request was sent to HTTPS port";
         request.refuse(&format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     });
-    run(&["connect", &nginx.url], "").exits(5).complains("hint: the server wants TLS: try wss://127.0.0.1:");
+    run(&["connect", &nginx.url], "").exits(5).complains("hint: the server requires TLS: try wss://127.0.0.1:");
     nginx.join();
 }
 
@@ -288,9 +287,8 @@ fn a_server_that_asks_for_client_certificates_lets_nobody_in_without() {
             let events = crate::support::events(lines);
             let open = events.iter().find(|event| event["type"] == "open").expect("a session");
             assert_eq!(open["subject"], "CN=client");
-            let told = |event: &&serde_json::Value| {
-                event["error"].to_string().contains(": TLS: the client's certificate is refused")
-            };
+            let told =
+                |event: &&serde_json::Value| event["error"].to_string().contains(": TLS: client certificate rejected");
             assert!(events.iter().any(|event| told(&event)), "{lines}");
         }
     }

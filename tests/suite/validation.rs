@@ -18,7 +18,7 @@ fn what_does_not_match_is_answered_by_an_error_and_never_seen_again() {
     let (server, files) = asking(&["--json", "--broadcast", "-v"]);
     let (mut client, mut other) = (RawClient::connect(server.port), RawClient::connect(server.port));
     let table = [
-        (Frame::text(r#"{"price":"1"}"#), r#"/price: a number is expected, not the string "1""#),
+        (Frame::text(r#"{"price":"1"}"#), r#"/price: expected a number, not the string "1""#),
         (Frame::text("{}"), r#""price" is required and missing"#),
         (Frame::text("hello"), "not JSON"),
         (Frame::text(""), "not JSON"),

@@ -351,7 +351,7 @@ impl Receiver for Ws {
     fn go_and_come_back(&mut self, relay: &Process) -> bool {
         self.before = self.got();
         self.server.take().expect("a server").stop();
-        relay.wait_for_stderr("connecting again");
+        relay.wait_for_stderr("reconnecting");
         self.server = Some(Self::start(self.port));
         true
     }

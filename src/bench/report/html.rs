@@ -34,7 +34,6 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// How one axis goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scale {
     Even,
@@ -257,7 +256,6 @@ fn nice(value: f64) -> f64 {
     [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * power).into_iter().find(|step| *step >= value).unwrap_or(value)
 }
 
-/// Where the grid's lines are.
 fn ticks(y0: f64, y1: f64, scale: Scale) -> Vec<f64> {
     match scale {
         Scale::Even => (0..=4).map(|step| y0 + (y1 - y0) * f64::from(step) / 4.0).collect(),

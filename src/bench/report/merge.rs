@@ -18,7 +18,7 @@ pub(crate) fn merge(reports: &[Report]) -> Result<Report, String> {
     }
     if let Some(other) = rest.iter().find(|other| other.mode != first.mode || other.load.kind != first.load.kind) {
         return Err(format!(
-            "an {} loop ({}) and an {} loop ({}) do not add up",
+            "cannot merge an {} loop ({}) with an {} loop ({})",
             first.mode, first.load.kind, other.mode, other.load.kind
         ));
     }

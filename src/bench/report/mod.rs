@@ -21,7 +21,6 @@ use super::threshold::Outcome;
 /// The name and version of the form.
 pub(crate) const SCHEMA: &str = "wsp.bench/1";
 
-/// What a run measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// [`SCHEMA`].
@@ -39,18 +38,14 @@ pub(crate) struct Report {
     pub mode: String,
     /// The run itself.
     pub run: Run,
-    /// What was asked for.
     pub load: Load,
     /// Messages a second.
     pub rate: Rate,
-    /// Connections.
     pub connect: Connect,
-    /// Messages.
     pub messages: Messages,
     /// Where every message goes to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
-    /// Bytes.
     pub bytes: Bytes,
     /// Close frames received, by code; 1006 is none at all.
     pub closes: BTreeMap<String, u64>,
@@ -61,28 +56,22 @@ pub(crate) struct Report {
     /// The first of each kind.
     #[serde(default)]
     pub examples: BTreeMap<String, Example>,
-    /// The generator.
     pub generator: Generator,
     /// Thresholds, in the order given.
     pub thresholds: Vec<Outcome>,
     /// What a person did to it at the dashboard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_hand: Vec<ByHand>,
-    /// Second by second.
     pub series: Vec<Second>,
     /// How the greatest rate was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find_max: Option<FindMax>,
 }
 
-/// Where and when.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Tells runs apart.
     pub id: String,
-    /// When it began.
     pub started: String,
-    /// This program's.
     pub tool_version: String,
     /// The target, without user info.
     pub url: String,
@@ -91,15 +80,12 @@ pub(crate) struct Run {
     /// Version and cipher.
     #[serde(default)]
     pub tls: Option<String>,
-    /// Agreed on.
     #[serde(default)]
     pub subprotocol: Option<String>,
-    /// Agreed on.
     #[serde(default)]
     pub extensions: Option<String>,
     /// What random choices were drawn from.
     pub seed: u64,
-    /// This machine.
     pub host: Machine,
 }
 
@@ -110,11 +96,9 @@ pub(crate) struct Machine {
     pub cpus: u64,
     /// The kernel's release.
     pub kernel: String,
-    /// Its memory.
     pub memory_bytes: u64,
 }
 
-/// What was asked for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Load {
     /// `echo`, `push`, `send`, `connect` or `publish`.
@@ -140,7 +124,6 @@ pub(crate) struct Load {
     pub matching_assumed: bool,
     /// Left out of the figures.
     pub warmup_s: f64,
-    /// What the figures are about.
     pub measured_s: f64,
     /// A message without an answer for so long is lost.
     pub deadline_s: f64,
@@ -153,18 +136,14 @@ pub(crate) struct Rate {
     pub asked: Option<f64>,
     /// Sent; where nothing is sent, received.
     pub achieved: f64,
-    /// Received.
     pub received: f64,
     /// Whether the target kept up, in open loop.
     pub sustained: Option<bool>,
 }
 
-/// How the connections came about.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Connect {
-    /// Tried.
     pub asked: u64,
-    /// Came about.
     pub ok: u64,
     /// Did not, by kind.
     pub failed: BTreeMap<String, u64>,
@@ -189,9 +168,7 @@ pub(crate) struct Publish {
     pub receivers: u64,
     /// Deliveries there should be.
     pub expected: u64,
-    /// Deliveries there were.
     pub delivered: u64,
-    /// The share.
     pub reach: f64,
     /// From the intended send time to the first delivery, in milliseconds.
     pub first_ms: Summary,
@@ -207,13 +184,10 @@ pub(crate) struct Latency {
     /// Of it, the look-up.
     #[serde(default)]
     pub dns: Summary,
-    /// Of it, TCP.
     #[serde(default)]
     pub tcp: Summary,
-    /// Of it, TLS.
     #[serde(default)]
     pub tls: Summary,
-    /// Of it, the upgrade.
     #[serde(default)]
     pub upgrade: Summary,
     /// From there to the first message of the server's own.
@@ -231,12 +205,10 @@ pub(crate) struct Latency {
     pub ping: Summary,
 }
 
-/// How the generator itself did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Generator {
     /// `valid`, `degraded` or `invalid`.
     pub health: String,
-    /// Each thread.
     pub shards: Vec<Shard>,
     /// Share of the busiest thread's time it was computing.
     pub busiest_cpu: f64,
@@ -246,7 +218,6 @@ pub(crate) struct Generator {
     pub burst: u64,
     /// Resident memory, at its greatest.
     pub rss_bytes: u64,
-    /// Of it, for each connection.
     pub bytes_per_connection: f64,
     /// Local ports that were still free towards this target.
     pub ports_left: Option<u64>,
@@ -264,11 +235,9 @@ pub(crate) struct Shard {
     pub cpu: f64,
     /// Share of its time it waited for a processor.
     pub waited: f64,
-    /// Its longest pass.
     pub loop_max_ms: f64,
     /// Most bytes that waited to be written on a connection.
     pub queue_max_bytes: u64,
-    /// Its connections.
     pub connections: u64,
 }
 
@@ -279,21 +248,15 @@ pub(crate) struct Second {
     pub t: f64,
     /// `connect`, `warmup`, `measure` or `drain`.
     pub phase: String,
-    /// Open connections.
     pub connections: u64,
     /// Messages under way.
     pub in_flight: u64,
-    /// Sent in it.
     pub sent: u64,
-    /// Received in it.
     pub received: u64,
-    /// Errors in it.
     pub errors: u64,
     /// Of the headline latency, in milliseconds.
     pub p50: Option<f64>,
-    /// Likewise.
     pub p99: Option<f64>,
-    /// Likewise.
     pub max: Option<f64>,
     /// Share of time the busiest thread was computing.
     pub cpu: f64,
@@ -337,7 +300,6 @@ impl ByHand {
 /// How the greatest rate was found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct FindMax {
-    /// What had to hold.
     pub condition: String,
     /// The greatest rate at which it held, in messages a second; `None` when it never did.
     pub rate: Option<f64>,
@@ -354,16 +316,13 @@ pub(crate) struct FindMax {
 /// One rate that was tried.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Step {
-    /// Asked for.
     pub rate: f64,
-    /// Achieved.
     pub achieved: f64,
     /// Whether the condition held and the target kept up.
     pub ok: bool,
     /// Whether it says nothing of the target, since the generator did not keep up.
     #[serde(default)]
     pub lost: bool,
-    /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The headline p99 in milliseconds.
@@ -401,11 +360,11 @@ impl Report {
         // One object, printed in one line or in several, or many of which the last is the report.
         let candidate = if last.starts_with('{') && last.len() < whole.len() { last } else { whole };
         let report: Self =
-            serde_json::from_str(candidate).map_err(|error| format!("no report of wsp bench: {error}"))?;
+            serde_json::from_str(candidate).map_err(|error| format!("not a report of wsp bench: {error}"))?;
         if report.schema == SCHEMA {
             Ok(report)
         } else {
-            Err(format!("a report of another form, '{}'; this is {SCHEMA}", report.schema))
+            Err(format!("unsupported report schema '{}'; this wsp reads {SCHEMA}", report.schema))
         }
     }
 

@@ -135,7 +135,7 @@ fn verdict(report: &Report, lines: &mut Vec<String>) {
     lines.push(line);
     lines.extend(report.reasons.iter().map(|reason| format!("           {reason}")));
     if report.interrupted {
-        lines.push("           interrupted: these are the figures up to then".to_owned());
+        lines.push("           interrupted: figures up to the interruption".to_owned());
     }
 }
 
@@ -152,7 +152,8 @@ fn connect(report: &Report) -> String {
     let middle = |summary: &Summary| if summary.p50.is_some() { summary.p50 } else { summary.mean };
     let which = if latency.tcp.p50.is_some() { "p50" } else { "mean" };
     let mut line = format!(
-        "connect    {} of {} in {:.2} s ({}/s)   dns {}  tcp {}  {tls}  upgrade {} ms {which}   {} refused  {} timeout  {http} http",
+        "connect    {} of {} in {:.2} s ({}/s)   dns {}  tcp {}  {tls}  upgrade {} ms {which}   {} refused  {} \
+         timeout  {http} http",
         whole(connect.ok as f64),
         whole(connect.asked as f64),
         connect.seconds,
@@ -248,7 +249,7 @@ fn latencies(report: &Report, lines: &mut Vec<String>) {
     if report.load.kind == "connect" || report.load.kind == "push" {
         rows.push(row("connect", &latency.connect, "look-up to the answer to the upgrade"));
     } else if report.load.kind == "echo" {
-        let note = if closed { "from the write; closed loop, blind to stalls" } else { "from the actual write" };
+        let note = if closed { "from the write; closed loop, hides stalls" } else { "from the actual write" };
         rows.push(row("service", &latency.service, note));
     }
     if !closed {
@@ -329,7 +330,7 @@ fn find_max(report: &Report, lines: &mut Vec<String>) {
     let unsure = if found.confirmed { "" } else { ", not confirmed by a longer run" };
     lines.push(match found.rate {
         Some(rate) => format!("maximum    {}/s with {}{unsure}", whole(rate), found.condition),
-        None => format!("maximum    none: {} did not hold at any rate tried", found.condition),
+        None => format!("maximum    none: {} failed at every rate tried", found.condition),
     });
     if !found.limit.is_empty() {
         lines.push(format!("limit      {}", found.limit));

@@ -1,4 +1,4 @@
-//! The live figures of a run, at a glance: what is told while it goes on, and the phases that end with their time.
+//! The live figures of a run, at a glance: what is printed during it, and the phases that end with their time.
 
 use super::Conductor;
 use crate::bench::compose::judge_so_far;

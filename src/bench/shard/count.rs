@@ -1,6 +1,7 @@
 //! What a shard notes of messages: counts, bytes and times, in the interval that is under way.
 //!
-//! Leaves what a message is to `talk`, and adding up to whoever gathers. Invariant: what is not measured goes to the warm-up.
+//! Leaves what a message is to `talk`, and adding up to the code that gathers. Invariant: what is not measured goes to
+//! the warm-up.
 
 use super::Shard;
 use super::stats::{Deliveries, Interval};

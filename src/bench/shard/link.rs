@@ -20,7 +20,6 @@ const MOST_WAITING: usize = 4 * 1024 * 1024;
 /// Messages of a flood that are queued in one pass.
 const FLOOD: usize = 64;
 
-/// How a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// The peer closed it, or the closing handshake is complete.
@@ -67,7 +66,6 @@ impl Link {
         })
     }
 
-    /// It has been opened.
     pub(super) fn opened(&self, connection: Connection, now: u64) {
         let mut state = self.state.borrow_mut();
         *state = State { connection: Some(connection), talk: Talk::opened(now), ..State::default() };
@@ -126,7 +124,6 @@ impl Link {
         self.wake();
     }
 
-    /// Begins the closing handshake.
     pub(super) fn close(&self, now: u64) {
         let mut state = self.state.borrow_mut();
         let State { connection: Some(connection), talk, .. } = &mut *state else { return };
@@ -309,7 +306,7 @@ impl State {
     }
 
     fn end_of_stream(&mut self) -> End {
-        self.failure(ConnectionError::Lost("the peer ended the connection without a Close".to_owned()))
+        self.failure(ConnectionError::Lost("the peer ended the connection without a close frame".to_owned()))
     }
 
     /// After a Close the stream may end in any way.

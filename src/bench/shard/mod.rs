@@ -61,18 +61,14 @@ pub(crate) enum Command {
     Abort,
 }
 
-/// What a shard reports.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Figures.
     Interval(Box<Interval>),
     /// What the first connection brought to light.
     Facts(Box<Facts>),
     /// Every connection has been tried.
     Ready {
-        /// When the last was opened.
         last: u64,
-        /// How many were.
         opened: u64,
     },
     /// Nothing is under way any more; the time of the last message's end.
@@ -87,21 +83,16 @@ pub(crate) struct Assignment {
     pub index: usize,
     /// Of so many.
     pub shards: usize,
-    /// The run.
     pub plan: Arc<Plan>,
     /// The run's number, in the markers.
     pub run: u32,
-    /// When the run began.
     pub epoch: Instant,
     /// Messages to measure, of a number given.
     pub budget: Option<u64>,
     /// Counters all shards share.
     pub broadcasts: Arc<Broadcasts>,
-    /// What is to be done.
     pub commands: watch::Receiver<Command>,
-    /// What a person changes meanwhile.
     pub turns: watch::Receiver<Option<Arc<Turn>>>,
-    /// Where figures go.
     pub events: mpsc::Sender<Event>,
     /// Intervals to be used again.
     pub used: std::sync::mpsc::Receiver<Box<Interval>>,
@@ -316,7 +307,6 @@ impl Shard {
         }
     }
 
-    /// Something was changed by hand.
     fn turn(&self, turn: &Turn) {
         self.paused.set(turn.paused);
         if let (Some(course), Some(timeline)) = (&turn.course, self.timeline.borrow_mut().as_mut()) {

@@ -35,9 +35,7 @@ pub(crate) struct Facts {
     pub address: String,
     /// Version and cipher.
     pub tls: Option<String>,
-    /// Agreed on.
     pub subprotocol: Option<String>,
-    /// Agreed on.
     pub extensions: Option<String>,
 }
 

@@ -9,23 +9,18 @@ use crate::bench::errors::Errors;
 use crate::bench::histogram::Latencies;
 use crate::bench::lateness::CatchUp;
 
-/// How connections came about.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     /// Look-up to the answer to the upgrade.
     pub total: Latencies,
-    /// TCP.
     pub tcp: Latencies,
-    /// TLS.
     pub tls: Latencies,
-    /// The upgrade.
     pub upgrade: Latencies,
     /// From there to the first message of the server's own.
     pub first_message: Latencies,
 }
 
 impl Opening {
-    /// Adds another's.
     pub(crate) fn add(&mut self, other: &Self) {
         self.total.add(&other.total);
         self.tcp.add(&other.tcp);
@@ -49,7 +44,6 @@ pub(crate) struct Deliveries {
 /// Counts and latencies of a stretch of time on one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Interval {
-    /// Which shard.
     pub shard: usize,
     /// Its end, in nanoseconds since the run began.
     pub end: u64,
@@ -61,7 +55,6 @@ pub(crate) struct Interval {
     pub measured: Messages,
     /// Headline latencies of the warm-up.
     pub warm_latencies: Latencies,
-    /// Lateness.
     pub schedule: Latencies,
     /// From the write to the reply.
     pub service: Latencies,
@@ -69,15 +62,13 @@ pub(crate) struct Interval {
     pub response: Latencies,
     /// Pings and their pongs.
     pub ping: Latencies,
-    /// Connections that came about in it.
+    /// Connections opened in it.
     pub opening: Option<Box<Opening>>,
     /// Deliveries of broadcasts.
     pub deliveries: Option<Box<Deliveries>>,
-    /// Connections.
     pub connections: Connections,
     /// Close frames received.
     pub closes: BTreeMap<u16, u64>,
-    /// Errors.
     pub errors: Errors,
     /// Failures to connect among them.
     pub failed: BTreeMap<String, u64>,

@@ -33,13 +33,11 @@ pub(super) struct Talk {
     ids: Ids,
     /// Messages sent that no reply is awaited to.
     unanswerable: u64,
-    /// Which payload is next.
     turn: u32,
     /// Answers since it was opened.
     answered: u64,
     opened: u64,
     fresh: bool,
-    /// Whether anything has arrived.
     heard: bool,
     /// When a ping was sent that has no pong yet.
     pinged: Option<u64>,

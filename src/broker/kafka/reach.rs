@@ -1,7 +1,7 @@
 //! Whether Kafka brokers can be reached and know a topic, and what librdkafka tells of its connections.
 //!
 //! librdkafka has threads of its own and connects again by itself; here its words become problems of an end. Invariant:
-//! whoever waits for news is woken by them.
+//! the code that waits for news is woken by them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +26,11 @@ use crate::redact;
 
 /// How long one question may take.
 const QUESTION: Duration = Duration::from_millis(500);
-/// How long a topic may need to come about where brokers make topics when they are asked for.
+/// How long a broker may take to create a topic automatically.
 const NEW_TOPIC: Duration = Duration::from_secs(2);
 /// How long brokers may need to know a topic that was made.
 const MADE_TOPIC: Duration = Duration::from_secs(10);
 
-/// What librdkafka has told.
 #[derive(Default)]
 pub(crate) struct News {
     /// Woken by whatever happens.
@@ -84,11 +83,10 @@ impl News {
 
     fn reason(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.reason.is_empty() { "no broker can be reached".to_owned() } else { said.reason.clone() }
+        if said.reason.is_empty() { "cannot reach any broker".to_owned() } else { said.reason.clone() }
     }
 }
 
-/// librdkafka's configuration.
 pub(crate) fn config(properties: &Properties) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in properties {
@@ -121,15 +119,12 @@ pub(crate) fn config_problem(settings: &KafkaSettings, error: &KafkaError) -> Pr
     let exit = if text.contains("ssl") || text.contains("SSL") { Exit::Tls } else { Exit::Usage };
     Problem::Broken(
         EndError::new(exit, format!("{}: {text}", settings.shown))
-            .hint("librdkafka's CONFIGURATION.md says what its properties take"),
+            .hint("see librdkafka's CONFIGURATION.md for its properties"),
     )
 }
 
-/// What brokers do not have.
 enum Lack {
-    /// The topic.
     Topic,
-    /// Anything else.
     Other(Problem),
 }
 
@@ -144,7 +139,7 @@ pub(crate) async fn check(
     ask: impl Fn(&str, Duration) -> KafkaResult<Metadata> + Clone + Send + 'static,
 ) -> Result<(), Problem> {
     let patience = if settings.create.is_some() { Duration::ZERO } else { NEW_TOPIC };
-    let missing = || again(format!("topic {topic} does not exist yet; ?create makes it"));
+    let missing = || again(format!("topic {topic} does not exist yet; use ?create to create it"));
     match question(settings, topic, news, patience, ask.clone()).await {
         Ok(()) => return Ok(()),
         Err(Lack::Other(problem)) => return Err(problem),
@@ -173,7 +168,7 @@ async fn create(settings: &KafkaSettings, topic: &str, partitions: i32) -> Resul
         Ok(None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists)))) => Ok(()),
         Ok(Some(Err((_, code @ (Code::RequestTimedOut | Code::NotController))))) => Err(again(code.to_string())),
         Ok(Some(Err((_, code)))) => {
-            Err(Problem::Broken(refused(&settings.shown, &format!("the topic {topic} could not be made: {code}"))))
+            Err(Problem::Broken(refused(&settings.shown, &format!("cannot create topic {topic}: {code}"))))
         }
         Err(error) => Err(again(error.to_string())),
     }
@@ -193,8 +188,8 @@ async fn question(
         let _ = tell.send(ask_until_known(&settings, &topic, &of_thread, patience, ask));
     };
     let spawned = thread::Builder::new().name("kafka".to_owned()).spawn(question);
-    spawned.map_err(|_| Lack::Other(again("no thread could be started")))?;
-    told.await.unwrap_or_else(|_| Err(Lack::Other(again("the question ended without an answer"))))
+    spawned.map_err(|_| Lack::Other(again("cannot start a thread")))?;
+    told.await.unwrap_or_else(|_| Err(Lack::Other(again("the query ended without an answer"))))
 }
 
 fn ask_until_known(
@@ -264,17 +259,17 @@ pub(crate) fn final_problem(settings: &KafkaSettings, code: Code, reason: &str) 
     Problem::Broken(match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             let error = refused(shown, &format!("topic {reason} does not exist"));
-            error.hint("?create makes it")
+            error.hint("use ?create to create it")
         }
         Code::InvalidTopic => refused(shown, &format!("invalid topic name {reason}")),
         Code::SSL => EndError::new(Exit::Tls, format!("{shown}: TLS: {reason}"))
             .hint("--cacert FILE trusts its issuer, -k accepts any certificate, --cert and --key show one"),
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             refused(shown, &format!("the broker refused the credentials: {reason}"))
-                .hint("?user=U&password-env=VAR&sasl=plain|scram-sha-256|scram-sha-512 says who you are")
+                .hint("?user=U&password-env=VAR&sasl=plain|scram-sha-256|scram-sha-512 gives credentials")
         }
         Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-            refused(shown, &format!("not allowed: {reason}")).hint("the broker's access control lists decide")
+            refused(shown, &format!("not allowed: {reason}")).hint("check the broker's access control lists")
         }
         _ => refused(shown, reason),
     })
@@ -294,7 +289,8 @@ mod tests {
 
     #[test]
     fn what_librdkafka_says_is_shortened() {
-        let long = "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)";
+        let long = "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in \
+        state CONNECT, 1 identical error(s) suppressed)";
         assert_eq!(shorten(long), "127.0.0.1:9: Connect to 127.0.0.1:9 failed: Connection refused");
     }
 }

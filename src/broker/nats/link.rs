@@ -25,7 +25,6 @@ const NO_STREAM: u64 = 10059;
 /// What it says when the stream has no such consumer.
 const NO_CONSUMER: u64 = 10014;
 
-/// What the library's thread tells.
 #[derive(Default)]
 struct Told {
     is_connected: AtomicBool,
@@ -38,7 +37,6 @@ struct Told {
 pub(crate) struct Link {
     /// What subscribes, and publishes now and then.
     pub client: Client,
-    /// What publishes much.
     pub outbox: Outbox,
     told: Arc<Told>,
     /// Its thread ends when this is dropped.
@@ -97,7 +95,7 @@ impl Link {
             runtime.shutdown_background();
         };
         let failed = |text: &str| again(text.to_owned());
-        thread::Builder::new().name("nats".to_owned()).spawn(work).map_err(|_| failed("no thread could be started"))?;
+        thread::Builder::new().name("nats".to_owned()).spawn(work).map_err(|_| failed("cannot start a thread"))?;
         match result.await {
             Ok(Ok(client)) => Ok(Self { client, outbox, told, _end: end }),
             Ok(Err(error)) => Err(connect_problem(settings, error.kind(), &error.to_string())),
@@ -112,7 +110,6 @@ impl Link {
         (errors, self.told.is_lost.load(Ordering::Acquire))
     }
 
-    /// Whether it is lost.
     pub(crate) fn is_lost(&self) -> bool {
         self.told.is_lost.load(Ordering::Acquire)
     }
@@ -180,11 +177,8 @@ pub(crate) enum Refusal {
     NoJetStream,
     /// It said nothing in time, or nothing that can be read.
     NoAnswer(String),
-    /// It said no.
     Error {
-        /// Its own code.
         code: u64,
-        /// In words.
         text: String,
     },
 }
@@ -205,14 +199,14 @@ impl Refusal {
             Self::NoJetStream => Problem::Broken(match &settings.domain {
                 None => refused(&settings.shown, "the server has no JetStream, or not for this account")
                     .hint("leave ?stream out for core NATS, or start nats-server with -js"),
-                Some(domain) => refused(&settings.shown, &format!("no JetStream answers in the domain {domain}"))
+                Some(domain) => refused(&settings.shown, &format!("no JetStream answered in domain {domain}"))
                     .hint("leave ?domain out for the server's own streams"),
             }),
             Self::NoAnswer(text) => again(format!("{what}: {text}")),
             Self::Error { code: NO_STREAM, .. } => {
                 let name = settings.stream.as_deref().unwrap_or_default();
                 let error = refused(&settings.shown, &format!("stream {name} does not exist"));
-                Problem::Broken(if settings.create { error } else { error.hint("?create makes it") })
+                Problem::Broken(if settings.create { error } else { error.hint("use ?create to create it") })
             }
             Self::Error { text, .. } => Problem::Broken(refused(&settings.shown, &format!("{what}: {text}"))),
         }
@@ -239,7 +233,7 @@ fn connect_problem(settings: &NatsSettings, kind: ConnectErrorKind, text: &str) 
     match kind {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Problem::Broken(
             refused(&settings.shown, "the server refused the credentials")
-                .hint("?user=U&password-env=VAR, ?token-env=VAR, ?nkey=FILE or ?creds=FILE says who you are"),
+                .hint("?user=U&password-env=VAR, ?token-env=VAR, ?nkey=FILE or ?creds=FILE gives credentials"),
         ),
         _ if text.contains("certificate") || text.contains("alert") || kind == ConnectErrorKind::Tls => {
             Problem::Broken(
@@ -247,7 +241,7 @@ fn connect_problem(settings: &NatsSettings, kind: ConnectErrorKind, text: &str) 
                     .hint("--cacert FILE trusts its issuer, -k accepts any certificate, --cert and --key show one"),
             )
         }
-        ConnectErrorKind::TimedOut => again(format!("no connection to {servers} in time")),
+        ConnectErrorKind::TimedOut => again(format!("timed out connecting to {servers}")),
         _ => again(format!("cannot connect to {servers}: {}", last_part(text))),
     }
 }

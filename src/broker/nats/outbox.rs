@@ -10,7 +10,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Messages handed over together: about what the library writes at a time.
 const MOST: usize = 256;
-/// Their payload bytes.
 const MOST_BYTES: usize = 64 << 10;
 
 type Batch = Vec<OutboundMessage>;
@@ -26,7 +25,6 @@ pub(crate) struct Outbox {
 pub(crate) struct Carrier(UnboundedReceiver<Batch>);
 
 impl Outbox {
-    /// Both ends.
     pub(crate) fn new() -> (Self, Carrier) {
         let (sender, receiver) = unbounded_channel();
         (Self { batch: Batch::new(), bytes: 0, sender }, Carrier(receiver))

@@ -39,7 +39,7 @@ pub(super) fn config(trust: &ClientTls, shown: &str) -> Result<rustls::ClientCon
         (Ok(chain), Ok(key)) => {
             builder.with_client_auth_cert(chain, key).map_err(|error| broken(format!("client certificate: {error}")))
         }
-        _ => Err(broken("the client certificate or its key cannot be read".to_owned())),
+        _ => Err(broken("cannot read the client certificate or its key".to_owned())),
     }
 }
 
@@ -52,7 +52,7 @@ fn roots(trust: &ClientTls) -> Result<rustls::RootCertStore, String> {
             let certificates =
                 CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
             if certificates.is_empty() {
-                return Err(wrong(&"holds no certificate in PEM"));
+                return Err(wrong(&"contains no PEM certificate"));
             }
             for certificate in certificates {
                 roots.add(certificate).map_err(|error| wrong(&error))?;

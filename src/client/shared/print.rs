@@ -9,7 +9,6 @@ use crate::message::render::{self, Format};
 
 /// What is to be printed of a message.
 pub(crate) enum Shown<'a> {
-    /// The message.
     Whole,
     /// What filter and fold make of it, and why there is no more.
     Filtered(&'a [Message], Option<&'a str>),
@@ -53,7 +52,7 @@ impl Shared {
             NonJson::Error => {
                 let what = format!("wsp: message {} from {}: {reason}", session.seq, session.url);
                 self.line_of(session.id, &what);
-                self.stderr.line("hint: --non-json drop or pass goes on");
+                self.stderr.line("hint: --non-json drop or pass continues instead");
                 self.stop(Exit::Internal);
             }
         }

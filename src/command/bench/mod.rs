@@ -22,11 +22,11 @@ pub(crate) use run::run;
 /// Examples at the head of the help.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  wsp bench localhost:8080 --rate 1k -d 5s          open loop: latency as users would feel it
-  wsp bench localhost:8080 -c 100 --in-flight 4     closed loop: the next when one is answered
+  wsp bench localhost:8080 --rate 1k -d 5s          open loop: latency as users see it
+  wsp bench localhost:8080 -c 100 --in-flight 4     closed loop: send the next when one is answered
   wsp bench localhost:8080 --rate 5k --threshold 'p99<20ms' --threshold 'loss=0'
   wsp bench localhost:8080 --stages '10s:1k,20s:5k' --html report.html
-  wsp bench localhost:8080 -c 1000 --mode connect   how fast connections come about
+  wsp bench localhost:8080 -c 1000 --mode connect   how fast connections open
 ";
 
 /// Connection options that have no meaning here.
@@ -71,7 +71,7 @@ pub(crate) struct BenchArgs {
     /// Where reports go.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Show the run on a dashboard while it goes on; q there ends measuring and reports
+    /// Show the run on a dashboard; q stops measuring and prints the report
     #[arg(long, hide_short_help = true, conflicts_with = "ndjson", help_heading = "Report")]
     pub tui: bool,
 }
@@ -79,9 +79,9 @@ pub(crate) struct BenchArgs {
 /// What else `wsp bench` does.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum BenchAction {
-    /// Add reports up: histograms are merged, percentiles never averaged
+    /// Merge reports: histograms are merged, percentiles never averaged
     Report(ReportArgs),
-    /// Run against two targets in turn, A B A B, and say whether they differ
+    /// Run against two targets alternately (A B A B) and report whether they differ
     Compare(Box<CompareArgs>),
 }
 
@@ -99,13 +99,13 @@ pub(crate) struct ReportArgs {
 /// Flags of `wsp bench compare`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CompareArgs {
-    /// The one target
+    /// First target (A)
     #[arg(value_name = "A")]
     pub a: String,
     /// The other
     #[arg(value_name = "B")]
     pub b: String,
-    /// Runs of each; below 4 nothing can be decided
+    /// Runs of each target; at least 4 are needed for a decision
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeat: u32,
     /// One JSON object on stdout
@@ -123,30 +123,30 @@ pub(crate) struct LoadArgs {
     /// Connections at the same time
     #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Open so many a second
+    /// Open this many connections per second
     #[arg(long, value_name = "N/s", value_parser = rate)]
     pub connect_rate: Option<f64>,
-    /// Measure so long [default: 10s]
+    /// Measure for this long [default: 10s]
     #[arg(short, long, value_name = "DUR", value_parser = duration, conflicts_with_all = ["messages", "stages"])]
     pub duration: Option<Duration>,
-    /// Measure so many messages
+    /// Measure this many messages
     #[arg(short = 'n', long, value_name = "N", value_parser = count, conflicts_with = "stages")]
     pub messages: Option<u64>,
-    /// Send so long before measuring
+    /// Send for this long before measuring
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration)]
     pub warmup: Duration,
-    /// Open loop: so many messages a second in all
+    /// Open loop: messages per second, over all connections
     ///
-    /// Latency counts from the time a message was to be sent, so that a target which stands still is seen.
+    /// Latency is measured from the scheduled send time, so stalls of the target are visible.
     #[arg(long, value_name = "R", value_parser = rate, conflicts_with = "in_flight")]
     pub rate: Option<f64>,
-    /// Closed loop: so many under way on each connection [default: 1]
+    /// Closed loop: messages in flight on each connection [default: 1]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: Option<u32>,
     /// Open loop, rate over time: 10s:1k ramps to it, 10s:=1k steps
     ///
-    /// Each stage is DURATION:RATE. The rate goes evenly from that of the stage before (--rate at first, else 0) to this
-    /// one; with = it is this one all the time. The warm-up has the first rate. With a c behind the numbers they are
+    /// Each stage is DURATION:RATE. The rate changes linearly from the previous stage's (--rate at first, else 0) to
+    /// this one; with = it is constant. The warm-up has the first rate. With a c after the numbers they are
     /// connections: 10s:100c opens up to 100 in 10 s, a later 10s:0c closes them again.
     #[arg(long, value_name = "S")]
     pub stages: Option<String>,
@@ -155,53 +155,55 @@ pub(crate) struct LoadArgs {
     pub spacing: SpacingArg,
     /// echo, push, send or connect
     ///
-    /// echo: each message is to be answered. push: nothing is sent, what the server sends is counted. send: answers are not
-    /// awaited. connect: connections are opened and held.
+    /// echo: expect an answer to each message. push: send nothing, count what the server sends. send: do not wait for
+    /// answers. connect: open connections and hold them.
     #[arg(long, value_name = "MODE", default_value = "echo", hide_possible_values = true)]
     pub mode: ModeArg,
-    /// The first N connections send, and every message is to reach all; needs --rate or --stages
+    /// The first N connections send, and every message should reach all; requires --rate or --stages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "in_flight", hide_short_help = true)]
     pub publish: Option<u32>,
-    /// Close each connection after N answers and open it anew; 0 right after it has opened, with --mode connect
+    /// Close each connection after N answers and open a new one; 0 (with --mode connect): right after it opens
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", hide_short_help = true)]
     pub churn: Option<u64>,
-    /// Offer the TLS session of an earlier connection, as browsers do; the report counts those taken up
+    /// Offer the TLS session of an earlier connection, as browsers do; the report counts resumed sessions
     ///
-    /// Without it every handshake is a full one. Each thread has its own sessions, the first ones are full, and a server
-    /// may say no. Worth most with --churn.
+    /// Without it every handshake is a full one. Each thread has its own sessions; its first handshakes are full, and a
+    /// server may refuse to resume. Most useful with --churn.
     #[arg(long, hide_short_help = true)]
     pub tls_resume: bool,
-    /// A message not answered for so long is lost
+    /// Count a message as lost when it is not answered for this long
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, hide_short_help = true)]
     pub deadline: Duration,
-    /// Threads [default: a processor each, one less for a target on this machine]
+    /// Threads [default: one per processor, one less for a target on this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), hide_short_help = true)]
     pub threads: Option<u32>,
     /// Connect from these addresses in turn: A,B or 10.0.0.0/24
     ///
-    /// Each address has some 28,000 ports towards a target. Where the target is 127.0.0.1 more addresses of loopback
-    /// are used by themselves.
+    /// Each address has about 28,000 ports per target. For a target at 127.0.0.1 more loopback addresses are used
+    /// automatically.
     #[arg(long, value_name = "LIST|CIDR", conflicts_with = "interface", hide_short_help = true)]
     pub source_ip: Option<String>,
-    /// What random choices are drawn from
+    /// Seed of the random choices
     #[arg(long, value_name = "N", default_value_t = 42, hide_short_help = true)]
     pub seed: u64,
     /// What is sent.
     #[command(flatten)]
     pub payload: PayloadArgs,
-    /// What must hold, else exit 40: p99<20ms, loss<0.01%, rate>10k
+    /// Exit 40 unless this holds: p99<20ms, loss<0.01%, rate>10k
     ///
-    /// Latencies are p50, p99.9, mean and max of response times (of service times in closed loop), or of another kind: connect.p99,
-    /// service.p99, schedule.p99. Shares are loss, errors and reach; counts are lost, duplicated, reordered, corrupt, unexpected,
-    /// unverified, verified and received; rate is what was sent a second. Without a threshold for them, unexpected and corrupt
-    /// answers are no pass, nor is a run in which nothing came back.
+    /// Latencies are p50, p99.9, mean and max of response times (of service times in closed loop), or of another kind:
+    /// connect.p99,
+    /// service.p99, schedule.p99. Shares are loss, errors and reach; counts are lost, duplicated, reordered, corrupt,
+    /// unexpected,
+    /// unverified, verified and received; rate is messages sent per second. Unless a threshold allows them, unexpected
+    /// or corrupt answers fail the run, and so does a run without any answer.
     #[arg(long = "threshold", value_name = "T", help_heading = "Report")]
     pub thresholds: Vec<String>,
-    /// Find the greatest rate at which this holds: 'p99<20ms,loss=0'
+    /// Find the highest rate at which this holds: 'p99<20ms,loss=0'
     ///
-    /// The rate is doubled, from --rate or 1,000 on, until it does not hold, then halved in between to 5 %; each step takes
-    /// --duration, and the last three times that. A step at which the generator did not keep up is tried again. The report
-    /// names the greatest rate that held, and what ended the search.
+    /// The rate is doubled from --rate (or 1,000) until it fails, then bisected to 5 %; each step takes --duration, the
+    /// last one three times that. A step at which the generator fell behind is repeated. The report gives the highest
+    /// rate that held and what ended the search.
     #[arg(long, value_name = "T", conflicts_with_all = ["stages", "messages", "in_flight"], help_heading = "Report")]
     pub find_max: Option<String>,
     /// How the target is reached.
@@ -213,10 +215,10 @@ pub(crate) struct LoadArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Payload")]
 pub(crate) struct PayloadArgs {
-    /// Send this; {{marker}} in it is where each message is marked
+    /// Send this; {{marker}} is replaced by each message's mark
     #[arg(long, value_name = "MSG|@F", conflicts_with_all = ["payload_size", "payload_file"])]
     pub payload: Option<String>,
-    /// Send so many bytes of our own [default: 64]
+    /// Send generated payloads of this many bytes [default: 64]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub payload_size: Option<usize>,
     /// Send the lines of this file in turn
@@ -228,12 +230,13 @@ pub(crate) struct PayloadArgs {
     /// Send binary messages
     #[arg(short, long, hide_short_help = true)]
     pub binary: bool,
-    /// How answers find their message: marker, content, fifo or jq:F
+    /// How answers are matched to messages: marker, content, fifo or jq:F
     ///
-    /// marker: by a mark of 20 characters in the payload, so that every byte is checked and each loss, duplicate and
-    /// mix-up is seen; the default where the payload has one. content: an answer equals its message, and what differs is
-    /// unexpected. fifo: by their order. jq:F: by what the filter finds in both, an id. Without a mark the default is
-    /// content once an answer equals its message; while none does answers are matched by order, and the run does not pass.
+    /// marker: by a 20-character mark in the payload, which checks every byte and detects each loss, duplicate and
+    /// mix-up; the default when the payload has one. content: an answer must equal its message; any other is
+    /// unexpected. fifo: by order. jq:F: by an id that the filter yields for both. Without a mark the default is
+    /// content as soon as one answer equals its message; until then answers are matched by order, and the run does not
+    /// pass.
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     pub r#match: Option<String>,
 }
@@ -245,13 +248,13 @@ pub(crate) struct OutputArgs {
     /// One JSON object on stdout (wsp.bench/1)
     #[arg(long)]
     pub json: bool,
-    /// A line of JSON each second, the report last
+    /// One JSON line per second, the report last
     #[arg(long, conflicts_with = "json", hide_short_help = true)]
     pub ndjson: bool,
-    /// Write the seconds to F as CSV
+    /// Write per-second figures to F as CSV
     #[arg(long, value_name = "F")]
     pub csv: Option<PathBuf>,
-    /// Write a page with charts to F
+    /// Write an HTML page with charts to F
     #[arg(long, value_name = "F")]
     pub html: Option<PathBuf>,
     /// Write an HDR interval log to F
@@ -269,7 +272,7 @@ pub(crate) enum ModeArg {
     Echo,
     /// The server speaks
     Push,
-    /// Nothing is awaited
+    /// Answers are not awaited
     Send,
     /// Nothing is sent
     Connect,
@@ -278,8 +281,8 @@ pub(crate) enum ModeArg {
 /// `--spacing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SpacingArg {
-    /// As evenly as the rate allows
+    /// Evenly
     Even,
-    /// As independent users would
+    /// Randomly, like independent users
     Poisson,
 }

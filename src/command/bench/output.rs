@@ -31,7 +31,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::Report { path: path.display().to_string(), cause: io_text(error) }
 }
 
-/// Everywhere the report is wanted.
+/// To every place the report goes.
 pub(super) struct Outputs {
     json: bool,
     ndjson: bool,
@@ -57,7 +57,7 @@ impl Outputs {
         })
     }
 
-    /// Whether lines of an HDR log are wanted.
+    /// Whether to keep lines of an HDR log.
     pub(super) fn keeps_log(&self) -> bool {
         self.hdr.is_some()
     }

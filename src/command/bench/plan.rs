@@ -90,7 +90,7 @@ fn refuse_nothing(args: &LoadArgs) -> Result<(), Error> {
         return Err(Error::usage("--duration 0 measures nothing", "-d 10s, or -n 1000 for a number of messages"));
     }
     if args.deadline.is_zero() {
-        return Err(Error::usage("--deadline 0 loses every message", "--deadline 5s"));
+        return Err(Error::usage("--deadline 0 would count every message as lost", "--deadline 5s"));
     }
     Ok(())
 }
@@ -120,25 +120,26 @@ fn kind(args: &LoadArgs) -> Result<Kind, Error> {
         ModeArg::Send => Kind::Send,
         ModeArg::Connect => Kind::Connect,
     };
-    let conflict =
-        |flag: &str, hint: &str| Err(Error::usage(format!("{flag} does not go with --mode {}", mode.name()), hint));
+    let conflict = |flag: &str, hint: &str| {
+        Err(Error::usage(format!("{flag} cannot be combined with --mode {}", mode.name()), hint))
+    };
     if !mode.sends() {
         if is_open || args.in_flight.is_some() {
             return conflict("a rate or --in-flight", "nothing is sent in this mode");
         }
         if args.messages.is_some() && mode == Kind::Connect {
-            return conflict("--messages", "-d says how long connections are held");
+            return conflict("--messages", "set how long connections are held with -d");
         }
     }
     if args.churn == Some(0) && mode != Kind::Connect {
         return conflict("--churn=0", "--churn=N closes after N answers");
     }
     if args.churn.is_some() && mode == Kind::Send {
-        return conflict("--churn", "no answers are counted");
+        return conflict("--churn", "this mode counts no answers");
     }
     let Some(senders) = args.publish else { return Ok(mode) };
     if mode != Kind::Echo {
-        return conflict("--publish", "leave one of them out");
+        return conflict("--publish", "remove one of them");
     }
     if !is_open {
         return Err(Error::usage(
@@ -147,12 +148,12 @@ fn kind(args: &LoadArgs) -> Result<Kind, Error> {
         ));
     }
     if args.churn.is_some() {
-        return Err(Error::usage("--publish and --churn do not go together", "leave one of them out"));
+        return Err(Error::usage("--publish and --churn do not go together", "remove one of them"));
     }
     if senders > args.connections {
         return Err(Error::usage(
-            format!("--publish {senders} is more than there are connections"),
-            format!("-c {senders} opens as many"),
+            format!("--publish {senders} exceeds the number of connections"),
+            format!("open as many with -c {senders}"),
         ));
     }
     Ok(Kind::Publish { senders: senders as usize })
@@ -182,7 +183,7 @@ fn connection_course(args: &LoadArgs) -> Result<Option<(Course, f64)>, Error> {
     if let Some((_, flag)) = conflict.iter().find(|(given, _)| *given) {
         return Err(Error::usage(
             format!("--stages of connections and {flag} do not go together"),
-            "leave one of them out",
+            "remove one of them",
         ));
     }
     Ok(Some((Course::staged(Duration::ZERO, 0.0, &stages), most)))
@@ -190,7 +191,10 @@ fn connection_course(args: &LoadArgs) -> Result<Option<(Course, f64)>, Error> {
 
 fn load(args: &LoadArgs) -> Result<Load, Error> {
     if args.in_flight.is_some() && args.stages.as_ref().is_some_and(|stages| !is_of_connections(stages)) {
-        return Err(Error::usage("--stages and --in-flight do not go together", "stages of connections (10s:100c) do"));
+        return Err(Error::usage(
+            "--stages and --in-flight do not go together",
+            "use stages of connections (10s:100c)",
+        ));
     }
     let spacing = match args.spacing {
         SpacingArg::Even => Spacing::Even,
@@ -205,7 +209,7 @@ fn load(args: &LoadArgs) -> Result<Load, Error> {
     Ok(match args.rate.or(searched) {
         Some(rate) => Load::Open { rate, stages: Vec::new(), spacing },
         None if spacing == Spacing::Poisson => {
-            return Err(Error::usage("--spacing poisson needs --rate or --stages", "a closed loop has no clock"));
+            return Err(Error::usage("--spacing poisson needs --rate or --stages", "a closed loop has no schedule"));
         }
         None => Load::Closed { in_flight: args.in_flight.unwrap_or(1) as usize },
     })
@@ -220,7 +224,7 @@ fn payload(args: &LoadArgs) -> Result<(Payload, String), Error> {
         if size < LEAST_JSON {
             return Err(Error::usage(
                 format!("--payload-json of {size} bytes"),
-                format!("an object with a mark takes {LEAST_JSON} bytes at least"),
+                format!("an object with a mark needs at least {LEAST_JSON} bytes"),
             ));
         }
         return Ok((Payload::Variants(random_json(size, OBJECTS, args.seed)), format!("{size} B random JSON")));
@@ -240,7 +244,7 @@ fn payload(args: &LoadArgs) -> Result<(Payload, String), Error> {
     let kind = match std::str::from_utf8(&bytes) {
         Ok(_) => kind,
         Err(_) if text.starts_with('@') => MessageKind::Binary,
-        Err(_) => return Err(Error::usage("--payload is not UTF-8", "--binary sends it as binary messages")),
+        Err(_) => return Err(Error::usage("--payload is not UTF-8", "send it as binary messages with --binary")),
     };
     let variant = Variant::of_user(kind, &bytes);
     let size = variant.bytes.len();
@@ -260,13 +264,13 @@ fn lines(path: &Path, kind: MessageKind, template: bool) -> Result<(Payload, Str
     let bytes = std::fs::read(path).map_err(|error| {
         Error::usage(
             format!("--payload-file: cannot read {}: {}", path.display(), io_text(&error)),
-            "it needs a message on each line",
+            "put one message on each line",
         )
     })?;
     if template {
         return Err(Error::usage(
-            "--payload-file lines are sent as they are",
-            "--payload @F --template fills a template in",
+            "lines of --payload-file are sent unchanged",
+            "use --payload @F --template for a template",
         ));
     }
     let split: Vec<&[u8]> = bytes
@@ -277,13 +281,13 @@ fn lines(path: &Path, kind: MessageKind, template: bool) -> Result<(Payload, Str
     if split.is_empty() {
         return Err(Error::usage(
             format!("--payload-file: {} has no lines", path.display()),
-            "it needs a message on each line",
+            "put one message on each line",
         ));
     }
     if kind == MessageKind::Text && split.iter().any(|line| std::str::from_utf8(line).is_err()) {
         return Err(Error::usage(
             format!("--payload-file: {} is not UTF-8", path.display()),
-            "--binary sends its lines as binary messages",
+            "send its lines as binary messages with --binary",
         ));
     }
     let variants: Vec<Variant> = split.iter().map(|line| Variant::of_user(kind, line)).collect();
@@ -295,7 +299,7 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
     let marked = payload.is_marked();
     if matches!(kind, Kind::Publish { .. }) && !marked {
         return Err(Error::usage(
-            "--publish needs a mark in every message",
+            "--publish requires a mark in every message",
             format!("--payload-size of {} or more, or {} in the payload", marker::LEN, marker::PLACE),
         ));
     }
@@ -311,7 +315,7 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
         Some(text) => {
             let source = text.strip_prefix("jq:").ok_or_else(|| {
                 Error::usage(
-                    format!("--match: unknown way '{text}'"),
+                    format!("--match: unknown method '{text}'"),
                     "use marker, content, fifo or jq:FILTER, e.g. jq:.id",
                 )
             })?;
@@ -319,7 +323,7 @@ fn matching(args: &LoadArgs, kind: Kind, payload: &Payload) -> Result<Matching, 
             if is_same {
                 return Err(Error::usage(
                     "--match jq: every message would have the same id",
-                    "--template with {{seq}} in the payload tells them apart, or --payload-file",
+                    "use --template with {{seq}} in the payload, or --payload-file",
                 ));
             }
             settings::filter("--match", source).map(Matching::Id)

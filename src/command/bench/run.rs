@@ -298,7 +298,7 @@ fn words(args: &CompareArgs, reports: &[Vec<Report>; 2], differences: &[Differen
     }
     for lack in unmeasured(&reports[0], &reports[1]) {
         let (a, b) = (counted(lack.a, "run"), counted(lack.b, "run"));
-        lines.push(format!("{:6}not known of {a} of A and {b} of B: too few messages for it", lack.figure));
+        lines.push(format!("{:6}unknown for {a} of A and {b} of B: too few messages", lack.figure));
     }
     if invalid > 0 {
         lines.push(format!("{} invalid: the generator was the bottleneck", counted(invalid, "run")));

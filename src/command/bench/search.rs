@@ -72,14 +72,14 @@ pub(super) async fn find_max(plan: Plan, conditions: &[Threshold], session: &mut
 /// What ended the search, in words.
 fn limit(found: &Found, steps: &[Step], is_cut_short: bool) -> String {
     if is_cut_short {
-        return "the search was ended before it was over".to_owned();
+        return "the search was stopped early".to_owned();
     }
     let Some(failed_at) = found.failed_at else { return String::new() };
     let step = steps.iter().rev().find(|step| !step.ok && (step.rate - failed_at).abs() < 1e-9);
     let reason = step.and_then(|step| step.reason.clone()).unwrap_or_default();
     let at = number(failed_at);
     if found.by_generator {
-        format!("the generator, at {at}/s: {reason}; the target may take more than this machine can send")
+        format!("the generator, at {at}/s: {reason}; the target may handle more than this machine can send")
     } else {
         format!("the target, at {at}/s: {reason}")
     }
@@ -166,6 +166,6 @@ mod tests {
         assert!(
             limit(&found(Some(2000.0), true), &steps, false).starts_with("the generator, at 2,000/s: the generator")
         );
-        assert!(limit(&found(None, false), &steps, true).contains("was ended"));
+        assert!(limit(&found(None, false), &steps, true).contains("was stopped early"));
     }
 }

@@ -36,26 +36,26 @@ pub(crate) struct ConnectArgs {
     /// ws://, wss:// or bare host:port, or @PROFILE; several URLs are several sessions
     #[arg(value_name = "URL|@PROFILE")]
     pub urls: Vec<String>,
-    /// Connect as this "Copy as cURL" line of a browser does; @FILE reads it
+    /// Connect like this "Copy as cURL" line from a browser; @FILE reads it
     ///
     /// Takes the line a browser's network panel copies for a WebSocket request, for bash or for Windows' cmd: its
-    /// URL, headers, cookies, origin, subprotocols, credentials, -k, -L, --resolve and certificates. What
-    /// the upgrade sets itself is left out. Flags of your own are added and win.
+    /// URL, headers, cookies, origin, subprotocols, credentials, -k, -L, --resolve and certificates. Headers that the
+    /// upgrade sets itself are skipped. Your own flags are added and take precedence.
     #[arg(long, value_name = "LINE|@FILE", hide_short_help = true, help_heading = "Connection")]
     pub curl: Option<String>,
-    /// Send this, read no stdin, then finish as at end of input
+    /// Send this instead of stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
     pub execute: Vec<String>,
-    /// Receive on until quiet for DUR; -1: until closed [default: 1s]
+    /// Keep receiving until nothing arrives for DUR; -1: until closed [default: 1s]
     #[arg(short, long, value_name = "DUR|-1", value_parser = wait, allow_hyphen_values = true, help_heading = "Sending")]
     pub wait: Option<Wait>,
-    /// Finish after N received messages, with --jq N that pass it
+    /// Finish after N received messages (with --jq: N that pass it)
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Receiving")]
     pub count: Option<u64>,
-    /// Finish when a message matches, else exit 42
+    /// Finish when a message matches; exit 42 if none does
     #[arg(long, value_name = "JQ", help_heading = "Receiving")]
     pub expect: Option<String>,
-    /// Longest time for --expect
+    /// Fail if --expect has not matched after this long
     #[arg(long, value_name = "DUR", value_parser = duration, requires = "expect", help_heading = "Receiving")]
     pub within: Option<Duration>,
     /// Send input as binary messages
@@ -67,12 +67,12 @@ pub(crate) struct ConnectArgs {
     /// Input is base64, sent as binary
     #[arg(long, hide_short_help = true, conflicts_with = "input", help_heading = "Sending")]
     pub base64: bool,
-    /// How stdin is written: raw payload, or json event lines
+    /// Format of stdin: raw payload, or json event lines
     ///
     /// An event line is what --json prints; only type (text, binary, ping, pong, close) and the payload (text
-    /// or base64; code and reason for close) are needed. A line whose session is one of this run (s1 is the first
-    /// URL, s2 the second) goes to that session alone, every other line to all. Lines of type open, error and
-    /// retry are passed over.
+    /// or base64; code and reason for close) are needed. A line whose session belongs to this run (s1 is the first URL,
+    /// s2 the second) goes to that session only, every other line to all. Lines of type open, error and retry are
+    /// ignored.
     #[arg(long, hide_possible_values = true, value_name = "KIND", help_heading = "Sending")]
     pub input: Option<InputArg>,
     /// Messages in stdin end with NUL
@@ -84,72 +84,71 @@ pub(crate) struct ConnectArgs {
     /// All of stdin is one message
     #[arg(long, help_heading = "Sending")]
     pub whole: bool,
-    /// Print what this filter yields; $meta and $prev are set
+    /// Print this filter's output; $meta and $prev are set
     ///
-    /// $meta holds session, url, time, type, size and seq of the message, $prev is the last message of the session
-    /// before it that was JSON, null at first: messages that are not JSON have no place in a filter, and leave it as it is.
-    /// With --raw-input their text is given to it. Each message is one input: input finds no more of them.
+    /// $meta holds session, url, time, type, size and seq of the message, $prev is the previous JSON message of the
+    /// session, null at first; messages that are not JSON are not filtered and leave $prev unchanged. With --raw-input
+    /// the filter gets their text. Each message is one input, so the input function yields nothing.
     #[arg(short, long, value_name = "FILTER", help_heading = "Receiving")]
     pub jq: Option<String>,
     /// State across messages.
     #[command(flatten)]
     pub fold: FoldArgs,
-    /// Check what arrives against a JSON Schema or an Avro schema, and say what does not match
+    /// Check received messages against a JSON Schema or an Avro schema, and report mismatches
     ///
-    /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref reaches its own
-    /// $defs and files beside it, nothing is fetched over the network. A message that does not match, or is
-    /// not JSON, is printed all the same, told on stderr, an error event under --json, and
-    /// counted.
+    /// FILE is a JSON Schema (draft 2020-12 unless its $schema says otherwise); $ref can refer to its own $defs and to
+    /// files beside it; nothing is fetched over the network. A message that does not match, or is not JSON, is still
+    /// printed; it is reported on stderr (with --json as an error event) and counted.
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Receiving")]
     pub schema: Option<PathBuf>,
-    /// Check what format says in --schema (email, date-time, uri and so on), whatever the draft
+    /// Enforce "format" in --schema (email, date-time, uri and so on) in every draft
     #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
     pub assert_format: bool,
-    /// End with exit 42 at the first message that does not match --schema
+    /// Exit 42 at the first message that does not match --schema
     #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Receiving")]
     pub fail_on_invalid: bool,
-    /// Strings the filter yields are printed without quotes
+    /// Print strings from the filter without quotes
     #[arg(short, long, help_heading = "Receiving")]
     pub raw_output: bool,
-    /// What becomes of messages the filter cannot read
+    /// What to do with messages that are not JSON
     #[arg(long, value_name = "WHAT", default_value = "drop", hide_short_help = true, help_heading = "Receiving")]
     pub non_json: NonJsonArg,
-    /// Time before each message
+    /// Prefix each message with its time
     #[arg(short, long, help_heading = "Receiving")]
     pub timestamps: bool,
     /// Show pings and pongs on stderr
     #[arg(short = 'P', long, hide_short_help = true, help_heading = "Receiving")]
     pub show_ping_pong: bool,
-    /// Send back what arrives, and read no stdin
+    /// Send each received message back; do not read stdin
     #[arg(long, conflicts_with_all = ["reply_jq", "execute"], help_heading = "Sending")]
     pub echo: bool,
-    /// Answer what arrives with what the filter yields, and read no stdin
+    /// Answer each message with this filter's output; do not read stdin
     #[arg(long, value_name = "F", conflicts_with = "execute", help_heading = "Sending")]
     pub reply_jq: Option<String>,
-    /// Send messages in frames of at most N payload bytes, not in one each
+    /// Split messages into frames of at most N payload bytes
     #[arg(long, value_name = "N", value_parser = frame_size, hide_short_help = true, help_heading = "Sending")]
     pub fragment: Option<usize>,
-    /// Record everything that happens, in all sessions, to FILE
+    /// Record all sessions to FILE
     ///
-    /// As event lines or, where FILE ends in .har, as HAR. FILE is overwritten. What happened is written within 20 ms and
-    /// readable even after kill -9; of a HAR, sessions beside the first are in FILE.part2 and so on until the end. Pings
-    /// and pongs that keep the connection alive by themselves are left out, and so are secrets in headers.
+    /// As event lines or, where FILE ends in .har, as HAR. FILE is overwritten. Events are written within 20 ms and can
+    /// be read even after kill -9; the HAR holds the first session, the others go to FILE.part2 and so on and are
+    /// merged at the end. Automatic pings and pongs are not recorded, nor are secrets in headers.
     #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Recordings")]
     pub record: Option<PathBuf>,
     /// Send the messages of a recording instead of reading stdin
     ///
-    /// FILE holds event lines or is a HAR, also one that a browser exported or a .zip with one (Playwright). With several URLs, session s1 goes to the
-    /// first and so on; with one URL all sessions go there. After the last message it ends as at end of input: -w, -n and
-    /// --expect hold.
+    /// FILE contains event lines or a HAR, also one exported by a browser or in a .zip (Playwright). With several URLs,
+    /// session s1 goes to the first and so on; with one URL all sessions go there. After the last message wsp finishes
+    /// as at end of input: -w, -n and --expect apply.
     #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with_all = ["execute", "echo", "reply_jq", "binary", "hex", "base64", "input", "null", "delimiter", "whole"], help_heading = "Recordings")]
     pub replay: Option<PathBuf>,
-    /// Send the recorded Close after the last message, instead of ending as at end of input
+    /// Send the recorded close frame after the last message, instead of finishing as at end of input
     #[arg(long, requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub replay_close: bool,
-    /// Divide the times between messages by N; max sends them as fast as they are taken
+    /// Replay N times as fast; max sends without delays
     #[arg(long, value_name = "N|max", value_parser = Speed::parse, default_value = "1", requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub speed: Speed,
-    /// Send what was sent (out), or what was received (in)
+    /// Send the messages that were sent (out) or received (in)
     #[arg(
         long,
         value_name = "out|in",
@@ -160,12 +159,12 @@ pub(crate) struct ConnectArgs {
         help_heading = "Recordings"
     )]
     pub dir: DirArg,
-    /// Send the messages of this session alone, such as s2; with several URLs each gets them
+    /// Send only the messages of this session, such as s2, to every URL
     #[arg(long, value_name = "sN", value_parser = session, requires = "replay", hide_short_help = true, help_heading = "Recordings")]
     pub session: Option<usize>,
-    /// Show sessions, queues and messages on a dashboard; ? there shows the keys
+    /// Show sessions, queues and messages on a dashboard; ? lists its keys
     ///
-    /// Nothing is read from stdin and nothing printed; a session that ends stays there, and r connects it again.
+    /// Stdin is not read and nothing is printed; ended sessions stay listed, and r reconnects them.
     #[arg(long, hide_short_help = true, conflicts_with_all = ["execute", "replay", "echo", "reply_jq", "input", "null", "delimiter", "whole"], help_heading = "Monitoring")]
     pub tui: bool,
     /// wscat's meaning: -x takes no @FILE, --wait is a fixed time. No flag of its own.
@@ -191,11 +190,11 @@ pub(crate) enum DirArg {
 /// `--non-json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NonJsonArg {
-    /// It is left out, and counted
+    /// It is dropped and counted
     Drop,
-    /// It is printed as it is
+    /// It is printed unchanged
     Pass,
-    /// The run ends with an error
+    /// The run fails
     Error,
 }
 

@@ -1,4 +1,4 @@
-//! From the flags as typed to the run as meant.
+//! Turns flags into the plan of a run.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -154,7 +154,7 @@ impl PromptConsole {
     fn record(&mut self, path: Option<&str>, shared: &Shared) -> Result<(), String> {
         let path = path.map(place);
         if let Some(path) = path.as_ref().filter(|path| shared.is_recorded_into(path)) {
-            return Err(format!("{} is being recorded into; /record without a file ends that", path.display()));
+            return Err(format!("already recording to {}; /record without a file stops", path.display()));
         }
         let recording = path.map(|path| recorder(&path, None, &self.sessions)).transpose();
         shared.record_into(recording.map_err(|error| error.to_string())?);
@@ -174,7 +174,7 @@ impl PromptConsole {
 
     fn tell_when_held(&self, shared: &Shared) {
         if self.targeted().iter().any(|session| session.state.get() != SessionState::Open) {
-            say(shared, "held until the connection is open");
+            say(shared, "queued until the connection is open");
         }
     }
 

@@ -37,19 +37,14 @@ pub(crate) enum Command {
 /// Every command.
 pub(crate) const COMMANDS: [SlashCommand; 12] = [
     HELP,
-    command("/ping", "[TEXT]", "send a ping and show the round trip time", Completes::Nothing),
-    command(
-        "/close",
-        "[CODE [REASON]]",
-        "close the connection, 1000 when no code is given",
-        Completes::Words(CLOSE_CODES),
-    ),
+    command("/ping", "[TEXT]", "send a ping and show the round-trip time", Completes::Nothing),
+    command("/close", "[CODE [REASON]]", "close the connection (default code 1000)", Completes::Words(CLOSE_CODES)),
     command("/binary", "HEX|@FILE", "send a binary message", Completes::AtFile),
     command("/send", "@FILE", "send a file: text when it is UTF-8, else binary", Completes::AtFile),
     command(
         "/jq",
         "[FILTER]",
-        "print what the filter yields; without one, whole messages",
+        "print the filter's output; without a filter, whole messages",
         Completes::Words(&[("off", "off")]),
     ),
     command(
@@ -58,11 +53,11 @@ pub(crate) const COMMANDS: [SlashCommand; 12] = [
         "record both directions into FILE (.jsonl or .har); without one, stop",
         Completes::File,
     ),
-    command("/headers", "", "show the heads of the request and its answer", Completes::Nothing),
+    command("/headers", "", "show the headers of the request and its response", Completes::Nothing),
     slash::stats("show messages, bytes and times"),
     SESSIONS,
-    command("/use", "[N]", "send what is typed to session N; without one, to all", Completes::Words(&[("all", "all")])),
-    slash::quit("close and leave (Ctrl-D too)"),
+    command("/use", "[N]", "send typed lines to session N; without N, to all", Completes::Words(&[("all", "all")])),
+    slash::quit("close and quit (also Ctrl-D)"),
 ];
 
 /// Reads a typed line.
@@ -82,10 +77,10 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
             let (code, reason) = close(rest, is_for_applications, "1000, or 3000 to 4999")?;
             Command::Close { code, reason }
         }
-        "/binary" => Command::Binary(given().ok_or("/binary wants HEX or @FILE")?),
+        "/binary" => Command::Binary(given().ok_or("/binary requires HEX or @FILE")?),
         "/send" => match rest.strip_prefix('@') {
             Some(path) if !path.is_empty() => Command::SendFile(path.to_owned()),
-            _ => return Err("/send wants @FILE; a line without a slash is sent as it is".to_owned()),
+            _ => return Err("/send requires @FILE; to send text, type it without a slash".to_owned()),
         },
         "/jq" => Command::Filter(given().filter(|filter| filter != "off")),
         "/record" => Command::Record(given().filter(|file| file != "off")),
@@ -94,7 +89,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
             "" | "all" => Command::Use(None),
             number => match number.trim_start_matches('s').parse() {
                 Ok(number @ 1..) => Command::Use(Some(number)),
-                _ => return Err("/use wants the number of a session; /sessions shows them".to_owned()),
+                _ => return Err("/use requires a session number; /sessions lists them".to_owned()),
             },
         },
         common => Command::Common(Common::of(common)),
@@ -142,14 +137,14 @@ mod tests {
         let table = [
             ("/close 99", "invalid close code"),
             ("/close 1005", "invalid close code"),
-            ("/send file", "wants @FILE"),
-            ("/binary", "wants HEX"),
-            ("/use zero", "wants the number"),
-            ("/use 0", "wants the number"),
-            ("/help me", "takes no arguments"),
+            ("/send file", "requires @FILE"),
+            ("/binary", "requires HEX"),
+            ("/use zero", "requires a session number"),
+            ("/use 0", "requires a session number"),
+            ("/help me", "accepts no arguments"),
             ("/qiut", "did you mean /quit?"),
             ("/sess", "did you mean /sessions?"),
-            ("/home/me/x.json", "sends the line as it is"),
+            ("/home/me/x.json", "sends the line unchanged"),
             ("/x", "//x sends"),
         ];
         for (line, expected) in table {

@@ -34,8 +34,8 @@ use crate::sink::stdout::{Output, OutputFailure};
 
 const EXAMPLES: &str = "\
 Examples:
-  wsp demo                             look around: ? shows the keys, q leaves
-  wsp demo | head -5                   the feed itself
+  wsp demo                             look around: ? lists the keys, q quits
+  wsp demo | head -5                   print the feed
   wsp demo --seed 7 -n 100 > feed.jsonl
 ";
 
@@ -46,7 +46,7 @@ const QUEUE: &str = "200";
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// The same seed makes the same feed
+    /// Seed of the feed; the same seed makes the same feed
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Messages a second
@@ -105,7 +105,7 @@ async fn print(args: &DemoArgs, host: Host) -> Result<Exit, Error> {
     ended(finished.await.err(), Exit::Done)
 }
 
-/// A reader that has seen enough is no error.
+/// A reader that closes early is not an error.
 fn ended(failure: Option<OutputFailure>, exit: Exit) -> Result<Exit, Error> {
     match failure {
         Some(OutputFailure::Failed(text)) => Err(Error::Internal(format!("cannot write to standard output: {text}"))),

@@ -34,21 +34,21 @@ pub(crate) struct ModeArgs {
     /// Send each message to all
     #[arg(long, group = "mode")]
     pub broadcast: bool,
-    /// With --broadcast: not back to its sender
+    /// With --broadcast: do not send it back to its sender
     #[arg(long, requires = "broadcast")]
     pub no_self: bool,
-    /// With --broadcast: send what the filter yields in place of the message
+    /// With --broadcast: send the filter's output instead of the message
     ///
-    /// '{from: $meta.session, time: $meta.time, id: uuid, data: .}' tells the others who said it. $meta and $prev are set
-    /// as for --ack, and what is not JSON is given as it is there. No output sends nothing.
+    /// '{from: $meta.session, time: $meta.time, id: uuid, data: .}' names the sender to the others. $meta, $prev and
+    /// messages that are not JSON are as for --ack. Without output nothing is sent.
     #[arg(long, value_name = "JQ", requires = "broadcast", hide_short_help = true)]
     pub forward_jq: Option<String>,
-    /// Answer each message with this; @FILE answers with a file
+    /// Answer each message with this; @FILE reads it from a file
     #[arg(long, value_name = "MSG", group = "mode")]
     pub reply: Option<String>,
-    /// Answer each message with what the filter yields
+    /// Answer each message with this filter's output
     ///
-    /// A message that is not JSON has no answer, but with --raw-input. $meta and $prev are set as for --ack.
+    /// Messages that are not JSON are answered only with --raw-input. $meta and $prev are set as for --ack.
     #[arg(long, value_name = "F", group = "mode")]
     pub reply_jq: Option<String>,
     /// Count messages and discard them
@@ -71,7 +71,7 @@ pub(crate) struct ModeArgs {
     /// after --exec-grace SIGKILL, together with all it started, unless that went into a session of its own (setsid).
     #[arg(long, value_name = "CMD", group = "mode")]
     pub exec: Option<String>,
-    /// Most programs at a time; others get 503
+    /// Maximum number of programs; more sessions get 503
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive, requires = "exec", hide_short_help = true)]
     pub exec_max: usize,
     /// Time between SIGTERM and SIGKILL
@@ -79,15 +79,15 @@ pub(crate) struct ModeArgs {
     pub exec_grace: Duration,
     /// Send messages to all clients, RATE a second to each
     ///
-    /// A rate is 500, 0.5 or 2.5k. All clients get the same messages, by default {"seq":1,"time":"…"}; nothing is made
-    /// while nobody is connected. The rate is kept without drift: what is late is made up for, what is more than a second
-    /// late is skipped and reported. --on-full says what happens to a client that does not keep up.
+    /// A rate is 500, 0.5 or 2.5k. All clients get the same messages, by default {"seq":1,"time":"…"}; none are made
+    /// while no client is connected. The rate does not drift: late messages are caught up; those over a second late are
+    /// skipped and reported. --on-full says what happens to a client that does not keep up.
     #[arg(long, value_name = "RATE", value_parser = rate, group = "mode")]
     pub push: Option<f64>,
     /// With --push: send this; @FILE sends a file
     #[arg(long, value_name = "MSG|@F", requires = "push", conflicts_with_all = ["payload_size", "payload_file"], hide_short_help = true)]
     pub payload: Option<String>,
-    /// With --push: send a text of so many bytes
+    /// With --push: send a text of this many bytes
     #[arg(long, value_name = "N", value_parser = size, requires = "push", conflicts_with_all = ["payload_file", "template"], hide_short_help = true)]
     pub payload_size: Option<usize>,
     /// With --push: send the lines of a file in turn
@@ -96,23 +96,24 @@ pub(crate) struct ModeArgs {
     /// Fill in {{seq}} {{uuid}} {{now}} {{now_ms}} {{env.X}} {{rand(1,100)}} in --reply, --payload or --payload-file
     #[arg(long, hide_short_help = true)]
     pub template: bool,
-    /// How stdin is written: raw lines, or json event lines
+    /// Format of stdin: raw lines, or json event lines
     ///
-    /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and the
-    /// payload (text or base64; code and reason for close) are needed. It goes to the sessions it names by id or name, or to all
-    /// when it names none; for one that is not there it is dropped, counted and reported. A close takes effect when what was
-    /// sent to the session before has gone out. Lines of type open, error and retry are passed over.
+    /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and
+    /// the
+    /// payload (text or base64; code and reason for close) are needed. It goes to the sessions it names by id or name,
+    /// or to all when it names none; for an unknown session it is dropped, counted and reported. A close takes effect
+    /// after earlier messages to the session are sent. Lines of type open, error and retry are ignored.
     #[arg(long, hide_possible_values = true, value_name = "KIND", hide_short_help = true)]
     pub input: Option<InputArg>,
-    /// Treat messages by the rules in a file
+    /// Handle messages by the rules in a file
     #[arg(long, value_name = "FILE", group = "mode", hide_short_help = true, long_help = script::HELP)]
     pub script: Option<PathBuf>,
-    /// Besides, answer each message with what the filter yields
+    /// Also answer each message with this filter's output
     ///
-    /// Goes with every way to treat messages, and comes after what that sends. $meta holds session, name, subject, url
-    /// (path and query), time, type, size and seq of the message, $prev is the last message before it that
-    /// was JSON, null at first. A message that is not JSON is given as the
-    /// string of its text, or as null where it is binary: '{ack: $meta.seq}' answers every one.
+    /// Works in every mode; the answer follows what the mode sends. $meta holds session, name, subject, url
+    /// (path and query), time, type, size and seq of the message, $prev is the previous JSON message, null at first. A
+    /// text message that is not JSON is passed as a string, a binary one as null: '{ack: $meta.seq}' answers every
+    /// message.
     #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub ack: Option<String>,
 }
@@ -124,10 +125,10 @@ pub(crate) struct ShapeArgs {
     /// Accept only messages that match this JSON Schema or Avro schema
     #[arg(long, value_name = "F", hide_short_help = true)]
     pub schema: Option<PathBuf>,
-    /// Check what format says in --schema, whatever the draft
+    /// Enforce "format" in --schema in every draft
     #[arg(long, requires = "schema", hide_short_help = true)]
     pub assert_format: bool,
-    /// What a client gets whose message does not: reply (an error message), close (1008) or drop (nothing)
+    /// What to do with other messages: reply (with an error message), close (1008) or drop
     #[arg(
         long,
         value_name = "WHAT",
@@ -137,7 +138,7 @@ pub(crate) struct ShapeArgs {
         hide_short_help = true
     )]
     pub on_invalid: OnInvalidArg,
-    /// Keep such messages here, as event lines with the error; what is there already is kept, too
+    /// Append rejected messages to this file, as event lines with the error
     #[arg(long, value_name = "F", requires = "schema", hide_short_help = true)]
     pub dead_letter: Option<PathBuf>,
 }
@@ -166,7 +167,7 @@ pub(super) fn of(args: &ListenArgs) -> Result<Mode, Error> {
     let max_line = args.server.max_message_size;
     let args = &args.mode;
     if args.template && args.reply.is_none() && args.push.is_none() {
-        return Err(Error::usage("--template has nothing to fill in", "it goes with --reply or --push"));
+        return Err(Error::usage("--template has nothing to fill in", "use it with --reply or --push"));
     }
     if let Some(text) = &args.reply {
         return Ok(Mode::Reply(Rc::new(Answer { draft: reply(text, args.template)?, filler: Filler::default() })));

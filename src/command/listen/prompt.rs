@@ -148,7 +148,7 @@ impl ServerConsole {
 
     fn hold(&mut self, receiver: Option<String>, text: String) -> Result<(), String> {
         if self.held.len() >= HELD {
-            return Err("too much waits to be sent already: not sent".to_owned());
+            return Err("not sent: the send queue is full".to_owned());
         }
         self.held.push_back((receiver, Message::text(text)));
         Ok(())
@@ -160,7 +160,7 @@ impl ServerConsole {
             Command::Send(text) => {
                 self.hold(None, text)?;
                 if hub.active() == 0 {
-                    self.say("held until somebody is connected");
+                    self.say("queued until a client connects");
                 }
             }
             Command::SendTo(word, text) => {

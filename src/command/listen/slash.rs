@@ -30,18 +30,18 @@ pub(super) const COMMANDS: [SlashCommand; 6] = [
     command(
         "/to",
         "ID|NAME MESSAGE",
-        "send a message to one session, or to all of a name; a line without a slash goes to all",
+        "send a message to one session, or to all with a name; a line without a slash goes to all",
         Completes::Session(&[]),
     ),
     SESSIONS,
     command(
         "/kick",
         "ID|NAME [CODE [REASON]]",
-        "close a session, or all of a name, at once, with 1000 when no code is given",
+        "close a session, or all with a name, immediately (default code 1000)",
         Completes::Session(CLOSE_CODES),
     ),
-    slash::stats("show what has been counted"),
-    slash::quit("close all sessions and leave (Ctrl-D too)"),
+    slash::stats("show the counters"),
+    slash::quit("close all sessions and quit (also Ctrl-D)"),
 ];
 
 /// Reads a typed line.
@@ -57,7 +57,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         "/to" => {
             let (session, text) = of_session(name, rest)?;
             if text.is_empty() {
-                return Err("/to wants a message after the session".to_owned());
+                return Err("/to requires a message after the session".to_owned());
             }
             Command::SendTo(session, text.to_owned())
         }
@@ -83,7 +83,7 @@ fn of_session<'l>(name: &str, rest: &'l str) -> Result<(String, &'l str), String
     };
     let (session, rest) = quoted().unwrap_or_else(word);
     if session.is_empty() {
-        return Err(format!("{name} expects a session, as s1 or a name; /sessions lists them"));
+        return Err(format!("{name} requires a session, such as s1 or a name; /sessions lists them"));
     }
     Ok((session, rest.trim_start()))
 }
@@ -122,14 +122,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let table = [
-            ("/to", "expects a session"),
-            ("/to \"\" hello", "expects a session"),
-            ("/to s1", "wants a message"),
-            ("/to s1  ", "wants a message"),
-            ("/kick", "expects a session"),
+            ("/to", "requires a session"),
+            ("/to \"\" hello", "requires a session"),
+            ("/to s1", "requires a message"),
+            ("/to s1  ", "requires a message"),
+            ("/kick", "requires a session"),
             ("/kick s1 1005", "invalid close code"),
             ("/kick s1 soon", "invalid close code"),
-            ("/quit now", "takes no arguments"),
+            ("/quit now", "accepts no arguments"),
             ("/kik s1", "did you mean /kick?"),
         ];
         for (line, expected) in table {

@@ -27,7 +27,7 @@ Examples:
   wsp relay ws://localhost:8080/ - --jq '.price'       a stream to standard output
   seq 1000 | wsp relay - ws://localhost:8080/          lines to a server, none lost
   wsp relay ws-listen://127.0.0.1:9000 ws://localhost:8080 --both   a proxy
-  wsp relay -f relay.toml                              many pipelines, as the file says
+  wsp relay -f relay.toml                              many pipelines from a file
   wsp relay ws://localhost:8080/ 'kafka://localhost:9092/ticks?key=.id'
   wsp relay 'nats://localhost:4222/ticks?stream=TICKS&durable=wsp' ws://localhost:8080/ --reconnect
 ";
@@ -35,38 +35,38 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(before_help = EXAMPLES)]
 pub(crate) struct RelayArgs {
-    /// Where from: -, file:F, exec:C, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
+    /// Source: -, file:F, exec:C, ws[s]://, @PROFILE, ws[s]-listen://, kafka://, nats://
     #[arg(value_name = "FROM", required_unless_present_any = ["status", "file"])]
     pub from: Option<String>,
-    /// Where they go: these, http[s]://, postgres://, opensearch+http[s]://, null:
+    /// Destinations: any of these, http[s]://, postgres://, opensearch+http[s]://, null:
     ///
-    /// Each gets everything.
+    /// Each destination gets every message.
     ///
-    /// postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE/[SCHEMA.]TABLE writes a row for each message. ?columns=NAME=JQ,NAME
-    /// says what columns are made of; without it the fields of a JSON object are. ?conflict=nothing or
-    /// ?conflict=update&key=NAME,… says what happens to a row that is there. In place of a table ?sql=STATEMENT&params=JQ,JQ
-    /// runs a statement whose $1, $2 are what the filters yield. ?sslmode=disable|prefer|require and the TLS options hold.
+    /// postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE/[SCHEMA.]TABLE writes a row for each message.
+    /// ?columns=NAME=JQ,NAME sets the columns; without it they are the fields of the JSON object. ?conflict=nothing or
+    /// ?conflict=update&key=NAME,… handles existing rows. Instead of a table, ?sql=STATEMENT&params=JQ,JQ runs a
+    /// statement with the outputs of the filters as $1, $2. ?sslmode=disable|prefer|require and the TLS options apply.
     ///
     /// opensearch+http[s]://[USER:PASSWORD@]HOST:PORT/INDEX (or elasticsearch+…) writes a document for each message, in
-    /// _bulk requests. ?id=JQ is its id, ?action=index|create|update what becomes of one that is there; {JQ} in INDEX is
-    /// replaced by what it yields. ?routing=JQ, ?pipeline=NAME and ?refresh=true|wait_for are passed on.
+    /// _bulk requests. ?id=JQ is its id, ?action=index|create|update handles an existing one; {JQ} in INDEX is replaced
+    /// by the filter's output. ?routing=JQ, ?pipeline=NAME and ?refresh=true|wait_for are passed on.
     ///
-    /// A row or document that is refused is alone a dead letter, with the reason.
+    /// Only the rejected row or document becomes a dead letter, with the reason.
     #[arg(value_name = "TO", required_unless_present_any = ["status", "file"])]
     pub to: Vec<String>,
-    /// Run the pipelines of a file, read it again at SIGHUP
+    /// Run the pipelines of a file; reload it on SIGHUP
     ///
-    /// Each is a [[pipeline]] table with from, to (an array), name where wanted, and any long option by its name
-    /// and with its values; what may be given more than once is an array. Flags, and WSP_* variables, hold for every
-    /// pipeline that says nothing else; --admin, --record and --check are for the whole run. All errors in the file
+    /// Each is a [[pipeline]] table with from, to (an array), optionally name, and any long option by its name; options
+    /// that can be repeated are arrays. Flags and WSP_* variables are the defaults of every pipeline; --admin, --record
+    /// and --check are for the whole run. All errors in the file
     /// are reported together.
     ///
-    /// At SIGHUP pipelines that have not changed go on undisturbed, but for those that have failed, which start anew.
-    /// Those that have changed or are gone stop reading and deliver what waits, for --grace at the longest; then the new
-    /// ones start. A file with faults changes nothing. A pipeline that fails does not stop the others.
+    /// On SIGHUP unchanged pipelines keep running, and failed ones restart. Changed or removed ones stop reading and
+    /// deliver their queues within --grace; then the new ones start. A file with errors changes nothing. A pipeline
+    /// that fails does not stop the others.
     #[arg(short, long, value_name = "RELAY.TOML", conflicts_with_all = ["from", "status"])]
     pub file: Option<PathBuf>,
-    /// Check flags and the file of pipelines, open nothing, and end
+    /// Check flags and the pipeline file without opening anything
     #[arg(long, conflicts_with = "status", hide_short_help = true)]
     pub check: bool,
     /// The options there are, for the file.
@@ -81,7 +81,7 @@ pub(crate) struct RelayArgs {
     /// State across messages.
     #[command(flatten)]
     pub fold: FoldArgs,
-    /// What --jq, --fold and --route cannot read: drop, pass, or error (a dead letter)
+    /// What to do with messages that --jq, --fold and --route cannot read: drop, pass, or error (dead letter)
     #[arg(
         long,
         value_name = "WHAT",
@@ -91,28 +91,28 @@ pub(crate) struct RelayArgs {
         help_heading = "Messages"
     )]
     pub non_json: NonJsonArg,
-    /// JSON Schema or Avro schema of what passes; others are dead letters
+    /// Pass only messages that match this JSON Schema or Avro schema; others are dead letters
     #[arg(long, value_name = "F", help_heading = "Messages")]
     pub schema: Option<PathBuf>,
-    /// Check what format says in --schema, whatever the draft
+    /// Enforce "format" in --schema in every draft
     #[arg(long, requires = "schema", hide_short_help = true, help_heading = "Messages")]
     pub assert_format: bool,
-    /// Messages that match go there, the others to TO
+    /// Send matching messages to ENDPOINT, the others to TO
     ///
-    /// 'JQ => ENDPOINT => JQ' sends what the second filter yields instead of the message; what it yields nothing for goes
-    /// nowhere. In a file of pipelines a route may be a table: [[pipeline.route]] with when, to and, where wanted, jq.
+    /// 'JQ => ENDPOINT => JQ' sends the second filter's output instead of the message, or nothing if there is none. In
+    /// a pipeline file a route may be a table: [[pipeline.route]] with when, to and optionally jq.
     #[arg(long = "route", value_name = "JQ=>ENDPOINT", help_heading = "Messages")]
     pub routes: Vec<String>,
-    /// A message goes to every route that matches
+    /// Send a message to every matching route
     #[arg(long, requires = "routes", hide_short_help = true, help_heading = "Messages")]
     pub route_all: bool,
-    /// Both ways: what comes from TO goes to FROM
+    /// Both directions: messages from TO go to FROM
     #[arg(long, help_heading = "Messages")]
     pub both: bool,
-    /// How lines of standard input, files and programs are written: raw or json (event lines)
+    /// Format of lines from standard input, files and programs: raw or json (event lines)
     ///
-    /// By default standard input and programs are raw, and a file is what its first line is: a file of event lines, such as a recording
-    /// or dead letters, is read as that.
+    /// By default standard input and programs are raw; a file is detected by its first line, so a recording or dead
+    /// letters are read as event lines.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub input: Option<InputArg>,
     /// Batches.
@@ -121,7 +121,7 @@ pub(crate) struct RelayArgs {
     /// What waits for destinations.
     #[command(flatten)]
     pub queue: QueueArgs,
-    /// Show ends, queues and messages on a dashboard; ? there shows the keys
+    /// Show endpoints, queues and messages on a dashboard; ? lists its keys
     #[arg(long, hide_short_help = true, help_heading = "Monitoring")]
     pub tui: bool,
     /// `file:` ends.
@@ -138,13 +138,13 @@ pub(crate) struct RelayArgs {
     pub http: HttpArgs,
     /// Record what passes, as event lines or, where F ends in .har, as HAR; F is overwritten
     ///
-    /// Of WebSocket ends everything, both ways and as it is on the wire; of other ends what is received from them.
+    /// WebSocket ends are recorded completely, in both directions and as on the wire; other ends only what they send.
     #[arg(long, value_name = "F", hide_short_help = true, help_heading = "Messages")]
     pub record: Option<PathBuf>,
     /// The admin address.
     #[command(flatten)]
     pub admin: AdminArgs,
-    /// /health says 503 when no WebSocket connection was open for 5 minutes
+    /// Make /health return 503 when no WebSocket connection was open for 5 minutes
     #[arg(long, requires = "admin", hide_short_help = true, help_heading = "Monitoring")]
     pub require_clients: bool,
     /// How messages are printed.
@@ -159,35 +159,35 @@ pub(crate) struct RelayArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Queue")]
 pub(crate) struct QueueArgs {
-    /// Messages that may wait for one destination
+    /// Queue size per destination, in messages
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive)]
     pub queue_size: usize,
-    /// Bytes that may wait for one destination
+    /// Queue size per destination, in bytes
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true)]
     pub queue_bytes: usize,
     /// When full: block, drop-oldest, drop-newest, spool
     #[arg(long, value_name = "WHAT", default_value = "block", hide_possible_values = true)]
     pub on_full: OnFull,
-    /// Keep what no destination takes: in a file, or at an endpoint
+    /// Keep undeliverable messages in a file or at an endpoint
     ///
-    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Messages that a destination
-    /// refuses, that --schema does not allow or that cannot be read are dead letters (without this they are dropped),
-    /// and so is what waits for a destination that fails for good (--reconnect=N).
+    /// They are event lines with the reason in error; wsp relay file:F TO sends them again. Dead letters (dropped
+    /// without this option) are messages that a destination rejects, that do not match --schema or cannot be read, and
+    /// those queued for a destination that fails permanently (--reconnect=N).
     #[arg(long, value_name = "F|ENDPOINT")]
     pub dead_letter: Option<String>,
     /// What is kept on disk.
     #[command(flatten)]
     pub spool: SpoolArgs,
-    /// Most messages a second to all destinations together
+    /// Maximum number of messages per second to all destinations together
     ///
-    /// What comes faster waits in the queues. Each copy of a message that goes to several destinations counts, and so does
-    /// what is tried again. With --both each way has a pace of its own.
+    /// Excess messages wait in the queues. Each copy to a destination counts, and so does each retry. With --both each
+    /// direction has its own rate.
     #[arg(long, value_name = "R", value_parser = rate, hide_short_help = true)]
     pub rate: Option<f64>,
     /// Dropped messages are a failure (exit 31)
     #[arg(long, hide_short_help = true)]
     pub fail_on_drop: bool,
-    /// Longest time to deliver what waits at the end
+    /// Time limit for delivering queued messages at the end
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration, hide_short_help = true)]
     pub grace: Duration,
 }

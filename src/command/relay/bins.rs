@@ -20,34 +20,36 @@ use crate::pipeline::bins::{BinForm, BinSettings, Binding};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Queue")]
 pub(crate) struct BinArgs {
-    /// Most messages of a batch; HTTP gets one as lines
+    /// Maximum number of messages in a batch; HTTP gets a batch as lines
     ///
-    /// Without --batch-as, --batch-min and --batch-jq only an http:// destination gets a batch as one message, a line for
-    /// each; Kafka's producer batches as the flags say, and all others get the same messages a batch at a time.
+    /// Without --batch-as, --batch-min and --batch-jq only an http:// destination gets a batch as one message, a line
+    /// for
+    /// each; Kafka's producer batches as the flags say; all others get single messages, a batch at a time.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
-    /// Messages a batch waits for, until --batch-age or the end
+    /// Minimum number of messages in a batch, until --batch-age or the end
     #[arg(long, value_name = "N", value_parser = positive, hide_short_help = true)]
     pub batch_min: Option<usize>,
-    /// Payload bytes of a batch [default: 1MiB]
+    /// Maximum payload bytes of a batch [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub batch_bytes: Option<usize>,
-    /// How long a batch waits for --batch-min, or without that for --batch
+    /// How long a batch waits for --batch-min (or, without it, --batch)
     #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub batch_age: Option<Duration>,
-    /// Make one message of a batch: lines, array (JSON), or concat
+    /// Make each batch one message: lines, array (JSON), or concat
     ///
-    /// For every destination. A batch is handed on when it has --batch messages (1000) or --batch-bytes, when it has
-    /// --batch-min of them and no more are there, when it is --batch-age old, and at the end. Its messages have one outcome:
-    /// of a batch that is refused, those are given up that are refused alone as well. In an array, text that is not JSON is a
-    /// string and binary its base64. --json and --format say how each message is written, before it goes into a batch.
+    /// Applies to every destination. A batch is sent when it has --batch messages (1000) or --batch-bytes, when it has
+    /// --batch-min and no more are waiting, when it is --batch-age old, and at the end. Its messages share one outcome;
+    /// if it is rejected, each message is tried alone, and those rejected again are dead letters. In an array, text
+    /// that is not JSON is a
+    /// string and binary its base64. --json and --format set how each message in a batch is written.
     #[arg(long, value_name = "HOW", hide_possible_values = true, hide_short_help = true)]
     pub batch_as: Option<BatchAs>,
     /// Filter a batch as an array; each output is a message [with --batch-as lines by default]
     ///
-    /// An output that is an array is written as --batch-as says, any other as it is: 'sort_by(.time)' orders a batch,
-    /// 'group_by(.symbol)[]' makes a message for each symbol. A batch that it yields nothing for is filtered; the messages of
-    /// one that it fails on, or of which an output is refused, are dead letters.
+    /// Array outputs are written as --batch-as says, others unchanged: 'sort_by(.time)' orders a batch,
+    /// 'group_by(.symbol)[]' makes one message per symbol. A batch without output is filtered out; if the filter fails
+    /// or an output is rejected, its messages are dead letters.
     #[arg(long, value_name = "JQ", hide_short_help = true)]
     pub batch_jq: Option<String>,
 }
@@ -106,7 +108,7 @@ impl Build<'_> {
         if least > most {
             return Err(Error::usage(
                 format!("--batch-min {least} is more than --batch {most}"),
-                "a batch has from --batch-min up to --batch messages",
+                "set --batch-min to at most --batch",
             ));
         }
         let form = match args.batch_as {

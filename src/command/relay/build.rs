@@ -130,7 +130,7 @@ impl<'a> Build<'a> {
         if args.both
             && let Some(mute) = to.iter().find(|endpoint| !gives(endpoint))
         {
-            return Err(Error::usage(format!("--both: {mute} gives no messages"), "leave --both out"));
+            return Err(Error::usage(format!("--both: {mute} provides no messages"), "leave --both out"));
         }
         args.check_protocols(&from, &to)?;
         self.check_servers(&from, &to)?;
@@ -317,7 +317,7 @@ impl<'a> Build<'a> {
         for left in spool.begin()? {
             let Leftover { name, messages } = left;
             let messages = counted(messages, "message");
-            notice(format!("spool: {messages} for {name}, which this relay does not serve, stay in it"));
+            notice(format!("spool: {messages} for {name} stay in it: this relay has no such destination"));
         }
         let recovered: u64 = flows.iter().map(|flow| flow.ledger.received.get()).sum();
         if recovered > 0 {
@@ -345,7 +345,7 @@ impl<'a> Build<'a> {
         format!("s{}", sessions.get())
     }
 
-    /// How what is no WebSocket client is tried again: until it works, unless the user has set a limit.
+    /// How what is not a WebSocket client is tried again: until it works, unless the user has set a limit.
     pub(super) fn reconnect(&self) -> Result<ReconnectSettings, Error> {
         settings::reconnect(&self.args.connection, Retries::up_to(Limit::Unlimited))
     }

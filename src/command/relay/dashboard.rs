@@ -21,8 +21,8 @@ pub(super) fn screen<'a>(
     host: &Host,
 ) -> Result<Screen, Error> {
     if pipelines.into_iter().any(has_stdio) {
-        let hint = "name a file, or look at it with --admin and wsp top";
-        return Err(Error::usage("--tui has the terminal, so that - cannot be an end", hint));
+        let hint = "write to a file, or use --admin and wsp top";
+        return Err(Error::usage("--tui uses the terminal, so - cannot be an endpoint", hint));
     }
     let screen = Screen::of(host, "--tui", format!("wsp relay {title}"))?;
     Ok(if colour(args.output.color, host) { screen } else { screen.without_colours() })

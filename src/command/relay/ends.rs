@@ -97,7 +97,7 @@ impl<'a> Build<'a> {
         let as_source = || EndIo { lane: None, ..io.clone() };
         let as_sink = || EndIo { ingress: None, ..io.clone() };
         if io.ingress.is_some() && !gives(endpoint) {
-            return Err(Error::usage(format!("{name} gives no messages"), "use it as TO"));
+            return Err(Error::usage(format!("{name} provides no messages"), "use it as TO"));
         }
         let mut ends = Vec::new();
         match endpoint {

@@ -41,23 +41,23 @@ pub(super) fn check_source(args: &RelayArgs, record: Option<&Path>) -> Result<()
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct FileArgs {
-    /// Go on reading at the end of a file, as tail -F does
+    /// Keep reading at the end of a file, like tail -F
     ///
-    /// A file that is cut or replaced by another is read from its beginning, one that is not there is waited for. A line is
-    /// taken once it is whole.
+    /// A truncated or replaced file is read from the beginning; a missing one is waited for. A line is read once it is
+    /// complete.
     #[arg(long, hide_short_help = true)]
     pub follow: bool,
-    /// Put a file aside before it grows beyond this, and go on with an empty one
+    /// Rotate a file before it grows beyond this
     ///
-    /// It becomes FILE-20260102T030405.678901Z, by the time (UTC) at which it was put aside, so that such names sort by
-    /// age and never change again. A line is never cut. Files that others put aside or cut, as logrotate does, are
-    /// opened anew by themselves.
+    /// It is renamed to FILE-20260102T030405.678901Z after the time of rotation (UTC), so names sort by age and never
+    /// change. Lines are never split. Files rotated or truncated by others, such as logrotate, are reopened
+    /// automatically.
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true)]
     pub rotate_size: Option<usize>,
-    /// Put a file aside when a period of this length is over, counted from 1970 in UTC: 1h is at every full hour
+    /// Rotate a file at this interval, aligned to UTC: 1h is every full hour
     #[arg(long, value_name = "DUR", value_parser = duration, hide_short_help = true)]
     pub rotate_every: Option<Duration>,
-    /// Files put aside that are kept; older ones are deleted [default: all]
+    /// Keep this many rotated files; delete older ones [default: all]
     #[arg(
         long,
         value_name = "N",
@@ -65,11 +65,11 @@ pub(crate) struct FileArgs {
         hide_short_help = true
     )]
     pub rotate_keep: Option<usize>,
-    /// When files are brought to disk: never, batch, or at the latest after DUR
+    /// When to sync files to disk: never, batch, or at the latest after DUR
     ///
-    /// never leaves it to the system: a message counts as delivered once its line is written, and survives the end of wsp
-    /// but perhaps not that of the machine. batch does it for what was written at a time, DUR after that time; a message
-    /// counts as delivered then.
+    /// never: leave it to the system; a message counts as delivered once written, and survives a crash of wsp but
+    /// perhaps not of the machine. batch: sync after each batch; DUR: after this time; a message counts as delivered
+    /// once synced.
     #[arg(
         long,
         value_name = "WHEN",
@@ -100,15 +100,12 @@ impl FileArgs {
             keep: self.rotate_keep,
         };
         if rotation.size == Some(0) || rotation.every.is_some_and(|every| every < Duration::from_millis(1)) {
-            return Err(Error::usage(
-                "a file cannot be rotated all the time",
-                "--rotate-size 100MB, --rotate-every 1h",
-            ));
+            return Err(Error::usage("the rotation limit must be above 0", "--rotate-size 100MB, --rotate-every 1h"));
         }
         if rotation.keep.is_some() && !rotation.is_wanted() {
             return Err(Error::usage(
                 "--rotate-keep without a rotation",
-                "--rotate-size SIZE or --rotate-every DUR says when a file is put aside",
+                "--rotate-size SIZE or --rotate-every DUR sets when the file is rotated",
             ));
         }
         Ok(rotation)

@@ -16,7 +16,7 @@ use crate::pipeline::http::HttpSink;
 /// How requests are sent.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HttpArgs {
-    /// Longest wait for the answer to an HTTP request or a database's transaction
+    /// How long to wait for the answer to an HTTP request or a database transaction
     #[arg(
         long,
         value_name = "DUR",

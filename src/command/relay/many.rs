@@ -137,7 +137,7 @@ impl Many<'_> {
                 for error in error.each() {
                     self.tell_error(error);
                 }
-                self.around.host.stderr.line(format!("wsp: {shown} has faults: everything goes on as it was"));
+                self.around.host.stderr.line(format!("wsp: {shown} has errors: all pipelines keep running unchanged"));
                 return;
             }
         };

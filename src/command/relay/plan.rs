@@ -45,7 +45,7 @@ pub(super) struct Planned {
 pub(super) fn read(path: &Path, args: &RelayArgs, around: &Surroundings) -> Result<Vec<Planned>, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let text = format!("cannot read {}: {}", path.display(), io_text(&error));
-        Error::usage(text, "-f wants a file with [[pipeline]] tables")
+        Error::usage(text, "-f requires a file with [[pipeline]] tables")
     })?;
     let known: Vec<String> = args.options.iter().map(|option| option.name.clone()).collect();
     let (pipelines, faults) = parse(path, &text, &known, &EVERYWHERE);
@@ -129,11 +129,7 @@ impl Planner<'_> {
             Err(error) => {
                 let what = error.to_string();
                 let what = what.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.push_error_at(
-                    pipeline,
-                    pipeline.line,
-                    Error::usage(what, "wsp relay --help tells what goes together"),
-                );
+                self.push_error_at(pipeline, pipeline.line, Error::usage(what, "see wsp relay --help"));
                 return None;
             }
         };
@@ -232,7 +228,7 @@ impl Planner<'_> {
                 Ok(Endpoint::WsListen { address, .. }) => {
                     let address = address.to_string();
                     if !address.ends_with(":0") {
-                        self.uses(pipeline, line, Use::Address(address), "give each a port of its own");
+                        self.uses(pipeline, line, Use::Address(address), "give each its own port");
                     }
                 }
                 _ => {}
@@ -240,7 +236,7 @@ impl Planner<'_> {
         }
         for (path, line) in values("spool") {
             let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-            self.uses(pipeline, line, Use::Spool(path), "give each pipeline a spool of its own");
+            self.uses(pipeline, line, Use::Spool(path), "give each pipeline its own spool");
         }
     }
 

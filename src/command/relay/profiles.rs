@@ -35,7 +35,7 @@ impl Build<'_> {
     /// Reads an end, which may be a profile's name.
     ///
     /// # Errors
-    /// It is no endpoint, or the profile cannot be used.
+    /// It is not an endpoint, or the profile cannot be used.
     pub(super) fn endpoint(&mut self, text: &str) -> Result<Endpoint, Error> {
         if !is_profile(text) {
             return endpoint(text);
@@ -75,12 +75,12 @@ fn read(name: &str, given: &[Setting]) -> Result<(String, ConnectionArgs), Error
     match command::read(line, &Environment::of_this_process()) {
         Ok(read) => match read.cli.action {
             Action::Connect(args) => Ok((args.urls.first().cloned().unwrap_or_default(), args.connection)),
-            _ => Err(Error::Internal(format!("{name} is not read as a profile"))),
+            _ => Err(Error::Internal(format!("{name} cannot be a profile here"))),
         },
         Err(Stop::Clap(error)) => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            Err(Error::usage(format!("{name}: {text}"), "wsp config show tells what a profile comes to"))
+            Err(Error::usage(format!("{name}: {text}"), "wsp config show @NAME shows the settings of a profile"))
         }
         Err(Stop::Faults(faults)) => {
             let fault = |fault: crate::config::Fault| Error::Usage { message: fault.message, hint: fault.hint };

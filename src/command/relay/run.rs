@@ -117,7 +117,7 @@ impl<'a> Scene<'a> {
             let waiting = group.waiting();
             if waiting > 0 {
                 self.stderr.line(format!(
-                    "wsp: {} not delivered yet: up to {:?} for that (--grace); Ctrl-C again ends at once",
+                    "wsp: {} not delivered yet: waiting up to {:?} (--grace); press Ctrl-C again to stop now",
                     counted(waiting, "message"),
                     self.args.queue.grace
                 ));
@@ -160,7 +160,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Says what went wrong in a pipeline, and what became of its messages; the latter only if something is wrong where
-/// errors alone are wanted.
+/// only errors are requested.
 pub(super) fn give_account(stderr: &Stderr, watch: &Watch, seen: &Seen, ended: &Ended, errors_only: bool) {
     let name = seen.name.as_ref().filter(|_| watch.names_pipelines());
     let prefix = name.map(|name| format!("{name}: ")).unwrap_or_default();

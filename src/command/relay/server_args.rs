@@ -23,40 +23,35 @@ const HEADING: &str = "Server ends";
 const CLIENT_QUEUE: [&str; 3] = ["client_queue_size", "client_queue_bytes", "client_on_full"];
 /// What help says of a server end where it differs from that of `wsp listen`; the first line is the short one.
 const WORDS: [(&str, &str); 12] = [
-    ("paths", "Serve this path too; others than these and that of the address get 404"),
+    ("paths", "Also serve this path; paths not listed here or in the address get 404"),
     (
         "allow_origin",
-        "Let pages of this origin in, and no others (403); '*' lets all in, 'same' those of the address asked
+        "Accept only pages of this origin (others get 403); '*' accepts all, 'same' those of the requested address
 
-Without this option a server on loopback whose clients' messages can reach exec: or - lets in pages of this machine \
-         only: those of localhost, a loopback address, or its own address. Other server ends let in every page.",
+Without this option a server on loopback whose clients' messages can reach exec: or - accepts only pages of this machine: those of localhost, a loopback address, or its own address. Other server ends accept every page.",
     ),
-    ("handshake_timeout", "Longest time for TLS and the request head together"),
-    ("max_text_size", "Largest text message of a client, where it is another size than --max-message-size"),
-    ("max_binary_size", "Largest binary message of a client, where it is another size than --max-message-size"),
+    ("handshake_timeout", "Time limit for TLS and the request head together"),
+    ("max_text_size", "Maximum size of a client's text messages, if different from --max-message-size"),
+    ("max_binary_size", "Maximum size of a client's binary messages, if different from --max-message-size"),
     (
         "tls_cert",
-        "wss-listen: certificate chain, PEM; without it --pkcs12 names the server's certificate and key, too",
+        "wss-listen: certificate chain, PEM; without it --pkcs12 is also the server's certificate and key",
     ),
-    ("tls_key", "wss-listen: key of the certificate, PEM; --passphrase-env opens it"),
+    ("tls_key", "wss-listen: key of the certificate, PEM; decrypted with --passphrase-env"),
     ("tls", "wss-listen: self-signed certificate for localhost, 127.0.0.1 and ::1"),
-    ("client_queue_size", "Messages that may wait for one client of a server"),
-    ("client_queue_bytes", "Bytes that may wait for one client of a server"),
+    ("client_queue_size", "Queue size per client of a server, in messages"),
+    ("client_queue_bytes", "Queue size per client of a server, in bytes"),
     (
         "client_on_full",
         "When a client's queue is full: block, drop-oldest, drop-newest or disconnect [default: see --client-patience]
 
-With several TO, a server end never holds up the others: when its own queue is full, with no client there or only slow \
-         ones, the oldest messages are dropped and counted. block makes the others wait, and so does --protocol envelope.",
+With several TO, a server end never holds up the others: when its own queue is full (no client, or only slow ones), the oldest messages are dropped and counted. block and --protocol envelope make the others wait.",
     ),
     (
         "protocol",
         "Speak feed, envelope or gateway at every WebSocket end
 
-feed (servers): clients register with filters and get the messages that pass. envelope: data is acknowledged once a \
-         destination took it, and what is not acknowledged is sent again on a new connection; either side may ask for \
-         status, capabilities, back pressure, a subscription or a replay. gateway (servers): what a client writes is \
-         validated and answered ACK once a destination took it, else ERROR; what comes the other way goes to every client.",
+feed (servers): clients register with filters and get the messages that pass. envelope: data is acknowledged once a destination has it; unacknowledged data is sent again on a new connection; either side may request status, capabilities, back pressure, a subscription or a replay. gateway (servers): each client message is validated and answered with ACK once a destination has it, else ERROR; messages from the other end go to every client.",
     ),
 ];
 
@@ -125,16 +120,16 @@ fn at_an_end(arg: Arg) -> Arg {
 /// Flags that only server ends have, or either side of a relay.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EndArgs {
-    /// How long a client that takes nothing may hold up the others
+    /// How long a client that does not read may hold up the others
     ///
-    /// Without --client-on-full a full client makes all wait, for this long; then its oldest messages are dropped, until it takes
-    /// something again. If it is the only client, or no client takes anything, all keep waiting.
+    /// Without --client-on-full all wait for a client whose queue is full, for this long; then its oldest messages are
+    /// dropped until it reads again. If it is the only client, or no client reads, all keep waiting.
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = duration, conflicts_with = "client_on_full", hide_short_help = true, help_heading = HEADING)]
     pub client_patience: Duration,
-    /// --protocol for FROM alone
+    /// --protocol for FROM only
     #[arg(long, value_name = "P", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub from_protocol: Option<ProtocolArg>,
-    /// --protocol for TO alone
+    /// --protocol for TO only
     #[arg(long, value_name = "P", hide_possible_values = true, hide_short_help = true, help_heading = "Messages")]
     pub to_protocol: Option<ProtocolArg>,
 }
@@ -142,7 +137,7 @@ pub(crate) struct EndArgs {
 /// `--client-on-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ClientOnFull {
-    /// Everybody waits
+    /// All wait
     Block,
     /// Its oldest messages make room
     DropOldest,
@@ -266,7 +261,8 @@ mod tests {
 
     #[test]
     fn options_that_client_ends_have_too_reach_server_ends() {
-        let line = "wsp relay ws-listen://127.0.0.1:0 ws://localhost --max-message-size 5 --ping-interval 3s --compress \
+        let line = "wsp relay ws-listen://127.0.0.1:0 ws://localhost --max-message-size 5 --ping-interval 3s \
+        --compress \
                     -s chat --tls-min 1.3 --request-timeout 7s --client-queue-size 8 --client-on-full block --path /a \
                     --max-connections 9 --session-name .path";
         let matches = definition().try_get_matches_from(line.split_whitespace()).expect("flags of a relay");

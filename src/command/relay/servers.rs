@@ -45,10 +45,10 @@ impl RelayArgs {
         }
         let spoken = |wanted| [true, false].into_iter().any(|is_from| self.protocol_arg(is_from) == wanted);
         if !protocol.feed_fields.is_empty() && !spoken(ProtocolArg::Feed) {
-            return Err(Error::usage("--feed-field is of --protocol feed", "add it, or leave this out"));
+            return Err(Error::usage("--feed-field requires --protocol feed", "add it, or remove this"));
         }
         if !protocol.requests.is_empty() && !spoken(ProtocolArg::Envelope) {
-            return Err(Error::usage("--request is of --protocol envelope", "add it, or leave this out"));
+            return Err(Error::usage("--request requires --protocol envelope", "add it, or remove this"));
         }
         Ok(())
     }
@@ -72,8 +72,8 @@ impl RelayArgs {
         };
         let other = if is_from { "--to-protocol" } else { "--from-protocol" };
         Err(Error::usage(
-            format!("{name}: {spoken} is spoken by servers, and this is a client"),
-            format!("{other} {spoken} is for the other end; a client of such a server speaks raw"),
+            format!("{name}: only a server can speak {spoken}, and this is a client"),
+            format!("use {other} {spoken} at the other end; a client of that server speaks raw"),
         ))
     }
 }
@@ -87,7 +87,7 @@ impl Build<'_> {
         if path.contains('?') {
             return Err(Error::usage(
                 format!("{endpoint}: a server's address has no query"),
-                "leave out what follows the ?",
+                "remove the ? and what follows it",
             ));
         }
         if !secure && self.args.server.guards.client_ca.is_some() && !self.has_secure_server() {
@@ -120,8 +120,8 @@ impl Build<'_> {
     fn certificate(&self, endpoint: &Endpoint) -> Result<TlsSource, Error> {
         match self.args.server.certificate()? {
             TlsSource::None => Err(Error::usage(
-                format!("{endpoint}: no certificate was given"),
-                "--tls-cert and --tls-key, or --pkcs12, name one; --tls makes one for localhost",
+                format!("{endpoint}: no certificate given"),
+                "use --tls-cert and --tls-key, or --pkcs12; --tls makes one for localhost",
             )),
             tls => Ok(tls),
         }
@@ -168,7 +168,7 @@ impl Build<'_> {
     ) -> Result<Proxy, Error> {
         let connection = &self.args.connection;
         let (Endpoint::WsListen { path, .. }, Endpoint::Ws(url)) = (from, to) else {
-            return Err(Error::Internal(format!("{from} and {to} do not make a proxy")));
+            return Err(Error::Internal(format!("{from} and {to} cannot form a proxy")));
         };
         let mut config = self.config(from, true)?;
         // Pings go from end to end.
@@ -198,20 +198,21 @@ impl Build<'_> {
         }
         if args.queue.spool.spool.is_some() {
             return Err(Error::usage(
-                "--spool: a proxy (ws-listen to ws, --both) keeps nothing: what waits is for one client and goes with it",
-                "leave it out, or --both",
+                "--spool: a proxy (ws-listen to ws, --both) stores nothing: its queue ends with its client",
+                "remove it, or --both",
             ));
         }
         if args.bins.asks_for_bins() {
             return Err(Error::usage(
                 "--batch-as: a proxy (ws-listen to ws, --both) passes each message on as it is",
-                "leave --batch-as, --batch-min and --batch-jq out, or --both",
+                "remove --batch-as, --batch-min and --batch-jq, or --both",
             ));
         }
         if args.server.on_full == Some(OverflowPolicy::Disconnect) {
             return Err(Error::usage(
-                "--client-on-full disconnect: a proxy (ws-listen to ws, --both) has a queue each way, and no side of its own to disconnect",
-                "block, drop-oldest and drop-newest are possible",
+                "--client-on-full disconnect: a proxy (ws-listen to ws, --both) has a queue per direction and cannot \
+                 disconnect for either",
+                "use block, drop-oldest or drop-newest",
             ));
         }
         Ok(())
@@ -222,7 +223,11 @@ impl Build<'_> {
         let is_server = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::WsListen { .. });
         let servers: Vec<_> = std::iter::once(from).chain(to).filter(is_server).collect();
         if self.args.server.port_file.is_some() && servers.len() != 1 {
-            return Err(Error::usage("--port-file is for one server end", "give ports, or leave it out"));
+            return Err(Error::usage(
+                "--port-file requires exactly one server end",
+                "set the ports yourself, or \
+            remove it",
+            ));
         }
         let place = |endpoint: &Endpoint| match endpoint {
             Endpoint::WsListen { address, .. } => Some(address.clone()),

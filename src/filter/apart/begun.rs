@@ -22,9 +22,7 @@ pub(in crate::filter) struct NotQuick;
 /// Work that has been begun.
 #[derive(Debug)]
 pub(crate) enum Begun<T> {
-    /// It is done.
     Done(T),
-    /// It goes on apart.
     Apart(Task<T>),
 }
 
@@ -81,7 +79,8 @@ impl<T> Begun<T> {
         }
     }
 
-    /// The whole result, once it is there. Work that is cut short has none: whoever waits for it ends with the run.
+    /// The whole result, once it is there. Work that is cut short has none: the code that waits for it ends with the
+    /// run.
     ///
     /// # Errors
     /// As [`Begun::poll_any`].

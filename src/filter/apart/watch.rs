@@ -1,7 +1,8 @@
 //! Looks at work done apart: how long it takes, how much the memory of the process grows, whether the run ends.
 //!
-//! Work that goes past a limit is asked to stop. What does not stop within a second cannot: whoever waits is told, and the
-//! run ends with exit code 7, in order when it can and by force when it cannot. The thread sleeps while there is no work.
+//! Work that goes past a limit is asked to stop. What does not stop within a second cannot: waiters are notified, and
+//! the run ends with exit code 7, in order when it can and by force when it cannot. The thread sleeps while there is no
+//! work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -145,7 +146,7 @@ fn watch() {
         }
         idle = if works { 0 } else { idle + 1 };
         if idle > IDLE_LOOKS {
-            // Whoever begins work from here on wakes this thread, also when it is not asleep yet.
+            // Code that begins work from here on wakes this thread, also when it is not asleep yet.
             if WATCH.sleeps.swap(true, Ordering::SeqCst) {
                 thread::park();
             }

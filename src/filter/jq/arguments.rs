@@ -10,7 +10,7 @@ use super::{Json, natives};
 /// Names that have a meaning of their own.
 const RESERVED: [&str; 6] = ["meta", "prev", "state", "ENV", "ARGS", "__loc__"];
 
-/// Named values for the programs of whoever runs this process.
+/// Named values for the programs of the user of this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arguments(Vec<(String, Json)>);
 
@@ -26,7 +26,7 @@ impl Arguments {
                 && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         if RESERVED.contains(&name) {
-            return Err(format!("'${name}' has a meaning of its own; use another name"));
+            return Err(format!("'${name}' is reserved; use another name"));
         }
         if !is_name(name) {
             return Err(format!("invalid variable name '{name}'; use letters, digits and _"));

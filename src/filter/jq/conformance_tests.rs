@@ -138,7 +138,7 @@ fn the_environment_and_arguments_are_variables() {
     arguments.add("name", Json::from_text("x")).unwrap();
     arguments.add("name", Json::from_text("y")).unwrap();
     arguments.add("n", Json::parse(b"[1]").unwrap()).unwrap();
-    assert!(arguments.add("prev", Json::null()).unwrap_err().contains("of its own"));
+    assert!(arguments.add("prev", Json::null()).unwrap_err().contains("is reserved"));
     assert!(arguments.add("a-b", Json::null()).unwrap_err().contains("invalid variable name"));
     let null = Json::null();
     let run = |source: &str| {

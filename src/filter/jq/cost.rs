@@ -22,7 +22,7 @@ pub(super) struct Room {
     pub(super) levels: usize,
 }
 
-/// For programs of whoever runs this process, on any message.
+/// For programs of the user of this process, on any message.
 pub(super) const IN_PLACE: Room = Room { work: 500_000.0, per_byte: 0.0, size: 1e6, levels: super::MAX_INPUT_DEPTH };
 /// Nesting beyond which a program is not looked at.
 const MAX_DEPTH: usize = 256;
@@ -68,11 +68,8 @@ impl Bound {
 /// Bounds of a term.
 #[derive(Debug, Clone, Copy)]
 struct Flow {
-    /// How many outputs.
     count: Bound,
-    /// The size of all of them.
     size: Bound,
-    /// What they cost.
     work: Bound,
 }
 

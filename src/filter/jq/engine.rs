@@ -24,10 +24,8 @@ const MAX_QUOTE: usize = 29;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Value(pub(super) Val);
 
-/// What an operation raises.
 pub(super) type Error = jaq_core::Error<Value>;
 
-/// An error of this text.
 pub(super) fn error(text: impl fmt::Display) -> Error {
     Error::str(text)
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a program, or with a run of it, in one line: for whoever wrote the program.
+//! What is wrong with a program, or with a run of it, in one line: for its author.
 //!
 //! Leaves finding it to `jq` and `run`. Invariant: a line is bounded in length and holds no control characters.
 
@@ -62,7 +62,7 @@ pub(super) fn check_size(source: &str) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// ` at line L, column C` of a slice of the program, or nothing when it is no slice of it.
+/// ` at line L, column C` of a slice of the program, or empty when it is not a slice of it.
 fn place(source: &str, part: &str) -> String {
     let offset = (part.as_ptr() as usize).checked_sub(source.as_ptr() as usize);
     let Some(before) = offset.and_then(|offset| source.get(..offset)) else {
@@ -81,9 +81,9 @@ fn describe_expected(source: &str, expected: Option<&str>, part: &str) -> String
     let short: String = part.chars().take(20).map(|c| if c.is_control() { ' ' } else { c }).collect();
     match expected {
         Some(expected) if part.is_empty() => {
-            format!("{expected} expected{place}, the program ends")
+            format!("expected {expected}{place}, but the filter ends there")
         }
-        Some(expected) => format!("{expected} expected{place}, found `{short}`"),
+        Some(expected) => format!("expected {expected}{place}, found `{short}`"),
         None => format!("unexpected `{short}`{place}"),
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> Fi
     let text = errors.iter().find_map(|(_file, error)| match error {
         load::Error::Io(parts) => parts
             .first()
-            .map(|(path, _)| format!("modules cannot be loaded: `{}`{}", one_line(path), place(source, path))),
+            .map(|(path, _)| format!("modules are not supported: `{}`{}", one_line(path), place(source, path))),
         load::Error::Lex(parts) => parts.first().map(|(expected, part)| match expected {
             lex::Expect::Token => describe_expected(source, None, part),
             other => describe_expected(source, Some(other.as_str()), part),
@@ -103,7 +103,7 @@ pub(super) fn describe_load(source: &str, errors: &load::Errors<&str, ()>) -> Fi
             other => describe_expected(source, Some(other.as_str()), part),
         }),
     });
-    FilterError(text.unwrap_or_else(|| "the jq program cannot be read".to_owned()))
+    FilterError(text.unwrap_or_else(|| "cannot parse the jq program".to_owned()))
 }
 
 pub(super) fn describe_undefined(

@@ -104,15 +104,15 @@ impl PeerFilter {
     /// Compiles a peer's program.
     ///
     /// # Errors
-    /// When the program is no jq, uses what a peer may not use, or can take long for small messages.
+    /// When the program is not jq, uses what a peer may not use, or can take long for small messages.
     pub(crate) fn compile(source: &str) -> Result<Self, FilterError> {
         if source.len() > MAX_SOURCE {
-            return Err(FilterError(format!("a peer's jq program may have {MAX_SOURCE} bytes at most")));
+            return Err(FilterError(format!("a peer's jq program may have at most {MAX_SOURCE} bytes")));
         }
         let prefixes: usize = PREFIXES.iter().map(|prefix| source.matches(prefix).count()).sum();
         if prefixes > MAX_PREFIXES {
             return Err(FilterError(format!(
-                "a peer's jq program may have {MAX_PREFIXES} times if, try, as and - at most"
+                "a peer's jq program may use if, try, as and - at most {MAX_PREFIXES} times"
             )));
         }
         check_size(source)?;
@@ -123,7 +123,7 @@ impl PeerFilter {
         };
         let program = Check::default().term(term)?;
         match cost::quick_size(&program, ROOM) {
-            0 => Err(FilterError("a peer's filter may not take long for small messages".to_owned())),
+            0 => Err(FilterError("a peer's filter must be fast for small messages".to_owned())),
             up_to => Filter::quick(source, program, up_to).map(Self),
         }
     }
@@ -165,7 +165,7 @@ impl Check {
     fn term<'s>(&mut self, term: Term<&'s str>) -> Checked<'s> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(FilterError(format!("a peer's jq program may be nested {MAX_DEPTH} levels deep at most")));
+            return Err(FilterError(format!("a peer's jq program may nest at most {MAX_DEPTH} levels deep")));
         }
         let checked = match term {
             Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Var(_) => term,
@@ -218,7 +218,7 @@ impl Check {
             Some(value) => Ok((self.term(key)?, Some(self.term(value)?))),
             // `{name}` and `{$name}`: the key says what the value is, so it has to stay as it is.
             None if matches!(key, Term::Var(_)) || is_plain(&key) => Ok((key, None)),
-            None => Err(not_allowed("keys that are calculated")),
+            None => Err(not_allowed("computed keys")),
         });
         Ok(Term::Obj(entries.collect::<Result<_, FilterError>>()?))
     }
@@ -270,7 +270,7 @@ impl Check {
             return Err(not_allowed(&format!("{name}/{count}")));
         }
         if name == "test" && (!arguments.iter().all(is_plain) || cost::has_counts(&arguments[0])) {
-            return Err(not_allowed("regular expressions that are calculated or count with {}"));
+            return Err(not_allowed("regular expressions that are computed or repeat with {}"));
         }
         let arguments = arguments.into_iter().map(|argument| self.term(argument));
         Ok(Term::Call(name, arguments.collect::<Result<_, _>>()?))

@@ -28,7 +28,6 @@ pub(super) trait Origin {
     fn part(&self, range: Range<usize>) -> Bytes;
 }
 
-/// Its strings are copies.
 pub(super) struct Copied<'a>(pub(super) &'a [u8]);
 
 impl Origin for Copied<'_> {
@@ -94,9 +93,9 @@ impl<O: Origin> Reader<'_, O> {
 
     fn wrong<T>(&self, expected: &str) -> Result<T, String> {
         if self.at >= self.bytes.len() {
-            Err(format!("not JSON: it ends where {expected} is expected"))
+            Err(format!("not JSON: expected {expected}, but the text ends"))
         } else {
-            Err(format!("not JSON: {expected} expected at byte {}", self.at))
+            Err(format!("not JSON: expected {expected} at byte {}", self.at))
         }
     }
 

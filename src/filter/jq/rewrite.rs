@@ -16,7 +16,7 @@ use super::engine::{Value, float};
 use super::{Data, engine};
 use crate::filter::apart;
 
-/// No program can name these: they are no words of jq.
+/// No program can name these: they are not words of jq.
 const TICK: &str = "~tick";
 const TIMES: &str = "~times";
 /// Longest text that `*` makes where a run may not take long.

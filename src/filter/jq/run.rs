@@ -66,8 +66,8 @@ impl Filter {
     /// begun with [`apart::begin`], which a run that is not quick ends; else it waits for the run.
     ///
     /// # Errors
-    /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too
-    /// deeply, or goes past a limit. Outputs handed over before stand. `halt` ends the outputs and is no error.
+    /// When the program raises an error, yields more than [`MAX_OUTPUTS`] values, or one nested too deeply, or
+    /// goes past a limit. Outputs handed over before stand. `halt` ends the outputs and is not an error.
     pub(crate) fn run(
         &self,
         input: &Json,
@@ -112,7 +112,7 @@ impl Filter {
         }
         apart::leave();
         #[cfg(not(test))]
-        debug_assert!(apart::is_apart(), "a filter that was not begun with apart::begin holds up its thread");
+        debug_assert!(apart::is_apart(), "a filter not started with apart::begin blocks its thread");
         let (filter, input, meta, prev) = (self.clone(), input.clone(), meta.clone(), prev.clone());
         let (outputs, result) = apart::start(move || filter.collect(most, &input, &meta, &prev)).wait()?;
         if outputs.into_iter().skip(given).any(|value| out(value).is_break()) {
@@ -121,7 +121,7 @@ impl Filter {
         result
     }
 
-    /// Up to so many outputs of a run, for whoever is apart already.
+    /// Up to so many outputs of a run, when already running apart.
     fn collect(&self, most: usize, input: &Json, meta: &Json, prev: &Json) -> Outcome {
         let mut outputs = Vec::new();
         let result = self.run_bounded(input, meta, prev, &mut |value| {
@@ -138,12 +138,12 @@ impl Filter {
         prev: &Json,
         out: &mut dyn FnMut(Json) -> ControlFlow<()>,
     ) -> Result<(), String> {
-        let failed = || Err("the filter cannot be run".to_owned());
+        let failed = || Err("cannot run the filter".to_owned());
         let Some(compiled) = self.bounded.get(&self.variables) else { return failed() };
         run_here(compiled, &self.variables, input, meta, prev, out).unwrap_or_else(|NotQuick| failed())
     }
 
-    /// Whether the first output is neither `false` nor `null`; an error is no match.
+    /// Whether the first output is neither `false` nor `null`; an error does not match.
     pub(crate) fn matches(&self, input: &Json, meta: &Json, prev: &Json) -> bool {
         self.find(input, meta, prev).is_some()
     }
@@ -172,7 +172,7 @@ impl Filter {
         )
     }
 
-    /// The first output where it is neither `false` nor `null`; an error is none.
+    /// The first output where it is neither `false` nor `null`; an error does not count.
     pub(crate) fn find(&self, input: &Json, meta: &Json, prev: &Json) -> Option<Json> {
         let mut first = None;
         let result = self.run_up_to(1, input, meta, prev, &mut |value| {
@@ -227,7 +227,7 @@ fn run_here(
         Err(payload) if payload.is::<NotQuick>() => Err(NotQuick),
         Err(payload) => Ok(Err(match payload.downcast::<Stopped>() {
             Ok(stopped) => stopped.to_string(),
-            Err(_) => "the filter asks for something impossible".to_owned(),
+            Err(_) => "the filter failed with an internal error".to_owned(),
         })),
     }
 }
@@ -239,7 +239,7 @@ fn end_of_run(exception: Exn<'_, Value>) -> Result<(), String> {
         Ok(error) => Err(error_text(error.into_val().0)),
         Err(other) => match other.get_halt() {
             Ok(_code) => Ok(()),
-            Err(_) => Err("break outside of its label".to_owned()),
+            Err(_) => Err("break outside its label".to_owned()),
         },
     }
 }

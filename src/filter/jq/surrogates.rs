@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-/// What becomes of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pairs {
     /// The character it stands for.
@@ -36,7 +35,7 @@ pub(super) fn readable(source: &str, pairs: Pairs) -> Cow<'_, str> {
                 6
             }
             _ => {
-                // The character behind a backslash is no beginning of an escape.
+                // The character behind a backslash is not a beginning of an escape.
                 let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
                 out.push_str(&rest[..length]);
                 length

@@ -11,7 +11,7 @@ const ONLY_AVRO: [&str; 10] = ["int", "long", "float", "double", "bytes", "recor
 /// Types whose names are the same in both.
 const PRIMITIVES: [&str; 3] = ["null", "boolean", "string"];
 
-/// Whether a schema can only be Avro's: JSON Schema has no such types, and is no array.
+/// Whether a schema can only be Avro's: JSON Schema has no such types, and is not an array.
 pub(super) fn is_avro(schema: &Value) -> bool {
     match schema {
         Value::String(_) => true,
@@ -100,7 +100,7 @@ impl Converter {
                 Ok(json!({ "anyOf": branches }))
             }
             Value::Object(fields) => self.complex(fields, space, place),
-            other => Err(fault(place, &format!("a type is expected, not {other}"))),
+            other => Err(fault(place, &format!("expected a type, not {other}"))),
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
             (r#"{"type":"record","name":"A"}"#, "no \"fields\""),
             (r#"{"type":"record","fields":[]}"#, "no \"name\""),
             (r#"{"type":"map"}"#, "no \"values\""),
-            (r#"["null",5]"#, "/1: a type is expected, not 5"),
+            (r#"["null",5]"#, "/1: expected a type, not 5"),
         ];
         for (text, expected) in table {
             let error = to_json_schema(&serde_json::from_str(text).expect(text));

@@ -40,7 +40,7 @@ fn reason(error: &ValidationError<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Resul
                 TypeKind::Single(one) => vec![name(*one)],
                 TypeKind::Multiple(several) => several.iter().map(name).collect(),
             };
-            write!(f, "{} is expected, not {shown}", names.join(" or "))
+            write!(f, "expected {}, not {shown}", names.join(" or "))
         }
         Kind::Required { property } => write!(f, "{property} is required and missing"),
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
@@ -53,41 +53,41 @@ fn reason(error: &ValidationError<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         }
         Kind::UnevaluatedItems { unexpected } => write!(f, "the items {} are not allowed", unexpected.join(", ")),
         Kind::AdditionalItems { limit } => {
-            write!(f, "{} at most is expected, not {}", items(*limit as u64), size(instance))
+            write!(f, "expected at most {}, not {}", items(*limit as u64), size(instance))
         }
         Kind::Enum { options } => match options.as_array().map(Vec::as_slice) {
-            Some([one]) => write!(f, "{one} is expected, not {shown}"),
-            Some(several) => write!(f, "one of {} is expected, not {shown}", listed(several.iter().cloned())),
+            Some([one]) => write!(f, "expected {one}, not {shown}"),
+            Some(several) => write!(f, "expected one of {}, not {shown}", listed(several.iter().cloned())),
             None => write!(f, "{error}"),
         },
-        Kind::Constant { expected_value } => write!(f, "{expected_value} is expected, not {shown}"),
-        Kind::Minimum { limit } => write!(f, "{limit} or more is expected, not {shown}"),
-        Kind::Maximum { limit } => write!(f, "{limit} or less is expected, not {shown}"),
-        Kind::ExclusiveMinimum { limit } => write!(f, "more than {limit} is expected, not {shown}"),
-        Kind::ExclusiveMaximum { limit } => write!(f, "less than {limit} is expected, not {shown}"),
-        Kind::MultipleOf { multiple_of } => write!(f, "a multiple of {multiple_of} is expected, not {shown}"),
-        Kind::MinLength { limit } => write!(f, "{} or more expected, not {shown}", counted(*limit, "character")),
-        Kind::MaxLength { limit } => write!(f, "{} at most expected, not {shown}", counted(*limit, "character")),
-        Kind::MinItems { limit } => write!(f, "{} or more expected, not {}", items(*limit), size(instance)),
-        Kind::MaxItems { limit } => write!(f, "{} at most expected, not {}", items(*limit), size(instance)),
-        Kind::MinProperties { limit } => write!(f, "{} or more expected, not {}", properties(*limit), size(instance)),
-        Kind::MaxProperties { limit } => write!(f, "{} at most expected, not {}", properties(*limit), size(instance)),
-        Kind::Pattern { pattern } => write!(f, "text that matches {pattern} is expected, not {shown}"),
-        Kind::Format { format } if format == "regex" => write!(f, "a regular expression is expected, not {shown}"),
-        Kind::Format { format } => write!(f, "text of the format {format} is expected, not {shown}"),
-        Kind::UniqueItems => write!(f, "items that differ are expected, not {shown}"),
-        Kind::Contains => write!(f, "no item is as \"contains\" asks"),
+        Kind::Constant { expected_value } => write!(f, "expected {expected_value}, not {shown}"),
+        Kind::Minimum { limit } => write!(f, "expected {limit} or more, not {shown}"),
+        Kind::Maximum { limit } => write!(f, "expected {limit} or less, not {shown}"),
+        Kind::ExclusiveMinimum { limit } => write!(f, "expected more than {limit}, not {shown}"),
+        Kind::ExclusiveMaximum { limit } => write!(f, "expected less than {limit}, not {shown}"),
+        Kind::MultipleOf { multiple_of } => write!(f, "expected a multiple of {multiple_of}, not {shown}"),
+        Kind::MinLength { limit } => write!(f, "expected at least {}, not {shown}", counted(*limit, "character")),
+        Kind::MaxLength { limit } => write!(f, "expected at most {}, not {shown}", counted(*limit, "character")),
+        Kind::MinItems { limit } => write!(f, "expected at least {}, not {}", items(*limit), size(instance)),
+        Kind::MaxItems { limit } => write!(f, "expected at most {}, not {}", items(*limit), size(instance)),
+        Kind::MinProperties { limit } => write!(f, "expected at least {}, not {}", properties(*limit), size(instance)),
+        Kind::MaxProperties { limit } => write!(f, "expected at most {}, not {}", properties(*limit), size(instance)),
+        Kind::Pattern { pattern } => write!(f, "expected text matching {pattern}, not {shown}"),
+        Kind::Format { format } if format == "regex" => write!(f, "expected a regular expression, not {shown}"),
+        Kind::Format { format } => write!(f, "expected text of format {format}, not {shown}"),
+        Kind::UniqueItems => write!(f, "expected unique items, not {shown}"),
+        Kind::Contains => write!(f, "no item matches \"contains\""),
         Kind::FalseSchema if error.schema_path().as_str().ends_with("/additionalProperties") => {
-            write!(f, "no more properties are allowed, and one is {shown}")
+            write!(f, "additional properties are not allowed, found {shown}")
         }
-        Kind::FalseSchema => write!(f, "nothing is allowed here, and there is {shown}"),
-        Kind::Not { .. } => write!(f, "{shown} is what \"not\" rules out"),
+        Kind::FalseSchema => write!(f, "no value is allowed here, found {shown}"),
+        Kind::Not { .. } => write!(f, "{shown} matches \"not\""),
         Kind::PropertyNames { error } => {
             f.write_str("the name of a property: ")?;
             reason(error, f)
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => alternatives(context, f),
-        Kind::OneOfMultipleValid { .. } => write!(f, "several schemas of \"oneOf\" match, and one alone may"),
+        Kind::OneOfMultipleValid { .. } => write!(f, "more than one schema of \"oneOf\" matches"),
         Kind::Referencing(error) => f.write_str(&reference(error)),
         _ => write!(f, "{error}"),
     }
@@ -104,7 +104,6 @@ fn alternatives(ways: &[Vec<ValidationError<'static>>], f: &mut fmt::Formatter<'
     Ok(())
 }
 
-/// Why a reference leads nowhere.
 fn reference(error: &ReferencingError) -> String {
     match error {
         ReferencingError::Unretrievable { uri, source } => {
@@ -175,7 +174,6 @@ fn properties(count: u64) -> String {
     counted(count, "property")
 }
 
-/// How many there are.
 fn size(instance: &Value) -> usize {
     match instance {
         Value::Array(items) => items.len(),

@@ -42,7 +42,7 @@ struct Head {
     name: Option<String>,
     dir: Direction,
     kind: MessageKind,
-    /// As it is written; empty when there is none yet.
+    /// As written; empty if none yet.
     text: Vec<u8>,
 }
 

@@ -17,16 +17,12 @@ const TIME: usize = 27;
 /// What may stand behind a time in different lines, if all of it is to be known at a glance.
 const HEADS: usize = 16;
 
-/// A message as it was recorded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecordedMessage<'h> {
-    /// When.
     pub time: Timestamp,
     /// The session's name.
     pub session: &'h str,
-    /// Which way it went.
     pub dir: Direction,
-    /// What it was.
     pub message: Message,
 }
 

@@ -38,7 +38,6 @@ pub(crate) enum Found<'a> {
 pub(crate) struct EntryFacts {
     /// The session it names.
     pub session: Option<String>,
-    /// When it began.
     pub started: Option<Timestamp>,
     /// The file its content is kept in, apart from the document.
     pub file: Option<String>,
@@ -48,7 +47,6 @@ pub(crate) struct EntryFacts {
 
 /// Who is told what a [`Scanner`] comes across.
 pub(crate) trait Finder {
-    /// It has come across this.
     fn found(&mut self, found: Found<'_>);
 
     /// A message begins at byte `at` with this text, which may go on beyond the message or end before it does. Says how
@@ -108,7 +106,6 @@ impl Scanner {
         Self { position, stack: b"{{[{[".to_vec(), matched: MESSAGE_LEVEL - 1, ..Self::default() }
     }
 
-    /// Whether the document has ended.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.begun && self.stack.is_empty()
@@ -306,7 +303,7 @@ impl Scanner {
 pub(crate) struct HarMessage {
     /// When, to the microsecond, where that is known.
     pub time: Option<Timestamp>,
-    /// Which way, seen from whoever recorded it.
+    /// Direction, as seen by the recorder.
     pub dir: Direction,
     /// What to send in order to say it again.
     pub event: InputEvent,
@@ -342,7 +339,7 @@ fn time_of(raw: &RawValue) -> Result<Option<Timestamp>, String> {
     let seconds = if number > MILLISECONDS_ABOVE { number / 1e3 } else { number };
     Timestamp::from_microsecond((seconds * 1e6).round() as i64)
         .map(Some)
-        .map_err(|_| format!("\"time\" is {number}: seconds since 1970 are expected"))
+        .map_err(|_| format!("\"time\" is {number}; expected seconds since 1970"))
 }
 
 /// The length of a message that stands there whole and as `har::push_message` writes it: what recordings of ours are
@@ -408,7 +405,7 @@ impl MessageReader {
     }
 }
 
-/// Reads a message, whoever wrote it.
+/// Reads a message from any exporter.
 pub(super) fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
     let raw: Raw = serde_json::from_slice(bytes).map_err(|error| format!("not a WebSocket message: {error}"))?;
     let time = raw.time.map(time_of).transpose()?.flatten();
@@ -421,7 +418,7 @@ pub(super) fn parse_message(bytes: &[u8]) -> Result<HarMessage, String> {
     let opcode = raw.opcode.unwrap_or(1);
     let data = match raw.data {
         Some(data) => data,
-        // What is no message may be empty.
+        // What is not a message may be empty.
         None if opcode > 2 => Cow::Borrowed(""),
         None => return Err("no \"data\"".to_owned()),
     };
@@ -447,9 +444,9 @@ fn split_close(payload: &[u8]) -> Result<(Option<u16>, String), String> {
     match payload {
         [] => Ok((None, String::new())),
         [high, low, reason @ ..] => {
-            let reason = std::str::from_utf8(reason).map_err(|_| "the reason of a Close is not UTF-8".to_owned())?;
+            let reason = std::str::from_utf8(reason).map_err(|_| "the close reason is not UTF-8".to_owned())?;
             Ok((Some(u16::from_be_bytes([*high, *low])), reason.to_owned()))
         }
-        [_] => Err("a Close of one byte".to_owned()),
+        [_] => Err("a close frame of one byte".to_owned()),
     }
 }

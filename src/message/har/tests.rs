@@ -128,7 +128,7 @@ fn messages_look_as_in_chrome() {
         (
             None,
             EventBody::Retry { attempt: 1, delay_ms: 20, cause: "gone".to_owned() },
-            r#"{"type":"error","time":1.000002,"opcode":-1,"data":"gone; connecting again in 20 ms (retry 1)","_attempt":1,"_delay_ms":20}"#,
+            r#"{"type":"error","time":1.000002,"opcode":-1,"data":"gone; reconnecting in 20 ms (retry 1)","_attempt":1,"_delay_ms":20}"#,
         ),
     ];
     for (dir, body, expected) in table {
@@ -163,7 +163,7 @@ fn messages_of_others_are_read_and_wrong_ones_named() {
         (r#"{"type":"send","time":1e300,"opcode":2,"data":""}"#, "time"),
         (r#"{"type":"send","time":"soon","opcode":2,"data":""}"#, "time"),
         (r#"{"type":"send","time":1,"opcode":1}"#, "no \"data\""),
-        (r#"{"type":"send","time":1,"opcode":8,"data":"AA=="}"#, "Close of one byte"),
+        (r#"{"type":"send","time":1,"opcode":8,"data":"AA=="}"#, "close frame of one byte"),
         (r#"{"type":"send","time":1,"opcode":8,"data":"AAE="}"#, "invalid close code 1"),
     ] {
         let error = read(text).expect_err(text);

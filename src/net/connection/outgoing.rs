@@ -35,9 +35,7 @@ pub(super) struct Outgoing {
     gathered: Vec<u8>,
     /// Gathered bytes that are written already.
     written: usize,
-    /// All bytes that wait.
     len: usize,
-    /// All bytes that were written.
     total: u64,
 }
 

@@ -44,7 +44,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// It inflates to more than the limit.
-    #[error("the message inflates to more than allowed")]
+    #[error("the decompressed message is too large")]
     TooLarge,
     /// It is not deflate data, or not all of it.
     #[error("the compressed data is corrupt")]

@@ -42,7 +42,6 @@ pub enum NegotiationError {
     /// A value where none may be, none where one must be, or one out of range.
     #[error("the permessage-deflate parameter {name} cannot have {}", quote(.value.as_deref()))]
     IllegalValue {
-        /// The parameter.
         name: &'static str,
         /// What stood behind `=`, if anything did.
         value: Option<String>,
@@ -149,7 +148,7 @@ impl DeflateOffer {
     }
 }
 
-/// What both ends keep to.
+/// Negotiated permessage-deflate parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
     /// The server compresses every message on its own.

@@ -25,7 +25,7 @@ const DIRECT: usize = 16 * 1024;
 /// Memory for the rest of a message is taken in steps of this size, or twice what is there.
 const STEP: usize = 1024 * 1024;
 
-/// What the peer sent.
+/// A message or control frame received from the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A whole data message.

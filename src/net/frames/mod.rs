@@ -30,7 +30,7 @@ pub enum FrameError {
     #[error("{0}")]
     Protocol(ProtocolError),
     /// A Close with a code that must not be sent (section 7.4).
-    #[error("a Close with the code {0}, which may not be sent")]
+    #[error("a close frame with code {0}, which must not be sent")]
     CloseCode(u16),
     /// A compressed message that cannot be decompressed (RFC 7692, section 7.2.2).
     #[error("compressed data is corrupt")]
@@ -46,9 +46,9 @@ pub enum FrameError {
 /// How large messages may be, in bytes after decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageLimits {
-    /// Text messages.
+    /// Maximum size of a text message in bytes.
     pub text: usize,
-    /// Binary messages.
+    /// Maximum size of a binary message in bytes.
     pub binary: usize,
 }
 
@@ -59,7 +59,7 @@ impl MessageLimits {
         Self { text: bytes, binary: bytes }
     }
 
-    /// Returns the limit of messages of this kind.
+    /// Returns the limit in bytes for a kind of message.
     #[must_use]
     pub fn of(self, kind: MessageKind) -> usize {
         match kind {

@@ -304,9 +304,19 @@ fn what_no_client_may_send_is_refused() {
             "While waiting for more fragments received: TEXT",
         ),
         ("a Close of a byte", masked(FIN | 8, b"\x03"), "Invalid close sequence"),
-        ("Close 1005", masked(FIN | 8, &1005_u16.to_be_bytes()), "a Close with the code 1005, which may not be sent"),
-        ("Close 999", masked(FIN | 8, &999_u16.to_be_bytes()), "a Close with the code 999, which may not be sent"),
-        ("Close 5000", masked(FIN | 8, &5000_u16.to_be_bytes()), "a Close with the code 5000, which may not be sent"),
+        (
+            "Close 1005",
+            masked(FIN | 8, &1005_u16.to_be_bytes()),
+            "a close frame with code 1005, which must not be \
+        sent",
+        ),
+        ("Close 999", masked(FIN | 8, &999_u16.to_be_bytes()), "a close frame with code 999, which must not be sent"),
+        (
+            "Close 5000",
+            masked(FIN | 8, &5000_u16.to_be_bytes()),
+            "a close frame with code 5000, which must not be \
+        sent",
+        ),
         ("a bad reason", masked(FIN | 8, b"\x03\xe8\xff"), "text is not valid UTF-8"),
         ("bad text", masked(FIN | TEXT, b"ab\xffcd"), "text is not valid UTF-8"),
         ("a cut character", masked(FIN | TEXT, "é".as_bytes().split_last().expect("two").1), "text is not valid UTF-8"),

@@ -19,7 +19,6 @@ const BACKLOG: i32 = 4096;
 /// A bound address that accepts byte streams.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// TCP.
     Tcp(TcpListener),
     /// A unix socket; its file is removed at the end.
     Unix(UnixListener, PathBuf),

@@ -72,7 +72,6 @@ fn name(common_name: &str) -> Result<X509Name, ErrorStack> {
     Ok(name.build())
 }
 
-/// What both have in common.
 fn certificate(subject: &X509Name, issuer: &X509Name, key: &PKey<Private>) -> Result<X509Builder, ErrorStack> {
     let mut builder = X509Builder::new()?;
     builder.set_version(VERSION)?;

@@ -17,7 +17,7 @@ pub struct ClientConnector {
 
 pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
     if tls.resume {
-        return Err(TlsError::other("sessions cannot be resumed with the TLS library of this system"));
+        return Err(TlsError::other("the system's TLS library does not support session resumption"));
     }
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(tls.min.protocol()));
@@ -27,7 +27,7 @@ pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
         let certificates = Certificate::stack_from_pem(&read(path, "CA file")?)
             .map_err(|error| TlsError::of_file(path, "CA file", &shorten(&error.to_string())))?;
         if certificates.is_empty() {
-            return Err(TlsError::of_file(path, "CA file", "holds no PEM certificate"));
+            return Err(TlsError::of_file(path, "CA file", "contains no PEM certificate"));
         }
         builder.disable_built_in_roots(true);
         for certificate in certificates {

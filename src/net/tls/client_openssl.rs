@@ -46,7 +46,6 @@ pub(crate) struct ClientConnector {
     sni: Option<String>,
 }
 
-/// How a handshake begins.
 #[derive(Clone)]
 enum Way {
     /// With nothing known of the server.
@@ -129,7 +128,7 @@ fn trust(builder: &mut SslConnectorBuilder, tls: &ClientTls) -> Result<(), TlsEr
 fn show(builder: &mut SslConnectorBuilder, identity: &PemIdentity) -> Result<(), TlsError> {
     let unusable = |errors: ErrorStack| TlsError::other(format!("certificate: {}", shorten(&errors.to_string())));
     let mut chain = X509::stack_from_pem(&identity.chain).map_err(unusable)?.into_iter();
-    let own = chain.next().ok_or_else(|| TlsError::other("certificate: holds none in PEM"))?;
+    let own = chain.next().ok_or_else(|| TlsError::other("certificate: contains no PEM certificate"))?;
     let key = PKey::private_key_from_pem(&identity.key).map_err(unusable)?;
     if !own.public_key().is_ok_and(|public| public.public_eq(&key)) {
         return Err(TlsError::other("the key does not belong to the certificate"));
@@ -192,7 +191,7 @@ async fn resume(layer: &HttpsLayer, name: &str, transport: Transport) -> Result<
     let uri = Uri::builder().scheme("https").authority(name).path_and_query("/").build();
     // An address of IPv6 would come back from it in brackets.
     let uri = uri.ok().filter(|uri| uri.host() == Some(name)).ok_or_else(|| {
-        TlsError::other(format!("sessions are kept by host name or IPv4 address, and {name} is neither"))
+        TlsError::other(format!("TLS sessions require a host name or IPv4 address; {name} is neither"))
     })?;
     match layer.layer(Reached(Some(transport))).call(uri).await {
         Ok(stream) => Ok(TokioIo::new(stream)),

@@ -11,9 +11,7 @@ use super::{TlsError, TlsErrorKind, read};
 /// Whose certificate it is, for what is said of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShownBy {
-    /// A client's.
     Client,
-    /// A server's.
     Server,
 }
 
@@ -28,7 +26,7 @@ pub(super) fn from_pem_files(cert: &Path, key: &Path, passphrase: Option<&str>) 
     let chain = read(cert, "certificate")?;
     check_java(&chain).map_err(|fault| fault.of_file(cert, "certificate"))?;
     if memchr::memmem::find(&chain, b"-----BEGIN CERTIFICATE-----").is_none() {
-        return Err(TlsError::of_file(cert, "certificate", "holds no certificate in PEM; --pkcs12 reads PKCS#12"));
+        return Err(TlsError::of_file(cert, "certificate", "contains no PEM certificate; --pkcs12 reads PKCS#12"));
     }
     let pem = read(key, "key")?;
     check_java(&pem).map_err(|fault| fault.of_file(key, "key"))?;
@@ -42,11 +40,11 @@ pub(super) fn is_java_store(bytes: &[u8]) -> bool {
 }
 
 fn check_java(bytes: &[u8]) -> Result<(), Fault> {
-    let text = "it is a Java key store (JKS), which has to be converted";
+    let text = "it is a Java key store (JKS); convert it first";
     if is_java_store(bytes) { Err(Fault(TlsErrorKind::JavaStore, text)) } else { Ok(()) }
 }
 
-/// Why a key cannot be had, and what helps.
+/// Why a key cannot be read, and a hint.
 struct Fault(TlsErrorKind, &'static str);
 
 impl Fault {
@@ -80,14 +78,13 @@ mod with_openssl {
     use super::{Fault, Path, PemIdentity, ShownBy, TlsError, TlsErrorKind, check_java, is_java_store, read};
 
     /// What is said where the provider is not there either.
-    const OLD: &str =
-        "it is encrypted in an old way, for which OpenSSL's legacy provider is needed, and that is missing";
+    const OLD: &str = "its encryption is outdated and needs OpenSSL's legacy provider, which is missing";
 
     impl Fault {
         fn of_passphrase(passphrase: Option<&str>) -> Self {
             let text = match passphrase {
-                None => "it is encrypted, and no passphrase was given",
-                Some(_) => "the passphrase does not open it",
+                None => "it is encrypted; no passphrase was given",
+                Some(_) => "wrong passphrase",
             };
             Self(TlsErrorKind::Passphrase, text)
         }
@@ -116,7 +113,7 @@ mod with_openssl {
         with_old_ciphers(key).and_then(|key| key.private_key_to_pem_pkcs8()).map_err(|errors| match is_encrypted {
             true if is_cipher_gone(&errors) => Fault(TlsErrorKind::OldKey, OLD),
             true => Fault::of_passphrase(passphrase),
-            false => Fault(TlsErrorKind::Other, "holds no private key in PEM"),
+            false => Fault(TlsErrorKind::Other, "contains no PEM private key"),
         })
     }
 
@@ -151,14 +148,14 @@ mod with_openssl {
     ) -> Result<Vec<X509>, TlsError> {
         let bytes = read(path, what)?;
         if is_java_store(&bytes) {
-            let text = "it is a Java key store (JKS), which has to be converted";
+            let text = "it is a Java key store (JKS); convert it first";
             return Err(TlsError { kind: TlsErrorKind::JavaTrust, ..TlsError::of_file(path, what, text) });
         }
         // PEM is text; DER begins with a sequence.
         if bytes.first() != Some(&0x30) {
             let pem = X509::stack_from_pem(&bytes);
             let certificates = pem.map_err(|errors| TlsError::of_file(path, what, &shorten(&errors.to_string())))?;
-            let none = || TlsError::of_file(path, what, "holds no certificate in PEM or PKCS#12");
+            let none = || TlsError::of_file(path, what, "contains no PEM or PKCS#12 certificate");
             return if certificates.is_empty() { Err(none()) } else { Ok(certificates) };
         }
         if let Ok(certificate) = X509::from_der(&bytes) {
@@ -215,10 +212,10 @@ mod with_openssl {
         // PKCS12_parse gives the others in reverse.
         certificates.extend(parsed.ca.into_iter().flatten().rev());
         let key = key.ok_or(other(match shown_by {
-            ShownBy::Client => "it holds no private key; a trust store belongs to --cacert",
-            ShownBy::Server => "it holds no private key; a trust store belongs to --client-ca",
+            ShownBy::Client => "it contains no private key; use --cacert for a trust store",
+            ShownBy::Server => "it contains no private key; use --client-ca for a trust store",
         }))?;
-        let chain = in_order(&key, certificates).ok_or(other("it holds no certificate for its key"))?;
+        let chain = in_order(&key, certificates).ok_or(other("it contains no certificate for its key"))?;
         let to_pem = || -> Result<PemIdentity, ErrorStack> {
             let mut pem = Vec::new();
             for certificate in &chain {

@@ -34,7 +34,7 @@ impl ServerTls {
 
     fn new(pem: &PemIdentity, demands: &ServerDemands) -> Result<Self, TlsError> {
         if demands.client_ca.is_some() {
-            return Err(TlsError::other("this system's TLS library has no way to ask for client certificates"));
+            return Err(TlsError::other("this system's TLS library does not support client certificates"));
         }
         let acceptor = TlsAcceptor::builder(native_identity(pem)?)
             .min_protocol_version(Some(demands.min.protocol()))

@@ -19,7 +19,7 @@ use super::{ServerDemands, ServerIdentity, TlsError, TlsVersion, shorten};
 use crate::message::io_text::io_text;
 use crate::net::transport::{Secure, Transport};
 
-/// Longest wait for a client that was turned away to take notice, and the most that is read of it meanwhile.
+/// How long to wait for a client that was turned away to take notice, and the most that is read of it meanwhile.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
@@ -67,7 +67,7 @@ impl ServerTls {
 
     fn builder(pem: &PemIdentity, min: TlsVersion) -> Result<SslAcceptorBuilder, String> {
         let mut certificates = X509::stack_from_pem(&pem.chain).map_err(|errors| reason(&errors))?.into_iter();
-        let Some(leaf) = certificates.next() else { return Err("holds no PEM certificate".to_owned()) };
+        let Some(leaf) = certificates.next() else { return Err("contains no PEM certificate".to_owned()) };
         let key = PKey::private_key_from_pem(&pem.key).map_err(|errors| reason(&errors))?;
         if !leaf.public_key().is_ok_and(|public| public.public_eq(&key)) {
             return Err("the key belongs to another certificate".to_owned());
@@ -134,7 +134,7 @@ fn explain(error: &ssl::Error, ssl: &SslRef) -> TlsError {
     }
     match ssl.verify_result() {
         X509VerifyResult::OK => TlsError::of_text(&error.to_string()),
-        verified => TlsError::other(format!("the client's certificate is refused: {}", verified.error_string())),
+        verified => TlsError::other(format!("client certificate rejected: {}", verified.error_string())),
     }
 }
 

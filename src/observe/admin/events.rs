@@ -21,14 +21,12 @@ use crate::net::http::Body;
 use crate::observe::Snapshot;
 use crate::observe::tap::Subscription;
 
-/// What the answer is.
 pub(super) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 
 /// How often what happened is passed on, in one piece.
 const TICK: Duration = Duration::from_millis(100);
-/// How often the state is told.
+/// How often the state is sent.
 const SNAPSHOT: Duration = Duration::from_secs(1);
-/// Most sessions in a snapshot.
 const SESSIONS: usize = 500;
 
 /// The view, unless as many are open as may be.

@@ -9,7 +9,6 @@ use subtle::ConstantTimeEq as _;
 
 use crate::net::origin::{is_foreign, is_local_name};
 
-/// What keeps a request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     /// It was meant for another host.

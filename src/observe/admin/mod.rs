@@ -36,21 +36,19 @@ const BODIES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the run is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Longest wait for live views to end.
+/// How long to wait for live views to end.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Pause after accept(2) failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is said of an address that [`Admin::is_open`].
 pub(crate) const OPEN: &str =
-    "admin: other machines can reach it and no token is asked for; --admin-token-env VAR asks for one";
+    "admin: other machines can reach it without a token; require one with --admin-token-env VAR";
 
 /// What the admin address is made from.
 #[derive(Debug, Clone)]
 pub(crate) struct AdminSettings {
-    /// Where it is.
     pub address: ListenAddr,
-    /// What whoever asks must know.
     pub token: Option<String>,
     /// Largest body of a request.
     pub max_body: usize,
@@ -138,7 +136,6 @@ impl Serving {
     }
 }
 
-/// What all answers share.
 struct State {
     run: Rc<dyn Control>,
     token: Option<String>,

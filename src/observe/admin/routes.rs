@@ -26,17 +26,16 @@ use crate::percent::decode;
 const INDEX: &str = "\
 GET    /metrics                for Prometheus
 GET    /health                 200 when well, 503 when not
-GET    /sessions               who is connected
-POST   /sessions/ID/messages   sends the body to one, or to all of a name
-POST   /sessions/ID/reconnect  opens another connection, where this side opens them
-POST   /sessions/ID/pause      reads nothing from it any more; /resume goes on
-POST   /sessions/ID/limit      reads so many messages a second (?rate=10; 0 is no limit)
-DELETE /sessions/ID            closes one, or all of a name (?code=1000&reason=…)
-POST   /broadcast              sends the body to all
-GET    /events                 what happens, as it happens
+GET    /sessions               lists the sessions
+POST   /sessions/ID/messages   sends the body to a session, or to all with that name
+POST   /sessions/ID/reconnect  reconnects a session that this side opened
+POST   /sessions/ID/pause      pauses reading from it; /resume continues
+POST   /sessions/ID/limit      limits reading to messages per second (?rate=10; 0: no limit)
+DELETE /sessions/ID            closes a session, or all with that name (?code=1000&reason=…)
+POST   /broadcast              sends the body to all sessions
+GET    /events                 streams events
 ";
 
-/// What a path stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route<'p> {
     Index,
@@ -91,7 +90,6 @@ impl<'p> Route<'p> {
     }
 }
 
-/// Answers one request.
 pub(super) async fn answer(state: Rc<State>, request: Request<RequestBody>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let checked = guard::check(&head.method, &head.uri, &head.headers, state.is_loopback, state.token.as_deref());
@@ -99,10 +97,10 @@ pub(super) async fn answer(state: Rc<State>, request: Request<RequestBody>) -> R
         return deny(denied);
     }
     let Some(route) = Route::of(head.uri.path()) else {
-        return fault(StatusCode::NOT_FOUND, "nothing at this path; GET / lists what there is");
+        return fault(StatusCode::NOT_FOUND, "unknown path; GET / lists all paths");
     };
     if !route.knows(&head.method) {
-        let mut response = fault(StatusCode::METHOD_NOT_ALLOWED, "this method is not for this path");
+        let mut response = fault(StatusCode::METHOD_NOT_ALLOWED, "method not allowed for this path");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allows()));
         return response;
     }
@@ -117,7 +115,7 @@ pub(super) async fn answer(state: Rc<State>, request: Request<RequestBody>) -> R
         Route::Events if head.method == Method::HEAD => plain(StatusCode::OK, events::CONTENT_TYPE, Body::whole("")),
         Route::Events => match events::body(state) {
             Some(body) => plain(StatusCode::OK, events::CONTENT_TYPE, body),
-            None => fault(StatusCode::SERVICE_UNAVAILABLE, "as many views as allowed are open"),
+            None => fault(StatusCode::SERVICE_UNAVAILABLE, "too many open event streams"),
         },
         Route::Broadcast | Route::Messages(_) => {
             let message = match message(&state, &head.headers, body).await {
@@ -137,7 +135,7 @@ pub(super) async fn answer(state: Rc<State>, request: Request<RequestBody>) -> R
         Route::Reconnect(id) if state.run.reconnect(id) => as_json(StatusCode::OK, &json!({ "id": id })),
         Route::Pause(id, paused) => pause(&state, &decode(id), paused),
         Route::Limit(id) => limit(&state, &decode(id), &head.uri),
-        Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session of this id is one that connects"),
+        Route::Reconnect(_) => fault(StatusCode::NOT_FOUND, "no session with this id was opened by this side"),
     }
 }
 
@@ -212,7 +210,7 @@ async fn message(state: &State, headers: &http::HeaderMap, body: RequestBody) ->
         return Ok(Message::binary(payload));
     }
     Message::text_from_bytes(payload).map_err(|_| {
-        let text = "the body is not UTF-8; Content-Type: application/octet-stream sends it as a binary message";
+        let text = "the body is not UTF-8; use Content-Type: application/octet-stream for a binary message";
         fault(StatusCode::BAD_REQUEST, text)
     })
 }
@@ -250,9 +248,12 @@ fn limit(state: &State, id: &str, uri: &Uri) -> Response<Body> {
 /// How many messages a second a query allows; none where that is 0.
 fn limit_of(query: &str) -> Result<Option<f64>, &'static str> {
     let mut given = form_urlencoded::parse(query.as_bytes());
-    let (Some((name, value)), None) = (given.next(), given.next()) else { return Err("rate, and only rate, is given") };
+    let (Some((name, value)), None) = (given.next(), given.next()) else {
+        return Err("expected exactly one \
+    parameter, rate");
+    };
     let rate: Option<f64> = value.parse().ok().filter(|rate: &f64| name == "rate" && rate.is_finite() && *rate >= 0.0);
-    let rate = rate.ok_or("rate is a number of messages a second, 0 for no limit")?;
+    let rate = rate.ok_or("rate must be a number of messages per second, 0 for no limit")?;
     Ok((rate > 0.0).then_some(rate))
 }
 
@@ -263,11 +264,11 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
         match &*name {
             "code" => {
                 let code = value.parse().ok().filter(|code| is_for_applications(*code));
-                close.code = Some(code.ok_or("a close code here is 1000, or 3000 to 4999")?);
+                close.code = Some(code.ok_or("use close code 1000 or 3000-4999")?);
             }
-            "reason" if value.len() > MAX_REASON => return Err("a close reason has at most 123 bytes"),
+            "reason" if value.len() > MAX_REASON => return Err("the close reason may have at most 123 bytes"),
             "reason" => close.reason = value.into_owned(),
-            _ => return Err("only code and reason can be given"),
+            _ => return Err("unknown parameter; use code and reason"),
         }
     }
     Ok(close)
@@ -275,17 +276,17 @@ fn close_of(query: &str) -> Result<CloseReason, &'static str> {
 
 fn refuse(refusal: Refusal) -> Response<Body> {
     match refusal {
-        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session has this id or name"),
+        Refusal::Unknown => fault(StatusCode::NOT_FOUND, "no session with this id or name"),
         Refusal::Unfit(text) => fault(StatusCode::CONFLICT, text),
     }
 }
 
 fn deny(denied: Denied) -> Response<Body> {
     match denied {
-        Denied::Host => fault(StatusCode::FORBIDDEN, "on loopback this answers to localhost and IP addresses only"),
-        Denied::Origin => fault(StatusCode::FORBIDDEN, "pages of other origins may not do this"),
+        Denied::Host => fault(StatusCode::FORBIDDEN, "on loopback the Host header must be localhost or an IP address"),
+        Denied::Origin => fault(StatusCode::FORBIDDEN, "requests from pages of other origins are not allowed"),
         Denied::Token => {
-            let mut response = fault(StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN");
+            let mut response = fault(StatusCode::UNAUTHORIZED, "token required: Authorization: Bearer TOKEN");
             let challenge = HeaderValue::from_static("Bearer realm=\"wsp admin\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             response

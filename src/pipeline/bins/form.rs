@@ -17,10 +17,8 @@ use crate::message::{Message, MessageKind};
 use crate::queue::envelope::Envelope;
 use crate::sink::line;
 
-/// What messages become together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BinForm {
-    /// A line each.
     Lines,
     /// The items of a JSON array.
     Array,
@@ -28,10 +26,8 @@ pub(crate) enum BinForm {
     Concat,
 }
 
-/// How messages become one.
 #[derive(Debug, Clone)]
 pub(crate) struct Binding {
-    /// What they become.
     pub form: BinForm,
     /// How each of them is written.
     pub format: Format,
@@ -67,7 +63,6 @@ impl Binding {
 }
 
 impl BinForm {
-    /// One message of these.
     pub(crate) fn of<'a>(self, format: Format, messages: impl IntoIterator<Item = &'a Envelope>) -> Message {
         let (mut bytes, mut is_text) = (Vec::new(), true);
         for (place, envelope) in messages.into_iter().enumerate() {

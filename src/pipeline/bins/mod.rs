@@ -28,20 +28,15 @@ use crate::queue::settlement::Settlement;
 use crate::queue::stop::Stop;
 use crate::queue::wakers::Wakers;
 
-/// How bins are made.
 #[derive(Debug, Clone)]
 pub(crate) struct BinSettings {
-    /// What goes into one.
     pub batch: BatchSettings,
-    /// What it becomes.
     pub binding: Binding,
 }
 
 /// An end that is handed bins.
 pub(crate) struct Binned {
-    /// The end.
     pub end: Box<dyn End>,
-    /// How they are made.
     pub settings: BinSettings,
 }
 
@@ -99,9 +94,7 @@ impl Drop for Next<'_> {
 struct Bins {
     this: Weak<Self>,
     settings: BinSettings,
-    /// Where messages wait.
     outer: Rc<Lane>,
-    /// Where bins wait.
     inner: Rc<Lane>,
     /// Accounts for bins.
     ledger: Rc<Ledger>,
@@ -244,7 +237,7 @@ impl Bins {
         for envelope in self.close(id).into_iter().flat_map(|bin| bin.messages) {
             match settlement {
                 Settlement::Delivered => self.outer.took(envelope),
-                // Whoever dropped the bin has told of it.
+                // Code that dropped the bin has told of it.
                 other => envelope.receipt.settle(other),
             }
         }

@@ -23,7 +23,6 @@ use crate::queue::settlement::Settlement;
 const MAX_WAITING: usize = 256;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// What is kept.
 pub(super) struct Held {
     flow: Weak<Flow>,
     /// A filter runs, or what waited behind it is being worked off.

@@ -11,7 +11,6 @@ use crate::queue::lane::Lane;
 /// Which messages take a route, and as what.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
-    /// Which.
     pub when: Filter,
     /// Makes messages for the destination; without it they go as they are.
     pub project: Option<Filter>,
@@ -20,9 +19,7 @@ pub(crate) struct Choice {
 /// A destination for the messages that match.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    /// Which, and as what.
     pub choice: Choice,
-    /// Where to.
     pub lane: Rc<Lane>,
 }
 

@@ -145,7 +145,7 @@ impl Peer for Far {
         if self.stop.step() >= Step::Aborting {
             return Poll::Ready(());
         }
-        // A server that does not read does not keep what the client left for ever.
+        // A server that does not read does not keep what the client left forever.
         let _ = self.pair.near_is_gone().then(|| {
             let deadline = Instant::now() + self.close_timeout;
             self.give_up.get_or_insert_with(|| Box::pin(sleep_until(deadline)))

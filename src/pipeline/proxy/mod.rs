@@ -54,19 +54,16 @@ pub(crate) struct Proxy {
     pub config: ServerConfig,
     /// Makes connections to what is behind.
     pub connector: Connector,
-    /// What is asked for there.
     pub path: Path,
     /// permessage-deflate is offered where the client offers it.
     pub may_compress: bool,
     /// From the server end to the client end.
     pub there: Rc<Flow>,
-    /// And back.
     pub back: Rc<Flow>,
     /// What is said by itself on each connection to what is behind.
     pub opening: Rc<OpeningPlan>,
     /// Where it says that it is ready.
     pub stderr: Stderr,
-    /// How it is seen.
     pub view: Rc<View>,
 }
 
@@ -162,7 +159,7 @@ impl fmt::Debug for Pairs {
 impl MakeHandler for Pairs {
     fn handler(&self, hub: &Rc<Hub>, mailbox: &Rc<Mailbox>, accepted: &mut Accepted) -> Box<dyn Handler> {
         let far = accepted.far.take().and_then(|far| far.downcast::<Connection>().ok());
-        // Whoever is let in has been led there.
+        // Admitted clients have been led there.
         let Some(connection) = far else { return Box::new(Quiet) };
         let guest = Guest::new(&self.view, mailbox, accepted);
         let session = guest.session.clone();

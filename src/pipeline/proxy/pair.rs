@@ -14,12 +14,9 @@ use crate::session::Outgoing;
 /// Pings and pongs that may wait.
 const CONTROL_FRAMES: usize = 64;
 
-/// How a side ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// With a Close.
     Closed(CloseReason),
-    /// Without one.
     Lost,
 }
 
@@ -89,7 +86,6 @@ impl Pair {
         self.near_ended.borrow_mut().get_or_insert_with(|| Ending::Closed(close.clone()));
     }
 
-    /// What is behind said Close.
     pub(super) fn far_closes(&self, close: &CloseReason) {
         self.far_ended.borrow_mut().get_or_insert_with(|| Ending::Closed(close.clone()));
     }
@@ -116,12 +112,10 @@ impl Pair {
         self.far_is_gone.get()
     }
 
-    /// How the client's session ended.
     pub(super) fn near_ending(&self) -> Ending {
         self.near_ended.borrow().clone().unwrap_or(Ending::Lost)
     }
 
-    /// How the connection behind ended.
     pub(super) fn far_ending(&self) -> Ending {
         self.far_ended.borrow().clone().unwrap_or(Ending::Lost)
     }

@@ -45,7 +45,6 @@ const ASKED_ANEW: [&str; 9] = [
 /// Headers of a 101 that the client gets from this side.
 const AGREED_ANEW: [&str; 3] = ["sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol"];
 
-/// What is asked for behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
     /// The path of the client end, then the client's.
@@ -54,11 +53,8 @@ pub(crate) enum Path {
     Instead,
 }
 
-/// How connections behind are made.
 pub(super) struct Reach {
-    /// Makes them.
     pub connector: Connector,
-    /// What is asked for.
     pub path: Path,
     /// permessage-deflate is offered where the client offers it.
     pub may_compress: bool,
@@ -133,7 +129,6 @@ impl Reach {
         carried.into_iter().map(|(name, value)| HeaderEdit::Set(name, value)).collect()
     }
 
-    /// Opens it.
     pub(super) async fn open(self: Rc<Self>, options: ConnectOptions) -> Result<Bridged, Refuse> {
         let compresses = options.deflate.is_some();
         let connector = self.connector.with(options);
@@ -146,10 +141,10 @@ impl Reach {
             }),
             Err(ConnectError::Refused(refusal)) => Err(refused(&refusal).await),
             Err(error @ ConnectError::Timeout(..)) => {
-                Err(Refuse::new(StatusCode::GATEWAY_TIMEOUT, format!("the server behind does not answer: {error}")))
+                Err(Refuse::new(StatusCode::GATEWAY_TIMEOUT, format!("the upstream server does not answer: {error}")))
             }
             Err(error) => {
-                Err(Refuse::new(StatusCode::BAD_GATEWAY, format!("the server behind cannot be reached: {error}")))
+                Err(Refuse::new(StatusCode::BAD_GATEWAY, format!("cannot reach the upstream server: {error}")))
             }
         }
     }
@@ -157,7 +152,7 @@ impl Reach {
 
 async fn refused(refusal: &Refusal) -> Refuse {
     let status = StatusCode::from_u16(refusal.status).ok().filter(|status| status.as_u16() >= 300);
-    let text = format!("the server behind refused the upgrade: {}", refusal.status);
+    let text = format!("the upstream server refused the upgrade: {}", refusal.status);
     let mut refuse = Refuse::new(status.unwrap_or(StatusCode::BAD_GATEWAY), text);
     refuse.headers = passed_on(&refusal.headers, &refusal.spelling, &[]).await;
     refuse.body = Some(refusal.body.clone());

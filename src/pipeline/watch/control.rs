@@ -1,7 +1,7 @@
 //! A relay as the admin address and other viewers see and steer it.
 //!
 //! Owns the readings, and messages from outside, which go to destinations without passing filters. Invariant: such a
-//! message is received and has its outcome in the account of the destination's pipeline, like any other.
+//! message is received and has its outcome in the ledger of the destination's pipeline, like any other.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::queue::lane::Lane;
 use crate::queue::ledger::Ledger;
 use crate::queue::settlement::Settlement;
 
-/// Longest wait for room in full queues.
+/// How long to wait for room in full queues.
 const WAIT: Duration = Duration::from_secs(10);
 /// What messages from outside have as their session and endpoint.
 const OUTSIDE: &str = "admin";
@@ -175,9 +175,9 @@ impl Control for Watch {
             return Ok(Box::pin(async { join_all(sends).await.into_iter().sum() }));
         }
         let (seen, view) = self.find(session).ok_or(Refusal::Unknown)?;
-        let lane = view.lane.clone().ok_or(Refusal::Unfit("this end only gives messages"))?;
+        let lane = view.lane.clone().ok_or(Refusal::Unfit("this end only provides messages"))?;
         let flow = seen.flows.iter().find(|flow| flow.lanes().iter().any(|known| Rc::ptr_eq(known, &lane)));
-        let flow = flow.ok_or(Refusal::Unfit("this end takes dead letters only"))?;
+        let flow = flow.ok_or(Refusal::Unfit("this end only takes dead letters"))?;
         Ok(Box::pin(deliver(vec![(Rc::clone(&flow.ledger), vec![lane])], message)))
     }
 

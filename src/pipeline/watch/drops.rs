@@ -1,7 +1,8 @@
 //! Event lines for dropped messages on standard output, under `--json` of a relay.
 //!
-//! Leaves what waits to `observe/drops`, and standard output to its writer. Invariants: without the flag a dropped message
-//! costs a look at a flag; lines stay whole whoever else writes; a reader that stands still holds up nobody.
+//! Leaves what waits to `observe/drops`, and standard output to its writer. Invariants: without the flag a dropped
+//! message costs a look at a flag; lines stay whole regardless of other writers; a reader that stands still holds up
+//! nobody.
 
 use std::cell::RefCell;
 use std::task::Context;

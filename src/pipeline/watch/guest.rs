@@ -1,7 +1,7 @@
 //! A client of a server end, as it is seen.
 //!
-//! Its name is that of the end and a number. What becomes of its messages is seen elsewhere, or told here. Invariant: its
-//! end is told once.
+//! Its name is that of the end and a number. What happens to its messages is seen elsewhere, or told here. Invariant:
+//! its end is told once.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,6 @@ use crate::queue::envelope::Origin;
 
 /// A client of a server end.
 pub(crate) struct Guest {
-    /// Its name in events.
     pub session: String,
     mailbox: Rc<Mailbox>,
     view: Rc<View>,
@@ -27,7 +26,6 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// It has been let in.
     pub(crate) fn new(view: &Rc<View>, mailbox: &Rc<Mailbox>, accepted: &Accepted) -> Self {
         let session = format!("{}.{}", view.id, mailbox.id);
         view.guest(&session, None, || EventBody::Open {
@@ -56,17 +54,14 @@ impl Guest {
         });
     }
 
-    /// This came from it.
     pub(crate) fn came(&self, message: &Message) {
         self.view.came(&self.session, message);
     }
 
-    /// This went to it.
     pub(crate) fn went(&self, message: &Message) {
         self.view.went(&self.session, message);
     }
 
-    /// Something about its requests.
     pub(crate) fn measured(&self, measure: Measure) {
         self.view.measured(measure);
     }

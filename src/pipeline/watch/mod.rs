@@ -30,9 +30,7 @@ use crate::queue::lane::Lane;
 pub(crate) struct Seen {
     /// Its name, where pipelines have names.
     pub name: Option<String>,
-    /// Its directions.
     pub flows: Vec<Rc<Flow>>,
-    /// Its ends.
     pub views: Vec<Rc<View>>,
     /// What waits to become a dead letter.
     pub dead_letters: Option<Rc<Lane>>,
@@ -52,7 +50,6 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Something is recorded.
     pub(crate) fn recording(&self) -> &Recording {
         &self.recording
     }

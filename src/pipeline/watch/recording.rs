@@ -1,7 +1,7 @@
 //! `--record` of a relay: what is written of its ends, and the failure to do so.
 //!
-//! Leaves the file to `sink/`. Invariants: without the flag nothing is done; nothing more is taken in while the file has
-//! no room; whoever tends the file is woken when there is something to write.
+//! Leaves the file to `sink/`. Invariants: without the flag nothing is done; nothing more is taken in while the file
+//! has no room; the writer task is woken when there is something to write.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use crate::message::har::Exchange;
 use crate::queue::wakers::Wakers;
 use crate::sink::record::{RecordError, Recorder};
 
-/// The recording of a run, where it is wanted.
+/// The optional recording of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     recorder: RefCell<Option<Recorder>>,
@@ -26,13 +26,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Begins.
     pub(crate) fn begin(&self, recorder: Recorder) {
         *self.recorder.borrow_mut() = Some(recorder);
         self.is_on.set(true);
     }
 
-    /// Whether anything is recorded.
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
     }
@@ -57,7 +55,6 @@ impl Recording {
         self.write(|recorder| recorder.message(Timestamp::now(), session, dir, message));
     }
 
-    /// Anything else.
     pub(crate) fn event(&self, event: &Event) {
         self.write(|recorder| recorder.event(event));
     }

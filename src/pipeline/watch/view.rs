@@ -34,7 +34,6 @@ use crate::session::{End, Outgoing};
 /// A queue that is full for less does not make its source throttled.
 const THROTTLED_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
-/// One end.
 pub(crate) struct View {
     /// The session's name in events.
     pub id: String,
@@ -60,7 +59,6 @@ pub(crate) struct View {
     hub: RefCell<Option<Rc<Hub>>>,
     /// Bytes compression saved, in and out.
     saved: Cell<(i64, i64)>,
-    /// What lets its messages in.
     throttle: ReadThrottle,
     /// Whether it opens another connection where one has ended.
     reopens: Cell<bool>,
@@ -168,7 +166,6 @@ impl View {
         }
     }
 
-    /// Whether its connection is open.
     pub(crate) fn is_connected(&self) -> bool {
         self.is_client && self.state.get() == SessionState::Open
     }
@@ -311,12 +308,12 @@ impl View {
     pub(crate) fn steer(&self, steer: &Steer) -> Result<(), Refusal> {
         match steer {
             Steer::Intake(intake) => {
-                self.throttle().ok_or(Refusal::Unfit("nothing is read from this end itself"))?.turn(*intake);
+                self.throttle().ok_or(Refusal::Unfit("this end is not read from"))?.turn(*intake);
             }
             Steer::Close(_) if !self.is_client => {
                 return Err(Refusal::Unfit("this end has no WebSocket connection to close"));
             }
-            Steer::Close(_) if !self.is_connected() => return Err(Refusal::Unfit("this end is not connected now")),
+            Steer::Close(_) if !self.is_connected() => return Err(Refusal::Unfit("this end is not connected")),
             Steer::Close(close) => self.ask_to_close(close.clone()),
         }
         Ok(())
@@ -354,7 +351,6 @@ impl View {
         WireReading::of(TrafficReading::from(&self.received), sent, self.saved.get())
     }
 
-    /// It as it is now.
     pub(crate) fn reading(&self, pipeline: Option<String>) -> SessionReading {
         let lane = self.lane.as_ref();
         SessionReading {

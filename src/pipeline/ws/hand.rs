@@ -29,7 +29,7 @@ pub(super) struct Hand {
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        // The end is over: what has no outcome waits again, for whoever keeps it.
+        // The end is over: what has no outcome waits again, for its keeper.
         if let Some(lane) = &self.io.lane {
             lane.requeue(self.in_flight.drain(..).map(|(_, envelope)| envelope));
         }
@@ -62,7 +62,7 @@ impl Carrier for Hand {
     }
 
     fn publish(&mut self, message: Message) {
-        // To a client, whoever else there is stands behind the pipeline.
+        // To a client, other clients stand behind the pipeline.
         self.deliver(message, None);
     }
 

@@ -95,7 +95,7 @@ impl Carrier for Hand<'_, '_> {
     }
 
     fn publish(&mut self, message: Message) {
-        // Whoever else there is stands behind the pipeline.
+        // Other clients are behind the pipeline.
         self.deliver(message, None);
     }
 

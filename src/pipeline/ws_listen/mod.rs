@@ -29,22 +29,19 @@ use crate::queue::envelope::Origin;
 use crate::queue::stop::Step;
 use crate::sink::stdout::Output;
 
-/// Longest wait for what has been cut off.
+/// How long to wait for what has been cut off.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// A WebSocket server.
 pub(crate) struct WsServer {
-    /// The endpoint.
     pub name: String,
     /// Its settings; their mode does not matter.
     pub config: ServerConfig,
-    /// What is spoken.
     pub protocol: protocol::Settings,
     /// How long a client may hold up the others.
     pub patience: Duration,
     /// Where it says that it is ready.
     pub stderr: Stderr,
-    /// How it is seen.
     pub view: Rc<View>,
 }
 
@@ -112,7 +109,6 @@ impl MakeHandler for ClientSessions {
 
 /// A hub whose doors are open.
 pub(super) struct ServerHandle {
-    /// Who is there.
     pub hub: Rc<Hub>,
     accepting: tokio::task::JoinHandle<()>,
 }

@@ -35,7 +35,6 @@ const PASS: usize = 256;
 /// What waits for one client, and what happens when that is too much.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientQueueSettings {
-    /// Messages.
     pub max_messages: usize,
     /// Payload bytes.
     pub max_bytes: usize,
@@ -75,7 +74,6 @@ struct Copies {
 /// A message before one client.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    /// The message.
     pub message: Message,
     copies: Rc<Copies>,
 }
@@ -96,11 +94,8 @@ pub(super) struct Client {
     registry: Rc<ClientRegistry>,
 }
 
-/// All who get messages.
 pub(super) struct ClientRegistry {
-    /// What the end works with.
     pub io: EndIo,
-    /// What is spoken.
     pub protocol: protocol::Settings,
     settings: ClientQueueSettings,
     clients: RefCell<Vec<Rc<Client>>>,
@@ -381,7 +376,6 @@ impl Client {
         Poll::Pending
     }
 
-    /// Whether nothing waits for it.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }

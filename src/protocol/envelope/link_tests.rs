@@ -10,7 +10,6 @@ use super::{EnvelopeSettings, Limits};
 use crate::message::Message;
 use crate::protocol::{Effect, Outcome, Protocol as _, Ticket};
 
-/// What happens between two sides.
 #[derive(Debug, Clone)]
 enum Step {
     Send,

@@ -35,7 +35,7 @@ use crate::message::Message;
 use crate::message::counted::counted;
 use crate::message::event::Direction;
 
-/// Deliveries whose outcome may be open; whoever carries them out has queues that end long before.
+/// Deliveries whose outcome may be open; the code that carries them out has queues that end long before.
 const MAX_UNDECIDED: usize = 65_536;
 /// A queue this full is told to the peer as `slow`,
 const SLOW_ABOVE: f64 = 0.8;
@@ -173,7 +173,7 @@ impl Envelope {
         self.counts.received += 1;
         let fingerprint = self.seen.fingerprint(&id, &message);
         if self.undecided.len() >= MAX_UNDECIDED {
-            let why = "too many messages are waiting to be taken".to_owned();
+            let why = "too many messages are queued".to_owned();
             effects.push(nack(&id, "overloaded", &why, now));
             effects.push(Effect::Fault(why));
             return;
@@ -226,7 +226,7 @@ impl Envelope {
             }
             Call::Replay { span, most } => {
                 if self.replays.len() >= self.settings.limits.max_requests {
-                    return Err(format!("{} under way: wait for the end", counted(self.replays.len(), "request")));
+                    return Err(format!("{} pending: wait until it ends", counted(self.replays.len(), "request")));
                 }
                 let filter = self.subscription.as_ref().map(|subscription| &subscription.filter);
                 let wanted = |message: &Message| filter.is_none_or(|filter| matches(filter, message));

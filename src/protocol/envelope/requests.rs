@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::throttle::{Counted, Limit};
 use crate::filter::PeerFilter;
 
-/// The methods there are.
 pub(super) const METHODS: [&str; 5] = ["backpressure", "subscribe", "replay", "status", "capabilities"];
 /// Units of a rate, as they are shown.
 pub(super) const UNITS: [&str; 6] =
@@ -39,7 +38,6 @@ pub(super) enum Call {
 /// A limit and how it was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Rate {
-    /// The limit.
     pub limit: Limit,
     /// `rate_limit` as it was written.
     pub asked: Value,
@@ -222,7 +220,7 @@ mod tests {
             ("replay", json!({"from": 2, "to": 1}), "not be later than params.to"),
             ("subscribe", json!({}), "params.jq"),
             ("subscribe", json!({"jq": 5}), "params.jq"),
-            ("subscribe", json!({"jq": ".a |"}), "jq: term expected at column 5"),
+            ("subscribe", json!({"jq": ".a |"}), "jq: expected term at column 5"),
             ("subscribe", json!({"jq": "def f: f; f"}), "may not use definitions"),
             ("backpressure", json!({}), "params.rate_limit must be a number"),
             ("backpressure", json!({"rate_limit": "10"}), "params.rate_limit must be a number"),

@@ -18,9 +18,8 @@ pub(super) type Fingerprint = u64;
 pub(super) enum Arrival {
     /// It is here for the first time.
     New,
-    /// It is here already, and nobody knows yet what becomes of it.
+    /// It is here already, and nobody knows yet what happens to it.
     Undecided,
-    /// It was taken.
     Taken,
 }
 
@@ -28,7 +27,6 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) struct Seen {
     keys: RandomState,
-    /// Whether each was taken.
     taken: HashMap<Fingerprint, bool>,
     order: VecDeque<Fingerprint>,
     capacity: usize,
@@ -40,7 +38,6 @@ impl Seen {
         Self { keys: RandomState::new(), taken: HashMap::new(), order: VecDeque::new(), capacity }
     }
 
-    /// The fingerprint of a message.
     pub(super) fn fingerprint(&self, id: &Id, message: &Message) -> Fingerprint {
         self.keys.hash_one((id.as_json(), message.payload().as_ref()))
     }

@@ -47,9 +47,7 @@ impl Default for Limits {
 /// Something to request of the peer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
-    /// The method.
     pub method: String,
-    /// Its parameters, an object.
     pub params: Value,
 }
 

@@ -7,7 +7,6 @@ use super::wire::MAX_ID;
 use super::{Depth, Envelope, Now, utilization};
 
 impl Envelope {
-    /// Where the session stands.
     pub(super) fn status(&self, now: Now) -> Value {
         let counts = &self.counts;
         let depth = self.depth.unwrap_or(Depth { waiting: 0, capacity: 0 });

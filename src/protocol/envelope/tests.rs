@@ -382,7 +382,7 @@ fn requests_under_way_are_bounded() {
     side.opens();
     assert!(side.asks("replay", &json!({"last": 2})).is_ok());
     assert!(side.asks("replay", &json!({"last": 2})).is_ok());
-    assert!(side.asks("replay", &json!({"last": 2})).unwrap_err().contains("2 requests under way"));
+    assert!(side.asks("replay", &json!({"last": 2})).unwrap_err().contains("2 requests pending"));
     assert!(side.asks("status", &json!({})).is_ok());
     for id in 1..=3 {
         side.gets(&format!(r#"{{"type":"ack","id":"p-{id}"}}"#));
@@ -458,7 +458,7 @@ fn requests_of_ours_have_a_time_limit_and_a_number_at_a_time() {
     asking.opens();
     let effects = asking.gets(r#"{"type":"reply","id":"p-1","payload":{"status":"ok","result":{"sent":5}}}"#);
     assert!(matches!(&effects[2], Effect::Answered(text) if text == "status: {\"sent\":5}"), "{effects:?}");
-    // A reply that comes too late is no reply.
+    // A reply that comes too late is not a reply.
     assert_eq!(side.gets(r#"{"type":"reply","id":"p-2","payload":{"status":"ok"}}"#), []);
     // They are made anew on the next connection.
     assert_eq!(sent(&side.opens()[0])["payload"]["method"], "subscribe");

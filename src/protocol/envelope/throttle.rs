@@ -6,13 +6,11 @@ use std::time::Instant;
 
 use crate::rate::RateLimiter;
 
-/// The slowest rate: one in this time. Whoever wants less wants none.
+/// The slowest rate: one in this time. Anything slower is a pause.
 const SLOWEST: f64 = 24.0 * 3600.0;
 
-/// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
-    /// Messages.
     Messages,
     /// Bytes of their envelopes.
     Bytes,

@@ -28,7 +28,6 @@ pub(super) struct Window {
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
-    /// What may be open now.
     size: usize,
     /// Answers since it last grew.
     answers: usize,
@@ -81,12 +80,10 @@ impl Window {
         self.open.values().map(|(envelope, _)| envelope)
     }
 
-    /// How many messages are open.
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
 
-    /// How many may be.
     pub(super) fn size(&self) -> usize {
         self.size
     }

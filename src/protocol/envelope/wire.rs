@@ -30,12 +30,10 @@ const MAX_RESULT: usize = 4000;
 pub(super) struct Id(Box<str>);
 
 impl Id {
-    /// The JSON.
     pub(super) fn as_json(&self) -> &str {
         &self.0
     }
 
-    /// The text of an id that is one.
     fn text(&self) -> Option<String> {
         serde_json::from_str(&self.0).ok()
     }
@@ -59,7 +57,6 @@ pub(super) enum Incoming {
 }
 
 impl Incoming {
-    /// Its type.
     pub(super) fn kind(&self) -> EnvelopeType {
         match self {
             Self::Data(..) => EnvelopeType::Data,
@@ -72,12 +69,10 @@ impl Incoming {
     }
 }
 
-/// What is no envelope, and the id it can be refused by.
+/// An invalid envelope, and the id to reject it with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
-    /// The id, where there is one.
     pub id: Option<Id>,
-    /// What is wrong.
     pub why: String,
 }
 
@@ -106,7 +101,7 @@ impl Incoming {
             return Err(nameless("a binary message where an envelope was expected".to_owned()));
         };
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(nameless("not an envelope: no JSON object".to_owned()));
+            return Err(nameless("not an envelope: not a JSON object".to_owned()));
         }
         let fields: Fields<'_> =
             serde_json::from_str(text).map_err(|error| nameless(format!("not an envelope: {error}")))?;
@@ -124,7 +119,7 @@ fn id(raw: &RawValue) -> Result<Id, String> {
     match json.len() {
         _ if !is_id => Err("the id must be a text or a number".to_owned()),
         0..=MAX_ID => Ok(Id(json.into())),
-        length => Err(format!("the id has {length} bytes; {MAX_ID} are the most")),
+        length => Err(format!("the id has {length} bytes; at most {MAX_ID} are allowed")),
     }
 }
 
@@ -169,7 +164,6 @@ fn explained(payload: Option<&RawValue>) -> Value {
     payload.and_then(|payload| serde_json::from_str(payload.get()).ok()).unwrap_or_default()
 }
 
-/// The message in a payload.
 fn content(message: &Message, payload: &RawValue, encoding: Option<&RawValue>) -> Result<Message, String> {
     let json = payload.get();
     let text = |json| serde_json::from_str::<String>(json).map_err(|error| format!("the payload is not text: {error}"));
@@ -396,9 +390,9 @@ mod tests {
         let id = |json: &str| Some(Id(json.into()));
         let long = format!(r#"{{"type":"data","id":"{}","payload":1}}"#, "x".repeat(MAX_ID));
         for (text, named, why) in [
-            ("", None, "no JSON object"),
-            ("[1]", None, "no JSON object"),
-            (r#"["data","a",1]"#, None, "no JSON object"),
+            ("", None, "not a JSON object"),
+            ("[1]", None, "not a JSON object"),
+            (r#"["data","a",1]"#, None, "not a JSON object"),
             ("{\"type\":\"data\"", None, "not an envelope"),
             (r#"{"type":"data","id":"a","payload":1} x"#, None, "not an envelope"),
             (r#"{"type":"data","payload":1}"#, None, "data without an id"),

@@ -40,7 +40,6 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// A text.
     pub(super) fn text(text: &str) -> Self {
         Self::Text(text.into(), Decimal::parse(text))
     }
@@ -134,12 +133,11 @@ impl Fields {
         self.fields.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The place of a name.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.names().position(|known| known == name)
     }
 
-    /// Reads an event. A list stands for each of its values; what is no JSON has no values.
+    /// Reads an event. A list stands for each of its values; what is not JSON has no values.
     pub(super) fn read(&self, message: &Message) -> FeedEvent {
         let top = self.top_level(message.payload());
         let json = std::cell::OnceCell::new();

@@ -19,9 +19,7 @@ const MAX_LISTED: usize = 10_000;
 /// Why a register message cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadInput {
-    /// In short.
     pub error: String,
-    /// What would have been right.
     pub details: String,
 }
 
@@ -135,7 +133,7 @@ pub(super) fn nothing_asked(fields: &Fields) -> Map<String, Json> {
 
 fn list(name: &str, value: &Json) -> Result<Option<Allowed>, BadInput> {
     let wrong =
-        |error: String| BadInput::new(error, "write a list of texts, numbers, true or false; an empty one means all");
+        |error: String| BadInput::new(error, "use a list of texts, numbers, true or false; an empty list means all");
     let items = match value {
         Json::Null => return Ok(None),
         Json::Array(items) => items,
@@ -148,7 +146,12 @@ fn list(name: &str, value: &Json) -> Result<Option<Allowed>, BadInput> {
     for item in items {
         match Value::from_json(item) {
             Some(value) => allowed.add(value),
-            None => return Err(wrong(format!("{name} holds {}, which no field can be", shortened(&item.to_string())))),
+            None => {
+                return Err(wrong(format!(
+                    "{name} contains {}, which no field can equal",
+                    shortened(&item.to_string())
+                )));
+            }
         }
     }
     Ok(Some(allowed).filter(|_| !items.is_empty()))
@@ -272,10 +275,10 @@ mod tests {
             (json!("all"), "filters must be an object", "types"),
             (json!({"type": ["a"]}), "unknown filter type", "types, account_ids"),
             (json!({"x".repeat(100): 1}), "…", "types"),
-            (json!({"types": "payment"}), "types must be a list", "empty one means all"),
+            (json!({"types": "payment"}), "types must be a list", "empty list means all"),
             (json!({"types": {}}), "types must be a list", "list"),
-            (json!({"types": ["a", null]}), "types holds null", "list"),
-            (json!({"types": [["a"]]}), "types holds [\"a\"]", "list"),
+            (json!({"types": ["a", null]}), "types contains null", "list"),
+            (json!({"types": [["a"]]}), "types contains [\"a\"]", "list"),
             (json!({"types": vec![1; MAX_LISTED + 1]}), "more than 10000", "list"),
             (json!({"min_amount": "much"}), "invalid min_amount \"much\"", "null means no minimum"),
             (json!({"min_amount": [1]}), "invalid min_amount", "12.50"),

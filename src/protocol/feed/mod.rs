@@ -100,7 +100,7 @@ impl Feed {
     fn input(&mut self, message: &Message) -> Result<Message, BadInput> {
         let shape = || format!("write {}", self.format());
         if message.len() > MAX_INPUT {
-            return Err(BadInput::new("the message is too long", format!("{MAX_INPUT} bytes are the most")));
+            return Err(BadInput::new("the message is too long", format!("at most {MAX_INPUT} bytes are allowed")));
         }
         let input: Value = serde_json::from_slice(message.payload())
             .map_err(|error| BadInput::new("the message is not JSON", format!("{error}; {}", shape())))?;

@@ -37,7 +37,6 @@ pub(crate) struct BlockWriter {
 pub(crate) struct Block {
     /// Position of its first message.
     pub first: u64,
-    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -85,7 +84,6 @@ impl BlockWriter {
         self.count += 1;
     }
 
-    /// The block.
     pub(crate) fn finish(mut self) -> Block {
         self.bytes[8..HEADER].copy_from_slice(&self.count.to_le_bytes());
         Block { first: self.first, bytes: self.bytes }
@@ -117,9 +115,7 @@ pub(crate) struct Record {
     pub id: u64,
     /// Its number among those of its origin.
     pub seq: u64,
-    /// When it was received.
     pub time: Timestamp,
-    /// The message.
     pub message: Message,
 }
 
@@ -132,7 +128,6 @@ pub(crate) struct ReadBlock {
     pub run: u64,
     /// Sessions and endpoints.
     pub origins: Vec<(String, String)>,
-    /// Its messages, in order.
     pub records: Vec<Record>,
 }
 
@@ -141,7 +136,7 @@ pub(crate) fn count(bytes: &[u8]) -> Option<u64> {
     Some(u64::from(u32::from_le_bytes(bytes.get(8..HEADER)?.try_into().ok()?)))
 }
 
-/// Reads a block; `None` when it is none.
+/// Reads a block; `None` if it is invalid.
 pub(crate) fn read(first: u64, bytes: Vec<u8>) -> Option<ReadBlock> {
     let bytes = Bytes::from(bytes);
     let expected = count(&bytes)?;

@@ -7,7 +7,6 @@ use crate::exit::Exit;
 use crate::message::io_text::io_text;
 use crate::queue::end::EndError;
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// Another process writes it.
@@ -17,42 +16,37 @@ pub enum Cause {
     #[error("no such spool")]
     Missing,
     /// It was written by a version that does it differently.
-    #[error("it is in a format of another version of wsp ({0})")]
+    #[error("it has the format of another version of wsp ({0})")]
     Format(u64),
-    /// It is damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// The file system says no.
     #[error("cannot {doing}: {why}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// Why not.
-        why: String,
-    },
+    Io { doing: &'static str, why: String },
 }
 
 /// A spool that cannot be used, or not any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("spool {}: {cause}", .directory.display())]
 pub struct SpoolError {
-    /// Which.
     pub directory: PathBuf,
-    /// Why.
     pub cause: Cause,
 }
 
 impl SpoolError {
-    /// What helps.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self.cause {
-            Cause::InUse => "one relay uses a spool at a time; --spool DIR names another directory",
-            Cause::Missing => "--spool DIR names the directory that a relay was started with",
-            Cause::Format(_) => "deliver what waits with the version that wrote it, or name another directory",
-            Cause::Damaged(_) => "move the directory away and begin with an empty one; what waited in it stays there",
+            Cause::InUse => "only one relay can use a spool; use another directory with --spool DIR",
+            Cause::Missing => "use the directory the relay was started with",
+            Cause::Format(_) => "deliver its messages with the version that wrote it, or use another directory",
+            Cause::Damaged(_) => {
+                "move the directory away and start with an empty one; queued messages stay in the \
+            old one"
+            }
             Cause::Io { .. } => {
-                "make room or give permission there, or let --spool DIR name another directory; what was stored stays"
+                "free disk space or fix permissions, or use another directory with --spool DIR; stored messages are \
+                 kept"
             }
         }
     }
@@ -70,7 +64,6 @@ impl Cause {
         Self::Io { doing, why: io_text(error) }
     }
 
-    /// From an error of the store.
     pub(super) fn store(doing: &'static str, error: &redb::Error) -> Self {
         match error {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 struct Medium {
     /// What a crash leaves for sure.
     synced: Vec<u8>,
-    /// What is read.
     live: Vec<u8>,
     /// What was done since, and may be lost, in part or in whole.
     unsynced: Vec<Done>,

@@ -47,23 +47,19 @@ pub(crate) enum SpoolFull {
     DropNewest,
 }
 
-/// How a spool is used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpoolSettings {
     /// Every message is stored before it is handed on; else only what does not fit in memory.
     pub always: bool,
     /// Bytes it holds at most.
     pub most: u64,
-    /// What happens to more.
     pub full: SpoolFull,
 }
 
 /// Messages in the store for a destination that nobody serves now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leftover {
-    /// The destination.
     pub name: String,
-    /// Messages.
     pub messages: u64,
 }
 
@@ -175,7 +171,7 @@ impl Spool {
 
     /// Returns the error of a state that cannot be read.
     pub(crate) fn damaged_state(&self, key: &str, reason: &str) -> SpoolError {
-        let cause = Cause::Damaged(format!("the state of {key} cannot be read: {reason}"));
+        let cause = Cause::Damaged(format!("cannot read the state of {key}: {reason}"));
         SpoolError { directory: self.directory.clone(), cause }
     }
 
@@ -322,7 +318,6 @@ impl Spool {
 pub(crate) struct SpoolLane {
     this: Weak<SpoolLane>,
     key: LaneKey,
-    /// What is where.
     pub(super) queue: RefCell<SpooledQueue>,
     waits: Rc<Waits>,
     signal: Rc<Signal>,

@@ -66,7 +66,6 @@ struct World {
     lanes: usize,
     next: u64,
     safe: Rc<RefCell<BTreeSet<u64>>>,
-    /// By lane.
     delivered: Vec<BTreeSet<u64>>,
     /// Of the run that is under way.
     spool: Rc<Spool>,

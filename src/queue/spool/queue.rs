@@ -30,7 +30,6 @@ const BLOCK_SPAN: u64 = 1 << 16;
 /// Messages and their payload bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
-    /// Messages.
     pub messages: u64,
     /// Payload bytes.
     pub bytes: u64,
@@ -80,7 +79,6 @@ pub(crate) struct SpooledQueue {
     window: Queue<Envelope>,
     /// Position of the next message.
     next: u64,
-    /// What is before is durable.
     durable: u64,
     /// What is before is in memory or has left it.
     read_to: u64,
@@ -167,7 +165,6 @@ impl SpooledQueue {
         self.beyond
     }
 
-    /// Whether it works no more.
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
     }

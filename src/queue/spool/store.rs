@@ -22,7 +22,6 @@ use super::states::StateRows;
 const LANES: TableDefinition<(&str, u32), &[u8]> = TableDefinition::new("lanes");
 /// By number of the lane and position of the first message.
 const BLOCKS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("blocks");
-/// By key.
 const STATES: TableDefinition<&str, &[u8]> = TableDefinition::new("states");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -51,7 +50,6 @@ pub(crate) struct Row {
     pub front: u64,
     /// Messages that wait.
     pub messages: u64,
-    /// Their payload bytes.
     pub bytes: u64,
     /// Positions from the front on that do not wait any more: the first and the one after the last of each range.
     pub settled: Vec<(u64, u64)>,
@@ -60,17 +58,13 @@ pub(crate) struct Row {
 /// Changes for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
-    /// Which.
     pub lane: LaneKey,
-    /// As it is with these changes.
     pub row: Row,
-    /// New blocks.
     pub append: Vec<Block>,
     /// First positions of blocks of which nothing waits any more.
     pub remove: Vec<u64>,
 }
 
-/// What is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Read {
     /// Of which lane.
@@ -83,12 +77,9 @@ pub(crate) struct Read {
     pub bytes: usize,
 }
 
-/// What waits for a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    /// Which.
     pub lane: LaneKey,
-    /// Messages.
     pub messages: u64,
     /// Payload bytes.
     pub bytes: u64,
@@ -96,10 +87,8 @@ pub(crate) struct Waiting {
     pub since: Option<Timestamp>,
 }
 
-/// What a store holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// What waits, by destination.
     pub waiting: Vec<Waiting>,
     /// States of a fold.
     pub states: u64,
@@ -174,7 +163,6 @@ impl Store {
         Ok((run, saved))
     }
 
-    /// Where it is.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -351,7 +339,7 @@ fn read_blocks(
     for entry in blocks.range((number, start)..(number, to))? {
         let (key, value) = entry?;
         let (first, value) = (key.value().1, value.value());
-        let broken = || Fault::Cause(Cause::Damaged(format!("the block at {number}/{first} cannot be read")));
+        let broken = || Fault::Cause(Cause::Damaged(format!("cannot read the block at {number}/{first}")));
         if first + block::count(value).ok_or_else(broken)? <= from {
             continue;
         }
@@ -370,7 +358,7 @@ fn read_rows(lanes: &impl redb::ReadableTable<(&'static str, u32), &'static [u8]
         let (key, value) = entry?;
         let (name, ordinal) = key.value();
         let row = read_row(value.value())
-            .ok_or_else(|| Fault::Cause(Cause::Damaged(format!("what is written for {name} cannot be read"))))?;
+            .ok_or_else(|| Fault::Cause(Cause::Damaged(format!("cannot read the messages for {name}"))))?;
         rows.push((LaneKey { name: name.into(), ordinal }, row));
     }
     Ok(rows)
@@ -392,7 +380,6 @@ fn read_row(bytes: &[u8]) -> Option<Row> {
     (rest.is_empty() && odd.is_empty()).then_some(Row { number, next, front, messages, bytes, settled })
 }
 
-/// What goes wrong inside.
 enum Fault {
     Store(redb::Error),
     Cause(Cause),

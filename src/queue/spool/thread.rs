@@ -19,7 +19,6 @@ use super::store::{Changes, Read, Store};
 /// How long removals and states wait for something that must be written.
 const COMPANY: Duration = Duration::from_millis(50);
 
-/// What the thread has done.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     /// By lane: everything before this position is durable.
@@ -28,9 +27,7 @@ pub(crate) struct Results {
     pub states: Option<u64>,
     /// By lane: what was to be read.
     pub fetched: Vec<(u32, Vec<ReadBlock>)>,
-    /// It works no more.
     pub failure: Option<SpoolError>,
-    /// It has ended.
     pub has_ended: bool,
 }
 
@@ -49,7 +46,6 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// What both sides share.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -128,7 +124,7 @@ impl Disk {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || {
             let directory = store.directory().to_owned();
-            // Whatever happens in there, the other side must not wait for it for ever.
+            // Whatever happens in there, the other side must not wait for it forever.
             let result = catch_unwind(AssertUnwindSafe(|| work(store, &theirs))).unwrap_or_else(|_| {
                 Err(SpoolError { directory, cause: Cause::Damaged("the store has failed".to_owned()) })
             });

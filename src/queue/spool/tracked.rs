@@ -25,7 +25,6 @@ impl Tracked {
     }
 }
 
-/// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     blocks: VecDeque<Tracked>,

@@ -46,7 +46,7 @@ impl Backoff {
         let before = attempt.saturating_sub(1);
         let growth = self.factor.powi(i32::try_from(before).unwrap_or(i32::MAX));
         let seconds = self.delay.as_secs_f64() * growth + self.step.as_secs_f64() * f64::from(before);
-        // Zero times infinity is no number: a delay of zero stays zero.
+        // Zero times infinity is not a number: a delay of zero stays zero.
         let seconds = if seconds.is_nan() { 0.0 } else { seconds };
         if seconds >= self.max.as_secs_f64() { self.max } else { Duration::from_secs_f64(seconds) }
     }
@@ -65,11 +65,8 @@ impl Backoff {
 /// How many failures in a row are retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
-    /// None: nothing is tried again.
     Off,
-    /// So many, one at least.
     UpTo(u32),
-    /// All.
     Unlimited,
 }
 
@@ -84,7 +81,6 @@ impl From<u32> for Limit {
 pub(crate) struct Retries {
     /// Before a connection was ever open.
     pub first: Limit,
-    /// Afterwards.
     pub later: Limit,
 }
 
@@ -114,7 +110,6 @@ pub(crate) struct ReconnectSettings {
 pub(crate) enum Attempt {
     /// There was no session.
     Failed {
-        /// Why.
         cause: Cause,
         /// How long the server asked to wait.
         retry_after: Option<Duration>,
@@ -123,7 +118,6 @@ pub(crate) enum Attempt {
     Ended {
         /// Time from its opening to its end.
         lived: Duration,
-        /// Why.
         cause: Cause,
     },
     /// The user asked for another connection.
@@ -146,7 +140,6 @@ pub(crate) enum Decision {
     Retry {
         /// Failures in a row, this one counted.
         attempt: u32,
-        /// How long to wait.
         delay: Duration,
     },
     /// Do not try again: it would not help, or was not asked for.
@@ -167,7 +160,6 @@ pub(crate) struct ReconnectPolicy {
 }
 
 impl ReconnectPolicy {
-    /// Begins without failures.
     #[must_use]
     pub(crate) fn new(settings: ReconnectSettings) -> Self {
         Self { settings, failures: 0, was_open: false }

@@ -1,8 +1,8 @@
 //! A file that lines are appended to: opened, put aside, opened again, brought to disk. It may block.
 //!
-//! Leaves the thread it runs on and what becomes of messages to `mod`, and when to put a file aside to `rotation`.
-//! Invariants: a line is appended whole or not at all, as far as the system lets it; what a crash has torn is ended with a
-//! newline before anything follows it; a file moved or deleted by others is opened anew.
+//! Leaves the thread it runs on and what happens to messages to `mod`, and when to put a file aside to `rotation`.
+//! Invariants: a line is appended whole or not at all, as far as the system lets it; what a crash has torn is ended
+//! with a newline before anything follows it; a file moved or deleted by others is opened anew.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -17,9 +17,7 @@ use super::rotation::{Rotation, name_aside, surplus};
 /// Lines to append.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// All of them.
     pub bytes: Vec<u8>,
-    /// Where each ends.
     pub ends: Vec<usize>,
 }
 
@@ -28,7 +26,6 @@ pub(super) struct Block {
 pub(super) struct Failure {
     /// As in "cannot … PATH".
     pub verb: &'static str,
-    /// What the system says.
     pub error: io::Error,
 }
 
@@ -38,7 +35,6 @@ impl Failure {
     }
 }
 
-/// The file.
 #[derive(Debug)]
 pub(super) struct Appender {
     path: PathBuf,
@@ -59,7 +55,6 @@ struct Open {
     is_regular: bool,
     size: u64,
     period: u128,
-    /// It ends within a line.
     torn: bool,
     /// Something was written since it was last brought to disk.
     unsynced: bool,
@@ -267,7 +262,7 @@ impl Open {
     }
 }
 
-/// Whether the last byte of a file is no newline; what cannot be read is taken for whole.
+/// Whether the last byte of a file is not a newline; what cannot be read is taken for whole.
 fn ends_within_a_line(path: &Path) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,

@@ -48,14 +48,10 @@ pub(crate) enum Fsync {
     Every(Duration),
 }
 
-/// How a file is written.
 #[derive(Debug)]
 pub(crate) struct FileSink {
-    /// Which.
     pub path: PathBuf,
-    /// How messages become lines.
     pub format: Format,
-    /// When it is put aside.
     pub rotation: Rotation,
     /// When it is brought to disk.
     pub fsync: Fsync,
@@ -128,7 +124,6 @@ fn work(mut appender: Appender, jobs: &std::sync::mpsc::Receiver<Job>, answers: 
     }
 }
 
-/// What the thread is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Busy {
     No,
@@ -196,7 +191,7 @@ impl Writing {
                 let was_closing = self.busy == Busy::Closing;
                 self.busy = Busy::No;
                 let Some(done) = done else {
-                    let text = format!("{}: its thread is gone", self.lane.name);
+                    let text = format!("{}: its thread ended unexpectedly", self.lane.name);
                     return Poll::Ready(Err(EndError::new(Exit::Internal, text)));
                 };
                 if let Err(failure) = self.answered(done) {
@@ -291,9 +286,9 @@ impl Writing {
         let error =
             EndError::new(Exit::Storage, format!("cannot {} {path}: {}", failure.verb, io_text(&failure.error)));
         match failure.error.kind() {
-            io::ErrorKind::NotFound => error.hint("the directory must be there; it is not made"),
+            io::ErrorKind::NotFound => error.hint("create the directory first; wsp does not create it"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                error.hint("what waits was not written; --rotate-size with --rotate-keep limits what a file takes")
+                error.hint("queued messages were not written; limit file sizes with --rotate-size and --rotate-keep")
             }
             _ => error,
         }

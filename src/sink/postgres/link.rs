@@ -27,16 +27,13 @@ use crate::queue::end::{LocalFuture, Problem};
 use crate::session::reconnect::RetryOn;
 use crate::sink::answer::unreachable;
 
-/// Longest wait for the server to take our leave.
+/// How long to wait for the server to take our leave.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// How a server is reached.
 pub(crate) struct Way {
     /// Sockets and TLS.
     pub connector: StreamConnector,
-    /// Whether there is TLS.
     pub ssl: SslMode,
-    /// What may pass.
     pub retry_on: RetryOn,
 }
 
@@ -60,7 +57,6 @@ impl Drop for Driver {
 pub(super) enum Verdict {
     /// The row is refused.
     Row(String),
-    /// It may work later.
     Again(String),
     /// Nothing will work until somebody changes something.
     Final(String),
@@ -104,7 +100,7 @@ impl Link {
         match config.connect_raw(transport, tls).await {
             Ok((client, connection)) => {
                 let driver = tokio::task::spawn_local(async move {
-                    // What goes wrong is told to whoever waits for an answer.
+                    // What goes wrong is told to the code that waits for an answer.
                     let _ = connection.await;
                 });
                 Ok(Self { client, driver: Driver(driver) })
@@ -116,7 +112,6 @@ impl Link {
         }
     }
 
-    /// Whether the connection is gone.
     pub(super) fn is_lost(&self) -> bool {
         self.client.is_closed()
     }
@@ -242,8 +237,7 @@ fn not_let_in(shown: &str, error: &Error) -> Problem {
         return match told.code().code() {
             // Who we are (28…) and which database it is (3D000, or 42501 without the right to connect).
             code if code.starts_with("28") => Problem::Broken(
-                refused(shown, &text)
-                    .hint("the user and password stand in the URL, or name a variable: ?password-env=VAR"),
+                refused(shown, &text).hint("put the user and password in the URL, or use ?password-env=VAR"),
             ),
             "3D000" | "42501" => Problem::Broken(refused(shown, &text)),
             _ => again(text),
@@ -252,11 +246,10 @@ fn not_let_in(shown: &str, error: &Error) -> Problem {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     match error.to_string().as_str() {
         "error performing TLS handshake" => {
-            Problem::Broken(refused(shown, &cause).hint("leave the TLS flags and ?sslmode out to do without TLS"))
+            Problem::Broken(refused(shown, &cause).hint("to connect without TLS, remove the TLS flags and ?sslmode"))
         }
         "invalid configuration" | "authentication error" => Problem::Broken(
-            refused(shown, &cause)
-                .hint("the user and password stand in the URL, or name a variable: ?password-env=VAR"),
+            refused(shown, &cause).hint("put the user and password in the URL, or use ?password-env=VAR"),
         ),
         _ => again(lost(error)),
     }

@@ -29,14 +29,13 @@ use crate::queue::envelope::Envelope;
 /// Most statements that are kept prepared.
 const MAX_STATEMENTS: usize = 100;
 
-/// Writes rows.
 pub(crate) struct PostgresSink {
     settings: PostgresSettings,
     /// One for each column or placeholder.
     filters: Vec<Filter>,
     way: Way,
     raw_input: bool,
-    /// Longest wait for a transaction.
+    /// How long to wait for a transaction.
     timeout: Duration,
     link: Option<Link>,
     /// The statement of every row, where it is the same for all.
@@ -59,7 +58,6 @@ enum Failure {
     Row(String),
     /// All rows were taken, and the transaction as a whole was refused.
     Whole(String),
-    /// Anything else.
     Other(Problem),
 }
 
@@ -288,7 +286,6 @@ impl PostgresSink {
         }
     }
 
-    /// What becomes of a message.
     async fn row(&self, envelope: &Envelope) -> Result<Row, String> {
         let input = Json::of_message(&envelope.message, self.raw_input)?;
         match (&self.settings.work, &self.sql) {
@@ -328,7 +325,7 @@ fn firsts(filters: &[Filter], input: &Json, meta: &Json) -> Result<Vec<Param>, (
 
 fn fields(table: &Table, input: Json, conflict: &Conflict) -> Result<Row, String> {
     let Value::Object(fields) = input.into_serde() else {
-        return Err("not a JSON object, whose fields would be the columns; ?columns=NAME=JQ chooses others".to_owned());
+        return Err("not a JSON object; set the columns with ?columns=NAME=JQ".to_owned());
     };
     let sql = statement::insert(table, fields.keys().map(String::as_str), conflict).into();
     Ok(Row { sql, params: fields.into_iter().map(|(_, value)| Param(value)).collect() })

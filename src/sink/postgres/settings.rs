@@ -1,6 +1,6 @@
 //! What a `postgres://` address says: server, database, table, and where each column's value comes from (pure).
 //!
-//! Leaves SQL to `statement` and filters to whoever compiles them. Invariant: no secret is shown.
+//! Leaves SQL to `statement` and filters to the code that compiles them. Invariant: no secret is shown.
 
 use std::fmt;
 
@@ -13,12 +13,10 @@ const PORT: u16 = 5432;
 const PARAMETERS: &str =
     "columns, conflict, key, sql, params, sslmode, user, password, password-env, application-name and options";
 
-/// Whether the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SslMode {
-    /// Never.
     Disable,
-    /// Where the server offers it, whoever it is.
+    /// If the server offers it, unverified.
     Prefer,
     /// Always, with a server whose certificate is checked.
     Require,
@@ -50,26 +48,20 @@ pub(crate) enum Work {
     Sql(String, Vec<String>),
 }
 
-/// What an address says.
 #[derive(Clone)]
 pub(crate) struct PostgresSettings {
     /// The address as it is shown.
     pub shown: String,
     /// HOST:PORT each, tried in this order.
     pub servers: Vec<(String, u16)>,
-    /// The database.
     pub database: String,
-    /// The user.
     pub user: String,
-    /// The password.
     pub password: Option<String>,
     /// Whether the connection is encrypted; `None` leaves it to the TLS flags.
     pub ssl: Option<SslMode>,
-    /// What the server calls us.
     pub application: String,
     /// Settings of the server's session, as `-c name=value`.
     pub options: Option<String>,
-    /// What is done with messages.
     pub work: Work,
 }
 
@@ -134,7 +126,7 @@ fn ssl_mode(text: &str) -> Result<SslMode, String> {
     match text {
         "disable" => Ok(SslMode::Disable),
         "allow" | "prefer" => Ok(SslMode::Prefer),
-        // Whoever insists on encryption is not content with anybody at the other end.
+        // Requiring encryption also requires verifying the server.
         "require" | "verify-ca" | "verify-full" => Ok(SslMode::Require),
         other => Err(format!("invalid ?sslmode={other}; use disable, prefer or require")),
     }

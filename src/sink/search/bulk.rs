@@ -10,19 +10,14 @@ use crate::queue::end::Problem;
 use crate::session::reconnect::RetryOn;
 use crate::sink::line;
 
-/// Most characters of a reason.
 const MAX_REASON: usize = 300;
 /// How often the server tries an update again that met another one.
 const UPDATE_RETRIES: u32 = 3;
 
-/// Where a document goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Target {
-    /// The index.
     pub index: String,
-    /// The id.
     pub id: Option<String>,
-    /// What decides on the shard.
     pub routing: Option<String>,
 }
 
@@ -72,7 +67,7 @@ pub(super) fn fates<'t>(
         let is_behind = target.id.is_some() && waiting.contains(&target);
         let result = match result {
             Ok(()) if is_behind => {
-                Err(Problem::Again { reason: "an earlier one was not taken".to_owned(), after: None })
+                Err(Problem::Again { reason: "an earlier one was rejected".to_owned(), after: None })
             }
             other => other,
         };

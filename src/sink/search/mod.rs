@@ -18,7 +18,6 @@ use crate::session::reconnect::RetryOn;
 use crate::sink::answer::{Refusal, failed, judge};
 use crate::sink::line;
 
-/// Most bytes of an answer.
 pub(crate) const MAX_ANSWER: usize = 16 << 20;
 
 /// A piece of the index's name.
@@ -27,7 +26,6 @@ enum Part {
     Filter(Filter),
 }
 
-/// Writes documents.
 pub(crate) struct SearchSink {
     poster: Poster,
     name: String,
@@ -140,11 +138,11 @@ impl SearchSink {
             let is_json = answer.bytes.starts_with(b"{");
             Refusal::Other(if is_json {
                 Problem::Again {
-                    reason: "the answer does not say what became of each document".to_owned(),
+                    reason: "the answer does not list the outcome of each document".to_owned(),
                     after: None,
                 }
             } else {
-                Problem::Broken(refused(&self.name, "the answer is not one of OpenSearch or Elasticsearch"))
+                Problem::Broken(refused(&self.name, "the answer is not from OpenSearch or Elasticsearch"))
             })
         })
     }

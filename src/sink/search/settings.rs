@@ -1,13 +1,12 @@
-//! What an `opensearch+http://` address says: where requests go, the index, and what becomes of a document (pure).
+//! What an `opensearch+http://` address says: where requests go, the index, and what happens to a document (pure).
 //!
-//! Leaves filters to whoever compiles them. Invariant: no secret is shown.
+//! Leaves filters to the code that compiles them. Invariant: no secret is shown.
 
 use crate::broker::address::{Address, AddressError};
 
 /// Parameters of the address.
 const PARAMETERS: &str = "id, routing, action, pipeline and refresh";
 
-/// What becomes of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// It is written, over the one with its id.
@@ -34,22 +33,18 @@ impl Action {
 pub(crate) enum Piece {
     /// As it stands.
     Text(String),
-    /// What this filter yields.
     Filter(String),
 }
 
-/// What an address says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SearchSettings {
     /// Where requests go, with user info.
     pub url: String,
-    /// The index.
     pub index: Vec<Piece>,
     /// A filter that yields the document's id.
     pub id: Option<String>,
     /// A filter that yields what decides on the shard.
     pub routing: Option<String>,
-    /// What becomes of a document.
     pub action: Action,
 }
 

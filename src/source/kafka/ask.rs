@@ -1,7 +1,7 @@
 //! Questions to brokers that wait for their answer, each asked on a thread: where a time begins, and how much waits.
 //!
-//! Invariant: the thread has let go of the consumer before its answer is heard, so that whoever waits for answers is the
-//! last to have it.
+//! Invariant: the thread has let go of the consumer before its answer is heard, so that the code that waits for answers
+//! is the last to have it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::broker::Start;
 
-/// Longest wait for an answer.
+/// How long to wait for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Time between questions how much waits.
 const LAG_EVERY: Duration = Duration::from_secs(2);

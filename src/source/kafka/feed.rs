@@ -1,7 +1,7 @@
 //! Messages polled from librdkafka on a thread, a batch at a time, while the batch before is handed on.
 //!
-//! Leaves when to ask, and what becomes of messages, to the source. Invariants: nothing is polled that was not asked for;
-//! at most one batch is under way, and it ends early when partitions come or go.
+//! Leaves when to ask, and what happens to messages, to the source. Invariants: nothing is polled that was not asked
+//! for; at most one batch is under way, and it ends early when partitions come or go.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -28,11 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A message with its place.
 pub(super) struct Taken {
-    /// Its partition.
     pub partition: i32,
-    /// Its number there.
     pub offset: i64,
-    /// Itself.
     pub message: Message,
 }
 
@@ -60,7 +57,6 @@ fn source_of(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Source {
     }
 }
 
-/// What a batch holds.
 pub(super) type Batch = Vec<Result<Taken, KafkaError>>;
 
 /// The thread, and what it has.

@@ -60,7 +60,6 @@ impl Keeper for Kept {
     }
 }
 
-/// All partitions.
 #[derive(Default)]
 pub(super) struct Positions {
     /// By number; they are few.
@@ -105,7 +104,6 @@ impl Positions {
         self.partitions.iter().any(|(number, kept)| partitions.contains(number) && kept.owes())
     }
 
-    /// Whether nothing is owed.
     pub(super) fn is_all_settled(&self) -> bool {
         !self.partitions.iter().any(|(_, kept)| kept.owes())
     }

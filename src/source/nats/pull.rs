@@ -34,7 +34,6 @@ const LAG_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Delivery {
     /// How often it was delivered, this time included.
     pub times: u64,
-    /// Its number in the stream.
     pub number: u64,
     /// Messages of the stream behind it.
     pub pending: u64,
@@ -87,12 +86,12 @@ impl Pull {
         let name = info["name"].as_str().unwrap_or_default();
         if info["config"]["deliver_subject"].is_string() {
             let text = format!("{name} is a push consumer; use a pull consumer");
-            return Err(Problem::Broken(refused(&settings.shown, &text).hint("?durable=NAME names another")));
+            return Err(Problem::Broken(refused(&settings.shown, &text).hint("name another with ?durable=NAME")));
         }
         let inbox = link.client.new_inbox();
         let messages = link.client.subscribe(inbox.clone()).await.map_err(failed)?;
         let mut lag = None;
-        // Who may find a durable consumer may ask about it; whoever makes one for himself alone might not.
+        // Who may find a durable consumer may ask about it; a client that made its own might not.
         if settings.durable.is_some() {
             let inbox = link.client.new_inbox();
             let answers = link.client.subscribe(inbox.clone()).await.map_err(failed)?;
@@ -133,7 +132,7 @@ impl Pull {
             100 => {}
             404 | 408 => self.give_back(map),
             409 if text.starts_with("Message Size") || text.starts_with("Batch Completed") => self.give_back(map),
-            503 => return Err(again("the consumer is gone")),
+            503 => return Err(again("the consumer was deleted")),
             _ => return Err(again(text)),
         }
         Ok(())
@@ -175,10 +174,10 @@ impl Pull {
         if !listens {
             self.heard = Instant::now();
         }
-        (self.credit > 0 && self.heard.elapsed() > SILENCE).then(|| again("the server has fallen silent"))
+        (self.credit > 0 && self.heard.elapsed() > SILENCE).then(|| again("the server stopped responding"))
     }
 
-    /// Asks how much waits, every few seconds. Whoever has no such question knows it from what comes.
+    /// Asks how much waits, every few seconds. Sources without that query learn it from the messages.
     pub(super) fn ask_lag(&mut self, client: &mut Client, cx: &mut Context<'_>) {
         if let Some(lag) = &mut self.lag
             && lag.asked.is_none_or(|asked| asked.elapsed() >= LAG_EVERY)

@@ -13,7 +13,6 @@ use zip::ZipArchive;
 
 use crate::message::io_text::io_text;
 
-/// How a zip archive begins.
 const ARCHIVE: &[u8] = b"PK\x03\x04";
 /// The name under which Playwright puts the HAR into an archive.
 const USUAL: &str = "har.har";
@@ -31,7 +30,6 @@ pub(super) fn is_archive(beginning: &[u8]) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct Document {
     file: Rc<File>,
-    /// Where it stands.
     beside: Place,
 }
 
@@ -59,7 +57,7 @@ impl Document {
 
     /// Opens a file that this one names.
     pub(super) fn open_named(&self, name: &str) -> Result<Self, String> {
-        let wrong = |why: String| format!("the messages kept in '{name}' cannot be read: {why}");
+        let wrong = |why: String| format!("cannot read the messages in '{name}': {why}");
         let file = match &self.beside {
             Place::Archive(path) => {
                 let file = File::open(path).map_err(|error| wrong(io_text(&error)))?;
@@ -67,7 +65,7 @@ impl Document {
             }
             Place::Folder(folder) => {
                 if Path::new(name).is_absolute() {
-                    return Err(wrong("it must lie beside the HAR".to_owned()));
+                    return Err(wrong("it must be in the same directory as the HAR".to_owned()));
                 }
                 let file = File::open(folder.join(name)).map_err(|error| wrong(io_text(&error)))?;
                 if !file.metadata().is_ok_and(|meta| meta.is_file()) {
@@ -94,7 +92,6 @@ fn archive(file: File) -> Result<ZipArchive<File>, String> {
     ZipArchive::new(file).map_err(|error| format!("not a zip archive that can be read: {error}"))
 }
 
-/// The one HAR in an archive.
 fn har_name(archive: &ZipArchive<File>) -> Result<String, String> {
     let is_har = |name: &str| Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("har"));
     let names = archive.file_names().filter_map(Result::ok).map(String::from);
@@ -104,11 +101,10 @@ fn har_name(archive: &ZipArchive<File>) -> Result<String, String> {
         several if several.iter().any(|name| name == USUAL) => Ok(USUAL.to_owned()),
         [only] => Ok(only.clone()),
         [] => Err("the archive contains no .har file".to_owned()),
-        several => Err(format!("the archive holds {} .har files: unpack the one that is meant", several.len())),
+        several => Err(format!("the archive contains {} .har files; unpack the one to use", several.len())),
     }
 }
 
-/// A file of an archive, unpacked.
 fn unpacked(archive: &mut ZipArchive<File>, name: &str) -> Result<File, String> {
     let mut packed = archive.by_name(name).map_err(|error| error.to_string())?;
     let mut file = nameless().map_err(|error| format!("cannot unpack it: {}", io_text(&error)))?;

@@ -28,7 +28,6 @@ pub(super) struct Entry {
     file: Option<String>,
 }
 
-/// What a HAR holds.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub entries: Vec<Entry>,
@@ -76,7 +75,7 @@ impl Contents {
     /// What is said where it has connections and no messages.
     pub(super) fn note(&self) -> Option<String> {
         let none = self.entries.is_empty() && self.websockets > 0;
-        none.then(|| format!("it has {} of WebSockets, and no messages in them", entries(self.websockets)))
+        none.then(|| format!("it has {} of WebSockets without messages", entries(self.websockets)))
     }
 }
 
@@ -131,7 +130,6 @@ fn first_time(document: &Document) -> Result<Option<Timestamp>, String> {
 /// What is known of a HAR.
 #[derive(Default)]
 struct Index {
-    /// Whether every message is read.
     check: bool,
     /// Whether its messages stand on lines of their own.
     is_ours: bool,
@@ -381,7 +379,7 @@ pub(super) fn merge(
         }
     }
     Ok(wrong.first.map(|first| match wrong.count {
-        1 => format!("left out 1 message that cannot be read: {first}"),
-        count => format!("left out {} that cannot be read; the first: {first}", counted(count, "message")),
+        1 => format!("skipped 1 unreadable message: {first}"),
+        count => format!("skipped {} unreadable; the first: {first}", counted(count, "message")),
     }))
 }

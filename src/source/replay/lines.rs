@@ -1,7 +1,7 @@
 //! A recording of event lines, read line after line.
 //!
-//! Owns where lines end and what one means; leaves what becomes of a step to its caller. Invariant: a line is held once,
-//! and only when it goes beyond what the reader has in memory.
+//! Owns where lines end and what one means; leaves what happens to a step to its caller. Invariant: a line is held
+//! once, and only when it goes beyond what the reader has in memory.
 
 use std::io::{self, BufRead};
 
@@ -10,7 +10,6 @@ use crate::message::event::recorded::{RecordedLines, RecordedMessage};
 use crate::message::event::{Direction, InputEvent, parse_input_line};
 use crate::message::io_text::io_text;
 
-/// Longest line.
 const MAX_LINE: usize = 2 << 30;
 
 /// Lines, taken where they stand unless they go beyond what the reader has in memory.
@@ -60,7 +59,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// What a line is.
 enum Line {
     Step(Step),
     /// A message of the other direction.
@@ -111,7 +109,7 @@ pub(super) fn read_lines(
             Ok(Line::Other) => tell(Told::Other),
             // What does not even begin as one was none before it was cut.
             Err(_) if !line.ends_with(b"\n") && (number > 1 || line.trim_ascii_start().starts_with(b"{")) => {
-                tell(Told::Notice(format!("line {number} is cut off and was left out")));
+                tell(Told::Notice(format!("line {number} is truncated and was skipped")));
                 break;
             }
             Err(error) => return Err(format!("line {number}: {error}")),

@@ -13,7 +13,7 @@ const COPIED: usize = 74_000;
 impl Model {
     pub(super) fn may_act(&mut self) -> bool {
         if !self.can_control() {
-            self.complain("read-only: wsp top --control lets keys act on sessions");
+            self.complain("read-only: start wsp top with --control to act on sessions");
         }
         self.can_control()
     }
@@ -136,7 +136,7 @@ impl Model {
         match entry.map(|entry| entry.payload().to_vec()) {
             None => self.say("no message to copy"),
             Some(payload) if payload.len() > COPIED => {
-                self.complain(format!("{} bytes are too many for the clipboard; w saves them", payload.len()));
+                self.complain(format!("{} bytes are too large for the clipboard; save them with w", payload.len()));
             }
             Some(payload) => return vec![Effect::Copy(payload)],
         }

@@ -7,24 +7,19 @@ use crate::filter::{Json, PeerFilter};
 use crate::message::MessageKind;
 use crate::message::event::{Direction, Event, EventBody};
 
-/// Which kinds are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Kinds {
     /// Text and binary.
     #[default]
     Data,
-    /// Text.
     Text,
-    /// Binary.
     Binary,
     /// Pings, pongs and closes.
     Control,
-    /// All of them.
     All,
 }
 
 impl Kinds {
-    /// The next one.
     #[must_use]
     pub(crate) fn next(self) -> Self {
         match self {
@@ -59,7 +54,6 @@ impl Kinds {
     }
 }
 
-/// What is chosen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Choice {
     /// The program, as it was typed, and compiled.

@@ -12,15 +12,12 @@ pub(crate) const HEX_BYTES: usize = 16;
 /// How the lines are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// JSON.
     Json,
-    /// Other text.
     Text,
     /// Offsets, bytes and their characters.
     Hex,
 }
 
-/// The form and lines of a payload.
 #[must_use]
 pub(crate) fn lines(payload: &[u8], kind: MessageKind, hex: bool) -> (Form, Vec<String>) {
     if hex || kind == MessageKind::Binary {

@@ -23,7 +23,6 @@ impl Model {
         keymap::action(key).map_or_else(Vec::new, |action| self.act(action))
     }
 
-    /// A text was pasted.
     pub(crate) fn paste(&mut self, text: &str) {
         if let Some(typing) = &mut self.typing
             && !matches!(typing.purpose, Purpose::Close { .. })
@@ -106,9 +105,9 @@ impl Model {
             Action::Mouse => {
                 self.mouse = !self.mouse;
                 let how = if self.mouse {
-                    "click and wheel; M leaves the mouse to the terminal"
+                    "mouse on: click and wheel; M turns it off"
                 } else {
-                    "the mouse is the terminal's"
+                    "mouse off (terminal selection works)"
                 };
                 self.say(how);
                 return vec![Effect::Mouse(self.mouse)];
@@ -127,7 +126,6 @@ impl Model {
         Vec::new()
     }
 
-    /// Something was clicked.
     pub(crate) fn clicked(&mut self, hit: Hit) {
         self.remark = None;
         match hit {
@@ -246,7 +244,7 @@ impl Model {
                     }));
                     self.lay_out_detail();
                 } else {
-                    self.say("no message to look at");
+                    self.say("no message to show");
                 }
             }
             (Overlay::None, Pane::Sessions) => {
@@ -260,7 +258,7 @@ impl Model {
                 if let Some(line) = line {
                     self.overlay = Overlay::LogLine(Box::new(line), 0);
                 } else {
-                    self.say("nothing has happened yet");
+                    self.say("the log is empty");
                 }
             }
             _ => self.overlay = Overlay::None,

@@ -21,13 +21,11 @@ impl Line {
         Self { text: text.to_owned(), at: text.len() }
     }
 
-    /// What it holds.
     #[must_use]
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// What stands before the cursor.
     #[must_use]
     pub(crate) fn before(&self) -> &str {
         &self.text[..self.at]

@@ -14,10 +14,8 @@ const REMEMBERED: usize = 600;
 /// Snapshots for which a key's answer stays.
 const NOTE: u32 = 15;
 
-/// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Something is changed, or marked.
     Change(hand::Wish),
     /// Measure no more, and report.
     Enough,
@@ -32,7 +30,6 @@ pub(crate) enum Wish {
 /// A load test, as it is shown.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    /// What is tested.
     pub title: String,
     /// The last snapshot.
     pub live: Live,
@@ -95,11 +92,11 @@ impl Load {
         use hand::Wish::{Faster, Mark, Pause, Slower};
         let live = &self.live;
         let refused = match change {
-            _ if !self.is_running() => Some("only while messages are sent"),
+            _ if !self.is_running() => Some("this works only while messages are sent"),
             Mark => None,
-            _ if !live.steerable => Some("there is nothing to change: nothing is sent, or a rate is searched for"),
+            _ if !live.steerable => Some("the load cannot be changed in this mode or during --find-max"),
             Faster | Slower if live.rate_asked.is_none() => {
-                Some("a closed loop has no rate; --rate R sends by the clock")
+                Some("a closed loop has no rate; start with --rate R for an open loop")
             }
             _ => None,
         };
@@ -113,7 +110,6 @@ impl Load {
         refused.is_none().then_some(Wish::Change(change))
     }
 
-    /// What a key does.
     pub(crate) fn key(&mut self, key: Key) -> Option<Wish> {
         (self.note, self.note_age) = (None, 0);
         match key {

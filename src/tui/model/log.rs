@@ -4,28 +4,19 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// Most lines that are kept.
 const LINES: usize = 2000;
 
-/// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grade {
-    /// Something happened.
     Event,
-    /// Something to look at.
     Warning,
-    /// Something failed.
     Error,
 }
 
-/// A line.
 #[derive(Debug, Clone)]
 pub(crate) struct LogLine {
-    /// When.
     pub time: Timestamp,
-    /// How grave.
     pub grade: Grade,
-    /// What.
     pub text: String,
 }
 
@@ -68,7 +59,6 @@ impl Log {
         lines
     }
 
-    /// Whether the view was scrolled.
     pub(crate) fn is_held(&self) -> bool {
         self.back > 0
     }
@@ -95,7 +85,6 @@ impl Log {
         self.back = 0;
     }
 
-    /// How many lines there are.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }

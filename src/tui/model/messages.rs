@@ -1,8 +1,8 @@
 //! The messages that are shown: a bounded ring, what of it is chosen, and where the view stands (pure).
 //!
-//! Owns holding still and the cursor. Leaves what is chosen to `choice`, drawing to the view. Invariants: memory is bounded in number and
-//! bytes, while the view holds still, too; a filter looks at one message a step, so that whoever drives decides how long
-//! that may take; what is held still does not move, whatever arrives.
+//! Owns holding still and the cursor. Leaves what is chosen to `choice`, drawing to the view. Invariants: memory is
+//! bounded in number and bytes, while the view holds still, too; a filter looks at one message a step, so that the code
+//! that drives decides how long that may take; what is held still does not move, whatever arrives.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use super::choice::Choice;
 use crate::message::event::{Event, EventBody};
 
-/// Most messages that are kept.
 pub(crate) const MESSAGES: usize = 10_000;
 /// Most bytes of payload that are kept.
 pub(crate) const BYTES: usize = 16 * 1024 * 1024;
@@ -24,14 +23,11 @@ const OVERHEAD: usize = 200;
 pub(crate) struct Entry {
     /// Counts what was seen, from 1.
     pub number: u64,
-    /// Which source told of it.
     pub source: usize,
-    /// What happened.
     pub event: Rc<Event>,
 }
 
 impl Entry {
-    /// Its payload.
     #[must_use]
     pub(crate) fn payload(&self) -> &[u8] {
         match &self.event.body {
@@ -130,7 +126,6 @@ impl Default for Messages {
 }
 
 impl Messages {
-    /// One more.
     pub(crate) fn add(&mut self, source: usize, event: Rc<Event>) {
         self.last += 1;
         let entry = Entry { number: self.last, source, event };
@@ -156,22 +151,18 @@ impl Messages {
         }
     }
 
-    /// So many were not seen.
     pub(crate) fn miss(&mut self, count: u64) {
         self.missed += count;
     }
 
-    /// How many were not seen.
     pub(crate) fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// How many have been seen.
     pub(crate) fn seen(&self) -> u64 {
         self.last
     }
 
-    /// What is chosen.
     pub(crate) fn choice(&self) -> &Choice {
         &self.choice
     }
@@ -267,7 +258,6 @@ impl Messages {
         self.at(self.cursor().or_else(|| self.len().checked_sub(1))?)
     }
 
-    /// All that are chosen.
     pub(crate) fn chosen(&self) -> impl Iterator<Item = &Entry> {
         (0..self.len()).filter_map(|place| self.at(place))
     }

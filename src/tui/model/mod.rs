@@ -30,7 +30,6 @@ use messages::{Entry, Messages};
 use queues::Queues;
 use sessions::{Column, Rates, SessionKey, Sessions, seconds};
 
-/// How long a remark stays.
 const REMARK: f64 = 6.0;
 
 /// What a source told since the last look.
@@ -38,9 +37,7 @@ const REMARK: f64 = 6.0;
 pub struct Look {
     /// Its state, where that was read anew.
     pub snapshot: Option<Snapshot>,
-    /// What happened.
     pub events: Vec<Rc<Event>>,
-    /// How much is missing there.
     pub missed: u64,
     /// Whether it can be seen, where that changed.
     pub link: Option<Link>,
@@ -49,12 +46,9 @@ pub struct Look {
 /// Whether a source can be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Link {
-    /// It is being looked for.
     #[default]
     Connecting,
-    /// It can.
     Live,
-    /// It cannot, for this reason.
     Lost(String),
 }
 
@@ -63,9 +57,7 @@ pub enum Link {
 pub(crate) struct SourceState {
     /// As the user named it.
     pub label: String,
-    /// Whether it can be seen.
     pub link: Link,
-    /// Its state, without the sessions.
     pub snapshot: Snapshot,
     /// A second: messages in and out, bytes in and out.
     pub rates: [f64; 4],
@@ -75,11 +67,8 @@ pub(crate) struct SourceState {
 /// A part of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pane {
-    /// Sessions.
     Sessions,
-    /// Queues.
     Queues,
-    /// Messages.
     Messages,
     /// Events and errors.
     Log,
@@ -89,7 +78,6 @@ impl Pane {
     /// All of them, in their order.
     pub(crate) const ALL: [Self; 4] = [Self::Sessions, Self::Queues, Self::Messages, Self::Log];
 
-    /// Its name.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -101,7 +89,6 @@ impl Pane {
     }
 }
 
-/// What lies under the mouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hit {
     /// A pane, nothing of it.
@@ -116,27 +103,22 @@ pub(crate) enum Hit {
     Log(usize),
 }
 
-/// How times are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Times {
     /// The time of the day, UTC.
     #[default]
     Absolute,
-    /// How long ago.
     Ago,
     /// How long after the one before.
     Since,
 }
 
-/// What lies over the panes.
 #[derive(Debug, Default)]
 pub(crate) enum Overlay {
-    /// Nothing.
     #[default]
     None,
     /// The keys, from this line on.
     Help(usize),
-    /// One message.
     Detail(Box<Detail>),
     /// A line of the log, and the first row of it that is shown.
     LogLine(Box<LogLine>, usize),
@@ -145,9 +127,7 @@ pub(crate) enum Overlay {
 /// One message in full.
 #[derive(Debug)]
 pub(crate) struct Detail {
-    /// Which.
     pub entry: Entry,
-    /// Whether bytes were asked for.
     pub hex: bool,
     /// How the lines are to be read.
     pub form: Form,
@@ -157,14 +137,10 @@ pub(crate) struct Detail {
     pub top: usize,
 }
 
-/// Who gets what is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum To {
-    /// One session.
     One(SessionKey),
-    /// These.
     Marked(Vec<SessionKey>),
-    /// All of them.
     All,
 }
 
@@ -179,13 +155,10 @@ pub(crate) enum Purpose {
     SessionFilter,
     /// A text in the log.
     LogFilter,
-    /// A message.
     Send(To),
     /// The code to close with.
     Close {
-        /// Whom.
         session: SessionKey,
-        /// And why.
         reason: &'static str,
     },
     /// How many messages a second are read from these.
@@ -197,20 +170,15 @@ pub(crate) enum Purpose {
 /// A line that is being typed.
 #[derive(Debug)]
 pub(crate) struct Typing {
-    /// What for.
     pub purpose: Purpose,
-    /// The line.
     pub line: Line,
-    /// What is wrong with it.
     pub error: Option<String>,
-    /// What it was before, for whoever changes their mind.
+    /// What it was before, to restore it on Esc.
     before: String,
 }
 
-/// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
-    /// End.
     Quit,
     /// As a signal would.
     Interrupt,
@@ -220,11 +188,8 @@ pub(crate) enum Effect {
     Redraw,
     /// The mouse is told about, or left to the terminal.
     Mouse(bool),
-    /// Send a message.
     Send(To, Message),
-    /// Close a session.
     Close(SessionKey, u16, &'static str),
-    /// Connect again.
     Reconnect(SessionKey),
     /// Read nothing from these any more, or go on.
     Pause(Vec<SessionKey>, bool),
@@ -238,9 +203,7 @@ pub(crate) enum Effect {
         name: Option<String>,
         /// The middle of a name made up, and its ending.
         kind: (&'static str, &'static str),
-        /// What is written.
         content: Vec<u8>,
-        /// What that is.
         what: String,
     },
 }
@@ -252,19 +215,14 @@ pub(crate) struct Model {
     pub title: String,
     /// The runs that are looked at.
     pub sources: Vec<SourceState>,
-    /// Their sessions.
     pub sessions: Sessions,
-    /// Their messages.
     pub messages: Messages,
-    /// Their queues.
     pub queues: Queues,
     /// Events and errors.
     pub log: Log,
     /// The pane that keys go to.
     pub pane: Pane,
-    /// Whether it is shown alone.
     pub zoom: bool,
-    /// What lies over the panes.
     pub overlay: Overlay,
     /// The line being typed.
     pub typing: Option<Typing>,
@@ -272,17 +230,13 @@ pub(crate) struct Model {
     failure: Option<String>,
     /// A remark, whether it is an error, and since when.
     pub remark: Option<(String, bool, Timestamp)>,
-    /// How times are written.
     pub times: Times,
-    /// Whether the screen is light.
     pub light: bool,
     /// Whether the mouse does something here.
     pub mouse: bool,
     /// Rows of the screen.
     pub rows: usize,
-    /// When this began.
     pub started: Timestamp,
-    /// The time.
     pub now: Timestamp,
     control: bool,
     history: History,
@@ -362,14 +316,14 @@ impl Model {
         let label = &state.label;
         match &link {
             Link::Lost(reason) => {
-                self.log.add(self.now, Grade::Error, format!("{label}: lost: {reason}; looking for it"));
+                self.log.add(self.now, Grade::Error, format!("lost {label}: {reason}; retrying"));
                 // Another process may count from the beginning.
                 state.track = None;
                 state.rates = [0.0; 4];
                 self.sessions.set(source, Vec::new(), self.now);
             }
             Link::Live if state.link != Link::Connecting => {
-                self.log.add(self.now, Grade::Event, format!("{label}: there again"));
+                self.log.add(self.now, Grade::Event, format!("{label} is back"));
             }
             _ => {}
         }
@@ -396,7 +350,7 @@ impl Model {
             }
             EventBody::Retry { attempt, delay_ms, .. } => {
                 let delay = *delay_ms as f64 / 1000.0;
-                Some((Grade::Warning, format!("connecting again in {delay:.1} s (retry {attempt})")))
+                Some((Grade::Warning, format!("reconnecting in {delay:.1} s (retry {attempt})")))
             }
             EventBody::Drop { reason, size } => {
                 let size = size.map(|size| format!(" of {size} B")).unwrap_or_default();

@@ -8,17 +8,14 @@ use crate::observe::control::{BatchReading, QueueReading};
 
 /// Samples of each queue.
 const SAMPLES: usize = 600;
-/// Most queues that are told apart.
+/// Most queues that are distinguished.
 const QUEUES: usize = 64;
 
 /// A queue over time.
 #[derive(Debug, Clone)]
 pub(crate) struct Track {
-    /// Which source has it.
     pub source: usize,
-    /// Its name.
     pub name: String,
-    /// What can be in it.
     pub capacity: usize,
     /// Payload bytes in it.
     pub bytes: usize,
@@ -32,7 +29,6 @@ pub(crate) struct Track {
     pub depths: VecDeque<usize>,
 }
 
-/// All queues over time.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     tracks: Vec<Track>,
@@ -114,12 +110,10 @@ impl Queues {
         total
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.tracks.len()
     }
 
-    /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.tracks.is_empty()
     }

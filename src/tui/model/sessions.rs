@@ -12,30 +12,20 @@ use crate::observe::control::SessionReading;
 /// Which session: its source and its name there.
 pub(crate) type SessionKey = (usize, String);
 
-/// What a column shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
-    /// Its name.
     Id,
-    /// Who it is.
     Peer,
-    /// What it does.
     State,
     /// Messages received a second.
     RateIn,
     /// Messages sent a second.
     RateOut,
-    /// Messages received.
     In,
-    /// Messages sent.
     Out,
-    /// Bytes received.
     BytesIn,
-    /// Bytes sent.
     BytesOut,
-    /// Round trip.
     RoundTrip,
-    /// What waits for it.
     Queue,
     /// Dropped for it.
     Drops,
@@ -61,7 +51,6 @@ impl Column {
         Self::Age,
     ];
 
-    /// Its head.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -89,7 +78,6 @@ struct Sample {
     counts: [u64; 4],
 }
 
-/// How fast four counts grow.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     before: Sample,
@@ -124,9 +112,7 @@ impl Rates {
 /// A session as it is shown.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// Which it is.
     pub key: SessionKey,
-    /// What is known of it.
     pub reading: SessionReading,
     /// A second: messages in and out, bytes in and out.
     pub rates: [f64; 4],
@@ -134,7 +120,6 @@ pub(crate) struct Row {
     pub since: Option<Timestamp>,
 }
 
-/// What is known of all.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     rows: Vec<Row>,
@@ -232,17 +217,14 @@ impl Sessions {
         }
     }
 
-    /// How many are shown.
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether none is shown.
     pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// How many there are.
     pub(crate) fn total(&self) -> usize {
         self.rows.len()
     }
@@ -291,7 +273,6 @@ impl Sessions {
         }
     }
 
-    /// Those that are marked.
     pub(crate) fn marked(&self) -> &BTreeSet<SessionKey> {
         &self.marked
     }

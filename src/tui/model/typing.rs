@@ -1,7 +1,7 @@
 //! What keys do while a line is typed (pure).
 //!
-//! Owns what each kind of line means, as it grows and at its end. Leaves editing to `line`. Invariants: a filter holds as
-//! soon as it is right; whoever changes their mind has everything as it was; closing needs a y.
+//! Owns what each kind of line means, as it grows and at its end. Leaves editing to `line`. Invariants: a filter holds
+//! as soon as it is right; Esc restores the previous state; closing needs a y.
 
 use super::line::Line;
 use super::{Effect, Model, Purpose, Typing};
@@ -51,7 +51,7 @@ impl Model {
             Key::Char('y' | 'Y') => {
                 let code = typing.line.text().parse().ok().filter(|code| is_for_applications(*code));
                 let Some(code) = code else {
-                    typing.error = Some("a close code here is 1000, or 3000 to 4999".to_owned());
+                    typing.error = Some("use close code 1000 or 3000-4999".to_owned());
                     return Vec::new();
                 };
                 let Purpose::Close { session, reason } = typing.purpose.clone() else { return Vec::new() };
@@ -119,7 +119,7 @@ impl Model {
                 if let Ok(rate) = limit(&text) {
                     return vec![Effect::Limit(sessions, rate)];
                 }
-                let error = Some("use a number such as 10 or 2.5k; 0 or nothing: no limit".to_owned());
+                let error = Some("use a number such as 10 or 2.5k; 0 or empty for no limit".to_owned());
                 self.typing = Some(Typing { purpose: Purpose::Limit(sessions), error, ..typing });
                 Vec::new()
             }

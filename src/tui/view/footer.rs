@@ -37,31 +37,29 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme
 fn draw_line(buffer: &mut Buffer, area: Rect, model: &Model, typing: &Typing, theme: &Theme) -> (u16, u16) {
     let who = |source: usize, id: &str| shown(model.session_name(source, id).as_bytes(), 40);
     let (question, help) = match &typing.purpose {
-        Purpose::Filter => ("jq ".to_owned(), "Enter: keep  Esc: as before  Ctrl-U: none"),
-        Purpose::Search => ("find ".to_owned(), "Enter: keep  Esc: as before  Ctrl-U: none"),
-        Purpose::SessionFilter | Purpose::LogFilter => {
-            ("filter ".to_owned(), "Enter: keep  Esc: as before  Ctrl-U: none")
-        }
+        Purpose::Filter => ("jq ".to_owned(), "Enter apply  Esc cancel  Ctrl-U clear"),
+        Purpose::Search => ("find ".to_owned(), "Enter apply  Esc cancel  Ctrl-U clear"),
+        Purpose::SessionFilter | Purpose::LogFilter => ("filter ".to_owned(), "Enter apply  Esc cancel  Ctrl-U clear"),
         Purpose::Send(to) => {
             let to = match to {
                 To::One((source, id)) => who(*source, id),
                 To::Marked(marked) => format!("{} marked", marked.len()),
                 To::All => "all".to_owned(),
             };
-            (format!("send to {to}> "), "Enter: send  Tab: to whom  Up: sent before  Esc: not")
+            (format!("send to {to}> "), "Enter send  Tab recipient  Up history  Esc cancel")
         }
         Purpose::Close { session: (source, id), reason } => {
-            let what = if reason.is_empty() { "close" } else { "throw out" };
-            (format!("{what} {} with code ", who(*source, id)), "y: yes  Esc: no  digits: another code")
+            let what = if reason.is_empty() { "close" } else { "kick" };
+            (format!("{what} {} with code ", who(*source, id)), "y confirm  Esc cancel  digits: another code")
         }
         Purpose::Limit(sessions) => {
             let who = match &sessions[..] {
                 [(source, id)] => who(*source, id),
                 sessions => format!("{} marked", sessions.len()),
             };
-            (format!("messages a second from {who}: "), "Enter: so many at most, 0: no limit  Esc: as it is")
+            (format!("messages per second from {who}: "), "Enter set limit (0 = none)  Esc cancel")
         }
-        Purpose::SaveAs => ("save as ".to_owned(), "Enter: save  Esc: not"),
+        Purpose::SaveAs => ("save as ".to_owned(), "Enter save  Esc cancel"),
     };
     let used = put(buffer, (area.x, area.y), area.width, &question, theme.focus);
     let room = area.width.saturating_sub(used + 1);

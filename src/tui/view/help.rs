@@ -20,8 +20,8 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, top: usize, control: bool, t
     // The last one is at the bottom, not alone at the top.
     let top = top.min(keys.len().saturating_sub(rows));
     let last = (top + rows).min(keys.len());
-    let how = if rows < keys.len() { "Up and Down show more, " } else { "" };
-    let title = format!("{line} Keys {} to {last} of {}: {how}Esc leads back ", top + 1, keys.len());
+    let how = if rows < keys.len() { "Up/Down more, " } else { "" };
+    let title = format!("{line} Keys {}-{last} of {} - {how}Esc closes ", top + 1, keys.len());
     put(buffer, (area.x, area.y), area.width, &title, theme.focus);
     for (line, row) in keys.iter().skip(top).take(rows).enumerate() {
         let y = area.y + 1 + line as u16;

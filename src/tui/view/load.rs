@@ -24,20 +24,18 @@ const COLUMNS_FOR_TWO: u16 = 70;
 const ROWS_FOR_WORDS: u16 = 16;
 /// Columns of a number in the table.
 const CELL: u16 = 10;
-/// What the keys do.
 const HELP: [&str; 9] = [
-    "?, Esc   these keys, and back",
-    "q        measure no more, and report",
-    "p Space  send nothing for a while, or go on",
-    "+ -      a quarter faster, a fifth slower",
+    "?, Esc   show or close these keys",
+    "q        stop measuring and report",
+    "p Space  pause or resume sending",
+    "+ -      25 % faster, 20 % slower",
     "m        mark this moment in charts and report",
     "Ctrl-C   report with the exit code of an interrupt",
-    "Ctrl-Z   to the background; the load stops with it",
-    "Ctrl-L   draw everything anew",
+    "Ctrl-Z   suspend; this stops the load",
+    "Ctrl-L   redraw",
     "",
 ];
 
-/// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, load: &Load, theme: &Theme) {
     let area = frame.area();
     if area.width == 0 || area.height == 0 {
@@ -132,7 +130,7 @@ fn head(buffer: &mut Buffer, area: Rect, load: &Load, theme: &Theme) {
 
 fn footer(buffer: &mut Buffer, area: Rect, load: &Load, theme: &Theme) {
     if load.ending {
-        let text = "ending: what is under way is awaited";
+        let text = "ending: waiting for messages in flight";
         put(buffer, (area.x, area.y), area.width, text, theme.warn);
         return;
     }
@@ -362,7 +360,7 @@ mod tests {
             resident: 14_000_000,
             verdict: Some((
                 Health::Degraded,
-                Some("a thread of the generator computed for more than 80 % of the time, 3 s on end".to_owned()),
+                Some("a generator thread used more than 80 % CPU for 3 s in a row".to_owned()),
             )),
         };
         for turn in 0..90_u32 {

@@ -15,7 +15,6 @@ const TIME: u16 = 9;
 /// Characters of a line that are looked at.
 const LONGEST: usize = 8000;
 
-/// Draws it.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let mut facts = vec![(commas(model.log.len() as u64), theme.title)];
     if !model.log.filter().is_empty() {

@@ -16,7 +16,6 @@ use crate::tui::model::{Model, Pane, Times};
 /// Bytes of a binary message that a line shows at most.
 const HEX: usize = 64;
 
-/// Draws it.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     title(buffer, area, Pane::Messages, model, &facts(model, theme), theme);
     if area.height < 2 {
@@ -25,7 +24,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme
     let messages = &model.messages;
     let rows = usize::from(area.height - 1);
     if messages.is_empty() {
-        let text = if messages.seen() == 0 { "no message yet" } else { "no message matches; Ctrl-U shows everything" };
+        let text = if messages.seen() == 0 { "no message yet" } else { "no message matches; press Ctrl-U to show all" };
         put(buffer, (area.x + 2, area.y + 1), area.width.saturating_sub(2), text, theme.dim);
         return;
     }

@@ -32,7 +32,6 @@ const COLUMNS_FOR_TWO: u16 = 110;
 /// From so many columns a message is shown in full beside the list.
 const COLUMNS_FOR_DETAIL: u16 = 130;
 
-/// Where everything is.
 #[derive(Debug, Default)]
 struct Layout {
     head: Rect,
@@ -42,7 +41,6 @@ struct Layout {
     footer: Rect,
 }
 
-/// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, model: &Model, theme: &Theme) {
     let area = frame.area();
     if area.width == 0 || area.height == 0 {

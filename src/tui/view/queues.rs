@@ -15,7 +15,6 @@ use crate::tui::model::{Model, Pane};
 /// Columns for the figures beside the chart.
 const SCALE: u16 = 7;
 
-/// Draws it.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let track = model.queues.shown();
     let depth = track.depths.back().copied().unwrap_or_default();

@@ -48,7 +48,6 @@ fn choose(width: u16, id_width: u16, sort: Column) -> Vec<(Column, u16)> {
     Column::ALL.iter().filter_map(|column| chosen.iter().find(|(known, _)| known == column).copied()).collect()
 }
 
-/// Draws it.
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: &Theme) {
     let sessions = &model.sessions;
     let (sort, reverse) = sessions.sort();

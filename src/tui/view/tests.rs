@@ -192,7 +192,15 @@ fn who_only_looks_is_offered_no_keys_that_act() {
     let first = text(&buffer(&looking, (80, 24), PLAIN));
     press(&mut looking, "?");
     let help = text(&buffer(&looking, (80, 44), PLAIN));
-    for offered in ["i send", "x close", "send a message", "close the session", "read nothing", "mark the session"] {
+    for offered in [
+        "i send",
+        "x close",
+        "send a message",
+        "close the session",
+        "pause or resume reading",
+        "mark the \
+    selected",
+    ] {
         assert!(!first.contains(offered) && !help.contains(offered), "{offered}");
     }
     for key in ["i", "x", "K", "r", "p", "l", "m"] {
@@ -206,7 +214,7 @@ fn who_only_looks_is_offered_no_keys_that_act() {
 #[test]
 fn a_long_line_of_the_log_is_read_whole() {
     let mut model = model();
-    model.heard("wsp: ws://127.0.0.1:9001/: cannot connect: connection refused; connecting again in 1.2 s (retry 17)");
+    model.heard("wsp: ws://127.0.0.1:9001/: cannot connect: connection refused; reconnecting in 1.2 s (retry 17)");
     model.heard(&format!("a very long line, {}the end of it", "and on it goes, ".repeat(30)));
     model.pane = crate::tui::model::Pane::Log;
     let wrapped = text(&buffer(&model, (80, 24), PLAIN));

@@ -34,7 +34,7 @@ pub(super) fn columns(text: &str) -> u16 {
 #[must_use]
 pub(super) fn shown(payload: &[u8], most: usize) -> String {
     let cut = &payload[..payload.len().min(most * 4)];
-    // A character that was cut in two is no error of its sender's.
+    // A character that was cut in two is not an error of its sender's.
     let cut = match std::str::from_utf8(cut) {
         Err(error) if error.error_len().is_none() => &cut[..error.valid_up_to()],
         _ => cut,
@@ -55,7 +55,6 @@ pub(super) fn count(number: u64) -> String {
     }
 }
 
-/// A number with commas.
 #[must_use]
 pub(super) fn commas(number: u64) -> String {
     let digits = number.to_string();
@@ -69,7 +68,6 @@ pub(super) fn commas(number: u64) -> String {
     text
 }
 
-/// So many a second.
 #[must_use]
 pub(super) fn rate(rate: f64) -> String {
     match rate {
@@ -82,7 +80,6 @@ pub(super) fn rate(rate: f64) -> String {
     }
 }
 
-/// Bytes.
 #[must_use]
 pub(super) fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
@@ -109,7 +106,7 @@ pub(super) fn age(seconds: f64) -> String {
     }
 }
 
-/// A time in milliseconds, to what can be told apart.
+/// A time in milliseconds, to what can be distinguished.
 #[must_use]
 pub(super) fn milliseconds(time: f64) -> String {
     match time {

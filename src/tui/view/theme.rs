@@ -6,7 +6,6 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::host::{Depth, Display};
 
-/// What things look like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Theme {
     /// Only ASCII is drawn.
@@ -17,29 +16,22 @@ pub(crate) struct Theme {
     pub title: Style,
     /// The title of the pane that keys go to.
     pub focus: Style,
-    /// What matters less.
     pub dim: Style,
     /// Heads of columns.
     pub column: Style,
     /// The line under the cursor.
     pub cursor: Style,
-    /// Well.
     pub good: Style,
     /// To look at.
     pub warn: Style,
-    /// Failed.
     pub bad: Style,
     /// Charts and bars.
     pub chart: Style,
-    /// What came in.
     pub incoming: Style,
-    /// What went out.
     pub outgoing: Style,
     /// Keys of JSON.
     pub key: Style,
-    /// Strings.
     pub string: Style,
-    /// Numbers.
     pub number: Style,
     /// true, false and null.
     pub literal: Style,

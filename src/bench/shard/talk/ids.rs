@@ -19,7 +19,6 @@ const MOST_BYTES: usize = 1024 * 1024;
 /// What a filter finds, as text.
 pub(super) type Id = Option<Box<[u8]>>;
 
-/// Whose id it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Whose {
     /// Of a message that was sent, by its number.
