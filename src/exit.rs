@@ -61,8 +61,7 @@ impl Exit {
 }
 
 /// The table of exit codes, as help and man page print it.
-pub(crate) const TABLE: &str = "\
-    0  done: normal close, end of input, user quit, stdout closed early
+pub(crate) const TABLE: &str = "    0  done: normal close, end of input, user quit, stdout closed early
     1  internal error
     2  usage or configuration
     3  peer broke the WebSocket protocol

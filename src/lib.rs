@@ -106,6 +106,8 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
             Err(stop) => return stopped(stop, &mut host),
         },
         Action::Generate(args) => command::generate::run(&args, &mut host),
+        Action::Help(args) => command::help::run(&args, &mut host),
+        Action::Version(args) => command::version::run(&args, &mut host),
         Action::Connect(args) => block_on(command::connect::run(&args, host)),
         Action::Listen(args) => block_on(command::listen::run(&args, host)),
         #[cfg(feature = "tui")]

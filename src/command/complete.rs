@@ -7,11 +7,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use clap::Arg;
+use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _, complete};
 
-use super::{definition, layers, words};
+use super::{definition, help, layers, words};
 use crate::config::file;
 use crate::config::place::config_file;
 use crate::config::variables::Environment;
@@ -81,9 +81,12 @@ fn meant(typed: &[OsString]) -> Option<Vec<OsString>> {
     }
     words.extend_from_slice(before);
     let mut words = words::with_subcommand(words).ok()?;
-    if before.first().is_some_and(|word| word == "help") {
+    if before.first().is_some_and(|word| word == "help") && words.last().is_some_and(|word| word == "--help") {
         // What stands there now is the subcommand, and --help behind it.
         words.pop();
+        if before.len() == 1 {
+            words.push("help".into());
+        }
     }
     words.push(last);
     Some(words)
@@ -101,6 +104,10 @@ fn profiles(environment: &Environment) -> Vec<Known> {
     read.profiles.iter().map(|profile| (format!("@{}", profile.name), profile.shown_url())).collect()
 }
 
+fn known_command(command: &Command) -> Known {
+    (command.get_name().to_owned(), command.get_about().map(ToString::to_string))
+}
+
 /// Adds to an argument what its values may be, as the name of the value tells.
 fn completed(arg: Arg, profiles: &[Known]) -> Arg {
     let names: Vec<&str> = arg.get_value_names().unwrap_or_default().iter().map(AsRef::as_ref).collect();
@@ -109,6 +116,11 @@ fn completed(arg: Arg, profiles: &[Known]) -> Arg {
         let schemes: &[&str] = if takes("@PROFILE") { &["ws://", "wss://"] } else { &SCHEMES };
         let schemes = schemes.iter().map(|scheme| ((*scheme).to_owned(), None));
         let known: Vec<Known> = profiles.iter().cloned().chain(schemes).collect();
+        return arg.add(ArgValueCompleter::new(move |typed: &OsStr| of_address(typed, &known)));
+    }
+    if arg.get_id() == "topic" {
+        let commands = definition().get_subcommands().map(known_command).collect::<Vec<_>>();
+        let known: Vec<Known> = commands.into_iter().chain(help::topics()).collect();
         return arg.add(ArgValueCompleter::new(move |typed: &OsStr| of_address(typed, &known)));
     }
     if takes("@F") {

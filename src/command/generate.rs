@@ -1,15 +1,17 @@
 //! `wsp generate`: completions, man pages and a reference of all flags, from the same definitions as the help, JSON Schema
 //! of Avro schemas, and files for monitoring.
+//!
+//! Owns writing files. Leaves their text to [`super::complete`], [`super::man`] and [`super::reference`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, Subcommand};
+use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::variables::Environment;
 use crate::error::Error;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::host::Host;
 use crate::message::io_text::io_text;
 use crate::observe::monitoring;
@@ -83,7 +85,7 @@ pub(crate) fn run(args: &GenerateArgs, host: &mut Host) -> Result<Exit, Error> {
             host.print(super::complete::candidates(words, &Environment::of_this_process()))?;
         }
         What::Man { dir } => {
-            write_files(dir, man_pages().map_err(|error| Error::Internal(error.to_string()))?)?;
+            write_files(dir, super::man::pages().map_err(|error| Error::Internal(error.to_string()))?)?;
         }
         What::Reference { dir } => {
             write_files(dir, [("flags.md".to_owned(), super::reference::page().into_bytes())])?;
@@ -108,59 +110,6 @@ fn write_files(dir: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -
     for (name, content) in files {
         let path = dir.join(name);
         std::fs::write(&path, content).map_err(|error| failed(&path, &error))?;
-    }
-    Ok(())
-}
-
-/// Every man page, by file name.
-///
-/// # Errors
-/// Never in practice: the pages are made in memory.
-pub(crate) fn man_pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let mut command = super::definition();
-    command.build();
-    let mut pages = Vec::new();
-    collect(&command, "wsp", &mut pages)?;
-    Ok(pages)
-}
-
-/// What keys do on the dashboard.
-fn keys() -> String {
-    #[cfg(feature = "tui")]
-    let text = crate::tui::keymap::text();
-    #[cfg(not(feature = "tui"))]
-    let text = String::from("This build has no dashboard.\n");
-    text
-}
-
-fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
-    // A flag that the short help leaves out would stand there without a word.
-    let in_full = |arg: clap::Arg| match (arg.get_help().cloned(), arg.get_long_help()) {
-        (Some(help), None) => arg.long_help(help),
-        _ => arg,
-    };
-    let titled = command.clone().name(name.to_owned()).after_long_help("").after_help("").mut_args(in_full);
-    let man = clap_mangen::Man::new(titled).title(name.to_uppercase());
-    let mut page = Vec::new();
-    man.render(&mut page)?;
-    page.extend_from_slice(b".SH EXIT STATUS\n.nf\n");
-    page.extend_from_slice(exit::TABLE.replace('-', "\\-").as_bytes());
-    page.extend_from_slice(b"\n.fi\n");
-    let keys = keys();
-    let sections = match name {
-        "wsp" => vec![("DASHBOARD KEYS", keys.as_str()), ("WSCAT", super::wscat::DIFFERENCES)],
-        "wsp-top" => vec![("KEYS", keys.as_str())],
-        "wsp-config" => vec![("SETTINGS", super::config::ABOUT)],
-        _ => Vec::new(),
-    };
-    for (heading, text) in sections {
-        page.extend_from_slice(format!(".SH {heading}\n.nf\n{}.fi\n", text.replace('-', "\\-")).as_bytes());
-    }
-    pages.push((format!("{name}.1"), page));
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
-        if name == "wsp" {
-            collect(child, &format!("{name}-{}", child.get_name()), pages)?;
-        }
     }
     Ok(())
 }

@@ -19,11 +19,14 @@ pub(crate) mod filters;
 pub(crate) mod generate;
 pub(crate) mod guards;
 mod habits;
+pub(crate) mod help;
 pub(crate) mod layers;
 pub(crate) mod listen;
+mod man;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod payload;
+mod plain;
 pub(crate) mod proxies;
 mod reference;
 pub(crate) mod relay;
@@ -35,6 +38,7 @@ pub(crate) mod spool;
 #[cfg(feature = "tui")]
 pub(crate) mod top;
 pub(crate) mod values;
+pub(crate) mod version;
 mod words;
 pub(crate) mod wscat;
 
@@ -57,13 +61,14 @@ Examples:
   echo hello | wsp connect ws://localhost:8080/
   wsp connect wss://localhost:8443/ -k -v  see the handshake
   wsp connect --help                       all connection options
+  wsp help exit-codes                      what an exit code means; wsp help lists the topics
 ";
 
 const TEMPLATE: &str = "{before-help}{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// A WebSocket client and server for terminals, pipes and scripts
 #[derive(Debug, Parser)]
-#[command(name = "wsp", version, before_help = EXAMPLES, after_long_help = exit_codes(), disable_help_subcommand = true)]
+#[command(name = "wsp", version, before_help = EXAMPLES, after_long_help = tables(), disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -91,10 +96,15 @@ pub(crate) enum Action {
     Config(config::ConfigArgs),
     /// Print shell completions, write man pages or files for monitoring
     Generate(generate::GenerateArgs),
+    /// Explain a subcommand or a topic
+    Help(help::HelpArgs),
+    /// Print the version, commit, features, TLS library and target
+    Version(version::VersionArgs),
 }
 
-fn exit_codes() -> String {
-    format!("Exit codes:\n{}\n\nwscat's flags:\n{}", exit::TABLE, wscat::DIFFERENCES.trim_end())
+fn tables() -> String {
+    let (topics, differences) = (help::list(), wscat::DIFFERENCES.trim_end());
+    format!("Exit codes:\n{}\n\nTopics of wsp help:\n{topics}\nwscat's flags:\n{differences}", exit::TABLE)
 }
 
 /// What the command line, variables and profiles come to.

@@ -1,14 +1,14 @@
-//! What people type where a subcommand would stand: a URL, options before it, `help` and `version`.
+//! What people type where a subcommand would stand: a URL, options before it, and `help SUBCOMMAND`.
 //!
 //! Owns inserting the implied subcommand. Leaves wscat's flags to `wscat` and everything else to clap. Invariant: a
-//! command line that begins with a subcommand is not changed.
+//! command line that begins with a subcommand other than `help` is not changed.
 
 use std::ffi::{OsStr, OsString};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
-use super::definition;
+use super::{definition, help as topics};
 use crate::config::nearest::nearest;
 
 /// Options that are about the program itself.
@@ -22,12 +22,13 @@ pub(super) fn with_subcommand(mut arguments: Vec<OsString>) -> Result<Vec<OsStri
     let mut command = definition();
     command.build();
     let Some(first) = arguments.get(1).map(|word| word.to_string_lossy().into_owned()) else { return Ok(arguments) };
+    if first == "help" {
+        return help(&mut command, arguments);
+    }
     if command.find_subcommand(&first).is_some() || OWN.contains(&first.as_str()) {
         return Ok(arguments);
     }
     match first.as_str() {
-        "help" => return help(&mut command, arguments),
-        "version" if arguments.len() == 2 => arguments[1] = "--version".into(),
         word if word.starts_with('-') => {
             // A subcommand behind options is a mistake that clap explains.
             let is_command = |word: &OsStr| word.to_str().is_some_and(|word| command.find_subcommand(word).is_some());
@@ -41,13 +42,23 @@ pub(super) fn with_subcommand(mut arguments: Vec<OsString>) -> Result<Vec<OsStri
     Ok(arguments)
 }
 
-/// `wsp help TOPIC` is `wsp TOPIC --help`.
+/// `wsp help SUBCOMMAND` is `wsp SUBCOMMAND --help`, and `wsp help` is `wsp --help`; pages on topics are left as they are.
 fn help(command: &mut Command, mut arguments: Vec<OsString>) -> Result<Vec<OsString>, clap::Error> {
+    let asked: Vec<_> = arguments[2..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if asked.first().is_some_and(|word| word.starts_with('-') || topics::is_topic(word)) {
+        return match topics::unknown(&asked) {
+            Some(text) => Err(command.error(ErrorKind::InvalidSubcommand, text)),
+            None => Ok(arguments),
+        };
+    }
     let mut inner = &*command;
-    for topic in &arguments[2..] {
-        let Some(found) = topic.to_str().and_then(|topic| inner.find_subcommand(topic)) else {
-            let topics: Vec<&str> = inner.get_subcommands().map(Command::get_name).collect();
-            let text = format!("no help on '{}'; topics are {}\n", topic.to_string_lossy(), topics.join(", "));
+    for (depth, word) in asked.iter().enumerate() {
+        let Some(found) = inner.find_subcommand(word) else {
+            let mut known: Vec<&str> = inner.get_subcommands().map(Command::get_name).collect();
+            if depth == 0 {
+                topics::names().for_each(|name| known.push(name));
+            }
+            let text = topics::no_help_on(word, &known);
             return Err(command.error(ErrorKind::InvalidSubcommand, text));
         };
         inner = found;
@@ -161,7 +172,9 @@ mod tests {
             ("help", "--help"),
             ("help relay", "relay --help"),
             ("help bench report", "bench report --help"),
-            ("version", "--version"),
+            ("help exit-codes", "help exit-codes"),
+            ("help recipes chat-server", "help recipes chat-server"),
+            ("version", "version"),
         ];
         for (line, expected) in table {
             assert_eq!(read(line), expected);

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use crate::message::io_text::io_text;
 pub(crate) use client::ClientConnector;
-pub(crate) use client::{ClientStream, describe, is_resumed};
+pub(crate) use client::{ClientStream, describe, is_resumed, library};
 use identity::PemIdentity;
 #[cfg(not(target_os = "macos"))]
 use identity::ShownBy;

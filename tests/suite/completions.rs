@@ -12,7 +12,7 @@ fn offered(words: &[&str]) -> Vec<String> {
 
 #[test]
 fn options_are_offered_for_the_subcommand_that_is_meant() {
-    let table: [(&[&str], &str); 12] = [
+    let table: [(&[&str], &str); 13] = [
         (&["conn"], "connect"),
         (&["connect", "ws://h", "--insec"], "--insecure"),
         (&["ws://h", "--insec"], "--insecure"),
@@ -22,6 +22,7 @@ fn options_are_offered_for_the_subcommand_that_is_meant() {
         (&["bench", "ws://h", "--connec"], "--connections"),
         (&["bench", "rep"], "report"),
         (&["help", "rel"], "relay"),
+        (&["help", "exit"], "exit-codes"),
         (&["relay", "-", "fi"], "file:"),
         (&["generate", "completions", "fi"], "fish"),
         (&["listen", "--on-full", "b"], "block"),

@@ -386,12 +386,13 @@ fn options_may_stand_before_the_url_and_a_url_may_be_a_host_or_a_port() {
 }
 
 #[test]
-fn help_and_version_are_words_as_well() {
-    let version = run(&["--version"], "").exits(0);
-    run(&["version"], "").exits(0).prints(version.stdout());
+fn help_is_a_word_as_well_and_an_unknown_topic_names_the_nearest() {
     for (words, flags) in [(&["help"][..], &["--help"][..]), (&["help", "relay"], &["relay", "--help"])] {
         let expected = run(flags, "").exits(0);
         run(words, "").exits(0).prints(expected.stdout());
     }
     run(&["help", "nonsense"], "").exits(2).complains("no help on 'nonsense'; topics are connect, listen, ");
+    run(&["help", "exit-code"], "").exits(2).complains("no help on 'exit-code'; did you mean 'exit-codes'? ");
+    run(&["help", "recipes", "chat"], "").exits(2).complains("did you mean 'chat-server'? ");
+    run(&["help", "tls", "more"], "").exits(2).complains("'tls' has no page on 'more'");
 }

@@ -85,8 +85,23 @@ pub(crate) enum BenchAction {
     Compare(Box<CompareArgs>),
 }
 
+/// Examples at the head of the help of `wsp bench report`.
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  wsp bench report one.json two.json              several runs as one, percentiles of the merged histograms
+  wsp bench report one.json --html report.html    a run that was kept, as a page
+";
+
+/// Examples at the head of the help of `wsp bench compare`.
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  wsp bench compare localhost:8080 localhost:8081 -d 5s
+  wsp bench compare localhost:8080 localhost:8081 --rate 1k --repeat 10 --json
+";
+
 /// Flags of `wsp bench report`.
 #[derive(Debug, Clone, Args)]
+#[command(before_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
     /// Reports as --json or --ndjson printed them; - is stdin
     #[arg(value_name = "F", required = true)]
@@ -98,6 +113,7 @@ pub(crate) struct ReportArgs {
 
 /// Flags of `wsp bench compare`.
 #[derive(Debug, Clone, Args)]
+#[command(before_help = COMPARE_EXAMPLES)]
 pub(crate) struct CompareArgs {
     /// First target (A)
     #[arg(value_name = "A")]

@@ -15,6 +15,11 @@ pub struct ClientConnector {
     sni: Option<String>,
 }
 
+/// Returns the name of the TLS library.
+pub(crate) fn library() -> String {
+    "Secure Transport".to_owned()
+}
+
 pub(super) fn build(tls: &ClientTls) -> Result<ClientConnector, TlsError> {
     if tls.resume {
         return Err(TlsError::other("the system's TLS library does not support session resumption"));

@@ -38,6 +38,11 @@ pub(crate) type ClientStream = Either<SslStream<Transport>, ResumingStream>;
 /// The same where an earlier session may have been taken up.
 type ResumingStream = TokioIo<MaybeHttpsStream<TokioIo<Transport>>>;
 
+/// Returns the name and version of the TLS library that is loaded.
+pub(crate) fn library() -> String {
+    openssl::version::version().to_owned()
+}
+
 /// Does client handshakes, as many as asked.
 #[derive(Clone)]
 pub(crate) struct ClientConnector {
