@@ -2,7 +2,8 @@
 # Builds wsp from this source tree and installs it, without root.
 #
 # Owns: finding the toolchain, choosing the system's OpenSSL or a built one, the release build, and the files below the
-# prefix. Leaves the tests to tests/run. Running it again is harmless; --uninstall removes what it put there, no more.
+# prefix, which packaging/ asks it for. Leaves the tests to tests/run. Running it again is harmless; --uninstall removes
+# what it put there, no more.
 set -eu
 
 main() {
@@ -11,14 +12,15 @@ main() {
     features=
     choose_features=no
     uninstall=no
+    binary=
     while [ $# -gt 0 ]; do
         case $1 in
-        --prefix | --features)
+        --prefix | --features | --binary)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --prefix=* | --features=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --prefix=* | --features=* | --binary=*) set_option "${1%%=*}" "${1#*=}" ;;
         --uninstall) uninstall=yes ;;
         -h | --help)
             help
@@ -37,10 +39,14 @@ main() {
         remove
         return
     fi
-    check_tools
-    choose_kafka
-    choose_openssl
-    build
+    if [ -n "$binary" ]; then
+        built=$binary
+    else
+        check_tools
+        choose_kafka
+        choose_openssl
+        build
+    fi
     put_in_place
     round_trip
     say ""
@@ -62,6 +68,7 @@ Options:
   --features LIST    build with these cargo features only, separated by commas [default: `kafka,nats,postgres,tui`];
                      `kafka`, `nats` and `postgres` are what relay can speak to, `tui` is the dashboard, and
                      `vendored` builds OpenSSL from source instead of using the system's
+  --binary FILE      install this wsp instead of building one
   --uninstall        remove the files again, and nothing else
   -h, --help         this help
 TEXT
@@ -91,6 +98,12 @@ set_option() {
     --features)
         features=$2
         choose_features=yes
+        ;;
+    --binary)
+        if [ ! -f "$2" ] || [ ! -x "$2" ]; then
+            usage_error "--binary needs a program, but '$2' cannot be run"
+        fi
+        binary=$2
         ;;
     esac
 }

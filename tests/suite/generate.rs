@@ -131,8 +131,8 @@ fn pages_on_topics_are_plain_text_that_fits_a_terminal() {
         for markup in ["](", "```", "|---", "**", "<!--"] {
             assert!(!text.contains(markup), "{topic} has {markup}: {text}");
         }
-        let prose = text.lines().filter(|line| !line.starts_with("    ") && line.contains(' '));
-        assert_eq!(prose.filter(|line| line.chars().count() > 80).next(), None, "{topic}");
+        let mut prose = text.lines().filter(|line| !line.starts_with("    ") && line.contains(' '));
+        assert_eq!(prose.find(|line| line.chars().count() > 80), None, "{topic}");
     }
     let recipe = run(&["help", "recipes", "chat-server"], "").exits(0);
     assert!(recipe.stdout().starts_with("A CHAT SERVER\n") && recipe.stdout().contains("--broadcast"));

@@ -61,6 +61,7 @@ mod listen_prompt;
 mod monitoring;
 #[cfg(feature = "nats")]
 mod nats;
+mod packaging;
 mod peers;
 mod prompt;
 mod protocols;
