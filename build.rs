@@ -14,8 +14,8 @@ fn main() {
     if version.is_some_and(|version| version >= 0x3000_0000) {
         println!("cargo::rustc-cfg=openssl3");
     }
-    println!("cargo::rustc-env=WSP_BUILD_TARGET={}", std::env::var("TARGET").unwrap_or_default());
-    println!("cargo::rustc-env=WSP_BUILD_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
+    println!("cargo::rustc-env=BUILD_TARGET={}", std::env::var("TARGET").unwrap_or_default());
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
     // The program is built again after a change to these anyway, so asking git again costs nothing.
     for path in SOURCES {
         println!("cargo::rerun-if-changed={path}");

@@ -52,7 +52,7 @@ pub(crate) fn doubts(report: &Report, thresholds: &[Threshold]) -> Vec<String> {
     let unverified = messages.received.saturating_sub(messages.verified);
     if load.matching == "fifo" && (load.matching_assumed || messages.verified > 0) {
         let text = if messages.verified > 0 {
-            "some answers equal the message sent and others differ, so matching by order may be wrong (--match \
+            "answers differ from the message sent while others equal it, so matching by order may be wrong (--match \
              content accepts only equal ones)"
         } else {
             "answers differ from the messages sent and are matched by order alone (--match jq:FILTER matches by an \
@@ -169,7 +169,7 @@ mod tests {
                 "echo",
                 "fifo",
                 |r| (r.messages.verified, r.load.matching_assumed) = (0, true),
-                "their order",
+                "matched by order alone",
                 "unverified<=100",
             ),
             ("echo", "fifo", |r| r.messages.verified = 40, "60 answers differ", "verified>10"),

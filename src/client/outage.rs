@@ -86,7 +86,7 @@ impl Outage {
 /// Returns what is said after a loss about what is still here: empty when there is nothing.
 pub(crate) fn left_behind(waiting: usize, replies: usize) -> String {
     let lost = (replies > 0).then(|| format!("; {} could not be sent", counted(replies, "reply")));
-    let waits = (waiting > 0).then(|| format!("; {} of input will be sent then", counted(waiting, "piece")));
+    let waits = (waiting > 0).then(|| format!("; {} will be sent then", counted(waiting, "queued message")));
     [lost, waits].into_iter().flatten().collect()
 }
 
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn only_what_there_is_is_told() {
         assert_eq!(left_behind(0, 0), "");
-        assert_eq!(left_behind(1, 0), "; 1 piece of input will be sent then");
-        assert_eq!(left_behind(2, 1), "; 1 reply could not be sent; 2 pieces of input will be sent then");
+        assert_eq!(left_behind(1, 0), "; 1 queued message will be sent then");
+        assert_eq!(left_behind(2, 1), "; 1 reply could not be sent; 2 queued messages will be sent then");
         let outage = Outage { gap: Duration::from_millis(1234), retries: 1 };
         for (missed, waiting, expected) in [
             (Missed::All, 0, "; messages sent by the server during the 1.2 s gap were missed"),

@@ -31,7 +31,7 @@ impl Unread {
 
     /// How many, and why, in words.
     pub(crate) fn told(&self) -> impl Iterator<Item = (String, &'static str)> {
-        [(self.not_json.get(), "not being JSON"), (self.too_deep.get(), TOO_DEEP)]
+        [(self.not_json.get(), "not JSON"), (self.too_deep.get(), TOO_DEEP)]
             .into_iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, why)| (counted(count, "message"), why))

@@ -37,10 +37,8 @@ pub(crate) struct ConnectionArgs {
     /// Run this at every connection attempt and send its output as bearer token
     ///
     /// CMD runs with sh -c; surrounding white space is removed from its output. An exit status other than 0, no output,
-    /// or no end
-    /// within --connect-timeout is a failed attempt. In wsp relay, an http:// destination runs it for every connection
-    /// and
-    /// after every 401.
+    /// or no end within --connect-timeout is a failed attempt. In wsp relay, an http:// destination runs it for every
+    /// connection and after every 401.
     #[arg(long, value_name = "CMD", conflicts_with_all = ["bearer", "bearer_env"], hide_short_help = true)]
     pub bearer_command: Option<String>,
     /// Take the bearer token from this environment variable
@@ -70,10 +68,8 @@ pub(crate) struct ConnectionArgs {
     /// After a reconnect, send MSG with {{value}} replaced by the last value JQ yielded
     ///
     /// JQ runs on every received message; outputs that are null or false are ignored. Once there is a value, MSG is
-    /// sent on
-    /// every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string is
-    /// inserted
-    /// without its quotes, everything else as JSON. MSG may use everything --template knows.
+    /// sent on every later connection after the init messages: '.seq => {"op":"resume","after":{{value}}}'. A string is
+    /// inserted without its quotes, everything else as JSON. MSG may use everything --template knows.
     #[arg(long, value_name = "JQ=>MSG", hide_short_help = true)]
     pub resume: Option<String>,
     /// Accept any certificate
@@ -143,7 +139,7 @@ pub(crate) struct ConnectionArgs {
     /// Do not offer permessage-deflate
     #[arg(long, conflicts_with = "compress", hide_short_help = true)]
     pub no_compress: bool,
-    /// Maximum message size; a larger one closes the connection with code 1009
+    /// Maximum message size; larger ones get close code 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, hide_short_help = true)]
     pub max_message_size: usize,
     /// What filters may take.

@@ -32,7 +32,7 @@ use crate::session::keepalive::KeepaliveSettings;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connections")]
 pub(crate) struct ServerArgs {
-    /// Accept this subprotocol; the first one listed that the client offers is used
+    /// Accept this subprotocol; the first one the client offers wins
     #[arg(short, long = "subprotocol", value_name = "P", value_delimiter = ',', value_parser = subprotocol)]
     pub subprotocols: Vec<String>,
     /// Serve this path only; others get 404
@@ -61,7 +61,7 @@ pub(crate) struct ServerArgs {
     /// Write the port number to this file once it is open
     #[arg(long, value_name = "F")]
     pub port_file: Option<PathBuf>,
-    /// Maximum message size; a larger one closes the connection with code 1009
+    /// Maximum message size; larger ones get close code 1009
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_message_size: usize,
     /// Maximum size of text messages, if different
@@ -94,7 +94,7 @@ pub(crate) struct ServerArgs {
     /// Self-signed certificate for localhost, 127.0.0.1 and ::1
     #[arg(long)]
     pub tls: bool,
-    /// Write the CA of the self-signed certificate to this file, for clients to trust
+    /// Write the self-signed certificate's CA to this file
     #[arg(long, value_name = "F", requires = "tls")]
     pub tls_ca_out: Option<PathBuf>,
     /// Lowest TLS version

@@ -54,11 +54,11 @@ fn as_text() -> String {
     let listed = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut text = concat!("wsp ", env!("CARGO_PKG_VERSION"), "\n").to_owned();
     for (name, value) in [
-        ("commit", env!("WSP_BUILD_COMMIT").to_owned()),
+        ("commit", env!("BUILD_COMMIT").to_owned()),
         ("features", listed(features(true))),
         ("left out", listed(features(false))),
         ("TLS", tls::library()),
-        ("target", env!("WSP_BUILD_TARGET").to_owned()),
+        ("target", env!("BUILD_TARGET").to_owned()),
     ] {
         let _ = writeln!(text, "{name:<10}{value}");
     }
@@ -68,11 +68,11 @@ fn as_text() -> String {
 fn as_json() -> String {
     let object = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "commit": env!("WSP_BUILD_COMMIT"),
+        "commit": env!("BUILD_COMMIT"),
         "features": features(true),
         "left_out": features(false),
         "tls": tls::library(),
-        "target": env!("WSP_BUILD_TARGET"),
+        "target": env!("BUILD_TARGET"),
     });
     format!("{object}\n")
 }

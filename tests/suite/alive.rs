@@ -136,7 +136,7 @@ fn an_outage_is_told_with_what_waits_and_what_is_missed() {
     client.wait_for_stderr("reconnecting in 0.5 s (retry 1)");
     client.send("one\ntwo\n");
     // Input is read while there is no connection.
-    client.wait_for_stderr("(retry 2); 2 pieces of input to be sent then");
+    client.wait_for_stderr("(retry 2); 2 queued messages will be sent then");
     client.wait_for_stderr("reconnected after 2 retries; messages sent by the server during the ");
     let output = client.finish().exits(0).complains("gap were missed; 2 queued messages will be sent");
     let output = output.complains("reconnected 1 time, ");

@@ -206,7 +206,7 @@ fn wrong_values_name_where_they_stand() {
     home.wsp(&["@p"]).input("").exits(7).complains("config.toml:3: [profile.p] jq");
     let home = Home::with("[profile.p]\nurl = 'wss://h/'\ncacert = '/no/such.pem'\n[profile.q]\nurl = 'ftp://h/'\n");
     home.wsp(&["@p"]).input("").exits(8).complains("/no/such.pem").complains("config.toml:3: [profile.p] cacert");
-    home.wsp(&["@q"]).input("").exits(2).complains("config.toml:5: [profile.q] url: the scheme 'ftp'");
+    home.wsp(&["@q"]).input("").exits(2).complains("config.toml:5: [profile.q] url: unknown scheme 'ftp'");
 }
 
 #[test]

@@ -134,8 +134,8 @@ fn npm_ws_agrees_on_the_subprotocol_in_the_line() {
 fn what_is_no_such_line_is_a_usage_error_and_stays_secret() {
     for (line, expected) in [
         ("fetch('ws://h/')", "this is a fetch() call"),
-        ("curl -H 'Cookie: s=SECRET'", "no URL"),
-        ("curl ws://127.0.0.1:1/ --data SECRET", "--data cannot be carried over"),
+        ("curl -H 'Cookie: s=SECRET'", "contains no URL"),
+        ("curl ws://127.0.0.1:1/ --data SECRET", "--data is not supported"),
         ("curl ws://127.0.0.1:1/ -H 'Cookie: s=SECRET", "a quote is not closed"),
         ("@/nonexistent/line", "/nonexistent/line"),
     ] {

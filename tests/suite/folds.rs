@@ -199,7 +199,7 @@ fn a_fold_that_fails_is_an_error_of_that_message() {
         socket.answer_close();
     });
     let output = run(&["connect", &server.url, "-w", "-1", "-j", ". + 1", "--fold", "[$state + ., $state + .]"], "");
-    output.exits(0).prints("11\n12\n18\n").complains("1 message dropped, not being JSON");
+    output.exits(0).prints("11\n12\n18\n").complains("1 message dropped: not JSON");
     server.join();
 }
 

@@ -298,7 +298,7 @@ fn a_web_page_does_not_drive_a_server_on_loopback_that_acts() {
         assert_eq!(answers, expected, "{arguments:?}");
         assert_eq!(ask("null"), if expected == open { 101 } else { 403 }, "{arguments:?}");
         let output = server.stop();
-        let told = output.stderr.matches("hint: --allow-origin").count();
+        let told = output.stderr.matches("--allow-origin ORIGIN").count();
         assert_eq!(told, usize::from(answers.contains(&403)), "told once: {arguments:?} {}", output.stderr);
     }
 }

@@ -113,7 +113,7 @@ const LIBRARIES: [(&str, &[&str]); 37] = [
     ),
     ("hdrhistogram", &["bench/histogram.rs"]),
     ("toml", &["config/file.rs", "config/pipelines.rs", "config/toml_text.rs", "command/script.rs"]),
-    ("prometheus", &["observe/metrics.rs", "observe/websocket_input.rs"]),
+    ("prometheus", &["observe/metrics.rs", "observe/sample.rs", "observe/websocket_input.rs"]),
     ("rustix", &["host/stream.rs", "process/", "prompt/terminal.rs"]),
     ("redb", &["queue/spool/"]),
     ("tower_http", &["listen/site/files.rs"]),

@@ -50,7 +50,7 @@ fn a_topic_that_is_not_there_is_waited_for() {
     let mut writer = wsp(["relay", "-", &format!("kafka://{server}/{topic}")]).args(soon).spawn();
     writer.send("hello\n");
     for relay in [&reader, &writer] {
-        relay.wait_for_stderr(&format!("topic {topic} does not exist yet; use ?create to create it; again in"));
+        relay.wait_for_stderr(&format!("topic {topic} does not exist yet; use ?create to create it; retrying in"));
     }
     run(&["relay", "-", &format!("kafka://{server}/{topic}?create")], "").exits(0);
     assert_eq!(Balance::of(&writer.finish().exits(0)), Balance::all_delivered(1));

@@ -172,7 +172,7 @@ fn text_and_binary_messages_have_limits_of_their_own() {
     client.say(Frame::text("0123456789a"));
     assert_eq!(client.answer_close(), 1009);
     let output = server.stop().exits(0);
-    assert!(output.stderr.contains("over the limit of 10 bytes"), "{}", output.stderr);
+    assert!(output.stderr.contains("larger than the limit of 10 bytes"), "{}", output.stderr);
     let server = listen(&["--echo", "--max-binary-size", "5"]);
     let mut client = RawClient::connect(server.port);
     client.say(Frame::text("0123456789"));

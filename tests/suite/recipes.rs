@@ -195,7 +195,7 @@ fn an_echo_comes_again_after_every_closure_as_flumes_does() {
     let configuration = with(block("flume-source", "toml", "echo.websocket.org"), &replaced);
     let relay = relay(&directory, "relay.toml", &configuration).spawn();
     relay.wait_for_stdout("hello world 2");
-    assert_eq!(relay.count_said("retrying in"), 2);
+    assert_eq!(relay.count_said("reconnecting in"), 2);
     relay.signal(Signal::SIGTERM);
     relay.outcome().exits(0).prints("hello world 0\nhello world 1\nhello world 2\n");
     server.join();

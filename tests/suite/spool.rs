@@ -318,7 +318,7 @@ fn a_full_disk_is_named_and_what_was_stored_stays() {
     assert_eq!(output.code, 32, "{}", output.stderr);
     let error = output.stderr.lines().find(|line| line.contains("wsp: spool")).expect("a line that names it");
     assert!(error.contains(&spool) && error.ends_with("cannot write spool.redb: File too large"), "{error}");
-    assert!(output.stderr.contains("hint: make room"), "{}", output.stderr);
+    assert!(output.stderr.contains("hint: free disk space"), "{}", output.stderr);
     let count = |word: &str| -> u64 {
         let words: Vec<_> = balance(&output.stderr).split(' ').collect();
         let place = words.iter().position(|known| *known == word).expect("a word of the balance");

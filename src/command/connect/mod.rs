@@ -46,7 +46,7 @@ pub(crate) struct ConnectArgs {
     /// Send this instead of stdin, then finish as at end of input
     #[arg(short = 'x', long = "execute", value_name = "MSG|@FILE", help_heading = "Sending")]
     pub execute: Vec<String>,
-    /// Keep receiving until nothing arrives for DUR; -1: until closed [default: 1s]
+    /// Receive until silent for DUR; -1: until closed [default: 1s]
     #[arg(short, long, value_name = "DUR|-1", value_parser = wait, allow_hyphen_values = true, help_heading = "Sending")]
     pub wait: Option<Wait>,
     /// Finish after N received messages (with --jq: N that pass it)

@@ -99,10 +99,9 @@ pub(crate) struct ModeArgs {
     /// Format of stdin: raw lines, or json event lines
     ///
     /// A raw line is a message to all. An event line is what --json prints: type (text, binary, ping, pong, close) and
-    /// the
-    /// payload (text or base64; code and reason for close) are needed. It goes to the sessions it names by id or name,
-    /// or to all when it names none; for an unknown session it is dropped, counted and reported. A close takes effect
-    /// after earlier messages to the session are sent. Lines of type open, error and retry are ignored.
+    /// the payload (text or base64; code and reason for close) are needed. It goes to the sessions it names by id or
+    /// name, or to all when it names none; for an unknown session it is dropped, counted and reported. A close takes
+    /// effect after earlier messages to the session are sent. Lines of type open, error and retry are ignored.
     #[arg(long, hide_possible_values = true, value_name = "KIND", hide_short_help = true)]
     pub input: Option<InputArg>,
     /// Handle messages by the rules in a file

@@ -91,7 +91,7 @@ pub(crate) struct RelayArgs {
         help_heading = "Messages"
     )]
     pub non_json: NonJsonArg,
-    /// Pass only messages that match this JSON Schema or Avro schema; others are dead letters
+    /// Pass only messages that match this JSON or Avro schema
     #[arg(long, value_name = "F", help_heading = "Messages")]
     pub schema: Option<PathBuf>,
     /// Enforce "format" in --schema in every draft

@@ -23,8 +23,7 @@ pub(crate) struct BinArgs {
     /// Maximum number of messages in a batch; HTTP gets a batch as lines
     ///
     /// Without --batch-as, --batch-min and --batch-jq only an http:// destination gets a batch as one message, a line
-    /// for
-    /// each; Kafka's producer batches as the flags say; all others get single messages, a batch at a time.
+    /// for each; Kafka's producer batches as the flags say; all others get single messages, a batch at a time.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch: Option<usize>,
     /// Minimum number of messages in a batch, until --batch-age or the end
