@@ -220,14 +220,14 @@ impl ServerPeer {
             if let Some(message) = self.ready.pop_front() {
                 return Poll::Ready(Outgoing::Message(message));
             }
-            if let Some(close) = self.phase.leaves_with().cloned() {
+            if let Some(close) = self.phase.pending_close().cloned() {
                 return self.close_with(close);
             }
             self.act(|handler, actions| handler.poll(cx, actions));
             if self.phase == Phase::Cut {
                 return Poll::Ready(Outgoing::Abort);
             }
-            if !self.sends.is_empty() || self.phase.leaves_with().is_some() {
+            if !self.sends.is_empty() || self.phase.pending_close().is_some() {
                 continue;
             }
             if !self.handler.takes_outgoing() {
@@ -250,13 +250,13 @@ impl ServerPeer {
 
     /// Before the session has said who it is: nothing but its answer goes out.
     fn poll_at_the_gate(&mut self, until: std::time::Instant, cx: &mut Context<'_>) -> Poll<Outgoing> {
-        if self.phase.leaves_with().is_none() && self.alarm.poll(until, cx).is_ready() {
+        if self.phase.pending_close().is_none() && self.alarm.poll(until, cx).is_ready() {
             self.expel(&SessionGuard::too_late());
         }
         if let Some(message) = self.ready.pop_front() {
             return Poll::Ready(Outgoing::Message(message));
         }
-        if let Some(close) = self.phase.leaves_with().cloned() {
+        if let Some(close) = self.phase.pending_close().cloned() {
             return self.close_with(close);
         }
         if self.hub.is_stopping() {
@@ -337,7 +337,7 @@ impl Peer for ServerPeer {
         match incoming {
             Incoming::Message(message) => {
                 self.hub.clock.pass_begins();
-                if self.phase.hears() {
+                if self.phase.accepts_messages() {
                     self.on_message(message, replies);
                 }
             }
@@ -360,7 +360,7 @@ impl Peer for ServerPeer {
             match self.poll_name(cx) {
                 Some(message) => {
                     self.hub.clock.pass_begins();
-                    if self.phase.hears() {
+                    if self.phase.accepts_messages() {
                         self.take_in(message, replies);
                     }
                 }
@@ -406,7 +406,7 @@ impl Peer for ServerPeer {
             }
         };
         if matches!(outgoing, Poll::Ready(Outgoing::Close(_))) {
-            self.phase.say_farewell();
+            self.phase.close_sent();
         }
         outgoing
     }

@@ -1,4 +1,4 @@
-//! The life of a session, from the gate to its Close (pure).
+//! The life of a server session, from the upgrade to its Close (pure).
 //!
 //! Leaves what is sent to the session's peer. Invariants: a session opens at most once; nothing leads back from its
 //! Close, and only what that waits for goes out before it.
@@ -8,29 +8,29 @@ use crate::net::connection::CloseReason;
 /// Where a session is in its life.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its handler has not been told of it yet.
+    /// The handler has not seen the session yet.
     New,
     /// Messages go both ways.
     Open,
     /// It closes once what was sent before has gone out.
-    Leaving(Box<Farewell>),
+    Leaving(Box<PendingClose>),
     /// It closes once what its faults hold back has gone out; its handler sends nothing more.
-    Held(Box<Farewell>),
+    Held(Box<PendingClose>),
     /// Our Close has gone out.
     Closing {
-        /// Whether messages still count.
-        hears: bool,
+        /// Whether messages are still accepted.
+        accepts_messages: bool,
     },
     /// It ends without a word.
     Cut,
 }
 
-/// How a session closes.
+/// A Close that is wanted and has not gone out.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Farewell {
+pub(crate) struct PendingClose {
     close: CloseReason,
-    /// Whether messages count once the Close has gone out, until then they do not.
-    hears: bool,
+    /// Whether messages are accepted again once the Close has gone out.
+    accepts_messages: bool,
 }
 
 impl Phase {
@@ -43,98 +43,100 @@ impl Phase {
         is_new
     }
 
-    /// The handler wants it closed; the first word counts.
+    /// Requests a Close for the handler; a later request does not change it.
     pub(super) fn leave(&mut self, close: CloseReason) {
         match self {
-            Self::New | Self::Open => *self = Self::Leaving(Box::new(Farewell { close, hears: true })),
-            Self::Held(farewell) => farewell.hears = false,
-            Self::Closing { hears } => *hears = false,
+            Self::New | Self::Open => *self = Self::Leaving(Box::new(PendingClose { close, accepts_messages: true })),
+            Self::Held(pending) => pending.accepts_messages = false,
+            Self::Closing { accepts_messages } => *accepts_messages = false,
             Self::Leaving(_) | Self::Cut => {}
         }
     }
 
-    /// It did what it may not: nothing of it counts any more.
+    /// Requests a Close for a violation; later messages of the session are ignored.
     pub(super) fn expel(&mut self, close: CloseReason) {
         match self {
             Self::New | Self::Open | Self::Leaving(_) | Self::Cut => {
-                *self = Self::Leaving(Box::new(Farewell { close, hears: false }));
+                *self = Self::Leaving(Box::new(PendingClose { close, accepts_messages: false }));
             }
-            Self::Held(farewell) => farewell.hears = false,
-            Self::Closing { hears } => *hears = false,
+            Self::Held(pending) => pending.accepts_messages = false,
+            Self::Closing { accepts_messages } => *accepts_messages = false,
         }
     }
 
-    /// The handler wants it ended without a word, unless its Close is on its way.
+    /// Ends the session without a Close, unless that is on its way.
     pub(super) fn cut(&mut self) {
         if matches!(self, Self::New | Self::Open | Self::Leaving(_)) {
             *self = Self::Cut;
         }
     }
 
-    /// Its Close waits for what faults hold back.
+    /// Keeps the Close back until the messages that faults delay have gone out.
     pub(super) fn hold(&mut self, close: CloseReason) {
         *self = match std::mem::replace(self, Self::Cut) {
-            Self::New | Self::Open => Self::Held(Box::new(Farewell { close, hears: true })),
-            Self::Leaving(farewell) => Self::Held(farewell),
+            Self::New | Self::Open => Self::Held(Box::new(PendingClose { close, accepts_messages: true })),
+            Self::Leaving(pending) => Self::Held(pending),
             other => other,
         };
     }
 
-    /// The Close that it left with has gone out.
-    pub(super) fn say_farewell(&mut self) {
+    /// Notes that the requested Close has gone out.
+    pub(super) fn close_sent(&mut self) {
         match self {
-            Self::New | Self::Open | Self::Cut => *self = Self::Closing { hears: true },
-            Self::Leaving(farewell) | Self::Held(farewell) => *self = Self::Closing { hears: farewell.hears },
+            Self::New | Self::Open | Self::Cut => *self = Self::Closing { accepts_messages: true },
+            Self::Leaving(pending) | Self::Held(pending) => {
+                *self = Self::Closing { accepts_messages: pending.accepts_messages }
+            }
             Self::Closing { .. } => {}
         }
     }
 
-    /// Another Close has gone out, whatever it wanted to say.
+    /// Notes that another Close has gone out in place of the requested one.
     pub(super) fn close_at_once(&mut self) {
         match self {
-            Self::New | Self::Open | Self::Cut => *self = Self::Closing { hears: true },
-            Self::Leaving(_) | Self::Held(_) => *self = Self::Closing { hears: false },
+            Self::New | Self::Open | Self::Cut => *self = Self::Closing { accepts_messages: true },
+            Self::Leaving(_) | Self::Held(_) => *self = Self::Closing { accepts_messages: false },
             Self::Closing { .. } => {}
         }
     }
 
-    /// What to close with behind what was sent before.
-    pub(super) fn leaves_with(&self) -> Option<&CloseReason> {
+    /// Returns the Close to send after the messages sent before it.
+    pub(super) fn pending_close(&self) -> Option<&CloseReason> {
         match self {
-            Self::Leaving(farewell) => Some(&farewell.close),
+            Self::Leaving(pending) => Some(&pending.close),
             _ => None,
         }
     }
 
-    /// What to close with behind what faults hold back.
+    /// Returns the Close to send after the messages that faults delay.
     pub(super) fn held(&self) -> Option<&CloseReason> {
         match self {
-            Self::Held(farewell) => Some(&farewell.close),
+            Self::Held(pending) => Some(&pending.close),
             _ => None,
         }
     }
 
-    /// Whether our Close has gone out.
+    /// Returns whether our Close has gone out.
     pub(super) fn has_closed(&self) -> bool {
         matches!(self, Self::Closing { .. })
     }
 
-    /// Whether a Close is wanted, and not yet on its way.
+    /// Returns whether the session is to be closed, as handlers see it.
     pub(super) fn wants_close(&self) -> bool {
         match self {
             Self::New | Self::Open | Self::Cut => false,
             Self::Leaving(_) => true,
-            Self::Held(farewell) => !farewell.hears,
-            Self::Closing { hears } => !hears,
+            Self::Held(pending) => !pending.accepts_messages,
+            Self::Closing { accepts_messages } => !accepts_messages,
         }
     }
 
-    /// Whether messages count.
-    pub(super) fn hears(&self) -> bool {
+    /// Returns whether messages of the session are accepted.
+    pub(super) fn accepts_messages(&self) -> bool {
         match self {
             Self::New | Self::Open | Self::Cut => true,
             Self::Leaving(_) | Self::Held(_) => false,
-            Self::Closing { hears } => *hears,
+            Self::Closing { accepts_messages } => *accepts_messages,
         }
     }
 }
@@ -148,12 +150,12 @@ mod tests {
         CloseReason::new(code, "")
     }
 
-    fn leaving(code: u16, hears: bool) -> Phase {
-        Phase::Leaving(Box::new(Farewell { close: close(code), hears }))
+    fn leaving(code: u16, accepts_messages: bool) -> Phase {
+        Phase::Leaving(Box::new(PendingClose { close: close(code), accepts_messages }))
     }
 
-    fn held(code: u16, hears: bool) -> Phase {
-        Phase::Held(Box::new(Farewell { close: close(code), hears }))
+    fn held(code: u16, accepts_messages: bool) -> Phase {
+        Phase::Held(Box::new(PendingClose { close: close(code), accepts_messages }))
     }
 
     /// One of each, in the order of the rows below.
@@ -165,8 +167,8 @@ mod tests {
             leaving(1, false),
             held(1, true),
             held(1, false),
-            Closing { hears: true },
-            Closing { hears: false },
+            Closing { accepts_messages: true },
+            Closing { accepts_messages: false },
             Cut,
         ]
     }
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn every_step_leads_from_every_phase_where_it_must() {
         type Step = fn(&mut Phase);
-        let (heard, unheard) = (|| Closing { hears: true }, || Closing { hears: false });
+        let (heard, unheard) = (|| Closing { accepts_messages: true }, || Closing { accepts_messages: false });
         let open: Step = |phase| {
             phase.open();
         };
@@ -231,8 +233,8 @@ mod tests {
                 ],
             ),
             (
-                "say_farewell",
-                Phase::say_farewell,
+                "close_sent",
+                Phase::close_sent,
                 [heard(), heard(), heard(), unheard(), heard(), unheard(), heard(), unheard(), heard()],
             ),
             (
@@ -252,8 +254,8 @@ mod tests {
     #[test]
     fn a_phase_says_who_is_heard_and_what_is_said() {
         let row = |phase: &Phase| {
-            let (leaves, held) = (phase.leaves_with().is_some(), phase.held().is_some());
-            (phase.hears(), phase.wants_close(), leaves, held, phase.has_closed())
+            let (leaves, held) = (phase.pending_close().is_some(), phase.held().is_some());
+            (phase.accepts_messages(), phase.wants_close(), leaves, held, phase.has_closed())
         };
         let expected = [
             (true, false, false, false, false),
